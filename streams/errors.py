@@ -1,0 +1,43 @@
+"""The exception tree.
+
+    SpanloomError
+      ConfigError      a setting or the contract is wrong; only at start; says what to change
+      RecordError      this record is bad: it is rejected with a reason, never raised past the codec
+      StateError       state cannot be trusted; stops the worker; ends with "Operator action: ..."
+      BrokerError      the broker cannot be used; stops the worker after the retry budget
+
+Late, duplicate, untraced and evicted are outcomes of a row, not exceptions.
+"""
+
+
+class SpanloomError(Exception):
+    """Root of every error that Spanloom raises on purpose; `exit_code` is what the command ends with."""
+
+    exit_code = 1
+
+
+class ConfigError(SpanloomError):
+    """A setting, an argument or the contract is wrong; the message names the place and the fix."""
+
+    exit_code = 2
+
+
+class RecordError(SpanloomError):
+    """One record is bad; `reason` is a bounded name fit for a metric label."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class StateError(SpanloomError):
+    """State is damaged or cannot be read. Operator action: named at the end of each message."""
+
+    exit_code = 3
+
+
+class BrokerError(SpanloomError):
+    """The broker is away, refuses, or its topics do not fit; the message names what to do."""
+
+    exit_code = 3
