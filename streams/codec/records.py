@@ -1,0 +1,97 @@
+"""One record at a time: a dict to bytes and back, for every topic but the telemetry flood.
+
+A value carries its schema's id. Reading resolves an older writer schema to the current one. Times
+are integers of microseconds on both sides.
+"""
+
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any, Final, cast
+
+import fastavro
+
+from streams.codec import strict, wire
+from streams.codec.schemas import Schema, SchemaSet, default_schemas
+from streams.errors import RecordError
+
+Record = dict[str, Any]
+
+# What fastavro is known to raise on bytes that are no value of the schema.
+_DECODE_ERRORS: Final = (
+    EOFError,
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    StopIteration,
+)
+
+
+def encode(name: str, record: Mapping[str, Any], schemas: SchemaSet | None = None) -> bytes:
+    """Return the wire value (header and body) of a record in the current schema of `name`.
+
+    Raises:
+        ValueError, TypeError: the record misses a field, has one too many or of the wrong type.
+    """
+    known = schemas or default_schemas()
+    return wire.header(known.id_of(name)) + encode_body(known.current(name), record)
+
+
+def decode(value: bytes | None, schemas: SchemaSet | None = None) -> Record:
+    """Return the record that a wire value holds, as the current version of its schema.
+
+    Raises:
+        RecordError: reason `empty_value`, `bad_magic`, `unknown_schema_id` or `invalid_avro`.
+    """
+    known = schemas or default_schemas()
+    schema_id, body = wire.split(value, known)
+    name = known.name_of(schema_id)
+    assert name is not None, schema_id  # split refuses unknown ids
+    return decode_body(known.writer(schema_id), body, known.current(name))
+
+
+def encode_body(schema: Schema, record: Mapping[str, Any]) -> bytes:
+    """Return the Avro bytes of a record without the wire header."""
+    out = BytesIO()
+    fastavro.schemaless_writer(out, schema, record, strict_allow_default=True)
+    return out.getvalue()
+
+
+def decode_body(writer: Schema, body: bytes, reader: Schema | None = None) -> Record:
+    """Return the record that `body` holds, resolved from schema `writer` to `reader`.
+
+    Bytes that are not canonical (an over-long number, a map in several blocks) are read only when
+    the specification allows them.
+
+    Args:
+        writer: parsed schema that the body was written with.
+        body: one Avro value without the wire header.
+        reader: parsed schema of the result; `writer` when absent.
+
+    Raises:
+        RecordError: `invalid_avro`: not exactly one value of `writer`, or not resolvable.
+    """
+    source = BytesIO(body)
+    try:
+        record = cast(Record, fastavro.schemaless_reader(source, writer, None))
+    except _DECODE_ERRORS as error:
+        raise RecordError("invalid_avro", f"{type(error).__name__}: {error}"[:200]) from error
+    if source.tell() != len(body) or not _is_canonical(writer, record, body):
+        strict.check(writer, body)
+    if reader is None or reader is writer:
+        return record
+    try:
+        return cast(Record, fastavro.schemaless_reader(BytesIO(body), writer, reader))
+    except (*_DECODE_ERRORS, fastavro.read.SchemaResolutionError) as error:
+        raise RecordError("invalid_avro", f"cannot be resolved: {error}"[:200]) from error
+
+
+def _is_canonical(schema: Schema, record: Record, body: bytes) -> bool:
+    out = BytesIO()
+    try:
+        fastavro.schemaless_writer(out, schema, record)
+    except _DECODE_ERRORS:
+        return False
+    return out.getvalue() == body

@@ -1,0 +1,172 @@
+"""The Avro schemas and their ids: a registry in files, so that nothing else has to run.
+
+Owns finding and parsing `schemas/*.avsc` and the id table of `schemas/topics.yaml`. Further
+writer schemas (older versions, other producers) are registered by id. Invariant: one id means one
+schema for the life of a `SchemaSet`; what is returned is parsed and shared, never to be changed.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, cast
+
+import fastavro
+import yaml
+
+from streams.errors import ConfigError
+
+Schema = dict[str, Any]
+"""A schema as JSON holds it, or as fastavro parsed it."""
+
+_PACKAGED: Final = Path(__file__).resolve().parent.parent / "_schemas"
+_IN_REPOSITORY: Final = Path(__file__).resolve().parent.parent.parent / "schemas"
+
+
+def schema_folder() -> Path:
+    """Return the folder of the schema files: inside the wheel, else the repository's.
+
+    Raises:
+        ConfigError: neither folder is there.
+    """
+    for folder in (_PACKAGED, _IN_REPOSITORY):
+        if (folder / "topics.yaml").is_file():
+            return folder
+    raise ConfigError(
+        f"no schemas in {_PACKAGED} or {_IN_REPOSITORY}: install the spanloom wheel again, "
+        "or run from a full checkout"
+    )
+
+
+def load_schema(name: str, version: int = 1) -> Schema:
+    """Return one schema as JSON, whole in itself: a schema it names from another file is inlined.
+
+    Args:
+        name: the record, as in the file name: `telemetry_event`, `assembled_trace`, ...
+        version: the version, as in the file name.
+
+    Raises:
+        ConfigError: there is no such schema.
+    """
+    path = schema_folder() / f"{name}.v{version}.avsc"
+    if not path.is_file():
+        raise ConfigError(f"no schema {path.name} in {path.parent}")
+    schema: Schema = json.loads(path.read_text("utf-8"))
+    if name == "assembled_trace":
+        return with_span_schema(schema, load_schema("telemetry_event"))
+    return schema
+
+
+def with_span_schema(trace_schema: Schema, span_schema: Schema) -> Schema:
+    """Return the trace schema with `span_schema` written out as the items of its `spans`."""
+    fields = [
+        {**f, "type": {"type": "array", "items": span_schema}} if f["name"] == "spans" else f
+        for f in trace_schema["fields"]
+    ]
+    return {**trace_schema, "fields": fields}
+
+
+def without_logical_types(schema: Any) -> Any:
+    """Return the schema with each logical type reduced to the type that is on the wire.
+
+    Times then come and go as integers of microseconds, as everywhere else in the engine.
+    """
+    if isinstance(schema, list):
+        return [without_logical_types(branch) for branch in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "logicalType" in schema:
+        rest = {k: v for k, v in schema.items() if k not in ("logicalType", "scale", "precision")}
+        return rest["type"] if set(rest) == {"type"} else rest
+    return {
+        key: without_logical_types(value) if key in ("type", "items", "values", "fields") else value
+        for key, value in schema.items()
+    }
+
+
+class SchemaSet:
+    """Schemas by id and by name.
+
+    `EventDecoder` and the record codec share one; a writer schema registered in it is known to
+    both. Ids are those in front of each message (`streams.codec.wire`).
+    """
+
+    def __init__(self, ids: Mapping[str, int] | None = None) -> None:
+        """Load the current version of every record.
+
+        Args:
+            ids: id of each record's current schema; without it, those of `topics.yaml`.
+        """
+        table = _id_table()
+        self._id = dict(ids) if ids is not None else {name: row[0] for name, row in table.items()}
+        self._name: dict[int, str] = {}
+        self._writer: dict[int, Schema] = {}
+        for name, schema_id in self._id.items():
+            self.register(schema_id, load_schema(name, table[name][1]), name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._id)
+
+    def __contains__(self, schema_id: object) -> bool:
+        return schema_id in self._writer
+
+    def register(self, schema_id: int, schema: Schema, name: str = "telemetry_event") -> None:
+        """Make a writer schema known: messages with `schema_id` were written with it.
+
+        Args:
+            schema_id: 0 to 2**32 - 1.
+            schema: the writer's schema, whole in itself; resolved to the current one on reading.
+            name: the record that it is a version of.
+
+        Raises:
+            ConfigError: the id already means another schema, the schema cannot be parsed, or its
+                values cannot be read as the current version of `name`.
+        """
+        if not 0 <= schema_id < 2**32:
+            raise ConfigError(f"schema id {schema_id} does not fit the 4 bytes of the wire")
+        if name not in self._id:
+            raise ConfigError(f"schema id {schema_id}: no record {name!r}; known: {list(self._id)}")
+        try:
+            parsed = cast(
+                Schema, fastavro.parse_schema(without_logical_types(schema), named_schemas={})
+            )
+        except (fastavro.schema.SchemaParseException, fastavro.schema.UnknownType) as error:
+            raise ConfigError(
+                f"schema id {schema_id} ({name}) cannot be parsed: {error}"
+            ) from error
+        if self._writer.get(schema_id, parsed) != parsed or self._name.get(schema_id, name) != name:
+            raise ConfigError(
+                f"schema id {schema_id} is {self._name[schema_id]} already: give the new schema "
+                "an id of its own"
+            )
+        self._name[schema_id] = name
+        self._writer[schema_id] = parsed
+
+    def id_of(self, name: str) -> int:
+        """Return the id that messages of record `name` are written with."""
+        return self._id[name]
+
+    def name_of(self, schema_id: int) -> str | None:
+        """Return the record that a schema id stands for, None when the id is unknown."""
+        return self._name.get(schema_id)
+
+    def writer(self, schema_id: int) -> Schema:
+        """Return the parsed schema with a known id, without logical types."""
+        return self._writer[schema_id]
+
+    def current(self, name: str) -> Schema:
+        """Return the parsed current schema of a record, without logical types."""
+        return self._writer[self._id[name]]
+
+
+@cache
+def default_schemas() -> SchemaSet:
+    """Return the process's one schema set, with the ids of `topics.yaml`."""
+    return SchemaSet()
+
+
+@cache
+def _id_table() -> dict[str, tuple[int, int]]:
+    path = schema_folder() / "topics.yaml"
+    rows = yaml.safe_load(path.read_text("utf-8"))["schemas"]
+    return {name: (int(row["id"]), int(row["version"])) for name, row in rows.items()}
