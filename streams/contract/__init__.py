@@ -1,1 +1,1 @@
-"""TODO"""
+"""The pipeline contract: what a pipeline promises, read from YAML, checked, compiled, learned."""

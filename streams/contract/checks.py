@@ -1,0 +1,333 @@
+"""What ties the parts of a contract together, checked over the plain tree of the file.
+
+Works on mappings and lists as they were written, not on the model, so that a typo in one stage does
+not hide an unknown stage in another: what has the wrong type is skipped here and reported by the
+model. Invariant: no check raises, whatever the tree holds, and the order of problems is the file's.
+"""
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from streams.contract.graph import find_cycle, upstream
+
+RESERVED_MODULES: Final = frozenset({"REJECTED", "OTHER"})
+DERIVED_TOPICS: Final = frozenset(
+    {
+        "telemetry.rejected.v1",
+        "traces.assembled.v1",
+        "traces.fragments.v1",
+        "fidelity.partials.v1",
+        "fidelity.stats.v1",
+        "alerts.raised.v1",
+        "incidents.events.v1",
+        "spanloom.links.v1",
+    }
+)
+STAGES_MAX: Final = 1000
+"""Stages of one flow; the graph checks skip a flow that has more (the model refuses it)."""
+NAMES_SHOWN_MAX: Final = 8
+"""Names listed when none is near enough to suggest."""
+
+Loc = tuple[str | int, ...]
+_METRIC_NAME: Final = re.compile(
+    r"pipeline\.(?P<module>[a-z0-9_-]+)\.[a-z0-9_-]+\.(?:counter|histogram|gauge)\.[a-z0-9_]+"
+)
+_TOPIC_NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong: the keys that lead to it, and a sentence with the fix."""
+
+    loc: Loc
+    text: str
+
+
+def path_text(loc: Loc) -> str:
+    """Write a location as `flows.record.stages[3].after`; "contract" for the whole."""
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in loc)
+    return text.removeprefix(".") or "contract"
+
+
+def suggestion(wrong: str, known: Iterable[str]) -> str:
+    """Return the end of a message: the nearest known name, else which names are known."""
+    names = list(dict.fromkeys(known))
+    close = difflib.get_close_matches(wrong, names[:STAGES_MAX], n=1)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    if not names:
+        return "none is declared"
+    shown = sorted(names)[:NAMES_SHOWN_MAX]
+    return f"known: {', '.join(shown)}{', ...' if len(names) > len(shown) else ''}"
+
+
+def find_problems(tree: Any) -> list[Problem]:
+    """Return every problem between the parts of a contract, in the order of the file."""
+    root = _mapping(tree)
+    problems = list(_modules(root))
+    for flow_id, flow in _mapping(root.get("flows")).items():
+        stages = _stages(flow)
+        if len(stages) <= STAGES_MAX:
+            problems += _flow(root, ("flows", str(flow_id)), _mapping(flow), stages)
+    problems += _across_flows(root)
+    problems += _objectives(root)
+    problems += _metric_names(root)
+    return problems
+
+
+def _modules(root: Mapping[str, Any]) -> Iterator[Problem]:
+    modules = _mapping(root.get("modules"))
+    by_default_topic: dict[str, str] = {}
+    for name, module in modules.items():
+        loc: Loc = ("modules", name)
+        parts = _mapping(module)
+        if name.upper() in RESERVED_MODULES:
+            yield Problem(loc, f"'{name}' is a reserved module name; give the module another")
+        topic = parts.get("topic")
+        if topic is None:
+            topic = f"telemetry.{name.lower()}.v1"
+            twin = by_default_topic.setdefault(topic, name)
+            if twin != name:
+                yield Problem(loc, f"shares topic {topic} with '{twin}'; spell both names alike")
+        if isinstance(topic, str):
+            if not _TOPIC_NAME.fullmatch(topic):
+                fix = "set topic to letters, digits, '.', '_' and '-' only"
+                yield Problem(loc, f"'{topic}' is no topic name that Kafka allows; {fix}")
+            elif topic in DERIVED_TOPICS and name.upper() not in RESERVED_MODULES:
+                yield Problem(loc, f"topic {topic} belongs to Spanloom; set topic to another")
+        for needed in _texts(parts.get("depends_on")):
+            where: Loc = (*loc, "depends_on")
+            if needed == name:
+                yield Problem(where, f"'{name}' depends on itself; remove it")
+            elif needed not in modules:
+                yield Problem(
+                    where, f"unknown module '{needed}'; {suggestion(needed, _nameable(modules))}"
+                )
+        yield from _playbook(root, loc, parts)
+
+
+def _flow(
+    root: Mapping[str, Any],
+    loc: Loc,
+    flow: Mapping[str, Any],
+    stages: list[tuple[int, Mapping[str, Any]]],
+) -> Iterator[Problem]:
+    ids = [stage["id"] for _, stage in stages if isinstance(stage.get("id"), str)]
+    after = {
+        stage["id"]: _texts(stage.get("after"))
+        for _, stage in stages
+        if "id" in stage and isinstance(stage["id"], str)
+    }
+    for stage_id, count in Counter(ids).items():
+        if count > 1:
+            where = [i for i, stage in stages if stage.get("id") == stage_id][1]
+            yield Problem(
+                (*loc, "stages", where, "id"), f"stage '{stage_id}' is there twice; rename one"
+            )
+    entry = flow.get("entry")
+    if isinstance(entry, str) and entry not in after:
+        text = f"unknown stage '{entry}'; {suggestion(entry, after)}"
+        yield Problem((*loc, "entry"), text)
+    for index, stage in stages:
+        at: Loc = (*loc, "stages", index)
+        yield from _stage(root, at, stage, after)
+        yield from _order(at, stage, entry if entry in after else None, after)
+        yield from _deadline(at, stage, flow.get("wait_ms", 30_000))
+    cycle = find_cycle(after)
+    if cycle:
+        text = f"stages wait for each other: {' -> '.join(cycle)}; drop one of these `after`"
+        yield Problem((*loc, "stages"), text)
+    yield from _operations(loc, stages)
+
+
+def _stage(
+    root: Mapping[str, Any], at: Loc, stage: Mapping[str, Any], after: Mapping[str, list[str]]
+) -> Iterator[Problem]:
+    modules = _mapping(root.get("modules"))
+    module = stage.get("module")
+    if isinstance(module, str) and module not in modules:
+        text = f"unknown module '{module}'; {suggestion(module, _nameable(modules))}"
+        yield Problem((*at, "module"), text)
+    predecessors = _texts(stage.get("after"))
+    for predecessor in dict.fromkeys(predecessors):
+        if predecessor == stage.get("id"):
+            yield Problem((*at, "after"), f"'{predecessor}' comes after itself; remove it")
+        elif predecessor not in after:
+            text = f"unknown stage '{predecessor}'; {suggestion(predecessor, after)}"
+            yield Problem((*at, "after"), text)
+        if predecessors.count(predecessor) > 1:
+            yield Problem((*at, "after"), f"'{predecessor}' is there twice; remove one")
+    yield from _condition(at, stage, after)
+    if stage.get("required") is False:
+        if "when" in stage and stage["when"] is not None:
+            text = "`when` says when the stage is required; remove `required: false`"
+            yield Problem((*at, "required"), text)
+        count = stage.get("min_count", 1)
+        if isinstance(count, int) and count > 1:
+            text = "an optional stage needs no spans; remove it or `required: false`"
+            yield Problem((*at, "min_count"), text)
+    yield from _playbook(root, at, stage)
+
+
+def _condition(
+    at: Loc, stage: Mapping[str, Any], after: Mapping[str, list[str]]
+) -> Iterator[Problem]:
+    source = _mapping(stage.get("when")).get("stage")
+    own_id = stage.get("id")
+    if not isinstance(source, str) or not isinstance(own_id, str):
+        return
+    where: Loc = (*at, "when", "stage")
+    before = upstream(after, own_id) - {own_id}
+    if source not in after:
+        yield Problem(where, f"unknown stage '{source}'; {suggestion(source, after)}")
+    elif source not in before:
+        text = f"'{source}' is not upstream of '{own_id}'; {suggestion(source, before)}"
+        yield Problem(where, text)
+
+
+def _order(
+    at: Loc, stage: Mapping[str, Any], entry: Any, after: Mapping[str, list[str]]
+) -> Iterator[Problem]:
+    own_id = stage.get("id")
+    if entry is None or not isinstance(own_id, str):
+        return
+    predecessors = after[own_id]
+    if own_id == entry:
+        if predecessors:
+            text = "the entry starts the flow; remove its `after` or name another entry"
+            yield Problem((*at, "after"), text)
+        for key, is_wrong in (
+            ("required", stage.get("required") is False),
+            ("when", "when" in stage),
+        ):
+            if is_wrong and stage[key] is not None:
+                yield Problem((*at, key), f"the entry is always required; remove `{key}`")
+    elif not predecessors and isinstance(stage.get("after", []), list):
+        text = f"only the entry '{entry}' may come after nothing; add `after`"
+        yield Problem((*at, "after"), text)
+
+
+def _deadline(at: Loc, stage: Mapping[str, Any], wait_ms: Any) -> Iterator[Problem]:
+    deadline_ms = stage.get("deadline_ms")
+    if isinstance(deadline_ms, int) and isinstance(wait_ms, int) and deadline_ms > wait_ms:
+        text = f"{deadline_ms} ms is longer than the flow's wait_ms {wait_ms}; lower it"
+        yield Problem((*at, "deadline_ms"), text)
+
+
+def _operations(loc: Loc, stages: list[tuple[int, Mapping[str, Any]]]) -> Iterator[Problem]:
+    first: dict[tuple[str, str, str], str] = {}
+    for index, stage in stages:
+        operation = _operation(stage)
+        if operation is None:
+            continue
+        twin = first.setdefault(operation, str(stage.get("id")))
+        if twin != str(stage.get("id")):
+            text = f"same module, component and name as '{twin}'; one span cannot be two stages"
+            yield Problem((*loc, "stages", index, "name"), f"{text}: change one name")
+
+
+def _across_flows(root: Mapping[str, Any]) -> Iterator[Problem]:
+    entry_of: dict[tuple[str, str, str], str] = {}
+    component_of: dict[tuple[str, str], tuple[str, str]] = {}
+    for flow_id, flow in _mapping(root.get("flows")).items():
+        for index, stage in _stages(flow)[:STAGES_MAX]:
+            operation = _operation(stage)
+            if operation is None:
+                continue
+            at: Loc = ("flows", flow_id, "stages", index)
+            module, component, name = operation
+            if stage.get("id") == _mapping(flow).get("entry"):
+                twin = entry_of.setdefault(operation, flow_id)
+                if twin != flow_id:
+                    text = f"the entry span of flow '{twin}' too; a trace could be either"
+                    yield Problem((*at, "name"), f"{text}: change one name")
+            # A span with a component would count for the named one only, never for "any".
+            seen, where = component_of.setdefault(
+                (module, name), (component, f"{flow_id}.{stage.get('id')}")
+            )
+            if seen != component and "" in (seen, component):
+                text = f"'{where}' has component '{seen}' for the same module and name"
+                yield Problem((*at, "component"), f"{text}; give both the same kind")
+
+
+def _objectives(root: Mapping[str, Any]) -> Iterator[Problem]:
+    slos = _mapping(root.get("slos"))
+    for low, high in (("short_s", "long_s"), ("burn_rate_slow", "burn_rate")):
+        below, above = slos.get(low), slos.get(high)
+        if isinstance(below, int | float) and isinstance(above, int | float) and below >= above:
+            text = f"{below} is not below {high} {above}; lower it or raise {high}"
+            yield Problem(("slos", low), text)
+    flows = _mapping(root.get("flows"))
+    edges = slos.get("edges")
+    for index, edge in enumerate(edges if isinstance(edges, list) else []):
+        parts = _mapping(edge)
+        at: Loc = ("slos", "edges", index)
+        flow_id, near, far = (parts.get(key) for key in ("flow", "from_stage", "to_stage"))
+        if not (isinstance(flow_id, str) and isinstance(near, str) and isinstance(far, str)):
+            continue
+        if flow_id not in flows:
+            text = f"unknown flow '{flow_id}'; {suggestion(flow_id, flows)}"
+            yield Problem((*at, "flow"), text)
+            continue
+        known = {
+            f"{before} -> {stage.get('id')}"
+            for _, stage in _stages(flows[flow_id])
+            for before in _texts(stage.get("after"))
+        }
+        if f"{near} -> {far}" not in known:
+            text = f"flow '{flow_id}' has no edge {near} -> {far}"
+            yield Problem(at, f"{text}; {suggestion(f'{near} -> {far}', sorted(known))}")
+
+
+def _metric_names(root: Mapping[str, Any]) -> Iterator[Problem]:
+    names = _mapping(root.get("metric_names"))
+    modules = {name.lower() for name in _mapping(root.get("modules"))}
+    for old, new in names.items():
+        if not isinstance(new, str):
+            continue
+        found = _METRIC_NAME.fullmatch(new)
+        at: Loc = ("metric_names", old)
+        if found is None:
+            text = "must read pipeline.<module>.<component>.<counter|histogram|gauge>.<metric_name>"
+            yield Problem(at, f"'{new}' {text}, lower case")
+        elif found["module"] not in modules:
+            text = f"unknown module '{found['module']}' in '{new}'"
+            yield Problem(at, f"{text}; {suggestion(found['module'], modules)}")
+        if new in names:
+            yield Problem(at, f"'{new}' is itself an old name; map '{old}' to the last one")
+
+
+def _playbook(root: Mapping[str, Any], at: Loc, part: Mapping[str, Any]) -> Iterator[Problem]:
+    key = part.get("playbook")
+    known = _mapping(root.get("playbooks"))
+    if isinstance(key, str) and key not in known:
+        text = f"unknown playbook '{key}'; {suggestion(key, known)}"
+        yield Problem((*at, "playbook"), text)
+
+
+def _nameable(modules: Iterable[str]) -> list[str]:
+    return [name for name in modules if name.upper() not in RESERVED_MODULES]
+
+
+def _operation(stage: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    module, component, name = stage.get("module"), stage.get("component", ""), stage.get("name")
+    if isinstance(module, str) and isinstance(component, str) and isinstance(name, str):
+        return module, component, name
+    return None
+
+
+def _stages(flow: Any) -> list[tuple[int, Mapping[str, Any]]]:
+    stages = _mapping(flow).get("stages")
+    if not isinstance(stages, list):
+        return []
+    return [(i, stage) for i, stage in enumerate(stages) if isinstance(stage, dict)]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return {str(k): v for k, v in value.items()} if isinstance(value, dict) else {}
+
+
+def _texts(value: Any) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

@@ -1,0 +1,175 @@
+"""A contract file to a `Contract`, or to one error that lists everything wrong with it.
+
+Owns the reading (size, encoding), the mapping from a problem to its line, and the words of a
+problem: place, what is wrong, what to do. Invariant: `load_contract` either returns a contract that
+passed every check or raises `ContractError` with all problems; it never returns a part.
+"""
+
+import json
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from streams.contract.checks import Loc, Problem, find_problems, path_text, suggestion
+from streams.contract.model import PROBLEM_TYPE, Contract
+from streams.contract.yaml_tree import PROBLEMS_MAX, Tree, read_tree
+from streams.errors import ConfigError
+
+FILE_BYTES_MAX: Final = 4 * 1024 * 1024
+SEED: Final = Path(__file__).with_name("seed.yaml")
+
+
+class FileProblem(NamedTuple):
+    """A problem where a person finds it; `str()` gives `seed.yaml:41: flows.record.entry: ...`."""
+
+    file: str
+    line: int
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        """Return the problem as one line that editors can jump from."""
+        return f"{self.file}:{self.line}: {self.path}: {self.text}"
+
+
+class ContractError(ConfigError):
+    """The contract is wrong; `problems` holds everything found, in the order of the file."""
+
+    def __init__(self, problems: tuple[FileProblem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+def contract_path(name_or_path: str | Path) -> Path:
+    """Return where a contract lies: "seed" is the one that ships with Spanloom."""
+    return SEED if str(name_or_path) == "seed" else Path(name_or_path)
+
+
+def load_contract(path: str | Path) -> Contract:
+    """Read a contract file, or "seed"; every check has passed.
+
+    Raises:
+        ContractError: the file cannot be read or is no valid contract; it lists every problem.
+    """
+    where = contract_path(path)
+    return parse_contract(_text(where), where.name)
+
+
+def parse_contract(text: str, file: str = "contract.yaml") -> Contract:
+    """Return the contract that `text` holds; `file` is what its problems are named after.
+
+    Raises:
+        ContractError: the text is no valid contract; it lists every problem.
+    """
+    tree = read_tree(text)
+    found = list(tree.problems)
+    contract: Contract | None = None
+    if tree.value is None and not found:
+        found.append((1, Problem((), "the file is empty; see docs/contract.md for an example")))
+    elif tree.value is not None:
+        contract, problems = _validate(tree)
+        found += [(tree.line_of(problem.loc), problem) for problem in problems]
+    if contract is None or found:
+        found.sort(key=lambda entry: entry[0])
+        listed = [FileProblem(file, line, path_text(p.loc), p.text) for line, p in found]
+        hidden = len(listed) - PROBLEMS_MAX
+        if hidden > 0:
+            last = listed[PROBLEMS_MAX - 1]
+            rest = FileProblem(
+                file, last.line, "contract", f"and {hidden} more; correct these first"
+            )
+            listed = [*listed[:PROBLEMS_MAX], rest]
+        raise ContractError(tuple(dict.fromkeys(listed)))
+    return contract
+
+
+def _text(path: Path) -> str:
+    def refuse(text: str) -> ContractError:
+        return ContractError((FileProblem(path.name, 1, "contract", text),))
+
+    try:
+        with path.open("rb") as file:
+            # One byte more than allowed tells a file that is too big without reading it all.
+            raw = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        reason = f"cannot read {path}: {error.strerror}"
+        raise refuse(f"{reason}; give a path, or seed for the shipped contract") from error
+    if len(raw) > FILE_BYTES_MAX:
+        raise refuse(f"larger than {FILE_BYTES_MAX} bytes; split the pipeline")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise refuse(f"byte {error.start} is not UTF-8; save the file as UTF-8") from error
+
+
+def _validate(tree: Tree) -> tuple[Contract | None, list[Problem]]:
+    problems = find_problems(tree.value)
+    try:
+        # Through JSON, where strict mode still takes a list for a tuple and a mapping for a model.
+        return Contract.model_validate_json(json.dumps(tree.value)), problems
+    except ValidationError as error:
+        problems += [_problem(e) for e in error.errors() if e["type"] != PROBLEM_TYPE]
+    return None, problems
+
+
+def _problem(error: ErrorDetails) -> Problem:
+    """Put an error of the model into words that name the fix."""
+    loc: Loc = tuple(key for key in error["loc"] if key != "[key]")
+    kind, value = error["type"], error["input"]
+    if kind == "missing":
+        return Problem(loc, f"'{loc[-1]}' is missing; add it")
+    if kind == "extra_forbidden":
+        return Problem(
+            loc, f"unknown key '{loc[-1]}'; {suggestion(str(loc[-1]), keys_at(loc[:-1]))}"
+        )
+    if kind == "too_short":
+        return Problem(loc, f"'{loc[-1]}' must not be empty; add an item or remove the part")
+    text = error["msg"][:1].lower() + error["msg"][1:]
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        shown = json.dumps(value)
+        return Problem(loc, f"must be text, but YAML reads {shown}; put it in quotes")
+    if isinstance(value, str | int | float | None):
+        text = f"{text}, but is {json.dumps(value)[:80]}"
+    return Problem(loc, f"{text}; change it")
+
+
+def keys_at(loc: Loc) -> tuple[str, ...]:
+    """Return the keys that the contract knows at a place; () where any key may stand."""
+    at: Any = Contract
+    for key in loc:
+        at = _inside(at, key)
+    model = _without_wrapping(at)
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return ()
+    return tuple(info.alias or name for name, info in model.model_fields.items())
+
+
+def _inside(annotation: Any, key: str | int) -> Any:
+    """Return the type of the part under `key`, None when the model does not say."""
+    at = _without_wrapping(annotation)
+    if isinstance(at, type) and issubclass(at, BaseModel):
+        for name, info in at.model_fields.items():
+            if key in (name, info.alias):
+                return info.annotation
+        return None
+    arguments = get_args(at)
+    if not arguments:
+        return None
+    return arguments[-1] if issubclass(get_origin(at), Mapping) else arguments[0]
+
+
+def _without_wrapping(annotation: Any) -> Any:
+    """Strip Annotated and `| None`."""
+    while True:
+        origin = get_origin(annotation)
+        if origin is Annotated:
+            annotation = get_args(annotation)[0]
+        elif origin in (Union, types.UnionType):
+            parts = [a for a in get_args(annotation) if a is not type(None)]
+            annotation = parts[0]
+        else:
+            return annotation
