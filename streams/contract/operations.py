@@ -25,19 +25,12 @@ class When(_Strict):
     """The condition of a rule: all parts that are given must hold for the parent span.
 
     Attributes:
-        under: The operation of the parent's own parent.
-        position: The parent is the `position`-th (from 0, by start) of the spans of its operation
-            below its own parent.
-        seen: Operations that the parent already has as children.
-        unseen: Operations that the parent must not have as children.
-        within: An operation among all ancestors of the parent (the flow it runs in).
+        under: The operations of the parent's nearest ancestors, the nearest first.
+        seen: An operation that the parent already has as a child.
     """
 
-    under: OperationName | None = None
-    position: Annotated[int, Field(ge=0)] | None = None
-    seen: tuple[OperationName, ...] = ()
-    unseen: tuple[OperationName, ...] = ()
-    within: OperationName | None = None
+    under: tuple[OperationName, ...] = ()
+    seen: OperationName | None = None
 
 
 class ChildRule(_Strict):
@@ -78,8 +71,30 @@ class OneOfRule(_Strict):
     when: When | None = None
 
 
+class CallSequence(_Strict):
+    """The calls that a parent makes, in order: it names a silent callee by its neighbours.
+
+    Attributes:
+        calls: (the client child, the one child that it has), by start.
+        support: How many parents made these calls.
+    """
+
+    calls: Annotated[tuple[tuple[OperationName, OperationName], ...], Field(min_length=1)]
+    support: Count
+
+
 class ParentRule(_Strict):
-    """What one operation calls: its required children and its "exactly one of" groups."""
+    """What one operation calls.
+
+    Attributes:
+        module: The parent's module.
+        component: The parent's component.
+        name: The parent's span name.
+        support: How many parents were seen.
+        children: Its required children.
+        one_of: Its "exactly one of" groups, one for each condition.
+        sequences: The orders in which it makes calls to changing callees.
+    """
 
     module: str
     component: str
@@ -87,10 +102,11 @@ class ParentRule(_Strict):
     support: Count
     children: tuple[ChildRule, ...] = ()
     one_of: tuple[OneOfRule, ...] = ()
+    sequences: tuple[CallSequence, ...] = ()
 
 
 class Nesting(_Strict):
-    """`child` was seen `support` times directly below `parent`: it names an orphan's lost parent."""
+    """`child` was seen `support` times directly below `parent`: names an orphan's lost parent."""
 
     parent: OperationName
     child: OperationName

@@ -1,0 +1,195 @@
+"""Reads and writes recorded telemetry as our own JSON lines: one TelemetryEvent a line.
+
+Owns the text form of an event. A line holds the fields of `schemas/telemetry_event.v1.avsc` under
+their names; absent fields take the schema's "absent" value, unknown ones are refused. Times are
+Unix microseconds or ISO 8601 with an offset. Every error names file and line.
+"""
+
+import gzip
+import json
+import math
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Any, Final, cast
+
+from streams.core.columns import EVENT_TYPES, SEVERITIES, SPAN_KINDS, STATUSES
+from streams.errors import ConfigError
+
+LINE_BYTES_MAX: Final = 4 * 1024 * 1024
+
+_REQUIRED: Final = ("event_id", "timestamp", "module", "event_type", "name")
+_TEXT: Final = (
+    "event_id",
+    "trace_id",
+    "span_id",
+    "parent_span_id",
+    "module",
+    "component",
+    "name",
+    "unit",
+    "record_id",
+    "batch_id",
+    "correlation_id",
+    "operation",
+    "actor",
+)
+_ENUMS: Final = {
+    "event_type": (EVENT_TYPES, "TRACE"),
+    "severity": (SEVERITIES, "INFO"),
+    "status": (STATUSES, "UNSET"),
+    "span_kind": (SPAN_KINDS, "INTERNAL"),
+}
+_OTHERS: Final = ("timestamp", "value", "dimensions", "duration_us", "trace_flags", "links")
+_KNOWN: Final = frozenset((*_TEXT, *_ENUMS, *_OTHERS))
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def read_events(path: str | Path) -> Iterator[dict[str, Any]]:
+    """Read the events of a .jsonl or .jsonl.gz file in the file's order; empty lines are skipped.
+
+    Raises:
+        ConfigError: The file cannot be read, or a line is not an event; names the line.
+    """
+    source = Path(path)
+    try:
+        with _open(source, "rb") as lines:
+            number = 0
+            while line := lines.readline(LINE_BYTES_MAX + 1):
+                number += 1
+                if len(line) > LINE_BYTES_MAX:
+                    raise ConfigError(f"{source}:{number}: longer than {LINE_BYTES_MAX} bytes")
+                if line.strip():
+                    yield _event(line, f"{source}:{number}")
+    except (OSError, EOFError) as error:
+        raise ConfigError(f"{source}: cannot be read ({error})") from error
+
+
+def write_events(path: str | Path, events: Iterable[dict[str, Any]]) -> int:
+    """Write events as lines that `read_events` reads back as they were; return how many.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    target = Path(path)
+    count = 0
+    try:
+        with _open(target, "wb") as lines:
+            for event in events:
+                lines.write(_line(event).encode() + b"\n")
+                count += 1
+    except OSError as error:
+        raise ConfigError(f"{target}: cannot be written ({error})") from error
+    return count
+
+
+def _open(path: Path, mode: str) -> IO[bytes]:
+    """Open a file, through gzip when its name says so."""
+    if path.name.endswith(".gz"):
+        return cast("IO[bytes]", gzip.open(path, mode))
+    return cast("IO[bytes]", path.open(mode))
+
+
+def _line(event: dict[str, Any]) -> str:
+    """Return the JSON text of one event; NaN, which JSON has not, becomes null."""
+    value = event["value"]
+    text_time = (_EPOCH + timedelta(microseconds=event["timestamp"])).isoformat()
+    return json.dumps(
+        {
+            **event,
+            "timestamp": text_time,
+            "value": value if math.isfinite(value) else None if math.isnan(value) else str(value),
+        },
+        separators=(",", ":"),
+        ensure_ascii=False,
+    )
+
+
+def _event(line: bytes, place: str) -> dict[str, Any]:
+    """Return the event of one line."""
+    try:
+        given = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{place}: not JSON ({error})") from error
+    if not isinstance(given, dict):
+        raise ConfigError(f"{place}: not a JSON object")
+    unknown = sorted(set(given) - _KNOWN)
+    if unknown:
+        raise ConfigError(f"{place}: field {unknown[0]!r} is not one of a TelemetryEvent")
+    absent = [name for name in _REQUIRED if name not in given]
+    if absent:
+        raise ConfigError(f"{place}: field {absent[0]!r} is missing")
+    event: dict[str, Any] = {name: _text(given, name, place) for name in _TEXT}
+    for name, (symbols, default) in _ENUMS.items():
+        event[name] = _symbol(given.get(name, default), name, symbols, place)
+    event["timestamp"] = _time_us(given["timestamp"], place)
+    event["duration_us"] = _whole(given, "duration_us", 0, place)
+    event["trace_flags"] = _whole(given, "trace_flags", 1, place)
+    event["value"] = _number(given.get("value"), place)
+    event["dimensions"] = _dimensions(given.get("dimensions", {}), place)
+    event["links"] = _links(given.get("links", []), place)
+    return event
+
+
+def _text(given: dict[str, Any], name: str, place: str) -> str:
+    value = given.get(name, "")
+    if not isinstance(value, str):
+        raise ConfigError(f"{place}: {name} is not text")
+    return value
+
+
+def _symbol(value: object, name: str, symbols: tuple[str, ...], place: str) -> str:
+    if not isinstance(value, str) or value not in symbols:
+        raise ConfigError(f"{place}: {name} is {value!r}, not one of {', '.join(symbols)}")
+    return value
+
+
+def _whole(given: dict[str, Any], name: str, default: int, place: str) -> int:
+    value = given.get(name, default)
+    if type(value) is not int or value < 0:
+        raise ConfigError(f"{place}: {name} is {value!r}, not a whole number from 0")
+    return value
+
+
+def _number(value: object, place: str) -> float:
+    if value is None:
+        return math.nan
+    try:
+        if not isinstance(value, bool) and isinstance(value, int | float | str):
+            return float(value)
+    except (ValueError, OverflowError):
+        pass  # said below, with the place
+    raise ConfigError(f"{place}: value is {value!r}, not a number")
+
+
+def _time_us(value: object, place: str) -> int:
+    """Return Unix microseconds; text without an offset is refused, for nobody knows its zone."""
+    if type(value) is int:
+        return value
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+        if moment is not None and moment.tzinfo is not None:
+            return (moment - _EPOCH) // timedelta(microseconds=1)
+    raise ConfigError(
+        f"{place}: timestamp is {value!r}; write Unix microseconds or ISO 8601 with an offset"
+    )
+
+
+def _dimensions(value: object, place: str) -> dict[str, str]:
+    if isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
+        return value
+    raise ConfigError(f"{place}: dimensions is not an object of texts")
+
+
+def _links(value: object, place: str) -> list[dict[str, str]]:
+    if isinstance(value, list) and all(
+        isinstance(link, dict)
+        and set(link) == {"trace_id", "span_id"}
+        and all(isinstance(v, str) for v in link.values())
+        for link in value
+    ):
+        return value
+    raise ConfigError(f"{place}: links is not a list of {{trace_id, span_id}}")
