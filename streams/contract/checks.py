@@ -127,7 +127,7 @@ def _flow(
                 (*loc, "stages", where, "id"), f"stage '{stage_id}' is there twice; rename one"
             )
     entry = flow.get("entry")
-    if isinstance(entry, str) and entry not in after:
+    if isinstance(entry, str) and after and entry not in after:
         text = f"unknown stage '{entry}'; {suggestion(entry, after)}"
         yield Problem((*loc, "entry"), text)
     for index, stage in stages:
