@@ -1,0 +1,82 @@
+"""A real Kafka broker for the tests marked `kafka`, and names that no other test uses.
+
+SPANLOOM_TEST_BROKER names a broker that runs already; without it the session starts its own node
+on a free port, with no data, and stops it at the end.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+BROKER_SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "kafka" / "broker.sh"
+START_SECONDS_MAX = 600  # the first start downloads Kafka's jars
+
+
+def _two_free_ports() -> tuple[int, int]:
+    """Return two ports that nothing listens on, found by asking the system for both at once."""
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+def _give_up(reason: str) -> None:
+    """Skip the broker's tests, naming what is missing; where CI is set, fail them."""
+    if os.environ.get("CI", "").lower() in ("1", "true"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def broker(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Yield the bootstrap address of a real broker, "host:port"."""
+    given = os.environ.get("SPANLOOM_TEST_BROKER")
+    if given:
+        yield given
+        return
+    missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
+    if missing:
+        _give_up(f"no real broker: {' and '.join(missing)} missing (or set SPANLOOM_TEST_BROKER)")
+    port, controller_port = _two_free_ports()
+    environment = {**os.environ, "PORT": str(port), "CONTROLLER_PORT": str(controller_port)}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+        # The node inherits these descriptors: a pipe here would stay open as long as it runs.
+        return subprocess.run(
+            [BROKER_SCRIPT, *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            timeout=START_SECONDS_MAX,
+            check=False,
+        )
+
+    if run("start", "--fresh").returncode != 0:
+        _give_up(f"no real broker: {BROKER_SCRIPT.name} could not start one (its words are above)")
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        run("forget")
+
+
+@pytest.fixture
+def unique() -> str:
+    """Return a word that no other test uses, for prefixes of topics, groups and transactions."""
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def topic_prefix(unique: str) -> str:
+    """Return a prefix, ending in a dot, that makes a test's topics its own."""
+    return f"{unique}."
+
+
+@pytest.fixture
+def group_id(unique: str) -> str:
+    """Return a consumer group that only this test joins."""
+    return f"{unique}-group"

@@ -1,0 +1,121 @@
+"""The files around the code: portable, locked, and readable by the tools that they are for."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.tidy.repository import ROOT, name_of, tracked_files
+
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-build.lock")
+PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==(\S+)", re.MULTILINE)
+
+
+def canonical(name: str) -> str:
+    """Return a distribution's name in the spelling that makes equal names equal."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(text: str) -> dict[str, str]:
+    """Return distribution -> version of the exact pins in a lock."""
+    return {canonical(name): version for name, version in PIN.findall(text)}
+
+
+def project() -> dict[str, Any]:
+    """Return pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def text_of(path: Path) -> str:
+    """Return a file's text; bytes that are no UTF-8 become question marks."""
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def test_no_file_knows_the_machine_it_was_written_on() -> None:
+    """No file names somebody's home or working folder."""
+    # Written in pieces, or this file would be the first to be found.
+    machine = re.compile("(?<![A-Za-z0-9_.])/(?:" + "work/|" + "root/|" + r"home/\w+/|" + "Users/)")
+    found = [name_of(path) for path in tracked_files() if machine.search(text_of(path))]
+    assert found == []
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_locks_hold_versions_and_hashes_only(name: str) -> None:
+    """A lock pins every distribution exactly, by hash, and names no index."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    entries = [line for line in text.splitlines() if line and not line.startswith((" ", "#"))]
+    assert entries
+    assert [line for line in entries if not PIN.match(line)] == []
+    assert len(entries) == len(re.findall(r"==\S+.*\\\n    --hash=sha256:", text))
+    assert not re.search(r"://|--(extra-)?index-url|--find-links|--trusted-host", text)
+
+
+def test_locks_agree_with_the_project() -> None:
+    """Every dependency is pinned in pyproject.toml, and the locks pin the same versions."""
+    declared = project()["project"]
+    groups = project()["dependency-groups"]
+    run = pins("\n".join(declared["dependencies"]))
+    dev = pins("\n".join(declared["optional-dependencies"]["dev"]))
+    build = pins("\n".join(groups["build"]))
+    assert len(run) == len(declared["dependencies"])
+    assert len(dev) == len(declared["optional-dependencies"]["dev"])
+    run_lock, dev_lock, build_lock = (pins(text_of(ROOT / name)) for name in LOCKS)
+    assert run.items() <= run_lock.items()
+    assert run_lock.items() <= dev_lock.items(), "tests must run on what is shipped"
+    assert dev.items() <= dev_lock.items()
+    assert build.items() <= build_lock.items()
+    assert set(project()["build-system"]["requires"]) <= set(groups["build"])
+
+
+def test_compose_file_is_whole() -> None:
+    """docker-compose.yml parses; each service has an image or a build and knows whom it awaits."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    services = compose["services"]
+    assert {"broker", "topics", "worker"} <= set(services)
+    for name, service in services.items():
+        assert "image" in service or "build" in service, name
+        assert set(service.get("depends_on", {})) <= set(services), name
+        if "build" in service:
+            assert (ROOT / service["build"]["dockerfile"]).is_file(), name
+
+
+def dockerfile_instructions() -> list[tuple[str, str]]:
+    """Return (instruction, arguments) of deploy/Dockerfile, continued lines joined."""
+    text = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
+    return [(word, rest) for word, _, rest in (line.partition(" ") for line in joined.splitlines())]
+
+
+def test_dockerfile_is_whole() -> None:
+    """The image starts from a base, copies only what exists, and runs as a user without rights."""
+    known = {"ARG", "FROM", "RUN", "COPY", "WORKDIR", "ENV", "USER", "HEALTHCHECK", "ENTRYPOINT"}
+    instructions = dockerfile_instructions()
+    assert instructions[0][0] in ("ARG", "FROM")
+    assert {word for word, _ in instructions} <= known | {"CMD", "LABEL"}
+    for word, arguments in instructions:
+        sources = [part for part in arguments.split()[:-1] if not part.startswith("--")]
+        if word == "COPY" and "--from=" not in arguments:
+            assert [source for source in sources if not (ROOT / source).exists()] == []
+    users = [arguments for word, arguments in instructions if word == "USER"]
+    assert users
+    assert users[-1] not in ("root", "0")
+    assert any(word == "RUN" and "--require-hashes" in rest for word, rest in instructions)
+
+
+def test_the_wheel_carries_what_the_code_reads() -> None:
+    """The folder of schemas goes into the wheel under the name by which the code looks for it."""
+    wheel = project()["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["packages"] == ["streams"]
+    assert wheel["force-include"] == {"schemas": "streams/_schemas"}
+    assert list((ROOT / "schemas").glob("*.avsc"))
+
+
+def test_scripts_can_be_run() -> None:
+    """Every file that opens with #! is executable."""
+    scripts = [path for path in tracked_files() if path.read_bytes()[:2] == b"#!"]
+    assert {name_of(path) for path in scripts} >= {".ci/run", "deploy/kafka/broker.sh"}
+    assert [name_of(path) for path in scripts if not path.stat().st_mode & 0o111] == []

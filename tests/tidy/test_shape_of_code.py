@@ -1,0 +1,124 @@
+"""The shape of the code: small functions, small modules, each with a word on what it is."""
+
+import ast
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tests.tidy import exceptions
+from tests.tidy.repository import (
+    ROOT,
+    functions,
+    imports,
+    module_of,
+    name_of,
+    python_files,
+    tree,
+)
+
+FUNCTION_LINES_MAX = 70
+MODULE_LINES_MAX = 500
+COLUMNS_MAX = 100
+CODE = ("streams", "benchmarks", "tests")
+
+
+def judge(offenders: Iterable[str], excepted: Mapping[str, str]) -> None:
+    """Fail for offenders without an exception, and for exceptions without an offender."""
+    found = {offender.split(" ")[0]: offender for offender in offenders}
+    new = sorted(text for name, text in found.items() if name not in excepted)
+    stale = sorted(set(excepted) - set(found))
+    assert not new, f"mend these, or give a reason in tests/tidy/exceptions.py: {new}"
+    assert not stale, f"no longer needed in tests/tidy/exceptions.py: {stale}"
+
+
+def test_functions_fit_on_a_page() -> None:
+    """No function has more than 70 lines, decorators aside."""
+    counts = {
+        name: (function.end_lineno or function.lineno) - function.lineno + 1
+        for path in python_files(*CODE)
+        for name, function in functions(path)
+    }
+    long = [f"{name} has {n} lines" for name, n in counts.items() if n > FUNCTION_LINES_MAX]
+    judge(long, exceptions.LONG_FUNCTIONS)
+
+
+def test_modules_hold_one_idea() -> None:
+    """No module has more than 500 lines."""
+    counts = {name_of(path): len(path.read_bytes().splitlines()) for path in python_files(*CODE)}
+    long = [f"{name} has {n} lines" for name, n in counts.items() if n > MODULE_LINES_MAX]
+    judge(long, exceptions.LONG_MODULES)
+
+
+def test_lines_fit_in_a_hundred_columns() -> None:
+    """No line of code is longer than 100 columns, unless it holds an address."""
+    long = [
+        f"{name_of(path)}:{number}"
+        for path in python_files(*CODE)
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if len(line) > COLUMNS_MAX and "://" not in line
+    ]
+    judge(long, {})
+
+
+def test_modules_say_what_they_own() -> None:
+    """Every module of the package, the tests and the benchmarks opens with a real docstring."""
+    silent = [
+        name_of(path)
+        for path in python_files(*CODE)
+        if path.read_bytes().strip() and (ast.get_docstring(tree(path)) or "TODO") == "TODO"
+    ]
+    judge(silent, {})
+
+
+def test_tests_say_the_law_they_check() -> None:
+    """Every test has a docstring."""
+    silent = [
+        name
+        for path in python_files("tests")
+        if path.name.startswith("test_")
+        for name, function in functions(path)
+        if function.name.startswith("test_") and not ast.get_docstring(function)
+    ]
+    judge(silent, {})
+
+
+def test_only_the_command_line_prints() -> None:
+    """No module outside streams/cli calls print: the others log events or return values."""
+    printing = {
+        name_of(path)
+        for path in python_files("streams")
+        if path.relative_to(ROOT).parts[1] != "cli"
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "print"
+    }
+    judge(printing, exceptions.PRINTING_MODULES)
+
+
+def own_modules() -> dict[str, Path]:
+    """Return the package's modules by dotted name, without the packages' own files."""
+    files = python_files("streams")
+    return {module_of(path): path for path in files if path.name != "__init__.py"}
+
+
+def test_every_module_is_used() -> None:
+    """Every module is imported by another one of the package or by a benchmark: no dead files."""
+    users = python_files("streams", "benchmarks")
+    dead = [
+        name
+        for name, path in own_modules().items()
+        if not any(name in imports(user) for user in users if user != path)
+    ]
+    judge(dead, exceptions.UNIMPORTED_MODULES)
+
+
+def test_every_module_is_reached_by_a_test() -> None:
+    """Every module is imported by some test, or by a module that a test reaches."""
+    modules = own_modules()
+    reached: set[str] = set()
+    frontier = set().union(*(imports(path) for path in python_files("tests"))) & modules.keys()
+    while frontier:
+        reached |= frontier
+        further = set().union(*(imports(modules[name]) for name in frontier))
+        frontier = (further & modules.keys()) - reached
+    judge(modules.keys() - reached, exceptions.UNTESTED_MODULES)
