@@ -84,6 +84,16 @@ def without_logical_types(schema: Any) -> Any:
     }
 
 
+def wire_form(schema: Any) -> Any:
+    """Return what decides a schema's bytes and their meaning: without docs, defaults, aliases."""
+    if isinstance(schema, list):
+        return [wire_form(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = ("type", "name", "fields", "items", "values", "symbols", "size")
+    return {key: wire_form(schema[key]) for key in kept if key in schema}
+
+
 class SchemaSet:
     """Schemas by id and by name.
 

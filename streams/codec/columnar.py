@@ -1,0 +1,308 @@
+"""A chunk of Avro bodies becomes a polars frame, or says exactly which body is bad.
+
+Polars reads container files; here the bodies of one schema are made into one. It resolves
+nothing, wraps numbers that do not fit and lets a torn body eat its neighbour's bytes. So: enums
+and ints are read as the longs that they are on the wire, a map as the array of entries that it
+is, each body is followed by a guard, and what was read must account for every byte of the body.
+Invariant: a row of the result is exactly one canonical body; all others are returned as doubtful.
+"""
+
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from streams.codec.schemas import Schema
+from streams.errors import ConfigError
+from streams.units import I64, U8, Mask
+
+# One poisoned body would write 35 lines to stderr; Rust reads the variable at its first panic.
+os.environ.setdefault("RUST_BACKTRACE", "0")
+
+GUARD_BYTES: Final = 8
+SMALLEST_SPLIT: Final = 64
+"""Chunks up to this size are not halved further: a read costs as much as judging 64 bodies."""
+_GUARD: Final = "__guard"
+_SYNC: Final = bytes(16)
+_INT: Final = (-(2**31), 2**31 - 1)
+_LONG: Final = (-(2**63), 2**63 - 1)
+_SCALARS: Final = {"string", "bytes", "long", "double", "float", "boolean"}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field as polars reads it.
+
+    Attributes:
+        name: the field's name.
+        kind: string | bytes | long | double | float | boolean | fixed | list.
+        null_branch: position of null in the union, -1 for a field that is no union.
+        low, high: for long: the smallest and largest value (an int's, or an enum's indexes).
+        size: for fixed: its bytes.
+        symbols: for an enum its symbols, else ().
+        items: for list: the fields of an entry; one field "" when the items are no records.
+    """
+
+    name: str
+    kind: str
+    null_branch: int = -1
+    low: int = _LONG[0]
+    high: int = _LONG[1]
+    size: int = 0
+    symbols: tuple[str, ...] = ()
+    items: tuple["Field", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a chunk gave: `frame` row i is body `good[i]`; `doubtful` are the other positions."""
+
+    frame: pl.DataFrame
+    good: I64
+    doubtful: list[int]
+
+
+class ColumnarReader:
+    """Reads bodies of one schema as columns."""
+
+    def __init__(self, schema: Schema) -> None:
+        """Make the plan.
+
+        Args:
+            schema: a parsed record schema without logical types.
+
+        Raises:
+            ConfigError: a field has a type that cannot be read as a column; it names the field.
+        """
+        self.fields = tuple(_field(f["name"], f["type"]) for f in schema["fields"])
+        columns: list[dict[str, Any]] = [
+            {"name": f.name, "type": _polars_type(f, f"List_{i}")}
+            for i, f in enumerate(self.fields)
+        ]
+        guard = {"type": "fixed", "name": "Guard", "size": GUARD_BYTES}
+        columns.append({"name": _GUARD, "type": guard})
+        text = json.dumps({"type": "record", "name": "Row", "fields": columns}).encode()
+        self._head = b"".join(
+            (b"Obj\x01", varint(1), varint(11), b"avro.schema", varint(len(text)), text, b"\x00")
+        )
+        self._head += _SYNC
+
+    def read(self, bodies: Sequence[bytes], nonce: int) -> Read:
+        """Return the bodies that are canonical as a frame, and the positions of all others.
+
+        Args:
+            bodies: n bodies without the wire header, n >= 1.
+            nonce: 64 random bits, new for each chunk: whoever guesses the guard of a row could
+                forge its neighbour.
+
+        Returns:
+            The frame has one column per field, under the field's name, enums as indexes, maps as
+            lists of {key, value}. All of it stands for valid Avro.
+        """
+        frames: list[pl.DataFrame] = []
+        good: list[I64] = []
+        doubtful: list[int] = []
+        waiting = [(0, len(bodies))]
+        while waiting:
+            start, end = waiting.pop()
+            part = self._read_guarded(bodies[start:end], nonce)
+            if part is not None:
+                frame, is_exact = part
+                frames.append(frame if is_exact.all() else frame.filter(pl.Series(is_exact)))
+                good.append(np.flatnonzero(is_exact) + start)
+                doubtful.extend((np.flatnonzero(~is_exact) + start).tolist())
+            elif end - start <= SMALLEST_SPLIT:
+                doubtful.extend(range(start, end))
+            else:
+                middle = (start + end) // 2
+                waiting += [(middle, end), (start, middle)]  # the earlier half is read first
+        if not frames:
+            return Read(pl.DataFrame(), np.zeros(0, np.int64), doubtful)
+        frame = frames[0] if len(frames) == 1 else pl.concat(frames)
+        return Read(frame, np.concatenate(good), doubtful)
+
+    def _read_guarded(
+        self, bodies: Sequence[bytes], nonce: int
+    ) -> tuple[pl.DataFrame, Mask] | None:
+        """Return the frame and which rows are exact; None when the bodies run into each other."""
+        n = len(bodies)
+        guard = np.arange(n, dtype=np.uint64) ^ np.uint64(nonce)
+        pieces: list[bytes] = [b""] * (2 * n)
+        pieces[0::2] = bodies
+        pieces[1::2] = guard.view(f"V{GUARD_BYTES}").tolist()
+        payload = b"".join(pieces)
+        container = b"".join((self._head, varint(n), varint(len(payload)), payload, _SYNC))
+        try:
+            frame = pl.read_avro(io.BytesIO(container))
+        except (Exception, pl.exceptions.PanicException):
+            # Whatever it is, these bytes caused it: each body is judged by itself next. The panic
+            # is a BaseException and has to be named.
+            return None
+        if frame.height != n:
+            return None
+        seen = frame[_GUARD].bin.reinterpret(dtype=pl.UInt64, endianness="little").to_numpy()
+        if not np.array_equal(seen, guard):
+            return None
+        size = np.fromiter(map(len, bodies), np.int64, n)
+        start = np.cumsum(size + GUARD_BYTES) - size - GUARD_BYTES
+        is_exact = _exact(self.fields, frame, np.frombuffer(payload, np.uint8), start, size)
+        return frame.drop(_GUARD), is_exact
+
+
+def varint(value: int) -> bytes:
+    """Return the Avro bytes of a long."""
+    zigzag = (value << 1) ^ (value >> 63)
+    out = bytearray()
+    while zigzag > 0x7F:
+        out.append(zigzag & 0x7F | 0x80)
+        zigzag >>= 7
+    out.append(zigzag)
+    return bytes(out)
+
+
+def _field(name: str, schema: Any) -> Field:
+    null_branch = -1
+    if isinstance(schema, list):
+        if len(schema) != 2 or "null" not in schema:
+            raise ConfigError(f"field {name}: only a union of null and one other type is a column")
+        null_branch = schema.index("null")
+        schema = schema[1 - null_branch]
+    if isinstance(schema, dict) and isinstance(schema["type"], dict):
+        schema = schema["type"]
+    kind = schema["type"] if isinstance(schema, dict) else schema
+    if kind == "enum":
+        symbols = tuple(schema["symbols"])
+        return Field(name, "long", null_branch, 0, len(symbols) - 1, symbols=symbols)
+    if kind == "int":
+        return Field(name, "long", null_branch, *_INT)
+    if kind in _SCALARS and not (kind == "boolean" and null_branch >= 0):
+        return Field(name, kind, null_branch)
+    if kind == "fixed" and null_branch < 0:
+        return Field(name, "fixed", size=schema["size"])
+    if kind in ("array", "map") and null_branch < 0:
+        return Field(name, "list", items=_entry_fields(name, kind, schema))
+    raise ConfigError(f"field {name}: type {kind!r} cannot be read as a column")
+
+
+def _entry_fields(name: str, kind: str, schema: Any) -> tuple[Field, ...]:
+    items: tuple[Field, ...]
+    if kind == "map":
+        items = (_field("key", "string"), _field("value", schema["values"]))
+    elif isinstance(schema["items"], dict) and schema["items"]["type"] == "record":
+        items = tuple(_field(f["name"], f["type"]) for f in schema["items"]["fields"])
+    else:
+        items = (_field("", schema["items"]),)
+    for item in items:
+        if item.kind not in ("string", "bytes", "long", "double") or item.null_branch >= 0:
+            raise ConfigError(f"field {name}: items with {item.kind} {item.name!r} are no column")
+    return items
+
+
+def _polars_type(field: Field, name: str) -> Any:
+    plain: Any = field.kind
+    if field.kind == "fixed":
+        plain = {"type": "fixed", "name": name, "size": field.size}
+    elif field.kind == "list" and field.items[0].name == "":
+        plain = {"type": "array", "items": field.items[0].kind}
+    elif field.kind == "list":
+        entry = [{"name": f.name, "type": f.kind} for f in field.items]
+        plain = {"type": "array", "items": {"type": "record", "name": name, "fields": entry}}
+    if field.null_branch < 0:
+        return plain
+    return ["null", plain] if field.null_branch == 0 else [plain, "null"]
+
+
+def _exact(
+    fields: tuple[Field, ...], frame: pl.DataFrame, payload: U8, start: I64, size: I64
+) -> Mask:
+    """Mark the rows whose values, written again, have exactly the body's length, and are in range.
+
+    Canonical Avro is the shortest form of every value, so equal totals mean that no field was
+    written longer than needed: nothing was wrapped or skipped. Union indexes and booleans are the
+    bytes that can be wrong at the right length; they are looked up in the payload.
+    """
+    texts = [
+        pl.col(f.name).str.len_bytes() if f.kind == "string" else pl.col(f.name).bin.size()
+        for f in fields
+        if f.kind in ("string", "bytes")
+    ]
+    text_bytes = frame.select(texts)
+    at = start.copy()
+    is_exact = np.ones(len(start), np.bool_)
+    for field in fields:
+        column = frame[field.name]
+        is_there: Mask | None = None
+        if field.null_branch >= 0:
+            is_there = column.is_not_null().to_numpy()
+            branch = np.where(is_there, 2 * (1 - field.null_branch), 2 * field.null_branch)
+            is_exact &= payload[np.minimum(at, len(payload) - 1)] == branch
+            at += 1
+        if field.kind == "boolean":
+            is_exact &= payload[np.minimum(at, len(payload) - 1)] <= 1
+        length, is_in_range = _value_bytes(field, column, text_bytes)
+        at += length if is_there is None else np.where(is_there, length, 0)
+        if is_in_range is not None:
+            is_exact &= is_in_range
+    is_exact &= at - start == size
+    return is_exact
+
+
+def _value_bytes(
+    field: Field, column: pl.Series, text_bytes: pl.DataFrame
+) -> tuple[I64 | int, Mask | None]:
+    """Return the canonical length of each value of one column, and which are in range."""
+    if field.kind in ("string", "bytes"):
+        count = _ints(text_bytes[field.name])
+        return count + _varint_bytes(count), None
+    if field.kind == "long":
+        value = _ints(column)
+        if (field.low, field.high) == _LONG:
+            return _varint_bytes(value), None
+        return _varint_bytes(value), (value >= field.low) & (value <= field.high)
+    if field.kind == "list":
+        return _list_bytes(field, column), None
+    return {"double": 8, "float": 4, "boolean": 1, "fixed": field.size}[field.kind], None
+
+
+def _list_bytes(field: Field, column: pl.Series) -> I64:
+    count = column.list.len().to_numpy().astype(np.int64)
+    end = np.cumsum(count)
+    if not len(end) or end[-1] == 0:
+        return np.ones(len(count), np.int64)
+    flat = column.filter(column.list.len() > 0).explode()
+    item_bytes = np.zeros(int(end[-1]), np.int64)
+    for item in field.items:
+        values = flat.struct.field(item.name) if item.name else flat
+        if item.kind == "double":
+            item_bytes += 8
+        elif item.kind == "long":
+            item_bytes += _varint_bytes(_ints(values))
+        else:
+            text = values.str.len_bytes() if item.kind == "string" else values.bin.size()
+            item_bytes += _ints(text) + _varint_bytes(_ints(text))
+    total = np.concatenate((np.zeros(1, np.int64), np.cumsum(item_bytes)))
+    block_head = np.where(count > 0, _varint_bytes(count), 0)
+    return np.asarray(total[end] - total[end - count] + block_head + 1, np.int64)
+
+
+def _ints(column: pl.Series) -> I64:
+    """Return a column of whole numbers as (n,) int64, 0 where it is null."""
+    filled = column.fill_null(0) if column.null_count() else column
+    return filled.to_numpy().astype(np.int64, copy=False)
+
+
+def _varint_bytes(value: I64) -> I64:
+    """Return how many bytes each value takes as an Avro long, 1 to 10."""
+    zigzag = ((value << 1) ^ (value >> 63)).view(np.uint64)
+    out = np.ones(len(value), np.int64)
+    for bits in range(7, 64, 7):
+        is_longer = zigzag >= np.uint64(1 << bits)
+        if not is_longer.any():
+            break
+        out += is_longer
+    return out
