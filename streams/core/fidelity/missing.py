@@ -67,7 +67,7 @@ class MissingColumns:
         return len(self.trace)
 
     def take(self, index: I64 | Mask) -> "MissingColumns":
-        """Return the rows at `index` (integer positions or a boolean mask), with the same labels."""
+        """Return the rows at `index`, integer positions or a boolean mask; labels stay."""
         return MissingColumns(
             self.trace[index],
             self.span_id[index],

@@ -1,0 +1,252 @@
+"""Judges closed traces against the plan: flow, status, what is missing, how each edge fared.
+
+Owns the order of the rules; each rule lives beside it (`structure`, `masks`, `outcomes`,
+`losses`). Invariant: a trace is judged from its own spans alone, so that a batch may be cut or
+merged anywhere; what only the topics know comes in later, by `reclassify`.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, fields, replace
+from typing import Final, TypeVar
+
+import numpy as np
+
+from streams.core.columns import Operations, SpanBatch
+from streams.core.fidelity import missing
+from streams.core.fidelity.losses import flow_losses, loose_losses, unseen_parents
+from streams.core.fidelity.masks import flow_of_mask
+from streams.core.fidelity.missing import MissingColumns
+from streams.core.fidelity.outcomes import (
+    NO_ROW,
+    EdgeOutcomes,
+    FlowView,
+    StageOutcomes,
+    StageSpans,
+)
+from streams.core.fidelity.plan import Plan
+from streams.core.fidelity.structure import NO_PARENT, Structure, earliest_rows, structure_of
+from streams.core.fidelity.tables import PlanTables, plan_tables
+from streams.units import I32, I64, U8, U64, Mask
+
+# Symbol order of TraceStatus in schemas/assembled_trace.v1.avsc: the codes below are the wire's.
+COMPLETE, INCOMPLETE, BROKEN, TRUNCATED = range(4)
+TRACE_STATUSES: Final = ("COMPLETE", "INCOMPLETE", "BROKEN", "TRUNCATED")
+NO_FLOW: Final = -1
+_SAMPLED: Final = 1  # W3C trace flags, bit 0
+
+Rules = Callable[[SpanBatch], MissingColumns]
+"""Learned rules, compiled: what the traces of a batch lack, unseen parents included."""
+_Outcomes = TypeVar("_Outcomes", EdgeOutcomes, StageOutcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdicts on the T traces of a batch.
+
+    Attributes:
+        structure: roots, orphans, parents, start and end.
+        mask: (T, W) stages seen and conditions met.
+        flow: (T,) index into `plan.flows`, -1 when judged by structure (and rules) alone.
+        has_all_required: (T,) the flow is known and all its required stages were seen.
+        is_sampled_out: (T,) no span has the sampled bit: outside fidelity, whatever was seen.
+        status: (T,) code as on the wire, see `TRACE_STATUSES`; never TRUNCATED, which the caller
+            sets, who knows the bounds.
+        missing: what is missing, by trace.
+        edges: the edges that had to be crossed, by trace, then edge.
+        stages: the stages seen, by trace, then stage.
+    """
+
+    structure: Structure
+    mask: U64
+    flow: I32
+    has_all_required: Mask
+    is_sampled_out: Mask
+    status: U8
+    missing: MissingColumns
+    edges: EdgeOutcomes
+    stages: StageOutcomes
+
+    def __len__(self) -> int:
+        return len(self.flow)
+
+
+def judge(
+    batch: SpanBatch, plan: Plan, operations: Operations, *, rules: Rules | None = None
+) -> Judgement:
+    """Judge the traces of a batch.
+
+    COMPLETE: one tree and nothing missing. INCOMPLETE: something is missing, one tree. BROKEN:
+    several roots, orphans, a circle of parents, or no root at all. The worse wins.
+
+    Args:
+        batch: the spans of closed traces; `stage_bits` as `masks.stage_bits` gives them.
+        plan: the compiled contract, `plan.EMPTY` for none.
+        operations: the names behind the operation codes; those of the plan's stages are added.
+        rules: what judges the traces that have no flow; without it they are judged by structure,
+            and each unseen parent is a missing row.
+    """
+    tables = plan_tables(plan)
+    stage_code = tables.stage_code(operations)[batch.operation]
+    structure = structure_of(batch)
+    mask = _or_by_trace(batch.stage_bits, structure)
+    flow = flow_of_mask(mask, _entry_flow(batch, structure, stage_code, tables), plan)
+    lost, edges, stages, is_lacking = _judge_flows(
+        batch, structure, tables, operations, stage_code, mask, flow, has_rules=rules is not None
+    )
+    if rules is not None:
+        by_rule = rules(batch)
+        lost = missing.concat([lost, by_rule.take(flow[by_rule.trace] == NO_FLOW)])
+    order = np.argsort(lost.trace, kind="stable")
+    lost = lost.take(order)
+    is_sampled = np.zeros(batch.traces, np.bool_)
+    is_sampled[batch.trace[batch.trace_flags & _SAMPLED != 0]] = True
+    is_sampled_out = ~is_sampled & (structure.first[1:] > structure.first[:-1])
+    cause = np.where(is_sampled_out[lost.trace], missing.SAMPLED_OUT, lost.cause)
+    status = np.full(batch.traces, COMPLETE, np.uint8)
+    status[lost.trace] = INCOMPLETE
+    status[~structure.is_tree] = BROKEN
+    place = np.empty(len(order) + 1, np.int32)
+    place[order] = np.arange(len(order))
+    place[NO_ROW] = NO_ROW
+    judgement = Judgement(
+        structure=structure,
+        mask=mask,
+        flow=flow,
+        has_all_required=(flow != NO_FLOW) & ~is_lacking,
+        is_sampled_out=is_sampled_out,
+        status=status,
+        missing=lost,
+        edges=replace(edges, missing_row=place[edges.missing_row]),
+        stages=stages,
+    )
+    return with_causes(judgement, cause)
+
+
+def with_causes(judgement: Judgement, cause: U8 | I64) -> Judgement:
+    """Return the judgement with the given causes of its missing rows, edges included.
+
+    Args:
+        judgement: what to change.
+        cause: one code per row of `judgement.missing`.
+    """
+    codes = cause.astype(np.uint8)
+    by_row = np.append(codes, np.uint8(0))  # row -1: observed, no cause
+    return replace(
+        judgement,
+        missing=replace(judgement.missing, cause=codes),
+        edges=replace(judgement.edges, cause=by_row[judgement.edges.missing_row]),
+    )
+
+
+def reclassify(
+    judgement: Judgement,
+    operations: Operations,
+    *,
+    silent_modules: Collection[str] = (),
+    late_modules: Collection[str] = (),
+    mispartitioned_modules: Collection[str] = (),
+) -> Judgement:
+    """Return the judgement with NEVER_ARRIVED made more exact by what the topics tell.
+
+    Where a module is in several collections, MISPARTITIONED goes before LATE_SOURCE before
+    MODULE_SILENT: the fault that can be named best.
+
+    Args:
+        judgement: what to change; only rows with cause NEVER_ARRIVED do.
+        operations: the names behind the operation codes.
+        silent_modules: modules from which nothing at all arrives.
+        late_modules: modules whose topic is read to its end, yet hours behind.
+        mispartitioned_modules: modules whose records lie in other partitions than their traces.
+    """
+    rows = np.flatnonzero(
+        (judgement.missing.cause == missing.NEVER_ARRIVED)
+        & (judgement.missing.operation != missing.NO_OPERATION)
+    )
+    if not len(rows) or not (silent_modules or late_modules or mispartitioned_modules):
+        return judgement
+    codes, which = np.unique(judgement.missing.operation[rows], return_inverse=True)
+    exact = np.full(len(codes), missing.NEVER_ARRIVED, np.uint8)
+    for index, code in enumerate(codes.tolist()):
+        module = operations[code].module
+        if module in mispartitioned_modules:
+            exact[index] = missing.MISPARTITIONED
+        elif module in late_modules:
+            exact[index] = missing.LATE_SOURCE
+        elif module in silent_modules:
+            exact[index] = missing.MODULE_SILENT
+    cause = judgement.missing.cause.copy()
+    cause[rows] = exact[which]
+    return with_causes(judgement, cause)
+
+
+def _or_by_trace(bits: U64, structure: Structure) -> U64:
+    """Return (T, W) the bits of each trace's rows together; 0 for a trace without spans."""
+    out = np.zeros((len(structure.root_row), bits.shape[1]), np.uint64)
+    has_spans = structure.first[1:] > structure.first[:-1]
+    if has_spans.any():
+        out[has_spans] = np.bitwise_or.reduceat(bits, structure.first[:-1][has_spans], axis=0)
+    return out
+
+
+def _entry_flow(batch: SpanBatch, structure: Structure, stage_code: I32, tables: PlanTables) -> I32:
+    """Return (T,) the flow that the earliest root at an entry stage enters, -1 for none."""
+    if not tables.flows:
+        return np.full(batch.traces, NO_FLOW, np.int32)
+    roots = np.flatnonzero((structure.parent_row == NO_PARENT) & (stage_code >= 0))
+    entered = tables.entry_flow[stage_code[roots]]
+    row = earliest_rows(batch.trace, roots[entered != NO_FLOW], batch.traces)
+    flow = np.full(batch.traces, NO_FLOW, np.int32)
+    flow[row >= 0] = tables.entry_flow[stage_code[row[row >= 0]]]
+    return flow
+
+
+def _judge_flows(
+    batch: SpanBatch,
+    structure: Structure,
+    tables: PlanTables,
+    operations: Operations,
+    stage_code: I32,
+    mask: U64,
+    flow: I32,
+    *,
+    has_rules: bool,
+) -> tuple[MissingColumns, EdgeOutcomes, StageOutcomes, Mask]:
+    """Return what each flow's traces lack, their edges and stages, and (T,) whether they lack."""
+    parents, labels = unseen_parents(batch, structure, stage_code, operations, tables.labels)
+    stage_operation = tables.stage_operation(operations)
+    spans = StageSpans.of(batch, stage_code, tables.codes)
+    is_lacking = np.zeros(batch.traces, np.bool_)
+    losses: list[MissingColumns] = []
+    edges: list[EdgeOutcomes] = []
+    stages: list[StageOutcomes] = []
+    base = 0
+    for index in np.unique(flow[flow != NO_FLOW]).tolist():
+        is_mine = flow == index
+        trace = np.flatnonzero(is_mine)
+        view = FlowView.of(index, tables.flows[index], trace, spans, tables.codes, mask)
+        lost, row_of = flow_losses(view, parents.of_traces(is_mine), stage_operation, labels)
+        edges.append(view.edges(np.where(row_of == NO_ROW, NO_ROW, row_of + base)))
+        stages.append(view.stages())
+        losses.append(lost)
+        base += len(lost)
+        is_lacking[trace] = view.is_lacking.any(axis=1)
+    if not has_rules:
+        losses.append(loose_losses(parents.of_traces(flow == NO_FLOW), labels))
+    return (
+        missing.concat(losses),
+        _by_trace(edges or [EdgeOutcomes.empty()]),
+        _by_trace(stages or [StageOutcomes.empty()]),
+        is_lacking,
+    )
+
+
+def _by_trace(parts: list[_Outcomes]) -> _Outcomes:
+    """Return the rows of all parts, ordered by trace; each part is in order already."""
+    if len(parts) == 1:
+        return parts[0]
+    order = np.argsort(np.concatenate([part.trace for part in parts]), kind="stable")
+    columns = {
+        one.name: np.concatenate([getattr(part, one.name) for part in parts])[order]
+        for one in fields(parts[0])
+    }
+    return replace(parts[0], **columns)
