@@ -2,13 +2,19 @@
 
 Owns how learned rules stand in the contract's YAML. Where a pipeline has declared flows, stages
 and edges judge its traces; where it has none (a recording of microservices), these rules do. Every
-rule carries its support, so that a reader can doubt it. The rules hold names only, never codes:
-`streams.core.fidelity.rules` compiles them.
+rule carries its support, so that a reader can doubt it. The rules hold names only, never codes;
+`compile_rules` numbers them for `streams.core.fidelity.rules`.
 """
 
 from typing import Annotated, Final
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
+
+from streams.core.columns import Operation
+from streams.core.fidelity.rule_table import NO_GROUP, NO_GUARD, Call, RuleTable
+from streams.core.fidelity.tree import chain_hash
+from streams.errors import ConfigError
 
 OperationName = Annotated[tuple[str, str, str], Field(description="(module, component, name)")]
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -132,3 +138,101 @@ class OperationRules(_Strict):
 
 
 NO_RULES: Final = OperationRules()
+
+
+def compile_rules(rules: OperationRules) -> RuleTable:
+    """Turn the rules into the arrays that `streams.core.fidelity.rules.evaluate` takes.
+
+    Raises:
+        ConfigError: Two rules of one kind stand for the same parent, condition and child.
+    """
+    return _Compiler(rules).table()
+
+
+class _Compiler:
+    """Collects the rules by context, then lays them out in the order of the context's hash."""
+
+    def __init__(self, rules: OperationRules) -> None:
+        self._rules = rules
+        self._code: dict[Operation, int] = {}
+        self._children: dict[tuple[int, ...], list[tuple[int, int, int]]] = {}
+        self._groups: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._sequences: dict[int, tuple[tuple[tuple[Call, ...], int], ...]] = {}
+
+    def table(self) -> RuleTable:
+        """Return the compiled rules."""
+        for parent in self._rules.parents:
+            self._add(parent)
+        near = self._near()
+        roots = {self._code_of(name) for name in self._rules.roots}
+        contexts = sorted((chain_hash(chain), chain) for chain in {*self._children, *self._groups})
+        children = [self._children.get(chain, []) for _, chain in contexts]
+        rows = [row for part in children for row in part]
+        members = sorted(set(self._groups.values()))
+        group_of = {group: number for number, group in enumerate(members)}
+        groups = [
+            group_of[self._groups[chain]] if chain in self._groups else NO_GROUP
+            for _, chain in contexts
+        ]
+        size = len(self._code)
+        has_group = np.zeros(size, np.bool_)
+        has_group[[chain[0] for chain in self._groups]] = True
+        return RuleTable(
+            operations=tuple(self._code),
+            depth=max((len(chain) - 1 for _, chain in contexts), default=0),
+            context_hash=np.array([value for value, _ in contexts], np.uint64),
+            child_start=np.cumsum([0, *map(len, children)]),
+            child_code=np.array([code for code, _, _ in rows], np.int64),
+            child_count=np.array([count for _, count, _ in rows], np.int64),
+            child_guard=np.array([guard for _, _, guard in rows], np.int64),
+            context_group=np.array(groups, np.int64),
+            group_members=tuple(members),
+            has_group=has_group,
+            near=tuple(tuple(near.get(code, ())) for code in range(size)),
+            sequences=self._sequences,
+            is_root=np.isin(np.arange(size), sorted(roots)),
+        )
+
+    def _code_of(self, name: tuple[str, str, str]) -> int:
+        return self._code.setdefault(Operation(*name), len(self._code))
+
+    def _chain(self, parent: int, when: When | None) -> tuple[int, ...]:
+        return (parent, *(self._code_of(name) for name in (when.under if when else ())))
+
+    def _add(self, parent: ParentRule) -> None:
+        own = self._code_of((parent.module, parent.component, parent.name))
+        seen: set[tuple[object, ...]] = set()
+        for child in parent.children:
+            chain = self._chain(own, child.when)
+            code = self._code_of((child.module, child.component, child.name))
+            guard = child.when.seen if child.when else None
+            row = (code, child.count, NO_GUARD if guard is None else self._code_of(guard))
+            self._refuse_repeat(seen, (chain, code, row[2]), parent)
+            self._children.setdefault(chain, []).append(row)
+        for group in parent.one_of:
+            chain = self._chain(own, group.when)
+            self._refuse_repeat(seen, (chain,), parent)
+            self._groups[chain] = tuple(self._code_of(name) for name in group.members)
+        ordered = sorted(parent.sequences, key=lambda s: (-s.support, s.calls))
+        if ordered:
+            self._sequences[own] = tuple(
+                (tuple((self._code_of(a), self._code_of(b)) for a, b in s.calls), s.support)
+                for s in ordered
+            )
+
+    @staticmethod
+    def _refuse_repeat(
+        seen: set[tuple[object, ...]], key: tuple[object, ...], parent: ParentRule
+    ) -> None:
+        if key in seen:
+            raise ConfigError(
+                f"operations: {parent.module} {parent.name!r} has the same rule twice; keep one"
+            )
+        seen.add(key)
+
+    def _near(self) -> dict[int, list[int]]:
+        near: dict[int, list[int]] = {}
+        ordered = sorted(self._rules.nesting, key=lambda n: (-n.support, n.parent))
+        for pair in ordered:
+            near.setdefault(self._code_of(pair.child), []).append(self._code_of(pair.parent))
+        return near
