@@ -28,6 +28,14 @@ DERIVED_TOPICS: Final = frozenset(
 )
 STAGES_MAX: Final = 1000
 """Stages of one flow; the graph checks skip a flow that has more (the model refuses it)."""
+WAIT_MS_DEFAULT: Final = 30_000
+OBJECTIVE_DEFAULTS: Final[Mapping[str, float]] = {
+    "short_s": 300.0,
+    "long_s": 3600.0,
+    "burn_rate": 14.4,
+    "burn_rate_slow": 6.0,
+}
+"""What the model fills in where the file is silent; the checks must compare with the same."""
 NAMES_SHOWN_MAX: Final = 8
 """Names listed when none is near enough to suggest."""
 
@@ -134,7 +142,7 @@ def _flow(
         at: Loc = (*loc, "stages", index)
         yield from _stage(root, at, stage, after)
         yield from _order(at, stage, entry if entry in after else None, after)
-        yield from _deadline(at, stage, flow.get("wait_ms", 30_000))
+        yield from _deadline(at, stage, flow.get("wait_ms", WAIT_MS_DEFAULT))
     cycle = find_cycle(after)
     if cycle:
         text = f"stages wait for each other: {' -> '.join(cycle)}; drop one of these `after`"
@@ -255,10 +263,10 @@ def _across_flows(root: Mapping[str, Any]) -> Iterator[Problem]:
 def _objectives(root: Mapping[str, Any]) -> Iterator[Problem]:
     slos = _mapping(root.get("slos"))
     for low, high in (("short_s", "long_s"), ("burn_rate_slow", "burn_rate")):
-        below, above = slos.get(low), slos.get(high)
+        below, above = (slos.get(key, OBJECTIVE_DEFAULTS[key]) for key in (low, high))
         if isinstance(below, int | float) and isinstance(above, int | float) and below >= above:
             text = f"{below} is not below {high} {above}; lower it or raise {high}"
-            yield Problem(("slos", low), text)
+            yield Problem(("slos", low if low in slos else high), f"{low} {text}")
     flows = _mapping(root.get("flows"))
     edges = slos.get("edges")
     for index, edge in enumerate(edges if isinstance(edges, list) else []):

@@ -112,7 +112,9 @@ def _validate(tree: Tree) -> tuple[Contract | None, list[Problem]]:
         # Through JSON, where strict mode still takes a list for a tuple and a mapping for a model.
         return Contract.model_validate_json(json.dumps(tree.value)), problems
     except ValidationError as error:
-        problems += [_problem(e) for e in error.errors() if e["type"] != PROBLEM_TYPE]
+        # The model repeats what `find_problems` said, unless it saw a default that the file hides.
+        errors = [e for e in error.errors() if not (problems and e["type"] == PROBLEM_TYPE)]
+        problems += [_problem(e) for e in errors]
     return None, problems
 
 

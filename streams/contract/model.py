@@ -11,7 +11,13 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
-from streams.contract.checks import find_problems, path_text
+from streams.contract.checks import (
+    OBJECTIVE_DEFAULTS,
+    STAGES_MAX,
+    WAIT_MS_DEFAULT,
+    find_problems,
+    path_text,
+)
 from streams.contract.operations import OperationRules
 
 PROBLEM_TYPE: Final = "contract_problem"
@@ -120,10 +126,10 @@ class Flow(_Part):
     """
 
     entry: Identifier
-    wait_ms: Milliseconds = 30_000
+    wait_ms: Milliseconds = WAIT_MS_DEFAULT
     settle_ms: Annotated[int, Field(ge=0, le=3_600_000)] = 200
     slo: Objective | None = None
-    stages: Annotated[tuple[Stage, ...], Field(strict=False, min_length=1)]
+    stages: Annotated[tuple[Stage, ...], Field(strict=False, min_length=1, max_length=STAGES_MAX)]
 
     @property
     def edges(self) -> tuple[tuple[str, str], ...]:
@@ -170,10 +176,10 @@ class Objectives(_Part):
     """
 
     fidelity: Objective = 0.999
-    short_s: Seconds = 300.0
-    long_s: Seconds = 3600.0
-    burn_rate: Annotated[float, Field(gt=0)] = 14.4
-    burn_rate_slow: Annotated[float, Field(gt=0)] = 6.0
+    short_s: Seconds = OBJECTIVE_DEFAULTS["short_s"]
+    long_s: Seconds = OBJECTIVE_DEFAULTS["long_s"]
+    burn_rate: Annotated[float, Field(gt=0)] = OBJECTIVE_DEFAULTS["burn_rate"]
+    burn_rate_slow: Annotated[float, Field(gt=0)] = OBJECTIVE_DEFAULTS["burn_rate_slow"]
     min_count: Count = 20
     edges: Annotated[tuple[EdgeObjective, ...], Field(strict=False)] = ()
 
