@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from streams.codec.ids import hex_ids, uuids
+from streams.codec.ids import UUID_CHARACTERS, hex_ids, uuids
 from streams.core.columns import TRACE
 from streams.units import I64, SECOND_US, U8, U64, Mask
 
@@ -17,6 +17,7 @@ TIMESTAMP_MAX_US: Final = 7_258_118_400 * SECOND_US
 """2200-01-01T00:00Z: later times are milliseconds or nanoseconds taken for microseconds."""
 DURATION_MAX_US: Final = 10 * 365 * 86_400 * SECOND_US
 _DETAIL_CHARACTERS: Final = 80
+_DIGITS: Final = {"trace_id": 32, "span_id": 16, "parent_span_id": 16}
 
 REASONS: Final = (
     "invalid_trace_id",
@@ -45,14 +46,17 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The n events as read: text columns without nulls, numbers, `event_type` codes."""
+    """The n events as read; `text` has a column of each name below, without nulls.
 
-    trace_id: pl.Series
-    span_id: pl.Series
-    parent_span_id: pl.Series
-    event_id: pl.Series
-    module: pl.Series
-    name: pl.Series
+    Attributes:
+        text: trace_id, span_id, parent_span_id, event_id, module, name, component.
+        text_bytes: per column of `text`, (n,) UTF-8 lengths.
+        event_type: (n,) codes.
+        timestamp_us, duration_us, trace_flags: (n,) as on the wire.
+    """
+
+    text: pl.DataFrame
+    text_bytes: dict[str, I64]
     event_type: U8
     timestamp_us: I64
     duration_us: I64
@@ -68,34 +72,34 @@ def judge(facts: Facts) -> tuple[Identity, U8]:
     """
     verdict = np.zeros(len(facts.event_type), np.uint8)
     is_span = facts.event_type == TRACE
-    trace_id, is_trace_written = hex_ids(facts.trace_id, 32)
-    has_trace_text = _is_there(facts.trace_id)
-    has_trace = trace_id.any(axis=1)
-    span_id, span_written = hex_ids(facts.span_id, 16)
-    parent_id, is_parent_written = hex_ids(facts.parent_span_id, 16)
-    has_bad_parent = ~is_parent_written
-    if has_bad_parent.any():
-        has_bad_parent &= _is_there(facts.parent_span_id)
+    lengths = facts.text_bytes
+    is_whole = {name: lengths[name] == digits for name, digits in _DIGITS.items()}
+    joined = _joined(facts.text, is_whole)
+    trace_id, is_trace = hex_ids(joined["trace_id"], is_whole["trace_id"], 32)
+    has_trace = (trace_id[:, 0] | trace_id[:, 1]) != 0
+    span_id, is_span_id = hex_ids(joined["span_id"], is_whole["span_id"], 16)
+    parent_id, is_parent = hex_ids(joined["parent_span_id"], is_whole["parent_span_id"], 16)
     key = np.zeros((len(verdict), 2), np.uint64)
     key[:, 1] = np.where(is_span, span_id[:, 0], np.uint64(0))
     is_annotation = ~is_span & has_trace
     has_bad_event_id = np.zeros(len(verdict), np.bool_)
     if is_annotation.any():
-        event_id, is_uuid = uuids(facts.event_id.filter(pl.Series(is_annotation)))
-        key[is_annotation] = event_id
-        has_bad_event_id[is_annotation] = ~is_uuid
+        is_long = is_annotation & (lengths["event_id"] == UUID_CHARACTERS)
+        event_id, is_uuid = uuids(_joined(facts.text, {"event_id": is_long})["event_id"], is_long)
+        key[is_annotation] = event_id[is_annotation]
+        has_bad_event_id = is_annotation & ~is_uuid
 
     faults: tuple[Mask, ...] = (
-        has_trace_text & ~(is_trace_written & has_trace),
-        is_span & ~has_trace_text,
-        is_span & ~(span_written & (span_id[:, 0] != 0)),
-        is_span & has_bad_parent,
+        (lengths["trace_id"] > 0) & ~(is_trace & has_trace),
+        is_span & (lengths["trace_id"] == 0),
+        is_span & ~(is_span_id & (span_id[:, 0] != 0)),
+        is_span & ~is_parent & (lengths["parent_span_id"] > 0),
         has_bad_event_id,
         (facts.timestamp_us <= 0) | (facts.timestamp_us > TIMESTAMP_MAX_US),
         (facts.duration_us < 0) | (facts.duration_us > DURATION_MAX_US),
         (facts.trace_flags < 0) | (facts.trace_flags > 255),
-        ~_is_there(facts.module),
-        ~_is_there(facts.name),
+        lengths["module"] == 0,
+        lengths["name"] == 0,
     )
     for code, fault in enumerate(faults, start=1):
         if fault.any():
@@ -105,10 +109,20 @@ def judge(facts: Facts) -> tuple[Identity, U8]:
 
 def detail(facts: Facts, row: int, reason: str) -> str:
     """Return what was found in the field that `reason` is about, cut to a bounded length."""
-    field = reason.split("_", 1)[1]
-    source = {"timestamp": "timestamp_us", "duration": "duration_us"}.get(field, field)
-    return f"{field} {getattr(facts, source)[row]!r}"[:_DETAIL_CHARACTERS]
+    name = reason.split("_", 1)[1]
+    numbers = {
+        "timestamp": facts.timestamp_us,
+        "duration": facts.duration_us,
+        "trace_flags": facts.trace_flags,
+    }
+    found = int(numbers[name][row]) if name in numbers else facts.text[name][row]
+    return f"{name} {found!r}"[:_DETAIL_CHARACTERS]
 
 
-def _is_there(column: pl.Series) -> Mask:
-    return np.asarray((column.str.len_bytes() > 0).to_numpy())
+def _joined(text: pl.DataFrame, is_whole: dict[str, Mask]) -> dict[str, str]:
+    """Return per column the chosen texts as one: a number column is cut from it at no cost."""
+    chosen = [
+        (pl.col(name) if mask.all() else pl.col(name).filter(pl.Series(mask))).str.join("")
+        for name, mask in is_whole.items()
+    ]
+    return dict(zip(is_whole, text.select_seq(chosen).row(0), strict=True))

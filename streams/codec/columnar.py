@@ -21,8 +21,9 @@ from streams.codec.schemas import Schema
 from streams.errors import ConfigError
 from streams.units import I64, U8, Mask
 
-# One poisoned body would write 35 lines to stderr; Rust reads the variable at its first panic.
-os.environ.setdefault("RUST_BACKTRACE", "0")
+# With a backtrace one poisoned body writes 35 lines to stderr, whoever set the variable before;
+# Rust reads it at its first panic.
+os.environ["RUST_BACKTRACE"] = "0"
 
 GUARD_BYTES: Final = 8
 SMALLEST_SPLIT: Final = 64
@@ -91,18 +92,21 @@ class ColumnarReader:
             (b"Obj\x01", varint(1), varint(11), b"avro.schema", varint(len(text)), text, b"\x00")
         )
         self._head += _SYNC
+        self._derived = self._derived_columns()
 
-    def read(self, bodies: Sequence[bytes], nonce: int) -> Read:
+    def read(self, bodies: Sequence[bytes], body_bytes: I64, nonce: int) -> Read:
         """Return the bodies that are canonical as a frame, and the positions of all others.
 
         Args:
             bodies: n bodies without the wire header, n >= 1.
+            body_bytes: (n,) their lengths.
             nonce: 64 random bits, new for each chunk: whoever guesses the guard of a row could
                 forge its neighbour.
 
         Returns:
             The frame has one column per field, under the field's name, enums as indexes, maps as
-            lists of {key, value}. All of it stands for valid Avro.
+            lists of {key, value}; and for each text and list column its `length_name`. All of it
+            stands for valid Avro.
         """
         frames: list[pl.DataFrame] = []
         good: list[I64] = []
@@ -110,7 +114,7 @@ class ColumnarReader:
         waiting = [(0, len(bodies))]
         while waiting:
             start, end = waiting.pop()
-            part = self._read_guarded(bodies[start:end], nonce)
+            part = self._read_guarded(bodies[start:end], body_bytes[start:end], nonce)
             if part is not None:
                 frame, is_exact = part
                 frames.append(frame if is_exact.all() else frame.filter(pl.Series(is_exact)))
@@ -127,16 +131,18 @@ class ColumnarReader:
         return Read(frame, np.concatenate(good), doubtful)
 
     def _read_guarded(
-        self, bodies: Sequence[bytes], nonce: int
+        self, bodies: Sequence[bytes], size: I64, nonce: int
     ) -> tuple[pl.DataFrame, Mask] | None:
         """Return the frame and which rows are exact; None when the bodies run into each other."""
         n = len(bodies)
         guard = np.arange(n, dtype=np.uint64) ^ np.uint64(nonce)
-        pieces: list[bytes] = [b""] * (2 * n)
-        pieces[0::2] = bodies
-        pieces[1::2] = guard.view(f"V{GUARD_BYTES}").tolist()
-        payload = b"".join(pieces)
-        container = b"".join((self._head, varint(n), varint(len(payload)), payload, _SYNC))
+        pieces: list[bytes] = [b""] * (2 * n + 4)
+        payload_bytes = int(size.sum()) + n * GUARD_BYTES
+        pieces[:3] = (self._head, varint(n), varint(payload_bytes))
+        pieces[3:-1:2] = bodies
+        pieces[4:-1:2] = guard.view(f"V{GUARD_BYTES}").tolist()
+        pieces[-1] = _SYNC
+        container = b"".join(pieces)
         try:
             frame = pl.read_avro(io.BytesIO(container))
         except (Exception, pl.exceptions.PanicException):
@@ -145,13 +151,34 @@ class ColumnarReader:
             return None
         if frame.height != n:
             return None
-        seen = frame[_GUARD].bin.reinterpret(dtype=pl.UInt64, endianness="little").to_numpy()
-        if not np.array_equal(seen, guard):
+        frame = frame.with_columns_seq(self._derived)
+        if not np.array_equal(frame[_GUARD].to_numpy(), guard):
             return None
-        size = np.fromiter(map(len, bodies), np.int64, n)
-        start = np.cumsum(size + GUARD_BYTES) - size - GUARD_BYTES
-        is_exact = _exact(self.fields, frame, np.frombuffer(payload, np.uint8), start, size)
-        return frame.drop(_GUARD), is_exact
+        start = np.cumsum(size + GUARD_BYTES) - (size + GUARD_BYTES)
+        start += len(container) - len(_SYNC) - payload_bytes
+        return frame, _exact(self.fields, frame, np.frombuffer(container, np.uint8), start, size)
+
+    def _derived_columns(self) -> list[pl.Expr]:
+        """Return the lengths of texts and lists, and the guard as a number: one pass for all."""
+        lengths: list[pl.Expr] = []
+        for field in self.fields:
+            column = pl.col(field.name)
+            if field.kind == "string":
+                length = column.str.len_bytes()
+            elif field.kind == "bytes":
+                length = column.bin.size()
+            elif field.kind == "list":
+                length = column.list.len()
+            else:
+                continue
+            lengths.append(length.fill_null(0).cast(pl.Int64).alias(length_name(field.name)))
+        guard = pl.col(_GUARD).bin.reinterpret(dtype=pl.UInt64, endianness="little")
+        return [*lengths, guard]
+
+
+def length_name(field: str) -> str:
+    """Return the column that holds the lengths of a field: UTF-8 bytes, or items; 0 for null."""
+    return f"{field} length"
 
 
 def varint(value: int) -> bytes:
@@ -226,12 +253,6 @@ def _exact(
     written longer than needed: nothing was wrapped or skipped. Union indexes and booleans are the
     bytes that can be wrong at the right length; they are looked up in the payload.
     """
-    texts = [
-        pl.col(f.name).str.len_bytes() if f.kind == "string" else pl.col(f.name).bin.size()
-        for f in fields
-        if f.kind in ("string", "bytes")
-    ]
-    text_bytes = frame.select(texts)
     at = start.copy()
     is_exact = np.ones(len(start), np.bool_)
     for field in fields:
@@ -244,49 +265,51 @@ def _exact(
             at += 1
         if field.kind == "boolean":
             is_exact &= payload[np.minimum(at, len(payload) - 1)] <= 1
-        length, is_in_range = _value_bytes(field, column, text_bytes)
+        if field.kind == "long" and (field.low, field.high) != _LONG:
+            value = _ints(column)
+            is_exact &= (value >= field.low) & (value <= field.high)
+        length = _value_bytes(field, frame)
         at += length if is_there is None else np.where(is_there, length, 0)
-        if is_in_range is not None:
-            is_exact &= is_in_range
     is_exact &= at - start == size
     return is_exact
 
 
-def _value_bytes(
-    field: Field, column: pl.Series, text_bytes: pl.DataFrame
-) -> tuple[I64 | int, Mask | None]:
-    """Return the canonical length of each value of one column, and which are in range."""
+def _value_bytes(field: Field, frame: pl.DataFrame) -> I64 | int:
+    """Return the canonical length of each value of one column, without its union's index."""
     if field.kind in ("string", "bytes"):
-        count = _ints(text_bytes[field.name])
-        return count + _varint_bytes(count), None
-    if field.kind == "long":
-        value = _ints(column)
-        if (field.low, field.high) == _LONG:
-            return _varint_bytes(value), None
-        return _varint_bytes(value), (value >= field.low) & (value <= field.high)
+        count = frame[length_name(field.name)].to_numpy()
+        return count + _count_bytes(count)
     if field.kind == "list":
-        return _list_bytes(field, column), None
-    return {"double": 8, "float": 4, "boolean": 1, "fixed": field.size}[field.kind], None
+        return _list_bytes(field, frame[field.name], frame[length_name(field.name)])
+    if field.kind == "long":
+        is_one_byte = field.low >= -64 and field.high < 64  # what is out of range is not exact
+        return 1 if is_one_byte else _varint_bytes(_ints(frame[field.name]))
+    return {"double": 8, "float": 4, "boolean": 1, "fixed": field.size}[field.kind]
 
 
-def _list_bytes(field: Field, column: pl.Series) -> I64:
-    count = column.list.len().to_numpy().astype(np.int64)
+def _list_bytes(field: Field, column: pl.Series, length: pl.Series) -> I64 | int:
+    count = length.to_numpy()
     end = np.cumsum(count)
     if not len(end) or end[-1] == 0:
-        return np.ones(len(count), np.int64)
-    flat = column.filter(column.list.len() > 0).explode()
+        return 1
+    flat = (column if count.all() else column.filter(length > 0)).explode()
+    items = flat.struct.unnest() if field.items[0].name else flat.to_frame("")
+    texts = items.select_seq(
+        (pl.col(i.name).str.len_bytes() if i.kind == "string" else pl.col(i.name).bin.size())
+        for i in field.items
+        if i.kind in ("string", "bytes")
+    )
     item_bytes = np.zeros(int(end[-1]), np.int64)
     for item in field.items:
-        values = flat.struct.field(item.name) if item.name else flat
         if item.kind == "double":
             item_bytes += 8
         elif item.kind == "long":
-            item_bytes += _varint_bytes(_ints(values))
+            item_bytes += _varint_bytes(_ints(items[item.name]))
         else:
-            text = values.str.len_bytes() if item.kind == "string" else values.bin.size()
-            item_bytes += _ints(text) + _varint_bytes(_ints(text))
+            text_bytes = _ints(texts[item.name])
+            item_bytes += text_bytes + _count_bytes(text_bytes)
     total = np.concatenate((np.zeros(1, np.int64), np.cumsum(item_bytes)))
-    block_head = np.where(count > 0, _varint_bytes(count), 0)
+    block_head = np.where(count > 0, _count_bytes(count), 0)
     return np.asarray(total[end] - total[end - count] + block_head + 1, np.int64)
 
 
@@ -294,6 +317,11 @@ def _ints(column: pl.Series) -> I64:
     """Return a column of whole numbers as (n,) int64, 0 where it is null."""
     filled = column.fill_null(0) if column.null_count() else column
     return filled.to_numpy().astype(np.int64, copy=False)
+
+
+def _count_bytes(count: I64) -> I64 | int:
+    """Return how many bytes each length takes, 1 to 5; one number when it is the same for all."""
+    return 1 if count.max(initial=0) < 64 else _varint_bytes(count)
 
 
 def _varint_bytes(value: I64) -> I64:

@@ -8,6 +8,8 @@ values of the current schema.
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
+from operator import itemgetter
 from typing import Final, cast
 
 import numpy as np
@@ -15,8 +17,8 @@ import polars as pl
 
 from streams.codec import records, strict, wire
 from streams.codec.checks import REASONS, Facts, detail, judge
-from streams.codec.columnar import ColumnarReader
-from streams.codec.hashes import names_hash, text_hash
+from streams.codec.columnar import ColumnarReader, length_name
+from streams.codec.hashes import hash_expression, settled, text_hash
 from streams.codec.profile import TELEMETRY_PROFILE, Profile
 from streams.codec.schemas import Schema, SchemaSet, wire_form
 from streams.core.columns import (
@@ -38,6 +40,14 @@ _CODES: Final = {
     "severity": (SEVERITIES, INFO),
     "status": (STATUSES, STATUS_UNSET),
 }
+_NAMES: Final = ("module", "component", "name")
+_TEXTS: Final = (
+    *("trace_id", "span_id", "parent_span_id", "event_id"),
+    *_NAMES,
+    "record_id",
+    "batch_id",
+)
+_WITHOUT_HEADER: Final = itemgetter(slice(wire.HEADER_BYTES, None))
 
 
 @dataclass(slots=True)
@@ -56,6 +66,15 @@ class Rejections:
         self.row.append(row)
         self.reason.append(reason)
         self.detail.append(what)
+
+
+@dataclass(slots=True)
+class _Bodies:
+    """Bodies of the current schema: their lengths, and the rows that they have in the chunk."""
+
+    body: list[bytes]
+    size: I64
+    row: I64
 
 
 @dataclass(slots=True)
@@ -123,8 +142,8 @@ class EventDecoder:
         """
         assert len(keys) == len(values) == len(kafka_us), (len(keys), len(values), len(kafka_us))
         rejected = Rejections()
-        bodies, rows, foreign = self._split(values, rejected)
-        parts = self._read(bodies, rows, rejected)
+        bodies, foreign = self._split(values, rejected)
+        parts = self._read(bodies, rejected)
         slow = self._read_slowly(foreign, rejected)
         if slow:
             parts.append(slow)
@@ -136,11 +155,11 @@ class EventDecoder:
 
     def _split(
         self, values: Sequence[bytes | None], rejected: Rejections
-    ) -> tuple[list[bytes], I64, list[tuple[int, int, bytes]]]:
-        """Return the current schema's bodies with their rows; (row, id, body) of all others."""
-        if self._is_plain(values):
-            start = wire.HEADER_BYTES if self._profile.has_header else 0
-            return [v[start:] for v in values if v is not None], np.arange(len(values)), []
+    ) -> tuple[_Bodies, list[tuple[int, int, bytes]]]:
+        """Return the current schema's bodies; (row, id, body) of all others."""
+        plain = self._plain_bodies(values)
+        if plain:
+            return _Bodies(plain[0], plain[1], np.arange(len(values))), []
         bodies: list[bytes] = []
         rows: list[int] = []
         foreign: list[tuple[int, int, bytes]] = []
@@ -155,25 +174,26 @@ class EventDecoder:
                 rows.append(row)
             else:
                 foreign.append((row, schema_id, body))
-        return bodies, np.array(rows, np.int64), foreign
+        return _Bodies(bodies, _sizes(bodies), np.array(rows, np.int64)), foreign
 
-    def _is_plain(self, values: Sequence[bytes | None]) -> bool:
-        """Whether all values are there, small enough, and of the current schema."""
+    def _plain_bodies(self, values: Sequence[bytes | None]) -> tuple[list[bytes], I64] | None:
+        """Return the bodies and their lengths when all are there, small enough, and of one kind."""
         if not values or None in values:
-            return False
+            return None
         present = cast(Sequence[bytes], values)
-        sizes = list(map(len, present))
-        if max(sizes) > self._max_event_bytes or not min(sizes):
-            return False
+        sizes = np.fromiter(map(len, present), np.int64, len(present))
+        if sizes.max() > self._max_event_bytes or sizes.min() == 0:
+            return None
         if not self._profile.has_header:
-            return True
-        heads = {value[: wire.HEADER_BYTES] for value in present}
-        return all(
-            len(head) == wire.HEADER_BYTES
-            and head[0] == wire.MAGIC
-            and self._is_current(int.from_bytes(head[1:], "big"))
-            for head in heads
-        )
+            return list(present), sizes
+        head = present[0][: wire.HEADER_BYTES]
+        if len(head) < wire.HEADER_BYTES or head[0] != wire.MAGIC:
+            return None
+        if not self._is_current(int.from_bytes(head[1:], "big")):
+            return None
+        if not all(map(bytes.startswith, present, repeat(head))):
+            return None
+        return list(map(_WITHOUT_HEADER, present)), sizes - wire.HEADER_BYTES
 
     def _is_current(self, schema_id: int) -> bool:
         """Whether an id's schema has the same bytes as the current one (docs may differ)."""
@@ -205,19 +225,20 @@ class EventDecoder:
             )
         return self._id, value
 
-    def _read(self, bodies: list[bytes], rows: I64, rejected: Rejections) -> list[_Part]:
+    def _read(self, bodies: _Bodies, rejected: Rejections) -> list[_Part]:
         """Return what is read as columns; doubtful bodies are judged one by one."""
-        if not bodies:
+        if not bodies.body:
             return []
-        read = self._reader.read(bodies, self._nonce())
+        read = self._reader.read(bodies.body, bodies.size, self._nonce())
         parts = []
-        if len(read.good):
-            is_whole = len(read.good) == len(bodies)
-            kept = bodies if is_whole else [bodies[i] for i in read.good.tolist()]
-            parts.append(_Part(read.frame, rows if is_whole else rows[read.good], kept))
+        if len(read.good) == len(bodies.body):
+            parts.append(_Part(read.frame, bodies.row, bodies.body))
+        elif len(read.good):
+            kept = [bodies.body[i] for i in read.good.tolist()]
+            parts.append(_Part(read.frame, bodies.row[read.good], kept))
         doubtful: list[tuple[int, bytes, bytes]] = []
         for position in read.doubtful:
-            row, body = int(rows[position]), bodies[position]
+            row, body = int(bodies.row[position]), bodies.body[position]
             try:
                 strict.check(self._schema, body)
                 doubtful.append((row, body, self._canonical(self._schema, body)))
@@ -252,7 +273,8 @@ class EventDecoder:
         """Return a part of (row, body to keep, canonical body)."""
         if not waiting:
             return None
-        read = self._reader.read([canonical for _, _, canonical in waiting], self._nonce())
+        canonical = [body for _, _, body in waiting]
+        read = self._reader.read(canonical, _sizes(canonical), self._nonce())
         for position in read.doubtful:
             rejected.add(waiting[position][0], "invalid_avro", "cannot be read as columns")
         if not len(read.good):
@@ -266,13 +288,16 @@ class EventDecoder:
     ) -> EventColumns:
         n = len(part.row)
         codes = {name: self._codes(part.frame, name) for name in _CODES}
+        text = pl.DataFrame({name: self._text(part.frame, name) for name in _TEXTS})
+        text_bytes = {name: self._text_bytes(part.frame, name) for name in _TEXTS}
+        hashes = text.select_seq(
+            hash_expression(_NAMES).alias("operation"),
+            hash_expression(["record_id"]),
+            hash_expression(["batch_id"]),
+        )
         facts = Facts(
-            trace_id=self._text(part.frame, "trace_id"),
-            span_id=self._text(part.frame, "span_id"),
-            parent_span_id=self._text(part.frame, "parent_span_id"),
-            event_id=self._text(part.frame, "event_id"),
-            module=self._text(part.frame, "module"),
-            name=self._text(part.frame, "name"),
+            text=text,
+            text_bytes=text_bytes,
             event_type=codes["event_type"],
             timestamp_us=self._numbers(part.frame, "timestamp_us", 0),
             duration_us=self._numbers(part.frame, "duration_us", 0),
@@ -292,13 +317,13 @@ class EventDecoder:
             timestamp_us=facts.timestamp_us,
             duration_us=facts.duration_us,
             kafka_us=kafka_us[part.row],
-            operation=self._operation_codes(part.frame, facts, verdict == 0),
+            operation=self._operation_codes(text, hashes["operation"].to_numpy(), verdict == 0),
             event_type=codes["event_type"],
             severity=codes["severity"],
             status=codes["status"],
             trace_flags=facts.trace_flags.astype(np.uint8),
-            record_hash=text_hash(self._text(part.frame, "record_id")),
-            batch_hash=text_hash(self._text(part.frame, "batch_id")),
+            record_hash=settled(hashes["record_id"].to_numpy(), text_bytes["record_id"]),
+            batch_hash=settled(hashes["batch_id"].to_numpy(), text_bytes["batch_id"]),
             body=part.body,
             dimension={key: self._dimension(part.frame, key) for key in self._dimensions},
         )
@@ -313,6 +338,17 @@ class EventDecoder:
         if symbols := self._field[name].symbols:
             series = pl.Series(symbols).gather(series)
         return series.fill_null("") if series.null_count() else series
+
+    def _text_bytes(self, frame: pl.DataFrame, column: str) -> I64:
+        """Return the (n,) UTF-8 lengths of `_text`."""
+        name = self._profile.columns.get(column)
+        if name is None:
+            return np.zeros(frame.height, np.int64)
+        if symbols := self._field[name].symbols:
+            sizes = np.array([len(s) for s in symbols])  # a symbol is ASCII
+            there = frame[name].is_not_null().to_numpy()
+            return np.where(there, sizes[self._numbers(frame, column, 0)], 0)
+        return frame[length_name(name)].to_numpy()
 
     def _numbers(self, frame: pl.DataFrame, column: str, constant: int) -> I64:
         name = self._profile.columns.get(column)
@@ -340,26 +376,21 @@ class EventDecoder:
             )
         return np.array([known.index(s) for s in symbols], np.uint8)
 
-    def _operation_codes(self, frame: pl.DataFrame, facts: Facts, is_good: Mask) -> I32:
+    def _operation_codes(self, text: pl.DataFrame, hashes: U64, is_good: Mask) -> I32:
         """Return the operation of each good row; what is rejected gets no code."""
-        component = self._text(frame, "component")
-        names = pl.DataFrame({"m": facts.module, "c": component, "n": facts.name})
-        if not is_good.all():
-            names = names.filter(pl.Series(is_good))
-        distinct, first, place = np.unique(
-            names_hash(names), return_index=True, return_inverse=True
-        )
+        rows = np.flatnonzero(is_good)
+        distinct, first, place = np.unique(hashes[rows], return_index=True, return_inverse=True)
         codes = np.empty(len(distinct), np.int32)
-        for i, (seen, row) in enumerate(zip(distinct.tolist(), first.tolist(), strict=True)):
+        for i, (seen, row) in enumerate(zip(distinct.tolist(), rows[first].tolist(), strict=True)):
             code = self._code_of_hash.get(seen)
             if code is None:
-                operation = Operation(*names.row(row))
+                operation = Operation(*(text[name][row] for name in _NAMES))
                 code = self._operations.code(operation)
                 if self._operations[code] == operation:  # else beyond the bound: not remembered
                     self._code_of_hash[seen] = code
             codes[i] = code
         out = np.zeros(len(is_good), np.int32)
-        out[is_good] = codes[place]
+        out[rows] = codes[place]
         return out
 
     def _dimension(self, frame: pl.DataFrame, key: str) -> U64:
@@ -375,6 +406,10 @@ class EventDecoder:
         is_key = entries["key"] == key
         out[owner[is_key.to_numpy()]] = text_hash(entries["value"].filter(is_key))
         return out
+
+
+def _sizes(bodies: list[bytes]) -> I64:
+    return np.fromiter(map(len, bodies), np.int64, len(bodies))
 
 
 def _joined(parts: list[_Part]) -> _Part:

@@ -4,30 +4,36 @@ The values hold within one version of polars (it promises no more): compare them
 pin polars with the state that keeps them, as pyproject.toml does.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 import polars as pl
 
-from streams.units import U64
+from streams.units import I64, U64
 
 _SEED: Final = 0x5BA71007
 
 
+def hash_expression(columns: Sequence[str]) -> pl.Expr:
+    """Return the raw hash of one text column, or of the row that several make."""
+    source = pl.col(columns[0]) if len(columns) == 1 else pl.struct(columns)
+    return source.hash(_SEED)
+
+
+def settled(raw: U64, text_bytes: I64) -> U64:
+    """Return (n,) raw hashes with 0 for "" (no bytes) and never 0 for other text."""
+    out: U64 = np.where(raw == 0, np.uint64(1), raw)
+    out[text_bytes == 0] = 0
+    return out
+
+
 def text_hash(column: pl.Series) -> U64:
     """Return the (n,) hashes of a text column: 0 for "" and null, never 0 for other text."""
-    out = column.hash(_SEED).to_numpy().copy()
-    out[out == 0] = 1
-    out[(column.fill_null("") == "").to_numpy()] = 0
-    return np.asarray(out, np.uint64)
+    text_bytes = column.str.len_bytes().fill_null(0).to_numpy()
+    return settled(column.hash(_SEED).to_numpy(), text_bytes)
 
 
 def value_hash(text: str) -> int:
     """Return the hash that a column would have for `text`; 0 for ""."""
     return int(text_hash(pl.Series([text], dtype=pl.String))[0])
-
-
-def names_hash(frame: pl.DataFrame) -> U64:
-    """Return the (n,) hashes of a frame's rows: all its columns are text, in this order."""
-    row = pl.struct(frame.columns).hash(_SEED)
-    return np.asarray(frame.select(row).to_series().to_numpy(), np.uint64)
