@@ -1,1 +1,1 @@
-"""TODO"""
+"""Alerts: what of the merged windows is wrong enough to say so, since when, and until when."""

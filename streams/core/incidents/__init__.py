@@ -1,1 +1,1 @@
-"""TODO"""
+"""Incidents: which alerts are one problem, where it began, and who has to know."""
