@@ -5,7 +5,7 @@ Owns the order of the rules; each rule lives beside it (`structure`, `masks`, `o
 merged anywhere; what only the topics know comes in later, by `reclassify`.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from typing import Final, TypeVar
 
@@ -24,6 +24,8 @@ from streams.core.fidelity.outcomes import (
     StageSpans,
 )
 from streams.core.fidelity.plan import Plan
+from streams.core.fidelity.rule_table import RuleTable
+from streams.core.fidelity.rules import evaluate
 from streams.core.fidelity.structure import NO_PARENT, Structure, earliest_rows, structure_of
 from streams.core.fidelity.tables import PlanTables, plan_tables
 from streams.units import I32, I64, U8, U64, Mask
@@ -34,8 +36,6 @@ TRACE_STATUSES: Final = ("COMPLETE", "INCOMPLETE", "BROKEN", "TRUNCATED")
 NO_FLOW: Final = -1
 _SAMPLED: Final = 1  # W3C trace flags, bit 0
 
-Rules = Callable[[SpanBatch], MissingColumns]
-"""Learned rules, compiled: what the traces of a batch lack, unseen parents included."""
 _Outcomes = TypeVar("_Outcomes", EdgeOutcomes, StageOutcomes)
 
 
@@ -54,6 +54,7 @@ class Judgement:
         missing: what is missing, by trace.
         edges: the edges that had to be crossed, by trace, then edge.
         stages: the stages seen, by trace, then stage.
+        has_rules: learned rules judged the traces without a flow.
     """
 
     structure: Structure
@@ -65,13 +66,14 @@ class Judgement:
     missing: MissingColumns
     edges: EdgeOutcomes
     stages: StageOutcomes
+    has_rules: bool = False
 
     def __len__(self) -> int:
         return len(self.flow)
 
 
 def judge(
-    batch: SpanBatch, plan: Plan, operations: Operations, *, rules: Rules | None = None
+    batch: SpanBatch, plan: Plan, operations: Operations, *, rules: RuleTable | None = None
 ) -> Judgement:
     """Judge the traces of a batch.
 
@@ -82,8 +84,8 @@ def judge(
         batch: the spans of closed traces; `stage_bits` as `masks.stage_bits` gives them.
         plan: the compiled contract, `plan.EMPTY` for none.
         operations: the names behind the operation codes; those of the plan's stages are added.
-        rules: what judges the traces that have no flow; without it they are judged by structure,
-            and each unseen parent is a missing row.
+        rules: learned rules, which judge the traces that have no flow; without them such traces
+            are judged by structure, and each unseen parent is a missing row.
     """
     tables = plan_tables(plan)
     stage_code = tables.stage_code(operations)[batch.operation]
@@ -94,7 +96,7 @@ def judge(
         batch, structure, tables, operations, stage_code, mask, flow, has_rules=rules is not None
     )
     if rules is not None:
-        by_rule = rules(batch)
+        by_rule = evaluate(batch, rules, operations)
         lost = missing.concat([lost, by_rule.take(flow[by_rule.trace] == NO_FLOW)])
     order = np.argsort(lost.trace, kind="stable")
     lost = lost.take(order)
@@ -118,6 +120,7 @@ def judge(
         missing=lost,
         edges=replace(edges, missing_row=place[edges.missing_row]),
         stages=stages,
+        has_rules=rules is not None,
     )
     return with_causes(judgement, cause)
 
