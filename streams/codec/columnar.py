@@ -159,21 +159,28 @@ class ColumnarReader:
         return frame, _exact(self.fields, frame, np.frombuffer(container, np.uint8), start, size)
 
     def _derived_columns(self) -> list[pl.Expr]:
-        """Return the lengths of texts and lists, and the guard as a number: one pass for all."""
+        """Return lengths, texts and the guard as a number: one call of polars for all.
+
+        Texts are read as bytes and become text here, null where they are not UTF-8: that is a
+        sixth faster than to let the reader do it, and says which row is at fault.
+        """
         lengths: list[pl.Expr] = []
         for field in self.fields:
             column = pl.col(field.name)
-            if field.kind == "string":
-                length = column.str.len_bytes()
-            elif field.kind == "bytes":
+            if field.kind in ("string", "bytes"):
                 length = column.bin.size()
             elif field.kind == "list":
                 length = column.list.len()
             else:
                 continue
             lengths.append(length.fill_null(0).cast(pl.Int64).alias(length_name(field.name)))
+        texts = [
+            pl.col(field.name).cast(pl.String, strict=False)
+            for field in self.fields
+            if field.kind == "string"
+        ]
         guard = pl.col(_GUARD).bin.reinterpret(dtype=pl.UInt64, endianness="little")
-        return [*lengths, guard]
+        return [*lengths, *texts, guard]
 
 
 def length_name(field: str) -> str:
@@ -231,7 +238,7 @@ def _entry_fields(name: str, kind: str, schema: Any) -> tuple[Field, ...]:
 
 
 def _polars_type(field: Field, name: str) -> Any:
-    plain: Any = field.kind
+    plain: Any = "bytes" if field.kind == "string" else field.kind
     if field.kind == "fixed":
         plain = {"type": "fixed", "name": name, "size": field.size}
     elif field.kind == "list" and field.items[0].name == "":
@@ -263,6 +270,8 @@ def _exact(
             branch = np.where(is_there, 2 * (1 - field.null_branch), 2 * field.null_branch)
             is_exact &= payload[np.minimum(at, len(payload) - 1)] == branch
             at += 1
+        elif field.kind == "string" and column.null_count():  # not UTF-8
+            is_exact &= column.is_not_null().to_numpy()
         if field.kind == "boolean":
             is_exact &= payload[np.minimum(at, len(payload) - 1)] <= 1
         if field.kind == "long" and (field.low, field.high) != _LONG:
@@ -277,8 +286,8 @@ def _exact(
 def _value_bytes(field: Field, frame: pl.DataFrame) -> I64 | int:
     """Return the canonical length of each value of one column, without its union's index."""
     if field.kind in ("string", "bytes"):
-        count = frame[length_name(field.name)].to_numpy()
-        return count + _count_bytes(count)
+        count = _ints(frame[length_name(field.name)])
+        return np.asarray(count + _count_bytes(count), np.int64)
     if field.kind == "list":
         return _list_bytes(field, frame[field.name], frame[length_name(field.name)])
     if field.kind == "long":
@@ -288,7 +297,7 @@ def _value_bytes(field: Field, frame: pl.DataFrame) -> I64 | int:
 
 
 def _list_bytes(field: Field, column: pl.Series, length: pl.Series) -> I64 | int:
-    count = length.to_numpy()
+    count = _ints(length)
     end = np.cumsum(count)
     if not len(end) or end[-1] == 0:
         return 1
