@@ -2,13 +2,14 @@
 
 Works on mappings and lists as they were written, not on the model, so that a typo in one stage does
 not hide an unknown stage in another: what has the wrong type is skipped here and reported by the
-model. Invariant: no check raises, whatever the tree holds, and the order of problems is the file's.
+model. Invariant: no check raises, whatever the tree holds.
 """
 
 import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from streams.contract.graph import find_cycle, upstream
@@ -28,6 +29,8 @@ DERIVED_TOPICS: Final = frozenset(
 )
 STAGES_MAX: Final = 1000
 """Stages of one flow; the graph checks skip a flow that has more (the model refuses it)."""
+PROBLEMS_MAX: Final = 200
+"""Problems looked for: suggestions compare names, so a hostile file must not ask for millions."""
 WAIT_MS_DEFAULT: Final = 30_000
 OBJECTIVE_DEFAULTS: Final[Mapping[str, float]] = {
     "short_s": 300.0,
@@ -36,6 +39,8 @@ OBJECTIVE_DEFAULTS: Final[Mapping[str, float]] = {
     "burn_rate_slow": 6.0,
 }
 """What the model fills in where the file is silent; the checks must compare with the same."""
+NAMES_COMPARED_MAX: Final = 1000
+"""Known names that a wrong one is compared with."""
 NAMES_SHOWN_MAX: Final = 8
 """Names listed when none is near enough to suggest."""
 
@@ -61,8 +66,8 @@ def path_text(loc: Loc) -> str:
 
 def suggestion(wrong: str, known: Iterable[str]) -> str:
     """Return the end of a message: the nearest known name, else which names are known."""
-    names = list(dict.fromkeys(known))
-    close = difflib.get_close_matches(wrong, names[:STAGES_MAX], n=1)
+    names = list(dict.fromkeys(islice(known, NAMES_COMPARED_MAX)))
+    close = difflib.get_close_matches(wrong, names, n=1)
     if close:
         return f"did you mean '{close[0]}'?"
     if not names:
@@ -72,17 +77,22 @@ def suggestion(wrong: str, known: Iterable[str]) -> str:
 
 
 def find_problems(tree: Any) -> list[Problem]:
-    """Return every problem between the parts of a contract, in the order of the file."""
-    root = _mapping(tree)
-    problems = list(_modules(root))
+    """Return the problems between the parts of a contract, at most the first `PROBLEMS_MAX`.
+
+    The keys of all mappings in `tree` are text, as YAML and JSON give them.
+    """
+    return list(islice(_problems(_mapping(tree)), PROBLEMS_MAX))
+
+
+def _problems(root: Mapping[str, Any]) -> Iterator[Problem]:
+    yield from _modules(root)
     for flow_id, flow in _mapping(root.get("flows")).items():
         stages = _stages(flow)
         if len(stages) <= STAGES_MAX:
-            problems += _flow(root, ("flows", str(flow_id)), _mapping(flow), stages)
-    problems += _across_flows(root)
-    problems += _objectives(root)
-    problems += _metric_names(root)
-    return problems
+            yield from _flow(root, ("flows", flow_id), _mapping(flow), stages)
+    yield from _across_flows(root)
+    yield from _objectives(root)
+    yield from _metric_names(root)
 
 
 def _modules(root: Mapping[str, Any]) -> Iterator[Problem]:
@@ -268,6 +278,7 @@ def _objectives(root: Mapping[str, Any]) -> Iterator[Problem]:
             text = f"{below} is not below {high} {above}; lower it or raise {high}"
             yield Problem(("slos", low if low in slos else high), f"{low} {text}")
     flows = _mapping(root.get("flows"))
+    edges_of: dict[str, set[str]] = {}
     edges = slos.get("edges")
     for index, edge in enumerate(edges if isinstance(edges, list) else []):
         parts = _mapping(edge)
@@ -279,11 +290,13 @@ def _objectives(root: Mapping[str, Any]) -> Iterator[Problem]:
             text = f"unknown flow '{flow_id}'; {suggestion(flow_id, flows)}"
             yield Problem((*at, "flow"), text)
             continue
-        known = {
-            f"{before} -> {stage.get('id')}"
-            for _, stage in _stages(flows[flow_id])
-            for before in _texts(stage.get("after"))
-        }
+        if flow_id not in edges_of:
+            edges_of[flow_id] = {
+                f"{before} -> {stage.get('id')}"
+                for _, stage in _stages(flows[flow_id])
+                for before in _texts(stage.get("after"))
+            }
+        known = edges_of[flow_id]
         if f"{near} -> {far}" not in known:
             text = f"flow '{flow_id}' has no edge {near} -> {far}"
             yield Problem(at, f"{text}; {suggestion(f'{near} -> {far}', sorted(known))}")
@@ -315,8 +328,8 @@ def _playbook(root: Mapping[str, Any], at: Loc, part: Mapping[str, Any]) -> Iter
         yield Problem((*at, "playbook"), text)
 
 
-def _nameable(modules: Iterable[str]) -> list[str]:
-    return [name for name in modules if name.upper() not in RESERVED_MODULES]
+def _nameable(modules: Iterable[str]) -> Iterator[str]:
+    return (name for name in modules if name.upper() not in RESERVED_MODULES)
 
 
 def _operation(stage: Mapping[str, Any]) -> tuple[str, str, str] | None:
@@ -334,7 +347,7 @@ def _stages(flow: Any) -> list[tuple[int, Mapping[str, Any]]]:
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    return {str(k): v for k, v in value.items()} if isinstance(value, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _texts(value: Any) -> list[str]:

@@ -16,10 +16,12 @@ from pydantic_core import ErrorDetails
 
 from streams.contract.checks import Loc, Problem, find_problems, path_text, suggestion
 from streams.contract.model import PROBLEM_TYPE, Contract
-from streams.contract.yaml_tree import PROBLEMS_MAX, Tree, read_tree
+from streams.contract.yaml_tree import Tree, read_tree
 from streams.errors import ConfigError
 
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
+SHOWN_MAX: Final = 100
+"""Problems shown of one file; a reader corrects these and comes back."""
 SEED: Final = Path(__file__).with_name("seed.yaml")
 
 
@@ -76,13 +78,13 @@ def parse_contract(text: str, file: str = "contract.yaml") -> Contract:
     if contract is None or found:
         found.sort(key=lambda entry: entry[0])
         listed = [FileProblem(file, line, path_text(p.loc), p.text) for line, p in found]
-        hidden = len(listed) - PROBLEMS_MAX
+        hidden = len(listed) - SHOWN_MAX
         if hidden > 0:
-            last = listed[PROBLEMS_MAX - 1]
+            last = listed[SHOWN_MAX - 1]
             rest = FileProblem(
-                file, last.line, "contract", f"and {hidden} more; correct these first"
+                file, last.line, "contract", f"and at least {hidden} more; correct these first"
             )
-            listed = [*listed[:PROBLEMS_MAX], rest]
+            listed = [*listed[:SHOWN_MAX], rest]
         raise ContractError(tuple(dict.fromkeys(listed)))
     return contract
 

@@ -6,18 +6,17 @@ float, boolean or null (a date stays text), and a hostile file is bounded in siz
 its aliases unfold to. Invariant: nothing of the file is ever executed or silently dropped.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 import yaml
 
-from streams.contract.checks import Loc, Problem
+from streams.contract.checks import PROBLEMS_MAX, Loc, Problem
 
 NODES_MAX: Final = 500_000
 """Keys, items and scalars of one file, aliases unfolded: what an alias bomb is stopped by."""
 DEPTH_MAX: Final = 32
-PROBLEMS_MAX: Final = 100
-"""Problems kept of one file; a reader fixes the first ones and comes back."""
 
 _RESOLVER: Final = yaml.resolver.Resolver()
 _PARSER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -217,7 +216,8 @@ def _scalar_value(event: yaml.ScalarEvent) -> Any:
     text: str = event.value
     if not event.implicit[0]:  # quoted, or a block: text whatever it looks like
         return text
-    resolved: str = _RESOLVER.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+    resolve: Callable[..., str] = _RESOLVER.resolve
+    resolved = resolve(yaml.ScalarNode, text, (True, False))
     tag = resolved.rsplit(":", 1)[-1]
     if tag == "null":
         return None

@@ -6,13 +6,13 @@ import pytest
 
 from streams.contract.loader import (
     FILE_BYTES_MAX,
+    SHOWN_MAX,
     ContractError,
     contract_path,
     keys_at,
     load_contract,
     parse_contract,
 )
-from streams.contract.yaml_tree import PROBLEMS_MAX
 from streams.errors import ConfigError
 
 MANY_FAULTS = """\
@@ -90,10 +90,10 @@ def test_what_is_no_contract_at_all_says_so(text: str, expected: str) -> None:
 
 def test_a_flood_of_problems_is_cut_and_says_how_many_more() -> None:
     """A reader is not buried."""
-    modules = "".join(f"  M{i}: {{tieer: 1}}\n" for i in range(PROBLEMS_MAX + 7))
+    modules = "".join(f"  M{i}: {{tieer: 1}}\n" for i in range(SHOWN_MAX + 7))
     found = problems(f"version: '1'\nname: x\nmodules:\n{modules}")
-    assert len(found) == PROBLEMS_MAX + 1
-    assert "and 7 more" in found[-1]
+    assert len(found) == SHOWN_MAX + 1
+    assert "and at least 7 more" in found[-1]
 
 
 def test_files_that_cannot_be_read_are_one_problem(tmp_path: Path) -> None:
