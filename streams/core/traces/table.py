@@ -1,0 +1,69 @@
+"""A growing struct of arrays: rows of numbers and object references, appended in blocks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+class Table:
+    """Columns of equal capacity; the first `used` rows hold values.
+
+    Appending doubles the capacity when it is full, so a row is copied a constant number of times.
+    """
+
+    __slots__ = ("_columns", "_fill", "capacity", "used")
+
+    def __init__(
+        self, dtypes: Mapping[str, tuple[Any, tuple[int, ...]]], fill: Mapping[str, Any], capacity: int = 1024
+    ) -> None:
+        self._fill = dict(fill)
+        self.capacity = capacity
+        self.used = 0
+        self._columns = {
+            name: np.full((capacity, *shape), fill.get(name, 0), dtype)
+            for name, (dtype, shape) in dtypes.items()
+        }
+
+    def __getitem__(self, name: str) -> Array:
+        """Return a whole column, spare capacity included; valid until the next `reserve`."""
+        return self._columns[name]
+
+    def names(self) -> list[str]:
+        """Return the names of the columns."""
+        return list(self._columns)
+
+    def reserve(self, extra: int) -> None:
+        """Make room for `extra` more rows."""
+        need = self.used + extra
+        if need <= self.capacity:
+            return
+        capacity = max(need, 2 * self.capacity)
+        for name, old in self._columns.items():
+            new = np.full((capacity, *old.shape[1:]), self._fill.get(name, 0), old.dtype)
+            new[: self.used] = old[: self.used]
+            self._columns[name] = new
+        self.capacity = capacity
+
+    def append(self, values: Mapping[str, Array], count: int) -> int:
+        """Append `count` rows and return the position of the first; every column must be given."""
+        self.reserve(count)
+        start = self.used
+        for name, column in self._columns.items():
+            column[start : start + count] = values[name]
+        self.used += count
+        return start
+
+    def keep(self, rows: Array) -> None:
+        """Keep only the given rows, in the given order, and give spare memory back."""
+        count = len(rows)
+        capacity = max(1024, 2 * count)
+        for name, old in self._columns.items():
+            new = np.full((capacity, *old.shape[1:]), self._fill.get(name, 0), old.dtype)
+            new[:count] = old[rows]
+            self._columns[name] = new
+        self.capacity = capacity
+        self.used = count

@@ -1,0 +1,221 @@
+"""Closing traces: gather their events, drop the duplicates, judge them, count them, let them go.
+
+Invariant: each accepted event of a closed trace is counted once: as joined when it is published,
+as duplicate when another event has its identity, and never again in a later revision.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+
+from streams.core.columns import STATUS_ERROR, TRACE, Operations, SpanBatch
+from streams.core.fidelity.judge import Judgement, judge, reclassify
+from streams.core.fidelity.plan import Plan
+from streams.core.fidelity.rule_table import RuleTable
+from streams.core.traces.closedtraces import ClosedBatch, fold_key
+from streams.engine.effects import TRUNCATED, AssembledBatch, JoinEffects
+from streams.engine.fragment_rule import FragmentRule
+from streams.engine.join_state import JoinState
+from streams.units import I64, U8, Mask
+
+Describe = Callable[[bytes], tuple[str, str]]
+"""Reads (record id, batch id) from an event's bytes."""
+_SPAN_COLUMNS: Final = (
+    "span_id",
+    "parent_span_id",
+    "timestamp_us",
+    "duration_us",
+    "operation",
+    "status",
+    "trace_flags",
+    "topic",
+    "is_late",
+)
+
+
+class Closer:
+    """Turns slots that are due into published traces, counts and entries of the closed set."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        operations: Operations,
+        topic_of_module: Mapping[str, int],
+        rules: RuleTable | None,
+        describe: Describe,
+    ) -> None:
+        self._plan = plan
+        self._operations = operations
+        self._topic_of_module = topic_of_module
+        self._rules = rules
+        self._describe = describe
+        self._fragments = FragmentRule(plan)
+
+    def close(self, state: JoinState, slots: I64, by: U8, closed_us: int, effects: JoinEffects) -> None:
+        """Close the traces in `slots`; (k,) live slots, none waiting for a recall."""
+        if len(slots) == 0:
+            return
+        rows, owner = state.open.gather(slots)
+        kept, owner = self._distinct(state, rows, owner)
+        duplicates = len(rows) - len(kept)
+        fresh = ~state.open.rows["is_recalled"][kept]
+        state.count("duplicate", duplicates, "while_open")
+        state.count("joined", int(fresh.sum()))
+        self._count_duplicates(state, rows, kept)
+        batch, span_rows = self._batch(state, kept, owner, len(slots), np.ones(len(kept), np.bool_))
+        judgement = self._judge(state, batch)
+        again = state.open.slots["revision"][slots] > 0
+        self._recount(state, slots, kept, owner, again)
+        keys = [state.open.key(slot) for slot in slots.tolist()]
+        table = state.open.rows
+        assembled = self._assemble(state, slots, by, kept, owner, keys, batch, judgement)
+
+        def describe(row: int) -> tuple[str, str]:
+            return self._describe(table["body"][span_rows[row]])
+
+        state.counts.add_traces(
+            batch,
+            judgement,
+            self._plan,
+            self._operations,
+            keys,
+            describe,
+            status=assembled.status,
+            revision=assembled.revision,
+            start_us=assembled.start_us,
+        )
+        effects.traces.append(assembled)
+        effects.fragments += self._fragments.of(batch, judgement, assembled, describe)
+        self._remember(state, slots, kept, owner, keys, assembled, closed_us)
+        first = ~again
+        state.wait.learn((assembled.end_us - assembled.start_us)[first])
+        state.forget(slots, rows)
+
+    def _distinct(self, state: JoinState, rows: I64, owner: I64) -> tuple[I64, I64]:
+        """Keep one row for each identity: a recalled one, else the first that arrived.
+
+        Returns:
+            The rows kept and their owners, sorted by (owner, event time, identity).
+        """
+        table = state.open.rows
+        hi, lo = table["key_hi"][rows], table["key_lo"][rows]
+        folded = fold_key(hi, lo)
+        order = np.lexsort((rows, ~table["is_recalled"][rows], folded, owner))
+        same = (owner[order][1:] == owner[order][:-1]) & (folded[order][1:] == folded[order][:-1])
+        kept = order[np.r_[True, ~same]]
+        kept = kept[np.lexsort((lo[kept], table["timestamp_us"][rows[kept]], owner[kept]))]
+        return rows[kept], owner[kept]
+
+    def _count_duplicates(self, state: JoinState, rows: I64, kept: I64) -> None:
+        dropped = np.setdiff1d(rows, kept, assume_unique=True)
+        if not len(dropped):
+            return
+        table = state.open.rows
+        state.counts.add_duplicates(
+            table["operation"][dropped],
+            table["timestamp_us"][dropped],
+            self._operations,
+            trace_ids=[state.open.key(slot) for slot in table["slot"][dropped].tolist()],
+            describe=lambda row: self._describe(table["body"][dropped[row]]),
+        )
+
+    def _batch(
+        self, state: JoinState, kept: I64, owner: I64, traces: int, wanted: Mask
+    ) -> tuple[SpanBatch, I64]:
+        """Return the spans among the wanted rows as a batch, and the row of each span."""
+        table = state.open.rows
+        spans = np.flatnonzero((table["event_type"][kept] == TRACE) & wanted)
+        rows = kept[spans]
+        columns = {name: table[name][rows] for name in _SPAN_COLUMNS}
+        batch = SpanBatch(
+            trace=owner[spans].astype(np.int32), traces=traces, stage_bits=table["bits"][rows], **columns
+        )
+        return batch, rows
+
+    def _judge(self, state: JoinState, batch: SpanBatch) -> Judgement:
+        judgement = judge(batch, self._plan, self._operations, rules=self._rules)
+        late = state.progress.late_sources()
+        modules = [m for m, topic in self._topic_of_module.items() if late[topic]]
+        return reclassify(judgement, self._operations, late_modules=modules)
+
+    def _recount(self, state: JoinState, slots: I64, kept: I64, owner: I64, again: Mask) -> None:
+        """Take back what the last revision of reopened traces added to the windows."""
+        if not again.any():
+            return
+        wanted = state.open.rows["is_recalled"][kept] & again[owner]
+        batch, _ = self._batch(state, kept, owner, len(slots), wanted)
+        before = judge(batch, self._plan, self._operations, rules=self._rules)
+        keys = [state.open.key(slot) for slot in slots.tolist()]
+        state.counts.add_traces(
+            batch,
+            before,
+            self._plan,
+            self._operations,
+            keys,
+            lambda _: ("", ""),
+            sign=-1,
+            revision=state.open.slots["revision"][slots],
+        )
+
+    def _assemble(
+        self,
+        state: JoinState,
+        slots: I64,
+        by: U8,
+        kept: I64,
+        owner: I64,
+        keys: list[bytes],
+        batch: SpanBatch,
+        judgement: Judgement,
+    ) -> AssembledBatch:
+        table, s = state.open.rows, state.open.slots
+        k = len(slots)
+        offset = np.searchsorted(owner, np.arange(k + 1))
+        evicted = s["evicted"][slots].copy()
+        ends = table["timestamp_us"][kept] + table["duration_us"][kept]
+        spans = np.bincount(batch.trace, minlength=k)
+        errors = np.bincount(batch.trace[batch.status == STATUS_ERROR], minlength=k)
+        root = judgement.structure.root_row
+        root_id = np.where(root >= 0, batch.span_id[root], 0) if len(batch) else np.zeros(k)
+        return AssembledBatch(
+            keys=keys,
+            revision=s["revision"][slots] + 1,
+            status=np.where(evicted > 0, TRUNCATED, judgement.status).astype(np.uint8),
+            closed_by=by,
+            judgement=judgement,
+            span_count=spans,
+            annotation_count=np.diff(offset) - spans,
+            error_count=errors,
+            evicted_count=evicted,
+            root_span_id=root_id.astype(np.uint64),
+            start_us=table["timestamp_us"][kept[offset[:-1]]],
+            end_us=np.maximum.reduceat(ends, offset[:-1]),
+            offset=offset,
+            body=table["body"][kept],
+            mask=s["mask"][slots].copy(),
+        )
+
+    def _remember(
+        self,
+        state: JoinState,
+        slots: I64,
+        kept: I64,
+        owner: I64,
+        keys: list[bytes],
+        assembled: AssembledBatch,
+        closed_us: int,
+    ) -> None:
+        table = state.open.rows
+        state.closed.add(
+            ClosedBatch(
+                closed_us=closed_us,
+                cut_ms=0,
+                cut=state.open.cut,
+                keys=keys,
+                revision=assembled.revision,
+                is_truncated=assembled.evicted_count > 0,
+                offset=assembled.offset,
+                events=fold_key(table["key_hi"][kept], table["key_lo"][kept]),
+            )
+        )

@@ -1,0 +1,458 @@
+"""The join: one partition's events, chunk by chunk, become traces.
+
+`JoinTask.step` takes the events of a chunk and says what follows. It never reads a clock and does
+no I/O, so a run can be repeated exactly. The order of its stages: account for what has no trace;
+find or open each event's trace; let stream time advance row by row and close what is due before
+a row that comes too late for it; add the rest; close what is due at the end.
+
+Invariant: accepted = joined + duplicate + late + untraced + rejected + evicted + open.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from streams.core.columns import TRACE, EventColumns, Operations
+from streams.core.fidelity.masks import entry_flows, stage_bits
+from streams.core.fidelity.rule_table import RuleTable
+from streams.core.fidelity.plan import Plan
+from streams.core.traces.closedtraces import ClosedBatch, fold_key
+from streams.core.traces.opentraces import RECALL_DONE, RECALL_WANTED
+from streams.core.traces.progress import FUTURE_US, NEVER
+from streams.engine.closing import Closer, Describe
+from streams.engine.due import DueRule
+from streams.engine.effects import (
+    CLOSED_BY_BOUND,
+    CLOSED_BY_CLOCK,
+    CLOSED_BY_CONTRACT,
+    CLOSED_BY_WATERMARK,
+    JoinEffects,
+)
+from streams.engine.join_state import JoinSettings, JoinState
+from streams.state.segment import Segment, SegmentRows
+from streams.units import I32, I64, U64
+
+_ROUNDS_MAX: Final = 1_000
+_GONE: Final = -1  # row is accounted for and goes no further
+
+
+class JoinTask:
+    """Joins the events of one partition of all telemetry topics.
+
+    Args:
+        plan: the compiled contract, or `plan.EMPTY`.
+        operations: the codec's interned names.
+        topics: names of the topics read, in the order of `EventColumns.topic`.
+        topic_of_module: topic index by module name.
+        other: topic index of modules that the contract does not name.
+        settings: bounds and waits.
+        describe: reads record and batch id from an event's bytes; called for samples only.
+        condition_hashes: per condition bit of the plan the value hashes that set it.
+        rules: learned rules of the contract, if it has any.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        operations: Operations,
+        topics: Sequence[str],
+        topic_of_module: Mapping[str, int],
+        *,
+        other: int,
+        settings: JoinSettings,
+        describe: Describe,
+        condition_hashes: Mapping[int, U64] | None = None,
+        rules: RuleTable | None = None,
+        silent: Sequence[int] = (),
+    ) -> None:
+        self.plan = plan
+        self.settings = settings
+        self.state = JoinState(plan, topics, settings)
+        self._operations = operations
+        self._conditions = condition_hashes or {}
+        self._due = DueRule(
+            plan,
+            topics,
+            topic_of_module,
+            other=other,
+            silent=silent,
+            fixed_wait_us=settings.fixed_wait_us,
+        )
+        self._closer = Closer(plan, operations, topic_of_module, rules, describe)
+
+    def step(
+        self,
+        events: EventColumns,
+        positions: Mapping[str, int],
+        *,
+        rejected: Mapping[str, int],
+        caught_up_us: Sequence[int],
+    ) -> JoinEffects:
+        """Take in a chunk and close what is due.
+
+        Args:
+            events: the good events of the chunk, in arrival order; may be empty.
+            positions: next offset per topic after this chunk.
+            rejected: how many events of the chunk were rejected, by reason.
+            caught_up_us: per topic the latest time at which it was known to be read to its end,
+                0 while it is behind.
+
+        Returns:
+            What is to be published and whom to hold.
+        """
+        state = self.state
+        effects = JoinEffects()
+        state.positions.update(positions)
+        for reason, n in rejected.items():
+            state.count("accepted", n)
+            state.count("rejected", n, reason)
+        state.count("accepted", len(events))
+        state.counts.add_rejected(sum(rejected.values()))
+        floor_us = self._floor_us()
+        progress = state.progress.advance(events.topic, events.timestamp_us, events.kafka_us)
+        if len(events):
+            self._admit_all(events, progress, floor_us, effects)
+        state.progress.tick(caught_up_us)
+        self._close_due(effects)
+        self._close_beyond_bounds(effects)
+        state.closed.expire(self._floor_us() - self.settings.closed_retention_us)
+        ahead_us = self.settings.hold_ahead_us
+        if ahead_us is None:
+            ahead_us = 2 * max(self._due.longest_wait_us, state.wait.wait_us)
+        effects.held_topics = state.progress.held_topics(caught_up_us, ahead_us)
+        return effects
+
+    def _floor_us(self) -> int:
+        """Return the progress of the slowest topic: all of the stream has come this far."""
+        return int(self.state.progress.progress_us().min())
+
+    # --- taking events in
+
+    def _admit_all(self, events: EventColumns, progress: I64, floor_us: int, effects: JoinEffects) -> None:
+        state = self.state
+        traced = (events.trace_id != 0).any(axis=1)
+        state.count("untraced", int((~traced).sum()))
+        state.counts.add_events(events, traced, self._operations)
+        pending = np.flatnonzero(traced)
+        while len(pending):
+            chunk = events if len(pending) == len(events) else events.take(pending)
+            later = self._admit(chunk, pending, progress, floor_us, effects)
+            pending = pending[later]
+
+    def _admit(
+        self, events: EventColumns, index: I64, progress: I64, floor_us: int, effects: JoinEffects
+    ) -> I64:
+        """Add events up to where their trace closes within the chunk; return the rows after that.
+
+        Args:
+            events: traced events.
+            index: (n,) their rows in the whole chunk, which is what `progress` has columns for.
+        """
+        state = self.state
+        slot = self._slots(events, floor_us)
+        bits, entry = self._bits(events)
+        here = np.flatnonzero(slot != _GONE)
+        later = self._after_closing(events, slot, bits, entry, here, index, progress)
+        now = here[~later[here]]
+        part = events if len(now) == len(events) else events.take(now)
+        touched, evicted = state.open.add(part, slot[now], bits[now], entry[now], late=True)
+        state.count("evicted", int(evicted.sum()), "trace_too_large")
+        if later.any():
+            overdue = np.unique(slot[later]).astype(np.int64)
+            self._close(overdue, effects, by=None)
+        return np.flatnonzero(later)
+
+    def _bits(self, events: EventColumns) -> tuple[U64, I32]:
+        """Return the plan's bits that each event sets, (n, W), and the flow it enters, (n,)."""
+        bits = stage_bits(
+            events.operation, events.dimension, self.plan, self._operations, self._conditions
+        )
+        spans = events.event_type == TRACE
+        bits[~spans] = 0
+        entry = np.full(len(events), -1, np.int32)
+        roots = spans & (events.parent_span_id == 0)
+        entry[roots] = entry_flows(events.operation[roots], self.plan, self._operations)
+        return bits, entry
+
+    def _slots(self, events: EventColumns, floor_us: int) -> I32:
+        """Return each event's slot, opening and reopening traces; -1 where the event ends here."""
+        state = self.state
+        keys = events.trace_id.astype(">u8").view("V16").ravel().tolist()
+        known = state.open.slot_of.get
+        slot = np.fromiter((known(k, -1) for k in keys), np.int32, len(keys))
+        misses = np.flatnonzero(slot < 0).tolist()
+        if not misses:
+            return slot
+        folded = fold_key(events.event_key[:, 0], events.event_key[:, 1])
+        oldest_us = floor_us - self.settings.closed_retention_us if floor_us > NEVER else NEVER
+        for i in misses:
+            key = keys[i]
+            open_slot = known(key)
+            if open_slot is not None:
+                slot[i] = open_slot
+                continue
+            closed = state.closed.find(key)
+            if closed is not None:
+                slot[i] = self._reopen(key, *closed, int(folded[i]))
+            elif events.timestamp_us[i] < oldest_us:
+                state.count("late", 1, "after_closed_retention")
+                state.counts.add_late(events, i, self._operations)
+            else:
+                slot[i] = state.open.open(key)
+        return slot
+
+    def _reopen(self, key: bytes, batch: ClosedBatch, at: int, folded: int) -> int:
+        state = self.state
+        if state.closed.holds_event(batch, at, folded):
+            state.count("duplicate", 1, "after_closing")
+            return _GONE
+        if batch.is_truncated[at]:
+            state.count("evicted", 1, "trace_too_large")
+            return _GONE
+        slot = state.open.open(key, int(batch.revision[at]), batch.cut_ms)
+        state.closed.reopen(key)
+        return slot
+
+    def _after_closing(
+        self,
+        events: EventColumns,
+        slot: I32,
+        bits: U64,
+        entry: I32,
+        here: I64,
+        index: I64,
+        progress: I64,
+    ) -> Any:
+        """Mark the rows that come after their trace closed within this chunk; (n,) bool.
+
+        Stream time is compared row by row, so where a trace closes does not depend on how the
+        stream was cut into chunks. Only traces that can close before their last row of the chunk
+        are walked; in a live stream there are almost none.
+        """
+        later = np.zeros(len(events), np.bool_)
+        order = here[np.argsort(slot[here], kind="stable")]
+        if len(order) == 0:
+            return later
+        slots = slot[order]
+        starts = np.flatnonzero(np.r_[True, slots[1:] != slots[:-1]])
+        ends = np.r_[starts[1:], len(slots)]
+        owners = slots[starts]
+        s = self.state.open.slots
+        # Progress before a trace's last row here: the latest moment at which it could have closed.
+        last_row = index[order[ends - 1]]
+        before = np.maximum(last_row - 1, 0)
+        ahead = progress.max(axis=0)[before]
+        chunk_first = np.minimum.reduceat(events.timestamp_us[order], starts)
+        quick = self._soonest_us(np.minimum(s["first_us"][owners], chunk_first))
+        for at in np.flatnonzero(ahead > quick).tolist():
+            rows = order[starts[at] : ends[at]]
+            closing = self._first_after(int(owners[at]), rows, events, bits, entry, index, progress)
+            later[rows[closing:]] = True
+        return later
+
+    def _soonest_us(self, first_us: I64) -> I64:
+        """Return a time before which a trace that began at `first_us` cannot close."""
+        flows = self.plan.flows
+        settle = min((f.settle_us for f in flows), default=None)
+        waits = [self.settings.fixed_wait_us or self.state.wait.wait_us, *(f.wait_us for f in flows)]
+        return first_us + (min(waits) if settle is None else min(settle, *waits))
+
+    def _first_after(
+        self,
+        slot: int,
+        rows: I64,
+        events: EventColumns,
+        bits: U64,
+        entry: I32,
+        index: I64,
+        progress: I64,
+    ) -> int:
+        """Return the position in `rows` of the first row that comes after the trace has closed."""
+        s = self.state.open.slots
+        n = len(rows)
+        if n > _ROUNDS_MAX:
+            return n  # a giant trace: it is cut by its bounds, not by the row
+        is_old = s["rows"][slot] > 0
+        mask = np.bitwise_or.accumulate(np.vstack([s["mask"][slot][None], bits[rows]]), axis=0)[:-1]
+        first = np.minimum.accumulate(np.r_[s["first_us"][slot], events.timestamp_us[rows]])[:-1]
+        held = np.minimum(events.timestamp_us[rows], events.kafka_us[rows] + FUTURE_US)
+        last = np.maximum.accumulate(np.r_[s["last_us"][slot], held])[:-1]
+        flow = np.r_[s["entry_flow"][slot], entry[rows]]
+        for i in range(1, len(flow)):
+            flow[i] = flow[i] if flow[i] >= 0 else flow[i - 1]
+        deadlines = self._due.deadlines(mask, flow[:-1].astype(np.int32), first, last, self.state.wait.wait_us)
+        due = deadlines.passed(progress[:, np.maximum(index[rows] - 1, 0)])
+        due &= index[rows] > 0
+        if not is_old:
+            due[0] = False
+        if s["recall"][slot] == RECALL_WANTED:
+            due[:] = False
+        return int(np.argmax(due)) if due.any() else n
+
+    # --- closing
+
+    def _close_due(self, effects: JoinEffects) -> None:
+        state = self.state
+        live = state.open.live_slots()
+        if len(live) == 0:
+            return
+        s = state.open.slots
+        live = live[s["recall"][live] != RECALL_WANTED]
+        deadlines = self._due.deadlines(
+            s["mask"][live], s["entry_flow"][live], s["first_us"][live], s["last_us"][live], state.wait.wait_us
+        )
+        by_events = deadlines.passed(state.progress.event_us)
+        due = by_events | deadlines.passed(state.progress.progress_us())
+        by = np.where(by_events, CLOSED_BY_WATERMARK, CLOSED_BY_CLOCK)
+        by = np.where(deadlines.is_met, CLOSED_BY_CONTRACT, by).astype(np.uint8)
+        if due.any():
+            self._close(live[due], effects, by=by[due])
+
+    def _close_beyond_bounds(self, effects: JoinEffects) -> None:
+        """Close the oldest traces early while there are more than the memory is meant for."""
+        state, settings = self.state, self.settings
+        excess = len(state.open) - settings.open_traces_max
+        crowded = state.open.live_bytes > settings.open_bytes_max
+        if excess <= 0 and not crowded:
+            return
+        live = state.open.live_slots()
+        live = live[state.open.slots["recall"][live] != RECALL_WANTED]
+        oldest = live[np.argsort(state.open.slots["first_us"][live], kind="stable")]
+        count = max(excess, 0)
+        if crowded:
+            held = np.cumsum(state.open.slots["bytes"][oldest])
+            surplus = state.open.live_bytes - settings.open_bytes_max
+            count = max(count, int(np.searchsorted(held, surplus)) + 1)
+        early = oldest[:count]
+        reason = "open_bytes_max" if crowded else "open_traces_max"
+        state.reasons[reason] = state.reasons.get(reason, 0) + len(early)
+        self._close(early, effects, by=np.full(len(early), CLOSED_BY_BOUND, np.uint8))
+
+    def _close(self, slots: I64, effects: JoinEffects, *, by: Any) -> None:
+        if by is None:
+            by = np.full(len(slots), CLOSED_BY_WATERMARK, np.uint8)
+            deadlines = self._deadlines_of(slots)
+            by[deadlines.is_met] = CLOSED_BY_CONTRACT
+        state = self.state
+        closed_us = int(state.progress.progress_us().max())
+        self._closer.close(state, slots, by, closed_us, effects)
+
+    def _deadlines_of(self, slots: I64) -> Any:
+        s = self.state.open.slots
+        return self._due.deadlines(
+            s["mask"][slots],
+            s["entry_flow"][slots],
+            s["first_us"][slots],
+            s["last_us"][slots],
+            self.state.wait.wait_us,
+        )
+
+    # --- events of an earlier revision, read back by the shell
+
+    def recalled(self, key: bytes, events: EventColumns) -> None:
+        """Give a reopened trace the events of its last revision."""
+        state = self.state
+        slot = state.open.slot_of.get(key)
+        if slot is None or state.open.slots["recall"][slot] != RECALL_WANTED:
+            return
+        self._add_again(events, np.full(len(events), slot, np.int32), recalled=True, late=False)
+        state.open.slots["recall"][slot] = RECALL_DONE
+        state.open.slots["meta_cut"][slot] = state.open.cut
+
+    def recall_failed(self, key: bytes) -> None:
+        """Count a reopened trace's events as late: its last revision cannot be read any more."""
+        state = self.state
+        slot = state.open.slot_of.get(key)
+        if slot is None or state.open.slots["recall"][slot] != RECALL_WANTED:
+            return
+        slots = np.array([slot], np.int64)
+        rows, _ = state.open.gather(slots)
+        state.count("late", len(rows), "recall_failed")
+        table = state.open.rows
+        events = np.unique(fold_key(table["key_hi"][rows], table["key_lo"][rows]))
+        state.closed.add(
+            ClosedBatch(
+                closed_us=self._floor_us(),
+                cut_ms=int(state.open.slots["cut_ms"][slot]),
+                cut=state.open.cut,
+                keys=[key],
+                revision=state.open.slots["revision"][slots].copy(),
+                is_truncated=np.ones(1, np.bool_),  # nothing can amend it any more
+                offset=np.array([0, len(events)]),
+                events=events,
+            )
+        )
+        state.forget(slots, rows)
+
+    def _add_again(self, events: EventColumns, slot: I32, *, recalled: bool, late: bool) -> None:
+        bits, entry = self._bits(events)
+        self.state.open.add(events, slot, bits, entry, late=late, recalled=recalled)
+        if recalled:
+            self.state.recalled_rows += len(events)
+
+    # --- restoring
+
+    def apply(self, segment: Segment, decode: Callable[[SegmentRows], EventColumns]) -> None:
+        """Put one segment on top of the state; a full one goes onto an empty task.
+
+        Args:
+            segment: the next segment, oldest first.
+            decode: decodes the segment's events, all of which were accepted once.
+        """
+        state, scalars = self.state, segment.scalars
+        open_ = state.open
+        gone = [open_.slot_of[key] for key in segment.removed if key in open_.slot_of]
+        slots = np.array(gone, np.int64)
+        rows, _ = open_.gather(slots)
+        state.forget(slots, rows)
+        self._apply_closed(segment)
+        for key, revision, cut_ms, recall, evicted in segment.reopened:
+            if state.closed.find(key):
+                state.closed.reopen(key)
+            slot = open_.slot_of.get(key)
+            slot = open_.open(key) if slot is None else slot
+            for name, value in zip(
+                ("revision", "cut_ms", "recall", "evicted"), (revision, cut_ms, recall, evicted), strict=True
+            ):
+                open_.slots[name][slot] = value
+        self._apply_rows(segment.rows, decode)
+        state.restore_scalars(scalars)
+        state.sealed()
+
+    def _apply_rows(self, rows: SegmentRows, decode: Callable[[SegmentRows], EventColumns]) -> None:
+        if not len(rows):
+            return
+        open_ = self.state.open
+        events = decode(rows)
+        slot = np.empty(len(rows), np.int32)
+        for i, key in enumerate(rows.key):
+            known = open_.slot_of.get(key)
+            slot[i] = open_.open(key) if known is None else known
+        for recalled in (True, False):
+            for late in (True, False):
+                mine = np.flatnonzero((rows.is_recalled == recalled) & (rows.is_late == late))
+                if len(mine):
+                    self._add_again(events.take(mine), slot[mine], recalled=recalled, late=late)
+
+    def _apply_closed(self, segment: Segment) -> None:
+        closed = segment.closed
+        if not closed.key:
+            return
+        turn = (np.diff(closed.closed_us) != 0) | (np.diff(closed.cut_ms) != 0)
+        starts = np.flatnonzero(np.r_[True, turn]).tolist()
+        for start, end in zip(starts, [*starts[1:], len(closed.key)], strict=True):
+            sizes = [len(e) for e in closed.events[start:end]]
+            events = [folded for e in closed.events[start:end] for folded in e]
+            self.state.closed.add(
+                ClosedBatch(
+                    closed_us=int(closed.closed_us[start]),
+                    cut_ms=int(closed.cut_ms[start]),
+                    cut=self.state.open.cut,
+                    keys=closed.key[start:end],
+                    revision=closed.revision[start:end],
+                    is_truncated=closed.is_truncated[start:end],
+                    offset=np.r_[0, np.cumsum(sizes)].astype(np.int64),
+                    events=np.array(events, np.uint64),
+                )
+            )

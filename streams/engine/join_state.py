@@ -1,0 +1,199 @@
+"""All state of one join task, and how it is cut into segments and put together again.
+
+Invariant: folding the segments of all cuts, oldest first, gives the state at the last cut, up to
+what follows from the events alone (slots, masks), which is computed anew from their bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from streams.core.fidelity.counts import WindowCounts
+from streams.core.fidelity.plan import Plan
+from streams.core.traces.closedtraces import ClosedTraces
+from streams.core.traces.opentraces import RECALL_WANTED, OpenTraces, TraceBounds
+from streams.core.traces.progress import Progress, ProgressSettings
+from streams.core.traces.waits import LearnedWait, WaitSettings
+from streams.state.segment import Reopened, Segment, SegmentClosed, SegmentRows
+from streams.units import MINUTE_US, SECOND_US, I64
+
+ACCOUNTS = ("accepted", "joined", "duplicate", "late", "untraced", "rejected", "evicted")
+"""accepted = joined + duplicate + late + untraced + rejected + evicted + open, always."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinSettings:
+    """Settings of a join task; every bound is named in docs/settings.md.
+
+    Attributes:
+        fixed_wait_us: close every trace this long after its first event; None to use the
+            contract's and the learned waits.
+        closed_retention_us: how long, in stream time, a closed trace can still be amended.
+        closed_max: how many closed traces are remembered at most.
+        open_traces_max, open_bytes_max: beyond these the traces nearest to their deadline are
+            closed early (closed_by = bound).
+        window_us: length of a fidelity window.
+        hold_ahead_us: how far a topic may run ahead of one that is behind; None: twice the
+            longest wait.
+    """
+
+    fixed_wait_us: int | None = None
+    closed_retention_us: int = 10 * MINUTE_US
+    closed_max: int = 2_000_000
+    open_traces_max: int = 1_000_000
+    open_bytes_max: int = 512 << 20
+    window_us: int = 10 * SECOND_US
+    window_retention_us: int = 30 * MINUTE_US
+    hold_ahead_us: int | None = None
+    bounds: TraceBounds = field(default_factory=TraceBounds)
+    progress: ProgressSettings = field(default_factory=ProgressSettings)
+    waits: WaitSettings = field(default_factory=WaitSettings)
+
+
+class JoinState:
+    """The state of one join task: positions, stream time, open and closed traces, counts."""
+
+    def __init__(self, plan: Plan, topics: Sequence[str], settings: JoinSettings) -> None:
+        self.plan = plan
+        self.topics = tuple(topics)
+        self.settings = settings
+        self.positions: dict[str, int] = {}
+        self.progress = Progress(len(topics), settings.progress)
+        self.open = OpenTraces(plan.words, settings.bounds)
+        self.closed = ClosedTraces(settings.closed_max)
+        self.counts = WindowCounts(settings.window_us, plan.version)
+        self.wait = LearnedWait(settings.waits)
+        self.accounts = dict.fromkeys(ACCOUNTS, 0)
+        self.reasons: dict[str, int] = {}
+        self.recalled_rows = 0
+        self.sequence = 0
+        self._removed: list[bytes] = []
+
+    def open_events(self) -> int:
+        """Return how many accepted events are open: in no revision yet."""
+        return self.open.live_rows - self.recalled_rows
+
+    def accounting(self) -> dict[str, int]:
+        """Return the accounts with `open`; they balance at every moment."""
+        return {**self.accounts, "open": self.open_events()}
+
+    def count(self, account: str, n: int = 1, reason: str = "") -> None:
+        """Add to an account and, where given, to the counter of the reason."""
+        self.accounts[account] += n
+        if reason and n:
+            self.reasons[reason] = self.reasons.get(reason, 0) + n
+
+    def forget(self, slots: I64, rows: I64) -> None:
+        """Drop slots and their rows, remembering for the changelog which traces went."""
+        self.recalled_rows -= int(self.open.rows["is_recalled"][rows].sum())
+        old = slots[self.open.slots["born_cut"][slots] < self.open.cut]
+        self._removed += [self.open.key(s) for s in old.tolist()]
+        self.open.close(slots, rows)
+
+    def pending_recalls(self) -> list[tuple[bytes, int, int]]:
+        """Return (trace, cut_ms, revision) of the reopened traces whose events can be read back."""
+        s, used = self.open.slots, self.open.slots.used
+        wanted = (s["recall"][:used] == RECALL_WANTED) & s["is_live"][:used] & (s["cut_ms"][:used] > 0)
+        return [
+            (self.open.key(i), int(s["cut_ms"][i]), int(s["revision"][i]))
+            for i in np.flatnonzero(wanted).tolist()
+        ]
+
+    def segment(self, *, full: bool) -> Segment:
+        """Return what this cut adds to the state, or the whole state; `sealed` ends the cut."""
+        rows, slots = self.open.rows, self.open.slots
+        used = rows.used
+        mine = rows["slot"][:used] >= 0
+        if not full:
+            mine &= rows["cut"][:used] == self.open.cut
+        at = np.flatnonzero(mine)
+        owner = rows["slot"][at]
+        keys = {slot: self.open.key(slot) for slot in np.unique(owner).tolist()}
+        segment_rows = SegmentRows(
+            [keys[slot] for slot in owner.tolist()],
+            rows["topic"][at],
+            rows["kafka_us"][at],
+            rows["is_late"][at],
+            rows["is_recalled"][at],
+            rows["body"][at].tolist(),
+        )
+        live = self.open.live_slots()
+        again = live[(slots["revision"][live] > 0) | (slots["evicted"][live] > 0)]
+        if not full:
+            again = again[slots["meta_cut"][again] == self.open.cut]
+        reopened: list[Reopened] = [
+            (
+                self.open.key(s),
+                int(slots["revision"][s]),
+                int(slots["cut_ms"][s]),
+                int(slots["recall"][s]),
+                int(slots["evicted"][s]),
+            )
+            for s in again.tolist()
+        ]
+        removed = [] if full else self._removed
+        return Segment(segment_rows, removed, self._closed(full), reopened, self._scalars())
+
+    def _closed(self, full: bool) -> SegmentClosed:
+        batches = [b for b in self.closed.batches() if full or b.cut == self.open.cut]
+        key: list[bytes] = []
+        events: list[list[int]] = []
+        columns: dict[str, list[I64]] = {"revision": [], "closed_us": [], "cut_ms": []}
+        truncated = []
+        for batch in batches:
+            live = np.flatnonzero(self.closed.live_in(batch))
+            key += [batch.keys[i] for i in live.tolist()]
+            bounds = batch.offset
+            events += [batch.events[bounds[i] : bounds[i + 1]].tolist() for i in live.tolist()]
+            columns["revision"].append(batch.revision[live])
+            columns["closed_us"].append(np.full(len(live), batch.closed_us))
+            columns["cut_ms"].append(np.full(len(live), batch.cut_ms))
+            truncated.append(batch.is_truncated[live])
+        joined = {n: np.concatenate([*v, np.zeros(0, np.int64)]) for n, v in columns.items()}
+        none = np.zeros(0, np.bool_)
+        return SegmentClosed(key=key, **joined, is_truncated=np.concatenate([*truncated, none]), events=events)
+
+    def _scalars(self) -> dict[str, Any]:
+        return {
+            "topics": list(self.topics),
+            "positions": self.positions,
+            "progress": self.progress.snapshot(),
+            "accounts": self.accounts,
+            "reasons": self.reasons,
+            "counts": self.counts.snapshot(),
+            "wait": self.wait.snapshot(),
+            "sequence": self.sequence,
+        }
+
+    def stamp_cut(self, cut_ms: int) -> None:
+        """Say when the outputs of the cut in the making are published: their Kafka timestamp."""
+        for batch in reversed(self.closed.batches()):
+            if batch.cut != self.open.cut:
+                break
+            batch.cut_ms = cut_ms
+        # A trace reopened before its revision was published waits for exactly this cut.
+        slots, used = self.open.slots, self.open.slots.used
+        unpublished = slots["is_live"][:used] & (slots["revision"][:used] > 0) & (slots["cut_ms"][:used] == 0)
+        slots["cut_ms"][:used][unpublished] = cut_ms
+        slots["meta_cut"][:used][unpublished] = self.open.cut
+
+    def sealed(self) -> None:
+        """Begin the next cut: what comes from here on belongs to the next segment."""
+        self.open.cut += 1
+        self._removed = []
+
+    def restore_scalars(self, scalars: Mapping[str, Any]) -> None:
+        """Take over the small part of a segment; topics are matched by name."""
+        self.positions = dict(scalars["positions"])
+        was = scalars["topics"]
+        at = [self.topics.index(t) for t in was if t in self.topics]
+        kept = [i for i, t in enumerate(was) if t in self.topics]
+        for name, values in scalars["progress"].items():
+            getattr(self.progress, name)[at] = np.array(values, np.int64)[kept]
+        self.accounts = dict(scalars["accounts"])
+        self.reasons = dict(scalars["reasons"])
+        self.counts = WindowCounts.restore(scalars["counts"])
+        self.wait.restore(scalars["wait"])
+        self.sequence = scalars["sequence"]

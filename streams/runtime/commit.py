@@ -1,0 +1,182 @@
+"""The commit: outputs, state and source position in one Kafka transaction per task.
+
+Owns one `confluent_kafka.Producer` per task and the steps of a commit: begin, produce outputs,
+produce the state's segment, add the source offsets, commit. The transaction is opened only at the
+cut, so a worker that is killed rarely leaves one open to stall readers.
+
+Invariant: either everything of a cut is visible to a `read_committed` reader, or nothing is.
+"""
+
+import struct
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from streams.errors import BrokerError
+
+TRANSACTION_TIMEOUT_MS = 15_000
+COMMIT_TRIES = 6
+_CALL_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class OutRecord:
+    """One record to publish; timestamp_ms 0 lets the client set it."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes
+    timestamp_ms: int = 0
+
+
+@dataclass(slots=True)
+class Cut:
+    """Everything that one transaction makes visible.
+
+    Attributes:
+        outputs: records of the derived topics.
+        changelog: the state's pieces, as records of the changelog partition.
+        offsets: next offset per (topic, partition) of the source.
+        next_changelog_offset: set by the commit: where the changelog goes on after this cut.
+    """
+
+    outputs: list[OutRecord]
+    changelog: list[OutRecord]
+    offsets: Mapping[tuple[str, int], int]
+    next_changelog_offset: int = field(default=0)
+
+
+class CommitRefused(Exception):
+    """The broker refused the transaction: the task's memory is ahead and must be thrown away."""
+
+
+def group_metadata(group: str, generation: int, member_id: str, instance_id: str | None) -> bytes:
+    """Return the consumer group metadata in librdkafka's private format, version 2.
+
+    Built from the membership that aiokafka holds, so that the broker refuses a stale generation
+    or an evicted member. The format is private: `check_group_metadata` compares it at start.
+    """
+    instance = b"\0" + instance_id.encode() + b"\0" if instance_id else b"\1"
+    head = b"CGMDv2:" + struct.pack("=i", generation)
+    return head + group.encode() + b"\0" + member_id.encode() + b"\0" + instance
+
+
+def producer_for(base: Mapping[str, object], transactional_id: str) -> Producer:
+    """Make a transactional producer; `init_transactions` is the caller's."""
+    return Producer(
+        {
+            **base,
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "message.max.bytes": 9 << 20,
+            "queue.buffering.max.messages": 1_000_000,
+            "queue.buffering.max.kbytes": 1 << 18,
+            "partitioner": "murmur2_random",
+            "enable.idempotence": True,
+        }
+    )
+
+
+def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
+    """Make a cut visible; blocking, called in a thread.
+
+    Args:
+        producer: the task's producer, after `init_transactions`.
+        cut: what to publish.
+        metadata: consumer group metadata; None commits no group offsets.
+
+    Raises:
+        CommitRefused: fenced, stale generation, or any failure after which nothing is visible.
+        BrokerError: the outcome stays unknown after all tries.
+    """
+    refused: list[str] = []
+
+    def delivered(error: KafkaError | None, message: object) -> None:
+        if error is not None:
+            refused.append(str(error))
+
+    def delivered_state(error: KafkaError | None, message: object) -> None:
+        delivered(error, message)
+        if error is None:
+            offset = message.offset()  # type: ignore[attr-defined]
+            cut.next_changelog_offset = max(cut.next_changelog_offset, offset + 1)
+
+    try:
+        producer.begin_transaction()
+        for record in cut.outputs:
+            _produce(producer, record, None)
+        for record in cut.changelog:
+            _produce(producer, record, delivered_state)
+        if metadata is not None and cut.offsets:
+            offsets = [TopicPartition(t, p, o) for (t, p), o in cut.offsets.items()]
+            _retried(lambda: producer.send_offsets_to_transaction(offsets, metadata, _CALL_SECONDS))
+        _retried(lambda: producer.commit_transaction(_CALL_SECONDS))
+    except KafkaException as error:
+        _abort(producer, error)
+        raise CommitRefused(f"{error.args[0].str()}{'; ' + refused[0] if refused else ''}") from error
+    if refused:
+        raise CommitRefused(refused[0])
+
+
+def _produce(producer: Producer, record: OutRecord, callback: object) -> None:
+    while True:
+        try:
+            producer.produce(
+                record.topic,
+                record.value,
+                record.key,
+                partition=record.partition,
+                timestamp=record.timestamp_ms,
+                on_delivery=callback,
+            )
+            return
+        except BufferError:  # the client's queue is full: the broker is slower than we are
+            producer.poll(0.1)
+
+
+def _retried(call: object) -> None:
+    """Repeat a call while its outcome is unknown: an abort then could undo what was committed."""
+    for attempt in range(COMMIT_TRIES):
+        try:
+            call()  # type: ignore[operator]
+            return
+        except KafkaException as error:
+            if not error.args[0].retriable() or attempt == COMMIT_TRIES - 1:
+                raise
+            time.sleep(min(2.0, 0.1 * 2**attempt))
+
+
+def _abort(producer: Producer, error: KafkaException) -> None:
+    reason = error.args[0]
+    if reason.retriable() and not reason.txn_requires_abort():
+        raise BrokerError(
+            f"the outcome of a commit is unknown after {COMMIT_TRIES} tries ({reason.str()}). "
+            "Operator action: look at the broker; the worker goes on from its last commit."
+        ) from error
+    if reason.txn_requires_abort():
+        try:
+            producer.abort_transaction(_CALL_SECONDS)
+        except KafkaException:
+            # The producer is thrown away and its successor's init_transactions aborts for it.
+            return
+
+
+def init_transactions(producers: Sequence[Producer]) -> None:
+    """Fence earlier holders and settle what they left open; blocking.
+
+    Raises:
+        BrokerError: the broker does not answer, or refuses the transactional id.
+    """
+    for producer in producers:
+        try:
+            producer.init_transactions(30)
+        except KafkaException as error:
+            raise BrokerError(
+                f"transactions cannot be initialised: {error.args[0].str()}. Operator action: check "
+                "that the broker is up and allows the worker's transactional ids."
+            ) from error

@@ -1,0 +1,207 @@
+"""Chunks instead of messages: Faust's Kafka transport, so that an agent sees one poll at a time.
+
+Owns the way from a fetch to a `Chunk`. Faust keeps membership, assignment and fetching; its
+acknowledgments do not fit chunks and are ignored, since the state's own position is the only one
+(docs/adr/0002-one-transaction-per-task.md).
+
+Invariant: chunks of one partition are contiguous in fetch positions, or the gap is seen: a chunk
+says where its fetch began and where the next one will.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import aiokafka
+import faust
+from faust.transport.drivers import aiokafka as driver
+from faust.types.tuples import TP, ConsumerMessage
+
+FETCH_WAIT_MS = 200
+"""How long an idle fetch waits at the broker; also how fresh "read to the end" is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The records of one partition that one poll returned.
+
+    Attributes:
+        topic, partition: where they come from.
+        start: fetch position before them; not the first offset where there are holes (control
+            records, compaction).
+        end: fetch position after them.
+        records: aiokafka's records, at least one.
+    """
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+    records: list[Any]
+
+
+class Seats(Protocol):
+    """What the transport asks of the worker."""
+
+    async def assigned(self, partitions: set[TP]) -> None:
+        """Restore the state of newly assigned partitions; called before the flow resumes."""
+
+    async def revoked(self, partitions: set[TP]) -> None:
+        """Cut what is done; called before partitions go."""
+
+    def seek_positions(self) -> Mapping[TP, int | None]:
+        """Return where each assigned partition goes on; None for its beginning."""
+
+
+class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread with the settings that Faust has no name for."""
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        # Without this Faust reads aborted records: an alert that never was becomes an incident.
+        consumer._isolation_level = "read_committed"
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group at a planned stop; aiokafka never leaves with a static member id."""
+        consumer = self._consumer
+        if consumer is not None and consumer._coordinator is not None:
+            consumer._coordinator._group_instance_id = None
+        await super().on_thread_stop()
+
+
+class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
+    """Faust's consumer, handing out one message per partition and poll."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.handed: dict[TP, int] = {}
+        """Per partition the fetch position after the last chunk handed out."""
+
+    @property
+    def seats(self) -> Seats:
+        """The worker's side of assignment."""
+        return self.app.seats  # type: ignore[no-any-return]
+
+    def _new_consumer_thread(self) -> ChunkConsumerThread:
+        return ChunkConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        polled = await super()._getmany(active_partitions, timeout)
+        return {tp: [(records, self.fetch_position(tp))] for tp, records in polled.items() if records}
+
+    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        records, position = record
+        last = records[-1]
+        start = self.handed.get(tp, records[0].offset)
+        end = max(position or 0, last.offset + 1)
+        self.handed[tp] = end
+        return ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            last.offset,
+            last.timestamp / 1000,
+            last.timestamp_type,
+            (),
+            None,
+            Chunk(tp.topic, tp.partition, start, end, records),
+            None,
+            0,
+            0,
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+    # --- Faust's own bookkeeping of offsets is not used
+
+    def _new_offset(self, tp: TP) -> int | None:
+        self._acked[tp].clear()
+        self._acked_index[tp].clear()
+        return None
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        return None
+
+    # --- assignment
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Restore before Faust resumes the flow: its own signal comes too late."""
+        await self.seats.assigned(set(assigned))
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Cut while the partitions are still ours."""
+        await self.seats.revoked(set(revoked))
+        await super().on_partitions_revoked(revoked)
+
+    async def perform_seek(self) -> None:
+        """Seek every partition to where its state stands; committed offsets are not asked."""
+        for tp, position in self.seats.seek_positions().items():
+            if tp not in self.assignment():
+                continue
+            if position is None:
+                await self.seek_to_beginning(tp)
+                self.handed.pop(tp, None)
+                self._read_offset[tp] = None
+            else:
+                await self.seek(tp, position)
+                self.handed[tp] = position
+
+    async def again(self, tp: TP, position: int) -> None:
+        """Fetch a partition again from a position, after a gap was seen."""
+        await self.seek(tp, position)
+        self.handed[tp] = position
+
+    # --- what aiokafka knows of a partition
+
+    def _partition_state(self, tp: TP) -> Any:
+        consumer = self._thread._consumer
+        subscription = consumer._subscription.subscription if consumer is not None else None
+        assignment = subscription.assignment if subscription is not None else None
+        if assignment is None or tp not in assignment.tps:
+            return None
+        return assignment.state_value(tp)
+
+    def fetch_position(self, tp: TP) -> int | None:
+        """Return where the next fetch of a partition begins, None when that is not known."""
+        state = self._partition_state(tp)
+        return state.position if state is not None and state.has_valid_position else None
+
+    def read_to_end_at_us(self, tp: TP, position: int) -> int:
+        """Return the time of the last fetch that found nothing after `position`; 0 if it found more.
+
+        The end is the last stable offset: what an open transaction holds back has not been sent.
+        """
+        state = self._partition_state(tp)
+        if state is None or state.timestamp is None or not state.has_valid_position:
+            return 0
+        end = state.highwater if state.lso is None or state.lso < 0 else state.lso
+        if end is None or state.position < end or self.handed.get(tp, position) > position:
+            return 0
+        return int(state.timestamp) * 1000
+
+    def membership(self) -> tuple[int, str, str | None] | None:
+        """Return (generation, member id, instance id) in the group, None outside of it."""
+        consumer = self._thread._consumer
+        coordinator = consumer._coordinator if consumer is not None else None
+        if coordinator is None or not hasattr(coordinator, "generation"):
+            return None
+        return coordinator.generation, coordinator.member_id, coordinator._group_instance_id
+
+
+class ChunkTransport(driver.Transport):  # type: ignore[misc]
+    """Faust's transport with chunked consumers."""
+
+    Consumer = ChunkConsumer
+
+
+class ChunkApp(faust.App):  # type: ignore[misc]
+    """A Faust app whose consumer hands out chunks; `seats` is set before it starts."""
+
+    seats: Seats
+
+    def _new_transport(self) -> ChunkTransport:
+        return ChunkTransport(self.conf.broker_consumer, self, loop=self.loop)

@@ -1,0 +1,254 @@
+"""One segment of a join task's state: what changed between two cuts, as columns and as bytes.
+
+A partition's state is the fold of its segments, oldest first. A segment holds the events that
+came and are still open, the trace ids that closed, the entries of the closed set, and the small
+rest as JSON. Bytes never exceed `PIECE_BYTES_MAX`, whatever the size of the state: a large
+segment is several pieces.
+
+Invariant: `decode(encode(segment)) == segment`, up to how rows are spread over pieces.
+"""
+
+import io
+import json
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from streams.errors import StateError
+from streams.units import I64, U8, Mask
+
+FORMAT: Final = 1
+PIECE_BYTES_MAX: Final = 900_000
+_MAGIC: Final = b"SLST"
+_HEADER: Final = struct.Struct(">4sHQIHHI")  # magic, format, generation, number, piece, of, crc32
+_ROWS_TARGET_BYTES: Final = 350_000
+"""A part may exceed this by one event, and an event may have 512 KiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRows:
+    """Events still open at a cut: trace id, how they came, and their bytes; all of length n."""
+
+    key: list[bytes]
+    topic: U8
+    kafka_us: I64
+    is_late: Mask
+    is_recalled: Mask
+    body: list[bytes]
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentClosed:
+    """Entries of the closed set: k traces; `events` holds their folded identities."""
+
+    key: list[bytes]
+    revision: I64
+    closed_us: I64
+    cut_ms: I64
+    is_truncated: Mask
+    events: list[list[int]]
+
+
+Reopened = tuple[bytes, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What one cut adds to the state.
+
+    Attributes:
+        rows: events that came since the last segment and are still open.
+        removed: traces of earlier segments whose events are no longer open.
+        closed: traces that were closed since.
+        reopened: per trace that is not as its events alone say: its id, last revision, the cut
+            that published it, whether it was recalled, how many events were evicted.
+        scalars: positions, progress, counters: the whole of them, replacing earlier ones.
+    """
+
+    rows: SegmentRows
+    removed: list[bytes]
+    closed: SegmentClosed
+    reopened: list[Reopened]
+    scalars: dict[str, Any] = field(default_factory=dict)
+
+
+def encode_pieces(segment: Segment, generation: int, number: int) -> list[bytes]:
+    """Return the segment as pieces of at most `PIECE_BYTES_MAX` bytes each.
+
+    Raises:
+        StateError: one event alone, or the scalars, do not fit into a piece.
+    """
+    payloads = [_payload("s", [_scalars(segment)])]
+    payloads += [_frame("r", frame) for frame in _row_frames(segment.rows)]
+    payloads += [_frame("c", frame) for frame in _closed_frames(segment.closed)]
+    if segment.removed:
+        payloads += [
+            _payload("d", [b"".join(part)]) for part in _chunks(segment.removed, 40_000)
+        ]
+    out = []
+    for i, payload in enumerate(payloads):
+        if len(payload) + _HEADER.size > PIECE_BYTES_MAX:
+            raise StateError(
+                f"a piece of state is {len(payload)} bytes, more than {PIECE_BYTES_MAX}. "
+                "Operator action: lower max_event_bytes or the number of scopes counted."
+            )
+        crc = zlib.crc32(payload)
+        head = _HEADER.pack(_MAGIC, FORMAT, generation, number, i, len(payloads), crc)
+        out.append(head + payload)
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One piece as read back: where it belongs, and its payload, whose checksum was right."""
+
+    generation: int
+    number: int
+    index: int
+    count: int
+    payload: bytes
+
+
+def read_piece(value: bytes) -> Piece:
+    """Check and open one piece.
+
+    Raises:
+        StateError: the bytes are damaged or of another format.
+    """
+    if len(value) < _HEADER.size:
+        raise StateError("a state piece is cut short. Operator action: " + _REBUILD)
+    magic, version, generation, number, index, count, crc = _HEADER.unpack_from(value)
+    payload = value[_HEADER.size :]
+    if magic != _MAGIC or zlib.crc32(payload) != crc:
+        raise StateError("a state piece fails its checksum. Operator action: " + _REBUILD)
+    if version != FORMAT:
+        raise StateError(
+            f"state has format {version}, this version reads {FORMAT}. "
+            "Operator action: run the version that wrote it, or start a new group."
+        )
+    return Piece(generation, number, index, count, payload)
+
+
+_REBUILD: Final = "delete the state directory; the state is rebuilt from the changelog."
+
+
+def decode_pieces(payloads: Sequence[bytes]) -> Segment:
+    """Return the segment that `encode_pieces` turned into these payloads, in order."""
+    scalars: dict[str, Any] = {}
+    reopened: list[Reopened] = []
+    removed: list[bytes] = []
+    rows: list[pl.DataFrame] = []
+    closed: list[pl.DataFrame] = []
+    for payload in payloads:
+        kind, rest = payload[:1], payload[1:]
+        if kind == b"s":
+            document = json.loads(zlib.decompress(rest))
+            scalars = document["scalars"]
+            reopened = [(bytes.fromhex(k), *rest) for k, *rest in document["reopened"]]
+        elif kind == b"d":
+            keys = zlib.decompress(rest)
+            removed += [keys[i : i + 16] for i in range(0, len(keys), 16)]
+        else:
+            frame = pl.read_ipc(io.BytesIO(rest))
+            (rows if kind == b"r" else closed).append(frame)
+    return Segment(_rows(rows), removed, _closed(closed), reopened, scalars)
+
+
+def _scalars(segment: Segment) -> bytes:
+    reopened = [(key.hex(), *rest) for key, *rest in segment.reopened]
+    return json.dumps({"scalars": segment.scalars, "reopened": reopened}).encode()
+
+
+def _payload(kind: str, parts: list[bytes]) -> bytes:
+    return kind.encode() + zlib.compress(b"".join(parts), 1)
+
+
+def _frame(kind: str, frame: pl.DataFrame) -> bytes:
+    out = io.BytesIO()
+    frame.write_ipc(out, compression="lz4")
+    return kind.encode() + out.getvalue()
+
+
+def _chunks(values: list[bytes], size: int) -> Iterator[list[bytes]]:
+    for i in range(0, len(values), size):
+        yield values[i : i + size]
+
+
+def _row_frames(rows: SegmentRows) -> Iterator[pl.DataFrame]:
+    if not len(rows):
+        return
+    frame = pl.DataFrame(
+        {
+            "key": pl.Series(rows.key, dtype=pl.Binary),
+            "topic": rows.topic,
+            "kafka_us": rows.kafka_us,
+            "is_late": rows.is_late,
+            "is_recalled": rows.is_recalled,
+            "body": pl.Series(rows.body, dtype=pl.Binary),
+        }
+    )
+    sizes = np.fromiter(map(len, rows.body), np.int64, len(rows)) + 64
+    yield from _split(frame, sizes)
+
+
+def _closed_frames(closed: SegmentClosed) -> Iterator[pl.DataFrame]:
+    if not closed.key:
+        return
+    frame = pl.DataFrame(
+        {
+            "key": pl.Series(closed.key, dtype=pl.Binary),
+            "revision": closed.revision,
+            "closed_us": closed.closed_us,
+            "cut_ms": closed.cut_ms,
+            "is_truncated": closed.is_truncated,
+            "events": pl.Series(closed.events, dtype=pl.List(pl.UInt64)),
+        }
+    )
+    sizes = np.fromiter(map(len, closed.events), np.int64, len(closed.key)) * 8 + 64
+    yield from _split(frame, sizes)
+
+
+def _split(frame: pl.DataFrame, sizes: I64) -> Iterator[pl.DataFrame]:
+    """Cut a frame so that each part stays under the target even where nothing compresses."""
+    part = (np.cumsum(sizes) - sizes) // _ROWS_TARGET_BYTES
+    starts = np.flatnonzero(np.r_[True, part[1:] != part[:-1]]).tolist()
+    for start, end in zip(starts, [*starts[1:], len(frame)], strict=True):
+        yield frame[start:end]
+
+
+def _rows(frames: list[pl.DataFrame]) -> SegmentRows:
+    if not frames:
+        none = np.zeros(0, np.bool_)
+        return SegmentRows([], np.zeros(0, np.uint8), np.zeros(0, np.int64), none, none, [])
+    frame = pl.concat(frames)
+    return SegmentRows(
+        frame["key"].to_list(),
+        frame["topic"].to_numpy(),
+        frame["kafka_us"].to_numpy(),
+        frame["is_late"].to_numpy(),
+        frame["is_recalled"].to_numpy(),
+        frame["body"].to_list(),
+    )
+
+
+def _closed(frames: list[pl.DataFrame]) -> SegmentClosed:
+    if not frames:
+        none = np.zeros(0, np.int64)
+        return SegmentClosed([], none, none, none, np.zeros(0, np.bool_), [])
+    frame = pl.concat(frames)
+    return SegmentClosed(
+        frame["key"].to_list(),
+        frame["revision"].to_numpy(),
+        frame["closed_us"].to_numpy(),
+        frame["cut_ms"].to_numpy(),
+        frame["is_truncated"].to_numpy(),
+        frame["events"].to_list(),
+    )
