@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from streams.codec.schemas import Schema
+from streams.codec.varints import varint
 from streams.errors import ConfigError
 from streams.units import I64, U8, Mask
 
@@ -186,17 +187,6 @@ class ColumnarReader:
 def length_name(field: str) -> str:
     """Return the column that holds the lengths of a field: UTF-8 bytes, or items; 0 for null."""
     return f"{field} length"
-
-
-def varint(value: int) -> bytes:
-    """Return the Avro bytes of a long."""
-    zigzag = (value << 1) ^ (value >> 63)
-    out = bytearray()
-    while zigzag > 0x7F:
-        out.append(zigzag & 0x7F | 0x80)
-        zigzag >>= 7
-    out.append(zigzag)
-    return bytes(out)
 
 
 def _field(name: str, schema: Any) -> Field:
