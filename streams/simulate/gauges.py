@@ -70,6 +70,11 @@ def metrics_of(layout: Layout, module: str) -> tuple[Metric, ...]:
     )
 
 
+def metric_name(module: str, metric: Metric) -> str:
+    """Return the full name of a module's metric."""
+    return f"pipeline.{module.lower()}.{metric.component}.{metric.metric_type}.{metric.name}"
+
+
 def render_second(layout: Layout, unit: Unit, second: int) -> Iterator[Draft]:
     """Yield one second of metric points, and every other second a log line a module.
 
@@ -79,9 +84,7 @@ def render_second(layout: Layout, unit: Unit, second: int) -> Iterator[Draft]:
     for module in layout.topics:
         for metric in metrics_of(layout, module):
             at_us = unit.born_us + rng.randrange(SECOND_US // 2)
-            name = (
-                f"pipeline.{module.lower()}.{metric.component}.{metric.metric_type}.{metric.name}"
-            )
+            name = metric_name(module, metric)
             event = new_event(rng, "METRIC", module, metric.component, name, at_us, {})
             value = metric.level * rng.lognormvariate(0.0, 0.2)
             if metric.metric_type == "counter":

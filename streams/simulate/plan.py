@@ -24,7 +24,6 @@ from streams.simulate.faults import (
     Fault,
 )
 from streams.simulate.layout import Layout, StageSpec, read_layout
-from streams.units import SECOND_US
 
 HEAD_S: Final = 8.0
 """Clean seconds at the start: rules need a normal to compare with."""
@@ -119,7 +118,7 @@ def _places(layout: Layout, rng: Random) -> Iterator[Fault]:
 
     # Busy modules, and not the ones in whose place another fault lies anyway.
     named = {stage.module for flow in layout.flows.values() for stage in flow.stages}
-    crossed = {stage.module for hop in _hops(layout) for stage in hop[1:]}
+    crossed = {far.module for _, far in _hops(layout)}
     noisy = [m for m in layout.topics if m in named and m not in crossed]
     if noisy:
         yield _at(DUPLICATE_STORM, rng.choice(noisy), share=0.5)
@@ -205,6 +204,10 @@ def _apart(layout: Layout, rng: Random, slots: list[_Slot]) -> list[_Slot]:
     return min((rng.sample(slots, len(slots)) for _ in range(ORDERS_TRIED)), key=shared)
 
 
+def _whole_ms_us(at_s: float) -> int:
+    return int(at_s * 1000) * 1000
+
+
 def _timed(slots: list[_Slot], room_s: float) -> Iterator[_Slot]:
     """Yield the slots with their times: half of the spare room makes faults longer, half gaps."""
     if not slots:
@@ -215,7 +218,6 @@ def _timed(slots: list[_Slot], room_s: float) -> Iterator[_Slot]:
     gap_s = (room_s - stretch * sum(lengths)) / max(1, len(slots) - 1)
     at_s = HEAD_S
     for slot, length_s in zip(slots, lengths, strict=True):
-        start_us = int(at_s * SECOND_US)
-        end_us = int((at_s + stretch * length_s) * SECOND_US)
+        start_us, end_us = _whole_ms_us(at_s), _whole_ms_us(at_s + stretch * length_s)
         yield tuple(replace(fault, start_us=start_us, end_us=end_us) for fault in slot)
         at_s += stretch * length_s + gap_s
