@@ -60,7 +60,9 @@ node_pid() { # prints the pid of this script's node; fails when it does not run
   local pid
   pid=$(cat "$NODE/pid" 2>/dev/null) || return 1
   # A pid file outlives a reboot: only a process that was given our configuration is ours.
-  ps -o args= -p "$pid" 2>/dev/null | grep -qF "kafka.Kafka $CONFIG" || return 1
+  # Small images have no ps, other systems no /proc.
+  { tr '\0' ' ' <"/proc/$pid/cmdline" || ps -o args= -p "$pid"; } 2>/dev/null |
+    grep -F "kafka.Kafka $CONFIG" >/dev/null || return 1
   echo "$pid"
 }
 
