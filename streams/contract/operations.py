@@ -188,7 +188,11 @@ class _Compiler:
             context_group=np.array(groups, np.int64),
             group_members=tuple(members),
             has_group=has_group,
-            near=tuple(tuple(near.get(code, ())) for code in range(size)),
+            near=tuple(tuple(code for code, _ in near.get(child, ())) for child in range(size)),
+            near_support=np.array(
+                [n for child in range(size) for _, n in near.get(child, ())], np.int64
+            ),
+            traces=self._rules.traces,
             sequences=self._sequences,
             is_root=np.isin(np.arange(size), sorted(roots)),
         )
@@ -211,6 +215,10 @@ class _Compiler:
             self._children.setdefault(chain, []).append(row)
         for group in parent.one_of:
             chain = self._chain(own, group.when)
+            if group.when is not None and group.when.seen is not None:
+                raise ConfigError(
+                    f"operations: {parent.module} {parent.name!r}: a one_of has no `seen`; drop it"
+                )
             self._refuse_repeat(seen, (chain,), parent)
             self._groups[chain] = tuple(self._code_of(name) for name in group.members)
         ordered = sorted(parent.sequences, key=lambda s: (-s.support, s.calls))
@@ -230,9 +238,10 @@ class _Compiler:
             )
         seen.add(key)
 
-    def _near(self) -> dict[int, list[int]]:
-        near: dict[int, list[int]] = {}
+    def _near(self) -> dict[int, list[tuple[int, int]]]:
+        near: dict[int, list[tuple[int, int]]] = {}
         ordered = sorted(self._rules.nesting, key=lambda n: (-n.support, n.parent))
         for pair in ordered:
-            near.setdefault(self._code_of(pair.child), []).append(self._code_of(pair.parent))
+            child, parent = self._code_of(pair.child), self._code_of(pair.parent)
+            near.setdefault(child, []).append((parent, pair.support))
         return near

@@ -14,7 +14,7 @@ import polars as pl
 from streams.core.fidelity.rule_table import RuleTable
 from streams.core.fidelity.slots import Slots
 from streams.core.fidelity.tree import NO_ROW, UNKNOWN, Tree
-from streams.units import I32, I64, U64, TimesUs
+from streams.units import F64, I32, I64, U64, TimesUs
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +83,21 @@ def find_lost(
     return found, lost_of_row
 
 
-def find_candidates(tree: Tree, lost_of_row: I64, table: RuleTable) -> Candidates:
-    """Return the operations that may be the parent of most of a lost parent's orphans."""
+def find_candidates(tree: Tree, lost_of_row: I64, table: RuleTable, weight: F64) -> Candidates:
+    """Return the operations that may be the parent of most of a lost parent's orphans.
+
+    Of those of one lost parent the one with the highest weight (see `pair_weights`) is first.
+    """
     rows = np.flatnonzero((lost_of_row >= 0) & (tree.code >= 0))
     orphans = pl.DataFrame({"lost": lost_of_row[rows], "child": tree.code[rows]}).unique()
     child, near = table.near_pairs
-    rank = np.arange(len(child))  # pairs are sorted by frequency within a child
-    pairs = pl.DataFrame({"child": child, "code": near, "rank": rank})
+    pairs = pl.DataFrame({"child": child, "code": near, "weight": weight})
     votes = (
         orphans.join(pairs, on="child")
         .group_by("lost", "code")
-        .agg(votes=pl.len(), rank=pl.col("rank").min())
+        .agg(votes=pl.len(), weight=pl.col("weight").max())
         .filter(pl.col("votes") == pl.col("votes").max().over("lost"))
-        .sort("lost", "rank")
+        .sort(["lost", "weight", "code"], descending=[False, True, False])
     )
     return Candidates(votes["lost"].cast(pl.Int64).to_numpy(), votes["code"].to_numpy())
 

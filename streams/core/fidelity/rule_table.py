@@ -5,6 +5,7 @@ Owns the numbering of the rules' operations (*rule codes*) and the sorted tables
 (see `tree`) that has rules; its rows in the tables are consecutive.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -38,6 +39,8 @@ class RuleTable:
         group_members: G tuples of rule codes, the most frequent first.
         has_group: (R,) some context of this operation has a group.
         near: for each child code the codes that may be its parent, the most frequent first.
+        near_support: (P,) how often each pair of `near_pairs` was seen when learning.
+        traces: how many traces the rules were learned from.
         sequences: per parent code its call sequences with their support, the most frequent first.
         is_root: (R,) the operation was seen as a root.
     """
@@ -53,6 +56,8 @@ class RuleTable:
     group_members: tuple[tuple[int, ...], ...]
     has_group: Mask
     near: tuple[tuple[int, ...], ...]
+    near_support: I64
+    traces: int
     sequences: dict[int, tuple[tuple[tuple[Call, ...], int], ...]]
     is_root: Mask
 
@@ -69,9 +74,15 @@ class RuleTable:
     @cached_property
     def near_pairs(self) -> tuple[I64, I64]:
         """The pairs (child code, possible parent's code), by child, then by frequency."""
-        sizes = [len(codes) for codes in self.near]
+        sizes = np.array([len(codes) for codes in self.near], np.int64)
         child = np.repeat(np.arange(len(self.near)), sizes)
         return child, np.array([code for codes in self.near for code in codes], np.int64)
+
+    @cached_property
+    def pair_number(self) -> dict[tuple[int, int], int]:
+        """The position in `near_pairs` of each (child code, parent's code)."""
+        child, near = self.near_pairs
+        return {pair: n for n, pair in enumerate(zip(child.tolist(), near.tolist(), strict=True))}
 
     @cached_property
     def likely_root(self) -> I64:
@@ -85,8 +96,35 @@ class RuleTable:
                 out[start] = code
         return out
 
+    @cached_property
+    def steps_down(self) -> dict[int, dict[int, int]]:
+        """For each member of a group: the codes that may be below it, with the fewest steps."""
+        children: dict[int, list[int]] = defaultdict(list)
+        for child, codes in enumerate(self.near):
+            for code in codes:
+                children[code].append(child)
+        return {
+            member: _fewest_steps(member, children)
+            for member in {code for group in self.group_members for code in group}
+        }
+
     def translate(self, operation: I32, operations: Operations) -> I64:
         """Turn (n,) codes of `operations` into rule codes, `UNKNOWN` where no rule names them."""
         used, inverse = np.unique(operation, return_inverse=True)
         known = [self.code_of.get(operations[code], UNKNOWN) for code in used.tolist()]
         return np.array(known, np.int64)[inverse] if len(used) else np.zeros(0, np.int64)
+
+
+def _fewest_steps(start: int, children: dict[int, list[int]]) -> dict[int, int]:
+    """Return every code that is reached from `start`, itself included, with its distance."""
+    steps = {start: 0}
+    front = [start]
+    while front:
+        reached = []
+        for code in front:
+            for child in children.get(code, ()):
+                if child not in steps:
+                    steps[child] = steps[code] + 1
+                    reached.append(child)
+        front = reached
+    return steps

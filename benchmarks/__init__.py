@@ -1,0 +1,1 @@
+"""Benchmarks: one file per question, fixed seed and size; run as `python -m benchmarks.NAME`."""
