@@ -64,7 +64,8 @@ def functions(path: Path) -> Iterator[tuple[str, Function]]:
     return walk(tree(path), "")
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def imports(path: Path) -> frozenset[str]:
     """Return the dotted names a file imports, wherever in it: `from a import b` gives a and a.b."""
     found: set[str] = set()
     for node in ast.walk(tree(path)):
@@ -73,4 +74,4 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return found
+    return frozenset(found)

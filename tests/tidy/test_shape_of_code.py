@@ -116,9 +116,9 @@ def test_every_module_is_reached_by_a_test() -> None:
     """Every module is imported by some test, or by a module that a test reaches."""
     modules = own_modules()
     reached: set[str] = set()
-    frontier = set().union(*(imports(path) for path in python_files("tests"))) & modules.keys()
+    frontier = modules.keys() & set().union(*map(imports, python_files("tests")))
     while frontier:
         reached |= frontier
         further = set().union(*(imports(modules[name]) for name in frontier))
-        frontier = (further & modules.keys()) - reached
+        frontier = (modules.keys() & further) - reached
     judge(modules.keys() - reached, exceptions.UNTESTED_MODULES)
