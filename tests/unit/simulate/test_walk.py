@@ -3,8 +3,7 @@
 from random import Random
 from typing import Any
 
-import pytest
-
+from streams.contract.model import Contract
 from streams.simulate.behaviour import draw_profile
 from streams.simulate.faults import (
     ACKNOWLEDGMENTS_LOST,
@@ -125,8 +124,27 @@ def test_only_the_slow_source_is_slow() -> None:
     assert walk(1, slow, enrichment_source="price_list") == walk(1, enrichment_source="price_list")
 
 
-@pytest.mark.parametrize("flow", ["batch", "job"])
-def test_faults_of_a_record_edge_leave_other_flows_alone(flow: str) -> None:
-    """A batch or job walks as if nothing were wrong."""
-    drop = fault(CONTEXT_DROPPED, "buffer>transfer_alpha_beta")
-    assert walk(2, drop, flow=flow) == walk(2, flow=flow)
+def test_faults_of_a_record_edge_leave_other_flows_alone() -> None:
+    """A job with an edge of the same name walks as if nothing were wrong."""
+    second = {"id": "second", "module": "B", "name": "s", "after": ["first"]}
+    flows = {
+        name: {"entry": "first", "stages": [{"id": "first", "module": "A", "name": name}, second]}
+        for name in ("record", "job")
+    }
+    layout = read_layout(
+        Contract.model_validate(
+            {
+                "version": "1",
+                "name": "twins",
+                "modules": {"A": {}, "B": {}},
+                "flows": flows,
+            }
+        )
+    )
+    table = FaultTable(layout, [fault(CONTEXT_DROPPED, "first>second")])
+    has_trace = {}
+    for name in ("record", "job"):
+        unit = Unit(START_US, Random(1), Random(1), Random(1))
+        steps = Walk(unit, layout.flows[name], table).run()
+        has_trace[name] = [bool(step.trace_id) for step in steps]
+    assert has_trace == {"record": [True, False], "job": [True, True]}
