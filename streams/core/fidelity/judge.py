@@ -95,7 +95,7 @@ def judge(
     lost, edges, stages, is_lacking = _judge_flows(
         batch, structure, tables, operations, stage_code, mask, flow, has_rules=rules is not None
     )
-    if rules is not None:
+    if rules is not None and (flow == NO_FLOW).any():
         by_rule = evaluate(batch, rules, operations)
         lost = missing.concat([lost, by_rule.take(flow[by_rule.trace] == NO_FLOW)])
     order = np.argsort(lost.trace, kind="stable")

@@ -86,7 +86,9 @@ class Tally:
         """Sum kind total; each trace is in exactly one of the six states, `traces` is their sum."""
         sampled_out, in_flight = self.judgement.is_sampled_out, self.is_in_flight
         counts = ~sampled_out & ~in_flight
-        late = np.bincount(self.batch.trace[self.batch.is_late], minlength=len(self.status))
+        late = np.bincount(self.batch.trace[self.batch.is_late], minlength=len(self.status)).astype(
+            np.int64
+        )
         values: dict[str, I64 | Mask] = {
             "traces": np.ones(len(self.status), np.bool_),
             "complete": counts & (self.status == COMPLETE),
@@ -107,7 +109,7 @@ class Tally:
         sampled_out = self.judgement.is_sampled_out[trace]
         in_flight = self.is_in_flight[trace]
         expected = ~sampled_out & ~in_flight
-        values = {
+        values: dict[str, I64 | Mask] = {
             "expected": expected,
             "observed": expected & self.judgement.has_all_required[trace],
             "sampled_out": sampled_out,
@@ -141,7 +143,7 @@ class Tally:
     def stages(self) -> Sums:
         """Sum kind stage: what was seen there, sampled or not."""
         stages = self.judgement.stages
-        values = {
+        values: dict[str, I64 | Mask] = {
             "spans": stages.count,
             "errors": stages.errors,
             "deadline_missed": stages.is_deadline_missed,
