@@ -145,14 +145,13 @@ class ColumnarReader:
         pieces[-1] = _SYNC
         container = b"".join(pieces)
         try:
-            frame = pl.read_avro(io.BytesIO(container))
+            frame = pl.read_avro(io.BytesIO(container)).with_columns_seq(self._derived)
         except (Exception, pl.exceptions.PanicException):
             # Whatever it is, these bytes caused it: each body is judged by itself next. The panic
             # is a BaseException and has to be named.
             return None
         if frame.height != n:
             return None
-        frame = frame.with_columns_seq(self._derived)
         if not np.array_equal(frame[_GUARD].to_numpy(), guard):
             return None
         start = np.cumsum(size + GUARD_BYTES) - (size + GUARD_BYTES)
@@ -162,8 +161,8 @@ class ColumnarReader:
     def _derived_columns(self) -> list[pl.Expr]:
         """Return lengths, texts and the guard as a number: one call of polars for all.
 
-        Texts are read as bytes and become text here, null where they are not UTF-8: that is a
-        sixth faster than to let the reader do it, and says which row is at fault.
+        Texts are read as bytes and become text here, which fails for what is not UTF-8: a sixth
+        faster than to let the reader do it.
         """
         lengths: list[pl.Expr] = []
         for field in self.fields:
@@ -176,9 +175,7 @@ class ColumnarReader:
                 continue
             lengths.append(length.fill_null(0).cast(pl.Int64).alias(length_name(field.name)))
         texts = [
-            pl.col(field.name).cast(pl.String, strict=False)
-            for field in self.fields
-            if field.kind == "string"
+            pl.col(field.name).cast(pl.String) for field in self.fields if field.kind == "string"
         ]
         guard = pl.col(_GUARD).bin.reinterpret(dtype=pl.UInt64, endianness="little")
         return [*lengths, *texts, guard]
@@ -260,8 +257,6 @@ def _exact(
             branch = np.where(is_there, 2 * (1 - field.null_branch), 2 * field.null_branch)
             is_exact &= payload[np.minimum(at, len(payload) - 1)] == branch
             at += 1
-        elif field.kind == "string" and column.null_count():  # not UTF-8
-            is_exact &= column.is_not_null().to_numpy()
         if field.kind == "boolean":
             is_exact &= payload[np.minimum(at, len(payload) - 1)] <= 1
         if field.kind == "long" and (field.low, field.high) != _LONG:

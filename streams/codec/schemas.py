@@ -129,8 +129,8 @@ class SchemaSet:
             name: the record that it is a version of.
 
         Raises:
-            ConfigError: the id already means another schema, the schema cannot be parsed, or its
-                values cannot be read as the current version of `name`.
+            ConfigError: the id already means another schema, or the schema cannot be parsed. One
+                that does not resolve to the current version shows as `invalid_avro` on each record.
         """
         if not 0 <= schema_id < 2**32:
             raise ConfigError(f"schema id {schema_id} does not fit the 4 bytes of the wire")

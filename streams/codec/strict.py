@@ -19,12 +19,12 @@ def check(schema: Any, body: bytes) -> None:
     Raises:
         RecordError: `invalid_avro`, with the place of the first fault.
     """
-    end = _Walk(body).value(schema, 0, "")
+    end = Walk(body).value(schema, 0, "")
     if end != len(body):
         raise RecordError("invalid_avro", f"{len(body) - end} bytes after the end of the record")
 
 
-class _Walk:
+class Walk:
     """Steps over one body; named types are kept as they are met, as the schema names them."""
 
     def __init__(self, body: bytes) -> None:
@@ -34,7 +34,7 @@ class _Walk:
     def value(self, schema: Any, at: int, path: str) -> int:
         """Return the position after the value of `schema` that starts at `at`."""
         if isinstance(schema, list):
-            index, at = self._long(at, path)
+            index, at = self.long(at, path)
             if not 0 <= index < len(schema):
                 raise RecordError("invalid_avro", f"{path}: no union branch {index}")
             return self.value(schema[index], at, path)
@@ -55,14 +55,14 @@ class _Walk:
                 )
             return at
         if kind in ("long", "int"):
-            number, at = self._long(at, path)
+            number, at = self.long(at, path)
             if kind == "int" and not -(2**31) <= number < 2**31:
                 raise RecordError("invalid_avro", f"{path}: {number} is no 32-bit int")
             return at
         if kind in ("string", "bytes"):
             return self._text(kind, at, path)
         if kind == "enum":
-            index, at = self._long(at, path)
+            index, at = self.long(at, path)
             if not 0 <= index < len(schema["symbols"]):
                 raise RecordError("invalid_avro", f"{path}: no enum symbol {index}")
             return at
@@ -76,12 +76,12 @@ class _Walk:
 
     def _blocks(self, kind: str, schema: Any, at: int, path: str) -> int:
         while True:
-            count, at = self._long(at, path)
+            count, at = self.long(at, path)
             if count == 0:
                 return at
             start, size = at, None
             if count < 0:
-                size, start = self._long(at, path)
+                size, start = self.long(at, path)
                 at, count = start, -count
             if count > len(self._body):  # every item of ours has at least one byte
                 raise RecordError("invalid_avro", f"{path}: a block of {count} items")
@@ -95,7 +95,7 @@ class _Walk:
                 )
 
     def _text(self, kind: str, at: int, path: str) -> int:
-        size, at = self._long(at, path)
+        size, at = self.long(at, path)
         end = self._end(at, size, path)
         if kind == "string":
             try:
@@ -111,7 +111,8 @@ class _Walk:
             )
         return at + size
 
-    def _long(self, at: int, path: str) -> tuple[int, int]:
+    def long(self, at: int, path: str) -> tuple[int, int]:
+        """Return a long or int and the position after it."""
         zigzag = 0
         for i in range(_MAX_VARINT_BYTES):
             if at + i >= len(self._body):
