@@ -67,14 +67,25 @@ def span(
     span_id: int,
     parent_id: int = 0,
     start_us: int | None = None,
-    **fields: object,
+    *,
+    duration_us: int = 1,
+    is_error: bool = False,
+    is_sampled: bool = True,
+    is_late: bool = False,
+    dimension: dict[str, str] | None = None,
 ) -> OracleSpan:
     """Return a span of the stage `name`, which starts at its id x 10 unless told."""
-    at_us = 10 * span_id if start_us is None else start_us
-    duration_us = fields.pop("duration_us", 1)
-    assert isinstance(duration_us, int)
-    operation = Operation(name.upper(), "main", name)
-    return OracleSpan(span_id, parent_id, at_us, duration_us, operation, **fields)  # type: ignore[arg-type]
+    return OracleSpan(
+        span_id=span_id,
+        parent_id=parent_id,
+        start_us=10 * span_id if start_us is None else start_us,
+        duration_us=duration_us,
+        operation=Operation(name.upper(), "main", name),
+        is_error=is_error,
+        is_sampled=is_sampled,
+        is_late=is_late,
+        dimension=dimension or {},
+    )
 
 
 def random_plan(rng: random.Random) -> Plan:

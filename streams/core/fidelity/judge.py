@@ -13,6 +13,7 @@ import numpy as np
 
 from streams.core.columns import Operations, SpanBatch
 from streams.core.fidelity import missing
+from streams.core.fidelity.call_mix import CallMix
 from streams.core.fidelity.losses import flow_losses, loose_losses, unseen_parents
 from streams.core.fidelity.masks import flow_of_mask
 from streams.core.fidelity.missing import MissingColumns
@@ -73,7 +74,12 @@ class Judgement:
 
 
 def judge(
-    batch: SpanBatch, plan: Plan, operations: Operations, *, rules: RuleTable | None = None
+    batch: SpanBatch,
+    plan: Plan,
+    operations: Operations,
+    *,
+    rules: RuleTable | None = None,
+    lately: CallMix | None = None,
 ) -> Judgement:
     """Judge the traces of a batch.
 
@@ -86,6 +92,7 @@ def judge(
         operations: the names behind the operation codes; those of the plan's stages are added.
         rules: learned rules, which judge the traces that have no flow; without them such traces
             are judged by structure, and each unseen parent is a missing row.
+        lately: the calls of many traces around these, for the rules; see `rules.evaluate`.
     """
     tables = plan_tables(plan)
     stage_code = tables.stage_code(operations)[batch.operation]
@@ -96,7 +103,7 @@ def judge(
         batch, structure, tables, operations, stage_code, mask, flow, has_rules=rules is not None
     )
     if rules is not None and (flow == NO_FLOW).any():
-        by_rule = evaluate(batch, rules, operations)
+        by_rule = evaluate(batch, rules, operations, lately)
         lost = missing.concat([lost, by_rule.take(flow[by_rule.trace] == NO_FLOW)])
     order = np.argsort(lost.trace, kind="stable")
     lost = lost.take(order)
