@@ -115,10 +115,14 @@ class OpenWindow:
             change(self.counts, scope, delta_counts, keep_empty=True)
         return changes
 
-    def contract_version(self) -> str:
-        """Return the contract version that the most advanced partition judged by."""
-        latest = max(((p.watermark_us, key[1]) for key, p in self.parts.items()), default=(0, ""))
-        return latest[1]
+    def contract_version(self, scope: Scope | None = None) -> str:
+        """Return the contract version by which the most advanced partition judged a scope."""
+        judged = (
+            (part.watermark_us, version)
+            for (_, version), part in self.parts.items()
+            if scope is None or scope in part.scopes
+        )
+        return max(judged, default=(0, ""))[1]
 
 
 @dataclass(slots=True)
@@ -269,7 +273,7 @@ class MergedWindows:
             if first_us is None:
                 return None
             self.ended_us = self.first_us = first_us
-            self._rebuild_sums()
+            self.rebuild_sums()
         if self.ended_us + width_us > target_us:
             return None
         skipped = (target_us - self.ended_us) // width_us - self.settings.max_windows
@@ -288,9 +292,10 @@ class MergedWindows:
             if before_us <= start_us < ended_us:
                 for scope in self.windows[start_us].counts:
                     self.dirty.setdefault(scope, set()).add(start_us)
-        self._rebuild_sums()
+        self.rebuild_sums()
 
-    def _rebuild_sums(self) -> None:
+    def rebuild_sums(self) -> None:
+        """Compute the running sums anew, after a jump or a restart."""
         assert self.ended_us is not None
         for rolling in (self.short, self.recent, self.long):
             rolling.rebuild(self.ended_us, self.starts(), self.counts_at)

@@ -12,7 +12,7 @@ from itertools import accumulate
 from math import nan
 from typing import Any, Final
 
-from streams.core.fidelity.merge import MergedWindows
+from streams.core.fidelity.merge import MergedWindows, OpenWindow
 from streams.core.fidelity.rolling import Counts, Scope, change
 from streams.core.incidents.topology import Topology
 
@@ -22,6 +22,7 @@ Row = dict[str, Any]
 _MISSING: Final = "missing."
 _EVENT_FIELDS: Final = ("late", "duplicate", "sampled_out", "in_flight")
 _OWN_FIELDS: Final = frozenset({"expected", "observed", *_EVENT_FIELDS})
+TOTAL: Final = Scope("total", "", "", "", "")
 _RATED_KINDS: Final = frozenset({"edge", "flow", "total"})
 
 
@@ -33,30 +34,30 @@ def burn_rate(expected: int, observed: int, slo_ratio: float) -> float:
     return (expected - observed) / expected / (1 - slo_ratio) if expected else nan
 
 
-def crossing(scope: Scope, window: Mapping[Scope, Counts]) -> tuple[int, int]:
+def crossing(scope: Scope, window: Mapping[Scope, Counts], has_flows: bool) -> tuple[int, int]:
     """Return (expected, observed) of a scope in a window or a sum of windows.
 
     In total it is the record fidelity: of the closed traces of all flows, those with every required
-    stage; without flows, of the traces not sampled out those that are complete.
+    stage; without flows, of the traces not sampled out those that are complete. Both are sums of
+    counts, so that the answer for a stretch is the sum of the answers for its windows.
     """
-    if scope.kind == "total":
-        flows = [counts for other, counts in window.items() if other.kind == "flow"]
-        if flows:
-            return (
-                sum(counts.get("expected", 0) for counts in flows),
-                sum(counts.get("observed", 0) for counts in flows),
-            )
-        counts = window.get(scope, {})
-        return counts.get("traces", 0) - counts.get("sampled_out", 0), counts.get("complete", 0)
     counts = window.get(scope, {})
-    return counts.get("expected", 0), counts.get("observed", 0)
+    if scope.kind != "total":
+        return counts.get("expected", 0), counts.get("observed", 0)
+    if not has_flows:
+        return counts.get("traces", 0) - counts.get("sampled_out", 0), counts.get("complete", 0)
+    flows = [counts for other, counts in window.items() if other.kind == "flow"]
+    return (
+        sum(counts.get("expected", 0) for counts in flows),
+        sum(counts.get("observed", 0) for counts in flows),
+    )
 
 
 class Burn:
     """(expected, observed) of one scope over any stretch of the windows held."""
 
-    def __init__(self, scope: Scope, windows: MergedWindows) -> None:
-        pairs = [(s, crossing(scope, windows.counts_at(s))) for s in windows.starts()]
+    def __init__(self, scope: Scope, windows: MergedWindows, has_flows: bool) -> None:
+        pairs = [(s, crossing(scope, windows.counts_at(s), has_flows)) for s in windows.starts()]
         self._start_us = [start_us for start_us, _ in pairs]
         self._expected = [0, *accumulate(pair[0] for _, pair in pairs)]
         self._observed = [0, *accumulate(pair[1] for _, pair in pairs)]
@@ -92,6 +93,7 @@ class StatsPublisher:
         self.windows = windows
         self.topology = topology
         self.published: dict[tuple[int, int], Published] = {}
+        self._has_flows = any(edge.flow for edge in topology.edges)
 
     def publish_ended(self, end_us: int) -> list[Row]:
         """Return the rows of the window that just ended, and of the rollup that ends with it."""
@@ -113,13 +115,11 @@ class StatsPublisher:
         changed: dict[Scope, tuple[int, int]] = {
             scope: (min(starts), max(starts)) for scope, starts in dirty.items()
         }
-        flows = [span for scope, span in changed.items() if scope.kind == "flow"]
-        if flows:
-            low_us, high_us = min(f[0] for f in flows), max(f[1] for f in flows)
-            for scope in self._total_scopes():
-                known = changed.get(scope, (low_us, high_us))
-                changed[scope] = (min(low_us, known[0]), max(high_us, known[1]))
-        burns = {s: Burn(s, windows) for s in changed if s.kind in _RATED_KINDS}
+        for scope, (low_us, high_us) in list(changed.items()):
+            if scope.kind == "flow":
+                known = changed.get(TOTAL, (low_us, high_us))
+                changed[TOTAL] = (min(low_us, known[0]), max(high_us, known[1]))
+        burns = {s: Burn(s, windows, self._has_flows) for s in changed if s.kind in _RATED_KINDS}
         touched = self._newly_reported()
         for width_us in (settings.window_us, settings.rollup_us):
             self._touch(changed, width_us, touched)
@@ -132,9 +132,6 @@ class StatsPublisher:
         """Forget the revisions of windows that take no more corrections."""
         for key in [key for key in self.published if key[0] < before_us]:
             del self.published[key]
-
-    def _total_scopes(self) -> set[Scope]:
-        return {s for w in self.windows.windows.values() for s in w.counts if s.kind == "total"}
 
     def _newly_reported(self) -> dict[tuple[int, int], set[Scope]]:
         """Return all rows of the windows that more partitions have passed since they came out."""
@@ -168,7 +165,7 @@ class StatsPublisher:
         scopes: Iterable[Scope] | None,
         burns: Mapping[Scope, Burn],
     ) -> list[Row]:
-        counts, version = self._content(start_us, width_us)
+        counts, inner = self._content(start_us, width_us)
         published = self.published.get((start_us, width_us))
         if published is None:
             if not counts:
@@ -176,20 +173,25 @@ class StatsPublisher:
             published = self.published[(start_us, width_us)] = Published()
         published.reported = self.windows.progress.reported(start_us + width_us)
         rows: list[Row] = []
-        for scope in sorted(counts if scopes is None else set(scopes)):
+        has_total = any(c for scope, c in counts.items() if scope.kind == "flow")
+        for scope in sorted({*counts, TOTAL} if scopes is None else set(scopes)):
             revision, digest = published.rows.get(scope, (0, ""))
-            if scope not in counts and not revision:
+            # Nothing but zeros is said only to take back what was said before.
+            if not revision and not counts.get(scope) and not (scope == TOTAL and has_total):
                 continue
             row = self._row(scope, counts, (start_us, width_us), burns.get(scope))
-            row["contract_version"] = version
+            versions = (window.contract_version(scope) for window in reversed(inner))
+            row["contract_version"] = next(filter(None, versions), "")
             new_digest = blake2b(repr(row).encode(), digest_size=8).hexdigest()
             if new_digest != digest:
                 published.rows[scope] = (revision + 1, new_digest)
                 rows.append({**row, "revision": revision + 1})
         return rows
 
-    def _content(self, start_us: int, width_us: int) -> tuple[Mapping[Scope, Counts], str]:
-        """Return the counts by scope, and the contract version, of one window or rollup."""
+    def _content(
+        self, start_us: int, width_us: int
+    ) -> tuple[Mapping[Scope, Counts], list[OpenWindow]]:
+        """Return the counts by scope of one window or rollup, and the windows it is made of."""
         windows = self.windows
         inner = [
             windows.windows[s]
@@ -197,12 +199,12 @@ class StatsPublisher:
             if s in windows.windows
         ]
         if len(inner) == 1:
-            return inner[0].counts, inner[0].contract_version()
+            return inner[0].counts, inner
         total: dict[Scope, Counts] = {}
         for window in inner:
             for scope, counts in window.counts.items():
                 change(total, scope, counts, keep_empty=True)
-        return total, inner[-1].contract_version() if inner else ""
+        return total, inner
 
     def _row(
         self,
@@ -216,7 +218,7 @@ class StatsPublisher:
         end_us = start_us + width_us
         counts = window.get(scope, {})
         is_rated = scope.kind in _RATED_KINDS
-        expected, observed = crossing(scope, window) if is_rated else (0, 0)
+        expected, observed = crossing(scope, window, self._has_flows) if is_rated else (0, 0)
         slo = self.topology.slo(scope.flow, scope.from_stage, scope.to_stage, settings.slo_ratio)
         short = long = nan
         if is_rated:
@@ -247,9 +249,10 @@ class StatsPublisher:
     ) -> tuple[float, float]:
         windows = self.windows
         if end_us == windows.ended_us:  # on time: the running sums stand exactly here
-            short, long = (crossing(scope, s.total) for s in (windows.short, windows.long))
+            short = crossing(scope, windows.short.total, self._has_flows)
+            long = crossing(scope, windows.long.total, self._has_flows)
             return burn_rate(*short, slo_ratio), burn_rate(*long, slo_ratio)
-        burn = burn or Burn(scope, windows)
+        burn = burn or Burn(scope, windows, self._has_flows)
         return (
             burn.rate(end_us, windows.settings.short_us, slo_ratio),
             burn.rate(end_us, windows.settings.long_us, slo_ratio),

@@ -1,0 +1,92 @@
+"""The merged windows as JSON-able data and back.
+
+Owns the layout of that state. Invariant: restored windows answer every question as the ones that
+were saved; sums and merged counts are computed anew, so a snapshot cannot disagree with itself.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from streams.core.fidelity.merge import MergedWindows, OpenWindow, Part, Sample
+from streams.core.fidelity.rolling import Counts, Scope, change
+from streams.errors import StateError
+
+
+def snapshot_windows(windows: MergedWindows) -> dict[str, Any]:
+    """Return the windows as JSON-able data; scopes are written once and then named by number.
+
+    Corrections must have been published (`take_dirty`) before.
+    """
+    assert not windows.dirty, "publish corrections before a snapshot"
+    number: dict[Scope, int] = {}
+
+    def counted(counts: Mapping[Scope, Counts]) -> list[list[Any]]:
+        return [[number.setdefault(s, len(number)), dict(c)] for s, c in counts.items()]
+
+    held = [
+        [
+            start_us,
+            window.pending_since_us,
+            [
+                [
+                    *origin,
+                    part.sequence,
+                    part.watermark_us,
+                    counted(part.scopes),
+                    [
+                        [number.setdefault(s, len(number)), [list(sample) for sample in samples]]
+                        for s, samples in part.samples.items()
+                    ],
+                ]
+                for origin, part in window.parts.items()
+            ],
+        ]
+        for start_us, window in windows.windows.items()
+    ]
+    sealed = [[start_us, counted(counts)] for start_us, counts in windows.sealed.items()]
+    return {
+        "window_us": windows.settings.window_us,
+        "ended_us": windows.ended_us,
+        "first_us": windows.first_us,
+        "partitions": windows.progress.total,
+        "watermarks": [list(item) for item in windows.progress.watermark_us.items()],
+        "discarded": dict(windows.discarded),
+        "open": held,
+        "sealed": sealed,
+        "scopes": [list(scope) for scope in number],
+    }
+
+
+def restore_windows(windows: MergedWindows, snapshot: Mapping[str, Any]) -> None:
+    """Take over what `snapshot_windows` returned, into windows that have seen nothing yet.
+
+    Raises:
+        StateError: the snapshot's windows are of another width than the settings say.
+    """
+    if snapshot["window_us"] != windows.settings.window_us:
+        raise StateError(
+            f"fidelity state has windows of {snapshot['window_us']} us, settings say "
+            f"{windows.settings.window_us}. Operator action: set the old width, or delete the "
+            "fidelity state and let it be counted anew."
+        )
+    scopes = [Scope(*row) for row in snapshot["scopes"]]
+    windows.ended_us = snapshot["ended_us"]
+    windows.first_us = snapshot["first_us"]
+    windows.progress.total = snapshot["partitions"]
+    windows.progress.watermark_us = dict(map(tuple, snapshot["watermarks"]))
+    windows.discarded.update(snapshot["discarded"])
+    for start_us, pending_since_us, parts in snapshot["open"]:
+        window = windows.windows[start_us] = OpenWindow(pending_since_us=pending_since_us)
+        for partition, contract, sequence, watermark_us, counts, samples in parts:
+            window.parts[partition, contract] = Part(
+                sequence,
+                watermark_us,
+                {scopes[n]: dict(c) for n, c in counts},
+                {scopes[n]: [Sample(*sample) for sample in rows] for n, rows in samples},
+            )
+            for n, of_scope in counts:
+                change(window.counts, scopes[n], of_scope, keep_empty=True)
+    for start_us, counts in snapshot["sealed"]:
+        windows.sealed[start_us] = {scopes[n]: dict(c) for n, c in counts}
+    if windows.ended_us is not None:
+        windows.rebuild_sums()

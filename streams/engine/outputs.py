@@ -1,0 +1,20 @@
+"""What a task of the global stage hands to the runtime for publication."""
+
+from typing import Any, NamedTuple
+
+
+class Output(NamedTuple):
+    """One record to publish; the runtime knows the topic of each kind and encodes the record.
+
+    Attributes:
+        topic_kind: "stats", "alerts", "incidents" or "restarts".
+        key: the record's key.
+        record: the record, in the shape of the topic's schema.
+    """
+
+    topic_kind: str
+    key: str
+    record: dict[str, Any]
+
+
+Outputs = list[Output]
