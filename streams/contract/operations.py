@@ -177,6 +177,9 @@ class _Compiler:
         size = len(self._code)
         has_group = np.zeros(size, np.bool_)
         has_group[[chain[0] for chain in self._groups]] = True
+        support = np.zeros(size, np.int64)
+        for parent in self._rules.parents:
+            support[self._code_of((parent.module, parent.component, parent.name))] = parent.support
         return RuleTable(
             operations=tuple(self._code),
             depth=max((len(chain) - 1 for _, chain in contexts), default=0),
@@ -188,6 +191,7 @@ class _Compiler:
             context_group=np.array(groups, np.int64),
             group_members=tuple(members),
             has_group=has_group,
+            support=support,
             near=tuple(tuple(code for code, _ in near.get(child, ())) for child in range(size)),
             near_support=np.array(
                 [n for child in range(size) for _, n in near.get(child, ())], np.int64

@@ -8,7 +8,9 @@ most of them tells who is silent.
 """
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -17,6 +19,8 @@ from streams.core.fidelity.rule_table import Call, RuleTable
 from streams.core.fidelity.slots import Slots
 from streams.core.fidelity.tree import NO_ROW, UNKNOWN, Tree
 from streams.units import F64, I64, TimesUs
+
+FAR: Final = 1 << 30
 
 
 def name_callees(
@@ -49,41 +53,99 @@ def name_callees(
     return code
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the lost parents without a place tell of the callee they ran below.
+
+    Attributes:
+        callee: per row of a call without its callee: the callee's code.
+        caller: per position of a lost parent: the code of its own likely parent below the callee.
+    """
+
+    callee: dict[int, int]
+    caller: dict[int, int]
+
+
+NOTHING_TOLD: Final = Told({}, {})
+
+
 def tell_by_orphans(
-    tree: Tree, slots: Slots, lost: LostParents, times: tuple[TimesUs, TimesUs], table: RuleTable
-) -> tuple[dict[int, int], dict[int, int]]:
+    tree: Tree,
+    slots: Slots,
+    lost: LostParents,
+    row_of_lost: I64,
+    times: tuple[TimesUs, TimesUs],
+    table: RuleTable,
+) -> Told:
     """Let the lost parents without a place tell which callee they ran below.
 
-    Each speaks for the open call of its trace whose time holds it and one of whose callees is the
-    fewest steps above it; of equally near ones for the call that started last.
-
-    Returns:
-        The callee with the most voices, per row of the call; and the callee that each lost
-        parent spoke for, per position in `lost`.
+    Each belongs to the open call of its trace whose time holds it and one of whose callees is the
+    fewest steps above it; of equally near ones to the call that started last. Those of one call
+    then speak together: where they are the calls of a known sequence, its caller decides.
     """
     calls: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for slot in np.flatnonzero(slots.group >= 0).tolist():
         row = int(slots.parent[slot])
         calls[int(tree.trace[row])].append((row, int(slots.group[slot])))
-    voices: dict[int, Counter[int]] = defaultdict(Counter)
-    callee_of: dict[int, int] = {}
+    voices: dict[tuple[int, int], list[int]] = defaultdict(list)
     homeless = np.flatnonzero((lost.parent_row == NO_ROW) & (lost.code >= 0))
     for position in homeless.tolist():
         began_us, code = int(lost.start_us[position]), int(lost.code[position])
-        best: tuple[int, int, int, int] | None = None
-        for row, group in calls.get(int(lost.trace[position]), ()):
-            if not times[0][row] <= began_us <= times[1][row]:
-                continue
-            for member in table.group_members[group]:
-                steps = table.steps_down[member].get(code)
-                if steps is not None:
-                    claim = (steps, -int(times[0][row]), row, member)
-                    best = claim if best is None else min(best, claim)
-        if best is not None:
-            voices[best[2]][best[3]] += 1
-            callee_of[position] = best[3]
-    told = {row: min(count, key=lambda m: (-count[m], m)) for row, count in voices.items()}
-    return told, callee_of
+        claims = [
+            (steps, -int(times[0][row]), row, group)
+            for row, group in calls.get(int(lost.trace[position]), ())
+            if times[0][row] <= began_us <= times[1][row]
+            and (steps := _nearest(table, group, code)[0]) < FAR
+        ]
+        if claims:
+            voices[min(claims)[2:]].append(position)
+    told = Told({}, {})
+    child = _any_child(tree)
+    for (row, group), positions in voices.items():
+        positions.sort(key=lambda position: int(row_of_lost[position]))
+        made = [(int(lost.code[p]), int(child[row_of_lost[p]])) for p in positions]
+        caller = _caller_of(table, group, made)
+        told.callee[row] = _nearest(table, group, made[0][0] if caller is None else caller)[1]
+        for position, (code, _) in zip(positions, made, strict=True):
+            likely = _likely_caller(table, told.callee[row], code) if caller is None else caller
+            if likely is not None and likely in table.near[code]:
+                told.caller[position] = likely
+    return told
+
+
+def _nearest(table: RuleTable, group: int, code: int) -> tuple[int, int]:
+    """Return the fewest steps from `code` up to a member of the group, and that member."""
+    return min((table.steps_down[m].get(code, FAR), m) for m in table.group_members[group])
+
+
+def _likely_caller(table: RuleTable, callee: int, code: int) -> int | None:
+    """Return the most frequent parent of `code` that may be below the callee."""
+    below = table.steps_down[callee]
+    return next((near for near in table.near[code] if near in below), None)
+
+
+def _caller_of(table: RuleTable, group: int, made: list[Call]) -> int | None:
+    """Return the nearest operation below a member of the group that makes just these calls."""
+    changing = tuple(call for call in made if table.has_group[call[0]])
+    steps = {
+        near: _nearest(table, group, near)[0] for client, _ in made for near in table.near[client]
+    }
+    fewest = min(steps.values(), default=FAR)
+    support = {
+        code: dict(table.sequences.get(code, ())).get(changing, 0)
+        for code, distance in steps.items()
+        if distance == fewest < FAR
+    }
+    best = min(support, key=lambda code: (-support[code], code), default=None)
+    return best if best is not None and support[best] > 0 else None
+
+
+def _any_child(tree: Tree) -> I64:
+    """Return the code of one child of each row, `UNKNOWN` for none; one entry more for row -1."""
+    child = np.full(len(tree) + 1, UNKNOWN, np.int64)
+    rows = np.flatnonzero(tree.parent_row >= 0)
+    child[tree.parent_row[rows]] = tree.code[rows]
+    return child
 
 
 def _weightiest(table: RuleTable, client: int, members: tuple[int, ...], weight: F64) -> int:
@@ -102,9 +164,7 @@ def _from_sequences(tree: Tree, table: RuleTable, callers: set[int], weight: F64
     wanted[sorted(callers)] = True
     known = tree.code >= 0
     is_call = known & wanted[tree.parent_row] & table.has_group[np.where(known, tree.code, 0)]
-    callee = np.full(len(tree) + 1, UNKNOWN, np.int64)
-    rows = np.flatnonzero(tree.parent_row >= 0)
-    callee[tree.parent_row[rows]] = tree.code[rows]
+    callee = _any_child(tree)
     calls: dict[int, list[int]] = defaultdict(list)
     for row in np.flatnonzero(is_call).tolist():
         calls[int(tree.parent_row[row])].append(row)

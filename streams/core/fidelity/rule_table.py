@@ -16,6 +16,8 @@ from streams.core.columns import Operation, Operations
 from streams.core.fidelity.tree import UNKNOWN
 from streams.units import I32, I64, U64, Mask
 
+RARE_RATIO: Final = 0.05
+"""A child seen under fewer of its parents than this is out of the ordinary."""
 NO_GUARD: Final = -1
 NO_GROUP: Final = -1
 
@@ -38,6 +40,7 @@ class RuleTable:
         context_group: (K,) the "exactly one of" group of the context, -1 for none.
         group_members: G tuples of rule codes, the most frequent first.
         has_group: (R,) some context of this operation has a group.
+        support: (R,) how many parents of this operation were seen; 0 where it has no rules.
         near: for each child code the codes that may be its parent, the most frequent first.
         near_support: (P,) how often each pair of `near_pairs` was seen when learning.
         traces: how many traces the rules were learned from.
@@ -55,6 +58,7 @@ class RuleTable:
     context_group: I64
     group_members: tuple[tuple[int, ...], ...]
     has_group: Mask
+    support: I64
     near: tuple[tuple[int, ...], ...]
     near_support: I64
     traces: int
@@ -83,6 +87,13 @@ class RuleTable:
         """The position in `near_pairs` of each (child code, parent's code)."""
         child, near = self.near_pairs
         return {pair: n for n, pair in enumerate(zip(child.tolist(), near.tolist(), strict=True))}
+
+    @cached_property
+    def usual_pairs(self) -> I64:
+        """The usual pairs as parent's code * R + child code, increasing."""
+        child, near = self.near_pairs
+        is_usual = self.near_support >= RARE_RATIO * self.support[near]
+        return np.sort((near * len(self.operations) + child)[is_usual])
 
     @cached_property
     def likely_root(self) -> I64:

@@ -15,7 +15,7 @@ import numpy as np
 
 from streams.core.columns import Operations, SpanBatch
 from streams.core.fidelity.call_mix import CallMix, pair_weights
-from streams.core.fidelity.callees import name_callees, tell_by_orphans
+from streams.core.fidelity.callees import NOTHING_TOLD, Told, name_callees, tell_by_orphans
 from streams.core.fidelity.lost_parents import (
     LostParents,
     attach,
@@ -60,11 +60,11 @@ def evaluate(
     slots = find_slots(spans.tree, table)
     whole = ~spans.tree.is_orphan
     if whole.all():
-        return _slot_rows(spans, slots, {}, weight, table, operations)
+        return _slot_rows(spans, slots, NOTHING_TOLD, weight, table, operations)
     has_orphan = np.zeros(batch.traces, np.bool_)
     has_orphan[spans.tree.trace[~whole]] = True
     easy = slots.take(np.flatnonzero(~has_orphan[spans.tree.trace[slots.parent]]))
-    parts = [_slot_rows(spans, easy, {}, weight, table, operations)]
+    parts = [_slot_rows(spans, easy, NOTHING_TOLD, weight, table, operations)]
     parts.extend(_with_orphans(spans.take(has_orphan[spans.tree.trace]), weight, table, operations))
     return _in_trace_order(parts)
 
@@ -133,9 +133,9 @@ def _with_orphans(
     likely[position[unnamed]] = candidates.code[first[unnamed]]
     lost = replace(lost, code=likely)
     slots = slots.take(still_open)
-    told, callee_of = tell_by_orphans(mended.tree, slots, lost, times, table)
+    told = tell_by_orphans(mended.tree, slots, lost, row_of_lost, times, table)
     return [
-        _lost_rows(lost, mended.tree, callee_of, table, operations),
+        _lost_rows(lost, mended.tree, told, table, operations),
         _slot_rows(mended, slots, told, weight, table, operations),
         _root_rows(spans, lost, table, operations),
     ]
@@ -176,7 +176,7 @@ def _mend(spans: _Spans, lost: LostParents, lost_of_row: I64) -> tuple[_Spans, I
 def _lost_rows(
     lost: LostParents,
     tree: Tree,
-    callee_of: dict[int, int],
+    told: Told,
     table: RuleTable,
     operations: Operations,
 ) -> MissingColumns:
@@ -187,10 +187,8 @@ def _lost_rows(
     has_place = lost.parent_row != NO_ROW
     likely = np.array([codes[0] if codes else UNKNOWN for codes in table.near] + [UNKNOWN])
     near = np.where(has_place, tree.code[lost.parent_row], likely[lost.code])
-    for position, callee in callee_of.items():
-        steps = table.steps_down[callee]
-        below = [code for code in table.near[lost.code[position]] if code in steps]
-        near[position] = below[0] if below else near[position]
+    for position, caller in told.caller.items():
+        near[position] = caller
     is_root = ~has_place & (lost.code >= 0) & np.append(table.is_root, False)[lost.code]
     near[is_root] = UNKNOWN
     return _rows(lost.trace, lost.span_id, lost.code, near, ORPHANED, table, operations)
@@ -199,7 +197,7 @@ def _lost_rows(
 def _slot_rows(
     spans: _Spans,
     slots: Slots,
-    told: dict[int, int],
+    told: Told,
     weight: F64,
     table: RuleTable,
     operations: Operations,
@@ -207,7 +205,7 @@ def _slot_rows(
     """Return the lacking children of the open slots."""
     tree = spans.tree
     nobody = np.zeros(len(slots), np.uint64)
-    code = name_callees(tree, slots, table, told, weight)
+    code = name_callees(tree, slots, table, told.callee, weight)
     near = tree.code[slots.parent]
     return _rows(tree.trace[slots.parent], nobody, code, near, NEVER_ARRIVED, table, operations)
 

@@ -3,6 +3,9 @@
 Owns the look-up of rules by chain and the counting of children. One required child that is
 lacking k times gives k slots. A parent that should have exactly one child out of several, and has
 none at all, gives one slot of the group, named later (see `callees`).
+
+A span beside a sibling that is out of the ordinary (an error handler's, say) is not judged: the
+code has left the path that the rules were learned on, and calls not made are not spans lost.
 """
 
 from dataclasses import dataclass
@@ -11,7 +14,7 @@ import numpy as np
 
 from streams.core.fidelity.rule_table import NO_GROUP, NO_GUARD, RuleTable
 from streams.core.fidelity.tree import UNKNOWN, Tree, chains
-from streams.units import I64, U64
+from streams.units import I64, U64, Mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ def find_slots(tree: Tree, table: RuleTable) -> Slots:
     Returns:
         The slots, sorted by parent row, then by code; a parent has slots of one kind only.
     """
-    required, group = _look_up(tree, table)
+    required, group = _look_up(tree, table, ~_is_off_path(tree, table))
     lacking = _lacking(tree, table, required)
     rows = np.arange(len(tree))
     has_child = np.bincount(tree.parent_row[tree.parent_row >= 0], minlength=len(tree)) > 0
@@ -61,7 +64,20 @@ def find_slots(tree: Tree, table: RuleTable) -> Slots:
     )
 
 
-def _look_up(tree: Tree, table: RuleTable) -> tuple[tuple[I64, I64], I64]:
+def _is_off_path(tree: Tree, table: RuleTable) -> Mask:
+    """Mark the rows with a sibling that their parent rarely or never has."""
+    above = tree.parent_row
+    near = np.where(above >= 0, tree.code[above], UNKNOWN)
+    is_known = (near >= 0) & (table.support[near] > 0 if len(table.support) else False)
+    pair = near * len(table.operations) + tree.code
+    is_odd = is_known & ((tree.code == UNKNOWN) | ~np.isin(pair, table.usual_pairs))
+    odd_children = np.bincount(above[is_odd], minlength=len(tree))
+    beside = np.where(above >= 0, odd_children[above], 0) - is_odd
+    mask: Mask = beside > 0
+    return mask
+
+
+def _look_up(tree: Tree, table: RuleTable, judged: Mask) -> tuple[tuple[I64, I64], I64]:
     """Return (parent row, child rule) of every rule that may hold, and each row's group.
 
     The group is that of the longest chain: it is the narrowest.
@@ -70,7 +86,7 @@ def _look_up(tree: Tree, table: RuleTable) -> tuple[tuple[I64, I64], I64]:
     group = np.full(len(tree), NO_GROUP, np.int64)
     parents, rules = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for value in hashes:
-        rows, context = _known_contexts(value, table.context_hash)
+        rows, context = _known_contexts(np.where(judged, value, 0), table.context_hash)
         narrower = table.context_group[context]
         group[rows] = np.where(narrower != NO_GROUP, narrower, group[rows])
         start = table.child_start[context]
