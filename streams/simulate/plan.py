@@ -53,10 +53,12 @@ def plan_faults(
     another fault, in a module that has no part in it. A shorter run gets fewer faults, one of
     under 25.5 seconds perhaps none.
 
-    How a place is chosen (by the seed, where several fit): silence falls on a module with required
+    How a place is chosen (by the seed, where several fit): a clock goes wrong where the deadlines
+    behind it leave room, so that the skew alone is seen; silence falls on a module with required
     stages that records enter by one hop, so that one edge shows it, and not on the entry's, whose
-    loss leaves no edge to miss; context drops and restarts on two hops that share no stage; a
-    clock goes wrong where the deadlines behind it leave room, so that the skew alone is seen.
+    loss leaves no edge to miss; context drops and restarts on two hops that share no stage. No
+    two faults show on the same edge. In the seed contract this makes GAMMA's clock go wrong and
+    BETA fall silent.
 
     Raises:
         ConfigError: the contract has no flow for records.
@@ -91,16 +93,19 @@ def fault_modules(layout: Layout, fault: Fault) -> frozenset[str]:
 def _places(layout: Layout, rng: Random) -> Iterator[Fault]:
     """Yield one fault of each kind at its place; a kind for which there is no place is left out."""
     record = layout.record
-    silent = [m for m in layout.topics if _is_entered_once(layout, m)]
-    if silent:
-        yield _at(MODULE_SILENT, rng.choice(silent))
-
     skewable = [hop for hop in _hops(layout) if _tolerates_skew(layout, hop[1].module)]
     skewed = rng.choice(skewable) if skewable else None
     if skewed is not None:
         yield _at(CLOCK_SKEW, _arrow(skewed), skew_us=rng.randint(*SKEW_US))
 
-    hops = [hop for hop in _hops(layout) if hop != skewed]
+    # Silence is missed on the hop into its module: that hop must show nothing else.
+    entered = [m for m in layout.topics if _is_entered_once(layout, m)]
+    silent = [m for m in entered if skewed is None or m != skewed[1].module] or entered
+    silenced = rng.choice(silent) if silent else None
+    if silenced is not None:
+        yield _at(MODULE_SILENT, silenced)
+
+    hops = [hop for hop in _hops(layout) if hop != skewed and hop[1].module != silenced]
     pairs = [(a, b) for a in hops for b in hops if not {a[0].id, a[1].id} & {b[0].id, b[1].id}]
     if pairs:
         dropped, restarted = rng.choice(pairs)
