@@ -189,6 +189,47 @@ def reclassify(
     return with_causes(judgement, cause)
 
 
+def reclassify_traces(
+    judgement: Judgement,
+    plan: Plan,
+    operations: Operations,
+    *,
+    silent: U64 | None = None,
+    late: U64 | None = None,
+    mispartitioned: U64 | None = None,
+) -> Judgement:
+    """Return the judgement with NEVER_ARRIVED made more exact by what was known trace by trace.
+
+    The same rule as `reclassify`, for traces judged at different times: a trace that is counted
+    again must first be taken back with the causes it had, which the caller kept as these masks.
+
+    Args:
+        judgement: what to change; only rows with cause NEVER_ARRIVED do.
+        plan: names the modules; bits as in `masks.missing_modules_mask`.
+        operations: the names behind the operation codes.
+        silent: (T,) the silent modules; none without it.
+        late: (T,) the late modules; none without it.
+        mispartitioned: (T,) the mispartitioned modules; none without it.
+    """
+    lost = judgement.missing
+    rows = np.flatnonzero(
+        (lost.cause == missing.NEVER_ARRIVED) & (lost.operation != missing.NO_OPERATION)
+    )
+    codes, which = np.unique(lost.operation[rows], return_inverse=True)
+    place = {name: min(index, 63) for index, name in enumerate(plan.modules)}
+    bits = [1 << place.get(operations[code].module, 63) for code in codes.tolist()]
+    bit = np.array(bits, np.uint64)[which]
+    cause = lost.cause.copy()
+    for modules, code in (
+        (silent, missing.MODULE_SILENT),
+        (late, missing.LATE_SOURCE),
+        (mispartitioned, missing.MISPARTITIONED),
+    ):
+        if modules is not None:
+            cause[rows[modules[lost.trace[rows]] & bit != 0]] = code
+    return with_causes(judgement, cause)
+
+
 def _or_by_trace(bits: U64, structure: Structure) -> U64:
     """Return (T, W) the bits of each trace's rows together; 0 for a trace without spans."""
     out = np.zeros((len(structure.root_row), bits.shape[1]), np.uint64)

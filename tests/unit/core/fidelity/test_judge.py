@@ -8,7 +8,14 @@ import numpy as np
 
 from streams.core.columns import Operations
 from streams.core.fidelity import missing
-from streams.core.fidelity.judge import TRACE_STATUSES, Judgement, judge, reclassify, with_causes
+from streams.core.fidelity.judge import (
+    TRACE_STATUSES,
+    Judgement,
+    judge,
+    reclassify,
+    reclassify_traces,
+    with_causes,
+)
 from streams.core.fidelity.plan import EMPTY, Plan
 from tests.judge_cases import batch_of, plan_of, span
 from tests.oracle_judge import OracleSpan
@@ -210,6 +217,24 @@ def test_the_cause_that_can_be_named_best_wins() -> None:
     )
     assert missing.CAUSES[late.missing.cause[0]] == "LATE_SOURCE"
     assert missing.CAUSES[worst.missing.cause[0]] == "MISPARTITIONED"
+
+
+def test_each_trace_keeps_the_causes_of_its_own_time() -> None:
+    """B was late when the first trace closed, and silent and late when the third did."""
+    plan, operations = plan_of("ab", "ab"), Operations()
+    found = verdict(
+        [span("a", 1)], [span("a", 1)], [span("a", 1)], plan=plan, operations=operations
+    )
+    exact = reclassify_traces(
+        found,
+        plan,
+        operations,
+        silent=np.array([0b01, 0b10, 0b10], np.uint64),
+        late=np.array([0b10, 0b00, 0b10], np.uint64),
+    )
+    causes = ["LATE_SOURCE", "MODULE_SILENT", "LATE_SOURCE"]
+    assert [missing.CAUSES[c] for c in exact.missing.cause] == causes
+    assert exact.edges.cause.tolist() == exact.missing.cause.tolist()
 
 
 def test_only_losses_without_a_cause_get_a_better_one() -> None:
