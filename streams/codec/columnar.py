@@ -28,7 +28,8 @@ os.environ["RUST_BACKTRACE"] = "0"
 
 GUARD_BYTES: Final = 8
 SMALLEST_SPLIT: Final = 64
-"""Chunks up to this size are not halved further: a read costs as much as judging 64 bodies."""
+"""Chunks up to this size are not split further: a read costs as much as judging 64 bodies."""
+_SPLIT: Final = 4
 _GUARD: Final = "__guard"
 _SYNC: Final = bytes(16)
 _INT: Final = (-(2**31), 2**31 - 1)
@@ -110,31 +111,29 @@ class ColumnarReader:
             stands for valid Avro.
         """
         frames: list[pl.DataFrame] = []
-        good: list[I64] = []
+        whole: list[I64] = []
         doubtful: list[int] = []
         waiting = [(0, len(bodies))]
         while waiting:
             start, end = waiting.pop()
-            part = self._read_guarded(bodies[start:end], body_bytes[start:end], nonce)
-            if part is not None:
-                frame, is_exact = part
-                frames.append(frame if is_exact.all() else frame.filter(pl.Series(is_exact)))
-                good.append(np.flatnonzero(is_exact) + start)
-                doubtful.extend((np.flatnonzero(~is_exact) + start).tolist())
+            frame = self._read_guarded(bodies[start:end], body_bytes[start:end], nonce)
+            if frame is not None:
+                frames.append(frame)
+                whole.append(np.arange(start, end))
             elif end - start <= SMALLEST_SPLIT:
                 doubtful.extend(range(start, end))
             else:
-                middle = (start + end) // 2
-                waiting += [(middle, end), (start, middle)]  # the earlier half is read first
+                step = -(-(end - start) // _SPLIT)
+                cuts = range(start, end, step)  # the earliest is read first
+                waiting += [(at, min(at + step, end)) for at in reversed(cuts)]
         if not frames:
             return Read(pl.DataFrame(), np.zeros(0, np.int64), doubtful)
         frame = frames[0] if len(frames) == 1 else pl.concat(frames)
-        return Read(frame, np.concatenate(good), doubtful)
+        good = whole[0] if len(whole) == 1 else np.concatenate(whole)
+        return self._checked(frame, good, doubtful, bodies, body_bytes)
 
-    def _read_guarded(
-        self, bodies: Sequence[bytes], size: I64, nonce: int
-    ) -> tuple[pl.DataFrame, Mask] | None:
-        """Return the frame and which rows are exact; None when the bodies run into each other."""
+    def _read_guarded(self, bodies: Sequence[bytes], size: I64, nonce: int) -> pl.DataFrame | None:
+        """Return what polars reads; None when the bodies run into each other."""
         n = len(bodies)
         guard = np.arange(n, dtype=np.uint64) ^ np.uint64(nonce)
         pieces: list[bytes] = [b""] * (2 * n + 4)
@@ -143,23 +142,53 @@ class ColumnarReader:
         pieces[3:-1:2] = bodies
         pieces[4:-1:2] = guard.view(f"V{GUARD_BYTES}").tolist()
         pieces[-1] = _SYNC
-        container = b"".join(pieces)
         try:
-            frame = pl.read_avro(io.BytesIO(container)).with_columns_seq(self._derived)
+            frame = pl.read_avro(io.BytesIO(b"".join(pieces)))
         except (Exception, pl.exceptions.PanicException):
             # Whatever it is, these bytes caused it: each body is judged by itself next. The panic
             # is a BaseException and has to be named.
             return None
         if frame.height != n:
             return None
-        if not np.array_equal(frame[_GUARD].to_numpy(), guard):
-            return None
-        start = np.cumsum(size + GUARD_BYTES) - (size + GUARD_BYTES)
-        start += len(container) - len(_SYNC) - payload_bytes
-        return frame, _exact(self.fields, frame, np.frombuffer(container, np.uint8), start, size)
+        seen = frame[_GUARD].bin.reinterpret(dtype=pl.UInt64, endianness="little").to_numpy()
+        return frame if np.array_equal(seen, guard) else None
+
+    def _checked(
+        self,
+        frame: pl.DataFrame,
+        good: I64,
+        doubtful: list[int],
+        bodies: Sequence[bytes],
+        body_bytes: I64,
+    ) -> Read:
+        """Return the rows of `frame` (bodies `good`) that are text where they say and exact."""
+        try:
+            derived = frame.with_columns_seq(self._derived)
+        except pl.exceptions.ComputeError:  # some text is not UTF-8; which is found the slow way
+            is_text = self._is_text(frame)
+            doubtful = [*doubtful, *good[~is_text].tolist()]
+            good = good[is_text]
+            derived = frame.filter(pl.Series(is_text)).with_columns_seq(self._derived)
+        size = body_bytes[good]
+        payload = np.zeros(0, np.uint8)
+        if any(f.null_branch >= 0 or f.kind == "boolean" for f in self.fields):
+            payload = np.frombuffer(b"".join([bodies[i] for i in good.tolist()]), np.uint8)
+        is_exact = _exact(self.fields, derived, payload, np.cumsum(size) - size, size)
+        if is_exact.all():
+            return Read(derived, good, doubtful)
+        doubtful = [*doubtful, *good[~is_exact].tolist()]
+        return Read(derived.filter(pl.Series(is_exact)), good[is_exact], doubtful)
+
+    def _is_text(self, frame: pl.DataFrame) -> Mask:
+        """Mark the rows whose text columns all hold UTF-8."""
+        out = np.ones(frame.height, np.bool_)
+        for field in self.fields:
+            if field.kind == "string":
+                out &= np.fromiter(map(_is_utf8, frame[field.name].to_list()), np.bool_)
+        return out
 
     def _derived_columns(self) -> list[pl.Expr]:
-        """Return lengths, texts and the guard as a number: one call of polars for all.
+        """Return lengths and texts: one call of polars for all.
 
         Texts are read as bytes and become text here, which fails for what is not UTF-8: a sixth
         faster than to let the reader do it.
@@ -177,13 +206,19 @@ class ColumnarReader:
         texts = [
             pl.col(field.name).cast(pl.String) for field in self.fields if field.kind == "string"
         ]
-        guard = pl.col(_GUARD).bin.reinterpret(dtype=pl.UInt64, endianness="little")
-        return [*lengths, *texts, guard]
+        return [*lengths, *texts]
 
 
 def length_name(field: str) -> str:
     """Return the column that holds the lengths of a field: UTF-8 bytes, or items; 0 for null."""
     return f"{field} length"
+
+
+def _is_utf8(text: bytes | None) -> bool:
+    try:
+        return text is None or text.decode("utf-8") is not None
+    except UnicodeDecodeError:
+        return False
 
 
 def _field(name: str, schema: Any) -> Field:

@@ -15,7 +15,7 @@ from typing import Final, cast
 import numpy as np
 import polars as pl
 
-from streams.codec import records, strict, wire
+from streams.codec import records, wire
 from streams.codec.checks import REASONS, Facts, detail, judge
 from streams.codec.columnar import ColumnarReader, length_name
 from streams.codec.hashes import hash_expression, settled, text_hash
@@ -151,6 +151,8 @@ class EventDecoder:
             return _no_events(self._dimensions), rejected
         whole = parts[0] if len(parts) == 1 else _joined(parts)
         events = self._columns(topic_index, whole, kafka_us, rejected)
+        if len(parts) > 1:
+            events = events.take(np.argsort(events.row))
         return events, rejected
 
     def _split(
@@ -240,8 +242,8 @@ class EventDecoder:
         for position in read.doubtful:
             row, body = int(bodies.row[position]), bodies.body[position]
             try:
-                strict.check(self._schema, body)
-                doubtful.append((row, body, self._canonical(self._schema, body)))
+                canonical = records.canonical_body(self._schema, body, self._schema)
+                doubtful.append((row, body, canonical))
             except RecordError as error:
                 rejected.add(row, error.reason, error.detail)
         part = self._read_canonical(doubtful, rejected)
@@ -254,18 +256,12 @@ class EventDecoder:
         resolved: list[tuple[int, bytes, bytes]] = []
         for row, schema_id, body in foreign:
             try:
-                current = self._canonical(self._schemas.writer(schema_id), body)
+                writer = self._schemas.writer(schema_id)
+                current = records.canonical_body(writer, body, self._schema)
                 resolved.append((row, current, current))
             except RecordError as error:
                 rejected.add(row, error.reason, error.detail)
         return self._read_canonical(resolved, rejected)
-
-    def _canonical(self, writer: Schema, body: bytes) -> bytes:
-        record = records.decode_body(writer, body, self._schema)
-        try:
-            return records.encode_body(self._schema, record)
-        except (ValueError, TypeError) as error:
-            raise RecordError("invalid_avro", f"cannot be resolved: {error}"[:200]) from error
 
     def _read_canonical(
         self, waiting: list[tuple[int, bytes, bytes]], rejected: Rejections
@@ -413,12 +409,11 @@ def _sizes(bodies: list[bytes]) -> I64:
 
 
 def _joined(parts: list[_Part]) -> _Part:
-    """Return the parts as one, in arrival order."""
-    row = np.concatenate([part.row for part in parts])
-    order = np.argsort(row)
-    body = [body for part in parts for body in part.body]
-    frame = pl.concat([part.frame for part in parts])[order]
-    return _Part(frame, row[order], [body[i] for i in order.tolist()])
+    return _Part(
+        pl.concat([part.frame for part in parts]),
+        np.concatenate([part.row for part in parts]),
+        [body for part in parts for body in part.body],
+    )
 
 
 def _no_events(dimensions: tuple[str, ...]) -> EventColumns:

@@ -73,25 +73,41 @@ def decode_body(writer: Schema, body: bytes, reader: Schema | None = None) -> Re
     Raises:
         RecordError: `invalid_avro`: not exactly one value of `writer`, or not resolvable.
     """
-    source = BytesIO(body)
+    record, _ = _checked(writer, body)
+    return record if reader is None or reader is writer else _resolved(writer, body, reader)
+
+
+def canonical_body(writer: Schema, body: bytes, reader: Schema) -> bytes:
+    """Return the canonical bytes, in schema `reader`, of what `body` holds in schema `writer`.
+
+    Raises:
+        RecordError: as `decode_body`.
+    """
+    _, canonical = _checked(writer, body)
+    if reader is writer:
+        return canonical
     try:
-        record = cast(Record, fastavro.schemaless_reader(source, writer, None))
+        return encode_body(reader, _resolved(writer, body, reader))
+    except (ValueError, TypeError) as error:
+        raise RecordError("invalid_avro", f"cannot be resolved: {error}"[:200]) from error
+
+
+def _checked(schema: Schema, body: bytes) -> tuple[Record, bytes]:
+    """Return the record in a body and its canonical bytes, the body itself for most."""
+    source, out = BytesIO(body), BytesIO()
+    try:
+        record = cast(Record, fastavro.schemaless_reader(source, schema, None))
+        fastavro.schemaless_writer(out, schema, record)
     except _DECODE_ERRORS as error:
         raise RecordError("invalid_avro", f"{type(error).__name__}: {error}"[:200]) from error
-    if source.tell() != len(body) or not _is_canonical(writer, record, body):
-        strict.check(writer, body)
-    if reader is None or reader is writer:
-        return record
+    canonical = out.getvalue()
+    if canonical != body:
+        strict.check(schema, body)
+    return record, canonical
+
+
+def _resolved(writer: Schema, body: bytes, reader: Schema) -> Record:
     try:
         return cast(Record, fastavro.schemaless_reader(BytesIO(body), writer, reader))
     except (*_DECODE_ERRORS, fastavro.read.SchemaResolutionError) as error:
         raise RecordError("invalid_avro", f"cannot be resolved: {error}"[:200]) from error
-
-
-def _is_canonical(schema: Schema, record: Record, body: bytes) -> bool:
-    out = BytesIO()
-    try:
-        fastavro.schemaless_writer(out, schema, record)
-    except _DECODE_ERRORS:
-        return False
-    return out.getvalue() == body

@@ -128,7 +128,8 @@ class _Learner:
         )
 
     def _name(self, code: int) -> OperationName:
-        return tuple(self._operations[code])
+        operation = self._operations[code]
+        return operation.module, operation.component, operation.name
 
     def _number_chains(self) -> tuple[list[I64], list[_Context]]:
         """Give every chain of every depth a number; -1 where the chain is not that long."""

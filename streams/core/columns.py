@@ -125,6 +125,25 @@ class EventColumns:
             dimension={key: value[positions] for key, value in self.dimension.items()},
         )
 
+    @staticmethod
+    def concat(parts: "Sequence[EventColumns]") -> "EventColumns":
+        """Return the rows of all parts, in order; at least one part."""
+        if len(parts) == 1:
+            return parts[0]
+        arrays = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in EventColumns.__slots__
+            if name not in ("body", "dimension")
+        }
+        return EventColumns(
+            **arrays,
+            body=[body for part in parts for body in part.body],
+            dimension={
+                key: np.concatenate([part.dimension[key] for part in parts])
+                for key in parts[0].dimension
+            },
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SpanBatch:

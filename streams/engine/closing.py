@@ -193,6 +193,7 @@ class Closer:
             end_us=np.maximum.reduceat(ends, offset[:-1]),
             offset=offset,
             body=table["body"][kept],
+            timestamp_us=table["timestamp_us"][kept],
             mask=s["mask"][slots].copy(),
         )
 

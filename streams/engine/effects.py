@@ -23,6 +23,7 @@ class AssembledBatch:
         start_us, end_us: (T,) over all events.
         offset: (T + 1,) where each trace's events lie in `body`.
         body: the events' bytes, by trace and event time.
+        timestamp_us: per row of `body`, the event time.
         mask: (T, W) the plan's bits that were set.
     """
 
@@ -40,6 +41,7 @@ class AssembledBatch:
     end_us: I64
     offset: I64
     body: Any
+    timestamp_us: I64
     mask: U64
 
 

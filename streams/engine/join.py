@@ -123,6 +123,13 @@ class JoinTask:
         effects.held_topics = state.progress.held_topics(caught_up_us, ahead_us)
         return effects
 
+    def watermark_us(self) -> int:
+        """Return the time before which no open trace starts, as far as the stream has come."""
+        slots = self.state.open.slots
+        live = self.state.open.live_slots()
+        oldest = int(slots["first_us"][live].min()) if len(live) else -NEVER
+        return max(0, min(self._floor_us(), oldest))
+
     def _floor_us(self) -> int:
         """Return the progress of the slowest topic: all of the stream has come this far."""
         return int(self.state.progress.progress_us().min())

@@ -1,1 +1,1 @@
-"""TODO"""
+"""What Spanloom says of itself: logs and metrics."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import aiokafka
 import faust
@@ -51,8 +51,8 @@ class Seats(Protocol):
     async def revoked(self, partitions: set[TP]) -> None:
         """Cut what is done; called before partitions go."""
 
-    def seek_positions(self) -> Mapping[TP, int | None]:
-        """Return where each assigned partition goes on; None for its beginning."""
+    def seek_positions(self) -> Mapping[TP, int]:
+        """Return where each assigned partition goes on."""
 
 
 class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
@@ -73,7 +73,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         await super().on_thread_stop()
 
 
-class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
+class ChunkConsumer(driver.Consumer):
     """Faust's consumer, handing out one message per partition and poll."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -84,7 +84,8 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
     @property
     def seats(self) -> Seats:
         """The worker's side of assignment."""
-        return self.app.seats  # type: ignore[no-any-return]
+        seats: Seats = self.app.seats  # type: ignore[attr-defined]
+        return seats
 
     def _new_consumer_thread(self) -> ChunkConsumerThread:
         return ChunkConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -105,9 +106,9 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
             last.offset,
             last.timestamp / 1000,
             last.timestamp_type,
-            (),
+            [],
             None,
-            Chunk(tp.topic, tp.partition, start, end, records),
+            cast(Any, Chunk(tp.topic, tp.partition, start, end, records)),
             None,
             0,
             0,
@@ -140,13 +141,7 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
     async def perform_seek(self) -> None:
         """Seek every partition to where its state stands; committed offsets are not asked."""
         for tp, position in self.seats.seek_positions().items():
-            if tp not in self.assignment():
-                continue
-            if position is None:
-                await self.seek_to_beginning(tp)
-                self.handed.pop(tp, None)
-                self._read_offset[tp] = None
-            else:
+            if tp in self.assignment():
                 await self.seek(tp, position)
                 self.handed[tp] = position
 
@@ -183,6 +178,16 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
             return 0
         return int(state.timestamp) * 1000
 
+    def heard_at_us(self) -> int:
+        """Return when the broker last answered a fetch of any partition; 0 for never."""
+        consumer = self._thread._consumer
+        subscription = consumer._subscription.subscription if consumer is not None else None
+        assignment = subscription.assignment if subscription is not None else None
+        if assignment is None:
+            return 0
+        stamps = [assignment.state_value(tp).timestamp or 0 for tp in assignment.tps]
+        return max(stamps, default=0) * 1000
+
     def membership(self) -> tuple[int, str, str | None] | None:
         """Return (generation, member id, instance id) in the group, None outside of it."""
         consumer = self._thread._consumer
@@ -192,13 +197,13 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
         return coordinator.generation, coordinator.member_id, coordinator._group_instance_id
 
 
-class ChunkTransport(driver.Transport):  # type: ignore[misc]
+class ChunkTransport(driver.Transport):
     """Faust's transport with chunked consumers."""
 
     Consumer = ChunkConsumer
 
 
-class ChunkApp(faust.App):  # type: ignore[misc]
+class ChunkApp(faust.App):
     """A Faust app whose consumer hands out chunks; `seats` is set before it starts."""
 
     seats: Seats

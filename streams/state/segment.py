@@ -86,13 +86,11 @@ def encode_pieces(segment: Segment, generation: int, number: int) -> list[bytes]
     Raises:
         StateError: one event alone, or the scalars, do not fit into a piece.
     """
-    payloads = [_payload("s", [_scalars(segment)])]
+    document = zlib.compress(_scalars(segment), 1)
+    payloads = [b"s" + part for part in _cut(document, _ROWS_TARGET_BYTES)]
     payloads += [_frame("r", frame) for frame in _row_frames(segment.rows)]
     payloads += [_frame("c", frame) for frame in _closed_frames(segment.closed)]
-    if segment.removed:
-        payloads += [
-            _payload("d", [b"".join(part)]) for part in _chunks(segment.removed, 40_000)
-        ]
+    payloads += [b"d" + part for part in _cut(b"".join(segment.removed), 640_000)]
     out = []
     for i, payload in enumerate(payloads):
         if len(payload) + _HEADER.size > PIECE_BYTES_MAX:
@@ -104,6 +102,11 @@ def encode_pieces(segment: Segment, generation: int, number: int) -> list[bytes]
         head = _HEADER.pack(_MAGIC, FORMAT, generation, number, i, len(payloads), crc)
         out.append(head + payload)
     return out
+
+
+def scalars_segment(scalars: dict[str, Any]) -> Segment:
+    """Return the segment of a task whose whole state is small and JSON-able."""
+    return Segment(_rows([]), [], _closed([]), [], scalars)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,33 +145,25 @@ _REBUILD: Final = "delete the state directory; the state is rebuilt from the cha
 
 def decode_pieces(payloads: Sequence[bytes]) -> Segment:
     """Return the segment that `encode_pieces` turned into these payloads, in order."""
-    scalars: dict[str, Any] = {}
-    reopened: list[Reopened] = []
+    document = b"".join(p[1:] for p in payloads if p[:1] == b"s")
+    small = json.loads(zlib.decompress(document))
+    reopened: list[Reopened] = [(bytes.fromhex(k), *rest) for k, *rest in small["reopened"]]
     removed: list[bytes] = []
     rows: list[pl.DataFrame] = []
     closed: list[pl.DataFrame] = []
     for payload in payloads:
         kind, rest = payload[:1], payload[1:]
-        if kind == b"s":
-            document = json.loads(zlib.decompress(rest))
-            scalars = document["scalars"]
-            reopened = [(bytes.fromhex(k), *rest) for k, *rest in document["reopened"]]
-        elif kind == b"d":
-            keys = zlib.decompress(rest)
-            removed += [keys[i : i + 16] for i in range(0, len(keys), 16)]
-        else:
+        if kind == b"d":
+            removed += [rest[i : i + 16] for i in range(0, len(rest), 16)]
+        elif kind in (b"r", b"c"):
             frame = pl.read_ipc(io.BytesIO(rest))
             (rows if kind == b"r" else closed).append(frame)
-    return Segment(_rows(rows), removed, _closed(closed), reopened, scalars)
+    return Segment(_rows(rows), removed, _closed(closed), reopened, small["scalars"])
 
 
 def _scalars(segment: Segment) -> bytes:
     reopened = [(key.hex(), *rest) for key, *rest in segment.reopened]
     return json.dumps({"scalars": segment.scalars, "reopened": reopened}).encode()
-
-
-def _payload(kind: str, parts: list[bytes]) -> bytes:
-    return kind.encode() + zlib.compress(b"".join(parts), 1)
 
 
 def _frame(kind: str, frame: pl.DataFrame) -> bytes:
@@ -177,9 +172,9 @@ def _frame(kind: str, frame: pl.DataFrame) -> bytes:
     return kind.encode() + out.getvalue()
 
 
-def _chunks(values: list[bytes], size: int) -> Iterator[list[bytes]]:
-    for i in range(0, len(values), size):
-        yield values[i : i + size]
+def _cut(value: bytes, size: int) -> list[bytes]:
+    """Cut bytes into parts; a multiple of 16 keeps trace ids whole."""
+    return [value[i : i + size] for i in range(0, len(value), size)]
 
 
 def _row_frames(rows: SegmentRows) -> Iterator[pl.DataFrame]:

@@ -7,6 +7,7 @@ lost span that found a slot fills it, so that one loss is never told twice.
 """
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -48,8 +49,16 @@ class Candidates:
     code: I64
 
 
+_NONE: Final = np.zeros(0, np.int64)
+NOBODY: Final = (
+    LostParents(np.zeros(0, np.int32), np.zeros(0, np.uint64), _NONE, _NONE, _NONE, _NONE),
+    Candidates(_NONE, _NONE),
+)
+"""No lost parents and no candidates."""
+
+
 def find_lost(
-    tree: Tree, parent_span_id: U64, timestamp_us: TimesUs, duration_us: I64
+    tree: Tree, parent_span_id: U64, start_us: TimesUs, end_us: TimesUs
 ) -> tuple[LostParents, I64]:
     """Collect the parents that orphans name.
 
@@ -62,8 +71,8 @@ def find_lost(
         {
             "trace": tree.trace[rows],
             "span": parent_span_id[rows],
-            "start": timestamp_us[rows],
-            "end": timestamp_us[rows] + duration_us[rows],
+            "start": start_us[rows],
+            "end": end_us[rows],
         }
     )
     lost = frame.group_by("trace", "span").agg(pl.col("start").min(), pl.col("end").max())
@@ -218,6 +227,15 @@ def attach(
     rooted = candidates.lost[may_root]
     _, first = np.unique(lost.trace[rooted], return_index=True)
     code[rooted[first]] = candidates.code[may_root][first]
+    return replace(lost, code=code)
+
+
+def name_lost(lost: LostParents, candidates: Candidates) -> LostParents:
+    """Give every lost parent that has candidates an operation: the first, where none was found."""
+    code = lost.code.copy()
+    position, first = np.unique(candidates.lost, return_index=True)
+    unnamed = code[position] == UNKNOWN
+    code[position[unnamed]] = candidates.code[first[unnamed]]
     return replace(lost, code=code)
 
 

@@ -10,6 +10,7 @@ on other traces of the batch.
 """
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
@@ -17,11 +18,14 @@ from streams.core.columns import Operations, SpanBatch
 from streams.core.fidelity.call_mix import CallMix, pair_weights
 from streams.core.fidelity.callees import NOTHING_TOLD, Told, name_callees, tell_by_orphans
 from streams.core.fidelity.lost_parents import (
+    NOBODY,
+    Candidates,
     LostParents,
     attach,
     fill_slots,
     find_candidates,
     find_lost,
+    name_lost,
 )
 from streams.core.fidelity.missing import (
     NEVER_ARRIVED,
@@ -35,9 +39,16 @@ from streams.core.fidelity.slots import Slots, find_slots
 from streams.core.fidelity.tree import NO_ROW, UNKNOWN, Tree, parent_rows
 from streams.units import F64, I32, I64, U64, Mask, TimesUs
 
+SUBTREE_DEPTH_MAX: Final = 64
+"""Rules that call each other in a circle end here."""
+
 
 def evaluate(
-    batch: SpanBatch, table: RuleTable, operations: Operations, lately: CallMix | None = None
+    batch: SpanBatch,
+    table: RuleTable,
+    operations: Operations,
+    lately: CallMix | None = None,
+    whole_subtrees: bool = False,
 ) -> MissingColumns:
     """Find the spans that the traces of a batch lack.
 
@@ -48,6 +59,7 @@ def evaluate(
             of the stream had yet gets a code.
         lately: The calls of many traces around these: tells which of several possible callees
             is silent. Which spans are missed does not depend on it, only how they are named.
+        whole_subtrees: Tell what the rules want below a span that nobody saw or named, too.
 
     Returns:
         One row for each missing span, by trace; within a trace spans that orphans name come
@@ -56,16 +68,16 @@ def evaluate(
         operation nobody can tell.
     """
     spans = _Spans.of(batch, table, operations)
-    weight = pair_weights(table, lately)
+    judge = _Judge(table, operations, pair_weights(table, lately), whole_subtrees)
     slots = find_slots(spans.tree, table)
-    whole = ~spans.tree.is_orphan
-    if whole.all():
-        return _slot_rows(spans, slots, NOTHING_TOLD, weight, table, operations)
+    is_orphan = spans.tree.is_orphan
+    if not is_orphan.any():
+        return _in_trace_order(judge.told_by_rules(spans, slots, NOTHING_TOLD, NOBODY)[0])
     has_orphan = np.zeros(batch.traces, np.bool_)
-    has_orphan[spans.tree.trace[~whole]] = True
+    has_orphan[spans.tree.trace[is_orphan]] = True
     easy = slots.take(np.flatnonzero(~has_orphan[spans.tree.trace[slots.parent]]))
-    parts = [_slot_rows(spans, easy, NOTHING_TOLD, weight, table, operations)]
-    parts.extend(_with_orphans(spans.take(has_orphan[spans.tree.trace]), weight, table, operations))
+    parts, _, _ = judge.told_by_rules(spans, easy, NOTHING_TOLD, NOBODY)
+    parts.extend(judge.told_with_orphans(spans.take(has_orphan[spans.tree.trace])))
     return _in_trace_order(parts)
 
 
@@ -106,39 +118,80 @@ class _Spans:
         )
 
 
-def _with_orphans(
-    spans: _Spans, weight: F64, table: RuleTable, operations: Operations
-) -> list[MissingColumns]:
-    """Judge traces that have orphans: put the lost parents in, then look again.
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """What every step of one evaluation needs."""
 
-    The second look sees what the first cannot: chains that a lost parent had interrupted, and
-    what else is lacking below a lost parent that other children name.
-    """
-    tree = spans.tree
-    times = (spans.start_us, spans.end_us)
-    lost, lost_of_row = find_lost(
-        tree, spans.parent_span_id, spans.start_us, spans.end_us - spans.start_us
+    table: RuleTable
+    operations: Operations
+    weight: F64
+    whole_subtrees: bool
+
+    def told_with_orphans(self, spans: _Spans) -> list[MissingColumns]:
+        """Judge traces that have orphans: put the lost parents in, then look again.
+
+        The second look sees what the first cannot: chains that a lost parent had interrupted,
+        and what else is lacking below a lost parent that other children name.
+        """
+        table, tree, times = self.table, spans.tree, (spans.start_us, spans.end_us)
+        lost, lost_of_row = find_lost(tree, spans.parent_span_id, *times)
+        candidates = find_candidates(tree, lost_of_row, table, self.weight)
+        lost, _ = fill_slots(lost, candidates, find_slots(tree, table), tree, times, table)
+        lost = attach(lost, candidates, tree, times, table)
+        mended, row_of_lost = _mend(spans, lost, lost_of_row)
+        slots = find_slots(mended.tree, table)
+        lost = replace(lost, parent_row=mended.tree.parent_row[row_of_lost])
+        times = (mended.start_us, mended.end_us)
+        lost, still_open = fill_slots(lost, candidates, slots, mended.tree, times, table)
+        lost = name_lost(lost, candidates)
+        slots = slots.take(still_open)
+        told = tell_by_orphans(mended.tree, slots, lost, row_of_lost, times, table)
+        by_rules, lost, tree = self.told_by_rules(mended, slots, told, (lost, candidates))
+        by_orphans = _lost_rows(lost, tree, told, table, self.operations)
+        return [by_orphans, *by_rules, _root_rows(spans, lost, table, self.operations)]
+
+    def told_by_rules(
+        self,
+        spans: _Spans,
+        slots: Slots,
+        told: Told,
+        homeless: tuple[LostParents, Candidates],
+    ) -> tuple[list[MissingColumns], LostParents, Tree]:
+        """Tell the lacking children of open slots, and what they lack in turn if that is asked.
+
+        Returns:
+            The rows; the lost parents, some with a place below a span that is told here; and
+            the tree that their places are rows of.
+        """
+        tree, times = spans.tree, (spans.start_us, spans.end_us)
+        lost, candidates = homeless
+        callee = told.callee
+        parts = []
+        for _ in range(SUBTREE_DEPTH_MAX):
+            code = name_callees(tree, slots, self.table, callee, self.weight)
+            parts.append(_slot_rows(tree, slots, code, self.table, self.operations))
+            if not self.whole_subtrees or not len(slots):
+                break
+            seen = len(tree)
+            tree = _grown(tree, slots, code)
+            times = (
+                np.append(times[0], times[0][slots.parent]),
+                np.append(times[1], times[1][slots.parent]),
+            )
+            slots = find_slots(tree, self.table, np.arange(len(tree)) >= seen)
+            lost, still_open = fill_slots(lost, candidates, slots, tree, times, self.table)
+            slots, callee = slots.take(still_open), {}
+        return parts, lost, tree
+
+
+def _grown(tree: Tree, slots: Slots, code: I64) -> Tree:
+    """Return the tree with a span in every slot, after the rows it had."""
+    return Tree(
+        np.append(tree.trace, tree.trace[slots.parent]),
+        np.append(tree.code, code),
+        np.append(tree.parent_row, slots.parent),
+        np.append(tree.is_orphan, np.zeros(len(slots), np.bool_)),
     )
-    candidates = find_candidates(tree, lost_of_row, table, weight)
-    lost, _ = fill_slots(lost, candidates, find_slots(tree, table), tree, times, table)
-    lost = attach(lost, candidates, tree, times, table)
-    mended, row_of_lost = _mend(spans, lost, lost_of_row)
-    slots = find_slots(mended.tree, table)
-    lost = replace(lost, parent_row=mended.tree.parent_row[row_of_lost])
-    times = (mended.start_us, mended.end_us)
-    lost, still_open = fill_slots(lost, candidates, slots, mended.tree, times, table)
-    likely = lost.code.copy()
-    position, first = np.unique(candidates.lost, return_index=True)
-    unnamed = likely[position] == UNKNOWN
-    likely[position[unnamed]] = candidates.code[first[unnamed]]
-    lost = replace(lost, code=likely)
-    slots = slots.take(still_open)
-    told = tell_by_orphans(mended.tree, slots, lost, row_of_lost, times, table)
-    return [
-        _lost_rows(lost, mended.tree, told, table, operations),
-        _slot_rows(mended, slots, told, weight, table, operations),
-        _root_rows(spans, lost, table, operations),
-    ]
 
 
 def _mend(spans: _Spans, lost: LostParents, lost_of_row: I64) -> tuple[_Spans, I64]:
@@ -188,24 +241,18 @@ def _lost_rows(
     likely = np.array([codes[0] if codes else UNKNOWN for codes in table.near] + [UNKNOWN])
     near = np.where(has_place, tree.code[lost.parent_row], likely[lost.code])
     for position, caller in told.caller.items():
-        near[position] = caller
+        if not has_place[position]:
+            near[position] = caller
     is_root = ~has_place & (lost.code >= 0) & np.append(table.is_root, False)[lost.code]
     near[is_root] = UNKNOWN
     return _rows(lost.trace, lost.span_id, lost.code, near, ORPHANED, table, operations)
 
 
 def _slot_rows(
-    spans: _Spans,
-    slots: Slots,
-    told: Told,
-    weight: F64,
-    table: RuleTable,
-    operations: Operations,
+    tree: Tree, slots: Slots, code: I64, table: RuleTable, operations: Operations
 ) -> MissingColumns:
     """Return the lacking children of the open slots."""
-    tree = spans.tree
     nobody = np.zeros(len(slots), np.uint64)
-    code = name_callees(tree, slots, table, told.callee, weight)
     near = tree.code[slots.parent]
     return _rows(tree.trace[slots.parent], nobody, code, near, NEVER_ARRIVED, table, operations)
 

@@ -39,15 +39,16 @@ class Slots:
         return Slots(self.parent[index], self.code[index], self.group[index])
 
 
-def find_slots(tree: Tree, table: RuleTable) -> Slots:
-    """Find every open slot of the tree.
+def find_slots(tree: Tree, table: RuleTable, judged: Mask | None = None) -> Slots:
+    """Find every open slot of the tree, or those below the rows that `judged` marks.
 
     Rules of several chain lengths may speak of one parent and child: the highest count holds.
 
     Returns:
         The slots, sorted by parent row, then by code; a parent has slots of one kind only.
     """
-    required, group = _look_up(tree, table, ~_is_off_path(tree, table))
+    on_path = ~_is_off_path(tree, table)
+    required, group = _look_up(tree, table, on_path if judged is None else on_path & judged)
     lacking = _lacking(tree, table, required)
     rows = np.arange(len(tree))
     has_child = np.bincount(tree.parent_row[tree.parent_row >= 0], minlength=len(tree)) > 0

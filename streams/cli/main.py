@@ -1,0 +1,62 @@
+"""The `spanloom` command: gathers the commands and turns errors into exit codes.
+
+Exit codes: 0 well, 1 a finding, 2 wrong usage or configuration, 3 broker or state unusable.
+"""
+
+import sys
+
+import click
+import typer
+
+from streams import __version__
+from streams.cli import contract, replay, topics, worker
+from streams.errors import SpanloomError
+
+app = typer.Typer(
+    name="spanloom",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Joins a pipeline's telemetry by trace id, says what is missing and where, and opens incidents.",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"spanloom {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(  # noqa: ARG001
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    """Run `spanloom COMMAND --help` for an example of each command."""
+
+
+app.add_typer(contract.app, name="contract", help="Check, show and learn pipeline contracts.")
+app.add_typer(topics.app, name="topics", help="Create and check the Kafka topics.")
+app.add_typer(replay.app, name="replay", help="Send recorded telemetry into the topics.")
+app.command("worker")(worker.run)
+
+
+def main() -> None:
+    """Run the command line; errors that are ours become one message and their exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except SpanloomError as error:
+        print(f"spanloom: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

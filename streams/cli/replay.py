@@ -1,0 +1,53 @@
+"""`spanloom replay`: send recorded telemetry into the topics."""
+
+from pathlib import Path
+
+import typer
+
+from streams.codec.eventlog import read_events
+from streams.codec.nezha import nezha_events
+from streams.runtime.build import load_pipeline
+from streams.runtime.replaying import Replay
+from streams.settings import load_settings
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def root() -> None:
+    """Send recorded telemetry into the topics."""
+
+
+@app.command()
+def nezha(
+    path: Path = typer.Argument(help="Folder of a Nezha recording, or its trace.tar.xz."),
+    broker: str | None = typer.Option(None, help="Bootstrap address, HOST:PORT."),
+    speed: str = typer.Option("max", help="Times real time, or `max`."),
+    faultfree: bool = typer.Option(False, help="Send the fault-free minute too."),
+    contract: str | None = typer.Option(None, help="Path of the contract, or `seed`."),
+    quiet: bool = typer.Option(False, help="Show no progress."),
+) -> None:
+    """Send the spans of a Nezha recording.
+
+    Example: spanloom replay nezha ../shared/data/nezha-trainticket-0129 --broker 127.0.0.1:9092 --speed max
+    """
+    settings = load_settings(broker=broker, contract=contract)
+    replay = Replay(load_pipeline(settings), speed, show=not quiet)
+    replay.send(nezha_events(path, include_faultfree=faultfree))
+
+
+@app.command()
+def events(
+    path: Path = typer.Argument(help="JSON lines of TelemetryEvents, plain or .gz."),
+    broker: str | None = typer.Option(None, help="Bootstrap address, HOST:PORT."),
+    speed: str = typer.Option("max", help="Times real time, or `max`."),
+    contract: str | None = typer.Option(None, help="Path of the contract, or `seed`."),
+    quiet: bool = typer.Option(False, help="Show no progress."),
+) -> None:
+    """Send telemetry events kept as JSON lines.
+
+    Example: spanloom replay events day.jsonl.gz --broker 127.0.0.1:9092 --speed 10
+    """
+    settings = load_settings(broker=broker, contract=contract)
+    replay = Replay(load_pipeline(settings), speed, show=not quiet)
+    replay.send(read_events(path))

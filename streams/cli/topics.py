@@ -1,0 +1,43 @@
+"""`spanloom topics`: make the topics a deployment needs."""
+
+import json
+
+import typer
+
+from streams.runtime import topics
+from streams.runtime.build import load_pipeline
+from streams.settings import load_settings
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def root() -> None:
+    """Create and check the Kafka topics."""
+
+
+@app.command()
+def create(
+    broker: str | None = typer.Option(None, help="Bootstrap address, HOST:PORT."),
+    partitions: int = typer.Option(4, min=1, max=1000, help="Partitions of the telemetry topics."),
+    replication: int = typer.Option(1, min=1, max=10, help="Replication factor."),
+    contract: str | None = typer.Option(None, help="Path of the contract, or `seed`."),
+    derived_prefix: str | None = typer.Option(None, help="Put before the names of derived topics."),
+    as_json: bool = typer.Option(False, "--json", help="Print the names as JSON."),
+) -> None:
+    """Create the telemetry topics of the contract's modules and all derived topics; repeatable.
+
+    Example: spanloom topics create --broker 127.0.0.1:9092 --partitions 4 --contract seed
+    """
+    settings = load_settings(broker=broker, contract=contract, derived_prefix=derived_prefix)
+    pipeline = load_pipeline(settings)
+    specs = [topics.spec(name, partitions) for name in pipeline.telemetry[:-1]]
+    specs += [topics.spec(pipeline.derived(name), partitions, name) for name in topics.DERIVED]
+    base = {"bootstrap.servers": settings.broker}
+    made = topics.create(topics.admin(base), specs, replication)
+    if as_json:
+        typer.echo(json.dumps({"created": made, "topics": [s.name for s in specs]}))
+        return
+    for spec in specs:
+        state = "created" if spec.name in made else "was there"
+        typer.echo(f"{spec.name:<28} {spec.partitions:>4} partitions  {state}")

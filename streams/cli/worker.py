@@ -1,0 +1,73 @@
+"""`spanloom worker`: join telemetry on a broker."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from streams.monitoring.logs import configure_logs
+from streams.runtime.build import load_pipeline
+from streams.runtime.worker import Worker
+from streams.settings import load_settings
+
+
+def run(
+    broker: str | None = typer.Option(None, help="Bootstrap address, HOST:PORT."),
+    group: str | None = typer.Option(None, help="Consumer group; also names transactions and state."),
+    state_dir: Path | None = typer.Option(None, help="Folder of the local state; one per worker."),
+    contract: str | None = typer.Option(None, help="Path of the contract, or `seed`."),
+    fixed_waits: float | None = typer.Option(None, help="Close traces S seconds after their first event."),
+    exit_after: int | None = typer.Option(None, help="End after N telemetry records."),
+    drain_seconds: float | None = typer.Option(None, help="With --exit-after: wait so long for open traces."),
+    instance: str | None = typer.Option(None, help="Static member id of this worker in its group."),
+    input_topic: list[str] | None = typer.Option(None, help="Read this topic instead of the contract's."),
+    profile: Path | None = typer.Option(None, help="File that maps a foreign span schema to columns."),
+    derived_prefix: str | None = typer.Option(None, help="Put before the names of derived topics."),
+    summary_topic: str | None = typer.Option(None, help="Send a JSON summary of each trace here too."),
+    closed_retention: float | None = typer.Option(None, help="Seconds a closed trace can be amended."),
+    log_level: str | None = typer.Option(None, help="DEBUG, INFO, WARNING or ERROR."),
+) -> None:
+    """Join telemetry into traces, fidelity statistics, alerts and incidents, until stopped.
+
+    Every option is also an environment variable: --broker is SPANLOOM_BROKER, and so on.
+
+    Example: spanloom worker --broker 127.0.0.1:9092 --group pipeline --state-dir ./state --contract seed
+    """
+    settings = load_settings(
+        broker=broker,
+        group=group,
+        state_dir=state_dir,
+        contract=contract,
+        fixed_wait_seconds=fixed_waits,
+        exit_after=exit_after,
+        drain_seconds=drain_seconds,
+        instance=instance,
+        input_topics=tuple(input_topic) if input_topic else None,
+        profile=profile,
+        derived_prefix=derived_prefix,
+        summary_topic=summary_topic,
+        closed_retention_seconds=closed_retention,
+        log_level=log_level,
+    )
+    configure_logs(settings.log_level)
+    pipeline = load_pipeline(settings)
+
+    async def main() -> Worker:
+        worker = Worker(pipeline)
+        worker.prepare()
+        await worker.run()
+        return worker
+
+    worker = asyncio.run(main())
+    if settings.exit_after:
+        typer.echo("RESULT " + json.dumps(_result(worker)))
+
+
+def _result(worker: Worker) -> dict[str, Any]:
+    first, last = worker.first_record_at, worker.last_record_at
+    result: dict[str, Any] = {"spans": worker.records(), "accounting": worker.accounting()}
+    if first and last:
+        result |= {"wall_s": round(last[0] - first[0], 3), "cpu_s": round(last[1] - first[1], 3)}
+    return result

@@ -1,0 +1,258 @@
+"""Why two alerts are one problem, or None.
+
+Owns the pairwise relation that all grouping rests on. Invariants: it is symmetric, and it depends on
+the two alerts and the topology alone, never on what arrived first. It asks for a reason: overlap in
+time is none, and neither is a trace or two in common.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from streams.core.alerts.finding import (
+    CLOCK_SKEW,
+    CONTEXT_RESTARTED,
+    DEADLINE_MISSED,
+    DUPLICATE_RATE,
+    ERROR_SPANS,
+    FIDELITY_BURN,
+    MISSING_ACKNOWLEDGMENT,
+    MODULE_SILENT,
+)
+from streams.core.incidents.evidence import overlap_by_chance, shared_ids, violation_rate
+from streams.core.incidents.topology import Edge, Topology
+from streams.units import MINUTE_US
+
+Alert = Mapping[str, Any]
+
+CAUSE_ORDER: Final = (
+    MODULE_SILENT,
+    CONTEXT_RESTARTED,
+    CLOCK_SKEW,
+    ERROR_SPANS,
+    FIDELITY_BURN,
+    MISSING_ACKNOWLEDGMENT,
+    DEADLINE_MISSED,
+    DUPLICATE_RATE,
+)
+"""Of two alerts at equal depth, the kind that stands first is more likely the other's cause."""
+
+_LOSSES: Final = frozenset({FIDELITY_BURN, MISSING_ACKNOWLEDGMENT})
+_FOREVER_US: Final = 2**62
+
+EXPLAINS, SAME_PLACE, SAME_RECORDS, NEIGHBOURS = range(4)
+"""Ranks of a relation, the strongest first."""
+
+
+class Relation(NamedTuple):
+    """Why two alerts are one problem: how strong the reason is, and the reason in words."""
+
+    rank: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RelationSettings:
+    """When two alerts are one problem.
+
+    Attributes:
+        causal_us: alerts of one cause begin within this time of each other; an effect may also
+            begin as long as its cause lasts.
+        chance: shared ids count only when unrelated faults would share so many with at most this
+            probability.
+        min_shared: and when at least so many are shared.
+        short_us: the short burn window, over which an alert's share was measured.
+        slo_ratio: the objective where the topology names no other.
+    """
+
+    causal_us: int = MINUTE_US
+    chance: float = 0.001
+    min_shared: int = 3
+    short_us: int = 5 * MINUTE_US
+    slo_ratio: float = 0.999
+
+
+class Relations:
+    """Answers whether two alerts are one problem, for one topology and one set of limits."""
+
+    def __init__(self, topology: Topology, settings: RelationSettings) -> None:
+        self.topology = topology
+        self.settings = settings
+
+    def between(self, alert: Alert, other: Alert) -> Relation | None:
+        """Return the strongest reason why two alerts are one problem; None without one."""
+        if alert["fingerprint"] > other["fingerprint"]:
+            alert, other = other, alert
+        for cause, effect in ((alert, other), (other, alert)):
+            if self._began_within(effect, cause) and (why := self.explains(cause, effect)):
+                return Relation(EXPLAINS, why)
+        if self._overlap(alert, other) and (why := self._same_place(alert, other)):
+            return Relation(SAME_PLACE, why)
+        if self._overlap(alert, other) and (why := self._same_records(alert, other)):
+            return Relation(SAME_RECORDS, why)
+        if self._began_together(alert, other) and (why := self._neighbours(alert, other)):
+            return Relation(NEIGHBOURS, why)
+        return None
+
+    # --- time -----------------------------------------------------------------------------------
+
+    def _began_within(self, effect: Alert, cause: Alert) -> bool:
+        slack_us = self.settings.causal_us
+        since_us: int = effect["firing_since"]
+        return cause["firing_since"] - slack_us <= since_us <= _end_us(cause) + slack_us
+
+    def _overlap(self, alert: Alert, other: Alert) -> bool:
+        return self._began_within(alert, other) or self._began_within(other, alert)
+
+    def _began_together(self, alert: Alert, other: Alert) -> bool:
+        apart_us = abs(alert["firing_since"] - other["firing_since"])
+        return bool(apart_us <= self.settings.causal_us)
+
+    # --- one cause explains the other -----------------------------------------------------------
+
+    def explains(self, cause: Alert, effect: Alert) -> str:
+        """Return how one alert's fault brings the other about, whatever the time; "" when not."""
+        rule = {
+            MODULE_SILENT: self._silence_explains,
+            CONTEXT_RESTARTED: self._restart_explains,
+            CLOCK_SKEW: self._skew_explains,
+            ERROR_SPANS: self._errors_explain,
+        }.get(cause["kind"])
+        return rule(cause, effect) if rule is not None else ""
+
+    def _silence_explains(self, cause: Alert, effect: Alert) -> str:
+        module: str = cause["module"]
+        kind, stages = effect["kind"], self._modules(effect)
+        if kind in _LOSSES and module in stages:
+            return f"{module} is silent, so nothing crosses the edges into and out of it"
+        if kind in _LOSSES and self._is_past(module, effect) and self._same_records(cause, effect):
+            return f"{module} is silent upstream of it, and the same traces are missing"
+        if kind == MODULE_SILENT and effect["module"] in self.topology.downstream(module):
+            # Two modules may each be downstream of the other; then the earlier silence leads.
+            if effect["firing_since"] >= cause["firing_since"]:
+                return f"{module} is silent and {effect['module']} depends on it"
+            return ""
+        if kind == DEADLINE_MISSED and module in self._near_modules(effect):
+            return f"{module}, which comes right before it, is silent"
+        return ""
+
+    def _restart_explains(self, cause: Alert, effect: Alert) -> str:
+        if effect["kind"] not in _LOSSES or effect["flow"] != cause["flow"]:
+            return ""
+        near = effect["from_stage"] == cause["from_stage"]
+        if near or effect["to_stage"] == cause["to_stage"]:
+            return "the records that seem lost here go on under a new trace id"
+        return ""
+
+    def _skew_explains(self, cause: Alert, effect: Alert) -> str:
+        module: str = cause["module"]
+        if effect["kind"] == DEADLINE_MISSED and (
+            effect["module"] == module or module in self._near_modules(effect)
+        ):
+            return f"the clock of {module} is off, so times measured against it are wrong"
+        if effect["kind"] == CLOCK_SKEW and module in self._modules(effect):
+            return f"it is measured against the clock of {module} too"
+        return ""
+
+    def _errors_explain(self, cause: Alert, effect: Alert) -> str:
+        is_loss = effect["kind"] in _LOSSES and effect["flow"] == cause["flow"]
+        if is_loss and cause["to_stage"] in (effect["from_stage"], effect["to_stage"]):
+            return f"{cause['to_stage']} ends in errors, so its records do not get on"
+        return ""
+
+    # --- place and evidence ---------------------------------------------------------------------
+
+    def _same_place(self, alert: Alert, other: Alert) -> str:
+        if not alert["to_stage"] or alert["flow"] != other["flow"]:
+            return ""
+        if alert["to_stage"] == other["to_stage"]:
+            return f"both are about {alert['to_stage']}"
+        return ""
+
+    def _same_records(self, alert: Alert, other: Alert) -> str:
+        settings = self.settings
+        rates = [
+            violation_rate(a, self.topology, settings.slo_ratio, settings.short_us)
+            for a in (alert, other)
+        ]
+        for name in ("trace_ids", "record_ids"):
+            shared, distinct = shared_ids(alert[name], other[name])
+            if shared < settings.min_shared:
+                continue
+            chance = overlap_by_chance(shared, distinct, *rates)
+            if chance <= settings.chance:
+                what = name.removesuffix("_ids") + "s"
+                return (
+                    f"{shared} of {distinct} sampled {what} are the same, which happens to "
+                    f"unrelated faults with probability {chance:.1g}"
+                )
+        return ""
+
+    def _neighbours(self, alert: Alert, other: Alert) -> str:
+        kinds = {alert["kind"], other["kind"]}
+        if kinds <= _LOSSES and alert["flow"] == other["flow"]:
+            return self._neighbour_losses(alert, other)
+        if len(kinds) > 1:
+            return ""
+        kind = alert["kind"]
+        if kind in (CLOCK_SKEW, DEADLINE_MISSED) and alert["module"] == other["module"]:
+            return f"the same began in {alert['module']} at the same time"
+        if kind == ERROR_SPANS and self._are_adjacent(alert, other):
+            return "errors began at the stage next to it at the same time"
+        if kind == DUPLICATE_RATE:
+            if self.topology.are_neighbours(alert["module"], other["module"]):
+                return "duplicates began in the module next to it at the same time"
+        return ""
+
+    def _neighbour_losses(self, alert: Alert, other: Alert) -> str:
+        stages = {alert["from_stage"], alert["to_stage"]}
+        if stages & {other["from_stage"], other["to_stage"]}:
+            return "losses began on the edge next to it at the same time"
+        edges = [Edge(a["flow"], a["from_stage"], a["to_stage"]) for a in (alert, other)]
+        if alert["module"] == other["module"] and all(map(self.topology.is_hop, edges)):
+            return f"losses began on another way into {alert['module']} at the same time"
+        return ""
+
+    def _are_adjacent(self, alert: Alert, other: Alert) -> bool:
+        if alert["flow"] != other["flow"]:
+            return False
+        near, far = alert["to_stage"], other["to_stage"]
+        after = self.topology.far_stages
+        return far in after(alert["flow"], near) or near in after(alert["flow"], far)
+
+    # --- where an alert sits --------------------------------------------------------------------
+
+    def _modules(self, alert: Alert) -> set[str]:
+        """Return the modules at both ends of an alert's edge, or its one module."""
+        flow = alert["flow"]
+        near = self.topology.module_of(flow, alert["from_stage"]) if alert["from_stage"] else ""
+        return {name for name in (near, alert["module"]) if name}
+
+    def _near_modules(self, alert: Alert) -> set[str]:
+        flow = alert["flow"]
+        near = self.topology.near_stages(flow, alert["to_stage"])
+        return {self.topology.module_of(flow, stage) for stage in near}
+
+    def _is_past(self, module: str, alert: Alert) -> bool:
+        flow, far = alert["flow"], alert["to_stage"]
+        return any(
+            self.topology.is_before(flow, place.stage, far)
+            for place in self.topology.stages_of(module)
+            if place.flow == flow
+        )
+
+    def depth(self, alert: Alert) -> int:
+        """Return how far down the pipeline an alert sits; 0 is an entry."""
+        if alert["to_stage"]:
+            return self.topology.depth(alert["flow"], alert["to_stage"])
+        return self.topology.module_depth(alert["module"])
+
+    def lead_order(self, alert: Alert) -> tuple[int, int, int, str]:
+        """Return a key that puts the most upstream alert first, then the likelier cause."""
+        kind = alert["kind"]
+        cause = CAUSE_ORDER.index(kind) if kind in CAUSE_ORDER else len(CAUSE_ORDER)
+        return self.depth(alert), cause, alert["firing_since"], alert["fingerprint"]
+
+
+def _end_us(alert: Alert) -> int:
+    return _FOREVER_US if alert["state"] == "FIRING" else int(alert["last_seen"])

@@ -1,0 +1,199 @@
+"""Builds the tasks of a worker from its contract and settings."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from streams.codec import wire
+from streams.codec.assembled import TraceEncoder
+from streams.codec.events import EventDecoder
+from streams.codec.hashes import value_hash
+from streams.codec.profile import TELEMETRY_PROFILE, Profile, load_profile
+from streams.codec.recalled import TraceReader
+from streams.codec.records import decode_body
+from streams.codec.schemas import default_schemas
+from streams.contract.compile import compile_plan
+from streams.contract.loader import load_contract
+from streams.contract.model import Contract
+from streams.contract.operations import compile_rules
+from streams.core.columns import Operations
+from streams.core.fidelity.plan import EMPTY
+from streams.core.traces.opentraces import TraceBounds
+from streams.core.traces.progress import ProgressSettings
+from streams.core.traces.waits import WaitSettings
+from streams.engine.join import JoinTask
+from streams.engine.join_state import JoinSettings
+from streams.runtime import topics
+from streams.runtime.join_runner import JoinRunner, OutputTopics
+from streams.runtime.runner import Runner
+from streams.runtime.traces_out import TraceWriter
+from streams.settings import WorkerSettings
+from streams.units import SECOND_US, U64
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """What the worker runs: contract, topics, profile.
+
+    Attributes:
+        telemetry: telemetry topics, in the contract's order; the last is the one for others.
+        silent: indexes of telemetry topics that no trace waits for.
+    """
+
+    contract: Contract | None
+    telemetry: tuple[str, ...]
+    silent: tuple[int, ...]
+    profile: Profile
+    settings: WorkerSettings
+
+    def derived(self, name: str) -> str:
+        """Return the name of a derived topic in this deployment."""
+        return self.settings.derived_prefix + name
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether spans of a foreign schema are joined; then nothing but traces is derived."""
+        return self.profile.schema is not None
+
+
+def load_pipeline(settings: WorkerSettings) -> Pipeline:
+    """Read contract and profile.
+
+    Raises:
+        ConfigError: one of them is wrong; the message names line and fix.
+    """
+    contract = load_contract(settings.contract) if settings.contract else None
+    profile = load_profile(settings.profile) if settings.profile else TELEMETRY_PROFILE
+    if settings.input_topics:
+        return Pipeline(contract, settings.input_topics, (), profile, settings)
+    named = contract.topics() if contract else ()
+    telemetry = tuple(dict.fromkeys((*named, topics.OTHER)))
+    telemetry = (*telemetry, settings.derived_prefix + topics.LINKS)
+    return Pipeline(contract, telemetry, (len(telemetry) - 1,), profile, settings)
+
+
+class JoinFactory:
+    """Makes join runners; operations and decoder are shared by all partitions of a worker."""
+
+    def __init__(self, pipeline: Pipeline, partitions: int) -> None:
+        settings = pipeline.settings
+        contract = pipeline.contract
+        self._pipeline = pipeline
+        self._partitions = partitions
+        self._plan = compile_plan(contract) if contract else EMPTY
+        self._rules = compile_rules(contract.operations) if contract and contract.operations else None
+        self._operations = Operations(settings.operations_max)
+        self._schemas = default_schemas()
+        self._decoder = EventDecoder(
+            self._schemas,
+            self._operations,
+            pipeline.profile,
+            self._plan.dimensions,
+            settings.max_event_bytes,
+        )
+        self._conditions: dict[int, U64] = {
+            c.bit: np.array([value_hash(v) for v in c.values], np.uint64) for c in self._plan.conditions
+        }
+        self._settings = join_settings(settings)
+
+    def make(self, partition: int) -> Runner:
+        """Make the runner of one partition, without state."""
+        pipeline = self._pipeline
+        telemetry = pipeline.telemetry
+        other = telemetry.index(topics.OTHER) if topics.OTHER in telemetry else 0
+        task = JoinTask(
+            self._plan,
+            self._operations,
+            telemetry,
+            self._topic_of_module(),
+            other=other,
+            silent=pipeline.silent,
+            settings=self._settings,
+            describe=self._describe(),
+            condition_hashes=self._conditions,
+            rules=self._rules,
+        )
+        writer = TraceWriter(
+            self._plan,
+            self._operations,
+            TraceEncoder(self._schemas),
+            pipeline.derived(topics.TRACES),
+            pipeline.settings.summary_topic,
+        )
+        names = OutputTopics(
+            pipeline.derived(topics.TRACES),
+            pipeline.derived(topics.FRAGMENTS),
+            pipeline.derived(topics.PARTIALS),
+            pipeline.derived(topics.REJECTED),
+        )
+        return JoinRunner(
+            task,
+            self._decoder,
+            writer,
+            telemetry,
+            partition,
+            self._partitions,
+            body_header=self._body_header(),
+            names=names,
+        )
+
+    def reader(self) -> TraceReader:
+        """Return what reads traces back."""
+        return TraceReader(self._schemas, self._pipeline.profile.schema)
+
+    def _topic_of_module(self) -> Mapping[str, int]:
+        contract, telemetry = self._pipeline.contract, self._pipeline.telemetry
+        if contract is None or self._pipeline.settings.input_topics:
+            return {}
+        return {name: telemetry.index(contract.topic(name)) for name in contract.modules}
+
+    def _body_header(self) -> bytes:
+        profile = self._pipeline.profile
+        if not profile.has_header:
+            return b""
+        if profile.schema is not None:
+            return wire.header(profile.schema_id)
+        return wire.header(self._schemas.id_of("telemetry_event"))
+
+    def _describe(self) -> Callable[[bytes], tuple[str, str]]:
+        profile = self._pipeline.profile
+        schema = profile.schema or self._schemas.current("telemetry_event")
+        record_field = profile.columns.get("record_id", "")
+        batch_field = profile.columns.get("batch_id", "")
+
+        def describe(body: bytes) -> tuple[str, str]:
+            event = decode_body(schema, body)
+            return event.get(record_field) or "", event.get(batch_field) or ""
+
+        return describe
+
+
+def join_settings(settings: WorkerSettings) -> JoinSettings:
+    """Return the engine's settings, in its units."""
+    return JoinSettings(
+        fixed_wait_us=_us(settings.fixed_wait_seconds) or None,
+        closed_retention_us=_us(settings.closed_retention_seconds),
+        closed_max=settings.closed_traces_max,
+        open_traces_max=settings.open_traces_max,
+        open_bytes_max=settings.open_bytes_max,
+        window_us=_us(settings.window_seconds),
+        hold_ahead_us=_us(settings.hold_ahead_seconds) or None,
+        bounds=TraceBounds(settings.trace_events_max, settings.trace_bytes_max),
+        progress=ProgressSettings(_us(settings.disorder_max_seconds), _us(settings.delay_max_seconds)),
+        waits=WaitSettings(
+            _us(settings.wait_initial_seconds),
+            _us(settings.wait_floor_seconds),
+            _us(settings.wait_ceiling_seconds),
+        ),
+    )
+
+
+def _us(seconds: float) -> int:
+    return round(seconds * SECOND_US)
+
+
+def state_folder(settings: WorkerSettings) -> Path:
+    """Return the folder of the local state."""
+    return settings.state_dir

@@ -1,0 +1,118 @@
+"""Builds the tasks of the global stage: what crosses partitions has one home of its own."""
+
+from streams.contract.model import Contract
+from streams.core.alerts.settings import RuleSettings
+from streams.core.fidelity.merge import MergeSettings
+from streams.core.incidents.topology import Edge, ModuleInfo, Place, Topology
+from streams.engine.fidelity import FidelitySettings, FidelityTask
+from streams.runtime import topics
+from streams.runtime.build import Pipeline
+from streams.runtime.runner import Runner
+from streams.runtime.stage_runner import StageRunner
+from streams.settings import WorkerSettings
+from streams.units import SECOND_US
+
+AMEND_SECONDS = 900
+"""How long, in event time, an ended window still takes corrections."""
+
+
+class GlobalFactory:
+    """Makes the runners of fidelity, incidents and fragments."""
+
+    def __init__(self, pipeline: Pipeline, partitions: int) -> None:
+        self._pipeline = pipeline
+        self._partitions = partitions
+        self._topology = topology_of(pipeline.contract)
+        self._fidelity = fidelity_settings(pipeline.settings, pipeline.contract)
+
+    def kinds(self) -> dict[str, tuple[str, ...]]:
+        """Return the source topics of each kind of task."""
+        derived = self._pipeline.derived
+        return {"fidelity": (derived(topics.PARTIALS),)}
+
+    def make(self, kind: str, partition: int) -> Runner:
+        """Make the runner of one task, without state."""
+        derived = self._pipeline.derived
+        settings, topology = self._fidelity, self._topology
+        return StageRunner(
+            FidelityTask(settings, topology),
+            lambda snapshot: FidelityTask.restore(settings, topology, snapshot),
+            {
+                "stats": (derived(topics.STATS), "fidelity_stats", 0),
+                "alerts": (derived(topics.ALERTS), "alert", 0),
+            },
+        )
+
+
+def topology_of(contract: Contract | None) -> Topology:
+    """Return what the global stage knows of the pipeline."""
+    if contract is None:
+        return Topology()
+    playbooks = contract.playbooks
+    modules = {
+        name: ModuleInfo(
+            module.owner,
+            module.channel,
+            playbooks.get(module.playbook or "", module.playbook or ""),
+            tuple(module.depends_on),
+        )
+        for name, module in contract.modules.items()
+    }
+    edges: list[Edge] = []
+    stage_module: dict[Place, str] = {}
+    required: set[Place] = set()
+    acknowledgment: set[Place] = set()
+    slo_ratio: dict[Edge, float] = {}
+    for flow_id, flow in contract.flows.items():
+        edges += [Edge(flow_id, near, far) for near, far in flow.edges]
+        slo_ratio[Edge(flow_id, "", "")] = contract.objective(flow_id)
+        for stage in flow.stages:
+            place = Place(flow_id, stage.id)
+            stage_module[place] = stage.module
+            if stage.required and stage.when is None:
+                required.add(place)
+            if stage.acknowledges:
+                acknowledgment.add(place)
+    for objective in contract.slos.edges:
+        edge = Edge(objective.flow, objective.from_stage, objective.to_stage)
+        slo_ratio[edge] = objective.fidelity
+    return Topology(
+        modules, tuple(edges), stage_module, frozenset(required), frozenset(acknowledgment), slo_ratio
+    )
+
+
+def fidelity_settings(settings: WorkerSettings, contract: Contract | None) -> FidelitySettings:
+    """Return windows and thresholds: the worker's settings where given, else the contract's."""
+    window_us = round(settings.window_seconds * SECOND_US)
+    short_s = settings.burn_short_seconds or (contract.slos.short_s if contract else 300)
+    long_s = settings.burn_long_seconds or (contract.slos.long_s if contract else 3600)
+    short_us, long_us = (_aligned(s, window_us) for s in (short_s, long_s))
+    merge = MergeSettings(
+        window_us=window_us,
+        rollup_us=_aligned(60, window_us),
+        short_us=short_us,
+        long_us=long_us,
+        slo_ratio=contract.slos.fidelity if contract else 0.999,
+        amend_us=max(_aligned(AMEND_SECONDS, window_us), 2 * short_us),
+    )
+    if contract is None:
+        return FidelitySettings(merge, RuleSettings())
+    t = contract.thresholds
+    rules = RuleSettings(
+        burn_rate=contract.slos.burn_rate,
+        min_expected=contract.slos.min_count,
+        error_ratio=t.error_ratio,
+        deadline_ratio=t.deadline_ratio,
+        duplicate_ratio=t.duplicate_ratio,
+        min_duplicates=t.min_count,
+        min_gaps=t.min_count,
+        silent_us=round(t.silent_s * SECOND_US),
+        quiet_us=round(settings.quiet_seconds * SECOND_US),
+        warm_up_us=round(settings.warm_up_seconds * SECOND_US),
+    )
+    return FidelitySettings(merge, rules)
+
+
+def _aligned(seconds: float, window_us: int) -> int:
+    """Return a span of time as a whole number of windows, at least one."""
+    return max(1, round(seconds * SECOND_US / window_us)) * window_us

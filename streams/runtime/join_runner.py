@@ -1,0 +1,241 @@
+"""The runner of a join task: telemetry records in; traces, fragments, partials, rejections out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from streams.codec import records, wire
+from streams.codec.events import EventDecoder, Rejections
+from streams.core.columns import EventColumns
+from streams.engine.join import JoinTask
+from streams.errors import StateError
+from streams.runtime.commit import OutRecord
+from streams.runtime.traces_out import TraceWriter
+from streams.runtime.transport import Chunk
+from streams.state.segment import Segment, SegmentRows
+from streams.units import SECOND_US
+
+REJECTED_VALUE_MAX: Final = 64 << 10
+IDLE_WATERMARK_US: Final = SECOND_US
+"""How often a partition without news says how far it has come."""
+
+
+class JoinRunner:
+    """Runs one partition of the join.
+
+    Args:
+        task: the pure engine of this partition.
+        decoder: decodes events; shares its operations with the task.
+        writer: encodes traces.
+        topics: source topics, in the order of the decoder's topic indexes.
+        partition: the partition of all source and per-trace topics.
+        partitions: how many partitions the source topics have.
+        schema_id: id written in front of restored event bodies.
+    """
+
+    def __init__(
+        self,
+        task: JoinTask,
+        decoder: EventDecoder,
+        writer: TraceWriter,
+        topics: Sequence[str],
+        partition: int,
+        partitions: int,
+        *,
+        body_header: bytes,
+        names: "OutputTopics",
+    ) -> None:
+        self.task = task
+        self.partition = partition
+        self.positions: dict[str, int] = {}
+        self.held: frozenset[str] = frozenset()
+        self.rows = 0
+        self.is_dirty = False
+        self._decoder = decoder
+        self._writer = writer
+        self._topics = tuple(topics)
+        self._index = {topic: i for i, topic in enumerate(topics)}
+        self._partitions = partitions
+        self._body_header = body_header
+        self._names = names
+        self._outbox: list[OutRecord] = []
+        self._watermark_us = 0
+        self._watermark_said_us = 0
+
+    def step(self, chunks: Sequence[Chunk], caught_up_us: Mapping[str, int], now_us: int) -> None:
+        """Decode the chunks, join them, and keep what follows for the next cut."""
+        parts: list[EventColumns] = []
+        rejected: dict[str, int] = {}
+        for chunk in chunks:
+            events = self._decode(chunk, rejected)
+            parts.append(events)
+            self.positions[chunk.topic] = chunk.end
+            self.rows += len(chunk.records)
+        events = EventColumns.concat(parts) if parts else self._none()
+        effects = self.task.step(
+            events,
+            self.positions,
+            rejected=rejected,
+            caught_up_us=[caught_up_us.get(t, 0) for t in self._topics],
+        )
+        for batch in effects.traces:
+            self._outbox += self._writer.records(batch, self.partition)
+        for fragment in effects.fragments:
+            key = (fragment["record_id"] or fragment["batch_id"]).encode()
+            value = records.encode("trace_fragment", fragment)
+            self._outbox.append(OutRecord(self._names.fragments, -1, key, value))
+        self.held = frozenset(self._topics[t] for t in effects.held_topics)
+        self._note_watermark(now_us)
+        self.is_dirty = self.is_dirty or bool(chunks) or bool(self._outbox)
+
+    def _note_watermark(self, now_us: int) -> None:
+        """Ask for a cut when stream time went on, though nothing came; not at every tick."""
+        watermark_us = self.task.watermark_us()
+        if watermark_us > self._watermark_us and now_us - self._watermark_said_us >= IDLE_WATERMARK_US:
+            self.is_dirty = True
+
+    def _none(self) -> EventColumns:
+        return self._decoder.decode(0, [], [], np.zeros(0, np.int64))[0]
+
+    def _decode(self, chunk: Chunk, rejected: dict[str, int]) -> EventColumns:
+        source = chunk.records
+        kafka_us = np.fromiter((r.timestamp for r in source), np.int64, len(source)) * 1000
+        events, bad = self._decoder.decode(
+            self._index[chunk.topic], [r.key for r in source], [r.value for r in source], kafka_us
+        )
+        self._reject(chunk, bad, rejected)
+        return events
+
+    def _reject(self, chunk: Chunk, bad: Rejections, rejected: dict[str, int]) -> None:
+        for row, reason, detail in zip(bad.row, bad.reason, bad.detail, strict=True):
+            record = chunk.records[row]
+            value = record.value or b""
+            rejected[reason] = rejected.get(reason, 0) + 1
+            event = {
+                "reason": reason,
+                "detail": detail,
+                "topic": chunk.topic,
+                "partition": chunk.partition,
+                "offset": record.offset,
+                "timestamp": record.timestamp * 1000,
+                "key": record.key or b"",
+                "value": value[:REJECTED_VALUE_MAX],
+                "value_bytes": len(value),
+            }
+            encoded = records.encode("rejected_event", event)
+            self._outbox.append(OutRecord(self._names.rejected, self.partition, record.key, encoded))
+
+    def collect(self, cut_ms: int, *, full: bool) -> tuple[list[OutRecord], Segment]:
+        """End the cut: stamp the outputs, add the partials, and return the segment."""
+        state = self.task.state
+        outputs = [
+            OutRecord(r.topic, r.partition, r.key, r.value, cut_ms) for r in self._outbox
+        ]
+        outputs += self._partials(cut_ms)
+        state.stamp_cut(cut_ms)
+        segment = state.segment(full=full)
+        state.sealed()
+        self._outbox = []
+        self.is_dirty = False
+        return outputs, segment
+
+    def _partials(self, cut_ms: int) -> list[OutRecord]:
+        state = self.task.state
+        watermark_us = max(self.task.watermark_us(), self._watermark_us)
+        partials = state.counts.take_changed(watermark_us)
+        if not partials and watermark_us > self._watermark_us:
+            partials = [
+                {
+                    "window_start": watermark_us // state.counts.window_us * state.counts.window_us,
+                    "window_us": state.counts.window_us,
+                    "watermark": watermark_us,
+                    "contract_version": state.plan.version,
+                    "scopes": [],
+                }
+            ]
+        self._watermark_us = watermark_us
+        self._watermark_said_us = cut_ms * 1000
+        state.counts.expire(watermark_us - state.settings.window_retention_us)
+        out = []
+        for partial in partials:
+            state.sequence += 1
+            record = partial | {
+                "partition": self.partition,
+                "partitions_total": self._partitions,
+                "sequence": state.sequence,
+            }
+            key = f"{partial['window_start']}/{self.partition}".encode()
+            value = records.encode("fidelity_partial", record)
+            out.append(OutRecord(self._names.partials, 0, key, value))
+        return out
+
+    # --- restoring, and events of earlier revisions
+
+    def load(self, segments: Sequence[Segment]) -> None:
+        """Put the state together; events are decoded anew, so a new contract is honoured."""
+        for segment in segments:
+            self.task.apply(segment, self._decode_again)
+        self.positions = dict(self.task.state.positions)
+
+    def _decode_again(self, rows: SegmentRows) -> EventColumns:
+        events, bad = self._decoder.decode(
+            0, [None] * len(rows), [self._body_header + body for body in rows.body], rows.kafka_us
+        )
+        if len(bad):
+            raise StateError(
+                f"{len(bad)} events of the restored state cannot be decoded ({bad.reason[0]}). "
+                "Operator action: run the version that wrote the state, or start a new group."
+            )
+        events.topic[:] = rows.topic
+        return events
+
+    def pending_recalls(self) -> list[tuple[bytes, int, int]]:
+        """Return (trace id, cut_ms, revision) of traces whose last revision must be read back."""
+        return self.task.state.pending_recalls()
+
+    def recalled(self, trace_id: bytes, bodies: Sequence[bytes] | None) -> None:
+        """Hand over the events of a trace's last revision; None when it cannot be read any more."""
+        if bodies is None:
+            self.task.recall_failed(trace_id)
+        else:
+            values = [self._body_header + body for body in bodies]
+            events, _ = self._decoder.decode(
+                0, [None] * len(values), values, np.full(len(values), 1 << 62, np.int64)
+            )
+            self.task.recalled(trace_id, events)
+        self.is_dirty = True
+
+    def status(self) -> dict[str, Any]:
+        """Return accounting, open traces and stream time of this partition."""
+        state = self.task.state
+        return {
+            "partition": self.partition,
+            "accounting": state.accounting(),
+            "reasons": dict(state.reasons),
+            "open_traces": len(state.open),
+            "closed_traces": len(state.closed),
+            "open_bytes": state.open.live_bytes,
+            "watermark_us": self.task.watermark_us(),
+            "wait_us": state.wait.wait_us,
+            "held_topics": sorted(self.held),
+        }
+
+
+class OutputTopics:
+    """Names of the topics a join task writes."""
+
+    def __init__(
+        self,
+        traces: str = "traces.assembled.v1",
+        fragments: str = "traces.fragments.v1",
+        partials: str = "fidelity.partials.v1",
+        rejected: str = "telemetry.rejected.v1",
+    ) -> None:
+        self.traces = traces
+        self.fragments = fragments
+        self.partials = partials
+        self.rejected = rejected
+
+
+__all__ = ["JoinRunner", "OutputTopics", "wire"]

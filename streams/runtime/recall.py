@@ -1,0 +1,103 @@
+"""Reading a trace's last revision back from the output topic, when a late span asks for it.
+
+The closed set knows the cut that published a trace, and a cut's records carry one Kafka
+timestamp, so the broker finds the place; nothing but the trace's own cut is read.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
+
+from streams.codec.recalled import TraceReader
+from streams.errors import BrokerError
+
+_SECONDS: Final = 10.0
+Recalled = dict[bytes, list[bytes] | None]
+
+
+def recall(
+    base: Mapping[str, object],
+    topic: str,
+    partition: int,
+    wanted: Sequence[tuple[bytes, int, int]],
+    reader: TraceReader,
+    *,
+    can_seek_time: bool,
+) -> Recalled:
+    """Return the events of earlier revisions; None for a trace that is not there any more.
+
+    Args:
+        base: connection settings of the client.
+        topic, partition: where the traces were published.
+        wanted: (trace id, cut_ms, revision) of each trace.
+        reader: reads the values.
+        can_seek_time: false for a broker without look-up by time: everything it holds is read.
+
+    Raises:
+        BrokerError: the topic cannot be read.
+    """
+    consumer = Consumer(
+        {
+            **base,
+            "group.id": "spanloom-recall",  # never committed, never joined
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",
+        }
+    )
+    found: Recalled = dict.fromkeys((trace_id for trace_id, _, _ in wanted), None)
+    try:
+        by_cut: dict[int, dict[bytes, tuple[bytes, int]]] = {}
+        for trace_id, cut_ms, revision in wanted:
+            cut = by_cut.setdefault(cut_ms if can_seek_time else 0, {})
+            cut[trace_id.hex().encode()] = (trace_id, revision)
+        for cut_ms, keys in sorted(by_cut.items()):
+            _read_cut(consumer, TopicPartition(topic, partition), cut_ms, keys, reader, found)
+    except KafkaException as error:
+        raise BrokerError(
+            f"{topic}/{partition} cannot be read back: {error.args[0].str()}. Operator action: "
+            "check that the worker may read the topic it writes."
+        ) from error
+    finally:
+        consumer.close()
+    return found
+
+
+def _read_cut(
+    consumer: Consumer,
+    at: TopicPartition,
+    cut_ms: int,
+    keys: dict[bytes, tuple[bytes, int]],
+    reader: TraceReader,
+    found: Recalled,
+) -> None:
+    low, high = consumer.get_watermark_offsets(at, timeout=_SECONDS)
+    start = low
+    if cut_ms:
+        by_time = TopicPartition(at.topic, at.partition, cut_ms)
+        start = consumer.offsets_for_times([by_time], timeout=_SECONDS)[0].offset
+        if start in (OFFSET_END, -1):
+            return
+    if start >= high:
+        return
+    consumer.assign([TopicPartition(at.topic, at.partition, start)])
+    waiting = dict(keys)
+    deadline = time.monotonic() + _SECONDS
+    while waiting and time.monotonic() < deadline:
+        for message in consumer.consume(200, 0.5):
+            if message.error() is not None:
+                continue
+            if cut_ms and message.timestamp()[1] > cut_ms:
+                return
+            known = waiting.get(message.key())
+            if known is None:
+                continue
+            revision, bodies = reader.read(message.value())
+            if revision == known[1]:
+                found[known[0]] = bodies
+                del waiting[message.key()]
+        position = consumer.position([at])[0].offset
+        if position >= high:
+            return

@@ -1,0 +1,51 @@
+"""What a task host needs of a task: records in, records and a segment out.
+
+A runner is the seam between bytes and a pure engine task: it decodes what comes, steps the
+engine, and encodes what follows. It has no thread, no clock and no broker.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from streams.runtime.commit import OutRecord
+from streams.runtime.transport import Chunk
+from streams.state.segment import Segment
+
+
+class Runner(Protocol):
+    """One task: a partition of the join, or a task of the global stage."""
+
+    positions: dict[str, int]
+    """Next offset per source topic: up to here everything is in the state."""
+    is_dirty: bool
+    """Whether there is something to cut."""
+    held: frozenset[str]
+    """Source topics that must not be read further for now."""
+    rows: int
+    """Records taken in since the task was made, for the operator."""
+
+    def step(
+        self, chunks: Sequence[Chunk], caught_up_us: Mapping[str, int], now_us: int
+    ) -> None:
+        """Take in chunks, and the passing of time; what follows waits for the next cut.
+
+        Args:
+            chunks: records in arrival order, contiguous with `positions`; may be empty.
+            caught_up_us: per source topic, the latest time it was known to be read to its end, 0
+                while it is behind.
+            now_us: the wall clock.
+        """
+
+    def collect(self, cut_ms: int, *, full: bool) -> tuple[list[OutRecord], Segment]:
+        """End the cut in the making: return its outputs and what it adds to the state.
+
+        Args:
+            cut_ms: the Kafka timestamp of the cut; grows from cut to cut.
+            full: the segment shall hold the whole state.
+        """
+
+    def load(self, segments: Sequence[Segment]) -> None:
+        """Put the restored segments together, oldest first, on a fresh runner."""
+
+    def status(self) -> dict[str, Any]:
+        """Return what an operator wants to know, JSON-able."""

@@ -1,0 +1,91 @@
+"""The runner of a small task: fidelity, incidents, fragments. Its whole state goes into each cut."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from streams.codec import records
+from streams.engine.outputs import Outputs
+from streams.errors import RecordError
+from streams.runtime.commit import OutRecord
+from streams.runtime.transport import Chunk
+from streams.state.segment import Segment, scalars_segment
+
+
+class StageTask(Protocol):
+    """A pure engine task with a JSON-able state."""
+
+    def step(self, records: Sequence[dict[str, Any]], now_us: int, caught_up: bool) -> Outputs:
+        """Take in records and the passing of time."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the whole state."""
+
+
+class StageRunner:
+    """Runs one task of the global stage.
+
+    Args:
+        task: the task without any state.
+        restore: makes the task from a snapshot.
+        targets: per topic kind the (topic, schema, partition) of its records.
+        listener: told of every output, after it was encoded; used for what people watch.
+    """
+
+    def __init__(
+        self,
+        task: StageTask,
+        restore: Callable[[dict[str, Any]], StageTask],
+        targets: Mapping[str, tuple[str, str, int]],
+    ) -> None:
+        self.task = task
+        self.positions: dict[str, int] = {}
+        self.held: frozenset[str] = frozenset()
+        self.rows = 0
+        self.is_dirty = False
+        self.unreadable = 0
+        self._restore = restore
+        self._targets = targets
+        self._outbox: list[OutRecord] = []
+
+    def step(self, chunks: Sequence[Chunk], caught_up_us: Mapping[str, int], now_us: int) -> None:
+        """Decode the chunks and step the task."""
+        taken: list[dict[str, Any]] = []
+        for record in itertools.chain.from_iterable(chunk.records for chunk in chunks):
+            try:
+                taken.append(records.decode(record.value))
+            except RecordError:
+                self.unreadable += 1  # not ours: only the worker writes these topics
+        for chunk in chunks:
+            self.positions[chunk.topic] = chunk.end
+            self.rows += len(chunk.records)
+        caught_up = bool(caught_up_us) and all(caught_up_us.values())
+        for kind, key, record in self.task.step(taken, now_us, caught_up):
+            topic, schema, partition = self._targets[kind]
+            value = records.encode(schema, record)
+            self._outbox.append(OutRecord(topic, partition, key.encode(), value))
+        self.is_dirty = self.is_dirty or bool(chunks) or bool(self._outbox)
+
+    def collect(self, cut_ms: int, *, full: bool) -> tuple[list[OutRecord], Segment]:
+        """End the cut; the segment always holds the whole state."""
+        outputs = [OutRecord(r.topic, r.partition, r.key, r.value, cut_ms) for r in self._outbox]
+        self._outbox = []
+        self.is_dirty = False
+        scalars = {
+            "positions": self.positions,
+            "task": self.task.snapshot(),
+            "unreadable": self.unreadable,
+        }
+        return outputs, scalars_segment(scalars)
+
+    def load(self, segments: Sequence[Segment]) -> None:
+        """Take over the newest snapshot."""
+        if segments:
+            scalars = segments[-1].scalars
+            self.positions = dict(scalars["positions"])
+            self.unreadable = scalars["unreadable"]
+            self.task = self._restore(scalars["task"])
+
+    def status(self) -> dict[str, Any]:
+        """Return what is known of the input."""
+        return {"rows": self.rows, "unreadable": self.unreadable}

@@ -1,0 +1,182 @@
+"""The topics: which there are, how they are made, and whether they fit before the worker starts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+import yaml
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from streams.codec.schemas import schema_folder
+from streams.errors import BrokerError
+
+TRACES: Final = "traces.assembled.v1"
+FRAGMENTS: Final = "traces.fragments.v1"
+PARTIALS: Final = "fidelity.partials.v1"
+STATS: Final = "fidelity.stats.v1"
+ALERTS: Final = "alerts.raised.v1"
+INCIDENTS: Final = "incidents.events.v1"
+REJECTED: Final = "telemetry.rejected.v1"
+LINKS: Final = "spanloom.links.v1"
+OTHER: Final = "telemetry.other.v1"
+DERIVED: Final = (TRACES, FRAGMENTS, PARTIALS, STATS, ALERTS, INCIDENTS, REJECTED, LINKS)
+_SECONDS: Final = 15.0
+_MS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000}
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """How a topic is made."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str]
+
+
+@cache
+def _catalog() -> dict[str, Any]:
+    text = (schema_folder() / "topics.yaml").read_text("utf-8")
+    catalog: dict[str, Any] = yaml.safe_load(text)["topics"]
+    return catalog
+
+
+def spec(name: str, partitions: int, catalog_name: str = "") -> TopicSpec:
+    """Return how one topic is made, with N = `partitions`; prefixed topics by their catalog name."""
+    catalog = _catalog()
+    entry = catalog.get(catalog_name or name) or catalog["telemetry.<module>.v1"]
+    config = {
+        "cleanup.policy": str(entry["cleanup_policy"]),
+        "max.message.bytes": str(entry["max_message_bytes"]),
+        "message.timestamp.type": "CreateTime",
+    }
+    retention = str(entry["retention"])
+    config["retention.ms"] = (
+        "-1" if retention == "forever" else str(int(retention[:-1]) * _MS[retention[-1]])
+    )
+    count = partitions if str(entry["partitions"]) == "N" else int(entry["partitions"])
+    return TopicSpec(name, count, config)
+
+
+def changelog_spec(name: str, partitions: int) -> TopicSpec:
+    """Return how a changelog is made: compacted, nothing expires."""
+    config = {
+        "cleanup.policy": "compact",
+        "min.cleanable.dirty.ratio": "0.2",
+        "segment.ms": str(_MS["h"]),
+        "max.message.bytes": str(1 << 20),
+    }
+    return TopicSpec(name, partitions, config)
+
+
+def admin(base: Mapping[str, object]) -> AdminClient:
+    """Return an admin client."""
+    return AdminClient({**base, "log_level": 0})
+
+
+def create(client: AdminClient, specs: Sequence[TopicSpec], replication: int = 1) -> list[str]:
+    """Make the topics that are missing and return their names.
+
+    Raises:
+        BrokerError: the broker is away or refuses.
+    """
+    there = set(_metadata(client))
+    wanted = [s for s in specs if s.name not in there]
+    new = [NewTopic(s.name, s.partitions, replication, config=dict(s.config)) for s in wanted]
+    if not new:
+        return []
+    made = []
+    for name, done in client.create_topics(new, request_timeout=_SECONDS).items():
+        try:
+            done.result()
+            made.append(name)
+        except KafkaException as error:
+            if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+                raise BrokerError(
+                    f"topic {name} cannot be created: {error.args[0].str()}. Operator action: let the "
+                    "user create topics, or have them made as docs/topics.md lists them."
+                ) from error
+    return made
+
+
+def _metadata(client: AdminClient) -> dict[str, int]:
+    """Return the partition count of every topic there is."""
+    try:
+        topics = client.list_topics(timeout=_SECONDS).topics
+    except KafkaException as error:
+        raise BrokerError(
+            f"no broker answers: {error.args[0].str()}. Operator action: start Kafka, or name the "
+            "right address with --broker HOST:PORT or SPANLOOM_BROKER."
+        ) from error
+    return {name: len(topic.partitions) for name, topic in topics.items()}
+
+
+def embedded_partitions(client: AdminClient, names: Sequence[str]) -> int:
+    """Make topics on the embedded broker, by asking for them, and return their partition count."""
+    counts = set()
+    for name in names:
+        topic = client.list_topics(name, timeout=_SECONDS).topics[name]
+        counts.add(len(topic.partitions))
+    assert len(counts) == 1, counts
+    return counts.pop()
+
+
+def check(
+    client: AdminClient,
+    telemetry: Sequence[str],
+    derived: Callable[[str], str],
+    only_traces: bool = False,
+) -> int:
+    """Return the partition count of the telemetry topics when everything fits.
+
+    Args:
+        client: an admin client.
+        telemetry: the topics read.
+        derived: the name of a derived topic in this deployment.
+        only_traces: the topics of the global stage are not used.
+
+    Raises:
+        BrokerError: the broker is away, topics are missing, counts differ, or a setting of the
+            traces topic would refuse what is written; all problems at once.
+    """
+    there = _metadata(client)
+    traces, fragments, rejected = derived(TRACES), derived(FRAGMENTS), derived(REJECTED)
+    wanted = list(dict.fromkeys([*telemetry, *(derived(name) for name in DERIVED)]))
+    missing = [name for name in wanted if name not in there]
+    if missing:
+        raise BrokerError(
+            f"topics are missing: {', '.join(missing)}. Operator action: run `spanloom topics create "
+            "--broker HOST:PORT --partitions N` with the same --contract as the worker."
+        )
+    partitioned = [*telemetry, traces, fragments, rejected]
+    counts = {name: there[name] for name in partitioned}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{name} has {count}" for name, count in sorted(counts.items()))
+        raise BrokerError(
+            f"partition counts differ: {listed}. Spans of one trace would be read by different "
+            "workers. Operator action: give all of them the same number of partitions."
+        )
+    single = [] if only_traces else [derived(PARTIALS), derived(ALERTS)]
+    problems = [f"{name} has {there[name]} partitions, not 1" for name in single if there[name] != 1]
+    problems += _config_problems(client, traces)
+    if problems:
+        raise BrokerError("; ".join(problems) + ". Operator action: change the topics as said.")
+    return counts[telemetry[0]]
+
+
+def _config_problems(client: AdminClient, traces: str) -> list[str]:
+    resource = ConfigResource(ResourceType.TOPIC, traces)
+    try:
+        config = client.describe_configs([resource], request_timeout=_SECONDS)[resource].result()
+    except KafkaException as error:
+        return [f"settings of {traces} cannot be read: {error.args[0].str()}"]
+    problems = []
+    need = int(_catalog()[TRACES]["max_message_bytes"])
+    if int(config["max.message.bytes"].value) < need:
+        problems.append(f"{traces} needs max.message.bytes of at least {need}")
+    if config["message.timestamp.type"].value != "CreateTime":
+        problems.append(f"{traces} needs message.timestamp.type=CreateTime, by which revisions are found")
+    return problems
+
+

@@ -1,0 +1,359 @@
+"""The worker: the Faust app, its tasks, and their life through rebalances, failures and the end.
+
+Faust owns membership, assignment and fetching. The worker restores tasks before the flow resumes,
+feeds them chunks, cuts at every revoke, and ends with an honest exit code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final
+
+import structlog
+from faust.types.tuples import TP
+
+from streams.errors import BrokerError, SpanloomError, StateError
+from streams.runtime import topics
+from streams.runtime.build import JoinFactory, Pipeline
+from streams.runtime.commit import group_metadata
+from streams.runtime.global_stage import GlobalFactory
+from streams.runtime.host import Connection, HostSettings, TaskHost, TaskId, changelog_topic
+from streams.runtime.join_runner import JoinRunner
+from streams.runtime.recall import recall
+from streams.runtime.transport import Chunk, ChunkApp, ChunkConsumer
+
+log = structlog.get_logger()
+JOIN: Final = "join"
+WATCH_SECONDS: Final = 0.2
+THREADS: Final = 8
+
+
+class Worker:
+    """One worker process of a group."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.settings = pipeline.settings
+        self.hosts: dict[TaskId, TaskHost] = {}
+        self.error: SpanloomError | None = None
+        self.first_record_at: tuple[float, float] | None = None
+        self.last_record_at: tuple[float, float] | None = None
+        self._base: dict[str, object] = {"bootstrap.servers": self.settings.broker, "log_level": 2}
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spanloom-task")
+        self._ending = asyncio.Event()
+        self._broker_seen = time.monotonic()
+        self._kinds: dict[str, tuple[str, ...]] = {}
+        self._kind_of_topic: dict[str, str] = {}
+        self._make: dict[str, Callable[[int], Any]] = {}
+        self._app: ChunkApp | None = None
+
+    # --- preparation
+
+    def prepare(self) -> None:
+        """Check the broker and its topics and make the changelogs; blocking.
+
+        Raises:
+            BrokerError: something does not fit; says what to do.
+        """
+        pipeline = self.pipeline
+        client = topics.admin(self._base)
+        if self.settings.embedded:
+            partitions = topics.embedded_partitions(client, self._all_topics())
+        else:
+            partitions = topics.check(client, pipeline.telemetry, pipeline.derived, pipeline.is_foreign)
+        join = JoinFactory(pipeline, partitions)
+        self._reader = join.reader()
+        self._add_kind(JOIN, pipeline.telemetry, join.make)
+        if not pipeline.is_foreign:
+            stage = GlobalFactory(pipeline, partitions)
+            for kind, sources in stage.kinds().items():
+                self._add_kind(kind, sources, partial(stage.make, kind))
+        if not self.settings.embedded:
+            specs = [
+                topics.changelog_spec(
+                    changelog_topic(self.settings.group, kind),
+                    partitions if kind in (JOIN, "fragments") else 1,
+                )
+                for kind in self._kinds
+            ]
+            topics.create(client, specs)
+
+    def _all_topics(self) -> list[str]:
+        names = [*self.pipeline.telemetry, *(self.pipeline.derived(d) for d in topics.DERIVED)]
+        kinds = (JOIN, "fragments", "fidelity", "incidents")
+        return [*names, *(changelog_topic(self.settings.group, kind) for kind in kinds)]
+
+    def _add_kind(self, kind: str, sources: tuple[str, ...], make: Callable[[int], Any]) -> None:
+        self._kinds[kind] = sources
+        self._make[kind] = make
+        self._kind_of_topic |= dict.fromkeys(sources, kind)
+
+    # --- running
+
+    async def run(self, on_ready: Callable[[], None] | None = None) -> None:
+        """Run until told to stop, until `exit_after` is reached, or until something breaks.
+
+        Raises:
+            SpanloomError: what broke; nothing uncommitted was published.
+        """
+        app = self._app = self._make_app()
+        app.seats = self
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self.stop)
+        await app.start()
+        if on_ready is not None:
+            on_ready()
+        try:
+            await self._watch()
+        finally:
+            await self._shut_down(app)
+        if self.error is not None:
+            raise self.error
+
+    def stop(self) -> None:
+        """Ask the worker to end: cut what is done, leave the group, exit."""
+        self._ending.set()
+
+    def _make_app(self) -> ChunkApp:
+        settings = self.settings
+        (settings.state_dir / settings.group / "faust").mkdir(parents=True, exist_ok=True)
+        app = ChunkApp(
+            settings.group,
+            broker=f"kafka://{settings.broker}",
+            loop=asyncio.get_running_loop(),
+            datadir=str(settings.state_dir / settings.group / "faust"),
+            store="memory://",
+            processing_guarantee="at_least_once",
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            web_enabled=False,
+            table_standby_replicas=1,  # 0 tears co-partitioning: round robin per topic
+            consumer_auto_offset_reset="earliest",
+            consumer_group_instance_id=settings.instance or None,
+            consumer_max_fetch_size=settings.fetch_bytes,
+            broker_max_poll_records=settings.poll_records,
+            broker_session_timeout=settings.session_timeout_seconds,
+            broker_heartbeat_interval=settings.session_timeout_seconds / 5,
+            broker_rebalance_timeout=30.0,
+            broker_request_timeout=40.0,
+            broker_max_poll_interval=300.0,
+            broker_commit_interval=3600.0,  # nothing is committed by Faust
+            stream_buffer_maxsize=8,
+            stream_wait_empty=False,
+            producer_acks=-1,
+            worker_redirect_stdouts=False,
+        )
+        source = app.topic(*self._kind_of_topic, value_serializer="raw", key_serializer="raw")
+
+        async def take(stream: Any) -> None:
+            async for event in stream.events():
+                chunk: Chunk = event.value
+                host = self._host(TP(chunk.topic, chunk.partition))
+                if host is not None:
+                    await host.put(chunk)
+                self._note_time()
+
+        app.agent(source, concurrency=1, name="take")(take)
+        app.finalize()
+        return app
+
+    def _note_time(self) -> None:
+        at = (time.monotonic(), time.process_time())
+        self.first_record_at = self.first_record_at or at
+        self.last_record_at = at
+
+    def _host(self, tp: TP) -> TaskHost | None:
+        return self.hosts.get(TaskId(self._kind_of_topic[tp.topic], tp.partition))
+
+    @property
+    def consumer(self) -> ChunkConsumer:
+        """Faust's consumer, which must be ours."""
+        assert self._app is not None
+        consumer = self._app.consumer
+        assert isinstance(consumer, ChunkConsumer)
+        return consumer
+
+    async def _watch(self) -> None:
+        """Wait for the end; notice failures, a silent broker and the reached count."""
+        assert self._app is not None
+        drained_by: float | None = None
+        while not self._ending.is_set():
+            try:
+                await asyncio.wait_for(self._ending.wait(), WATCH_SECONDS)
+            except TimeoutError:
+                pass
+            failed = [host.failed for host in self.hosts.values() if host.failed is not None]
+            if failed:
+                self.error = failed[0]
+                return
+            if self.error is not None:
+                return
+            if self._app.crashed:
+                self.error = BrokerError(
+                    f"the Kafka client stopped: {self._app.crash_reason!r}. Operator action: look at "
+                    "the broker; a restart goes on from the last commit."
+                )
+                return
+            self._check_broker()
+            if self.settings.exit_after and self.records() >= self.settings.exit_after:
+                drained_by = drained_by or time.monotonic() + self.settings.drain_seconds
+                if self._is_drained() or time.monotonic() > drained_by:
+                    return
+
+    def _check_broker(self) -> None:
+        if self.consumer.heard_at_us() > (time.time_ns() // 1000) - 5_000_000 or not self.hosts:
+            self._broker_seen = time.monotonic()
+        silent = time.monotonic() - self._broker_seen
+        if silent > self.settings.broker_timeout_seconds:
+            self.error = BrokerError(
+                f"no answer from the broker for {silent:.0f} s. Operator action: check the broker and "
+                "the network; a restart goes on from the last commit."
+            )
+
+    def joins(self) -> dict[TaskHost, JoinRunner]:
+        """Return the hosts of this worker's join tasks with their runners."""
+        runners = {host: host.runner for host in self.hosts.values()}
+        return {host: r for host, r in runners.items() if isinstance(r, JoinRunner)}
+
+    def records(self) -> int:
+        """Return how many telemetry records are in the state of this worker's partitions."""
+        return sum(r.task.state.accounts["accepted"] for r in self.joins().values())
+
+    def accounting(self) -> dict[str, int]:
+        """Return the accounts of this worker's partitions, added up."""
+        total: dict[str, int] = {}
+        for runner in self.joins().values():
+            for account, n in runner.task.state.accounting().items():
+                total[account] = total.get(account, 0) + n
+        return total
+
+    def _is_drained(self) -> bool:
+        return all(
+            len(runner.task.state.open) == 0 and not runner.is_dirty and host.is_settled
+            for host, runner in self.joins().items()
+        )
+
+    async def _shut_down(self, app: ChunkApp) -> None:
+        cut = self.error is None
+        for host in self.hosts.values():
+            if host.failed is not None:
+                log.error("task_stopped", task=str(host.id), error=str(host.failed))
+        # Source before sink: what the join still has to say reaches the stages after a restart.
+        await asyncio.gather(*(host.stop(cut=cut) for host in self.hosts.values()))
+        await app.stop()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # --- seats: called by the transport around a rebalance
+
+    async def assigned(self, partitions: set[TP]) -> None:
+        """Restore what is new, keep what stays, drop what went; all before the flow resumes."""
+        try:
+            await self._assign(partitions)
+        except SpanloomError as error:
+            self.error = error
+            raise
+
+    async def _assign(self, partitions: set[TP]) -> None:
+        wanted: dict[TaskId, set[str]] = {}
+        for tp in partitions:
+            kind = self._kind_of_topic.get(tp.topic)
+            if kind is not None:
+                wanted.setdefault(TaskId(kind, tp.partition), set()).add(tp.topic)
+        self._assert_whole(wanted)
+        if self.settings.embedded:  # its single-partition topics have four
+            wanted = {t: v for t, v in wanted.items() if t.kind in (JOIN, "fragments") or t.partition == 0}
+        for task_id in [t for t in self.hosts if t not in wanted]:
+            await self.hosts.pop(task_id).stop(cut=False)
+        fresh = [self._new_host(task_id) for task_id in wanted if task_id not in self.hosts]
+        loop = asyncio.get_running_loop()
+        restored = await asyncio.gather(
+            *(loop.run_in_executor(self._pool, host.restore) for host in fresh)
+        )
+        for host, result in zip(fresh, restored, strict=True):
+            log.info(
+                "task_restored",
+                task=str(host.id),
+                segments=len(result.segments),
+                pieces=result.pieces,
+                from_local=result.from_local,
+                seconds=round(result.seconds, 3),
+            )
+            self.hosts[host.id] = host
+            host.start()
+
+    def _assert_whole(self, wanted: Mapping[TaskId, set[str]]) -> None:
+        for task_id, sources in wanted.items():
+            torn = set(self._kinds[task_id.kind]) - sources
+            if torn:
+                raise StateError(
+                    f"partition {task_id.partition} of {sorted(torn)} went to another worker: traces "
+                    "would be torn. Operator action: give all telemetry topics one partition count "
+                    "and restart all workers of the group."
+                )
+
+    def _new_host(self, task_id: TaskId) -> TaskHost:
+        settings = self.settings
+        return TaskHost(
+            task_id,
+            self._kinds[task_id.kind],
+            lambda: self._make[task_id.kind](task_id.partition),
+            Connection(self._base, settings.group, settings.state_dir),
+            _ConsumerSource(self),
+            self._pool,
+            HostSettings(
+                coalesce_seconds=settings.coalesce_seconds,
+                step_rows_max=settings.step_rows_max,
+                inbox_rows_max=settings.inbox_rows_max,
+                inbox_bytes_max=settings.inbox_bytes_max,
+                cut_interval_seconds=settings.cut_interval_seconds,
+            ),
+            self._recall if task_id.kind == JOIN else None,
+        )
+
+    def _recall(self, partition: int, wanted: list[tuple[bytes, int, int]]) -> Any:
+        topic = self.pipeline.derived(topics.TRACES)
+        can_seek = not self.settings.embedded
+        return recall(self._base, topic, partition, wanted, self._reader, can_seek_time=can_seek)
+
+    async def revoked(self, partitions: set[TP]) -> None:
+        """Commit what is done while the partitions are still ours."""
+        await asyncio.gather(*(host.cut() for host in self.hosts.values()))
+
+    def seek_positions(self) -> Mapping[TP, int]:
+        """Return where the state of each task stands."""
+        return {
+            TP(topic, task_id.partition): position
+            for task_id, host in self.hosts.items()
+            for topic, position in host.runner.positions.items()
+        }
+
+
+class _ConsumerSource:
+    """What hosts may ask of the consumer."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def read_to_end_at_us(self, topic: str, partition: int, position: int) -> int:
+        return self._worker.consumer.read_to_end_at_us(TP(topic, partition), position)
+
+    async def again(self, topic: str, partition: int, position: int) -> None:
+        await self._worker.consumer.again(TP(topic, partition), position)
+
+    def hold(self, topic: str, partition: int) -> None:
+        self._worker.consumer.on_buffer_full(TP(topic, partition))
+
+    def release(self, topic: str, partition: int) -> None:
+        self._worker.consumer.on_buffer_drop(TP(topic, partition))
+
+    def group_metadata(self) -> bytes | None:
+        membership = self._worker.consumer.membership()
+        if membership is None:
+            return None
+        return group_metadata(self._worker.settings.group, *membership)
