@@ -189,3 +189,11 @@ def test_an_enum_that_means_something_else_is_refused_at_the_start() -> None:
     """A symbol that the engine does not know cannot fill a code column."""
     with pytest.raises(ConfigError, match=r"severity.*module.*ALPHA"):
         decoder(profile=a_profile(columns={**COLUMNS, "severity": "module"}))
+
+
+def test_a_foreign_chunk_with_text_that_is_none_keeps_the_others() -> None:
+    """A name that is not UTF-8 costs its row; its neighbours do not see it."""
+    chunk = [body(), body().replace(b"enrich", b"enric\xff"), body(record=None)]
+    events, rejected = run(chunk, decoder(profile=a_profile()))
+    assert events.row.tolist() == [0, 2]
+    assert reasons(rejected) == {1: "invalid_avro"}
