@@ -279,6 +279,52 @@ def test_a_window_is_taken_when_it_changed_and_once_when_the_watermark_passes() 
     assert len(counts.take_changed(101)) == 1
 
 
+def test_a_watermark_that_steps_back_repeats_nothing() -> None:
+    """A restart may bring an older watermark; windows already called whole stay so."""
+    counts = new()
+    add(counts, WHOLE)
+    counts.take_changed(100)
+    assert counts.take_changed(40) == []
+    assert counts.take_changed(100) == []
+
+
+def test_a_window_at_the_edge_of_what_was_given_up_still_counts() -> None:
+    """Windows are [start, end): the one that starts where the given-up one ends is open."""
+    counts = new()
+    counts.expire(100)
+    add(counts, [span("a", 1, start_us=100)])
+    assert [part["window_start"] for part in counts.take_changed(0)] == [100]
+    assert counts.discarded == {}
+
+
+def test_samples_of_a_trace_that_is_taken_back_go_too() -> None:
+    """The loss of the second trace is still proved, by the second trace alone."""
+    counts = new()
+    add(counts, HALF, HALF)
+    add(counts, HALF, sign=-1)
+    (part,) = counts.take_changed(0)
+    edge = next(scope for scope in part["scopes"] if scope["kind"] == "edge")
+    assert [int(sample["trace_id"], 16) for sample in edge["samples"]] == [1]
+
+
+def test_one_event_is_one_sample_however_often_it_is_added() -> None:
+    """Two equal duplicates are told once, so that five samples are five events."""
+    counts, operations = new(), Operations()
+    chunk = events(operations, ("A", 10, TRACE, 0))
+    for _ in range(2):
+        counts.add_duplicates(
+            chunk.operation,
+            chunk.timestamp_us,
+            operations,
+            trace_ids=[b"\1" * 16],
+            describe=lambda _: ("r", ""),
+        )
+    (part,) = counts.take_changed(0)
+    module = next(scope for scope in part["scopes"] if scope["kind"] == "module")
+    assert module["counters"] == {"duplicate": 2}
+    assert len(module["samples"]) == 1
+
+
 def test_a_window_that_was_given_up_is_never_begun_again() -> None:
     """Its few late counts would replace the full ones; they are discarded and counted."""
     counts = new()

@@ -72,6 +72,8 @@ def test_a_lost_tail_names_the_edge_where_the_context_was_lost() -> None:
     assert status(found) == ["INCOMPLETE"]
     assert losses(found) == [(0, "b", "c", "NEVER_ARRIVED"), (0, "b", "c", "NEVER_ARRIVED")]
     assert found.edges.is_observed.tolist() == [True, False]
+    silent = with_causes(found, np.full(2, missing.MODULE_SILENT))
+    assert silent.edges.cause.tolist() == [0, missing.MODULE_SILENT]
     assert found.edges.missing_row.tolist() == [-1, 0]
 
 
