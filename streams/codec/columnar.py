@@ -282,25 +282,43 @@ def _exact(
     written longer than needed: nothing was wrapped or skipped. Union indexes and booleans are the
     bytes that can be wrong at the right length; they are looked up in the payload.
     """
-    at = start.copy()
-    is_exact = np.ones(len(start), np.bool_)
-    for field in fields:
+    starts = field_starts(fields, frame, start)
+    is_exact = np.asarray(starts[-1] - start == size, np.bool_)
+    for field, at in zip(fields, starts, strict=False):
         column = frame[field.name]
-        is_there: Mask | None = None
         if field.null_branch >= 0:
             is_there = column.is_not_null().to_numpy()
             branch = np.where(is_there, 2 * (1 - field.null_branch), 2 * field.null_branch)
             is_exact &= payload[np.minimum(at, len(payload) - 1)] == branch
-            at += 1
         if field.kind == "boolean":
             is_exact &= payload[np.minimum(at, len(payload) - 1)] <= 1
         if field.kind == "long" and (field.low, field.high) != _LONG:
             value = _ints(column)
             is_exact &= (value >= field.low) & (value <= field.high)
-        length = _value_bytes(field, frame)
-        at += length if is_there is None else np.where(is_there, length, 0)
-    is_exact &= at - start == size
     return is_exact
+
+
+def field_starts(fields: tuple[Field, ...], frame: pl.DataFrame, start: I64) -> list[I64]:
+    """Return where each field of each row begins, were it canonical, and at last where it ends.
+
+    Args:
+        fields: the k fields of the reader.
+        frame: n rows as `ColumnarReader.read` gives them.
+        start: (n,) where the rows begin.
+
+    Returns:
+        k + 1 arrays of (n,) positions.
+    """
+    at = start
+    out = [at]
+    for field in fields:
+        length = _value_bytes(field, frame)
+        if field.null_branch >= 0:
+            is_there = frame[field.name].is_not_null().to_numpy()
+            length = 1 + np.where(is_there, length, 0)
+        at = np.asarray(at + length, np.int64)
+        out.append(at)
+    return out
 
 
 def _value_bytes(field: Field, frame: pl.DataFrame) -> I64 | int:

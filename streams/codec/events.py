@@ -6,7 +6,7 @@ values of the current schema.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from operator import itemgetter
@@ -18,6 +18,7 @@ import polars as pl
 from streams.codec import records, wire
 from streams.codec.checks import REASONS, Facts, detail, judge
 from streams.codec.columnar import ColumnarReader, length_name
+from streams.codec.evolve import Splicer, splicer_for
 from streams.codec.hashes import hash_expression, settled, text_hash
 from streams.codec.profile import TELEMETRY_PROFILE, Profile
 from streams.codec.schemas import Schema, SchemaSet, wire_form
@@ -123,6 +124,7 @@ class EventDecoder:
         self._field = {f.name: f for f in self._reader.fields}
         self._code_of_hash: dict[int, int] = {}
         self._same_wire: dict[int, bool] = {}
+        self._splicers: dict[int, Splicer | None] = {}
         self._code_tables = {c: self._code_table(c) for c in _CODES if c in profile.columns}
 
     def decode(
@@ -250,18 +252,30 @@ class EventDecoder:
         return [*parts, part] if part else parts
 
     def _read_slowly(
-        self, foreign: Iterable[tuple[int, int, bytes]], rejected: Rejections
+        self, foreign: list[tuple[int, int, bytes]], rejected: Rejections
     ) -> _Part | None:
         """Return the events of other writer schemas, each resolved to the current one."""
         resolved: list[tuple[int, bytes, bytes]] = []
-        for row, schema_id, body in foreign:
-            try:
-                writer = self._schemas.writer(schema_id)
-                current = records.canonical_body(writer, body, self._schema)
-                resolved.append((row, current, current))
-            except RecordError as error:
-                rejected.add(row, error.reason, error.detail)
+        for schema_id in {schema_id for _, schema_id, _ in foreign}:
+            same = [(row, body) for row, other, body in foreign if other == schema_id]
+            bodies = [body for _, body in same]
+            splicer = self._splicer(schema_id)
+            spliced = splicer.splice(bodies, self._nonce()) if splicer else repeat(None)
+            writer = self._schemas.writer(schema_id)
+            for (row, body), quick in zip(same, spliced, strict=False):
+                try:
+                    current = quick or records.canonical_body(writer, body, self._schema)
+                    resolved.append((row, current, current))
+                except RecordError as error:
+                    rejected.add(row, error.reason, error.detail)
         return self._read_canonical(resolved, rejected)
+
+    def _splicer(self, schema_id: int) -> Splicer | None:
+        """Return the quick way from a writer schema to the current one, None without one."""
+        if schema_id not in self._splicers:
+            writer = self._schemas.writer(schema_id)
+            self._splicers[schema_id] = splicer_for(writer, self._schema)
+        return self._splicers[schema_id]
 
     def _read_canonical(
         self, waiting: list[tuple[int, bytes, bytes]], rejected: Rejections
