@@ -43,16 +43,26 @@ class LostParents:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Which operations each lost parent may have had: pairs, the likeliest of a parent first."""
+    """Which operations each lost parent may have had: pairs, the likeliest of a parent first.
+
+    Attributes:
+        lost: (c,) position of the lost parent.
+        code: (c,) rule code.
+        share: (c,) its weight beside that of the likeliest of the same lost parent, 0 to 1.
+    """
 
     lost: I64
     code: I64
+    share: F64
 
+
+SEEN_SHARE_MIN: Final = 0.05
+"""A parent that is seen explains a lost span unless another operation is this much likelier."""
 
 _NONE: Final = np.zeros(0, np.int64)
 NOBODY: Final = (
     LostParents(np.zeros(0, np.int32), np.zeros(0, np.uint64), _NONE, _NONE, _NONE, _NONE),
-    Candidates(_NONE, _NONE),
+    Candidates(_NONE, _NONE, np.zeros(0)),
 )
 """No lost parents and no candidates."""
 
@@ -106,9 +116,14 @@ def find_candidates(tree: Tree, lost_of_row: I64, table: RuleTable, weight: F64)
         .group_by("lost", "code")
         .agg(votes=pl.len(), weight=pl.col("weight").max())
         .filter(pl.col("votes") == pl.col("votes").max().over("lost"))
+        .with_columns(share=pl.col("weight") / pl.col("weight").max().over("lost"))
         .sort(["lost", "weight", "code"], descending=[False, True, False])
     )
-    return Candidates(votes["lost"].cast(pl.Int64).to_numpy(), votes["code"].to_numpy())
+    return Candidates(
+        votes["lost"].cast(pl.Int64).to_numpy(),
+        votes["code"].to_numpy(),
+        votes["share"].to_numpy(),
+    )
 
 
 def fill_slots(
@@ -247,7 +262,8 @@ def _below_seen(
     table: RuleTable,
 ) -> LostParents:
     """Hang what has no place below the innermost span seen that may be its parent."""
-    free = np.flatnonzero(lost.parent_row[candidates.lost] == NO_ROW)
+    is_free = lost.parent_row[candidates.lost] == NO_ROW
+    free = np.flatnonzero(is_free & (candidates.share >= SEEN_SHARE_MIN))
     position = candidates.lost[free]
     child, near = table.near_pairs
     wanted = pl.DataFrame(
