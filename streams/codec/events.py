@@ -68,6 +68,12 @@ class Rejections:
         self.reason.append(reason)
         self.detail.append(what)
 
+    def in_arrival_order(self) -> "Rejections":
+        """Return the same rows, sorted: how they were found out does not show."""
+        order = sorted(range(len(self.row)), key=self.row.__getitem__)
+        parts = (self.row, self.reason, self.detail)
+        return Rejections(*([part[i] for i in order] for part in parts))  # type: ignore[arg-type]
+
 
 @dataclass(slots=True)
 class _Bodies:
@@ -150,12 +156,12 @@ class EventDecoder:
         if slow:
             parts.append(slow)
         if not parts:
-            return _no_events(self._dimensions), rejected
+            return _no_events(self._dimensions), rejected.in_arrival_order()
         whole = parts[0] if len(parts) == 1 else _joined(parts)
         events = self._columns(topic_index, whole, kafka_us, rejected)
         if len(parts) > 1:
             events = events.take(np.argsort(events.row))
-        return events, rejected
+        return events, rejected.in_arrival_order()
 
     def _split(
         self, values: Sequence[bytes | None], rejected: Rejections

@@ -144,13 +144,18 @@ def test_any_one_byte_may_be_anything() -> None:
         assert refused.get(row) == reason_alone(chunk[row]), row
 
 
-@given(records=st.lists(events(), min_size=1, max_size=10), data=st.data())
+@given(
+    records=st.lists(events(), min_size=1, max_size=10),
+    noise=st.lists(st.none() | st.binary(max_size=9), max_size=4),
+    data=st.data(),
+)
 @settings(max_examples=25)
 def test_where_the_stream_is_cut_changes_nothing(
-    records: list[dict[str, Any]], data: st.DataObject
+    records: list[dict[str, Any]], noise: list[bytes | None], data: st.DataObject
 ) -> None:
     """Two chunks decode to the same events and reasons as one."""
-    chunk = [encode("telemetry_event", record) for record in records]
+    good = [encode("telemetry_event", record) for record in records]
+    chunk = data.draw(st.permutations([*good, *noise]))
     cut = data.draw(st.integers(0, len(chunk)))
     whole, refused = run(chunk)
     (first, refused_first), (second, refused_second) = run(chunk[:cut]), run(chunk[cut:])
@@ -158,4 +163,5 @@ def test_where_the_stream_is_cut_changes_nothing(
     assert whole.trace_id.tolist() == first.trace_id.tolist() + second.trace_id.tolist()
     assert whole.event_key.tolist() == first.event_key.tolist() + second.event_key.tolist()
     assert whole.record_hash.tolist() == first.record_hash.tolist() + second.record_hash.tolist()
+    assert refused.row == refused_first.row + [cut + row for row in refused_second.row]
     assert refused.reason == refused_first.reason + refused_second.reason
