@@ -22,6 +22,9 @@ def create(
     partitions: int = typer.Option(4, min=1, max=1000, help="Partitions of the telemetry topics."),
     replication: int = typer.Option(1, min=1, max=10, help="Replication factor."),
     contract: str | None = typer.Option(None, help="Path of the contract, or `seed`."),
+    input_topic: list[str] | None = typer.Option(
+        None, help="The worker reads this topic instead; it is there, so only derived ones are made."
+    ),
     derived_prefix: str | None = typer.Option(None, help="Put before the names of derived topics."),
     as_json: bool = typer.Option(False, "--json", help="Print the names as JSON."),
 ) -> None:
@@ -29,9 +32,15 @@ def create(
 
     Example: spanloom topics create --broker 127.0.0.1:9092 --partitions 4 --contract seed
     """
-    settings = load_settings(broker=broker, contract=contract, derived_prefix=derived_prefix)
+    settings = load_settings(
+        broker=broker,
+        contract=contract,
+        input_topics=tuple(input_topic) if input_topic else None,
+        derived_prefix=derived_prefix,
+    )
     pipeline = load_pipeline(settings)
-    specs = [topics.spec(name, partitions) for name in pipeline.telemetry[:-1]]
+    telemetry = () if settings.input_topics else pipeline.telemetry[:-1]
+    specs = [topics.spec(name, partitions) for name in telemetry]
     specs += [topics.spec(pipeline.derived(name), partitions, name) for name in topics.DERIVED]
     base = {"bootstrap.servers": settings.broker}
     made = topics.create(topics.admin(base), specs, replication)

@@ -62,12 +62,14 @@ def run(
 
     worker = asyncio.run(main())
     if settings.exit_after:
+        typer.echo("ACCOUNTS " + json.dumps(worker.accounting()))
         typer.echo("RESULT " + json.dumps(_result(worker)))
 
 
 def _result(worker: Worker) -> dict[str, Any]:
-    first, last = worker.first_record_at, worker.last_record_at
-    result: dict[str, Any] = {"spans": worker.records(), "accounting": worker.accounting()}
+    """Return what a benchmark reads: one flat object, from the first record to the last step."""
+    first, last = worker.first_record_at, worker.last_step_at()
+    result: dict[str, Any] = {"spans": worker.records()}
     if first and last:
         result |= {"wall_s": round(last[0] - first[0], 3), "cpu_s": round(last[1] - first[1], 3)}
     return result

@@ -115,7 +115,7 @@ class TaskHost:
         self.runner = make()
         self.cuts = 0
         self.restarts: deque[float] = deque()
-        self.progress_at = time.monotonic()
+        self.stepped_at: tuple[float, float] | None = None
         self._make = make
         self._connection = connection
         self._source = source
@@ -254,7 +254,7 @@ class TaskHost:
         before = self.runner.rows
         self.runner.step(chunks, caught_up, now_us)
         if self.runner.rows > before:
-            self.progress_at = time.monotonic()
+            self.stepped_at = time.monotonic(), time.process_time()
 
     def _read_to_end(self, topic: str) -> int:
         if self._inbox[topic]:

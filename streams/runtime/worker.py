@@ -42,7 +42,6 @@ class Worker:
         self.hosts: dict[TaskId, TaskHost] = {}
         self.error: SpanloomError | None = None
         self.first_record_at: tuple[float, float] | None = None
-        self.last_record_at: tuple[float, float] | None = None
         self._base: dict[str, object] = {"bootstrap.servers": self.settings.broker, "log_level": 2}
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spanloom-task")
         self._ending = asyncio.Event()
@@ -154,19 +153,15 @@ class Worker:
         async def take(stream: Any) -> None:
             async for event in stream.events():
                 chunk: Chunk = event.value
+                if self.first_record_at is None:
+                    self.first_record_at = time.monotonic(), time.process_time()
                 host = self._host(TP(chunk.topic, chunk.partition))
                 if host is not None:
                     await host.put(chunk)
-                self._note_time()
 
         app.agent(source, concurrency=1, name="take")(take)
         app.finalize()
         return app
-
-    def _note_time(self) -> None:
-        at = (time.monotonic(), time.process_time())
-        self.first_record_at = self.first_record_at or at
-        self.last_record_at = at
 
     def _host(self, tp: TP) -> TaskHost | None:
         return self.hosts.get(TaskId(self._kind_of_topic[tp.topic], tp.partition))
@@ -224,6 +219,10 @@ class Worker:
     def records(self) -> int:
         """Return how many telemetry records are in the state of this worker's partitions."""
         return sum(r.task.state.accounts["accepted"] for r in self.joins().values())
+
+    def last_step_at(self) -> tuple[float, float] | None:
+        """Return (seconds, CPU seconds) after the latest step of a join that took records in."""
+        return max((host.stepped_at for host in self.joins() if host.stepped_at), default=None)
 
     def accounting(self) -> dict[str, int]:
         """Return the accounts of this worker's partitions, added up."""
