@@ -118,7 +118,8 @@ class AlertBook:
         alert = state.alert
         is_worse = SEVERITIES.index(finding.severity) > SEVERITIES.index(alert["severity"])
         alert["last_seen"] = max(alert["last_seen"], finding.last_us)
-        alert["count"] += finding.fresh
+        # What came too late for its own window is in the episode's count only.
+        alert["count"] = max(alert["count"] + finding.fresh, finding.count)
         self._add_samples(state, finding)
         if not is_worse and alert["count"] < 2 * state.told_count:
             return None

@@ -48,11 +48,13 @@ def episode(
     width_us: int,
     bad: Callable[[Counts], int],
     limit: Callable[[Counts], float],
-) -> Episode:
+    is_strict: bool = False,
+) -> Episode | None:
     """Return the heaviest run of violating windows of a scope within the last `width_us`.
 
     A window violates when its bad count reaches its own limit; when none does (the violations are
     thinly spread), every window with a bad record does. Of equally heavy runs the latest wins.
+    None when no window violates.
 
     Args:
         windows: the merged windows; `windows.ended_us` is now.
@@ -60,13 +62,16 @@ def episode(
         width_us: how far to look back.
         bad: the violations among a window's counts.
         limit: how many violations of a window's counts are too many.
+        is_strict: whether only windows over their own limit violate.
     """
     assert windows.ended_us is not None
     window_us = windows.settings.window_us
     series = windows.series(scope, width_us)
     violating = [(s, c) for s, c in series if bad(c) > 0 and bad(c) >= limit(c)]
-    violating = violating or [(s, c) for s, c in series if bad(c) > 0]
-    assert violating, scope
+    if not is_strict:
+        violating = violating or [(s, c) for s, c in series if bad(c) > 0]
+    if not violating:
+        return None
     runs: list[list[tuple[int, Counts]]] = []
     for start_us, counts in violating:
         if runs and start_us - runs[-1][-1][0] <= _RUN_GAP_WINDOWS * window_us:
@@ -109,7 +114,7 @@ def burning_edges(
             burn_rate(long.get("expected", 0), long.get("observed", 0), slo),
         )
         if expected >= settings.min_expected and min(burns) >= settings.burn_rate:
-            yield _burn_finding(windows, topology, settings, scope, (slo, *burns))
+            yield from _burn_finding(windows, topology, settings, scope, (slo, *burns))
 
 
 def _burn_finding(
@@ -118,7 +123,7 @@ def _burn_finding(
     settings: RuleSettings,
     scope: Scope,
     rates: tuple[float, float, float],
-) -> Finding:
+) -> Iterator[Finding]:
     slo, short, long = rates
     counts = windows.short.total[scope]
     share = settings.burn_rate * (1 - slo)
@@ -129,6 +134,8 @@ def _burn_finding(
         lambda c: c.get("expected", 0) - c.get("observed", 0),
         lambda c: share * c.get("expected", 0),
     )
+    if found is None:
+        return
     expected = counts["expected"]
     missing = expected - counts.get("observed", 0)
     is_acknowledgment = Place(scope.flow, scope.to_stage) in topology.acknowledgment
@@ -139,7 +146,7 @@ def _burn_finding(
     listed = ", ".join(f"{name.removeprefix('missing.')} {n}" for n, name in causes[:3])
     named = f" ({listed})" if listed else ""
     assert windows.ended_us is not None
-    return Finding(
+    yield Finding(
         kind=MISSING_ACKNOWLEDGMENT if is_acknowledgment else FIDELITY_BURN,
         scope=scope,
         severity="CRITICAL" if missing >= settings.severe_ratio * expected else "ERROR",
@@ -174,6 +181,8 @@ class ShareRule:
         ratio, minimum: thresholds of the share and of the bad count.
         severity, severe: normally, and from `RuleSettings.severe_ratio` on.
         is_slow: looks back twice the short window, for counts that come after a second join.
+        is_local: the share is that of the violating windows, not of the whole look-back: for what
+            hits every record while it lasts, and shows before the look-back is full of it.
         sentence: says what happens, with {bad}, {of}, {place} and {share}.
     """
 
@@ -187,6 +196,7 @@ class ShareRule:
     severe: str
     sentence: str
     is_slow: bool = False
+    is_local: bool = False
 
 
 def share_rules(settings: RuleSettings) -> tuple[ShareRule, ...]:
@@ -210,7 +220,7 @@ def share_rules(settings: RuleSettings) -> tuple[ShareRule, ...]:
             CLOCK_SKEW, "edge", "gap_negative", "gap_count", settings.skew_ratio,
             max(1, round(settings.skew_ratio * settings.min_gaps)), "WARN", "WARN",
             "{bad} of {of} records seem to reach the far stage of {place} before they left the "
-            "near one, by their modules' clocks",
+            "near one, by their modules' clocks", is_local=True,
         ),
         ShareRule(
             CONTEXT_RESTARTED, "edge", "restarted", "expected", settings.restarted_ratio,
@@ -229,8 +239,8 @@ def violated_shares(windows: MergedWindows, settings: RuleSettings) -> Iterator[
             if scope.kind != rule.scope_kind or bad < rule.minimum:
                 continue
             of = max(counts.get(rule.of, 0), bad)
-            if bad >= rule.ratio * of:
-                yield _share_finding(windows, settings, rule, scope, (bad, of))
+            if rule.is_local or bad >= rule.ratio * of:
+                yield from _share_finding(windows, settings, rule, scope, (bad, of))
 
 
 def _share_finding(
@@ -239,8 +249,7 @@ def _share_finding(
     rule: ShareRule,
     scope: Scope,
     counted: tuple[int, int],
-) -> Finding:
-    bad, of = counted
+) -> Iterator[Finding]:
     width_us = (2 if rule.is_slow else 1) * windows.settings.short_us
     found = episode(
         windows,
@@ -248,7 +257,11 @@ def _share_finding(
         width_us,
         lambda c: c.get(rule.bad, 0),
         lambda c: rule.ratio * c.get(rule.of, 0),
+        is_strict=rule.is_local,
     )
+    if found is None or (rule.is_local and found.count < rule.minimum):
+        return
+    bad, of = (found.count, found.counts[rule.of]) if rule.is_local else counted
     assert windows.ended_us is not None
     share = bad / of
     value, threshold, unit = share, rule.ratio, "ratio"
@@ -257,11 +270,9 @@ def _share_finding(
         f"up to {time_text(windows.ended_us)}: {share:.1%}, where {rule.ratio:.1%} is the limit"
     )
     if rule.kind == CLOCK_SKEW:
-        # The mean over the episode alone: the windows before it would water it down.
-        gaps = max(1, found.counts.get("gap_count", 0))
-        value, threshold, unit = found.counts.get("gap_sum_us", 0) / gaps / 1000, 0.0, "ms"
+        value, threshold, unit = found.counts.get("gap_sum_us", 0) / of / 1000, 0.0, "ms"
         text += f"; the mean gap is {value:.0f} ms, where a negative one cannot be"
-    return Finding(
+    yield Finding(
         kind=rule.kind,
         scope=scope,
         severity=rule.severe if share >= settings.severe_ratio else rule.severity,

@@ -24,7 +24,8 @@ def overlap_by_chance(shared: int, distinct: int, rate: float, other_rate: float
     Args:
         shared: ids in both samples.
         distinct: ids in either sample.
-        rate, other_rate: share of the records that each fault hits, 0 to 1.
+        rate: share of the records that one fault hits, 0 to 1.
+        other_rate: the same of the other fault.
 
     Returns:
         A probability; 1.0 when nothing was shared or the rates say nothing.
@@ -35,10 +36,11 @@ def overlap_by_chance(shared: int, distinct: int, rate: float, other_rate: float
     if shared <= 0 or either <= 0:
         return _CERTAIN
     both = rate * other_rate / either
-    return sum(
+    tail = sum(
         comb(distinct, k) * both**k * (1 - both) ** (distinct - k)
         for k in range(shared, distinct + 1)
     )
+    return float(tail)
 
 
 def violation_rate(
@@ -56,7 +58,7 @@ def violation_rate(
         value *= 1 - topology.slo(*place, slo_ratio)
     elif alert["unit"] != "ratio":
         return _CERTAIN
-    lasted_us = max(1, alert["last_seen"] - alert["firing_since"])
+    lasted_us: int = max(1, alert["last_seen"] - alert["firing_since"])
     return min(_CERTAIN, value * max(1.0, short_us / lasted_us))
 
 

@@ -1,8 +1,8 @@
 """Why two alerts are one problem, or None.
 
-Owns the pairwise relation that all grouping rests on. Invariants: it is symmetric, and it depends on
-the two alerts and the topology alone, never on what arrived first. It asks for a reason: overlap in
-time is none, and neither is a trace or two in common.
+Owns the pairwise relation that all grouping rests on. Invariants: it is symmetric, and depends on
+the two alerts and the topology alone, never on what arrived first. It asks for a reason: overlap
+in time is none, and neither is a trace or two in common.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,6 @@ CAUSE_ORDER: Final = (
 """Of two alerts at equal depth, the kind that stands first is more likely the other's cause."""
 
 _LOSSES: Final = frozenset({FIDELITY_BURN, MISSING_ACKNOWLEDGMENT})
-_FOREVER_US: Final = 2**62
 
 EXPLAINS, SAME_PLACE, SAME_RECORDS, NEIGHBOURS = range(4)
 """Ranks of a relation, the strongest first."""
@@ -99,7 +98,7 @@ class Relations:
     def _began_within(self, effect: Alert, cause: Alert) -> bool:
         slack_us = self.settings.causal_us
         since_us: int = effect["firing_since"]
-        return cause["firing_since"] - slack_us <= since_us <= _end_us(cause) + slack_us
+        return bool(cause["firing_since"] - slack_us <= since_us <= _end_us(cause) + slack_us)
 
     def _overlap(self, alert: Alert, other: Alert) -> bool:
         return self._began_within(alert, other) or self._began_within(other, alert)
@@ -199,9 +198,9 @@ class Relations:
             return f"the same began in {alert['module']} at the same time"
         if kind == ERROR_SPANS and self._are_adjacent(alert, other):
             return "errors began at the stage next to it at the same time"
-        if kind == DUPLICATE_RATE:
-            if self.topology.are_neighbours(alert["module"], other["module"]):
-                return "duplicates began in the module next to it at the same time"
+        is_next = self.topology.are_neighbours(alert["module"], other["module"])
+        if kind == DUPLICATE_RATE and is_next:
+            return "duplicates began in the module next to it at the same time"
         return ""
 
     def _neighbour_losses(self, alert: Alert, other: Alert) -> str:
@@ -255,4 +254,11 @@ class Relations:
 
 
 def _end_us(alert: Alert) -> int:
-    return _FOREVER_US if alert["state"] == "FIRING" else int(alert["last_seen"])
+    """Return until when an alert has violated, as far as it has told.
+
+    One that goes on speaks again when its count has doubled, that is before its age has: what it
+    did not say by then, it no longer does.
+    """
+    last_us: int = alert["last_seen"]
+    age_us: int = last_us - alert["firing_since"]
+    return last_us + age_us if alert["state"] == "FIRING" else last_us
