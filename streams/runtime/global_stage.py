@@ -3,8 +3,11 @@
 from streams.contract.model import Contract
 from streams.core.alerts.settings import RuleSettings
 from streams.core.fidelity.merge import MergeSettings
+from streams.core.incidents.book import IncidentSettings
 from streams.core.incidents.topology import Edge, ModuleInfo, Place, Topology
 from streams.engine.fidelity import FidelitySettings, FidelityTask
+from streams.engine.fragments import FragmentSettings, FragmentTask
+from streams.engine.incidents import IncidentTask
 from streams.runtime import topics
 from streams.runtime.build import Pipeline
 from streams.runtime.runner import Runner
@@ -24,16 +27,37 @@ class GlobalFactory:
         self._partitions = partitions
         self._topology = topology_of(pipeline.contract)
         self._fidelity = fidelity_settings(pipeline.settings, pipeline.contract)
+        quiet_us = round(pipeline.settings.quiet_seconds * SECOND_US)
+        self._incidents = IncidentSettings(quiet_us=quiet_us)
 
     def kinds(self) -> dict[str, tuple[str, ...]]:
         """Return the source topics of each kind of task."""
         derived = self._pipeline.derived
-        return {"fidelity": (derived(topics.PARTIALS),)}
+        return {
+            "fragments": (derived(topics.FRAGMENTS),),
+            "fidelity": (derived(topics.PARTIALS),),
+            "incidents": (derived(topics.ALERTS),),
+        }
 
     def make(self, kind: str, partition: int) -> Runner:
         """Make the runner of one task, without state."""
-        derived = self._pipeline.derived
-        settings, topology = self._fidelity, self._topology
+        return {"fragments": self._fragments, "fidelity": self._merge, "incidents": self._group}[
+            kind
+        ](partition)
+
+    def _fragments(self, partition: int) -> Runner:
+        topology = self._topology
+        settings = FragmentSettings(
+            partition, self._partitions, window_us=self._fidelity.merge.window_us
+        )
+        return StageRunner(
+            FragmentTask(settings, topology),
+            lambda snapshot: FragmentTask.restore(settings, topology, snapshot),
+            {"restarts": (self._pipeline.derived(topics.PARTIALS), "fidelity_partial", 0)},
+        )
+
+    def _merge(self, _partition: int) -> Runner:
+        settings, topology, derived = self._fidelity, self._topology, self._pipeline.derived
         return StageRunner(
             FidelityTask(settings, topology),
             lambda snapshot: FidelityTask.restore(settings, topology, snapshot),
@@ -41,6 +65,14 @@ class GlobalFactory:
                 "stats": (derived(topics.STATS), "fidelity_stats", 0),
                 "alerts": (derived(topics.ALERTS), "alert", 0),
             },
+        )
+
+    def _group(self, _partition: int) -> Runner:
+        settings, topology = self._incidents, self._topology
+        return StageRunner(
+            IncidentTask(settings, topology),
+            lambda snapshot: IncidentTask.restore(settings, topology, snapshot),
+            {"incidents": (self._pipeline.derived(topics.INCIDENTS), "incident_event", 0)},
         )
 
 

@@ -71,18 +71,25 @@ def build_report(
         elapsed_s: how long the engine took; None for the simulated time.
 
     Returns:
-        produced, accounting (with `balanced`), faults, false_incidents, fidelity and
+        produced (a count; `produced_by` splits it), accounting (with `balanced`), faults,
+        false_incidents (a count; `false_incident_list` names them), fidelity and
         spans_per_second; `fidelity` compares every edge of truth and engine, ratios are None
         where nothing was expected.
     """
     modules: Mapping[str, str] = truth["stage_modules"]
     found = [_incidents_of(fault, incidents, modules) for fault in faults]
     claimed = {incident_id for ids in found for incident_id in ids}
+    false = [
+        {key: incident[key] for key in ("incident_id", "title", "opened_at")}
+        for incident in incidents
+        if incident["incident_id"] not in claimed
+    ]
     counts = {name: accounting.get(name, 0) for name in ("accepted", *OUTCOMES)}
     balanced = counts["accepted"] == sum(counts[name] for name in OUTCOMES)
     spans = truth["produced"]["by_type"].get("TRACE", 0)
     return {
-        "produced": dict(truth["produced"]),
+        "produced": truth["produced"]["events"],
+        "produced_by": {k: v for k, v in truth["produced"].items() if k != "events"},
         "accounting": counts | {"balanced": balanced},
         "faults": [
             {
@@ -91,15 +98,13 @@ def build_report(
                 "start_us": fault.start_us,
                 "end_us": fault.end_us,
                 "found": bool(ids),
-                "incidents": ids,
+                "incidents": len(ids),
+                "incident_ids": ids,
             }
             for fault, ids in zip(faults, found, strict=True)
         ],
-        "false_incidents": [
-            {key: incident[key] for key in ("incident_id", "title", "opened_at")}
-            for incident in incidents
-            if incident["incident_id"] not in claimed
-        ],
+        "false_incidents": len(false),
+        "false_incident_list": false,
         "fidelity": _compare(truth["edges"], fidelity),
         "spans_per_second": spans / (elapsed_s or truth["seconds"]),
     }
@@ -108,7 +113,7 @@ def build_report(
 def failures(report: Mapping[str, Any]) -> list[str]:
     """Return what keeps the report from passing, one sentence each; none when it passes."""
     problems = []
-    produced, accepted = report["produced"]["events"], report["accounting"]["accepted"]
+    produced, accepted = report["produced"], report["accounting"]["accepted"]
     if produced != accepted:
         problems.append(f"{produced} events were produced, but {accepted} accepted.")
     if not report["accounting"]["balanced"]:
@@ -120,7 +125,7 @@ def failures(report: Mapping[str, Any]) -> list[str]:
     ]
     problems += [
         f"Incident {incident['incident_id']} ({incident['title']}) has no fault behind it."
-        for incident in report["false_incidents"]
+        for incident in report["false_incident_list"]
     ]
     problems += [
         f"Fidelity of {row['edge']}: estimated {row['estimated']}, truly {row['true']}."

@@ -80,10 +80,11 @@ def test_a_right_answer_passes() -> None:
             "start_us": 1_000_000,
             "end_us": 2_000_000,
             "found": True,
-            "incidents": ["i1"],
+            "incidents": 1,
+            "incident_ids": ["i1"],
         }
     ]
-    assert good["false_incidents"] == []
+    assert good["false_incidents"] == 0
     assert good["spans_per_second"] == 8.0
     assert good["fidelity"] == [
         {"edge": "job:a>b", "estimated": None, "true": None, "expected": 0},
@@ -132,7 +133,7 @@ def test_an_incident_elsewhere_is_false_and_finds_nothing(wrong: dict[str, Any])
     """Time, place and kind must all be right; what is not, counts against the engine twice."""
     bad = report(wrong)
     assert bad["faults"][0]["found"] is False
-    assert [found["incident_id"] for found in bad["false_incidents"]] == ["i1"]
+    assert [found["incident_id"] for found in bad["false_incident_list"]] == ["i1"]
     assert len(failures(bad)) == 2
 
 
