@@ -19,9 +19,9 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import truth as truth_module
 from benchmarks.losses import Recording, lost_frame, patterns
 from benchmarks.matching import Score, report_frame, score
-from benchmarks import truth as truth_module
 from benchmarks.truth import read_truth, truth_frame
 from streams.codec.nezha import read_nezha
 from streams.codec.spanframe import span_batch

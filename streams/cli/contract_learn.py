@@ -111,7 +111,7 @@ def write_contract(
         width=100,
     )
     try:
-        with tempfile.TemporaryDirectory(dir=out.parent or Path()) as folder:
+        with tempfile.TemporaryDirectory(dir=out.parent) as folder:
             draft = Path(folder) / out.name
             draft.write_text(f"# Learned from {rules.traces} recorded traces.\n{text}")
             load_contract(draft)
