@@ -4,7 +4,9 @@ Everything is counted by plain loops from a seeded walk, so that the global stag
 without a broker, a codec or a join. A fault changes what is seen, never what is counted how.
 """
 
+import json
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -12,7 +14,6 @@ from typing import Any
 from streams.core.alerts.settings import RuleSettings
 from streams.core.fidelity.merge import MergeSettings
 from streams.core.incidents.book import IncidentSettings
-from streams.core.incidents.relate import RelationSettings
 from streams.core.incidents.topology import Edge, ModuleInfo, Place, Topology
 from streams.engine.fidelity import FidelitySettings, FidelityTask
 from streams.engine.fragments import FragmentSettings, FragmentTask
@@ -65,11 +66,7 @@ FIDELITY = FidelitySettings(
     ),
     RuleSettings(silent_us=3 * SECOND, quiet_us=3 * SECOND, warm_up_us=2 * SECOND),
 )
-INCIDENTS = IncidentSettings(
-    relations=RelationSettings(causal_us=3 * SECOND, short_us=5 * SECOND),
-    quiet_us=3 * SECOND,
-    reopen_us=10 * SECOND,
-)
+INCIDENTS = IncidentSettings.matching(FIDELITY.merge, quiet_us=3 * SECOND)
 
 
 @dataclass(frozen=True)
@@ -320,21 +317,58 @@ class Run:
         return sorted(last.values(), key=lambda event: event["opened_at"])
 
 
-def run(pipeline: Pipeline, after: int = 20, topology: Topology = TOPOLOGY) -> Run:
-    """Send a pipeline's partials through the three tasks, twice a second, and on after its end."""
-    fidelity = FidelityTask(FIDELITY, topology)
-    incidents = IncidentTask(INCIDENTS, topology)
-    fragments = FragmentTask(FragmentSettings(window_us=SECOND), topology)
-    counting = [Counting(partition) for partition in range(PARTITIONS)]
-    waiting = sorted((t for t in pipeline.traces if t.spans), key=lambda t: -t.closes_us)
+def run(
+    pipeline: Pipeline,
+    after: int = 20,
+    restart_every: int = 0,
+    shuffle_alerts: Random | None = None,
+) -> Run:
+    """Send a pipeline's partials through the three tasks, twice a second, and on after its end.
+
+    Args:
+        pipeline: what happens.
+        after: how many seconds time goes on after the last record.
+        restart_every: after how many steps each task is written as JSON and read back; 0 for never.
+        shuffle_alerts: puts the alerts of each step in another order.
+    """
+    fidelity = FidelityTask(FIDELITY, TOPOLOGY)
+    incidents = IncidentTask(INCIDENTS, TOPOLOGY)
+    halves = FragmentSettings(window_us=SECOND)
+    fragments = FragmentTask(halves, TOPOLOGY)
     out = Run()
     restarted: list[dict[str, Any]] = []
+    for tick, (now_us, partials, closed) in enumerate(steps(pipeline, after)):
+        broken = [fragment(trace) for trace in closed if not trace.is_whole]
+        outputs = fidelity.step(restarted + partials, now_us, True)
+        restarted = [o.record for o in fragments.step(broken, now_us, True)]
+        alerts = [o.record for o in outputs if o.topic_kind == "alerts"]
+        out.stats += [o.record for o in outputs if o.topic_kind == "stats"]
+        out.alerts += alerts
+        if shuffle_alerts:
+            shuffle_alerts.shuffle(alerts)
+        out.events += [o.record for o in incidents.step(alerts, now_us, True)]
+        if restart_every and tick % restart_every == 0:
+            saved = json.loads(
+                json.dumps([task.snapshot() for task in (fidelity, incidents, fragments)])
+            )
+            fidelity = FidelityTask.restore(FIDELITY, TOPOLOGY, saved[0])
+            incidents = IncidentTask.restore(INCIDENTS, TOPOLOGY, saved[1])
+            fragments = FragmentTask.restore(halves, TOPOLOGY, saved[2])
+    return out
+
+
+def steps(
+    pipeline: Pipeline, after: int
+) -> Iterator[tuple[int, list[dict[str, Any]], list[Trace]]]:
+    """Yield (now, partials of all partitions, traces that closed) for every half second."""
+    counting = [Counting(partition) for partition in range(PARTITIONS)]
+    waiting = sorted((t for t in pipeline.traces if t.spans), key=lambda t: -t.closes_us)
     for tick in range(2 * (pipeline.seconds + after)):
         now_us = EPOCH + (tick + 1) * SECOND // 2
         closed: list[Trace] = []
         while waiting and waiting[-1].closes_us <= now_us:
             closed.append(waiting.pop())
-        sent = restarted
+        partials: list[dict[str, Any]] = []
         for counts in counting:
             mine = [trace for trace in closed if trace.partition == counts.partition]
             dirty = {start for trace in mine for start in counts.close(trace)}
@@ -344,15 +378,7 @@ def run(pipeline: Pipeline, after: int = 20, topology: Topology = TOPOLOGY) -> R
                     counts.windows[key[0]]["module", "", "", "", key[1]][counter] += n
                 dirty.add(key[0])
             open_us = [t.start_us for t in waiting if t.partition == counts.partition]
-            begun = [start_us for start_us in open_us if start_us <= now_us]
-            watermark_us = min([*begun, now_us - SECOND])
+            watermark_us = min([*(us for us in open_us if us <= now_us), now_us - SECOND])
             starts = sorted(dirty) or [EPOCH - SECOND]
-            sent = sent + [counts.partial(start, watermark_us) for start in starts]
-        out_of = [fragment(trace) for trace in closed if not trace.is_whole]
-        restarted = [o.record for o in fragments.step(out_of, now_us, True)]
-        outputs = fidelity.step(sent, now_us, True)
-        alerts = [o.record for o in outputs if o.topic_kind == "alerts"]
-        out.stats += [o.record for o in outputs if o.topic_kind == "stats"]
-        out.alerts += alerts
-        out.events += [o.record for o in incidents.step(alerts, now_us, True)]
-    return out
+            partials += [counts.partial(start, watermark_us) for start in starts]
+        yield now_us, partials, closed

@@ -8,8 +8,9 @@ for a material change: an alert joined, it became worse, or all of it grew by a 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Self
 
+from streams.core.fidelity.merge import MergeSettings
 from streams.core.incidents.grouping import Group, group_alerts
 from streams.core.incidents.incident import (
     Alert,
@@ -48,6 +49,20 @@ class IncidentSettings:
     max_alerts: int = 100
     max_resolved: int = 500
     max_ids: int = 50
+
+    @classmethod
+    def matching(cls, merge: MergeSettings, quiet_us: int) -> Self:
+        """Return settings in proportion to the windows that the alerts were measured over.
+
+        Two onsets can be told apart no better than a few windows, so those of one cause count as
+        together within three windows, or a fifth of the short burn window where that is more.
+        """
+        relations = RelationSettings(
+            causal_us=max(3 * merge.window_us, merge.short_us // 5),
+            short_us=merge.short_us,
+            slo_ratio=merge.slo_ratio,
+        )
+        return cls(relations=relations, quiet_us=quiet_us, reopen_us=2 * merge.short_us)
 
 
 @dataclass(slots=True)
