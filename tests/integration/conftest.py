@@ -1,7 +1,8 @@
 """A real Kafka broker for the tests marked `kafka`, and names that no other test uses.
 
 SPANLOOM_TEST_BROKER names a broker that runs already; without it the session starts its own node
-on a free port, with no data, and stops it at the end.
+on a free port, with no data, and stops it at the end. Tests that need fresh telemetry topics delete
+all topics first; on a named broker they run only with SPANLOOM_TEST_BROKER_WIPE=1.
 """
 
 import os
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.fault.harness import Deployment, delete_topics
 
 BROKER_SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "kafka" / "broker.sh"
 START_SECONDS_MAX = 600  # the first start downloads Kafka's jars
@@ -80,3 +83,21 @@ def topic_prefix(unique: str) -> str:
 def group_id(unique: str) -> str:
     """Return a consumer group that only this test joins."""
     return f"{unique}-group"
+
+
+@pytest.fixture
+def deployment(broker: str, unique: str, tmp_path: Path) -> Iterator[Deployment]:
+    """Yield a deployment of the shipped worker on a broker without topics.
+
+    The names of the telemetry topics are fixed, so each test begins by deleting what was there:
+    on a broker that the session started itself, or one whose owner allowed it.
+    """
+    given = "SPANLOOM_TEST_BROKER" in os.environ
+    if given and os.environ.get("SPANLOOM_TEST_BROKER_WIPE") != "1":
+        pytest.skip("deletes all topics: set SPANLOOM_TEST_BROKER_WIPE=1 to allow it")
+    delete_topics(broker, lambda name: not name.startswith("__"))
+    made = Deployment(broker, tmp_path, f"{unique}-group")
+    try:
+        yield made
+    finally:
+        made.end()
