@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from streams.core.columns import TRACE, EventColumns, Operations
-from streams.core.fidelity.masks import entry_flows, stage_bits
+from streams.core.fidelity.masks import closable, entry_flows, flow_of_mask, stage_bits
 from streams.core.fidelity.rule_table import RuleTable
 from streams.core.fidelity.plan import Plan
 from streams.core.traces.closedtraces import ClosedBatch, fold_key
@@ -245,25 +245,46 @@ class JoinTask:
         starts = np.flatnonzero(np.r_[True, slots[1:] != slots[:-1]])
         ends = np.r_[starts[1:], len(slots)]
         owners = slots[starts]
-        s = self.state.open.slots
         # Progress before a trace's last row here: the latest moment at which it could have closed.
         last_row = index[order[ends - 1]]
-        before = np.maximum(last_row - 1, 0)
-        ahead = progress.max(axis=0)[before]
-        chunk_first = np.minimum.reduceat(events.timestamp_us[order], starts)
-        quick = self._soonest_us(np.minimum(s["first_us"][owners], chunk_first))
+        ahead = progress.max(axis=0)[np.maximum(last_row - 1, 0)]
+        quick = self._soonest_us(events, bits, entry, order, owners, starts, ends)
         for at in np.flatnonzero(ahead > quick).tolist():
             rows = order[starts[at] : ends[at]]
             closing = self._first_after(int(owners[at]), rows, events, bits, entry, index, progress)
             later[rows[closing:]] = True
         return later
 
-    def _soonest_us(self, first_us: I64) -> I64:
-        """Return a time before which a trace that began at `first_us` cannot close."""
-        flows = self.plan.flows
-        settle = min((f.settle_us for f in flows), default=None)
-        waits = [self.settings.fixed_wait_us or self.state.wait.wait_us, *(f.wait_us for f in flows)]
-        return first_us + (min(waits) if settle is None else min(settle, *waits))
+    def _soonest_us(
+        self,
+        events: EventColumns,
+        bits: U64,
+        entry: I32,
+        order: I64,
+        owners: I32,
+        starts: I64,
+        ends: I64,
+    ) -> I64:
+        """Return per trace a time that stream time must pass for it to close before its last row."""
+        s = self.state.open.slots
+        times = events.timestamp_us[order]
+        first = np.minimum(s["first_us"][owners], np.minimum.reduceat(times, starts))
+        waits = [self.settings.fixed_wait_us or self.state.wait.wait_us]
+        waits += [flow.wait_us for flow in self.plan.flows]
+        soonest = first + min(waits)
+        if not self.plan.flows:
+            return soonest
+        # A trace whose contract is met before its last row may close after the settling time.
+        earlier = bits[order]
+        earlier[ends - 1] = 0
+        mask: U64 = np.bitwise_or(
+            s["mask"][owners], np.bitwise_or.reduceat(earlier, starts, axis=0), dtype=np.uint64
+        )
+        entered = np.maximum(s["entry_flow"][owners], np.maximum.reduceat(entry[order], starts))
+        flow = flow_of_mask(mask, entered, self.plan)
+        is_met = closable(mask, flow, self.plan)
+        settled = first + min(f.settle_us for f in self.plan.flows)
+        return np.where(is_met, np.minimum(soonest, settled), soonest)
 
     def _first_after(
         self,

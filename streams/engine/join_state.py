@@ -134,7 +134,7 @@ class JoinState:
             for s in again.tolist()
         ]
         removed = [] if full else self._removed
-        return Segment(segment_rows, removed, self._closed(full), reopened, self._scalars())
+        return Segment(segment_rows, removed, self._closed(full), reopened, self._scalars(full))
 
     def _closed(self, full: bool) -> SegmentClosed:
         batches = [b for b in self.closed.batches() if full or b.cut == self.open.cut]
@@ -155,14 +155,14 @@ class JoinState:
         none = np.zeros(0, np.bool_)
         return SegmentClosed(key=key, **joined, is_truncated=np.concatenate([*truncated, none]), events=events)
 
-    def _scalars(self) -> dict[str, Any]:
+    def _scalars(self, full: bool) -> dict[str, Any]:
         return {
             "topics": list(self.topics),
             "positions": self.positions,
             "progress": self.progress.snapshot(),
             "accounts": self.accounts,
             "reasons": self.reasons,
-            "counts": self.counts.snapshot(),
+            "counts": self.counts.snapshot(full=full),
             "wait": self.wait.snapshot(),
             "sequence": self.sequence,
         }
@@ -194,6 +194,8 @@ class JoinState:
             getattr(self.progress, name)[at] = np.array(values, np.int64)[kept]
         self.accounts = dict(scalars["accounts"])
         self.reasons = dict(scalars["reasons"])
-        self.counts = WindowCounts.restore(scalars["counts"])
+        counts = scalars["counts"]
+        if counts["window_us"] == self.counts.window_us:
+            self.counts.amend(counts)
         self.wait.restore(scalars["wait"])
         self.sequence = scalars["sequence"]

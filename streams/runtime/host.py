@@ -32,6 +32,8 @@ from streams.runtime.runner import Runner
 from streams.runtime.transport import Chunk
 
 log = structlog.get_logger()
+CUT_CPU_SHARE = 0.1
+"""A large state is cut less often, so that collecting it takes at most this share of a core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ class TaskHost:
         self._cutting = asyncio.Lock()
         self._last_cut = time.monotonic()
         self._last_cut_ms = 0
+        self._collect_seconds = 0.0
         self._held: frozenset[str] = frozenset()
         self._asked_again: dict[str, float] = {}
         self._closed = False
@@ -337,7 +340,8 @@ class TaskHost:
 
     def _is_cut_due(self) -> bool:
         waited = time.monotonic() - self._last_cut
-        return self.runner.is_dirty and waited >= self._settings.cut_interval_seconds
+        interval = max(self._settings.cut_interval_seconds, self._collect_seconds / CUT_CPU_SHARE)
+        return self.runner.is_dirty and waited >= interval
 
     async def _settled_cut(self) -> None:
         """Wait for the cut in flight, so that at most one chunk of work runs ahead of it."""
@@ -354,7 +358,9 @@ class TaskHost:
             full = self._changelog.wants_full()
             self._last_cut = time.monotonic()
             self._last_cut_ms = max(self._last_cut_ms + 1, time.time_ns() // 1_000_000)
+            began = time.thread_time()
             outputs, segment = self.runner.collect(self._last_cut_ms, full=full)
+            self._collect_seconds = time.thread_time() - began
             positions = {(t, self.id.partition): o for t, o in self.runner.positions.items()}
             metadata = self._source.group_metadata()
             changelog, producer = self._changelog, self._producer

@@ -1,6 +1,7 @@
 """The runner of a join task: telemetry records in; traces, fragments, partials, rejections out."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -17,8 +18,8 @@ from streams.state.segment import Segment, SegmentRows
 from streams.units import SECOND_US
 
 REJECTED_VALUE_MAX: Final = 64 << 10
-IDLE_WATERMARK_US: Final = SECOND_US
-"""How often a partition without news says how far it has come."""
+PARTIALS_US: Final = SECOND_US
+"""How often at most a partition says what it counted and how far it has come."""
 
 
 class JoinRunner:
@@ -62,17 +63,15 @@ class JoinRunner:
         self._outbox: list[OutRecord] = []
         self._watermark_us = 0
         self._watermark_said_us = 0
+        self._nothing = decoder.decode(0, [], [], np.zeros(0, np.int64))[0]
 
     def step(self, chunks: Sequence[Chunk], caught_up_us: Mapping[str, int], now_us: int) -> None:
         """Decode the chunks, join them, and keep what follows for the next cut."""
-        parts: list[EventColumns] = []
         rejected: dict[str, int] = {}
+        events = self._decode(chunks, rejected) if chunks else self._nothing
         for chunk in chunks:
-            events = self._decode(chunk, rejected)
-            parts.append(events)
             self.positions[chunk.topic] = chunk.end
             self.rows += len(chunk.records)
-        events = EventColumns.concat(parts) if parts else self._none()
         effects = self.task.step(
             events,
             self.positions,
@@ -91,32 +90,34 @@ class JoinRunner:
 
     def _note_watermark(self, now_us: int) -> None:
         """Ask for a cut when stream time went on, though nothing came; not at every tick."""
-        watermark_us = self.task.watermark_us()
-        if watermark_us > self._watermark_us and now_us - self._watermark_said_us >= IDLE_WATERMARK_US:
+        if now_us - self._watermark_said_us < PARTIALS_US:
+            return
+        if self.task.watermark_us() > self._watermark_us or self.task.state.counts.has_changed():
             self.is_dirty = True
 
-    def _none(self) -> EventColumns:
-        return self._decoder.decode(0, [], [], np.zeros(0, np.int64))[0]
-
-    def _decode(self, chunk: Chunk, rejected: dict[str, int]) -> EventColumns:
-        source = chunk.records
+    def _decode(self, chunks: Sequence[Chunk], rejected: dict[str, int]) -> EventColumns:
+        """Decode all chunks at once: a decode costs about as much for 50 rows as for 500."""
+        source = [record for chunk in chunks for record in chunk.records]
+        sizes = [len(chunk.records) for chunk in chunks]
         kafka_us = np.fromiter((r.timestamp for r in source), np.int64, len(source)) * 1000
+        topic = np.repeat([self._index[chunk.topic] for chunk in chunks], sizes).astype(np.uint8)
         events, bad = self._decoder.decode(
-            self._index[chunk.topic], [r.key for r in source], [r.value for r in source], kafka_us
+            0, [r.key for r in source], [r.value for r in source], kafka_us
         )
-        self._reject(chunk, bad, rejected)
-        return events
+        if len(bad):
+            self._reject(source, bad, rejected)
+        return replace(events, topic=topic[events.row])
 
-    def _reject(self, chunk: Chunk, bad: Rejections, rejected: dict[str, int]) -> None:
+    def _reject(self, source: Sequence[Any], bad: Rejections, rejected: dict[str, int]) -> None:
         for row, reason, detail in zip(bad.row, bad.reason, bad.detail, strict=True):
-            record = chunk.records[row]
+            record = source[row]
             value = record.value or b""
             rejected[reason] = rejected.get(reason, 0) + 1
             event = {
                 "reason": reason,
                 "detail": detail,
-                "topic": chunk.topic,
-                "partition": chunk.partition,
+                "topic": record.topic,
+                "partition": record.partition,
                 "offset": record.offset,
                 "timestamp": record.timestamp * 1000,
                 "key": record.key or b"",
@@ -142,6 +143,8 @@ class JoinRunner:
 
     def _partials(self, cut_ms: int) -> list[OutRecord]:
         state = self.task.state
+        if cut_ms * 1000 - self._watermark_said_us < PARTIALS_US:
+            return []  # the counts wait in the state; a window a second late hurts nobody
         watermark_us = max(self.task.watermark_us(), self._watermark_us)
         partials = state.counts.take_changed(watermark_us)
         if not partials and watermark_us > self._watermark_us:

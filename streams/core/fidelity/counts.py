@@ -229,6 +229,10 @@ class WindowCounts:
         self._watermark_us = watermark_us if before_us is None else max(before_us, watermark_us)
         return out
 
+    def has_changed(self) -> bool:
+        """Return whether a window changed since the windows were last taken."""
+        return any(window.is_changed for _, window in self._windows.items())
+
     def expire(self, before_us: int) -> int:
         """Give up the windows that end at or before `before_us`; return how many.
 
@@ -236,14 +240,18 @@ class WindowCounts:
         """
         return self._windows.expire(before_us)
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return the whole state as plain JSON values; `restore` takes it."""
+    def snapshot(self, *, full: bool = True) -> dict[str, Any]:
+        """Return the state as plain JSON values; `restore` takes it.
+
+        Args:
+            full: all windows, else only those that changed since the last snapshot, for `amend`.
+        """
         return {
             "format": _FORMAT,
             "window_us": self.window_us,
             "plan_version": self.plan_version,
             "watermark_us": self._watermark_us,
-            **self._windows.snapshot(),
+            **self._windows.snapshot(full=full),
         }
 
     @classmethod
@@ -262,9 +270,13 @@ class WindowCounts:
             max_scopes=max_scopes,
             max_windows=max_windows,
         )
-        counts._watermark_us = snapshot["watermark_us"]
-        counts._windows.restore(snapshot)
+        counts.amend(snapshot)
         return counts
+
+    def amend(self, snapshot: Mapping[str, Any]) -> None:
+        """Put a later snapshot on top; what it holds replaces what is there."""
+        self._watermark_us = snapshot["watermark_us"]
+        self._windows.restore(snapshot)
 
     def _window_of(self, time_us: TimesUs) -> tuple[list[int], I64]:
         """Return the distinct window starts and (n,) which of them each time lies in."""

@@ -42,14 +42,18 @@ class Sample(NamedTuple):
 
 
 class Window:
-    """The counters and samples of one window; `is_changed` since it was last taken."""
+    """The counters and samples of one window.
 
-    __slots__ = ("counters", "is_changed", "samples")
+    `is_changed` since it was last taken for publication, `is_unsaved` since the last snapshot.
+    """
+
+    __slots__ = ("counters", "is_changed", "is_unsaved", "samples")
 
     def __init__(self) -> None:
         self.counters: dict[Scope, dict[str, int]] = {}
         self.samples: dict[Scope, dict[str, list[Sample]]] = {}
         self.is_changed = True
+        self.is_unsaved = True
 
     def scopes(self) -> list[dict[str, Any]]:
         """Return the scopes that count something, in order, as a FidelityPartial has them."""
@@ -128,7 +132,7 @@ class Windows:
         counters = window.counters.setdefault(kept, {})
         for name, n in counts.items():
             counters[name] = counters.get(name, 0) + n
-        window.is_changed = True
+        window.is_changed = window.is_unsaved = True
 
     def wants(self, start_us: int, scope: Scope, counter: str, trace_id: str, time_us: int) -> bool:
         """Say whether a sample of this trace would be kept, before it is worth describing."""
@@ -151,7 +155,7 @@ class Windows:
         if sample not in kept:
             insort(kept, sample)
             del kept[SAMPLES_KEPT:]
-            window.is_changed = True
+            window.is_changed = window.is_unsaved = True
 
     def _within_bounds(self, window: Window, scope: Scope) -> Scope:
         """Return the scope, or the one that stands for all that the bound does not let in."""
@@ -175,29 +179,28 @@ class Windows:
             del self._windows[start_us]
         return len(old)
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return everything, as plain JSON values."""
+    def snapshot(self, *, full: bool = True) -> dict[str, Any]:
+        """Return everything, or the windows changed since the last snapshot, as JSON values."""
+        windows = []
+        for start_us, window in self.items():
+            if not (full or window.is_unsaved):
+                continue
+            window.is_unsaved = False
+            scopes = [
+                [list(scope), counters, window.samples.get(scope, {})]
+                for scope, counters in window.counters.items()
+            ]
+            windows.append([start_us, window.is_changed, scopes])
         return {
             "floor_us": self.floor_us,
             "discarded": dict(self.discarded),
-            "windows": [
-                [
-                    start_us,
-                    window.is_changed,
-                    [
-                        [list(scope), counters, window.samples.get(scope, {})]
-                        for scope, counters in window.counters.items()
-                    ],
-                ]
-                for start_us, window in self.items()
-            ],
+            "windows": windows,
         }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Take over a snapshot."""
+        """Take over a snapshot; its windows replace those that are there."""
         self.floor_us = snapshot["floor_us"]
         self.discarded = Counter(snapshot["discarded"])
-        self._windows = {}
         for start_us, is_changed, scopes in snapshot["windows"]:
             window = self._windows[start_us] = Window()
             window.is_changed = is_changed
@@ -207,3 +210,5 @@ class Windows:
                 window.samples[scope] = {
                     name: [Sample(*sample) for sample in kept] for name, kept in samples.items()
                 }
+        if self.floor_us is not None:
+            self.expire(self.floor_us)
