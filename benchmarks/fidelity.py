@@ -218,7 +218,10 @@ def _reports(
     lately = count_calls(batch, table, operations)
     topmost = evaluate(batch, table, operations, lately)
     whole = evaluate(batch, table, operations, lately, whole_subtrees=True)
-    return tuple(report_frame(rows, trace_id, operations) for rows in (topmost, whole))  # type: ignore[return-value]
+    return (
+        report_frame(topmost, trace_id, operations),
+        report_frame(whole, trace_id, operations),
+    )
 
 
 def _kept(batch: SpanBatch, kept: Mask) -> SpanBatch:

@@ -8,6 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from random import Random
 from typing import Any
 
@@ -91,20 +92,20 @@ class Trace:
     record_id: str
     spans: dict[str, tuple[int, int, bool]] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def start_us(self) -> int:
         return min(span[0] for span in self.spans.values())
 
-    @property
+    @cached_property
     def is_whole(self) -> bool:
         return len(self.spans) == len(STAGES)
 
-    @property
+    @cached_property
     def closes_us(self) -> int:
         end_us = max(span[1] for span in self.spans.values())
         return end_us + SECOND // 5 if self.is_whole else max(end_us, self.start_us + WAIT)
 
-    @property
+    @cached_property
     def partition(self) -> int:
         return int(self.trace_id[:4], 16) % PARTITIONS
 
@@ -363,22 +364,25 @@ def steps(
     """Yield (now, partials of all partitions, traces that closed) for every half second."""
     counting = [Counting(partition) for partition in range(PARTITIONS)]
     waiting = sorted((t for t in pipeline.traces if t.spans), key=lambda t: -t.closes_us)
+    queues = [[t for t in waiting if t.partition == p] for p in range(PARTITIONS)]
     for tick in range(2 * (pipeline.seconds + after)):
         now_us = EPOCH + (tick + 1) * SECOND // 2
         closed: list[Trace] = []
-        while waiting and waiting[-1].closes_us <= now_us:
-            closed.append(waiting.pop())
         partials: list[dict[str, Any]] = []
-        for counts in counting:
-            mine = [trace for trace in closed if trace.partition == counts.partition]
+        for counts, queue in zip(counting, queues, strict=True):
+            mine = []
+            while queue and queue[-1].closes_us <= now_us:
+                mine.append(queue.pop())
+            closed += mine
             dirty = {start for trace in mine for start in counts.close(trace)}
             events = pipeline.events[counts.partition]
             for key in [k for k in events if k[0] + SECOND <= now_us]:
                 for counter, n in events.pop(key).items():
                     counts.windows[key[0]]["module", "", "", "", key[1]][counter] += n
                 dirty.add(key[0])
-            open_us = [t.start_us for t in waiting if t.partition == counts.partition]
-            watermark_us = min([*(us for us in open_us if us <= now_us), now_us - SECOND])
+            # The longest wait bounds how far back a trace can be open.
+            open_us = [t.start_us for t in queue[-400:] if t.start_us <= now_us]
+            watermark_us = min([*open_us, now_us - SECOND])
             starts = sorted(dirty) or [EPOCH - SECOND]
             partials += [counts.partial(start, watermark_us) for start in starts]
         yield now_us, partials, closed

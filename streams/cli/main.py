@@ -9,7 +9,7 @@ import click
 import typer
 
 from streams import __version__
-from streams.cli import contract, replay, topics, worker
+from streams.cli import contract, demo, fidelity, replay, stats, tail, topics, worker
 from streams.errors import SpanloomError
 
 app = typer.Typer(
@@ -41,6 +41,10 @@ app.add_typer(contract.app, name="contract", help="Check, show and learn pipelin
 app.add_typer(topics.app, name="topics", help="Create and check the Kafka topics.")
 app.add_typer(replay.app, name="replay", help="Send recorded telemetry into the topics.")
 app.command("worker")(worker.run)
+app.command("tail")(tail.run)
+app.command("fidelity")(fidelity.run)
+app.command("stats")(stats.run)
+app.command("demo")(demo.run)
 
 
 def main() -> None:

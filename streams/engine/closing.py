@@ -10,14 +10,14 @@ from typing import Final
 import numpy as np
 
 from streams.core.columns import STATUS_ERROR, TRACE, Operations, SpanBatch
-from streams.core.fidelity.judge import Judgement, judge, reclassify
+from streams.core.fidelity.judge import Judgement, judge, reclassify_traces
 from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.rule_table import RuleTable
 from streams.core.traces.closedtraces import ClosedBatch, fold_key
 from streams.engine.effects import TRUNCATED, AssembledBatch, JoinEffects
 from streams.engine.fragment_rule import FragmentRule
 from streams.engine.join_state import JoinState
-from streams.units import I64, U8, Mask
+from streams.units import I64, U8, U64, Mask
 
 Describe = Callable[[bytes], tuple[str, str]]
 """Reads (record id, batch id) from an event's bytes."""
@@ -63,8 +63,9 @@ class Closer:
         state.count("duplicate", duplicates, "while_open")
         state.count("joined", int(fresh.sum()))
         self._count_duplicates(state, rows, kept)
-        batch, span_rows = self._batch(state, kept, owner, len(slots), np.ones(len(kept), np.bool_))
-        judgement = self._judge(state, batch)
+        batch, span_rows = self._batch(state, kept, owner, len(slots))
+        late_modules = np.full(len(slots), self._late_modules(state))
+        judgement = self._judge(batch, late_modules)
         again = state.open.slots["revision"][slots] > 0
         self._recount(state, slots, kept, owner, again)
         keys = [state.open.key(slot) for slot in slots.tolist()]
@@ -87,7 +88,7 @@ class Closer:
         )
         effects.traces.append(assembled)
         effects.fragments += self._fragments.of(batch, judgement, assembled, describe)
-        self._remember(state, slots, kept, owner, keys, assembled, closed_us)
+        self._remember(state, kept, keys, assembled, late_modules, closed_us)
         first = ~again
         state.wait.learn((assembled.end_us - assembled.start_us)[first])
         state.forget(slots, rows)
@@ -121,11 +122,11 @@ class Closer:
         )
 
     def _batch(
-        self, state: JoinState, kept: I64, owner: I64, traces: int, wanted: Mask
+        self, state: JoinState, kept: I64, owner: I64, traces: int
     ) -> tuple[SpanBatch, I64]:
-        """Return the spans among the wanted rows as a batch, and the row of each span."""
+        """Return the spans among the rows as a batch, and the row of each span."""
         table = state.open.rows
-        spans = np.flatnonzero((table["event_type"][kept] == TRACE) & wanted)
+        spans = np.flatnonzero(table["event_type"][kept] == TRACE)
         rows = kept[spans]
         columns = {name: table[name][rows] for name in _SPAN_COLUMNS}
         batch = SpanBatch(
@@ -133,29 +134,44 @@ class Closer:
         )
         return batch, rows
 
-    def _judge(self, state: JoinState, batch: SpanBatch) -> Judgement:
+    def _judge(self, batch: SpanBatch, late_modules: U64) -> Judgement:
         judgement = judge(batch, self._plan, self._operations, rules=self._rules)
+        if not late_modules.any():
+            return judgement
+        return reclassify_traces(judgement, self._plan, self._operations, late=late_modules)
+
+    def _late_modules(self, state: JoinState) -> np.uint64:
+        """Return the modules whose topic is read to its end and yet too far behind, as bits."""
         late = state.progress.late_sources()
-        modules = [m for m, topic in self._topic_of_module.items() if late[topic]]
-        return reclassify(judgement, self._operations, late_modules=modules)
+        bits = 0
+        if late.any():
+            for place, module in enumerate(self._plan.modules):
+                topic = self._topic_of_module.get(module)
+                if topic is not None and late[topic]:
+                    bits |= 1 << min(place, 63)
+        return np.uint64(bits)
 
     def _recount(self, state: JoinState, slots: I64, kept: I64, owner: I64, again: Mask) -> None:
         """Take back what the last revision of reopened traces added to the windows."""
         if not again.any():
             return
-        wanted = state.open.rows["is_recalled"][kept] & again[owner]
-        batch, _ = self._batch(state, kept, owner, len(slots), wanted)
-        before = judge(batch, self._plan, self._operations, rules=self._rules)
-        keys = [state.open.key(slot) for slot in slots.tolist()]
+        table, reopened = state.open.rows, slots[again]
+        mine = table["is_recalled"][kept] & again[owner]
+        kept, owner = kept[mine], (np.cumsum(again) - 1)[owner[mine]]
+        batch, _ = self._batch(state, kept, owner, len(reopened))
+        # Judged as it was then: with the causes, the bounds and the start that were counted.
+        before = self._judge(batch, state.open.slots["late_modules"][reopened])
+        first = np.searchsorted(owner, np.arange(len(reopened)))
         state.counts.add_traces(
             batch,
             before,
             self._plan,
             self._operations,
-            keys,
+            [state.open.key(slot) for slot in reopened.tolist()],
             lambda _: ("", ""),
             sign=-1,
-            revision=state.open.slots["revision"][slots],
+            revision=state.open.slots["revision"][reopened],
+            start_us=table["timestamp_us"][kept[first]],
         )
 
     def _assemble(
@@ -200,11 +216,10 @@ class Closer:
     def _remember(
         self,
         state: JoinState,
-        slots: I64,
         kept: I64,
-        owner: I64,
         keys: list[bytes],
         assembled: AssembledBatch,
+        late_modules: U64,
         closed_us: int,
     ) -> None:
         table = state.open.rows
@@ -216,6 +231,7 @@ class Closer:
                 keys=keys,
                 revision=assembled.revision,
                 is_truncated=assembled.evicted_count > 0,
+                late_modules=late_modules,
                 offset=assembled.offset,
                 events=fold_key(table["key_hi"][kept], table["key_lo"][kept]),
             )

@@ -106,8 +106,9 @@ class DueRule:
             wait_over = np.where(flow >= 0, first_us + self._wait_us[flow], last_us + wait_us)
         settled = np.minimum(last_us + self._settle_us[flow], wait_over)
         # After the contract is met only optional stages of the same flow can still come.
+        # A flow that requires nothing lacks nothing either, and yet it waits for its stages.
         modules = missing_modules_mask(mask, flow, self._plan)
-        modules = np.where(is_met, self._flow_modules[flow], modules)
+        modules = np.where(is_met | (modules == 0), self._flow_modules[flow], modules)
         return Deadlines(flow, is_met, np.where(is_met, settled, wait_over), self._topics(modules, flow))
 
     def _topics(self, modules: U64, flow: I32) -> Mask:

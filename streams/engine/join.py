@@ -29,7 +29,7 @@ from streams.engine.effects import (
     CLOSED_BY_WATERMARK,
     JoinEffects,
 )
-from streams.engine.join_state import JoinSettings, JoinState
+from streams.engine.join_state import REOPENED_COLUMNS, JoinSettings, JoinState
 from streams.state.segment import Segment, SegmentRows
 from streams.units import I32, I64, U64
 
@@ -217,7 +217,9 @@ class JoinTask:
         if batch.is_truncated[at]:
             state.count("evicted", 1, "trace_too_large")
             return _GONE
-        slot = state.open.open(key, int(batch.revision[at]), batch.cut_ms)
+        slot = state.open.open(
+            key, int(batch.revision[at]), batch.cut_ms, int(batch.late_modules[at])
+        )
         state.closed.reopen(key)
         return slot
 
@@ -407,6 +409,7 @@ class JoinTask:
                 keys=[key],
                 revision=state.open.slots["revision"][slots].copy(),
                 is_truncated=np.ones(1, np.bool_),  # nothing can amend it any more
+                late_modules=np.zeros(1, np.uint64),
                 offset=np.array([0, len(events)]),
                 events=events,
             )
@@ -435,14 +438,12 @@ class JoinTask:
         rows, _ = open_.gather(slots)
         state.forget(slots, rows)
         self._apply_closed(segment)
-        for key, revision, cut_ms, recall, evicted in segment.reopened:
+        for key, *values in segment.reopened:
             if state.closed.find(key):
                 state.closed.reopen(key)
             slot = open_.slot_of.get(key)
             slot = open_.open(key) if slot is None else slot
-            for name, value in zip(
-                ("revision", "cut_ms", "recall", "evicted"), (revision, cut_ms, recall, evicted), strict=True
-            ):
+            for name, value in zip(REOPENED_COLUMNS, values, strict=True):
                 open_.slots[name][slot] = value
         self._apply_rows(segment.rows, decode)
         state.restore_scalars(scalars)
@@ -480,6 +481,7 @@ class JoinTask:
                     keys=closed.key[start:end],
                     revision=closed.revision[start:end],
                     is_truncated=closed.is_truncated[start:end],
+                    late_modules=closed.late_modules[start:end],
                     offset=np.r_[0, np.cumsum(sizes)].astype(np.int64),
                     events=np.array(events, np.uint64),
                 )

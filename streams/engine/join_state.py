@@ -16,11 +16,14 @@ from streams.core.traces.closedtraces import ClosedTraces
 from streams.core.traces.opentraces import RECALL_WANTED, OpenTraces, TraceBounds
 from streams.core.traces.progress import Progress, ProgressSettings
 from streams.core.traces.waits import LearnedWait, WaitSettings
-from streams.state.segment import Reopened, Segment, SegmentClosed, SegmentRows
+from streams.state.segment import Segment, SegmentClosed, SegmentRows
 from streams.units import MINUTE_US, SECOND_US, I64
 
 ACCOUNTS = ("accepted", "joined", "duplicate", "late", "untraced", "rejected", "evicted")
 """accepted = joined + duplicate + late + untraced + rejected + evicted + open, always."""
+
+REOPENED_COLUMNS = ("revision", "cut_ms", "recall", "evicted", "late_modules")
+"""What is kept of an open trace that does not follow from its events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +126,9 @@ class JoinState:
         again = live[(slots["revision"][live] > 0) | (slots["evicted"][live] > 0)]
         if not full:
             again = again[slots["meta_cut"][again] == self.open.cut]
-        reopened: list[Reopened] = [
-            (
-                self.open.key(s),
-                int(slots["revision"][s]),
-                int(slots["cut_ms"][s]),
-                int(slots["recall"][s]),
-                int(slots["evicted"][s]),
-            )
-            for s in again.tolist()
+        reopened = [
+            (self.open.key(slot), *(int(slots[name][slot]) for name in REOPENED_COLUMNS))
+            for slot in again.tolist()
         ]
         removed = [] if full else self._removed
         return Segment(segment_rows, removed, self._closed(full), reopened, self._scalars(full))
@@ -142,6 +139,7 @@ class JoinState:
         events: list[list[int]] = []
         columns: dict[str, list[I64]] = {"revision": [], "closed_us": [], "cut_ms": []}
         truncated = []
+        late = []
         for batch in batches:
             live = np.flatnonzero(self.closed.live_in(batch))
             key += [batch.keys[i] for i in live.tolist()]
@@ -151,9 +149,16 @@ class JoinState:
             columns["closed_us"].append(np.full(len(live), batch.closed_us))
             columns["cut_ms"].append(np.full(len(live), batch.cut_ms))
             truncated.append(batch.is_truncated[live])
+            late.append(batch.late_modules[live])
         joined = {n: np.concatenate([*v, np.zeros(0, np.int64)]) for n, v in columns.items()}
         none = np.zeros(0, np.bool_)
-        return SegmentClosed(key=key, **joined, is_truncated=np.concatenate([*truncated, none]), events=events)
+        return SegmentClosed(
+            key=key,
+            **joined,
+            is_truncated=np.concatenate([*truncated, none]),
+            late_modules=np.concatenate([*late, np.zeros(0, np.uint64)]),
+            events=events,
+        )
 
     def _scalars(self, full: bool) -> dict[str, Any]:
         return {

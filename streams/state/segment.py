@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from streams.errors import StateError
-from streams.units import I64, U8, Mask
+from streams.units import I64, U8, U64, Mask
 
 FORMAT: Final = 1
 PIECE_BYTES_MAX: Final = 900_000
@@ -54,10 +54,12 @@ class SegmentClosed:
     closed_us: I64
     cut_ms: I64
     is_truncated: Mask
+    late_modules: U64
     events: list[list[int]]
 
 
-Reopened = tuple[bytes, int, int, int, int]
+Reopened = tuple[Any, ...]
+"""Trace id, then `REOPENED_COLUMNS` of the join state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +206,7 @@ def _closed_frames(closed: SegmentClosed) -> Iterator[pl.DataFrame]:
             "closed_us": closed.closed_us,
             "cut_ms": closed.cut_ms,
             "is_truncated": closed.is_truncated,
+            "late_modules": closed.late_modules,
             "events": pl.Series(closed.events, dtype=pl.List(pl.UInt64)),
         }
     )
@@ -237,7 +240,8 @@ def _rows(frames: list[pl.DataFrame]) -> SegmentRows:
 def _closed(frames: list[pl.DataFrame]) -> SegmentClosed:
     if not frames:
         none = np.zeros(0, np.int64)
-        return SegmentClosed([], none, none, none, np.zeros(0, np.bool_), [])
+        masks = np.zeros(0, np.uint64)
+        return SegmentClosed([], none, none, none, np.zeros(0, np.bool_), masks, [])
     frame = pl.concat(frames)
     return SegmentClosed(
         frame["key"].to_list(),
@@ -245,5 +249,6 @@ def _closed(frames: list[pl.DataFrame]) -> SegmentClosed:
         frame["closed_us"].to_numpy(),
         frame["cut_ms"].to_numpy(),
         frame["is_truncated"].to_numpy(),
+        frame["late_modules"].to_numpy(),
         frame["events"].to_list(),
     )

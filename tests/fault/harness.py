@@ -8,14 +8,13 @@ Invariant: nothing that a deployment started outlives `Deployment.end`.
 
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -51,7 +50,7 @@ class WorkerProcess:
     def __init__(self, command: list[str], environment: Mapping[str, str], place: Path) -> None:
         place.mkdir(parents=True)
         self.out, self.log = place / "out", place / "log"
-        self.started_at = time.monotonic()
+        self.started_unix = time.time()
         with self.out.open("wb") as out, self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command,
@@ -383,12 +382,3 @@ def balance(accounting: Mapping[str, int]) -> int:
     """Return how many accepted events no account explains: 0 when it balances."""
     explained = ("joined", "duplicate", "late", "untraced", "rejected", "evicted", "open")
     return accounting["accepted"] - sum(accounting[name] for name in explained)
-
-
-def random_moments(
-    seed: int, count: int, seconds: tuple[float, float]
-) -> Iterator[tuple[int, float]]:
-    """Yield (number, how long to let the worker live) of `count` kills."""
-    chance = random.Random(seed)
-    for n in range(count):
-        yield n, chance.uniform(*seconds)

@@ -1,20 +1,23 @@
 """What a Nezha recording holds, counted from its tables alone: the truth that the join is held to."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-import polars as pl
 import pytest
 
-from streams.codec.nezha import read_nezha
+from streams.codec.nezha import nezha_events, read_nezha
+from tests.fault.harness import Event
 
 RECORDING = "nezha-trainticket-0129"
+TOPIC = "telemetry.other.v1"
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording and what is in it.
+    """A recording, or its first rows, and what is in it.
 
     Attributes:
         folder: what `spanloom replay nezha` is given.
@@ -31,15 +34,35 @@ class Recording:
         """Return how many different spans there are."""
         return sum(map(len, self.spans.values()))
 
+    @property
+    def accounting(self) -> dict[str, int]:
+        """Return what a worker must have counted when it took all of it in, and all is closed."""
+        nothing = dict.fromkeys(("late", "untraced", "rejected", "evicted", "open"), 0)
+        repeated = self.rows - self.distinct
+        return {
+            "accepted": self.rows,
+            "joined": self.distinct,
+            "duplicate": repeated,
+            **nothing,
+        }
 
-def read_recording(data_dir: Path) -> Recording:
-    """Return the recording; the test skips, naming the folder, when it is missing."""
+    def events(self) -> Iterator[tuple[str, Event]]:
+        """Yield (topic, event) in the order of the recording."""
+        return ((TOPIC, event) for event in islice(nezha_events(self.folder), self.rows))
+
+
+def read_recording(data_dir: Path, rows_max: int | None = None) -> Recording:
+    """Return the recording or its first rows; the test skips when the folder is missing."""
     folder = data_dir / RECORDING
     if not folder.is_dir():
         pytest.skip(f"no {RECORDING} in {data_dir}")
-    frames = [frame.select("trace_id", "span_id") for frame in read_nezha(folder)]
-    rows = pl.concat(frames)
     spans: dict[str, set[str]] = defaultdict(set)
-    for trace_id, span_id in rows.iter_rows():
-        spans[trace_id].add(span_id)
-    return Recording(folder, len(rows), dict(spans))
+    rows = 0
+    for frame in read_nezha(folder):
+        taken = frame.head(rows_max - rows) if rows_max is not None else frame
+        for trace_id, span_id in taken.select("trace_id", "span_id").iter_rows():
+            spans[trace_id].add(span_id)
+        rows += len(taken)
+        if rows == rows_max:
+            break
+    return Recording(folder, rows, dict(spans))

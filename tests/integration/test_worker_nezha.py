@@ -55,16 +55,8 @@ def test_a_recorded_day_is_joined_whole_and_once(
 
     accounting = worker.accounting()
     print("nezha:", worker.said("RESULT"), accounting)
-    assert accounting == {
-        "accepted": 328_848,
-        "joined": 321_068,
-        "duplicate": 7_780,
-        "late": 0,
-        "untraced": 0,
-        "rejected": 0,
-        "evicted": 0,
-        "open": 0,
-    }
+    assert accounting == recording.accounting
+    assert accounting["duplicate"] == 7_780
     assert balance(accounting) == 0
     traces = deployment.read_by(TRACES, outsider(load_schema("assembled_trace")))
     revisions = assert_revisions_are_whole(traces)

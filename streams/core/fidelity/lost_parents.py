@@ -233,7 +233,8 @@ def attach(
     traces = int(tree.trace.max()) + 1 if len(tree) else 0
     has_root = np.zeros(traces, np.bool_)
     has_root[tree.trace[(tree.parent_row == NO_ROW) & ~tree.is_orphan]] = True
-    has_root[lost.trace[(code >= 0) & table.is_root[np.maximum(code, 0)]]] = True
+    is_root = np.append(table.is_root, False)  # the last entry serves UNKNOWN
+    has_root[lost.trace[is_root[code]]] = True
     may_root = (
         table.is_root[candidates.code]
         & (code[candidates.lost] == UNKNOWN)

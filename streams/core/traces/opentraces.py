@@ -56,6 +56,7 @@ _SLOT_COLUMNS: Final[dict[str, Any]] = {
     "revision": np.int64,
     "cut_ms": np.int64,
     "recall": np.uint8,
+    "late_modules": np.uint64,
     "born_cut": np.int64,
     "meta_cut": np.int64,
 }
@@ -95,7 +96,9 @@ class OpenTraces:
     def __len__(self) -> int:
         return len(self.slot_of)
 
-    def open(self, key: bytes, revision: int = 0, cut_ms: int = 0) -> int:
+    def open(
+        self, key: bytes, revision: int = 0, cut_ms: int = 0, late_modules: int = 0
+    ) -> int:
         """Open a slot for a trace; a revision > 0 reopens a closed one, whose events are recalled."""
         if self._free:
             slot = self._free.pop()
@@ -113,6 +116,7 @@ class OpenTraces:
         s["head"][slot] = -1
         s["revision"][slot] = revision
         s["cut_ms"][slot] = cut_ms
+        s["late_modules"][slot] = late_modules
         s["recall"][slot] = RECALL_WANTED if revision else RECALL_NONE
         s["born_cut"][slot] = s["meta_cut"][slot] = self.cut
         self.slot_of[key] = slot

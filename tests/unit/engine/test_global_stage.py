@@ -1,5 +1,6 @@
 """From partials to incidents: every kind of fault is found at its place, and nothing else is."""
 
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -32,6 +33,11 @@ SEVEN = [
     Fault("slow", "enrichment", 40, 45),
     Fault("module_silent", "GAMMA", 48, 53),
 ]
+
+
+@cache
+def seven() -> Run:
+    return run(Pipeline(SEVEN))
 
 
 def is_about(incident: dict[str, Any], fault: Fault) -> bool:
@@ -92,7 +98,7 @@ def test_a_silent_module_leads_its_incident(module: str) -> None:
 
 def test_seven_faults_are_seven_incidents() -> None:
     """Faults of all kinds within a minute, some at once, are told apart: an incident each."""
-    out = run(Pipeline(SEVEN))
+    out = seven()
     check_life(out.events)
     found = [[i["incident_id"] for i in out.incidents if is_about(i, fault)] for fault in SEVEN]
     assert [len(ids) for ids in found] == [1] * 7
@@ -101,7 +107,7 @@ def test_seven_faults_are_seven_incidents() -> None:
     assert {incident["event"] for incident in out.incidents} == {"RESOLVED"}
 
 
-@pytest.mark.parametrize("seed", [2, 3, 4])
+@pytest.mark.parametrize("seed", [2, 3])
 def test_unrelated_faults_at_one_time_stay_apart(seed: int) -> None:
     """Faults that begin at the same second at unrelated places are not thrown together."""
     faults = [DROPPED, LOST, STORM, Fault("module_silent", "PHI", 10, 15)]
@@ -113,7 +119,7 @@ def test_unrelated_faults_at_one_time_stay_apart(seed: int) -> None:
 
 def test_noise_is_accounted_for() -> None:
     """Every alert state is counted once, and those that caused no event as suppressed."""
-    out = run(Pipeline(SEVEN))
+    out = seven()
     assert sum(incident["alerts_in"] for incident in out.incidents) == len(out.alerts)
     told = [event for event in out.events if event["event"] != "RESOLVED"]
     suppressed = sum(incident["alerts_suppressed"] for incident in out.incidents)
@@ -133,8 +139,8 @@ def test_restarts_change_nothing() -> None:
     assert outcome(run(Pipeline(pipeline, seconds=20), restart_every=3)) == outcome(straight)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_order_of_alerts_in_a_step_changes_nothing(seed: int) -> None:
     """Shuffled alerts give the same incident events."""
-    straight = run(Pipeline(SEVEN))
+    straight = seven()
     assert run(Pipeline(SEVEN), shuffle_alerts=Random(seed)).events == straight.events

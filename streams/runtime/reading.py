@@ -1,0 +1,212 @@
+"""A reader of topics for people and scripts: committed records only, no group joined, nothing kept.
+
+Owns where a reading begins and where it ends. Invariant: what is yielded was committed, each
+record at most once, per partition in its order; a reading that does not follow ends where the
+topics ended when it began.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from streams.errors import BrokerError, ConfigError
+
+CALL_SECONDS: Final = 10.0
+POLL_SECONDS: Final = 0.2
+_LOOK: Final = (
+    "Operator action: start Kafka, or name the right address with --broker HOST:PORT or "
+    "SPANLOOM_BROKER."
+)
+Place = tuple[str, int]
+"""Topic and partition."""
+
+
+class Message(NamedTuple):
+    """One record as it lies in a topic; `timestamp_ms` is Kafka's record time."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The offsets that a partition holds: [low, high); some may be markers of transactions."""
+
+    low: int
+    high: int
+
+
+class Reading:
+    """A connection that reads topics; use it in a `with` statement.
+
+    Args:
+        broker: bootstrap address.
+    """
+
+    def __init__(self, broker: str) -> None:
+        self._broker = broker
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": broker,
+                "group.id": "spanloom-reading",  # never joined, never committed
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 100,
+                "log_level": 0,
+            }
+        )
+
+    def __enter__(self) -> Self:
+        """Return the reading itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Let the connection go."""
+        self._consumer.close()
+
+    def topics(self) -> dict[str, int]:
+        """Return every topic there is with its partition count.
+
+        Raises:
+            BrokerError: no broker answers.
+        """
+        try:
+            found = self._consumer.list_topics(timeout=CALL_SECONDS).topics
+        except KafkaException as error:
+            raise self._away(error) from error
+        return {name: len(topic.partitions) for name, topic in found.items()}
+
+    def spans(self, topics: Sequence[str]) -> dict[Place, Span]:
+        """Return what each partition of some topics holds, up to its last committed record.
+
+        Raises:
+            BrokerError: no broker answers.
+            ConfigError: a topic is not there; names those that are.
+        """
+        there = self.topics()
+        missing = [topic for topic in topics if topic not in there]
+        if missing:
+            known = ", ".join(sorted(t for t in there if not t.startswith("__"))) or "none"
+            wanted = ", ".join(missing)
+            raise ConfigError(f"no topic {wanted} on {self._broker}; there are: {known}")
+        out = {}
+        for topic in topics:
+            for partition in range(there[topic]):
+                out[topic, partition] = self._span(topic, partition)
+        return out
+
+    def _span(self, topic: str, partition: int) -> Span:
+        try:
+            at = TopicPartition(topic, partition)
+            low, high = self._consumer.get_watermark_offsets(at, timeout=CALL_SECONDS)
+        except KafkaException as error:
+            raise self._away(error) from error
+        return Span(int(low), int(high))
+
+    def records(
+        self, starts: dict[Place, int], *, follow: bool = False
+    ) -> Iterator[Message | None]:
+        """Yield the records from some offsets on, and None whenever nothing is new for a moment.
+
+        Args:
+            starts: where to begin, for each partition that is to be read.
+            follow: wait for more; else end where the partitions end now.
+
+        Raises:
+            BrokerError: the broker went away or refuses.
+        """
+        ends = {} if follow else {at: self._span(*at).high for at in starts}
+        left = {at for at, start in starts.items() if follow or start < ends[at]}
+        if not left:
+            return
+        self._consumer.assign([TopicPartition(t, p, starts[t, p]) for t, p in sorted(left)])
+        heard = time.monotonic()
+        while left:
+            news = self._consumer.consume(500, POLL_SECONDS)
+            for message in news:
+                at = (message.topic(), message.partition())
+                error = message.error()
+                if error is not None:
+                    self._judge(error)
+                    if error.code() == KafkaError._PARTITION_EOF and not follow:
+                        left.discard(at)
+                elif follow or message.offset() < ends[at]:
+                    yield _message(message)
+                if not follow and error is None and message.offset() + 1 >= ends[at]:
+                    left.discard(at)
+            if news:
+                heard = time.monotonic()
+                continue
+            if not follow and time.monotonic() - heard > 3 * CALL_SECONDS:
+                raise BrokerError(f"{self._broker} stopped answering. {_LOOK}")
+            yield None
+        self._consumer.unassign()
+
+    def newest(self, topic: str, partition: int, count: int) -> list[Message]:
+        """Return the records within the last `count` offsets of a partition, oldest first."""
+        span = self._span(topic, partition)
+        start = max(span.low, span.high - count)
+        return [m for m in self.records({(topic, partition): start}) if m is not None]
+
+    def _judge(self, error: KafkaError) -> None:
+        if error.code() in (KafkaError._PARTITION_EOF,) or error.retriable():
+            return
+        if error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+            return  # it may come back: whoever follows waits, whoever does not has a deadline
+        raise BrokerError(f"reading failed: {error.str()}. {_LOOK}")
+
+    def _away(self, error: KafkaException) -> BrokerError:
+        reason = error.args[0].str()
+        return BrokerError(f"no broker answers on {self._broker}: {reason}. {_LOOK}")
+
+
+def committed_offsets(broker: str, group: str) -> dict[Place, int]:
+    """Return the next offset of a group for every partition it has committed; none if unknown.
+
+    Raises:
+        BrokerError: the broker does not answer or refuses.
+    """
+    client = AdminClient({"bootstrap.servers": broker, "log_level": 0})
+    request = [ConsumerGroupTopicPartitions(group)]
+    try:
+        asked = client.list_consumer_group_offsets(request, request_timeout=CALL_SECONDS)
+        found = asked[group].result().topic_partitions
+    except KafkaException as error:
+        raise BrokerError(
+            f"the offsets of group {group} cannot be read: {error.args[0].str()}. {_LOOK}"
+        ) from error
+    return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
+
+
+def _message(message: object) -> Message:
+    m = message
+    return Message(
+        m.topic(),  # type: ignore[attr-defined]
+        m.partition(),  # type: ignore[attr-defined]
+        m.offset(),  # type: ignore[attr-defined]
+        m.timestamp()[1],  # type: ignore[attr-defined]
+        m.key(),  # type: ignore[attr-defined]
+        m.value(),  # type: ignore[attr-defined]
+    )
