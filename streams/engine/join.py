@@ -14,9 +14,10 @@ from typing import Any, Final
 import numpy as np
 
 from streams.core.columns import TRACE, EventColumns, Operations
-from streams.core.fidelity.masks import closable, entry_flows, flow_of_mask, stage_bits
+from streams.core.fidelity.masks import entry_flows, stage_bits
 from streams.core.fidelity.rule_table import RuleTable
 from streams.core.fidelity.plan import Plan
+from streams.core.fidelity.tables import plan_tables
 from streams.core.traces.closedtraces import ClosedBatch, fold_key
 from streams.core.traces.opentraces import RECALL_DONE, RECALL_WANTED
 from streams.core.traces.progress import FUTURE_US, NEVER
@@ -250,7 +251,7 @@ class JoinTask:
         # Progress before a trace's last row here: the latest moment at which it could have closed.
         last_row = index[order[ends - 1]]
         ahead = progress.max(axis=0)[np.maximum(last_row - 1, 0)]
-        quick = self._soonest_us(events, bits, entry, order, owners, starts, ends)
+        quick = self._soonest_us(events, bits, order, owners, starts, ends)
         for at in np.flatnonzero(ahead > quick).tolist():
             rows = order[starts[at] : ends[at]]
             closing = self._first_after(int(owners[at]), rows, events, bits, entry, index, progress)
@@ -261,7 +262,6 @@ class JoinTask:
         self,
         events: EventColumns,
         bits: U64,
-        entry: I32,
         order: I64,
         owners: I32,
         starts: I64,
@@ -276,15 +276,13 @@ class JoinTask:
         soonest = first + min(waits)
         if not self.plan.flows:
             return soonest
-        # A trace whose contract is met before its last row may close after the settling time.
+        # What is seen only grows, so a flow whose unconditional stages are not all in before the
+        # last row was never met; which flow it is, and what a condition asks, may still change.
         earlier = bits[order]
         earlier[ends - 1] = 0
-        mask: U64 = np.bitwise_or(
-            s["mask"][owners], np.bitwise_or.reduceat(earlier, starts, axis=0), dtype=np.uint64
-        )
-        entered = np.maximum(s["entry_flow"][owners], np.maximum.reduceat(entry[order], starts))
-        flow = flow_of_mask(mask, entered, self.plan)
-        is_met = closable(mask, flow, self.plan)
+        mask: U64 = s["mask"][owners] | np.bitwise_or.reduceat(earlier, starts, axis=0)
+        required = plan_tables(self.plan).required
+        is_met = (required[None] & ~mask[:, None] == 0).all(axis=2).any(axis=1)
         settled = first + min(f.settle_us for f in self.plan.flows)
         return np.where(is_met, np.minimum(soonest, settled), soonest)
 
