@@ -48,6 +48,8 @@ def lossy(batch: SpanBatch, rng: random.Random) -> SpanBatch:
 def test_open_slots_equal_the_slow_oracle(rng: random.Random) -> None:
     """Chains, guards, counts and the unjudged, one span at a time, give the same slots."""
     batch, rules, operations = recording(rng)
+    if rng.random() < 0.5:  # traces of other shapes, odd children among them
+        batch = batch_of([shape(rng) for _ in range(6)], operations)
     batch = lossy(batch, rng)
     table = compile_rules(rules)
     parent_row, is_orphan = parent_rows(batch.trace, batch.span_id, batch.parent_span_id)

@@ -121,7 +121,7 @@ def _lacking(tree: Tree, table: RuleTable, required: tuple[I64, I64]) -> Slots:
     holds = is_free | (_count(keys, counts, parent * size + np.maximum(guard, 0)) > 0)
     key = parent * size + table.child_code[rule]
     lack = table.child_count[rule] - _count(keys, counts, key)
-    kept = np.flatnonzero(holds & (lack > 1))
+    kept = np.flatnonzero(holds & (lack > 0))
     order = kept[np.lexsort((lack[kept], key[kept]))]
     # The last of each (parent, child) lacks most: the strictest rule.
     is_last = np.append(key[order][1:] != key[order][:-1], True)[: len(order)]
