@@ -306,10 +306,8 @@ class JoinTask:
         first = np.minimum.accumulate(np.r_[s["first_us"][slot], events.timestamp_us[rows]])[:-1]
         held = np.minimum(events.timestamp_us[rows], events.kafka_us[rows] + FUTURE_US)
         last = np.maximum.accumulate(np.r_[s["last_us"][slot], held])[:-1]
-        flow = np.r_[s["entry_flow"][slot], entry[rows]]
-        for i in range(1, len(flow)):
-            flow[i] = flow[i] if flow[i] >= 0 else flow[i - 1]
-        deadlines = self._due.deadlines(mask, flow[:-1].astype(np.int32), first, last, self.state.wait.wait_us)
+        flow = self._entered_before(slot, rows, events, entry)
+        deadlines = self._due.deadlines(mask, flow, first, last, self.state.wait.wait_us)
         due = deadlines.passed(progress[:, np.maximum(index[rows] - 1, 0)])
         due &= index[rows] > 0
         if not is_old:
@@ -317,6 +315,20 @@ class JoinTask:
         if s["recall"][slot] == RECALL_WANTED:
             due[:] = False
         return int(np.argmax(due)) if due.any() else n
+
+    def _entered_before(self, slot: int, rows: I64, events: EventColumns, entry: I32) -> I32:
+        """Return the flow that the earliest root seen before each row names; (n,), -1 for none."""
+        s = self.state.open.slots
+        flow = int(s["entry_flow"][slot])
+        earliest = (int(s["entry_us"][slot]), int(s["entry_id"][slot]))
+        out = np.full(len(rows), flow, np.int32)
+        for i in np.flatnonzero(entry[rows] >= 0).tolist():
+            row = rows[i]
+            root = (int(events.timestamp_us[row]), int(events.span_id[row]))
+            if flow < 0 or root < earliest:
+                flow, earliest = int(entry[row]), root
+                out[i + 1 :] = flow
+        return out
 
     # --- closing
 

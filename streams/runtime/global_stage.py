@@ -4,6 +4,7 @@ from streams.contract.model import Contract
 from streams.core.alerts.settings import RuleSettings
 from streams.core.fidelity.merge import MergeSettings
 from streams.core.incidents.book import IncidentSettings
+from streams.core.incidents.relate import RelationSettings
 from streams.core.incidents.topology import Edge, ModuleInfo, Place, Topology
 from streams.engine.fidelity import FidelitySettings, FidelityTask
 from streams.engine.fragments import FragmentSettings, FragmentTask
@@ -13,8 +14,10 @@ from streams.runtime.build import Pipeline
 from streams.runtime.runner import Runner
 from streams.runtime.stage_runner import StageRunner
 from streams.settings import WorkerSettings
-from streams.units import SECOND_US
+from streams.units import MINUTE_US, SECOND_US
 
+RELATED_WITHIN_US = MINUTE_US
+"""Alerts of one cause begin within this time of each other, or within the short burn window."""
 AMEND_SECONDS = 900
 """How long, in event time, an ended window still takes corrections."""
 
@@ -28,7 +31,13 @@ class GlobalFactory:
         self._topology = topology_of(pipeline.contract)
         self._fidelity = fidelity_settings(pipeline.settings, pipeline.contract)
         quiet_us = round(pipeline.settings.quiet_seconds * SECOND_US)
-        self._incidents = IncidentSettings(quiet_us=quiet_us)
+        merge = self._fidelity.merge
+        relations = RelationSettings(
+            causal_us=min(RELATED_WITHIN_US, merge.short_us),
+            short_us=merge.short_us,
+            slo_ratio=merge.slo_ratio,
+        )
+        self._incidents = IncidentSettings(relations, quiet_us=quiet_us)
 
     def kinds(self) -> dict[str, tuple[str, ...]]:
         """Return the source topics of each kind of task."""

@@ -49,6 +49,8 @@ _SLOT_COLUMNS: Final[dict[str, Any]] = {
     "first_us": np.int64,
     "last_us": np.int64,
     "entry_flow": np.int32,
+    "entry_us": np.int64,
+    "entry_id": np.uint64,
     "rows": np.int64,
     "bytes": np.int64,
     "evicted": np.int64,
@@ -161,7 +163,8 @@ class OpenTraces:
             self._append(events, order, ordered_slot, bits, late=late, recalled=recalled)
             self._summarise(events, order, ordered_slot, bits, sizes)
         roots = np.flatnonzero((entry_flow >= 0) & ~evicted)
-        self.slots["entry_flow"][slot[roots]] = entry_flow[roots]
+        if len(roots):
+            self._enter(events, roots, slot, entry_flow)
         return np.unique(slot).astype(np.int64), evicted
 
     def _beyond_bounds(self, slot: I32, sizes: I64, order: I64) -> Mask:
@@ -226,6 +229,20 @@ class OpenTraces:
         s["bytes"][owners] += np.add.reduceat(sizes[order], starts)
         self.live_rows += len(order)
         self.live_bytes += int(sizes[order].sum())
+
+    def _enter(self, events: EventColumns, roots: I64, slot: I32, entry_flow: I32) -> None:
+        """Let the earliest root that enters a flow name the flow, whenever it came."""
+        s, at_us, span_id = self.slots, events.timestamp_us, events.span_id
+        order = roots[np.lexsort((span_id[roots], at_us[roots], slot[roots]))]
+        owners, first = np.unique(slot[order], return_index=True)
+        row = order[first]
+        is_earlier = (s["entry_flow"][owners] < 0) | (at_us[row] < s["entry_us"][owners])
+        same_time = at_us[row] == s["entry_us"][owners]
+        is_earlier |= same_time & (span_id[row] < s["entry_id"][owners])
+        owners, row = owners[is_earlier], row[is_earlier]
+        s["entry_flow"][owners] = entry_flow[row]
+        s["entry_us"][owners] = at_us[row]
+        s["entry_id"][owners] = span_id[row]
 
     def gather(self, slots: I64) -> tuple[I64, I64]:
         """Return the rows of some slots.
