@@ -12,6 +12,11 @@ from streams.codec import wire
 from streams.codec.schemas import Schema, SchemaSet, default_schemas, load_schema, with_span_schema
 from streams.codec.varints import text, varint
 
+MissingRow = tuple[str, str, str, str, str, str, str]
+"""Span id, module, component, name, near and far stage, cause."""
+END: Final = b"\x00"
+"""Ends an Avro array."""
+
 
 @dataclass(slots=True)
 class TraceRecord:
@@ -40,7 +45,7 @@ class TraceRecord:
     orphan_count: int
     evicted_count: int
     root_span_id: str
-    missing: Sequence[tuple[str, str, str, str, str, str, str]] = ()
+    missing: Sequence[MissingRow] = ()
     stages: Sequence[tuple[str, int, int, int]] = ()
 
 
@@ -58,7 +63,7 @@ class TraceEncoder:
         schema = known.current("assembled_trace")
         fields = {f["name"]: f["type"] for f in schema["fields"]}
         missing = {f["name"]: f["type"] for f in fields["missing"]["items"]["fields"]}
-        self._header = wire.header(known.id_of("assembled_trace"))
+        self.header = wire.header(known.id_of("assembled_trace"))
         self._status = _indexes(fields["status"])
         self._closed_by = _indexes(fields["closed_by"])
         self._cause = _indexes(missing["cause"])
@@ -74,7 +79,7 @@ class TraceEncoder:
         Raises:
             KeyError: a status, closed_by or cause that is no symbol of the schema.
         """
-        return self._header + self.body(record, bodies)
+        return self.header + self.body(record, bodies)
 
     def body(self, record: TraceRecord, bodies: Sequence[bytes]) -> bytes:
         """Return the Avro bytes of the record alone, without the wire header."""
@@ -97,22 +102,32 @@ class TraceEncoder:
             varint(record.evicted_count),
             text(record.root_span_id),
         ]
-        if record.missing:
-            pieces.append(varint(len(record.missing)))
-            for span_id, module, component, name, near, far, cause in record.missing:
-                pieces += (text(span_id), known[module], known[component], known[name])
-                pieces += (known[near], known[far], self._cause[cause])
-        pieces.append(_END)
+        pieces.append(self.missing(record.missing))
         if record.stages:
             pieces.append(varint(len(record.stages)))
             for stage, start, duration_us, count in record.stages:
                 pieces += (known[stage], varint(start), varint(duration_us), varint(count))
-        pieces.append(_END)
+        pieces.append(END)
         if bodies:
             pieces.append(varint(len(bodies)))
             pieces += bodies
-        pieces.append(_END)
+        pieces.append(END)
         return b"".join(pieces)
+
+    def missing(self, rows: Sequence[MissingRow]) -> bytes:
+        """Return the Avro array of a trace's missing spans.
+
+        Raises:
+            KeyError: a cause that is no symbol of the schema.
+        """
+        if not rows:
+            return END
+        known = self._known
+        pieces = [varint(len(rows))]
+        for span_id, module, component, name, near, far, cause in rows:
+            pieces += (text(span_id), known[module], known[component], known[name])
+            pieces += (known[near], known[far], self._cause[cause])
+        return b"".join((*pieces, END))
 
 
 class _Texts(dict[str, bytes]):
@@ -135,9 +150,6 @@ def assembled_schema_for(span_schema: Schema) -> Schema:
     What `TraceEncoder` writes with bodies of that schema is a value of the returned one.
     """
     return with_span_schema(load_schema("assembled_trace"), span_schema)
-
-
-_END: Final = b"\x00"
 
 
 def _indexes(enum: Schema) -> dict[str, bytes]:

@@ -1,21 +1,21 @@
 """Closed traces as Kafka records: span bytes copied, never encoded again."""
 
-import json
-
 import numpy as np
 
-from streams.codec.assembled import TraceEncoder, TraceRecord
+from streams.codec.assembled import MissingRow, TraceEncoder
+from streams.codec.tracebatch import StageRows, TraceBatchEncoder, TraceColumns
 from streams.core.columns import Operation, Operations
 from streams.core.fidelity.missing import CAUSES, NO_OPERATION
 from streams.core.fidelity.plan import Plan
 from streams.engine.effects import AssembledBatch
 from streams.runtime.commit import OutRecord
-from streams.units import span_id_text, trace_id_text
+from streams.units import I64, U64, span_id_text
 
-_STATUS = ("COMPLETE", "INCOMPLETE", "BROKEN", "TRUNCATED")
-_CLOSED_BY = ("contract", "watermark", "clock", "bound")
-MissingRow = tuple[str, str, str, str, str, str, str]
 _NOBODY = Operation("", "", "")
+_SUMMARY = (
+    '{"trace_id": "%s", "complete": %s, "first_ts": %d, "last_ts": %d, "span_count": %d, '
+    '"missing_mask": %d}'
+)
 
 
 class TraceWriter:
@@ -40,70 +40,57 @@ class TraceWriter:
     ) -> None:
         self._plan = plan
         self._operations = operations
-        self._encoder = encoder
         self._topic = topic
         self._summary_topic = summary_topic
-        self._flow_names = [*(flow.name for flow in plan.flows), ""]
-        self._all_stages = [
-            sum(1 << int(code) for code in flow.stage_code.tolist()) for flow in plan.flows
-        ]
+        names = [name for flow in plan.flows for name in flow.stage_id]
+        sizes = [0, *(len(flow.stage_id) for flow in plan.flows)]
+        self._stage_base: I64 = np.cumsum(sizes, dtype=np.int64)
+        self._encoder = TraceBatchEncoder(
+            encoder, [*(flow.name for flow in plan.flows), ""], names, plan.version
+        )
+        self._all_stages = _wanted_masks(plan)
 
     def records(self, batch: AssembledBatch, partition: int) -> list[OutRecord]:
         """Return a record for each trace of a batch, and its summary where that is asked for."""
-        out = []
-        missing, stages = self._missing(batch), self._stages(batch)
-        flow = batch.judgement.flow.tolist()
-        structure = batch.judgement.structure
-        columns = zip(
-            batch.keys,
-            batch.revision.tolist(),
-            batch.status.tolist(),
-            batch.closed_by.tolist(),
-            batch.start_us.tolist(),
-            batch.end_us.tolist(),
-            batch.span_count.tolist(),
-            batch.annotation_count.tolist(),
-            batch.error_count.tolist(),
-            structure.root_count.tolist(),
-            structure.orphan_count.tolist(),
-            batch.evicted_count.tolist(),
-            batch.root_span_id.tolist(),
-            strict=True,
-        )
-        offset = batch.offset.tolist()
-        bodies = batch.body.tolist()
-        for t, (key, revision, status, by, start, end, spans, notes, errors, roots, orphans, evicted, root) in (
-            enumerate(columns)
-        ):
-            trace_id = trace_id_text(key)
-            record = TraceRecord(
-                trace_id=trace_id,
-                revision=revision,
-                flow=self._flow_names[flow[t]],
-                contract_version=self._plan.version,
-                status=_STATUS[status],
-                closed_by=_CLOSED_BY[by],
-                start=start,
-                end=end,
-                duration_us=end - start,
-                span_count=spans,
-                annotation_count=notes,
-                error_count=errors,
-                root_count=roots,
-                orphan_count=orphans,
-                evicted_count=evicted,
-                root_span_id=span_id_text(root),
-                missing=missing.get(t, []),
-                stages=stages[t],
-            )
-            value = self._encoder.value(record, bodies[offset[t] : offset[t + 1]])
-            encoded_key = trace_id.encode()
-            out.append(OutRecord(self._topic, partition, encoded_key, value))
-            if self._summary_topic and revision == 1:
-                out.append(
-                    OutRecord(self._summary_topic, partition, encoded_key, self._summary(batch, t, record))
-                )
+        topic = self._topic
+        keys = [key.hex().encode() for key in batch.keys]
+        values = self._encoder.values(self._columns(batch))
+        out = [
+            OutRecord(topic, partition, key, value) for key, value in zip(keys, values, strict=True)
+        ]
+        if self._summary_topic:
+            out += self._summaries(batch, keys, partition)
         return out
+
+    def _columns(self, batch: AssembledBatch) -> TraceColumns:
+        structure = batch.judgement.structure
+        seen = batch.judgement.stages
+        return TraceColumns(
+            keys=batch.keys,
+            revision=batch.revision,
+            flow=batch.judgement.flow.astype(np.int64),
+            status=batch.status,
+            closed_by=batch.closed_by,
+            start_us=batch.start_us,
+            end_us=batch.end_us,
+            span_count=batch.span_count,
+            annotation_count=batch.annotation_count,
+            error_count=batch.error_count,
+            root_count=structure.root_count.astype(np.int64),
+            orphan_count=structure.orphan_count.astype(np.int64),
+            evicted_count=batch.evicted_count,
+            root_span_id=batch.root_span_id,
+            missing=self._missing(batch),
+            stages=StageRows(
+                trace=seen.trace.astype(np.int64),
+                name=np.asarray(self._stage_base[seen.flow] + seen.stage, np.int64),
+                start_us=seen.start_us,
+                duration_us=seen.duration_us,
+                count=seen.count.astype(np.int64),
+            ),
+            offset=batch.offset,
+            bodies=batch.body.tolist(),
+        )
 
     def _missing(self, batch: AssembledBatch) -> dict[int, list[MissingRow]]:
         rows: dict[int, list[MissingRow]] = {}
@@ -131,34 +118,40 @@ class TraceWriter:
             )
         return rows
 
-    def _stages(self, batch: AssembledBatch) -> list[list[tuple[str, int, int, int]]]:
-        rows: list[list[tuple[str, int, int, int]]] = [[] for _ in batch.keys]
-        seen = batch.judgement.stages
-        flows = self._plan.flows
-        for trace, flow, stage, start, duration, count in zip(
-            seen.trace.tolist(),
-            seen.flow.tolist(),
-            seen.stage.tolist(),
-            seen.start_us.tolist(),
-            seen.duration_us.tolist(),
-            seen.count.tolist(),
+    def _summaries(
+        self, batch: AssembledBatch, keys: list[bytes], partition: int
+    ) -> list[OutRecord]:
+        lacking = self._all_stages[batch.judgement.flow] & ~batch.mask
+        masks = [
+            sum(word << (64 * w) for w, word in enumerate(words)) for words in lacking.tolist()
+        ]
+        rows = zip(
+            keys,
+            masks,
+            batch.revision.tolist(),
+            batch.start_us.tolist(),
+            np.maximum.reduceat(batch.timestamp_us, batch.offset[:-1]).tolist(),
+            batch.span_count.tolist(),
             strict=True,
-        ):
-            rows[trace].append((flows[flow].stage_id[stage], start, duration, count))
-        return rows
+        )
+        topic = self._summary_topic
+        return [
+            OutRecord(topic, partition, key, _summary(key, mask, first, last, spans))
+            for key, mask, revision, first, last, spans in rows
+            if revision == 1
+        ]
 
-    def _summary(self, batch: AssembledBatch, t: int, record: TraceRecord) -> bytes:
-        flow = int(batch.judgement.flow[t])
-        wanted = self._all_stages[flow] if flow >= 0 else sum(1 << c for c in range(len(self._plan.stage_operation)))
-        seen = sum(int(word) << (64 * w) for w, word in enumerate(batch.mask[t].tolist()))
-        first, last = int(batch.offset[t]), int(batch.offset[t + 1])
-        return json.dumps(
-            {
-                "trace_id": record.trace_id,
-                "complete": wanted & ~seen == 0,
-                "first_ts": record.start,
-                "last_ts": int(np.max(batch.timestamp_us[first:last])),
-                "span_count": record.span_count,
-                "missing_mask": wanted & ~seen,
-            }
-        ).encode()
+
+def _summary(key: bytes, mask: int, first: int, last: int, spans: int) -> bytes:
+    complete = "false" if mask else "true"
+    return (_SUMMARY % (key.decode(), complete, first, last, spans, mask)).encode()
+
+
+def _wanted_masks(plan: Plan) -> U64:
+    """Return (flows + 1, W) the stages of each flow; the last row, for no flow, has them all."""
+    out = np.zeros((len(plan.flows) + 1, plan.words), np.uint64)
+    everything = range(len(plan.stage_operation))
+    for row, codes in enumerate([*(flow.stage_code.tolist() for flow in plan.flows), everything]):
+        for code in codes:
+            out[row, code // 64] |= np.uint64(1 << (code % 64))
+    return out
