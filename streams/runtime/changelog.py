@@ -68,13 +68,15 @@ class Changelog:
                 start, from_local = manifest.changelog_offset, len(pieces)
             else:  # the topic is younger than the copy: it was made anew
                 self._local.wipe()
-        tail = self._read(start)
+        tail, end = self._read(start)
         live.add(tail)
         segments = live.segments()
         encoded = live.encoded()
         self._generation, self._number = live.generation, live.next_number
         self._full_bytes = sum(len(p.payload) for _, p in encoded if p.number == 0)
         self._delta_bytes = sum(len(p.payload) for _, p in encoded if p.number > 0)
+        if tail:  # or the copy would have a hole before the next cut's pieces
+            self._local.write(self._generation, live.values(), end, replace=True)
         return Restored(segments, len(encoded), from_local, time.monotonic() - began)
 
     def wants_full(self) -> bool:
@@ -131,24 +133,25 @@ class Changelog:
         finally:
             consumer.close()
 
-    def _read(self, start: int) -> list[bytes]:
-        """Return the values from an offset to the end, in order."""
+    def _read(self, start: int) -> tuple[list[bytes], int]:
+        """Return the values from an offset to the end, in order, and the offset after them."""
         consumer = self._consumer()
         deadline = time.monotonic() + _READ_SECONDS
         values: list[bytes] = []
         try:
             low, high = _watermarks(consumer, self.topic, self.partition)
             if high <= max(low, start):
-                return values
+                return values, start
             consumer.assign([TopicPartition(self.topic, self.partition, max(low, start))])
             while time.monotonic() < deadline:
                 for message in consumer.consume(500, 1.0):
                     error = message.error()
                     if error is None:
+                        start = message.offset() + 1
                         if message.value() is not None:
                             values.append(message.value())
                     elif error.code() == KafkaError._PARTITION_EOF:
-                        return values
+                        return values, start
                     elif not error.retriable():
                         raise BrokerError(f"{self.topic}: {error.str()}. " + _LOOK)
         finally:

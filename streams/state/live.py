@@ -21,6 +21,7 @@ class LiveSegments:
     def __init__(self) -> None:
         self.generation = 0
         self._pieces: dict[tuple[int, int], Piece] = {}
+        self._values: dict[tuple[int, int], bytes] = {}
 
     def add(self, values: Iterable[bytes]) -> None:
         """Take in pieces as bytes.
@@ -33,8 +34,10 @@ class LiveSegments:
             if piece.generation > self.generation:
                 self.generation = piece.generation
                 self._pieces.clear()
+                self._values.clear()
             if piece.generation == self.generation:
                 self._pieces[piece.number, piece.index] = piece
+                self._values[piece.number, piece.index] = value
 
     def segments(self) -> list[Segment]:
         """Return the segments, oldest first; none when there is no state yet.
@@ -59,6 +62,10 @@ class LiveSegments:
     def encoded(self) -> list[tuple[bytes, Piece]]:
         """Return the live pieces with their changelog keys."""
         return [(piece_key(*at), piece) for at, piece in sorted(self._pieces.items())]
+
+    def values(self) -> list[tuple[bytes, bytes]]:
+        """Return the live pieces as bytes, with their changelog keys."""
+        return [(piece_key(*at), value) for at, value in sorted(self._values.items())]
 
     @property
     def next_number(self) -> int:
