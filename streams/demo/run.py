@@ -170,12 +170,21 @@ async def _run(
         watcher.stop()
     engine.result()
     if sender.error:
-        raise BrokerError(f"the simulator could not send: {sender.error}. Operator action: run it again.")
+        raise BrokerError(
+            f"the simulator could not send: {sender.error}. Operator action: run it again."
+        )
     if watcher.error is not None:
-        raise StateError(f"the derived topics could not be read: {watcher.error!r}. Operator action: none.")
+        raise StateError(
+            f"the derived topics could not be read: {watcher.error!r}. Operator action: none."
+        )
     show(scene)
     return build_report(
-        simulation.truth.as_dict(), faults, accounting, watcher.edges(), watcher.incidents(), elapsed_s
+        simulation.truth.as_dict(),
+        faults,
+        accounting,
+        watcher.edges(),
+        watcher.incidents(),
+        elapsed_s,
     )
 
 

@@ -58,7 +58,9 @@ class Watcher:
                 [
                     TopicPartition(topic, partition, 0)
                     for topic in WATCHED
-                    for partition in consumer.list_topics(topic, timeout=10).topics[topic].partitions
+                    for partition in consumer.list_topics(topic, timeout=10)
+                    .topics[topic]
+                    .partitions
                 ]
             )
             while not self._stop.is_set():
@@ -78,7 +80,15 @@ class Watcher:
         elif topic == topics.STATS:
             at = tuple(
                 record[name]
-                for name in ("window_us", "window_start", "kind", "flow", "from_stage", "to_stage", "module")
+                for name in (
+                    "window_us",
+                    "window_start",
+                    "kind",
+                    "flow",
+                    "from_stage",
+                    "to_stage",
+                    "module",
+                )
             )
             if record["revision"] > self._stats.get(at, {"revision": 0})["revision"]:
                 self._stats[at] = record
@@ -95,7 +105,9 @@ class Watcher:
     def incidents(self) -> list[dict[str, Any]]:
         """Return the highest version of each incident, oldest first."""
         with self._lock:
-            return sorted(self._incidents.values(), key=lambda i: (i["opened_at"], i["incident_id"]))
+            return sorted(
+                self._incidents.values(), key=lambda i: (i["opened_at"], i["incident_id"])
+            )
 
     def edges(self, since_us: int = 0) -> dict[Edge, tuple[int, int]]:
         """Return (expected, observed) of each edge over the windows from `since_us` on."""
