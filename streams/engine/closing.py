@@ -52,7 +52,9 @@ class Closer:
         self._describe = describe
         self._fragments = FragmentRule(plan)
 
-    def close(self, state: JoinState, slots: I64, by: U8, closed_us: int, effects: JoinEffects) -> None:
+    def close(
+        self, state: JoinState, slots: I64, by: U8, closed_us: int, effects: JoinEffects
+    ) -> None:
         """Close the traces in `slots`; (k,) live slots, none waiting for a recall."""
         if len(slots) == 0:
             return
@@ -121,16 +123,17 @@ class Closer:
             describe=lambda row: self._describe(table["body"][dropped[row]]),
         )
 
-    def _batch(
-        self, state: JoinState, kept: I64, owner: I64, traces: int
-    ) -> tuple[SpanBatch, I64]:
+    def _batch(self, state: JoinState, kept: I64, owner: I64, traces: int) -> tuple[SpanBatch, I64]:
         """Return the spans among the rows as a batch, and the row of each span."""
         table = state.open.rows
         spans = np.flatnonzero(table["event_type"][kept] == TRACE)
         rows = kept[spans]
         columns = {name: table[name][rows] for name in _SPAN_COLUMNS}
         batch = SpanBatch(
-            trace=owner[spans].astype(np.int32), traces=traces, stage_bits=table["bits"][rows], **columns
+            trace=owner[spans].astype(np.int32),
+            traces=traces,
+            stage_bits=table["bits"][rows],
+            **columns,
         )
         return batch, rows
 

@@ -89,13 +89,16 @@ class DueRule:
         """The longest wait that the contract or the settings name; 0 when none does."""
         return self._fixed_wait_us or int(self._wait_us.max())
 
-    def deadlines(self, mask: U64, entry_flow: I32, first_us: I64, last_us: I64, wait_us: int) -> Deadlines:
+    def deadlines(
+        self, mask: U64, entry_flow: I32, first_us: I64, last_us: I64, wait_us: int
+    ) -> Deadlines:
         """Return the deadlines of k open traces.
 
         Args:
             mask: (k, W) bits set so far.
             entry_flow: (k,) flow of the root, -1 for none.
-            first_us, last_us: (k,) earliest and latest event time.
+            first_us: (k,) earliest event time.
+            last_us: (k,) latest event time.
             wait_us: the learned wait, after the last event, for traces without a flow.
         """
         flow = flow_of_mask(mask, entry_flow, self._plan)
@@ -109,7 +112,9 @@ class DueRule:
         # A flow that requires nothing lacks nothing either, and yet it waits for its stages.
         modules = missing_modules_mask(mask, flow, self._plan)
         modules = np.where(is_met | (modules == 0), self._flow_modules[flow], modules)
-        return Deadlines(flow, is_met, np.where(is_met, settled, wait_over), self._topics(modules, flow))
+        return Deadlines(
+            flow, is_met, np.where(is_met, settled, wait_over), self._topics(modules, flow)
+        )
 
     def _topics(self, modules: U64, flow: I32) -> Mask:
         distinct, which = np.unique(modules, return_inverse=True)

@@ -15,8 +15,8 @@ import numpy as np
 
 from streams.core.columns import TRACE, EventColumns, Operations
 from streams.core.fidelity.masks import entry_flows, stage_bits
-from streams.core.fidelity.rule_table import RuleTable
 from streams.core.fidelity.plan import Plan
+from streams.core.fidelity.rule_table import RuleTable
 from streams.core.fidelity.tables import plan_tables
 from streams.core.traces.closedtraces import ClosedBatch, fold_key
 from streams.core.traces.opentraces import RECALL_DONE, RECALL_WANTED
@@ -30,7 +30,8 @@ from streams.engine.effects import (
     CLOSED_BY_WATERMARK,
     JoinEffects,
 )
-from streams.engine.join_state import REOPENED_COLUMNS, JoinSettings, JoinState
+from streams.engine.join_state import JoinSettings, JoinState
+from streams.engine.restoring import apply_segment
 from streams.state.segment import Segment, SegmentRows
 from streams.units import I32, I64, U64
 
@@ -137,7 +138,9 @@ class JoinTask:
 
     # --- taking events in
 
-    def _admit_all(self, events: EventColumns, progress: I64, floor_us: int, effects: JoinEffects) -> None:
+    def _admit_all(
+        self, events: EventColumns, progress: I64, floor_us: int, effects: JoinEffects
+    ) -> None:
         state = self.state
         traced = (events.trace_id != 0).any(axis=1)
         state.count("untraced", int((~traced).sum()))
@@ -156,6 +159,9 @@ class JoinTask:
         Args:
             events: traced events.
             index: (n,) their rows in the whole chunk, which is what `progress` has columns for.
+            progress: (topics, rows) progress after each row of the whole chunk.
+            floor_us: progress of the slowest topic before the chunk.
+            effects: takes the traces that close.
         """
         state = self.state
         slot = self._slots(events, floor_us)
@@ -164,7 +170,7 @@ class JoinTask:
         later = self._after_closing(events, slot, bits, entry, here, index, progress)
         now = here[~later[here]]
         part = events if len(now) == len(events) else events.take(now)
-        touched, evicted = state.open.add(part, slot[now], bits[now], entry[now], late=True)
+        _, evicted = state.open.add(part, slot[now], bits[now], entry[now], late=True)
         state.count("evicted", int(evicted.sum()), "trace_too_large")
         if later.any():
             overdue = np.unique(slot[later]).astype(np.int64)
@@ -267,7 +273,7 @@ class JoinTask:
         starts: I64,
         ends: I64,
     ) -> I64:
-        """Return per trace a time that stream time must pass for it to close before its last row."""
+        """Return (k,) times that stream time must pass for traces to close before their last row."""
         s = self.state.open.slots
         times = events.timestamp_us[order]
         first = np.minimum(s["first_us"][owners], np.minimum.reduceat(times, starts))
@@ -280,7 +286,8 @@ class JoinTask:
         # last row was never met; which flow it is, and what a condition asks, may still change.
         earlier = bits[order]
         earlier[ends - 1] = 0
-        mask: U64 = s["mask"][owners] | np.bitwise_or.reduceat(earlier, starts, axis=0)
+        mask = np.asarray(np.bitwise_or.reduceat(earlier, starts, axis=0), np.uint64)
+        mask |= s["mask"][owners]
         required = plan_tables(self.plan).required
         is_met = (required[None] & ~mask[:, None] == 0).all(axis=2).any(axis=1)
         settled = first + min(f.settle_us for f in self.plan.flows)
@@ -340,7 +347,11 @@ class JoinTask:
         s = state.open.slots
         live = live[s["recall"][live] != RECALL_WANTED]
         deadlines = self._due.deadlines(
-            s["mask"][live], s["entry_flow"][live], s["first_us"][live], s["last_us"][live], state.wait.wait_us
+            s["mask"][live],
+            s["entry_flow"][live],
+            s["first_us"][live],
+            s["last_us"][live],
+            state.wait.wait_us,
         )
         by_events = deadlines.passed(state.progress.event_us)
         due = by_events | deadlines.passed(state.progress.progress_us())
@@ -396,7 +407,10 @@ class JoinTask:
         slot = state.open.slot_of.get(key)
         if slot is None or state.open.slots["recall"][slot] != RECALL_WANTED:
             return
-        self._add_again(events, np.full(len(events), slot, np.int32), recalled=True, late=False)
+        bits, entry = self._bits(events)
+        rows = np.full(len(events), slot, np.int32)
+        state.open.add(events, rows, bits, entry, late=False, recalled=True, bounded=False)
+        state.recalled_rows += len(events)
         state.open.slots["recall"][slot] = RECALL_DONE
         state.open.slots["meta_cut"][slot] = state.open.cut
 
@@ -426,12 +440,6 @@ class JoinTask:
         )
         state.forget(slots, rows)
 
-    def _add_again(self, events: EventColumns, slot: I32, *, recalled: bool, late: bool) -> None:
-        bits, entry = self._bits(events)
-        self.state.open.add(events, slot, bits, entry, late=late, recalled=recalled)
-        if recalled:
-            self.state.recalled_rows += len(events)
-
     # --- restoring
 
     def apply(self, segment: Segment, decode: Callable[[SegmentRows], EventColumns]) -> None:
@@ -441,58 +449,4 @@ class JoinTask:
             segment: the next segment, oldest first.
             decode: decodes the segment's events, all of which were accepted once.
         """
-        state, scalars = self.state, segment.scalars
-        open_ = state.open
-        gone = [open_.slot_of[key] for key in segment.removed if key in open_.slot_of]
-        slots = np.array(gone, np.int64)
-        rows, _ = open_.gather(slots)
-        state.forget(slots, rows)
-        self._apply_closed(segment)
-        for key, *values in segment.reopened:
-            if state.closed.find(key):
-                state.closed.reopen(key)
-            slot = open_.slot_of.get(key)
-            slot = open_.open(key) if slot is None else slot
-            for name, value in zip(REOPENED_COLUMNS, values, strict=True):
-                open_.slots[name][slot] = value
-        self._apply_rows(segment.rows, decode)
-        state.restore_scalars(scalars)
-        state.sealed()
-
-    def _apply_rows(self, rows: SegmentRows, decode: Callable[[SegmentRows], EventColumns]) -> None:
-        if not len(rows):
-            return
-        open_ = self.state.open
-        events = decode(rows)
-        slot = np.empty(len(rows), np.int32)
-        for i, key in enumerate(rows.key):
-            known = open_.slot_of.get(key)
-            slot[i] = open_.open(key) if known is None else known
-        for recalled in (True, False):
-            for late in (True, False):
-                mine = np.flatnonzero((rows.is_recalled == recalled) & (rows.is_late == late))
-                if len(mine):
-                    self._add_again(events.take(mine), slot[mine], recalled=recalled, late=late)
-
-    def _apply_closed(self, segment: Segment) -> None:
-        closed = segment.closed
-        if not closed.key:
-            return
-        turn = (np.diff(closed.closed_us) != 0) | (np.diff(closed.cut_ms) != 0)
-        starts = np.flatnonzero(np.r_[True, turn]).tolist()
-        for start, end in zip(starts, [*starts[1:], len(closed.key)], strict=True):
-            sizes = [len(e) for e in closed.events[start:end]]
-            events = [folded for e in closed.events[start:end] for folded in e]
-            self.state.closed.add(
-                ClosedBatch(
-                    closed_us=int(closed.closed_us[start]),
-                    cut_ms=int(closed.cut_ms[start]),
-                    cut=self.state.open.cut,
-                    keys=closed.key[start:end],
-                    revision=closed.revision[start:end],
-                    is_truncated=closed.is_truncated[start:end],
-                    late_modules=closed.late_modules[start:end],
-                    offset=np.r_[0, np.cumsum(sizes)].astype(np.int64),
-                    events=np.array(events, np.uint64),
-                )
-            )
+        apply_segment(self.state, segment, decode, self._bits)

@@ -17,7 +17,7 @@ from streams.core.traces.opentraces import RECALL_WANTED, OpenTraces, TraceBound
 from streams.core.traces.progress import Progress, ProgressSettings
 from streams.core.traces.waits import LearnedWait, WaitSettings
 from streams.state.segment import Segment, SegmentClosed, SegmentRows
-from streams.units import MINUTE_US, SECOND_US, I64
+from streams.units import I64, MINUTE_US, SECOND_US
 
 ACCOUNTS = ("accepted", "joined", "duplicate", "late", "untraced", "rejected", "evicted")
 """accepted = joined + duplicate + late + untraced + rejected + evicted + open, always."""
@@ -98,7 +98,9 @@ class JoinState:
     def pending_recalls(self) -> list[tuple[bytes, int, int]]:
         """Return (trace, cut_ms, revision) of the reopened traces whose events can be read back."""
         s, used = self.open.slots, self.open.slots.used
-        wanted = (s["recall"][:used] == RECALL_WANTED) & s["is_live"][:used] & (s["cut_ms"][:used] > 0)
+        wanted = (
+            (s["recall"][:used] == RECALL_WANTED) & s["is_live"][:used] & (s["cut_ms"][:used] > 0)
+        )
         return [
             (self.open.key(i), int(s["cut_ms"][i]), int(s["revision"][i]))
             for i in np.flatnonzero(wanted).tolist()
@@ -180,7 +182,9 @@ class JoinState:
             batch.cut_ms = cut_ms
         # A trace reopened before its revision was published waits for exactly this cut.
         slots, used = self.open.slots, self.open.slots.used
-        unpublished = slots["is_live"][:used] & (slots["revision"][:used] > 0) & (slots["cut_ms"][:used] == 0)
+        unpublished = (
+            slots["is_live"][:used] & (slots["revision"][:used] > 0) & (slots["cut_ms"][:used] == 0)
+        )
         slots["cut_ms"][:used][unpublished] = cut_ms
         slots["meta_cut"][:used][unpublished] = self.open.cut
 

@@ -79,10 +79,14 @@ class OpenTraces:
 
     def __init__(self, words: int, bounds: TraceBounds) -> None:
         self.bounds = bounds
-        shapes: dict[str, tuple[Any, tuple[int, ...]]] = {n: (d, ()) for n, d in _ROW_COLUMNS.items()}
+        shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
+            n: (d, ()) for n, d in _ROW_COLUMNS.items()
+        }
         shapes["bits"] = (np.uint64, (words,))
         self.rows = Table(shapes, {"slot": -1})
-        slots: dict[str, tuple[Any, tuple[int, ...]]] = {n: (d, ()) for n, d in _SLOT_COLUMNS.items()}
+        slots: dict[str, tuple[Any, tuple[int, ...]]] = {
+            n: (d, ()) for n, d in _SLOT_COLUMNS.items()
+        }
         slots["mask"] = (np.uint64, (words,))
         self.slots = Table(slots, _SLOT_FILL)
         self.runs = Table(
@@ -98,10 +102,8 @@ class OpenTraces:
     def __len__(self) -> int:
         return len(self.slot_of)
 
-    def open(
-        self, key: bytes, revision: int = 0, cut_ms: int = 0, late_modules: int = 0
-    ) -> int:
-        """Open a slot for a trace; a revision > 0 reopens a closed one, whose events are recalled."""
+    def open(self, key: bytes, revision: int = 0, cut_ms: int = 0, late_modules: int = 0) -> int:
+        """Open a slot for a trace; one with a revision > 0 is reopened, its events recalled."""
         if self._free:
             slot = self._free.pop()
         else:
@@ -130,7 +132,15 @@ class OpenTraces:
         return int(s["hi"][slot]).to_bytes(8, "big") + int(s["lo"][slot]).to_bytes(8, "big")
 
     def add(
-        self, events: EventColumns, slot: I32, bits: U64, entry_flow: I32, *, late: bool, recalled: bool = False
+        self,
+        events: EventColumns,
+        slot: I32,
+        bits: U64,
+        entry_flow: I32,
+        *,
+        late: bool | Mask,
+        recalled: bool | Mask = False,
+        bounded: bool = True,
     ) -> tuple[I64, Mask]:
         """Append events to their slots.
 
@@ -139,8 +149,9 @@ class OpenTraces:
             slot: (n,) their slots.
             bits: (n, W) the plan's bits each of them sets.
             entry_flow: (n,) the flow whose entry stage the event is, -1 for none.
-            late: whether events of reopened traces count as late; false while state is restored.
-            recalled: the events are those of an earlier revision.
+            late: whether events of reopened traces count as late; (n,) while state is restored.
+            recalled: the events are those of an earlier revision; (n,) while state is restored.
+            bounded: evict what is beyond the bounds of its trace; not what was accepted before.
 
         Returns:
             The slots touched, (k,), and which rows were evicted by a bound, (n,) bool.
@@ -151,7 +162,7 @@ class OpenTraces:
             return np.zeros(0, np.int64), evicted
         sizes = np.fromiter(map(len, events.body), np.int64, n)
         order = np.argsort(slot, kind="stable")
-        if not recalled:
+        if bounded:
             evicted = self._beyond_bounds(slot, sizes, order)
             if evicted.any():
                 np.add.at(self.slots["evicted"], slot[evicted], 1)
@@ -185,7 +196,14 @@ class OpenTraces:
         return out
 
     def _append(
-        self, events: EventColumns, order: I64, slot: I32, bits: U64, *, late: bool, recalled: bool
+        self,
+        events: EventColumns,
+        order: I64,
+        slot: I32,
+        bits: U64,
+        *,
+        late: bool | Mask,
+        recalled: bool | Mask,
     ) -> None:
         body = np.empty(len(events.body), np.object_)
         body[:] = events.body
@@ -199,8 +217,8 @@ class OpenTraces:
             "slot": slot,
             "key_hi": events.event_key[order, 0],
             "key_lo": events.event_key[order, 1],
-            "is_late": reopened & late,
-            "is_recalled": np.full(len(order), recalled),
+            "is_late": reopened & np.broadcast_to(late, len(events))[order],
+            "is_recalled": np.broadcast_to(recalled, len(events))[order],
             "cut": np.full(len(order), self.cut),
             "body": body[order],
             "bits": bits[order],
@@ -215,12 +233,16 @@ class OpenTraces:
         )
         self.slots["head"][owners] = run + np.arange(len(starts))
 
-    def _summarise(self, events: EventColumns, order: I64, slot: I32, bits: U64, sizes: I64) -> None:
+    def _summarise(
+        self, events: EventColumns, order: I64, slot: I32, bits: U64, sizes: I64
+    ) -> None:
         starts = np.flatnonzero(np.r_[True, slot[1:] != slot[:-1]])
         owners = slot[starts]
         times = events.timestamp_us[order]
         s = self.slots
-        s["first_us"][owners] = np.minimum(s["first_us"][owners], np.minimum.reduceat(times, starts))
+        s["first_us"][owners] = np.minimum(
+            s["first_us"][owners], np.minimum.reduceat(times, starts)
+        )
         # A clock that runs ahead must not keep its trace open.
         held = np.minimum(times, events.kafka_us[order] + FUTURE_US)
         s["last_us"][owners] = np.maximum(s["last_us"][owners], np.maximum.reduceat(held, starts))

@@ -97,7 +97,7 @@ class Progress:
         return np.where(known, delay - delay[known].min(), 0)
 
     def late_sources(self) -> np.ndarray:
-        """Return which topics are caught up and yet deliver events that are too old; (topics,) bool."""
+        """Return which topics are caught up, yet deliver too old events; (topics,) bool."""
         late = self.excess_delay_us() > self._settings.delay_max_us
         return np.asarray(late & (self.clock_us > self.event_us))
 

@@ -18,7 +18,10 @@ class Table:
     __slots__ = ("_columns", "_fill", "capacity", "used")
 
     def __init__(
-        self, dtypes: Mapping[str, tuple[Any, tuple[int, ...]]], fill: Mapping[str, Any], capacity: int = 1024
+        self,
+        dtypes: Mapping[str, tuple[Any, tuple[int, ...]]],
+        fill: Mapping[str, Any],
+        capacity: int = 1024,
     ) -> None:
         self._fill = dict(fill)
         self.capacity = capacity

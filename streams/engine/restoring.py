@@ -1,0 +1,81 @@
+"""Puts a join task's state together again from its segments, oldest first.
+
+Invariant: what was accepted stays accepted. Bounds were checked when the events came; a restored
+event is never refused, or the accounts would not balance.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from streams.core.columns import EventColumns
+from streams.core.traces.closedtraces import ClosedBatch
+from streams.engine.join_state import REOPENED_COLUMNS, JoinState
+from streams.state.segment import Segment, SegmentClosed, SegmentRows
+from streams.units import I32, U64
+
+Decode = Callable[[SegmentRows], EventColumns]
+Bits = Callable[[EventColumns], tuple[U64, I32]]
+
+
+def apply_segment(state: JoinState, segment: Segment, decode: Decode, bits_of: Bits) -> None:
+    """Put one segment on top of the state; a full one goes onto an empty state.
+
+    Args:
+        state: the state so far.
+        segment: the next segment.
+        decode: decodes the segment's events, all of which were accepted once.
+        bits_of: the plan's bits of each event, and the flow it enters.
+    """
+    open_ = state.open
+    gone = [open_.slot_of[key] for key in segment.removed if key in open_.slot_of]
+    slots = np.array(gone, np.int64)
+    rows, _ = open_.gather(slots)
+    state.forget(slots, rows)
+    _apply_closed(state, segment.closed)
+    for key, *values in segment.reopened:
+        if state.closed.find(key):
+            state.closed.reopen(key)
+        slot = open_.slot_of.get(key)
+        slot = open_.open(key) if slot is None else slot
+        for name, value in zip(REOPENED_COLUMNS, values, strict=True):
+            open_.slots[name][slot] = value
+    if len(segment.rows):
+        _apply_rows(state, segment.rows, decode(segment.rows), bits_of)
+    state.restore_scalars(segment.scalars)
+    state.sealed()
+
+
+def _apply_rows(state: JoinState, rows: SegmentRows, events: EventColumns, bits_of: Bits) -> None:
+    open_ = state.open
+    slot = np.empty(len(rows), np.int32)
+    for i, key in enumerate(rows.key):
+        known = open_.slot_of.get(key)
+        slot[i] = open_.open(key) if known is None else known
+    bits, entry = bits_of(events)
+    late, recalled = rows.is_late, rows.is_recalled
+    open_.add(events, slot, bits, entry, late=late, recalled=recalled, bounded=False)
+    state.recalled_rows += int(recalled.sum())
+
+
+def _apply_closed(state: JoinState, closed: SegmentClosed) -> None:
+    if not closed.key:
+        return
+    turn = (np.diff(closed.closed_us) != 0) | (np.diff(closed.cut_ms) != 0)
+    starts = np.flatnonzero(np.r_[True, turn]).tolist()
+    for start, end in zip(starts, [*starts[1:], len(closed.key)], strict=True):
+        sizes = [len(e) for e in closed.events[start:end]]
+        events = [folded for e in closed.events[start:end] for folded in e]
+        state.closed.add(
+            ClosedBatch(
+                closed_us=int(closed.closed_us[start]),
+                cut_ms=int(closed.cut_ms[start]),
+                cut=state.open.cut,
+                keys=closed.key[start:end],
+                revision=closed.revision[start:end],
+                is_truncated=closed.is_truncated[start:end],
+                late_modules=closed.late_modules[start:end],
+                offset=np.r_[0, np.cumsum(sizes)].astype(np.int64),
+                events=np.array(events, np.uint64),
+            )
+        )

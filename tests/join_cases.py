@@ -1,0 +1,426 @@
+"""Events, logs and worlds for the tests of the join: a task, its published traces, its changelog.
+
+An event's body is its own fields as JSON, so that what was published, or kept in a segment, can be
+read back here without the codec.
+"""
+
+import json
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from streams.core.columns import (
+    LOG,
+    STATUS_ERROR,
+    STATUS_OK,
+    TRACE,
+    EventColumns,
+    Operation,
+    Operations,
+)
+from streams.core.fidelity.judge import TRACE_STATUSES
+from streams.core.fidelity.missing import CAUSES, NO_OPERATION
+from streams.core.fidelity.plan import Plan
+from streams.core.traces.opentraces import TraceBounds
+from streams.core.traces.progress import ProgressSettings
+from streams.core.traces.waits import WaitSettings
+from streams.engine.effects import AssembledBatch, JoinEffects
+from streams.engine.join import JoinTask
+from streams.engine.join_state import JoinSettings
+from streams.state.live import LiveSegments
+from streams.state.segment import PIECE_BYTES_MAX, SegmentRows, encode_pieces
+from tests.judge_cases import MODULES, likely_trace, random_trace, value_hash
+from tests.oracle_judge import OracleSpan
+
+TOPICS = ("telemetry.alpha", "telemetry.beta", "telemetry.gamma", "telemetry.other", "links")
+OTHER, LINKS = 3, 4
+TOPIC_OF_MODULE = {module: i for i, module in enumerate(MODULES)}
+READ_BACK_US = 1 << 62
+FOR_EVER_US = 1 << 55
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event as it comes: `trace` 0 for none; `number` is its identity within the trace."""
+
+    trace: int
+    number: int
+    operation: Operation
+    at_us: int
+    kafka_us: int = 0
+    parent: int = 0
+    duration_us: int = 1
+    is_span: bool = True
+    is_error: bool = False
+    is_sampled: bool = True
+    tier: str = ""
+    padding: str = ""
+
+    @property
+    def topic(self) -> int:
+        return TOPIC_OF_MODULE.get(self.operation.module, OTHER)
+
+    def body(self) -> bytes:
+        """Return the event's bytes: all of its fields but the broker's time."""
+        fields = {**self.__dict__, "operation": list(self.operation)}
+        del fields["kafka_us"]
+        return json.dumps(fields).encode()
+
+    def span(self) -> OracleSpan:
+        """Return the span as the slow judge takes it."""
+        return OracleSpan(
+            span_id=self.number,
+            parent_id=self.parent,
+            start_us=self.at_us,
+            duration_us=self.duration_us,
+            operation=self.operation,
+            is_error=self.is_error,
+            is_sampled=self.is_sampled,
+            dimension={"tier": self.tier} if self.tier else {},
+        )
+
+
+def event_of(body: bytes, kafka_us: int = READ_BACK_US) -> Event:
+    """Return the event that a body was made of."""
+    fields = json.loads(body)
+    return Event(**{**fields, "operation": Operation(*fields["operation"]), "kafka_us": kafka_us})
+
+
+def stage(name: str, trace: int, number: int, at_us: int, **fields: object) -> Event:
+    """Return a span of the stage `name` of a plan made by `plan_of`, known to Kafka at once."""
+    operation = Operation(name.upper(), "main", name)
+    return Event(trace, number, operation, at_us, **{"kafka_us": at_us, **fields})  # type: ignore[arg-type]
+
+
+def columns_of(
+    events: Sequence[Event], operations: Operations, topic: object = None
+) -> EventColumns:
+    """Return events as the codec would; `topic` overrides their topics."""
+    u64, i64, u8 = np.uint64, np.int64, np.uint8
+    key = [(0, e.number) if e.is_span else (e.number, 7) for e in events]
+    kafka = [e.kafka_us for e in events]
+    status = [STATUS_ERROR if e.is_error else STATUS_OK for e in events]
+    return EventColumns(
+        row=np.arange(len(events)),
+        topic=np.array([e.topic for e in events], u8) if topic is None else np.asarray(topic, u8),
+        trace_id=np.array(
+            [(e.trace % 3, e.trace) if e.trace else (0, 0) for e in events], u64
+        ).reshape(-1, 2),
+        event_key=np.array(key, u64).reshape(-1, 2),
+        span_id=np.array([e.number if e.is_span else 0 for e in events], u64),
+        parent_span_id=np.array([e.parent for e in events], u64),
+        timestamp_us=np.array([e.at_us for e in events], i64),
+        duration_us=np.array([e.duration_us for e in events], i64),
+        kafka_us=np.array(kafka, i64),
+        operation=np.array([operations.code(e.operation) for e in events], np.int32),
+        event_type=np.array([TRACE if e.is_span else LOG for e in events], u8),
+        severity=np.ones(len(events), u8),
+        status=np.array(status, u8),
+        trace_flags=np.array([e.is_sampled for e in events], u8),
+        record_hash=np.zeros(len(events), u64),
+        batch_hash=np.zeros(len(events), u64),
+        body=[e.body() for e in events],
+        dimension={"tier": np.array([value_hash(e.tier) for e in events], u64)},
+    )
+
+
+# --- random logs
+
+
+def random_events(rng: random.Random, plan: Plan, traces: int) -> list[Event]:
+    """Return the distinct events of some traces: spans, annotations, and events without a trace."""
+    events: list[Event] = []
+    for trace in range(1, traces + 1):
+        begin = rng.randrange(1_000, 1_400)
+        for span in rng.choice((random_trace, likely_trace, likely_trace))(rng, plan):
+            events.append(_event(trace, span, begin))
+        for number in range(rng.choice((0, 0, 1, 2))):
+            note = Operation(rng.choice((*MODULES, "DELTA")), "log", "line")
+            at_us = begin + rng.randrange(-3, 30)
+            events.append(Event(trace, 900 + number, note, at_us, is_span=False))
+    for number in range(rng.choice((0, 2))):
+        gauge = Operation(rng.choice(MODULES), "gauge", "rate")
+        events.append(Event(0, number, gauge, rng.randrange(1_000, 1_400), is_span=False))
+    return events
+
+
+def _event(trace: int, span: OracleSpan, begin: int) -> Event:
+    return Event(
+        trace=trace,
+        number=span.span_id,
+        operation=span.operation,
+        at_us=begin + span.start_us,
+        parent=span.parent_id,
+        duration_us=span.duration_us,
+        is_error=span.is_error,
+        is_sampled=span.is_sampled,
+        tier=span.dimension.get("tier", ""),
+    )
+
+
+def delivered(
+    rng: random.Random, events: Sequence[Event], *, late: float = 0.1, twice: float = 0.15
+) -> list[Event]:
+    """Return the events in order of arrival, each once or more often, a few of them very late."""
+    copies = [
+        e for e in events for _ in range(1 + (rng.random() < twice) + (rng.random() < twice / 3))
+    ]
+    arrivals = []
+    for event in copies:
+        delay = rng.randrange(12) if rng.random() >= late else rng.randrange(2_000)
+        arrivals.append(replace(event, kafka_us=event.at_us + event.duration_us + delay))
+    return sorted(arrivals, key=lambda e: (e.kafka_us, rng.random()))
+
+
+def random_cuts(rng: random.Random, length: int) -> list[slice]:
+    """Return slices that cover 0 .. length: all at once, one by one, or anyhow; some are empty."""
+    style = rng.randrange(4)
+    if style == 0:
+        marks: list[int] = []
+    elif style == 1:
+        marks = list(range(length))
+    else:
+        marks = sorted(rng.randrange(length + 1) for _ in range(rng.randrange(1, 9)))
+    return [slice(a, b) for a, b in pairwise([0, *marks, length])]
+
+
+# --- a world around one task
+
+
+def settings_of(**changes: object) -> JoinSettings:
+    """Return settings in the scale of the random logs: everything is remembered, nothing learned."""
+    given: dict[str, object] = {
+        "closed_retention_us": FOR_EVER_US,
+        "window_us": 50,
+        "progress": ProgressSettings(disorder_max_us=40, delay_max_us=FOR_EVER_US),
+        "waits": WaitSettings(initial_us=150, traces_min=1 << 40),
+        "bounds": TraceBounds(),
+    }
+    return JoinSettings(**{**given, **changes})  # type: ignore[arg-type]
+
+
+Missing = tuple[int, Operation | None, str, str, str]
+
+
+@dataclass(frozen=True)
+class Published:
+    """One revision of one trace as a reader sees it."""
+
+    trace: int
+    revision: int
+    status: str
+    closed_by: int
+    flow: int
+    missing: tuple[Missing, ...]
+    bodies: tuple[bytes, ...]
+    evicted: int
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """The identities of its events."""
+        return frozenset(event_of(body).number for body in self.bodies)
+
+
+class World:
+    """A join task, and what surrounds it: the reader of its traces, its changelog, its recalls.
+
+    Every step is followed by the checks that must hold at every moment: the accounts balance, and
+    each trace's revisions come from 1 without a gap, none of them twice.
+    """
+
+    def __init__(self, plan: Plan, settings: JoinSettings | None = None) -> None:
+        self.plan = plan
+        self.settings = settings or settings_of()
+        self.published: dict[bytes, list[Published]] = {}
+        self.fed = 0
+        self.rejected = 0
+        self.cuts = 0
+        self.cut_of: dict[tuple[bytes, int], int] = {}
+        self.changelog: list[bytes] = []
+        self._committed: dict[bytes, list[Published]] = {}
+        self._fresh: list[tuple[bytes, int]] = []
+        self._generation = self._number = 0
+        self.fragments: list[dict[str, object]] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self.operations = Operations()
+        self.task = JoinTask(
+            self.plan,
+            self.operations,
+            TOPICS,
+            TOPIC_OF_MODULE,
+            other=OTHER,
+            silent=(LINKS,),
+            settings=self.settings,
+            describe=lambda body: (f"r{event_of(body).trace}", ""),
+            condition_hashes={
+                c.bit: np.array([value_hash(v) for v in c.values], np.uint64)
+                for c in self.plan.conditions
+            },
+        )
+
+    # --- what comes in
+
+    def feed(
+        self, events: Sequence[Event] = (), caught_up_us: Sequence[int] = (), *, rejected: int = 0
+    ) -> JoinEffects:
+        """Take one step and check what must hold after it."""
+        self.fed += len(events) + rejected
+        self.rejected += rejected
+        ticks = list(caught_up_us) or [0] * len(TOPICS)
+        effects = self.task.step(
+            columns_of(events, self.operations),
+            {"input": self.fed},
+            rejected={"bad": rejected} if rejected else {},
+            caught_up_us=ticks,
+        )
+        for batch in effects.traces:
+            self._publish(batch)
+        self.fragments += effects.fragments
+        self.check()
+        return effects
+
+    def tick(self, now_us: int) -> JoinEffects:
+        """Let the clock say that all topics are read to their end."""
+        return self.feed((), [now_us] * len(TOPICS))
+
+    def check(self) -> None:
+        """Check the accounts against each other and against what was fed."""
+        accounts = self.task.state.accounting()
+        assert accounts["accepted"] == self.fed
+        assert accounts["rejected"] == self.rejected
+        assert accounts["open"] >= 0
+        assert sum(accounts.values()) == 2 * accounts["accepted"], accounts
+        open_ = self.task.state.open
+        rows, _ = open_.gather(open_.live_slots())
+        assert len(rows) == open_.live_rows
+        assert sum(len(open_.rows["body"][r]) for r in rows.tolist()) == open_.live_bytes
+
+    def _publish(self, batch: AssembledBatch) -> None:
+        for published, key in zip(revisions_of(batch, self.operations), batch.keys, strict=True):
+            before = self.published.setdefault(key, [])
+            assert published.revision == len(before) + 1, "revisions come from 1 without gaps"
+            if before:
+                assert set(before[-1].bodies) <= set(published.bodies), (
+                    "a revision holds all events"
+                )
+            before.append(published)
+            self._fresh.append((key, published.revision))
+
+    # --- cuts, recalls, restarts
+
+    def cut(self, *, full: bool = False) -> None:
+        """Commit: publish the outputs and add a segment to the changelog."""
+        self.cuts += 1
+        state = self.task.state
+        for name in self._fresh:
+            self.cut_of[name] = self.cuts
+        self._fresh = []
+        state.stamp_cut(self.cuts)
+        segment = state.segment(full=full or not self.changelog)
+        if full or not self.changelog:
+            self._generation, self._number = self._generation + 1, 0
+        self._segment = segment
+        state.sealed()
+        pieces = encode_pieces(segment, self._generation, self._number)
+        assert all(len(piece) <= PIECE_BYTES_MAX for piece in pieces)
+        self.changelog += pieces
+        self._number += 1
+        self._committed = {key: list(value) for key, value in self.published.items()}
+
+    def restart(self) -> None:
+        """Lose the memory: a fresh task takes over what the last cut committed."""
+        live = LiveSegments()
+        live.add(self.changelog)
+        self.published = {key: list(value) for key, value in self._committed.items()}
+        self._fresh = []
+        self._begin()
+        for segment in live.segments():
+            self.task.apply(segment, self._decode)
+        state = self.task.state
+        self.fed = state.positions.get("input", 0)
+        self.rejected = state.accounts["rejected"]
+        self.check()
+
+    def _decode(self, rows: SegmentRows) -> EventColumns:
+        events = [
+            event_of(body, int(kafka_us))
+            for body, kafka_us in zip(rows.body, rows.kafka_us, strict=True)
+        ]
+        return columns_of(events, self.operations, rows.topic)
+
+    def recall(self, lost: Iterable[bytes] = ()) -> int:
+        """Answer the pending recalls from what was published; those in `lost` cannot be read."""
+        pending = self.task.state.pending_recalls()
+        for key, cut_ms, revision in pending:
+            assert self.cut_of[key, revision] == cut_ms, "the cut named is the one that published"
+            if key in lost:
+                self.task.recall_failed(key)
+            else:
+                bodies = self._committed[key][revision - 1].bodies
+                self.task.recalled(key, columns_of([event_of(b) for b in bodies], self.operations))
+            self.check()
+        return len(pending)
+
+    def finish(self, now_us: int = 1 << 50) -> None:
+        """Let time pass until nothing is open."""
+        for _ in range(20):
+            self.tick(now_us)
+            self.cut()
+            self.recall()
+            if not len(self.task.state.open) and not self._fresh:
+                return
+        raise AssertionError("traces stay open for ever")
+
+    def final(self) -> dict[int, Published]:
+        """Return the highest revision of each trace."""
+        return {revisions[-1].trace: revisions[-1] for revisions in self.published.values()}
+
+    def first(self) -> dict[int, frozenset[int]]:
+        """Return the events of the first revision of each trace."""
+        return {revisions[0].trace: revisions[0].numbers for revisions in self.published.values()}
+
+    def windows(self, without: Sequence[str] = ()) -> dict[tuple[object, ...], dict[str, int]]:
+        """Return the counters of all scopes that count something."""
+        names = ("kind", "flow", "from_stage", "to_stage", "module")
+        out = {}
+        for part in self.task.state.counts.take_changed(1 << 60):
+            for scope in part["scopes"]:
+                kept = {k: n for k, n in scope["counters"].items() if k not in without}
+                if kept:
+                    out[(part["window_start"], *(scope[n] for n in names))] = kept
+        return out
+
+
+def revisions_of(batch: AssembledBatch, operations: Operations) -> list[Published]:
+    """Return the traces of a batch as a reader sees them."""
+    judgement, lost = batch.judgement, batch.judgement.missing
+    out = []
+    for t in range(len(batch.keys)):
+        missing = [
+            (
+                int(lost.span_id[i]),
+                None if lost.operation[i] == NO_OPERATION else operations[int(lost.operation[i])],
+                lost.labels[lost.from_label[i]],
+                lost.labels[lost.to_label[i]],
+                CAUSES[lost.cause[i]],
+            )
+            for i in np.flatnonzero(lost.trace == t).tolist()
+        ]
+        out.append(
+            Published(
+                trace=int.from_bytes(batch.keys[t][8:], "big"),
+                revision=int(batch.revision[t]),
+                status=TRACE_STATUSES[batch.status[t]],
+                closed_by=int(batch.closed_by[t]),
+                flow=int(judgement.flow[t]),
+                missing=tuple(missing),
+                bodies=tuple(batch.body[batch.offset[t] : batch.offset[t + 1]].tolist()),
+                evicted=int(batch.evicted_count[t]),
+            )
+        )
+    return out
