@@ -31,7 +31,7 @@ from streams.engine.effects import AssembledBatch, JoinEffects
 from streams.engine.join import JoinTask
 from streams.engine.join_state import JoinSettings
 from streams.state.live import LiveSegments
-from streams.state.segment import PIECE_BYTES_MAX, SegmentRows, encode_pieces
+from streams.state.segment import PIECE_BYTES_MAX, Segment, SegmentRows, encode_pieces
 from tests.judge_cases import MODULES, likely_trace, random_trace, value_hash
 from tests.oracle_judge import OracleSpan
 
@@ -221,7 +221,7 @@ class Published:
     @property
     def numbers(self) -> frozenset[int]:
         """The identities of its events."""
-        return frozenset(event_of(body).number for body in self.bodies)
+        return frozenset(json.loads(body)["number"] for body in self.bodies)
 
 
 class World:
@@ -243,6 +243,7 @@ class World:
         self._committed: dict[bytes, list[Published]] = {}
         self._fresh: list[tuple[bytes, int]] = []
         self._generation = self._number = 0
+        self._segment: Segment | None = None
         self.fragments: list[dict[str, object]] = []
         self._begin()
 
@@ -282,6 +283,7 @@ class World:
             self._publish(batch)
         self.fragments += effects.fragments
         self.check()
+        self._write()
         return effects
 
     def tick(self, now_us: int) -> JoinEffects:
@@ -314,26 +316,33 @@ class World:
     # --- cuts, recalls, restarts
 
     def cut(self, *, full: bool = False) -> None:
-        """Commit: publish the outputs and add a segment to the changelog."""
+        """Commit the outputs and a segment, which is written while the next chunk is joined."""
+        self._write()
         self.cuts += 1
         state = self.task.state
         for name in self._fresh:
             self.cut_of[name] = self.cuts
         self._fresh = []
         state.stamp_cut(self.cuts)
-        segment = state.segment(full=full or not self.changelog)
-        if full or not self.changelog:
+        full = full or not self.cuts - 1
+        self._segment = state.segment(full=full)
+        if full:
             self._generation, self._number = self._generation + 1, 0
-        self._segment = segment
         state.sealed()
-        pieces = encode_pieces(segment, self._generation, self._number)
+        self._committed = {key: list(value) for key, value in self.published.items()}
+
+    def _write(self) -> None:
+        if self._segment is None:
+            return
+        pieces = encode_pieces(self._segment, self._generation, self._number)
         assert all(len(piece) <= PIECE_BYTES_MAX for piece in pieces)
         self.changelog += pieces
         self._number += 1
-        self._committed = {key: list(value) for key, value in self.published.items()}
+        self._segment = None
 
     def restart(self) -> None:
         """Lose the memory: a fresh task takes over what the last cut committed."""
+        self._write()
         live = LiveSegments()
         live.add(self.changelog)
         self.published = {key: list(value) for key, value in self._committed.items()}

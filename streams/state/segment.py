@@ -72,7 +72,8 @@ class Segment:
         closed: traces that were closed since.
         reopened: per trace that is not as its events alone say: its id, last revision, the cut
             that published it, whether it was recalled, how many events were evicted.
-        scalars: positions, progress, counters: the whole of them, replacing earlier ones.
+        scalars: positions, progress, counters: the whole of them, replacing earlier ones. Copied:
+            a segment is written while its task goes on, and says what was true at the cut.
     """
 
     rows: SegmentRows
@@ -80,6 +81,19 @@ class Segment:
     closed: SegmentClosed
     reopened: list[Reopened]
     scalars: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Take a copy of the scalars."""
+        object.__setattr__(self, "scalars", _copied(self.scalars))
+
+
+def _copied(value: Any) -> Any:
+    """Return JSON-able values in containers of their own."""
+    if isinstance(value, dict):
+        return {key: _copied(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copied(one) for one in value]
+    return value
 
 
 def encode_pieces(segment: Segment, generation: int, number: int) -> list[bytes]:
