@@ -11,7 +11,7 @@ Late, duplicate, untraced and evicted are outcomes of a row, not exceptions.
 
 
 class SpanloomError(Exception):
-    """Root of every error that Spanloom raises on purpose; `exit_code` is what the command ends with."""
+    """Root of all errors raised on purpose; `exit_code` is what the command ends with."""
 
     exit_code = 1
 

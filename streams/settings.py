@@ -1,4 +1,4 @@
-"""Settings of the worker: defaults, then environment `SPANLOOM_*`, then flags; unknown ones refused.
+"""Settings of the worker: defaults, then environment `SPANLOOM_*`, then flags.
 
 Every bound of the engine is named here, with its unit last. Secrets come by environment or from
 files and are never printed.

@@ -1,4 +1,4 @@
-"""Identifiers and units shared by all modules; imports nothing but the standard library and numpy."""
+"""Identifiers and units shared by all modules."""
 
 from typing import Final
 

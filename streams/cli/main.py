@@ -5,7 +5,6 @@ Exit codes: 0 well, 1 a finding, 2 wrong usage or configuration, 3 broker or sta
 
 import sys
 
-import click
 import typer
 
 from streams import __version__
@@ -18,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Joins a pipeline's telemetry by trace id, says what is missing and where, and opens incidents.",
+    help="Joins telemetry by trace id, says what is missing and where, and opens incidents.",
 )
 
 
@@ -30,7 +29,7 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def root(
-    version: bool = typer.Option(  # noqa: ARG001
+    version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
@@ -50,16 +49,10 @@ app.command("demo")(demo.run)
 def main() -> None:
     """Run the command line; errors that are ours become one message and their exit code."""
     try:
-        code = app(standalone_mode=False)
+        app()
     except SpanloomError as error:
         print(f"spanloom: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

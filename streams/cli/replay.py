@@ -29,7 +29,7 @@ def nezha(
 ) -> None:
     """Send the spans of a Nezha recording.
 
-    Example: spanloom replay nezha ../shared/data/nezha-trainticket-0129 --broker 127.0.0.1:9092 --speed max
+    Example: spanloom replay nezha recordings/trainticket --broker 127.0.0.1:9092 --speed max
     """
     settings = load_settings(broker=broker, contract=contract)
     replay = Replay(load_pipeline(settings), speed, show=not quiet)

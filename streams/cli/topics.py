@@ -23,7 +23,8 @@ def create(
     replication: int = typer.Option(1, min=1, max=10, help="Replication factor."),
     contract: str | None = typer.Option(None, help="Path of the contract, or `seed`."),
     input_topic: list[str] | None = typer.Option(
-        None, help="The worker reads this topic instead; it is there, so only derived ones are made."
+        None,
+        help="The worker reads this topic instead; it is there, so only derived ones are made.",
     ),
     derived_prefix: str | None = typer.Option(None, help="Put before the names of derived topics."),
     as_json: bool = typer.Option(False, "--json", help="Print the names as JSON."),

@@ -15,25 +15,39 @@ from streams.settings import load_settings
 
 def run(
     broker: str | None = typer.Option(None, help="Bootstrap address, HOST:PORT."),
-    group: str | None = typer.Option(None, help="Consumer group; also names transactions and state."),
+    group: str | None = typer.Option(
+        None, help="Consumer group; also names transactions and state."
+    ),
     state_dir: Path | None = typer.Option(None, help="Folder of the local state; one per worker."),
     contract: str | None = typer.Option(None, help="Path of the contract, or `seed`."),
-    fixed_waits: float | None = typer.Option(None, help="Close traces S seconds after their first event."),
+    fixed_waits: float | None = typer.Option(
+        None, help="Close traces S seconds after their first event."
+    ),
     exit_after: int | None = typer.Option(None, help="End after N telemetry records."),
-    drain_seconds: float | None = typer.Option(None, help="With --exit-after: wait so long for open traces."),
+    drain_seconds: float | None = typer.Option(
+        None, help="With --exit-after: wait so long for open traces."
+    ),
     instance: str | None = typer.Option(None, help="Static member id of this worker in its group."),
-    input_topic: list[str] | None = typer.Option(None, help="Read this topic instead of the contract's."),
-    profile: Path | None = typer.Option(None, help="File that maps a foreign span schema to columns."),
+    input_topic: list[str] | None = typer.Option(
+        None, help="Read this topic instead of the contract's."
+    ),
+    profile: Path | None = typer.Option(
+        None, help="File that maps a foreign span schema to columns."
+    ),
     derived_prefix: str | None = typer.Option(None, help="Put before the names of derived topics."),
-    summary_topic: str | None = typer.Option(None, help="Send a JSON summary of each trace here too."),
-    closed_retention: float | None = typer.Option(None, help="Seconds a closed trace can be amended."),
+    summary_topic: str | None = typer.Option(
+        None, help="Send a JSON summary of each trace here too."
+    ),
+    closed_retention: float | None = typer.Option(
+        None, help="Seconds a closed trace can be amended."
+    ),
     log_level: str | None = typer.Option(None, help="DEBUG, INFO, WARNING or ERROR."),
 ) -> None:
     """Join telemetry into traces, fidelity statistics, alerts and incidents, until stopped.
 
     Every option is also an environment variable: --broker is SPANLOOM_BROKER, and so on.
 
-    Example: spanloom worker --broker 127.0.0.1:9092 --group pipeline --state-dir ./state --contract seed
+    Example: spanloom worker --broker 127.0.0.1:9092 --group pipeline --contract seed
     """
     settings = load_settings(
         broker=broker,

@@ -105,6 +105,7 @@ class _Learner:
         """Return everything learned."""
         for level in range(self._settings.depth_max + 1):
             self._learn_children(level)
+        self._learn_shaped()
         self._learn_groups()
         sequences = self._learn_sequences()
         support = Counter(self._code.tolist())
@@ -175,7 +176,7 @@ class _Learner:
                 count, agreed = self._highest(have, support, level)
                 if count > promised.get(child, 0):
                     promised[child] = count
-                    self._keep(context, child, count, agreed, support, None)
+                    self._keep(context, child, (count, agreed, support), self._when(context))
             self._promised[context] = promised
         self._learn_guarded(level, pairs, shorter)
 
@@ -196,7 +197,8 @@ class _Learner:
             count, agreed = self._highest(have, support_of[context, guard], level)
             if count > max(known.get((guard, child), 0), self._promised[context].get(child, 0)):
                 known[guard, child] = count
-                self._keep(context, child, count, agreed, support_of[context, guard], guard)
+                when = self._when(context, self._name(guard))
+                self._keep(context, child, (count, agreed, support_of[context, guard]), when)
 
     def _shorter_context(self, level: int) -> dict[int, int]:
         """Map each context of a depth to the one that leaves its farthest ancestor out."""
@@ -222,25 +224,63 @@ class _Learner:
         chosen = self._settings
         return chosen.chained_support_min if level else chosen.support_min
 
-    def _when(self, chain: tuple[int, ...], guard: int | None = None) -> When | None:
-        if len(chain) == 1 and guard is None:
-            return None
-        under = tuple(self._name(code) for code in chain[1:])
-        return When(under=under, seen=None if guard is None else self._name(guard))
+    def _when(
+        self,
+        context: int,
+        seen: OperationName | None = None,
+        calling: tuple[OperationName, ...] | None = None,
+    ) -> When | None:
+        under = tuple(self._name(code) for code in self._contexts[context].chain[1:])
+        return When(under=under, seen=seen, calling=calling) if under or seen else None
 
-    def _keep(  # one argument for each field of the rule
-        self, context: int, child: int, count: int, agreed: int, support: int, guard: int | None
+    def _keep(
+        self, context: int, child: int, found: tuple[int, int, int], when: When | None
     ) -> None:
-        chain = self._contexts[context].chain
-        self._children[chain[0]].append(
+        """Keep a rule: (count, how many parents agreed, how many there were)."""
+        count, agreed, support = found
+        self._children[self._contexts[context].chain[0]].append(
             ChildRule(
                 **self._operations[child]._asdict(),
                 count=count,
                 support=support,
                 ratio=agreed / support,
-                when=self._when(chain, guard),
+                when=when,
             )
         )
+
+    def _learn_shaped(self) -> None:
+        """Learn "where a child calls just these, that one is there too": how errors show.
+
+        For what is neither promised nor goes with the child anyhow, and without ancestors: a
+        code path that breaks off does so whoever called it.
+        """
+        rows = pl.DataFrame({"row": np.arange(len(self._code)), "seen": self._code}).with_columns(
+            parent=pl.Series(self._parent_row), context=pl.Series(self._chain_id[0])
+        )
+        made = rows.filter(pl.col("parent") >= 0)
+        calling = made.group_by("parent").agg(calling=pl.col("seen").sort())
+        shaped = made.join(calling, left_on="row", right_on="parent", how="left").with_columns(
+            pl.col("calling").fill_null([])
+        )
+        shaped = shaped.filter(pl.col("calling").list.len() <= SEQUENCE_CALLS_MAX)
+        shaped = shaped.select("parent", "seen", "calling").unique()
+        shaped = shaped.join(rows.select(parent="row", context="context"), on="parent")
+        key = ["context", "seen", "calling"]
+        support = shaped.group_by(key).agg(support=pl.len())
+        both = shaped.join(self._pairs, on="parent").filter(pl.col("child") != pl.col("seen"))
+        counted = both.group_by(*key, "child").agg(agreed=pl.len()).join(support, on=key)
+        enough = (pl.col("support") >= self._settings.support_min) & (
+            pl.col("agreed") >= self._settings.ratio_min * pl.col("support")
+        )
+        for context, seen, codes, child, agreed, total in (
+            counted.filter(enough).sort(*key, "child").select(*key, "child", "agreed", "support")
+        ).iter_rows():
+            promised = self._promised[context].get(child, 0)
+            if promised or self._guarded.get(context, {}).get((seen, child), 0):
+                continue
+            names = tuple(sorted(self._name(code) for code in codes))
+            when = self._when(context, self._name(seen), names)
+            self._keep(context, child, (1, agreed, total), when)
 
     def _learn_groups(self) -> None:
         """Learn where there is exactly one child out of several; a longer chain may narrow it."""
@@ -284,7 +324,7 @@ class _Learner:
                 members=tuple(self._name(code) for code in ordered),
                 support=support,
                 ratio=agreed / support,
-                when=self._when(chain),
+                when=self._when(context),
             )
         )
         return members

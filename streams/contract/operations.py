@@ -6,14 +6,14 @@ rule carries its support, so that a reader can doubt it. The rules hold names on
 `compile_rules` numbers them for `streams.core.fidelity.rules`.
 """
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from streams.core.columns import Operation
-from streams.core.fidelity.rule_table import NO_GROUP, NO_GUARD, Call, RuleTable
-from streams.core.fidelity.tree import chain_hash
+from streams.core.fidelity.rule_table import NO_GROUP, NO_GUARD, NO_SHAPE, Call, RuleTable
+from streams.core.fidelity.tree import chain_hash, shape_hash
 from streams.errors import ConfigError
 
 OperationName = Annotated[tuple[str, str, str], Field(description="(module, component, name)")]
@@ -33,10 +33,18 @@ class When(_Strict):
     Attributes:
         under: The operations of the parent's nearest ancestors, the nearest first.
         seen: An operation that the parent already has as a child.
+        calling: That child's own children, all of them, sorted; without it they do not matter.
     """
 
     under: tuple[OperationName, ...] = ()
     seen: OperationName | None = None
+    calling: tuple[OperationName, ...] | None = None
+
+    @model_validator(mode="after")
+    def _calling_is_of_a_child(self) -> Self:
+        if self.calling is not None and self.seen is None:
+            raise ValueError("calling says what the child in `seen` calls; add `seen`")
+        return self
 
 
 class ChildRule(_Strict):
@@ -155,7 +163,7 @@ class _Compiler:
     def __init__(self, rules: OperationRules) -> None:
         self._rules = rules
         self._code: dict[Operation, int] = {}
-        self._children: dict[tuple[int, ...], list[tuple[int, int, int]]] = {}
+        self._children: dict[tuple[int, ...], list[tuple[int, int, int, int]]] = {}
         self._groups: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._sequences: dict[int, tuple[tuple[tuple[Call, ...], int], ...]] = {}
 
@@ -185,9 +193,10 @@ class _Compiler:
             depth=max((len(chain) - 1 for _, chain in contexts), default=0),
             context_hash=np.array([value for value, _ in contexts], np.uint64),
             child_start=np.cumsum([0, *map(len, children)]),
-            child_code=np.array([code for code, _, _ in rows], np.int64),
-            child_count=np.array([count for _, count, _ in rows], np.int64),
-            child_guard=np.array([guard for _, _, guard in rows], np.int64),
+            child_code=np.array([row[0] for row in rows], np.int64),
+            child_count=np.array([row[1] for row in rows], np.int64),
+            child_guard=np.array([row[2] for row in rows], np.int64),
+            child_shape=np.array([row[3] for row in rows], np.uint64),
             context_group=np.array(groups, np.int64),
             group_members=tuple(members),
             has_group=has_group,
@@ -207,15 +216,23 @@ class _Compiler:
     def _chain(self, parent: int, when: When | None) -> tuple[int, ...]:
         return (parent, *(self._code_of(name) for name in (when.under if when else ())))
 
+    def _guard(self, when: When | None) -> tuple[int, int]:
+        """Return the code of the child that must be there, and its shape if that matters."""
+        if when is None or when.seen is None:
+            return NO_GUARD, NO_SHAPE
+        code = self._code_of(when.seen)
+        if when.calling is None:
+            return code, NO_SHAPE
+        return code, shape_hash(code, [self._code_of(name) for name in when.calling])
+
     def _add(self, parent: ParentRule) -> None:
         own = self._code_of((parent.module, parent.component, parent.name))
         seen: set[tuple[object, ...]] = set()
         for child in parent.children:
             chain = self._chain(own, child.when)
             code = self._code_of((child.module, child.component, child.name))
-            guard = child.when.seen if child.when else None
-            row = (code, child.count, NO_GUARD if guard is None else self._code_of(guard))
-            self._refuse_repeat(seen, (chain, code, row[2]), parent)
+            row = (code, child.count, *self._guard(child.when))
+            self._refuse_repeat(seen, (chain, code, *row[2:]), parent)
             self._children.setdefault(chain, []).append(row)
         for group in parent.one_of:
             chain = self._chain(own, group.when)

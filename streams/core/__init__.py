@@ -1,1 +1,1 @@
-"""TODO"""
+"""The pure rules: columns in, columns out; no clock, no I/O, no Kafka."""

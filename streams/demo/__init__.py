@@ -1,1 +1,1 @@
-"""The demonstration: a pipeline with faults whose truth is known, joined and judged before your eyes."""
+"""The demonstration: a pipeline with faults whose truth is known, joined and judged live."""

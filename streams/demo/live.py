@@ -38,8 +38,8 @@ class LiveView:
     def __enter__(self) -> Self:
         """Start drawing."""
         self.console.print(
-            "spanloom demo: simulated pipeline -> embedded broker (for demonstration only, it keeps "
-            "no promise) -> worker -> incidents",
+            "spanloom demo: simulated pipeline -> embedded broker (for demonstration only, "
+            "it keeps no promise) -> worker -> incidents",
             highlight=False,
         )
         if self._is_live:
@@ -86,7 +86,8 @@ class LiveView:
     def _line(self, scene: Scene, accounting: Mapping[str, int]) -> str:
         statuses = scene.watcher.statuses()
         return (
-            f"{_left(scene):>5}  {accounting.get('accepted', 0):>7,} events  {self._rate():>6,.0f}/s  "
+            f"{_left(scene):>5}  {accounting.get('accepted', 0):>7,} events  "
+            f"{self._rate():>6,.0f}/s  "
             f"{sum(statuses.values()):>5,} traces ({statuses['COMPLETE']:,} complete, "
             f"{statuses['INCOMPLETE']:,} incomplete, {statuses['BROKEN']:,} broken)  "
             f"{accounting.get('open', 0):>5,} open"

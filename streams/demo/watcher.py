@@ -68,7 +68,7 @@ class Watcher:
                 with self._lock:
                     for message in messages:
                         self._take(message.topic(), decode(message.value()))
-        except Exception as error:  # noqa: BLE001  told by the demo, which waits for this thread
+        except Exception as error:
             self.error = error
         finally:
             consumer.close()

@@ -16,8 +16,7 @@ from streams.core.alerts.settings import RuleSettings
 from streams.core.alerts.silence import SilenceWatch
 from streams.core.fidelity.merge import MergedWindows, MergeSettings
 from streams.core.fidelity.merge_state import restore_windows, snapshot_windows
-from streams.core.fidelity.rolling import Scope
-from streams.core.fidelity.stats import Published, Row, StatsPublisher, row_key
+from streams.core.fidelity.stats import Row, StatsPublisher, row_key
 from streams.core.incidents.topology import Topology
 from streams.engine.outputs import Output, Outputs
 from streams.errors import StateError
@@ -97,10 +96,7 @@ class FidelityTask:
         return {
             "format": _FORMAT,
             "windows": snapshot_windows(self.windows),
-            "published": [
-                [*key, p.reported, [[*scope, *row] for scope, row in p.rows.items()]]
-                for key, p in self.publisher.published.items()
-            ],
+            "published": self.publisher.snapshot(),
             "silence": self.silence.snapshot(),
             "alerts": self.alerts.snapshot(),
         }
@@ -121,10 +117,7 @@ class FidelityTask:
             )
         task = cls(settings, topology)
         restore_windows(task.windows, snapshot["windows"])
-        for start_us, width_us, reported, rows in snapshot["published"]:
-            task.publisher.published[start_us, width_us] = Published(
-                {Scope(*row[:5]): (row[5], row[6]) for row in rows}, reported
-            )
+        task.publisher.restore(snapshot["published"])
         task.silence.restore(snapshot["silence"])
         task.alerts.restore(snapshot["alerts"])
         return task

@@ -273,7 +273,7 @@ class JoinTask:
         starts: I64,
         ends: I64,
     ) -> I64:
-        """Return (k,) times that stream time must pass for traces to close before their last row."""
+        """Return (k,) times that stream time must pass for a trace to close before its end."""
         s = self.state.open.slots
         times = events.timestamp_us[order]
         first = np.minimum(s["first_us"][owners], np.minimum.reduceat(times, starts))

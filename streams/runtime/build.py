@@ -83,7 +83,9 @@ class JoinFactory:
         self._pipeline = pipeline
         self._partitions = partitions
         self._plan = compile_plan(contract) if contract else EMPTY
-        self._rules = compile_rules(contract.operations) if contract and contract.operations else None
+        self._rules = (
+            compile_rules(contract.operations) if contract and contract.operations else None
+        )
         self._operations = Operations(settings.operations_max)
         self._schemas = default_schemas()
         self._decoder = EventDecoder(
@@ -94,7 +96,8 @@ class JoinFactory:
             settings.max_event_bytes,
         )
         self._conditions: dict[int, U64] = {
-            c.bit: np.array([value_hash(v) for v in c.values], np.uint64) for c in self._plan.conditions
+            c.bit: np.array([value_hash(v) for v in c.values], np.uint64)
+            for c in self._plan.conditions
         }
         self._settings = join_settings(settings)
 
@@ -181,7 +184,9 @@ def join_settings(settings: WorkerSettings) -> JoinSettings:
         window_us=_us(settings.window_seconds),
         hold_ahead_us=_us(settings.hold_ahead_seconds) or None,
         bounds=TraceBounds(settings.trace_events_max, settings.trace_bytes_max),
-        progress=ProgressSettings(_us(settings.disorder_max_seconds), _us(settings.delay_max_seconds)),
+        progress=ProgressSettings(
+            _us(settings.disorder_max_seconds), _us(settings.delay_max_seconds)
+        ),
         waits=WaitSettings(
             _us(settings.wait_initial_seconds),
             _us(settings.wait_floor_seconds),

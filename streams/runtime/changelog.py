@@ -39,7 +39,9 @@ class Restored:
 class Changelog:
     """The changelog partition of a task."""
 
-    def __init__(self, base: Mapping[str, object], topic: str, partition: int, folder: Path) -> None:
+    def __init__(
+        self, base: Mapping[str, object], topic: str, partition: int, folder: Path
+    ) -> None:
         self.topic = topic
         self.partition = partition
         self._base = base
@@ -183,6 +185,8 @@ def _watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, in
         except KafkaException as error:
             # A topic made a moment ago is not yet known to every broker.
             if attempt == 19:
-                raise BrokerError(f"{topic}/{partition}: {error.args[0].str()}. " + _LOOK) from error
+                raise BrokerError(
+                    f"{topic}/{partition}: {error.args[0].str()}. " + _LOOK
+                ) from error
             time.sleep(0.25)
     raise AssertionError

@@ -49,7 +49,7 @@ class Cut:
     next_changelog_offset: int = field(default=0)
 
 
-class CommitRefused(Exception):
+class CommitRefusedError(Exception):
     """The broker refused the transaction: the task's memory is ahead and must be thrown away."""
 
 
@@ -91,7 +91,7 @@ def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
         metadata: consumer group metadata; None commits no group offsets.
 
     Raises:
-        CommitRefused: fenced, stale generation, or any failure after which nothing is visible.
+        CommitRefusedError: fenced, stale generation, or any failure after which nothing is visible.
         BrokerError: the outcome stays unknown after all tries.
     """
     refused: list[str] = []
@@ -118,9 +118,11 @@ def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
         _retried(lambda: producer.commit_transaction(_CALL_SECONDS))
     except KafkaException as error:
         _abort(producer, error)
-        raise CommitRefused(f"{error.args[0].str()}{'; ' + refused[0] if refused else ''}") from error
+        raise CommitRefusedError(
+            f"{error.args[0].str()}{'; ' + refused[0] if refused else ''}"
+        ) from error
     if refused:
-        raise CommitRefused(refused[0])
+        raise CommitRefusedError(refused[0])
 
 
 def _produce(producer: Producer, record: OutRecord, callback: object) -> None:
@@ -177,6 +179,6 @@ def init_transactions(producers: Sequence[Producer]) -> None:
             producer.init_transactions(30)
         except KafkaException as error:
             raise BrokerError(
-                f"transactions cannot be initialised: {error.args[0].str()}. Operator action: check "
-                "that the broker is up and allows the worker's transactional ids."
+                f"transactions cannot be initialised: {error.args[0].str()}. Operator action: "
+                "check that the broker is up and allows the worker's transactional ids."
             ) from error

@@ -118,7 +118,12 @@ def topology_of(contract: Contract | None) -> Topology:
         edge = Edge(objective.flow, objective.from_stage, objective.to_stage)
         slo_ratio[edge] = objective.fidelity
     return Topology(
-        modules, tuple(edges), stage_module, frozenset(required), frozenset(acknowledgment), slo_ratio
+        modules,
+        tuple(edges),
+        stage_module,
+        frozenset(required),
+        frozenset(acknowledgment),
+        slo_ratio,
     )
 
 

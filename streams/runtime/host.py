@@ -21,7 +21,7 @@ from confluent_kafka import Producer
 from streams.errors import BrokerError, SpanloomError, StateError
 from streams.runtime.changelog import Changelog, Restored, beginnings
 from streams.runtime.commit import (
-    CommitRefused,
+    CommitRefusedError,
     Cut,
     OutRecord,
     commit_cut,
@@ -164,7 +164,10 @@ class TaskHost:
             position = self.runner.positions.setdefault(topic, low)
             if position < low:
                 log.error(
-                    "telemetry_lost_to_retention", task=str(self.id), topic=topic, records=low - position
+                    "telemetry_lost_to_retention",
+                    task=str(self.id),
+                    topic=topic,
+                    records=low - position,
                 )
                 self.lost_to_retention += low - position
                 self.runner.positions[topic] = low
@@ -231,7 +234,7 @@ class TaskHost:
             raise
         except SpanloomError as error:
             self.failed = error
-        except Exception as error:  # noqa: BLE001  an engine bug must stop the worker, with its trace
+        except Exception as error:
             log.exception("task_failed", task=str(self.id))
             self.failed = StateError(
                 f"task {self.id} failed: {type(error).__name__}: {error}. Operator action: report "
@@ -296,7 +299,11 @@ class TaskHost:
             if now - self._asked_again.get(chunk.topic, 0.0) > 5.0:
                 self._asked_again[chunk.topic] = now
                 log.warning(
-                    "chunk_gap_seen", task=str(self.id), topic=chunk.topic, at=position, got=chunk.start
+                    "chunk_gap_seen",
+                    task=str(self.id),
+                    topic=chunk.topic,
+                    at=position,
+                    got=chunk.start,
                 )
                 asyncio.get_running_loop().create_task(
                     self._source.again(chunk.topic, self.id.partition, position)
@@ -304,7 +311,11 @@ class TaskHost:
             return None
         if chunk.start < position:
             records = [r for r in chunk.records if r.offset >= position]
-            return Chunk(chunk.topic, chunk.partition, position, chunk.end, records) if records else None
+            return (
+                Chunk(chunk.topic, chunk.partition, position, chunk.end, records)
+                if records
+                else None
+            )
         return chunk
 
     async def _steer(self) -> None:
@@ -374,7 +385,7 @@ class TaskHost:
             try:
                 await self._in_thread(commit)
                 self.cuts += 1
-            except CommitRefused as error:
+            except CommitRefusedError as error:
                 await self._restart(str(error))
             except SpanloomError as error:
                 self.failed = error
@@ -389,7 +400,8 @@ class TaskHost:
         if len(self.restarts) > self._settings.restarts_max:
             self.failed = BrokerError(
                 f"task {self.id}: {len(self.restarts)} commits refused in five minutes, the last: "
-                f"{why}. Operator action: look for a second worker with this group, and at the broker."
+                f"{why}. Operator action: look for a second worker with this group, "
+                "and at the broker."
             )
             return
         if self._changelog is not None:

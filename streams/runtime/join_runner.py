@@ -125,14 +125,14 @@ class JoinRunner:
                 "value_bytes": len(value),
             }
             encoded = records.encode("rejected_event", event)
-            self._outbox.append(OutRecord(self._names.rejected, self.partition, record.key, encoded))
+            self._outbox.append(
+                OutRecord(self._names.rejected, self.partition, record.key, encoded)
+            )
 
     def collect(self, cut_ms: int, *, full: bool) -> tuple[list[OutRecord], Segment]:
         """End the cut: stamp the outputs, add the partials, and return the segment."""
         state = self.task.state
-        outputs = [
-            OutRecord(r.topic, r.partition, r.key, r.value, cut_ms) for r in self._outbox
-        ]
+        outputs = [OutRecord(r.topic, r.partition, r.key, r.value, cut_ms) for r in self._outbox]
         outputs += self._partials(cut_ms)
         state.stamp_cut(cut_ms)
         segment = state.segment(full=full)

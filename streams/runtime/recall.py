@@ -30,7 +30,8 @@ def recall(
 
     Args:
         base: connection settings of the client.
-        topic, partition: where the traces were published.
+        topic: where the traces were published.
+        partition: and in which partition.
         wanted: (trace id, cut_ms, revision) of each trace.
         reader: reads the values.
         can_seek_time: false for a broker without look-up by time: everything it holds is read.

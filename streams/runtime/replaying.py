@@ -44,7 +44,7 @@ class Replay:
         self._producer = Producer(
             {
                 "bootstrap.servers": pipeline.settings.broker,
-                "partitioner": "murmur2_random",  # as Java and aiokafka do: one trace, one partition
+                "partitioner": "murmur2_random",  # as Java and aiokafka do
                 "enable.idempotence": True,
                 "compression.type": "lz4",
                 "linger.ms": 20,

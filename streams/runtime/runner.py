@@ -24,9 +24,7 @@ class Runner(Protocol):
     rows: int
     """Records taken in since the task was made, for the operator."""
 
-    def step(
-        self, chunks: Sequence[Chunk], caught_up_us: Mapping[str, int], now_us: int
-    ) -> None:
+    def step(self, chunks: Sequence[Chunk], caught_up_us: Mapping[str, int], now_us: int) -> None:
         """Take in chunks, and the passing of time; what follows waits for the next cut.
 
         Args:

@@ -1,4 +1,4 @@
-"""The runner of a small task: fidelity, incidents, fragments. Its whole state goes into each cut."""
+"""The runner of a small task (fidelity, incidents, fragments): each cut holds its whole state."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,6 @@ class StageRunner:
         task: the task without any state.
         restore: makes the task from a snapshot.
         targets: per topic kind the (topic, schema, partition) of its records.
-        listener: told of every output, after it was encoded; used for what people watch.
     """
 
     def __init__(

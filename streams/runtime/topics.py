@@ -43,7 +43,7 @@ def _catalog() -> dict[str, Any]:
 
 
 def spec(name: str, partitions: int, catalog_name: str = "") -> TopicSpec:
-    """Return how one topic is made, with N = `partitions`; prefixed topics by their catalog name."""
+    """Return how one topic is made, with N = `partitions`; a prefixed one by its catalog name."""
     catalog = _catalog()
     entry = catalog.get(catalog_name or name) or catalog["telemetry.<module>.v1"]
     config = {
@@ -94,8 +94,8 @@ def create(client: AdminClient, specs: Sequence[TopicSpec], replication: int = 1
         except KafkaException as error:
             if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
                 raise BrokerError(
-                    f"topic {name} cannot be created: {error.args[0].str()}. Operator action: let the "
-                    "user create topics, or have them made as docs/topics.md lists them."
+                    f"topic {name} cannot be created: {error.args[0].str()}. Operator action: let "
+                    "the user create topics, or have them made as docs/topics.md lists them."
                 ) from error
     return made
 
@@ -146,8 +146,8 @@ def check(
     missing = [name for name in wanted if name not in there]
     if missing:
         raise BrokerError(
-            f"topics are missing: {', '.join(missing)}. Operator action: run `spanloom topics create "
-            "--broker HOST:PORT --partitions N` with the same --contract as the worker."
+            f"topics are missing: {', '.join(missing)}. Operator action: run `spanloom topics "
+            "create --broker HOST:PORT --partitions N` with the same --contract as the worker."
         )
     partitioned = [*telemetry, traces, fragments, rejected]
     counts = {name: there[name] for name in partitioned}
@@ -158,7 +158,9 @@ def check(
             "workers. Operator action: give all of them the same number of partitions."
         )
     single = [] if only_traces else [derived(PARTIALS), derived(ALERTS)]
-    problems = [f"{name} has {there[name]} partitions, not 1" for name in single if there[name] != 1]
+    problems = [
+        f"{name} has {there[name]} partitions, not 1" for name in single if there[name] != 1
+    ]
     problems += _config_problems(client, traces)
     if problems:
         raise BrokerError("; ".join(problems) + ". Operator action: change the topics as said.")
@@ -176,7 +178,7 @@ def _config_problems(client: AdminClient, traces: str) -> list[str]:
     if int(config["max.message.bytes"].value) < need:
         problems.append(f"{traces} needs max.message.bytes of at least {need}")
     if config["message.timestamp.type"].value != "CreateTime":
-        problems.append(f"{traces} needs message.timestamp.type=CreateTime, by which revisions are found")
+        problems.append(
+            f"{traces} needs message.timestamp.type=CreateTime, by which revisions are found"
+        )
     return problems
-
-

@@ -92,7 +92,9 @@ class ChunkConsumer(driver.Consumer):
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         polled = await super()._getmany(active_partitions, timeout)
-        return {tp: [(records, self.fetch_position(tp))] for tp, records in polled.items() if records}
+        return {
+            tp: [(records, self.fetch_position(tp))] for tp, records in polled.items() if records
+        }
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
         records, position = record
@@ -166,7 +168,7 @@ class ChunkConsumer(driver.Consumer):
         return state.position if state is not None and state.has_valid_position else None
 
     def read_to_end_at_us(self, tp: TP, position: int) -> int:
-        """Return the time of the last fetch that found nothing after `position`; 0 if it found more.
+        """Return when a fetch last found nothing after `position`; 0 if it found more.
 
         The end is the last stable offset: what an open transaction holds back has not been sent.
         """

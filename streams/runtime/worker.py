@@ -7,6 +7,7 @@ feeds them chunks, cuts at every revoke, and ends with an honest exit code.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ from streams.runtime.global_stage import GlobalFactory
 from streams.runtime.host import Connection, HostSettings, TaskHost, TaskId, changelog_topic
 from streams.runtime.join_runner import JoinRunner
 from streams.runtime.recall import recall
+from streams.runtime.state_folder import lock_state_folder
 from streams.runtime.transport import Chunk, ChunkApp, ChunkConsumer
 
 log = structlog.get_logger()
@@ -58,13 +60,17 @@ class Worker:
 
         Raises:
             BrokerError: something does not fit; says what to do.
+            StateError: another process holds the state folder.
         """
         pipeline = self.pipeline
+        lock_state_folder(self.settings.state_dir / self.settings.group)
         client = topics.admin(self._base)
         if self.settings.embedded:
             partitions = topics.embedded_partitions(client, self._all_topics())
         else:
-            partitions = topics.check(client, pipeline.telemetry, pipeline.derived, pipeline.is_foreign)
+            partitions = topics.check(
+                client, pipeline.telemetry, pipeline.derived, pipeline.is_foreign
+            )
         join = JoinFactory(pipeline, partitions)
         self._reader = join.reader()
         self._add_kind(JOIN, pipeline.telemetry, join.make)
@@ -179,10 +185,8 @@ class Worker:
         assert self._app is not None
         drained_by: float | None = None
         while not self._ending.is_set():
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), WATCH_SECONDS)
-            except TimeoutError:
-                pass
             failed = [host.failed for host in self.hosts.values() if host.failed is not None]
             if failed:
                 self.error = failed[0]
@@ -191,8 +195,8 @@ class Worker:
                 return
             if self._app.crashed:
                 self.error = BrokerError(
-                    f"the Kafka client stopped: {self._app.crash_reason!r}. Operator action: look at "
-                    "the broker; a restart goes on from the last commit."
+                    f"the Kafka client stopped: {self._app.crash_reason!r}. Operator action: look "
+                    "at the broker; a restart goes on from the last commit."
                 )
                 return
             self._check_broker()
@@ -207,8 +211,8 @@ class Worker:
         silent = time.monotonic() - self._broker_seen
         if silent > self.settings.broker_timeout_seconds:
             self.error = BrokerError(
-                f"no answer from the broker for {silent:.0f} s. Operator action: check the broker and "
-                "the network; a restart goes on from the last commit."
+                f"no answer from the broker for {silent:.0f} s. Operator action: check the broker "
+                "and the network; a restart goes on from the last commit."
             )
 
     def joins(self) -> dict[TaskHost, JoinRunner]:
@@ -266,7 +270,9 @@ class Worker:
                 wanted.setdefault(TaskId(kind, tp.partition), set()).add(tp.topic)
         self._assert_whole(wanted)
         if self.settings.embedded:  # its single-partition topics have four
-            wanted = {t: v for t, v in wanted.items() if t.kind in (JOIN, "fragments") or t.partition == 0}
+            wanted = {
+                t: v for t, v in wanted.items() if t.kind in (JOIN, "fragments") or t.partition == 0
+            }
         for task_id in [t for t in self.hosts if t not in wanted]:
             await self.hosts.pop(task_id).stop(cut=False)
         fresh = [self._new_host(task_id) for task_id in wanted if task_id not in self.hosts]
@@ -291,9 +297,9 @@ class Worker:
             torn = set(self._kinds[task_id.kind]) - sources
             if torn:
                 raise StateError(
-                    f"partition {task_id.partition} of {sorted(torn)} went to another worker: traces "
-                    "would be torn. Operator action: give all telemetry topics one partition count "
-                    "and restart all workers of the group."
+                    f"partition {task_id.partition} of {sorted(torn)} went to another worker: "
+                    "traces would be torn. Operator action: give all telemetry topics one "
+                    "partition count and restart all workers of the group."
                 )
 
     def _new_host(self, task_id: TaskId) -> TaskHost:

@@ -57,7 +57,7 @@ class LocalState:
             return self._read(db)
         except StateError:
             raise
-        except Exception as error:  # noqa: BLE001  rocksdict raises bare Exception for damage
+        except Exception as error:
             if "lock" in str(error).lower():
                 raise StateError(
                     f"{self._folder} is held by another process ({error}). Operator action: give "

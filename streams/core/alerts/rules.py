@@ -145,6 +145,7 @@ def _burn_finding(
     )
     listed = ", ".join(f"{name.removeprefix('missing.')} {n}" for n, name in causes[:3])
     named = f" ({listed})" if listed else ""
+    flow = f" of flow {scope.flow}" if scope.flow else ""
     assert windows.ended_us is not None
     yield Finding(
         kind=MISSING_ACKNOWLEDGMENT if is_acknowledgment else FIDELITY_BURN,
@@ -158,7 +159,7 @@ def _burn_finding(
         threshold=settings.burn_rate,
         unit="burn rate",
         explanation=(
-            f"The {what} {scope.from_stage} > {scope.to_stage} of flow {scope.flow} lost {missing} "
+            f"The {what} {_place(scope)}{flow} lost {missing} "
             f"of {expected} traces in the {span_text(windows.settings.short_us)} up to "
             f"{time_text(windows.ended_us)}{named}: burn rate {short:.1f}, "
             f"and {long:.1f} over {span_text(windows.settings.long_us)}, where "

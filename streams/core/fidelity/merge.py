@@ -309,8 +309,14 @@ class MergedWindows:
         """Let go of what can no longer change: keep its sums, drop what no sum reaches any more."""
         if self.ended_us is None:
             return
+        shown_us = self.ended_us - 2 * self.settings.short_us
+        for start_us, window in self.windows.items():
+            if start_us < shown_us:  # no rule looks back further for samples
+                for part in window.parts.values():
+                    part.samples = {}
         cut_us = self.sealed_before_us()
-        kept_us = self.ended_us - self.settings.long_us - self.settings.window_us
+        # The burn rate of the oldest window that can still be corrected looks back from there.
+        kept_us = cut_us - self.settings.long_us - self.settings.window_us
         for start_us in [s for s in self.windows if s < cut_us]:
             counts = self.windows.pop(start_us).counts
             if start_us >= kept_us:

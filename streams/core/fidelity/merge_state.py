@@ -13,15 +13,23 @@ from streams.errors import StateError
 
 
 def snapshot_windows(windows: MergedWindows) -> dict[str, Any]:
-    """Return the windows as JSON-able data; scopes are written once and then named by number.
+    """Return the windows as JSON-able data; names are written once and then given by number.
 
     Corrections must have been published (`take_dirty`) before.
     """
     assert not windows.dirty, "publish corrections before a snapshot"
     number: dict[Scope, int] = {}
+    counter: dict[str, int] = {}
 
-    def counted(counts: Mapping[Scope, Counts]) -> list[list[Any]]:
-        return [[number.setdefault(s, len(number)), dict(c)] for s, c in counts.items()]
+    def counted(counts: Mapping[Scope, Counts]) -> list[list[int]]:
+        """Return a flat row for each scope: its number, then counter numbers and counts."""
+        rows = []
+        for scope, of_scope in counts.items():
+            row = [number.setdefault(scope, len(number))]
+            for name, n in of_scope.items():
+                row += (counter.setdefault(name, len(counter)), n)
+            rows.append(row)
+        return rows
 
     held = [
         [
@@ -54,6 +62,7 @@ def snapshot_windows(windows: MergedWindows) -> dict[str, Any]:
         "open": held,
         "sealed": sealed,
         "scopes": [list(scope) for scope in number],
+        "counters": list(counter),
     }
 
 
@@ -70,6 +79,14 @@ def restore_windows(windows: MergedWindows, snapshot: Mapping[str, Any]) -> None
             "fidelity state and let it be counted anew."
         )
     scopes = [Scope(*row) for row in snapshot["scopes"]]
+    counters: list[str] = snapshot["counters"]
+
+    def counts_of(rows: list[list[int]]) -> dict[Scope, Counts]:
+        return {
+            scopes[row[0]]: {counters[c]: n for c, n in zip(row[1::2], row[2::2], strict=True)}
+            for row in rows
+        }
+
     windows.ended_us = snapshot["ended_us"]
     windows.first_us = snapshot["first_us"]
     windows.progress.total = snapshot["partitions"]
@@ -77,16 +94,17 @@ def restore_windows(windows: MergedWindows, snapshot: Mapping[str, Any]) -> None
     windows.discarded.update(snapshot["discarded"])
     for start_us, pending_since_us, parts in snapshot["open"]:
         window = windows.windows[start_us] = OpenWindow(pending_since_us=pending_since_us)
-        for partition, contract, sequence, watermark_us, counts, samples in parts:
+        for partition, contract, sequence, watermark_us, counted, samples in parts:
+            counts = counts_of(counted)
             window.parts[partition, contract] = Part(
                 sequence,
                 watermark_us,
-                {scopes[n]: dict(c) for n, c in counts},
+                counts,
                 {scopes[n]: [Sample(*sample) for sample in rows] for n, rows in samples},
             )
-            for n, of_scope in counts:
-                change(window.counts, scopes[n], of_scope, keep_empty=True)
-    for start_us, counts in snapshot["sealed"]:
-        windows.sealed[start_us] = {scopes[n]: dict(c) for n, c in counts}
+            for scope, of_scope in counts.items():
+                change(window.counts, scope, of_scope, keep_empty=True)
+    for start_us, counted in snapshot["sealed"]:
+        windows.sealed[start_us] = counts_of(counted)
     if windows.ended_us is not None:
         windows.rebuild_sums()

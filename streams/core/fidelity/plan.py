@@ -1,4 +1,4 @@
-"""The contract, compiled: flows as bit masks, so that a batch of traces is judged by array operations.
+"""The contract, compiled: flows as bit masks, so that array operations judge a batch of traces.
 
 A *stage code* stands for one (module, component, name) the contract expects; one code may be a
 stage of several flows. Bit `c` of a mask (word `c // 64`, bit `c % 64`) says "stage code c was
@@ -67,7 +67,7 @@ class Plan:
         conditions: the conditions, each with its own bit.
         flows: the flows, in the contract's order.
         modules: the modules that the contract names, in its order.
-        is_closed: whether the plan can end a trace's wait early (it has flows with required stages).
+        dimensions: keys of the dimensions that the conditions read.
     """
 
     version: str

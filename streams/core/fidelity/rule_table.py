@@ -20,6 +20,7 @@ RARE_RATIO: Final = 0.05
 """A child seen under fewer of its parents than this is out of the ordinary."""
 NO_GUARD: Final = -1
 NO_GROUP: Final = -1
+NO_SHAPE: Final = 0
 
 Call = tuple[int, int]
 """(rule code of the client span, rule code of its one child, `UNKNOWN` when that is not there)."""
@@ -37,6 +38,8 @@ class RuleTable:
         child_code: (C,) the required child.
         child_count: (C,) how many of it, >= 1.
         child_guard: (C,) the rule holds only beside a child of this code; -1 for always.
+        child_shape: (C,) and only when that child's own children are these (see
+            `tree.shapes`); 0 for whatever they are.
         context_group: (K,) the "exactly one of" group of the context, -1 for none.
         group_members: G tuples of rule codes, the most frequent first.
         has_group: (R,) some context of this operation has a group.
@@ -55,6 +58,7 @@ class RuleTable:
     child_code: I64
     child_count: I64
     child_guard: I64
+    child_shape: U64
     context_group: I64
     group_members: tuple[tuple[int, ...], ...]
     has_group: Mask

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streams.core.fidelity.rule_table import NO_GROUP, NO_GUARD, RuleTable
-from streams.core.fidelity.tree import UNKNOWN, Tree, chains
+from streams.core.fidelity.rule_table import NO_GROUP, NO_GUARD, NO_SHAPE, RuleTable
+from streams.core.fidelity.tree import UNKNOWN, Tree, chains, keyed, shapes
 from streams.units import I64, U64, Mask
 
 
@@ -118,7 +118,8 @@ def _lacking(tree: Tree, table: RuleTable, required: tuple[I64, I64]) -> Slots:
     )
     guard = table.child_guard[rule]
     is_free = guard == NO_GUARD
-    holds = is_free | (_count(keys, counts, parent * size + np.maximum(guard, 0)) > 0)
+    is_held = is_free | (_count(keys, counts, parent * size + np.maximum(guard, 0)) > 0)
+    holds = is_held & _has_shape(tree, table, required)
     key = parent * size + table.child_code[rule]
     lack = table.child_count[rule] - _count(keys, counts, key)
     kept = np.flatnonzero(holds & (lack > 0))
@@ -129,6 +130,19 @@ def _lacking(tree: Tree, table: RuleTable, required: tuple[I64, I64]) -> Slots:
     repeated = np.repeat(key[strict], lack[strict])
     none = np.full(len(repeated), NO_GROUP, np.int64)
     return Slots(repeated // max(size, 1), repeated % max(size, 1), none)
+
+
+def _has_shape(tree: Tree, table: RuleTable, required: tuple[I64, I64]) -> Mask:
+    """Mark the rules that ask for no shape of a child, or whose parent has such a child."""
+    parent, rule = required
+    wanted = table.child_shape[rule]
+    holds: Mask = wanted == NO_SHAPE
+    asked = np.flatnonzero(~holds)
+    if len(asked):
+        rows = np.flatnonzero(tree.parent_row >= 0)
+        offered = keyed(tree.parent_row[rows], shapes(tree.code, tree.parent_row)[rows])
+        holds[asked] = np.isin(keyed(parent[asked], wanted[asked]), offered)
+    return holds
 
 
 def _count(keys: I64, counts: I64, wanted: I64) -> I64:

@@ -5,7 +5,7 @@ changed, and the content of its highest revision is a function of the partials a
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import accumulate
@@ -132,6 +132,35 @@ class StatsPublisher:
         """Forget the revisions of windows that take no more corrections."""
         for key in [key for key in self.published if key[0] < before_us]:
             del self.published[key]
+
+    # --- state ----------------------------------------------------------------------------------
+
+    def snapshot(self) -> list[list[Any]]:
+        """Return what was published, JSON-able: [start, width, reported, [[scope, revision], ...]].
+
+        Only revisions other than 1 are named. Digests are left out: right after `publish_dirty`
+        every row stands as it would be computed now.
+        """
+        return [
+            [
+                *key,
+                published.reported,
+                [[*s, revision] for s, (revision, _) in published.rows.items() if revision > 1],
+            ]
+            for key, published in self.published.items()
+        ]
+
+    def restore(self, snapshot: Iterable[Sequence[Any]]) -> None:
+        """Take over what `snapshot` returned; the windows must have been restored before."""
+        burns: dict[Scope, Burn] = {}
+        for start_us, width_us, reported, revisions in snapshot:
+            published = self.published[start_us, width_us] = Published(reported=reported)
+            published.rows = {Scope(*row[:5]): (row[5] - 1, "") for row in revisions}
+            scopes = {*self._content(start_us, width_us)[0], TOTAL, *published.rows}
+            for scope in scopes - burns.keys():
+                if scope.kind in _RATED_KINDS:
+                    burns[scope] = Burn(scope, self.windows, self._has_flows)
+            self._publish(start_us, width_us, scopes, burns)
 
     def _newly_reported(self) -> dict[tuple[int, int], set[Scope]]:
         """Return all rows of the windows that more partitions have passed since they came out."""

@@ -100,6 +100,30 @@ def chain_hash(codes: Sequence[int]) -> int:
     return int(above[0])
 
 
+def shapes(code: I64, parent_row: I64) -> U64:
+    """Hash each span's operation with the multiset of its children's.
+
+    Returns:
+        (n,) hashes; spans of one operation with the same children, in any order, have the same.
+    """
+    rows = np.flatnonzero(parent_row >= 0)
+    total = np.zeros(len(code), np.uint64)
+    # Sums wrap around and do not care for order; + 2, so that an unknown child counts as well.
+    np.add.at(total, parent_row[rows], _mix((code[rows] + 2).astype(np.uint64)))
+    return _join(_mix((code + 2).astype(np.uint64)), total)
+
+
+def shape_hash(code: int, children: Sequence[int]) -> int:
+    """Hash one operation with its children's, as `shapes` does."""
+    rows = np.zeros(len(children), np.int64)
+    return int(shapes(np.array([code, *children]), np.append(NO_ROW, rows))[0])
+
+
+def keyed(row: I64, value: U64) -> U64:
+    """Hash pairs of a row and a hash, so that pairs can be looked up."""
+    return _join(_mix(row.astype(np.uint64)), value)
+
+
 def _mix(value: U64) -> U64:
     """Spread the bits of each value. Source: SplitMix64."""
     value = (value ^ (value >> np.uint64(30))) * _MIX_B

@@ -105,7 +105,7 @@ class Incident:
     @property
     def last_seen_us(self) -> int:
         """Return the event time of the latest violation."""
-        return max(member.alert["last_seen"] for member in self.members.values())
+        return max(int(member.alert["last_seen"]) for member in self.members.values())
 
     def worsen(self) -> bool:
         """Take over the worst severity of the alerts; return whether that is worse than before."""

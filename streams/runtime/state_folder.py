@@ -1,0 +1,35 @@
+"""The folder of a worker's local state belongs to one process at a time."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+from streams.errors import StateError
+
+_LOCK: Final = "lock"
+
+
+def lock_state_folder(folder: Path) -> int:
+    """Make the folder ours until this process ends, however it ends; return the lock's descriptor.
+
+    Raises:
+        StateError: another process has it, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StateError(
+            f"{folder} cannot be written ({error.strerror}). Operator action: name a folder of the "
+            "worker's own with --state-dir."
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise StateError(
+            f"{folder} is held by another process. Operator action: give each worker a state "
+            "directory of its own with --state-dir, or stop the other one."
+        ) from error
+    return lock
