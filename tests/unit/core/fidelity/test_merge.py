@@ -134,6 +134,22 @@ def test_burn_rates_follow_the_error_budget() -> None:
     assert row["ratio"] == pytest.approx(0.9)
 
 
+def test_a_correction_sees_as_far_back_as_the_window_did() -> None:
+    """The burn rate of a corrected window still counts windows that take no more corrections."""
+    windows = task()
+    for window in range(20):
+        windows.step([partial(p, window, window, window + 1, (10, 9)) for p in (0, 1)], 0, True)
+    assert min(windows.windows.windows) == 10 * SECOND
+    outputs = windows.step([partial(0, 99, 10, 20, (10, 8))], 0, True)
+    (row,) = [
+        o.record
+        for o in outputs
+        if o.record["window_start"] == 10 * SECOND and o.record["window_us"] == SECOND
+    ]
+    assert row["revision"] == 2
+    assert row["burn_rate_long"] == pytest.approx(13 / 120 * 1000)  # windows 5 to 10
+
+
 def test_rollups_add_their_windows_up() -> None:
     """At its end a rollup holds the counts of all windows within."""
     windows = task()
