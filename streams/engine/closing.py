@@ -70,7 +70,7 @@ class Closer:
         judgement = self._judge(batch, late_modules)
         again = state.open.slots["revision"][slots] > 0
         self._recount(state, slots, kept, owner, again)
-        keys = [state.open.key(slot) for slot in slots.tolist()]
+        keys = state.open.keys(slots)
         table = state.open.rows
         assembled = self._assemble(state, slots, by, kept, owner, keys, batch, judgement)
 
@@ -119,7 +119,7 @@ class Closer:
             table["operation"][dropped],
             table["timestamp_us"][dropped],
             self._operations,
-            trace_ids=[state.open.key(slot) for slot in table["slot"][dropped].tolist()],
+            trace_ids=state.open.keys(table["slot"][dropped]),
             describe=lambda row: self._describe(table["body"][dropped[row]]),
         )
 
@@ -170,7 +170,7 @@ class Closer:
             before,
             self._plan,
             self._operations,
-            [state.open.key(slot) for slot in reopened.tolist()],
+            state.open.keys(reopened),
             lambda _: ("", ""),
             sign=-1,
             revision=state.open.slots["revision"][reopened],

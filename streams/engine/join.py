@@ -9,6 +9,7 @@ Invariant: accepted = joined + duplicate + late + untraced + rejected + evicted 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Final
 
 import numpy as np
@@ -194,13 +195,20 @@ class JoinTask:
         state = self.state
         keys = events.trace_id.astype(">u8").view("V16").ravel().tolist()
         known = state.open.slot_of.get
-        slot = np.fromiter((known(k, -1) for k in keys), np.int32, len(keys))
-        misses = np.flatnonzero(slot < 0).tolist()
-        if not misses:
+        slot = np.fromiter(map(known, keys, repeat(-1)), np.int32, len(keys))
+        misses = np.flatnonzero(slot < 0)
+        if not len(misses):
             return slot
-        folded = fold_key(events.event_key[:, 0], events.event_key[:, 1])
         oldest_us = floor_us - self.settings.closed_retention_us if floor_us > NEVER else NEVER
-        for i in misses:
+        unknown = ~state.closed.knows([keys[i] for i in misses.tolist()])
+        fresh = misses[unknown]
+        if len(fresh) and int(events.timestamp_us[fresh].min()) >= oldest_us:
+            names = [keys[i] for i in fresh.tolist()]
+            state.open.open_new(list(dict.fromkeys(names)))
+            slot[fresh] = np.fromiter(map(known, names), np.int32, len(names))
+            misses = misses[~unknown]
+        folded = fold_key(events.event_key[:, 0], events.event_key[:, 1])
+        for i in misses.tolist():
             key = keys[i]
             open_slot = known(key)
             if open_slot is not None:

@@ -17,7 +17,7 @@ from streams.core.traces.opentraces import RECALL_WANTED, OpenTraces, TraceBound
 from streams.core.traces.progress import Progress, ProgressSettings
 from streams.core.traces.waits import LearnedWait, WaitSettings
 from streams.state.segment import Segment, SegmentClosed, SegmentRows
-from streams.units import I64, MINUTE_US, SECOND_US
+from streams.units import I64, MINUTE_US, SECOND_US, U64
 
 ACCOUNTS = ("accepted", "joined", "duplicate", "late", "untraced", "rejected", "evicted")
 """accepted = joined + duplicate + late + untraced + rejected + evicted + open, always."""
@@ -92,7 +92,7 @@ class JoinState:
         """Drop slots and their rows, remembering for the changelog which traces went."""
         self.recalled_rows -= int(self.open.rows["is_recalled"][rows].sum())
         old = slots[self.open.slots["born_cut"][slots] < self.open.cut]
-        self._removed += [self.open.key(s) for s in old.tolist()]
+        self._removed += self.open.keys(old)
         self.open.close(slots, rows)
 
     def pending_recalls(self) -> list[tuple[bytes, int, int]]:
@@ -115,9 +115,8 @@ class JoinState:
             mine &= rows["cut"][:used] == self.open.cut
         at = np.flatnonzero(mine)
         owner = rows["slot"][at]
-        keys = {slot: self.open.key(slot) for slot in np.unique(owner).tolist()}
         segment_rows = SegmentRows(
-            [keys[slot] for slot in owner.tolist()],
+            self.open.keys(owner),
             rows["topic"][at],
             rows["kafka_us"][at],
             rows["is_late"][at],
@@ -138,15 +137,18 @@ class JoinState:
     def _closed(self, full: bool) -> SegmentClosed:
         batches = [b for b in self.closed.batches() if full or b.cut == self.open.cut]
         key: list[bytes] = []
-        events: list[list[int]] = []
+        sizes: list[I64] = []
+        events: list[U64] = []
         columns: dict[str, list[I64]] = {"revision": [], "closed_us": [], "cut_ms": []}
         truncated = []
         late = []
         for batch in batches:
-            live = np.flatnonzero(self.closed.live_in(batch))
-            key += [batch.keys[i] for i in live.tolist()]
-            bounds = batch.offset
-            events += [batch.events[bounds[i] : bounds[i + 1]].tolist() for i in live.tolist()]
+            is_live = self.closed.live_in(batch)
+            live = np.flatnonzero(is_live)
+            key += batch.keys if is_live.all() else [batch.keys[i] for i in live.tolist()]
+            size = np.diff(batch.offset)
+            sizes.append(size[live])
+            events.append(batch.events[np.repeat(is_live, size)])
             columns["revision"].append(batch.revision[live])
             columns["closed_us"].append(np.full(len(live), batch.closed_us))
             columns["cut_ms"].append(np.full(len(live), batch.cut_ms))
@@ -159,7 +161,8 @@ class JoinState:
             **joined,
             is_truncated=np.concatenate([*truncated, none]),
             late_modules=np.concatenate([*late, np.zeros(0, np.uint64)]),
-            events=events,
+            size=np.concatenate([*sizes, np.zeros(0, np.int64)]),
+            events=np.concatenate([*events, np.zeros(0, np.uint64)]),
         )
 
     def _scalars(self, full: bool) -> dict[str, Any]:

@@ -63,9 +63,8 @@ def _apply_closed(state: JoinState, closed: SegmentClosed) -> None:
         return
     turn = (np.diff(closed.closed_us) != 0) | (np.diff(closed.cut_ms) != 0)
     starts = np.flatnonzero(np.r_[True, turn]).tolist()
+    offset = np.r_[0, np.cumsum(closed.size)]
     for start, end in zip(starts, [*starts[1:], len(closed.key)], strict=True):
-        sizes = [len(e) for e in closed.events[start:end]]
-        events = [folded for e in closed.events[start:end] for folded in e]
         state.closed.add(
             ClosedBatch(
                 closed_us=int(closed.closed_us[start]),
@@ -75,7 +74,7 @@ def _apply_closed(state: JoinState, closed: SegmentClosed) -> None:
                 revision=closed.revision[start:end],
                 is_truncated=closed.is_truncated[start:end],
                 late_modules=closed.late_modules[start:end],
-                offset=np.r_[0, np.cumsum(sizes)].astype(np.int64),
-                events=np.array(events, np.uint64),
+                offset=offset[start : end + 1] - offset[start],
+                events=closed.events[offset[start] : offset[end]],
             )
         )

@@ -70,6 +70,10 @@ class ClosedTraces:
         while len(self._where) > self._limit and len(self._batches) > 1:
             self.expired_early += self._drop()
 
+    def knows(self, keys: Sequence[bytes]) -> Mask:
+        """Return which of the keys are those of closed traces; (n,) bool."""
+        return np.fromiter(map(self._where.__contains__, keys), np.bool_, len(keys))
+
     def find(self, key: bytes) -> tuple[ClosedBatch, int] | None:
         """Return the batch and position of a closed trace, None when it is not known."""
         return self._where.get(key)

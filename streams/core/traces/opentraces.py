@@ -8,6 +8,7 @@ stage masks are idempotent, so duplicates matter only when a trace closes.
 Invariant: a row belongs to exactly one live slot, or is dead (slot -1) and waits for compaction.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -125,6 +126,37 @@ class OpenTraces:
         s["born_cut"][slot] = s["meta_cut"][slot] = self.cut
         self.slot_of[key] = slot
         return slot
+
+    def open_new(self, keys: Sequence[bytes]) -> None:
+        """Open slots for traces that were never seen before, each key once; as `open` for each."""
+        again = self._free[-len(keys) :][::-1] if keys else []
+        if again:
+            del self._free[-len(again) :]
+        more = len(keys) - len(again)
+        self.slots.reserve(more)
+        s, used = self.slots, self.slots.used
+        slot = np.array([*again, *range(used, used + more)], np.int64)
+        s.used += more
+        halves = np.frombuffer(b"".join(keys), ">u8").reshape(-1, 2)
+        s["hi"][slot] = halves[:, 0]
+        s["lo"][slot] = halves[:, 1]
+        s["is_live"][slot] = True
+        s["first_us"][slot] = -NEVER
+        s["last_us"][slot] = NEVER
+        s["entry_flow"][slot] = -1
+        s["head"][slot] = -1
+        for name in ("revision", "cut_ms", "late_modules"):
+            s[name][slot] = 0
+        s["recall"][slot] = RECALL_NONE
+        s["born_cut"][slot] = s["meta_cut"][slot] = self.cut
+        self.slot_of.update(zip(keys, slot.tolist(), strict=True))
+
+    def keys(self, slots: I64 | I32) -> list[bytes]:
+        """Return the 16 bytes of each slot's trace id."""
+        s = self.slots
+        halves = np.stack([s["hi"][slots], s["lo"][slots]], axis=1).astype(">u8")
+        out: list[bytes] = halves.view("V16").ravel().tolist()
+        return out
 
     def key(self, slot: int) -> bytes:
         """Return the 16 bytes of a slot's trace id."""
@@ -296,8 +328,8 @@ class OpenTraces:
 
     def close(self, slots: I64, rows: I64) -> None:
         """Forget some slots and all their rows."""
-        for slot in slots.tolist():
-            del self.slot_of[self.key(slot)]
+        for key in self.keys(slots):
+            del self.slot_of[key]
         self._free.extend(slots.tolist())
         s = self.slots
         self.live_rows -= len(rows)
