@@ -21,11 +21,12 @@ from faust.types.tuples import TP
 from streams.errors import BrokerError, SpanloomError, StateError
 from streams.runtime import topics
 from streams.runtime.build import JoinFactory, Pipeline
-from streams.runtime.commit import group_metadata
+from streams.runtime.commit import check_group_metadata, group_metadata
 from streams.runtime.global_stage import GlobalFactory
 from streams.runtime.host import Connection, HostSettings, TaskHost, TaskId, changelog_topic
 from streams.runtime.join_runner import JoinRunner
 from streams.runtime.recall import recall
+from streams.runtime.reporting import Reporter
 from streams.runtime.state_folder import lock_state_folder
 from streams.runtime.transport import Chunk, ChunkApp, ChunkConsumer
 
@@ -33,6 +34,8 @@ log = structlog.get_logger()
 JOIN: Final = "join"
 WATCH_SECONDS: Final = 0.2
 THREADS: Final = 8
+STOP_SECONDS: Final = 8.0
+"""How long the Kafka client may take to leave the group; nothing of ours is in its hands then."""
 
 
 class Worker:
@@ -63,6 +66,7 @@ class Worker:
             StateError: another process holds the state folder.
         """
         pipeline = self.pipeline
+        check_group_metadata()
         lock_state_folder(self.settings.state_dir / self.settings.group)
         client = topics.admin(self._base)
         if self.settings.embedded:
@@ -111,13 +115,18 @@ class Worker:
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self.stop)
-        await app.start()
+        # Faust's start returns after the first assignment: a task that cannot be restored, or a
+        # stop before that, would wait for it for ever.
+        starting = loop.create_task(app.start())
         if on_ready is not None:
-            on_ready()
+            starting.add_done_callback(lambda done: on_ready() if _is_good(done) else None)
+        settings = self.settings
+        reporter = Reporter(self.hosts.values, settings.metrics_port, settings.metrics_address)
         try:
-            await self._watch()
+            await self._watch(starting)
         finally:
-            await self._shut_down(app)
+            await reporter.stop()
+            await self._shut_down(app, starting)
         if self.error is not None:
             raise self.error
 
@@ -180,7 +189,7 @@ class Worker:
         assert isinstance(consumer, ChunkConsumer)
         return consumer
 
-    async def _watch(self) -> None:
+    async def _watch(self, starting: asyncio.Task[None]) -> None:
         """Wait for the end; notice failures, a silent broker and the reached count."""
         assert self._app is not None
         drained_by: float | None = None
@@ -192,6 +201,12 @@ class Worker:
                 self.error = failed[0]
                 return
             if self.error is not None:
+                return
+            if starting.done() and not _is_good(starting):
+                self.error = BrokerError(
+                    f"the Kafka client did not start: {starting.exception()!r}. Operator action: "
+                    "look at the broker; a restart goes on from the last commit."
+                )
                 return
             if self._app.crashed:
                 self.error = BrokerError(
@@ -206,7 +221,7 @@ class Worker:
                     return
 
     def _check_broker(self) -> None:
-        if self.consumer.heard_at_us() > (time.time_ns() // 1000) - 5_000_000 or not self.hosts:
+        if not self.hosts or self.consumer.heard_at_us() > (time.time_ns() // 1000) - 5_000_000:
             self._broker_seen = time.monotonic()
         silent = time.monotonic() - self._broker_seen
         if silent > self.settings.broker_timeout_seconds:
@@ -242,14 +257,21 @@ class Worker:
             for host, runner in self.joins().items()
         )
 
-    async def _shut_down(self, app: ChunkApp) -> None:
+    async def _shut_down(self, app: ChunkApp, starting: asyncio.Task[None]) -> None:
         cut = self.error is None
         for host in self.hosts.values():
             if host.failed is not None:
                 log.error("task_stopped", task=str(host.id), error=str(host.failed))
         # Source before sink: what the join still has to say reaches the stages after a restart.
         await asyncio.gather(*(host.stop(cut=cut) for host in self.hosts.values()))
-        await app.stop()
+        starting.cancel()
+        try:
+            await asyncio.gather(starting, return_exceptions=True)
+            await asyncio.wait_for(app.stop(), STOP_SECONDS)
+        except TimeoutError:
+            log.warning("client_stop_cut_short", seconds=STOP_SECONDS)  # all is committed
+        except Exception as error:
+            log.warning("client_stop_failed", error=repr(error))
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     # --- seats: called by the transport around a rebalance
@@ -337,6 +359,10 @@ class Worker:
             for task_id, host in self.hosts.items()
             for topic, position in host.runner.positions.items()
         }
+
+
+def _is_good(starting: asyncio.Task[None]) -> bool:
+    return not starting.cancelled() and starting.exception() is None
 
 
 class _ConsumerSource:

@@ -103,7 +103,7 @@ class WorkerProcess:
             names = [e["task"] for e in self.events("task_restored")]
             return sum(name.startswith(kind) for name in names) >= tasks
 
-        wait_for(restored, seconds, lambda: f"{tasks} {kind} tasks restored; log: {self.tail()}", self)
+        wait_for(restored, seconds, lambda: f"{tasks} {kind} tasks restored: {self.tail()}", self)
 
     def said(self, word: str) -> dict[str, Any]:
         """Return the JSON of its last line that begins with `word`."""

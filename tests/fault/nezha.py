@@ -1,4 +1,4 @@
-"""What a Nezha recording holds, counted from its tables alone: the truth that the join is held to."""
+"""What a Nezha recording holds, counted from its tables alone: the truth the join is held to."""
 
 from collections import defaultdict
 from collections.abc import Iterator
