@@ -29,6 +29,8 @@ class WorkerSettings(BaseSettings):
         fixed_wait_seconds: close every trace so long after its first event; 0 to learn.
         exit_after: end after so many telemetry records; 0 to run on.
         drain_seconds: with `exit_after`, how long open traces may take to close.
+        metrics_port: serve Prometheus metrics here; 0 serves none.
+        metrics_address: address of the metrics; anything but the loopback is yours to guard.
         embedded: the broker is the embedded one, which keeps no promise.
     """
 
@@ -50,6 +52,9 @@ class WorkerSettings(BaseSettings):
     drain_seconds: float = Field(default=60, ge=0)
     embedded: bool = False
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+    metrics_port: int = Field(default=0, ge=0, le=65_535)
+    metrics_address: str = "127.0.0.1"
 
     session_timeout_seconds: float = Field(default=10, ge=6)
     broker_timeout_seconds: float = Field(default=120, gt=0)

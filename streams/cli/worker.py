@@ -41,6 +41,7 @@ def run(
     closed_retention: float | None = typer.Option(
         None, help="Seconds a closed trace can be amended."
     ),
+    metrics_port: int | None = typer.Option(None, help="Serve Prometheus metrics on this port."),
     log_level: str | None = typer.Option(None, help="DEBUG, INFO, WARNING or ERROR."),
 ) -> None:
     """Join telemetry into traces, fidelity statistics, alerts and incidents, until stopped.
@@ -63,6 +64,7 @@ def run(
         derived_prefix=derived_prefix,
         summary_topic=summary_topic,
         closed_retention_seconds=closed_retention,
+        metrics_port=metrics_port,
         log_level=log_level,
     )
     configure_logs(settings.log_level)

@@ -12,9 +12,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from streams.errors import BrokerError
+from streams.errors import BrokerError, ConfigError
 
 TRANSACTION_TIMEOUT_MS = 15_000
 COMMIT_TRIES = 6
@@ -62,6 +62,24 @@ def group_metadata(group: str, generation: int, member_id: str, instance_id: str
     instance = b"\0" + instance_id.encode() + b"\0" if instance_id else b"\1"
     head = b"CGMDv2:" + struct.pack("=i", generation)
     return head + group.encode() + b"\0" + member_id.encode() + b"\0" + instance
+
+
+def check_group_metadata() -> None:
+    """Pass when the installed client still has the private format that `group_metadata` writes.
+
+    Raises:
+        ConfigError: it has another one; commits would not be fenced by the group.
+    """
+    consumer = Consumer({"bootstrap.servers": "127.0.0.1:1", "group.id": "check", "log_level": 0})
+    try:
+        theirs = consumer.consumer_group_metadata()
+    finally:
+        consumer.close()
+    if theirs != group_metadata("check", -1, "", None):
+        raise ConfigError(
+            "this confluent-kafka writes consumer group metadata in another format, so commits "
+            "would not be fenced: install the version that requirements.lock names"
+        )
 
 
 def producer_for(base: Mapping[str, object], transactional_id: str) -> Producer:

@@ -4,7 +4,6 @@ from streams.contract.model import Contract
 from streams.core.alerts.settings import RuleSettings
 from streams.core.fidelity.merge import MergeSettings
 from streams.core.incidents.book import IncidentSettings
-from streams.core.incidents.relate import RelationSettings
 from streams.core.incidents.topology import Edge, ModuleInfo, Place, Topology
 from streams.engine.fidelity import FidelitySettings, FidelityTask
 from streams.engine.fragments import FragmentSettings, FragmentTask
@@ -14,12 +13,12 @@ from streams.runtime.build import Pipeline
 from streams.runtime.runner import Runner
 from streams.runtime.stage_runner import StageRunner
 from streams.settings import WorkerSettings
-from streams.units import MINUTE_US, SECOND_US
+from streams.units import SECOND_US
 
-RELATED_WITHIN_US = MINUTE_US
-"""Alerts of one cause begin within this time of each other, or within the short burn window."""
 AMEND_SECONDS = 900
-"""How long, in event time, an ended window still takes corrections."""
+"""How long, in event time, an ended window still takes corrections ..."""
+AMEND_WINDOWS = 90
+"""... and of how many windows at most: they are the state of the task."""
 
 
 class GlobalFactory:
@@ -31,13 +30,7 @@ class GlobalFactory:
         self._topology = topology_of(pipeline.contract)
         self._fidelity = fidelity_settings(pipeline.settings, pipeline.contract)
         quiet_us = round(pipeline.settings.quiet_seconds * SECOND_US)
-        merge = self._fidelity.merge
-        relations = RelationSettings(
-            causal_us=min(RELATED_WITHIN_US, merge.short_us),
-            short_us=merge.short_us,
-            slo_ratio=merge.slo_ratio,
-        )
-        self._incidents = IncidentSettings(relations, quiet_us=quiet_us)
+        self._incidents = IncidentSettings.matching(self._fidelity.merge, quiet_us)
 
     def kinds(self) -> dict[str, tuple[str, ...]]:
         """Return the source topics of each kind of task."""
@@ -139,7 +132,9 @@ def fidelity_settings(settings: WorkerSettings, contract: Contract | None) -> Fi
         short_us=short_us,
         long_us=long_us,
         slo_ratio=contract.slos.fidelity if contract else 0.999,
-        amend_us=max(_aligned(AMEND_SECONDS, window_us), 2 * short_us),
+        amend_us=max(
+            min(_aligned(AMEND_SECONDS, window_us), AMEND_WINDOWS * window_us), 2 * short_us
+        ),
     )
     if contract is None:
         return FidelitySettings(merge, RuleSettings())

@@ -5,7 +5,7 @@ Invariant: an incident that found no fault is a false one, and `passed` knows no
 
 How an incident belongs to a fault. All three must hold:
 
-1. *Time*: it opened in [start, end + 15 s] of the fault.
+1. *Time*: it opened in [start - 2 s, end + 15 s] of the fault: windows count by trace start.
 2. *Kind*: the incident as a whole, or one of its alerts, is of a kind that the fault can cause
    (`CAUSED_KINDS`); a burning fidelity is no proof of a duplicate storm.
 3. *Place*: what is of such a kind stands at the fault's place. For a fault of an edge that is the
@@ -37,6 +37,8 @@ Edge = tuple[str, str, str]
 
 FOUND_WITHIN_US: Final = 15 * SECOND_US
 """How long after a fault's end an incident may still open for it."""
+EARLY_US: Final = 2 * SECOND_US
+"""Windows count by the start of a trace, which may lie before the fault that hit its tail."""
 FIDELITY_ERROR_MAX: Final = 0.001
 """Largest difference of an edge's estimated and true fidelity: 0.1 percentage points."""
 CAUSED_KINDS: Final[dict[str, frozenset[str]]] = {
@@ -146,7 +148,7 @@ def _incidents_of(
     return [
         incident["incident_id"]
         for incident in incidents
-        if fault.start_us <= incident["opened_at"] <= fault.end_us + FOUND_WITHIN_US
+        if fault.start_us - EARLY_US <= incident["opened_at"] <= fault.end_us + FOUND_WITHIN_US
         and (
             any(_is_caused(fault, alert, [alert["kind"]], modules) for alert in incident["alerts"])
             or _is_caused(fault, incident, incident["kinds"], modules)

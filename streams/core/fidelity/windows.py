@@ -56,11 +56,16 @@ class Window:
         self.is_unsaved = True
 
     def scopes(self) -> list[dict[str, Any]]:
-        """Return the scopes that count something, in order, as a FidelityPartial has them."""
+        """Return the scopes that count something, in order, as a FidelityPartial has them.
+
+        When all of it was taken back, the scopes come with zeros: no scope at all would be read as
+        no news.
+        """
+        is_empty = not any(any(counters.values()) for counters in self.counters.values())
         return [
             {
                 **scope._asdict(),
-                "counters": {name: n for name, n in sorted(counters.items()) if n},
+                "counters": {n: c for n, c in sorted(counters.items()) if c or is_empty},
                 "samples": [
                     {
                         "counter": name,
@@ -74,7 +79,7 @@ class Window:
                 ],
             }
             for scope, counters in sorted(self.counters.items())
-            if any(counters.values())
+            if is_empty or any(counters.values())
         ]
 
     def forget(self, trace_ids: Collection[str], kinds: Collection[str]) -> None:

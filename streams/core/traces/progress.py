@@ -132,7 +132,9 @@ class Progress:
         if not known.any():
             return []
         slowest = progress[known].min()
-        return [int(t) for t in np.flatnonzero(progress > slowest + ahead_us)]
+        # A topic without events has nothing to hold.
+        ahead = (progress > slowest + ahead_us) & (self.max_us > NEVER)
+        return [int(t) for t in np.flatnonzero(ahead)]
 
     def snapshot(self) -> dict[str, list[int]]:
         """Return the whole state, JSON-able."""

@@ -120,7 +120,7 @@ def test_a_fault_without_incident_fails() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        incident(alert("fidelity_burn", "BETA", *HOP), opened_at=999_999),
+        incident(alert("fidelity_burn", "BETA", *HOP), opened_at=-1_000_001),
         incident(alert("fidelity_burn", "BETA", *HOP), opened_at=17_000_001),
         incident(alert("fidelity_burn", "GAMMA", "far", "next")),
         incident(alert("fidelity_burn", "BETA", "far", "near")),
