@@ -125,7 +125,7 @@ class TaskHost:
         self._settings = settings
         self._recall = recall
         self._recalling: asyncio.Task[None] | None = None
-        self._inbox: dict[str, deque[Chunk]] = {topic: deque() for topic in topics}
+        self._inbox: dict[str, deque[tuple[Chunk, int]]] = {topic: deque() for topic in topics}
         self._inbox_rows = 0
         self._inbox_bytes = 0
         self._news = asyncio.Event()
@@ -204,9 +204,10 @@ class TaskHost:
             await self._room.wait()
         if self._closed:
             return
-        self._inbox[chunk.topic].append(chunk)
+        size_bytes = _bytes(chunk)
+        self._inbox[chunk.topic].append((chunk, size_bytes))
         self._inbox_rows += len(chunk.records)
-        self._inbox_bytes += _bytes(chunk)
+        self._inbox_bytes += size_bytes
         self._note_room()
         self._news.set()
 
@@ -276,9 +277,9 @@ class TaskHost:
         for topic in self.topics:
             waiting = self._inbox[topic]
             while waiting and topic not in self.runner.held and rows < self._settings.step_rows_max:
-                chunk = waiting.popleft()
+                chunk, size_bytes = waiting.popleft()
                 self._inbox_rows -= len(chunk.records)
-                self._inbox_bytes -= _bytes(chunk)
+                self._inbox_bytes -= size_bytes
                 fitting = self._fit(chunk, at.get(topic, 0))
                 if fitting is not None:
                     chunks.append(fitting)

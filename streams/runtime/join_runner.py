@@ -1,7 +1,9 @@
 """The runner of a join task: telemetry records in; traces, fragments, partials, rejections out."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -101,23 +103,25 @@ class JoinRunner:
         sizes = [len(chunk.records) for chunk in chunks]
         kafka_us = np.fromiter((r.timestamp for r in source), np.int64, len(source)) * 1000
         topic = np.repeat([self._index[chunk.topic] for chunk in chunks], sizes).astype(np.uint8)
-        events, bad = self._decoder.decode(
-            0, [r.key for r in source], [r.value for r in source], kafka_us
-        )
+        keys = [None] * len(source)  # not read: an event's trace is what its value says
+        events, bad = self._decoder.decode(0, keys, [r.value for r in source], kafka_us)
         if len(bad):
-            self._reject(source, bad, rejected)
+            self._reject(chunks, bad, rejected)
         return replace(events, topic=topic[events.row])
 
-    def _reject(self, source: Sequence[Any], bad: Rejections, rejected: dict[str, int]) -> None:
+    def _reject(self, chunks: Sequence[Chunk], bad: Rejections, rejected: dict[str, int]) -> None:
+        ends = list(accumulate(len(chunk.records) for chunk in chunks))
         for row, reason, detail in zip(bad.row, bad.reason, bad.detail, strict=True):
-            record = source[row]
+            at = bisect_right(ends, row)
+            chunk = chunks[at]
+            record = chunk.records[row - ends[at]]  # from its end: the index is negative
             value = record.value or b""
             rejected[reason] = rejected.get(reason, 0) + 1
             event = {
                 "reason": reason,
                 "detail": detail,
-                "topic": record.topic,
-                "partition": record.partition,
+                "topic": chunk.topic,
+                "partition": chunk.partition,
                 "offset": record.offset,
                 "timestamp": record.timestamp * 1000,
                 "key": record.key or b"",
