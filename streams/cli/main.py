@@ -8,7 +8,17 @@ import sys
 import typer
 
 from streams import __version__
-from streams.cli import contract, demo, fidelity, replay, stats, tail, topics, worker
+from streams.cli import (
+    contract,
+    contract_learn,
+    demo,
+    fidelity,
+    replay,
+    stats,
+    tail,
+    topics,
+    worker,
+)
 from streams.errors import SpanloomError
 
 app = typer.Typer(
@@ -36,6 +46,7 @@ def root(
     """Run `spanloom COMMAND --help` for an example of each command."""
 
 
+contract.app.command("learn")(contract_learn.learn)
 app.add_typer(contract.app, name="contract", help="Check, show and learn pipeline contracts.")
 app.add_typer(topics.app, name="topics", help="Create and check the Kafka topics.")
 app.add_typer(replay.app, name="replay", help="Send recorded telemetry into the topics.")
