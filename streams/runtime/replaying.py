@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -92,6 +92,11 @@ class Replay:
                 break
             except BufferError:
                 self._producer.poll(0.1)
+            except KafkaException as error:  # the client knows already that there is no such topic
+                raise BrokerError(
+                    f"{topic} takes no events: {error.args[0].str()}. Operator action: run "
+                    "`spanloom topics create` with the same --contract, and check --broker."
+                ) from error
         self._producer.poll(0)
 
     def _delivered(self, error: KafkaError | None, _message: object) -> None:
