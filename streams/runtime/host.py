@@ -343,6 +343,13 @@ class TaskHost:
             log.warning("recall_failed", task=str(self.id), error=str(error))
             await asyncio.sleep(1.0)
             return
+        except Exception as error:
+            log.exception("recall_broke", task=str(self.id))
+            self.failed = StateError(
+                f"task {self.id} cannot read its own traces back: {type(error).__name__}: {error}. "
+                "Operator action: report this with the log; look who else writes the traces topic."
+            )
+            return
         if self.runner is runner:
             for trace_id, bodies in found.items():
                 runner.recalled(trace_id, bodies)  # type: ignore[attr-defined]
