@@ -6,7 +6,7 @@ read back here without the codec.
 
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -81,6 +81,11 @@ class Event:
             is_sampled=self.is_sampled,
             dimension={"tier": self.tier} if self.tier else {},
         )
+
+
+def trace_key(trace: int) -> bytes:
+    """Return the 16 bytes of a trace id."""
+    return (trace % 3).to_bytes(8, "big") + trace.to_bytes(8, "big")
 
 
 def event_of(body: bytes, kafka_us: int = READ_BACK_US) -> Event:
@@ -176,7 +181,7 @@ def delivered(
 
 
 def random_cuts(rng: random.Random, length: int) -> list[slice]:
-    """Return slices that cover 0 .. length: all at once, one by one, or anyhow; some are empty."""
+    """Return slices that cover 0 .. length: at once, one by one, or anyhow; some are empty."""
     style = rng.randrange(4)
     if style == 0:
         marks: list[int] = []
@@ -355,6 +360,17 @@ class World:
         self.rejected = state.accounts["rejected"]
         self.check()
 
+    def restarted(self) -> "World":
+        """Return the world of another process that takes over what the last cut committed."""
+        self._write()
+        other = World(self.plan, self.settings)
+        other._committed = {key: list(value) for key, value in self._committed.items()}
+        other.changelog = list(self.changelog)
+        other.cuts, other.cut_of = self.cuts, dict(self.cut_of)
+        other._generation, other._number = self._generation, self._number
+        other.restart()
+        return other
+
     def _decode(self, rows: SegmentRows) -> EventColumns:
         events = [
             event_of(body, int(kafka_us))
@@ -362,7 +378,7 @@ class World:
         ]
         return columns_of(events, self.operations, rows.topic)
 
-    def recall(self, lost: Iterable[bytes] = ()) -> int:
+    def recall(self, lost: Collection[bytes] = ()) -> int:
         """Answer the pending recalls from what was published; those in `lost` cannot be read."""
         pending = self.task.state.pending_recalls()
         for key, cut_ms, revision in pending:
@@ -375,12 +391,12 @@ class World:
             self.check()
         return len(pending)
 
-    def finish(self, now_us: int = 1 << 50) -> None:
+    def finish(self, now_us: int = 1 << 50, lost: Collection[bytes] = ()) -> None:
         """Let time pass until nothing is open."""
         for _ in range(20):
             self.tick(now_us)
             self.cut()
-            self.recall()
+            self.recall(lost)
             if not len(self.task.state.open) and not self._fresh:
                 return
         raise AssertionError("traces stay open for ever")

@@ -60,11 +60,10 @@ class Closer:
             return
         rows, owner = state.open.gather(slots)
         kept, owner = self._distinct(state, rows, owner)
-        duplicates = len(rows) - len(kept)
-        fresh = ~state.open.rows["is_recalled"][kept]
-        state.count("duplicate", duplicates, "while_open")
-        state.count("joined", int(fresh.sum()))
+        state.count("duplicate", len(rows) - len(kept), "while_open")
         self._count_duplicates(state, rows, kept)
+        kept, owner = self._within_bounds(state, slots, kept, owner)
+        state.count("joined", int((~state.open.rows["is_recalled"][kept]).sum()))
         batch, span_rows = self._batch(state, kept, owner, len(slots))
         late_modules = np.full(len(slots), self._late_modules(state))
         judgement = self._judge(batch, late_modules)
@@ -109,6 +108,24 @@ class Closer:
         kept = order[np.r_[True, ~same]]
         kept = kept[np.lexsort((lo[kept], table["timestamp_us"][rows[kept]], owner[kept]))]
         return rows[kept], owner[kept]
+
+    def _within_bounds(
+        self, state: JoinState, slots: I64, kept: I64, owner: I64
+    ) -> tuple[I64, I64]:
+        """Evict the late events that do not fit beside the recalled ones of their trace."""
+        table, s, bounds = state.open.rows, state.open.slots, state.open.bounds
+        crowded = (s["rows"][slots] > bounds.rows_max) | (s["bytes"][slots] > bounds.bytes_max)
+        crowded &= s["revision"][slots] > 0
+        fits = np.ones(len(kept), np.bool_)
+        for trace in np.flatnonzero(crowded).tolist():
+            mine = np.flatnonzero(owner == trace)
+            mine = mine[np.lexsort((kept[mine], ~table["is_recalled"][kept[mine]]))]
+            size = np.cumsum([len(body) for body in table["body"][kept[mine]]])
+            over = (np.arange(len(mine)) >= bounds.rows_max) | (size > bounds.bytes_max)
+            fits[mine] = table["is_recalled"][kept[mine]] | ~over
+            s["evicted"][slots[trace]] += int((~fits[mine]).sum())
+        state.count("evicted", int((~fits).sum()), "trace_too_large")
+        return kept[fits], owner[fits]
 
     def _count_duplicates(self, state: JoinState, rows: I64, kept: I64) -> None:
         dropped = np.setdiff1d(rows, kept, assume_unique=True)

@@ -1,11 +1,13 @@
 """The join gives what the slow join gives, however the events are cut, repeated and mixed."""
 
 import random
+from collections.abc import Collection
 from dataclasses import replace
 
 from hypothesis import given, settings
 
 from streams.core.fidelity.plan import Plan
+from streams.core.traces.opentraces import TraceBounds
 from tests.join_cases import (
     LINKS,
     OTHER,
@@ -17,6 +19,8 @@ from tests.join_cases import (
     delivered,
     random_cuts,
     random_events,
+    settings_of,
+    trace_key,
 )
 from tests.judge_cases import random_plan, randoms
 from tests.oracle_join import SlowJoin
@@ -83,7 +87,7 @@ def test_last_revisions_are_a_function_of_the_events_alone(rng: random.Random) -
 @settings(max_examples=100)
 @given(randoms)
 def test_windows_count_what_the_last_revisions_say(rng: random.Random) -> None:
-    """However often traces were amended, the windows are those of a clean run of the same events."""
+    """However often traces were amended, the windows are those of a clean run of the events."""
     plan = random_plan(rng)
     events = random_events(rng, plan, rng.randint(1, 6))
     world, clean = World(plan), World(patient(plan))
@@ -106,10 +110,17 @@ def patient(plan: Plan) -> Plan:
     return replace(plan, flows=flows)
 
 
-def run_roughly(rng: random.Random, world: World, log: list[Event]) -> None:
+def run_roughly(
+    rng: random.Random,
+    world: World,
+    log: list[Event],
+    *,
+    crashes: int | None = None,
+    lost: Collection[bytes] = (),
+) -> None:
     """Feed a log in chunks, with clocks that tell anything, cuts, recalls and crashes between."""
-    at = 0
-    crashes = rng.randint(0, 3)
+    at, begin = 0, world.fed
+    crashes = rng.randint(0, 3) if crashes is None else crashes
     while at < len(log):
         size = rng.choice((0, 1, 1, 3, 10, 100))
         chunk = log[at : at + size]
@@ -120,8 +131,93 @@ def run_roughly(rng: random.Random, world: World, log: list[Event]) -> None:
         if rng.random() < 0.4:
             world.cut(full=rng.random() < 0.3)
         if rng.random() < 0.4:
-            world.recall()
+            world.recall(lost)
         if crashes and rng.random() < 0.2 and world.cuts:
             crashes -= 1
             world.restart()
-            at = world.fed
+            at = world.fed - begin
+
+
+@settings(max_examples=100)
+@given(randoms)
+def test_a_restored_task_goes_on_as_if_it_had_never_stopped(rng: random.Random) -> None:
+    """State read back after any cut, from deltas and full segments, gives the same continuation."""
+    plan = random_plan(rng)
+    log = delivered(rng, random_events(rng, plan, rng.randint(1, 8)), late=0.3)
+    bounds = rng.choice((TraceBounds(), TraceBounds(rows_max=4), TraceBounds(bytes_max=700)))
+    ever = World(plan, settings_of(bounds=bounds))
+    half = rng.randrange(len(log) + 1)
+    run_roughly(rng, ever, log[:half], crashes=0)
+    ever.cut(full=rng.random() < 0.2)
+    again = ever.restarted()
+    pending = again.task.state.pending_recalls()
+    assert sorted(pending) == sorted(ever.task.state.pending_recalls())
+    seed = rng.random()
+    for world in (ever, again):
+        run_roughly(random.Random(seed), world, log[half:], crashes=0)
+        world.finish()
+    assert again.published == ever.published
+    assert again.task.state.accounting() == ever.task.state.accounting()
+    assert again.task.state.reasons == ever.task.state.reasons
+    assert again.task.watermark_us() == ever.task.watermark_us()
+    assert again.windows() == ever.windows()
+
+
+@settings(max_examples=80)
+@given(randoms)
+def test_what_cannot_be_read_back_is_counted_late(rng: random.Random) -> None:
+    """A trace whose last revision is gone keeps it, and what comes after is counted, not joined."""
+    plan = random_plan(rng)
+    log = delivered(rng, random_events(rng, plan, rng.randint(1, 8)), late=0.4)
+    world = World(plan)
+    lost = {key for key in (trace_key(n) for n in range(1, 9)) if rng.random() < 0.5}
+    run_roughly(rng, world, log, lost=lost)
+    world.finish(lost=lost)
+    for key, revisions in world.published.items():
+        if key in lost:
+            assert len(revisions) == 1
+    accounts = world.task.state.accounting()
+    assert accounts["joined"] == sum(len(p.numbers) for p in world.final().values())
+    expected = slow(plan, log).final()
+    for trace, published in world.final().items():
+        if trace_key(trace) not in lost:
+            assert published.numbers == expected[trace][0]
+
+
+@settings(max_examples=80)
+@given(randoms)
+def test_a_trace_never_grows_beyond_its_bounds(rng: random.Random) -> None:
+    """Events beyond the rows or bytes of one trace are evicted, and every one is counted."""
+    plan = random_plan(rng)
+    log = delivered(rng, random_events(rng, plan, rng.randint(1, 6)), late=0.2, twice=0.4)
+    rows_max, bytes_max = rng.randint(1, 6), rng.choice((100, 700, 1 << 20))
+    world = World(plan, settings_of(bounds=TraceBounds(rows_max, bytes_max)))
+    run_roughly(rng, world, log)
+    world.finish()
+    for published in world.final().values():
+        assert len(published.bodies) <= rows_max
+        assert len(published.bodies) == 1 or sum(map(len, published.bodies)) <= bytes_max
+        assert (published.status == "TRUNCATED") == (published.evicted > 0)
+    accounts = world.task.state.accounting()
+    assert accounts["joined"] == sum(len(p.bodies) for p in world.final().values())
+    assert accounts["evicted"] == world.task.state.reasons.get("trace_too_large", 0)
+
+
+@settings(max_examples=60)
+@given(randoms)
+def test_too_many_open_traces_close_early_and_are_amended(rng: random.Random) -> None:
+    """Beyond the bounds of memory the oldest traces close early; the last revision is the same."""
+    plan = random_plan(rng)
+    log = delivered(rng, random_events(rng, plan, rng.randint(4, 8)))
+    most, most_bytes = rng.randint(1, 4), rng.choice((900, 1 << 20))
+    world = World(plan, settings_of(open_traces_max=most, open_bytes_max=most_bytes))
+    for chunk in random_cuts(rng, len(log)):
+        world.feed(log[chunk])
+        world.cut()
+        open_ = world.task.state.open
+        waiting = len(world.task.state.pending_recalls())
+        assert len(open_) <= most + waiting
+        assert waiting or open_.live_bytes <= most_bytes
+        world.recall()
+    world.finish()
+    check_final(world.final(), slow(plan, log))

@@ -224,7 +224,8 @@ class OpenTraces:
             rows = order[slot[order] == crowded]
             nth = s["rows"][crowded] + np.arange(1, len(rows) + 1)
             size = s["bytes"][crowded] + np.cumsum(sizes[rows])
-            out[rows] = (nth > bounds.rows_max) | (size > bounds.bytes_max)
+            # The first event always fits: a trace without any could neither be due nor be closed.
+            out[rows] = (nth > 1) & ((nth > bounds.rows_max) | (size > bounds.bytes_max))
         return out
 
     def _append(
