@@ -114,7 +114,14 @@ def slow_slots(
         for rule in parent_rule.children:
             under = rule.when.under if rule.when else ()
             seen = rule.when.seen if rule.when else None
-            if tuple(chain[: len(under)]) != under or (seen is not None and not have[seen]):
+            calling = rule.when.calling if rule.when else None
+            beside = [
+                c
+                for c in children[i]
+                if name[c] == seen
+                and (calling is None or Counter(name[g] for g in children[c]) == Counter(calling))
+            ]
+            if tuple(chain[: len(under)]) != under or (seen is not None and not beside):
                 continue
             child = (rule.module, rule.component, rule.name)
             lacking[child] = max(lacking.get(child, 0), rule.count - have[child])

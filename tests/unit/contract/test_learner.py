@@ -66,6 +66,15 @@ def test_a_child_that_goes_with_another_is_required_beside_it() -> None:
     }
 
 
+def test_an_error_handler_is_required_where_the_calls_broke_off() -> None:
+    """Beside a handler that called less than usual there was an error, and a span of it."""
+    whole = "1/0:in 2/1:do 3/2:read 4/2:send"
+    broken = "1/0:in 2/1:do 3/2:read 4/1:error"
+    rules = learned(*[whole] * 20, *[broken] * 10)
+    rule = child("error", 10, 1.0, seen=name_of("do"), calling=(name_of("read"),))
+    assert rule in parent(rules, "in").children
+
+
 def test_one_child_out_of_several_is_a_group_and_the_order_of_calls_is_kept() -> None:
     """A client span calls one of two services; which one when is learned as sequences."""
     one = "1/0:a 2/1:GET 3/2:x 4/1:GET 5/4:y"
