@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks import truth as truth_module
 from benchmarks.losses import Recording, lost_frame, patterns
-from benchmarks.matching import Score, report_frame, score
+from benchmarks.matching import NAMES, Score, report_frame, score
 from benchmarks.truth import read_truth, truth_frame
 from streams.codec.nezha import read_nezha
 from streams.codec.spanframe import span_batch
@@ -102,7 +102,7 @@ def _run(options: argparse.Namespace) -> tuple[list[Result], float]:
         return _judge_given(options, table, operations)
     judged = learned
     if options.learn.resolve() == options.judge.resolve():
-        learned, judged = _halves(learned)
+        learned, judged = halves(learned)
     else:
         judged = pl.concat(read_nezha(options.judge))
     table = _learned(learned, operations)
@@ -114,7 +114,7 @@ def _learned(frame: pl.DataFrame, operations: Operations) -> RuleTable:
     return compile_rules(learn_rules(batch, operations))
 
 
-def _halves(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def halves(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Cut a recording between two traces, by first start."""
     first = frame.group_by("trace_id").agg(first=pl.col("timestamp_us").min())
     ordered = first.sort("first", "trace_id")["trace_id"]
@@ -156,6 +156,10 @@ def _judge_given(
         seconds += time.perf_counter() - started
         spans += 2 * len(batch)
         lost = truth_frame(chosen, frame)
+        unnamed = [name for name in NAMES if name not in lost.columns]
+        if unnamed:
+            note = f"note: the truth does not give {', '.join(unnamed)}: not compared"
+            Console(stderr=True, soft_wrap=True).print(note, highlight=False)
         results.append(Result("all", folder.name, score(lost, topmost), score(lost, whole)))
         for (name,), part in lost.group_by("pattern", maintain_order=True):
             results.extend(_by_pattern(str(name), part, lost, (topmost, whole)))

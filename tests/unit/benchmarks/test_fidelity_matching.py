@@ -1,14 +1,24 @@
 """The fidelity benchmark counts by hand, reads every layout, and fails when it should."""
 
 import json
+import os
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from benchmarks.fidelity import main
-from benchmarks.matching import score
+from benchmarks.fidelity import halves, main
+from benchmarks.losses import Recording, lost_frame
+from benchmarks.matching import report_frame, score
 from benchmarks.truth import read_truth, truth_frame
+from streams.codec.nezha import read_nezha
+from streams.codec.spanframe import span_batch
+from streams.contract.learner import learn_rules
+from streams.contract.operations import compile_rules
+from streams.core.columns import Operations
+from streams.core.fidelity.call_mix import count_calls
+from streams.core.fidelity.rules import evaluate
+from tests.rule_cases import kept_of
 
 NAMES = ["far_module", "far_name", "near_module", "near_name"]
 
@@ -87,3 +97,24 @@ def test_wrong_usage_ends_with_two(tmp_path: Path, capsys: pytest.CaptureFixture
     """A recording that is not there is said, not measured."""
     assert main(["--learn", str(tmp_path), "--judge", str(tmp_path)]) == 2
     assert "no HH_MM_trace.csv" in capsys.readouterr().err.replace("\n", "")
+
+
+def test_learned_rules_hold_on_the_other_half_of_a_real_recording() -> None:
+    """Unseen whole traces are not doubted; a silent service is told on the edges it was lost."""
+    data = os.environ.get("SPANLOOM_DATA", str(Path(__file__).parents[4] / "shared" / "data"))
+    path = Path(data) / "nezha-trainticket-0129"
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    frame = pl.concat(read_nezha(path))
+    early, late = halves(frame)
+    operations = Operations()
+    table = compile_rules(learn_rules(span_batch(early, operations)[0], operations))
+    batch, trace_id = span_batch(late, operations)
+    recording = Recording.of(batch, trace_id, operations)
+    assert len(evaluate(batch, table, operations)) == 0
+    is_lost = recording.module == "ts-order-other-service"
+    kept = kept_of(batch, ~is_lost)
+    rows = evaluate(kept, table, operations, count_calls(kept, table, operations))
+    found = score(lost_frame(recording, is_lost), report_frame(rows, trace_id, operations))
+    assert found.precision >= 0.99
+    assert found.topmost_recall >= 0.95
