@@ -25,7 +25,9 @@ class Topic:
 
     def take(self, event: Event, disorder_max_us: int) -> None:
         """Move on with one event: its time, less the disorder that the topic has shown."""
-        at_us = min(event.at_us, event.kafka_us + FUTURE_US)
+        if self.seen_us is not None and event.at_us > event.kafka_us + FUTURE_US:
+            return  # a wrong clock says nothing
+        at_us = min(event.at_us, event.kafka_us)
         self.seen_us = at_us if self.seen_us is None else max(self.seen_us, at_us)
         if self.seen_us - at_us <= disorder_max_us:
             self.disorder_us = max(self.disorder_us, self.seen_us - at_us)

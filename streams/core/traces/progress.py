@@ -3,7 +3,9 @@
 Owns one number per topic, its *progress*: no event older than it is still expected from that
 topic. Progress comes from the events themselves, row by row, so it does not depend on where the
 stream was cut into chunks; and, once a topic is read to its end, from the clock, so that silence
-is an answer too. A timestamp from the future never moves it; consumer lag holds it back.
+is an answer too. A timestamp from the future never moves it: nothing happened after it was
+recorded, so a row counts up to its record time, and one that lies far beyond it says nothing at
+all. Consumer lag holds progress back.
 
 Invariant: progress never goes back.
 """
@@ -18,7 +20,11 @@ from streams.units import I64, MINUTE_US, SECOND_US, U8, TimesUs
 NEVER = np.iinfo(np.int64).min // 4
 """Progress of a topic that was never read; far below any time, with room for arithmetic."""
 FUTURE_US = 5 * MINUTE_US
-"""How far an event time may lie ahead of Kafka's record time before it is held to be wrong."""
+"""How far an event time may lie ahead of Kafka's record time before it is held to be wrong.
+
+In a replay of old data the record time itself is far ahead of the stream: a wrong clock must not
+take the stream there.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +81,14 @@ class Progress:
         return out
 
     def _advance_one(self, topic: int, timestamp_us: TimesUs, kafka_us: TimesUs) -> I64:
-        bounded = np.minimum(timestamp_us, kafka_us + FUTURE_US)
+        bounded = np.minimum(timestamp_us, kafka_us)
+        is_wrong = timestamp_us > kafka_us + FUTURE_US
+        # A topic whose clock is always wrong must not stand still for ever: its first row counts.
+        is_wrong[0] &= self.max_us[topic] > NEVER
+        bounded[is_wrong] = NEVER
         seen = np.maximum.accumulate(np.maximum(bounded, self.max_us[topic]))
         lateness = seen - bounded
-        lateness[lateness > self._settings.disorder_max_us] = 0
+        lateness[is_wrong | (lateness > self._settings.disorder_max_us)] = 0
         disorder = np.maximum.accumulate(np.maximum(lateness, self.disorder_us[topic]))
         progress = np.maximum.accumulate(np.maximum(seen - disorder, self.event_us[topic]))
         if seen[-1] > self.max_us[topic]:
