@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "deploy" / "kafka" / "broker.sh"
 PARTITIONS = 4
 RECORDS_PER_SECOND = 40
+START_SECONDS = 15  # the worker is up by then
 MESSAGE_BYTES_MAX = 6 << 20
 MEMORY_MAX_BYTES = 1 << 30
 EMBEDDED_SPANS_MAX = 2_000
@@ -60,7 +62,7 @@ class Stage:
 
 @dataclass
 class Traffic:
-    """What is sent: good and hostile records in one order, and the giant trace in their middle."""
+    """What is sent: good and hostile records in one order, and the giant trace beside them."""
 
     simulation: Simulation
     good: list[Emission]
@@ -164,7 +166,7 @@ def _make_topics(stage: Stage, pipeline: Pipeline) -> None:
 
 def _traffic(arguments: argparse.Namespace, stage: Stage, pipeline: Pipeline) -> Traffic:
     rng = Random(arguments.seed)
-    start_us = time.time_ns() // 1000 - int((arguments.seconds + 5) * SECOND_US)
+    start_us = time.time_ns() // 1000 + START_SECONDS * SECOND_US
     simulation = Simulation(
         load_contract("seed"), arguments.seed, start_us, arguments.seconds, RECORDS_PER_SECOND
     )
@@ -183,54 +185,66 @@ def _traffic(arguments: argparse.Namespace, stage: Stage, pipeline: Pipeline) ->
 
 
 class Sender:
-    """Sends the traffic and learns where each hostile record came to lie."""
+    """Sends the traffic live and learns where each hostile record came to lie."""
 
     def __init__(self, stage: Stage, seed: int) -> None:
         self.sent = Sent()
         self.failed = ""
+        self._stage = stage
         self._rng = Random(f"{seed}/where")
-        self._producer = Producer(
+        self._producer = self._new_producer()
+
+    def _new_producer(self) -> Producer:
+        return Producer(
             {
-                "bootstrap.servers": stage.address,
+                "bootstrap.servers": self._stage.address,
                 "partitioner": "murmur2_random",
-                "enable.idempotence": not stage.is_embedded,
+                "enable.idempotence": not self._stage.is_embedded,
                 "message.max.bytes": 2 * MESSAGE_BYTES_MAX,
                 "compression.type": "lz4",
-                "linger.ms": 20,
-                "queue.buffering.max.messages": 100_000,
+                "linger.ms": 5,
+                "queue.buffering.max.messages": 50_000,
                 "log_level": 0,
             }
         )
 
-    def send(self, traffic: Traffic, progress: Progress, bar: Any) -> None:
-        """Send everything; all of it is acknowledged when this returns."""
-        middle = len(traffic.good) // 2
+    def send(self, traffic: Traffic, progress: Progress) -> None:
+        """Send everything, each good event at its time; all is acknowledged when this returns."""
+        bar = progress.add_task("waiting for the worker", total=traffic.total)
+        giant = threading.Thread(target=self._send_giant, args=(traffic, progress, bar))
         for number, emission in enumerate(traffic.good):
-            at_ms = emission.emit_us // 1000
+            self._wait_until(emission.emit_us)
             value = encode("telemetry_event", emission.event)
-            self._produce(emission.topic, emission.key.encode(), value, at_ms)
+            self._produce(self._producer, emission.topic, emission.key.encode(), value)
             self.sent.add_good(emission.event)
-            for record in traffic.bad.get(number, ()):
-                self._send_hostile(record, self._rng.choice(traffic.topics), at_ms)
-            if number == middle:
-                self._send_giant(traffic, emission.topic, at_ms, progress, bar)
-            if number % 1_000 == 0:
-                progress.update(bar, completed=number + (number >= middle) * traffic.spans)
-        left = self._producer.flush(120)
-        if left or self.failed:
-            raise SystemExit(f"fuzz: {left} records were not acknowledged {self.failed}")
+            bad = traffic.bad.get(number, ())
+            for record in bad:
+                self._send_hostile(record, self._rng.choice(traffic.topics))
+            if number == len(traffic.good) // 3:
+                giant.start()
+            progress.update(bar, advance=1 + len(bad), description=f"sending {traffic.total:,}")
+        giant.join()
+        if self._producer.flush(120) or self.failed:
+            raise SystemExit(f"fuzz: not everything was acknowledged {self.failed}")
 
-    def _send_giant(
-        self, traffic: Traffic, topic: str, at_ms: int, progress: Progress, bar: Any
-    ) -> None:
+    def _wait_until(self, time_us: int) -> None:
+        while (ahead_us := time_us - time.time_ns() // 1000) > 0:
+            self._producer.poll(min(ahead_us / SECOND_US, 0.1))
+
+    def _send_giant(self, traffic: Traffic, progress: Progress, bar: Any) -> None:
+        """Send the giant trace as fast as the broker takes it, beside everything else."""
+        producer = self._new_producer()
+        topic = traffic.good[len(traffic.good) // 2].topic
         self.sent.giant_trace_id = traffic.giant_key.decode()
         self.sent.by_kind[GIANT] += traffic.spans
-        for number, value in enumerate(traffic.giant_values):
-            self._produce(topic, traffic.giant_key, value, at_ms)
+        for number, value in enumerate(traffic.giant_values, start=1):
+            self._produce(producer, topic, traffic.giant_key, value)
             if number % 10_000 == 0:
                 progress.advance(bar, 10_000)
+        if producer.flush(120):
+            self.failed = "(the giant trace)"
 
-    def _send_hostile(self, record: Hostile, topic: str, at_ms: int) -> None:
+    def _send_hostile(self, record: Hostile, topic: str) -> None:
         def delivered(error: KafkaError | None, message: Any) -> None:
             self._delivered(error, message)
             if error is None:
@@ -238,20 +252,18 @@ class Sender:
                 self.sent.hostile[at] = record
 
         self.sent.by_kind[record.kind] += 1
-        self._produce(topic, record.key, record.value, at_ms, delivered)
+        self._produce(self._producer, topic, record.key, record.value, delivered)
 
     def _produce(
-        self, topic: str, key: bytes, value: bytes | None, at_ms: int, callback: Any = None
+        self, producer: Producer, topic: str, key: bytes, value: bytes | None, report: Any = None
     ) -> None:
         while True:
             try:
-                self._producer.produce(
-                    topic, value, key, timestamp=at_ms, on_delivery=callback or self._delivered
-                )
+                producer.produce(topic, value, key, on_delivery=report or self._delivered)
                 break
             except BufferError:
-                self._producer.poll(0.05)
-        self._producer.poll(0)
+                producer.poll(0.05)
+        producer.poll(0)
 
     def _delivered(self, error: KafkaError | None, _message: object) -> None:
         if error is not None:
@@ -279,9 +291,7 @@ def _run(
             env={**os.environ, "SPANLOOM_EMBEDDED": "1" if stage.is_embedded else "0"},
         )
         try:
-            bar = progress.add_task(f"sending {traffic.total:,}", total=traffic.total)
-            sender.send(traffic, progress, bar)
-            progress.update(bar, completed=traffic.total)
+            sender.send(traffic, progress)
             began = time.monotonic()
             memory = _await(worker, arguments.timeout, progress)
             seconds = time.monotonic() - began
@@ -294,7 +304,7 @@ def _run(
         accounts = _accounts(out.read().decode())
         log = err.read().decode(errors="replace").splitlines()
     with Reading(stage.address) as reading:
-        report, problems = verdict(reading, sender.sent, accounts, traffic.simulation.truth)
+        report, problems = verdict(reading, GROUP, sender.sent, accounts, traffic.simulation.truth)
     if code != 0:
         last = " | ".join(log[-3:])
         problems.insert(0, f"The worker ended with {code} after {seconds:.0f} s: {last}")

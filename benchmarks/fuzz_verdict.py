@@ -13,6 +13,7 @@ from benchmarks.hostile import ANY, GIANT, JOINED, LATE, OPEN, UNTRACED, Hostile
 from streams.codec import records
 from streams.errors import RecordError
 from streams.runtime import topics
+from streams.runtime.accounts import group_accounts
 from streams.runtime.reading import Reading
 from streams.simulate import Truth
 
@@ -58,10 +59,11 @@ def identity(event: Mapping[str, Any]) -> str:
 
 
 def verdict(
-    reading: Reading, sent: Sent, accounts: Counter[str], truth: Truth
+    reading: Reading, group: str, sent: Sent, accounts: Counter[str], truth: Truth
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the report and what is wrong, one sentence each."""
     found = read(reading)
+    committed = group_accounts(reading, group)
     accounted, problems = _kinds(sent, found)
     problems += _accounting(sent, found, accounts, accounted, truth)
     harmed = _harmed(sent, found)
@@ -74,6 +76,7 @@ def verdict(
             for kind, count in sent.by_kind.items()
         },
         "accounting": {name: accounts[name] for name in ("accepted", *OUTCOMES)},
+        "reasons": committed.reasons if committed else {},
         "good": {
             "events": sent.good_count,
             "traces": len(sent.good),
