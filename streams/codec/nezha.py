@@ -8,9 +8,9 @@ Source: https://github.com/IntelligentDDS/Nezha (FSE 2023), folder `rca_data`.
 """
 
 import hashlib
+import math
 import re
 import tarfile
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -72,32 +72,42 @@ def nezha_events(path: str | Path, include_faultfree: bool = False) -> Iterator[
         ConfigError: See `read_nezha`.
     """
     for frame in read_nezha(path, include_faultfree):
-        for row in frame.iter_rows(named=True):
-            yield _event(row)
+        for row in frame.iter_rows():
+            yield _event(*row)
 
 
-def _event(row: dict[str, Any]) -> dict[str, Any]:
+def _event(
+    trace_id: str,
+    span_id: str,
+    parent_span_id: str,
+    module: str,
+    component: str,
+    name: str,
+    pod: str,
+    timestamp_us: int,
+    duration_us: int,
+) -> dict[str, Any]:
     """Return the TelemetryEvent of one row of `read_nezha`."""
     return {
-        "event_id": _event_id(row["trace_id"], row["span_id"]),
-        "trace_id": row["trace_id"],
-        "span_id": row["span_id"],
-        "parent_span_id": row["parent_span_id"],
-        "timestamp": row["timestamp_us"],
-        "module": row["module"],
-        "component": row["component"],
+        "event_id": _event_id(trace_id, span_id),
+        "trace_id": trace_id,
+        "span_id": span_id,
+        "parent_span_id": parent_span_id,
+        "timestamp": timestamp_us,
+        "module": module,
+        "component": component,
         "event_type": "TRACE",
         "severity": "INFO",
-        "name": row["name"],
-        "value": float("nan"),
+        "name": name,
+        "value": math.nan,
         "unit": "",
-        "dimensions": {"pod": row["pod"]},
+        "dimensions": {"pod": pod},
         "record_id": "",
         "batch_id": "",
         "correlation_id": "",
         "operation": "",
         "actor": "",
-        "duration_us": row["duration_us"],
+        "duration_us": duration_us,
         "status": "UNSET",
         "span_kind": "INTERNAL",
         "trace_flags": 1,
@@ -108,7 +118,9 @@ def _event(row: dict[str, Any]) -> dict[str, Any]:
 def _event_id(trace_id: str, span_id: str) -> str:
     """Return a UUID of version 4's form that depends on the two ids alone."""
     digest = hashlib.blake2b(f"{trace_id}/{span_id}".encode(), digest_size=16).digest()
-    return str(uuid.UUID(bytes=digest, version=4))
+    text = digest.hex()  # written out: uuid.UUID takes three times as long, for each event
+    variant = "89ab"[digest[8] & 3]
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
 
 def _parts(source: Path, include_faultfree: bool) -> Iterator[Path]:
