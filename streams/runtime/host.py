@@ -126,8 +126,8 @@ class TaskHost:
         self._recall = recall
         self._recalling: asyncio.Task[None] | None = None
         self._inbox: dict[str, deque[tuple[Chunk, int]]] = {topic: deque() for topic in topics}
-        self._inbox_rows = 0
-        self._inbox_bytes = 0
+        self._inbox_rows = dict.fromkeys(topics, 0)
+        self._inbox_bytes = dict.fromkeys(topics, 0)
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -206,18 +206,25 @@ class TaskHost:
             return
         size_bytes = _bytes(chunk)
         self._inbox[chunk.topic].append((chunk, size_bytes))
-        self._inbox_rows += len(chunk.records)
-        self._inbox_bytes += size_bytes
+        self._inbox_rows[chunk.topic] += len(chunk.records)
+        self._inbox_bytes[chunk.topic] += size_bytes
         self._note_room()
         self._news.set()
 
     def _note_room(self) -> None:
         settings = self._settings
         full = (
-            self._inbox_rows >= settings.inbox_rows_max
-            or self._inbox_bytes >= settings.inbox_bytes_max
+            self._takeable(self._inbox_rows) >= settings.inbox_rows_max
+            or self._takeable(self._inbox_bytes) >= settings.inbox_bytes_max
         )
         (self._room.clear if full else self._room.set)()
+
+    def _takeable(self, amounts: Mapping[str, int]) -> int:
+        """Return how much waits of the topics that are not held.
+
+        A held topic waits for another one: if it filled the inbox, that one could never come in.
+        """
+        return sum(n for topic, n in amounts.items() if topic not in self._held)
 
     # --- stepping
 
@@ -248,7 +255,7 @@ class TaskHost:
             await asyncio.wait_for(self._news.wait(), settings.coalesce_seconds * 2)
         except TimeoutError:
             return
-        if self._inbox_rows < settings.step_rows_max:
+        if self._takeable(self._inbox_rows) < settings.step_rows_max:
             await asyncio.sleep(settings.coalesce_seconds)
         self._news.clear()
 
@@ -278,8 +285,8 @@ class TaskHost:
             waiting = self._inbox[topic]
             while waiting and topic not in self.runner.held and rows < self._settings.step_rows_max:
                 chunk, size_bytes = waiting.popleft()
-                self._inbox_rows -= len(chunk.records)
-                self._inbox_bytes -= size_bytes
+                self._inbox_rows[topic] -= len(chunk.records)
+                self._inbox_bytes[topic] -= size_bytes
                 fitting = self._fit(chunk, at.get(topic, 0))
                 if fitting is not None:
                     chunks.append(fitting)
@@ -328,6 +335,7 @@ class TaskHost:
             self._source.release(topic, self.id.partition)
             self._news.set()
         self._held = held
+        self._note_room()
         if self._recall is None or (self._recalling is not None and not self._recalling.done()):
             return
         pending: list[tuple[bytes, int, int]] = self.runner.pending_recalls()  # type: ignore[attr-defined]
@@ -426,10 +434,9 @@ class TaskHost:
             self.failed = error
             return
         for topic in self.topics:
-            dropped = self._inbox[topic]
-            dropped.clear()
+            self._inbox[topic].clear()
+            self._inbox_rows[topic] = self._inbox_bytes[topic] = 0
             await self._source.again(topic, self.id.partition, runner.positions.get(topic, 0))
-        self._inbox_rows = self._inbox_bytes = 0
         self._note_room()
 
     async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
