@@ -32,7 +32,8 @@ from streams.engine.join import JoinTask
 from streams.engine.join_state import JoinSettings
 from streams.state.live import LiveSegments
 from streams.state.segment import PIECE_BYTES_MAX, Segment, SegmentRows, encode_pieces
-from tests.judge_cases import MODULES, likely_trace, random_trace, value_hash
+from streams.units import SECOND_US
+from tests.judge_cases import MODULES, likely_trace, plan_of, random_trace, value_hash
 from tests.oracle_judge import OracleSpan
 
 TOPICS = ("telemetry.alpha", "telemetry.beta", "telemetry.gamma", "telemetry.other", "links")
@@ -40,6 +41,7 @@ OTHER, LINKS = 3, 4
 TOPIC_OF_MODULE = {module: i for i, module in enumerate(MODULES)}
 READ_BACK_US = 1 << 62
 FOR_EVER_US = 1 << 55
+BEGIN_US = 1_760_000_000 * 1_000_000
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,6 @@ def event_of(body: bytes, kafka_us: int = READ_BACK_US) -> Event:
     """Return the event that a body was made of."""
     fields = json.loads(body)
     return Event(**{**fields, "operation": Operation(*fields["operation"]), "kafka_us": kafka_us})
-
-
-def stage(name: str, trace: int, number: int, at_us: int, **fields: object) -> Event:
-    """Return a span of the stage `name` of a plan made by `plan_of`, known to Kafka at once."""
-    operation = Operation(name.upper(), "main", name)
-    return Event(trace, number, operation, at_us, **{"kafka_us": at_us, **fields})  # type: ignore[arg-type]
 
 
 def columns_of(
@@ -449,3 +445,36 @@ def revisions_of(batch: AssembledBatch, operations: Operations) -> list[Publishe
             )
         )
     return out
+
+
+# --- a pipeline of three modules, in seconds
+
+
+def three_stages(*, optional: str = "", wait_seconds: int = 30) -> Plan:
+    """Return a flow a, b, c in ALPHA, BETA, GAMMA: wait 30 s, settling time 200 ms."""
+    plan = plan_of("abc", "ab bc", optional=optional)
+    flow = replace(plan.flows[0], wait_us=wait_seconds * SECOND_US, settle_us=SECOND_US // 5)
+    stages = tuple(
+        operation._replace(module=module)
+        for operation, module in zip(plan.stage_operation, MODULES, strict=True)
+    )
+    return replace(plan, stage_operation=stages, flows=(flow,), modules=MODULES)
+
+
+def at(
+    name: str, trace: int, seconds: float, *, came: float | None = None, **more: object
+) -> Event:
+    """Return the span of stage a, b or c of a trace, which came `came` seconds after the start."""
+    number = 1 + "abc".index(name)
+    fields: dict[str, object] = {
+        "parent": number - 1,
+        "kafka_us": BEGIN_US + round((seconds if came is None else came) * SECOND_US),
+        **more,
+    }
+    operation = Operation(MODULES["abc".index(name)], "main", name)
+    return Event(trace, number, operation, BEGIN_US + round(seconds * SECOND_US), **fields)  # type: ignore[arg-type]
+
+
+def stage_of_alpha(trace: int, at_us: int) -> Event:
+    """Return a root span of module ALPHA."""
+    return Event(trace, 1, Operation("ALPHA", "main", "a"), at_us, kafka_us=at_us)

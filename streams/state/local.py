@@ -19,6 +19,8 @@ from streams.errors import StateError
 from streams.state.segment import read_piece
 
 _MANIFEST: Final = b"manifest"
+_HELD: Final = ("IO error: While lock file", "IO error: lock hold by")
+"""How RocksDB says that another process, or this one, holds a database; damage is a "block"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class LocalState:
         except StateError:
             raise
         except Exception as error:
-            if "lock" in str(error).lower():
+            if str(error).startswith(_HELD):
                 raise StateError(
                     f"{self._folder} is held by another process ({error}). Operator action: give "
                     "each worker a state directory of its own, or stop the other one."
