@@ -192,7 +192,7 @@ def random_cuts(rng: random.Random, length: int) -> list[slice]:
 
 
 def settings_of(**changes: object) -> JoinSettings:
-    """Return settings in the scale of the random logs: everything is remembered, nothing learned."""
+    """Return settings in the scale of the random logs: all is remembered, nothing learned."""
     given: dict[str, object] = {
         "closed_retention_us": FOR_EVER_US,
         "window_us": 50,
@@ -398,23 +398,42 @@ class World:
         raise AssertionError("traces stay open for ever")
 
     def final(self) -> dict[int, Published]:
-        """Return the highest revision of each trace."""
-        return {revisions[-1].trace: revisions[-1] for revisions in self.published.values()}
+        """Return the highest revision of each trace, with causes that follow from its events."""
+        last = [revisions[-1] for revisions in self.published.values()]
+        return {
+            one.trace: replace(one, missing=tuple(map(without_knowledge, one.missing)))
+            for one in last
+        }
 
     def first(self) -> dict[int, frozenset[int]]:
         """Return the events of the first revision of each trace."""
         return {revisions[0].trace: revisions[0].numbers for revisions in self.published.values()}
 
     def windows(self, without: Sequence[str] = ()) -> dict[tuple[object, ...], dict[str, int]]:
-        """Return the counters of all scopes that count something."""
+        """Return the counters of all scopes that count something; see `without_knowledge`."""
         names = ("kind", "flow", "from_stage", "to_stage", "module")
         out = {}
         for part in self.task.state.counts.take_changed(1 << 60):
             for scope in part["scopes"]:
                 kept = {k: n for k, n in scope["counters"].items() if k not in without}
+                if silent := kept.pop("missing.MODULE_SILENT", 0):
+                    kept["missing.NEVER_ARRIVED"] = silent + kept.get("missing.NEVER_ARRIVED", 0)
                 if kept:
                     out[(part["window_start"], *(scope[n] for n in names))] = kept
         return out
+
+
+def without_knowledge(missing: Missing) -> Missing:
+    """Return a missing span with the cause it has when nothing is known of topics and bounds.
+
+    Whether a module was silent and a trace still in flight depends on when the trace was closed.
+    """
+    *rest, cause = missing
+    if cause == "IN_FLIGHT" and missing[1] is None:
+        cause = "ORPHANED"
+    elif cause in ("IN_FLIGHT", "MODULE_SILENT"):
+        cause = "NEVER_ARRIVED"
+    return (*rest, cause)  # type: ignore[return-value]
 
 
 def revisions_of(batch: AssembledBatch, operations: Operations) -> list[Published]:

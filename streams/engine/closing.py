@@ -4,19 +4,21 @@ Invariant: each accepted event of a closed trace is counted once: as joined when
 as duplicate when another event has its identity, and never again in a later revision.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 
 from streams.core.columns import STATUS_ERROR, TRACE, Operations, SpanBatch
-from streams.core.fidelity.judge import Judgement, judge, reclassify_traces
+from streams.core.fidelity.causes import explain
+from streams.core.fidelity.judge import Judgement, judge
 from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.rule_table import RuleTable
 from streams.core.traces.closedtraces import ClosedBatch, fold_key
 from streams.engine.effects import TRUNCATED, AssembledBatch, JoinEffects
 from streams.engine.fragment_rule import FragmentRule
 from streams.engine.join_state import JoinState
+from streams.engine.knowledge import Knowledge
 from streams.units import I64, U8, U64, Mask
 
 Describe = Callable[[bytes], tuple[str, str]]
@@ -41,13 +43,13 @@ class Closer:
         self,
         plan: Plan,
         operations: Operations,
-        topic_of_module: Mapping[str, int],
+        knowledge: Knowledge,
         rules: RuleTable | None,
         describe: Describe,
     ) -> None:
         self._plan = plan
         self._operations = operations
-        self._topic_of_module = topic_of_module
+        self._knowledge = knowledge
         self._rules = rules
         self._describe = describe
         self._fragments = FragmentRule(plan)
@@ -65,11 +67,11 @@ class Closer:
         kept, owner = self._within_bounds(state, slots, kept, owner)
         state.count("joined", int((~state.open.rows["is_recalled"][kept]).sum()))
         batch, span_rows = self._batch(state, kept, owner, len(slots))
-        late_modules = np.full(len(slots), self._late_modules(state))
-        judgement = self._judge(batch, late_modules)
+        keys = state.open.keys(slots)
+        known = self._knowledge.of(state, slots, keys, by)
+        judgement = self._judge(batch, known)
         again = state.open.slots["revision"][slots] > 0
         self._recount(state, slots, kept, owner, again)
-        keys = state.open.keys(slots)
         table = state.open.rows
         assembled = self._assemble(state, slots, by, kept, owner, keys, batch, judgement)
 
@@ -89,7 +91,7 @@ class Closer:
         )
         effects.traces.append(assembled)
         effects.fragments += self._fragments.of(batch, judgement, assembled, describe)
-        self._remember(state, kept, keys, assembled, late_modules, closed_us)
+        self._remember(state, kept, keys, assembled, known, closed_us)
         first = ~again
         state.wait.learn((assembled.end_us - assembled.start_us)[first])
         state.forget(slots, rows)
@@ -154,22 +156,9 @@ class Closer:
         )
         return batch, rows
 
-    def _judge(self, batch: SpanBatch, late_modules: U64) -> Judgement:
+    def _judge(self, batch: SpanBatch, known: U64) -> Judgement:
         judgement = judge(batch, self._plan, self._operations, rules=self._rules)
-        if not late_modules.any():
-            return judgement
-        return reclassify_traces(judgement, self._plan, self._operations, late=late_modules)
-
-    def _late_modules(self, state: JoinState) -> np.uint64:
-        """Return the modules whose topic is read to its end and yet too far behind, as bits."""
-        late = state.progress.late_sources()
-        bits = 0
-        if late.any():
-            for place, module in enumerate(self._plan.modules):
-                topic = self._topic_of_module.get(module)
-                if topic is not None and late[topic]:
-                    bits |= 1 << min(place, 63)
-        return np.uint64(bits)
+        return explain(judgement, self._plan, self._operations, known)
 
     def _recount(self, state: JoinState, slots: I64, kept: I64, owner: I64, again: Mask) -> None:
         """Take back what the last revision of reopened traces added to the windows."""
@@ -180,7 +169,7 @@ class Closer:
         kept, owner = kept[mine], (np.cumsum(again) - 1)[owner[mine]]
         batch, _ = self._batch(state, kept, owner, len(reopened))
         # Judged as it was then: with the causes, the bounds and the start that were counted.
-        before = self._judge(batch, state.open.slots["late_modules"][reopened])
+        before = self._judge(batch, state.open.slots["known"][reopened])
         first = np.searchsorted(owner, np.arange(len(reopened)))
         state.counts.add_traces(
             batch,
@@ -239,7 +228,7 @@ class Closer:
         kept: I64,
         keys: list[bytes],
         assembled: AssembledBatch,
-        late_modules: U64,
+        known: U64,
         closed_us: int,
     ) -> None:
         table = state.open.rows
@@ -251,7 +240,7 @@ class Closer:
                 keys=keys,
                 revision=assembled.revision,
                 is_truncated=assembled.evicted_count > 0,
-                late_modules=late_modules,
+                known=known,
                 offset=assembled.offset,
                 events=fold_key(table["key_hi"][kept], table["key_lo"][kept]),
             )

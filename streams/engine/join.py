@@ -15,12 +15,14 @@ from typing import Any, Final
 import numpy as np
 
 from streams.core.columns import TRACE, EventColumns, Operations
+from streams.core.fidelity.causes import nothing_known
 from streams.core.fidelity.masks import entry_flows, stage_bits
 from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.rule_table import RuleTable
 from streams.core.fidelity.tables import plan_tables
 from streams.core.traces.closedtraces import ClosedBatch, fold_key
 from streams.core.traces.opentraces import RECALL_DONE, RECALL_WANTED
+from streams.core.traces.partitioners import KeyOf, PartitionerWatch
 from streams.core.traces.progress import FUTURE_US, NEVER
 from streams.engine.closing import Closer, Describe
 from streams.engine.due import DueRule
@@ -32,6 +34,7 @@ from streams.engine.effects import (
     JoinEffects,
 )
 from streams.engine.join_state import JoinSettings, JoinState
+from streams.engine.knowledge import Knowledge
 from streams.engine.restoring import apply_segment
 from streams.state.segment import Segment, SegmentRows
 from streams.units import I32, I64, U64
@@ -53,6 +56,8 @@ class JoinTask:
         describe: reads record and batch id from an event's bytes; called for samples only.
         condition_hashes: per condition bit of the plan the value hashes that set it.
         rules: learned rules of the contract, if it has any.
+        silent: topics that no trace waits for.
+        partition, partitions: which partition is read of the topics, and how many they have.
     """
 
     def __init__(
@@ -68,10 +73,13 @@ class JoinTask:
         condition_hashes: Mapping[int, U64] | None = None,
         rules: RuleTable | None = None,
         silent: Sequence[int] = (),
+        partition: int = 0,
+        partitions: int = 1,
     ) -> None:
         self.plan = plan
         self.settings = settings
-        self.state = JoinState(plan, topics, settings)
+        watch = PartitionerWatch(topics, partition, partitions, ignored=silent)
+        self.state = JoinState(plan, topics, settings, watch)
         self._operations = operations
         self._conditions = condition_hashes or {}
         self._due = DueRule(
@@ -82,7 +90,10 @@ class JoinTask:
             silent=silent,
             fixed_wait_us=settings.fixed_wait_us,
         )
-        self._closer = Closer(plan, operations, topic_of_module, rules, describe)
+        self._describe = describe
+        knowledge = Knowledge(plan, topic_of_module, other)
+        self.own_module = knowledge.own_module
+        self._closer = Closer(plan, operations, knowledge, rules, describe)
 
     def step(
         self,
@@ -91,6 +102,9 @@ class JoinTask:
         *,
         rejected: Mapping[str, int],
         caught_up_us: Sequence[int],
+        rejected_us: I64 | None = None,
+        rejected_traces: Sequence[tuple[bytes, str]] = (),
+        key_of: KeyOf | None = None,
     ) -> JoinEffects:
         """Take in a chunk and close what is due.
 
@@ -100,6 +114,9 @@ class JoinTask:
             rejected: how many events of the chunk were rejected, by reason.
             caught_up_us: per topic the latest time at which it was known to be read to its end,
                 0 while it is behind.
+            rejected_us: when each of the rejected events came, by the broker.
+            rejected_traces: trace and module of rejected spans, where they can be told.
+            key_of: gives the key of a record of the chunk by its position, as in `events.row`.
 
         Returns:
             What is to be published and whom to hold.
@@ -107,11 +124,9 @@ class JoinTask:
         state = self.state
         effects = JoinEffects()
         state.positions.update(positions)
-        for reason, n in rejected.items():
-            state.count("accepted", n)
-            state.count("rejected", n, reason)
         state.count("accepted", len(events))
-        state.counts.add_rejected(sum(rejected.values()))
+        self._account_rejected(rejected, rejected_us, rejected_traces)
+        state.partitioners.observe(events.topic, events.trace_id, events.row, key_of)
         floor_us = self._floor_us()
         progress = state.progress.advance(events.topic, events.timestamp_us, events.kafka_us)
         if len(events):
@@ -125,6 +140,27 @@ class JoinTask:
             ahead_us = 2 * max(self._due.longest_wait_us, state.wait.wait_us)
         effects.held_topics = state.progress.held_topics(caught_up_us, ahead_us)
         return effects
+
+    def _account_rejected(
+        self,
+        rejected: Mapping[str, int],
+        rejected_us: I64 | None,
+        rejected_traces: Sequence[tuple[bytes, str]],
+    ) -> None:
+        state = self.state
+        for reason, n in rejected.items():
+            state.count("accepted", n)
+            state.count("rejected", n, reason)
+        if rejected_us is None:
+            state.counts.add_rejected(sum(rejected.values()))
+        else:
+            window = rejected_us // self.settings.window_us
+            for at, n in zip(*np.unique(window, return_counts=True), strict=True):
+                state.counts.add_rejected(int(n), int(at) * self.settings.window_us)
+        forgotten = state.rejected.add(rejected_traces)
+        if forgotten:
+            name = "rejected_traces_max"
+            state.reasons[name] = state.reasons.get(name, 0) + forgotten
 
     def watermark_us(self) -> int:
         """Return the time before which no open trace starts, as far as the stream has come."""
@@ -146,6 +182,11 @@ class JoinTask:
         traced = (events.trace_id != 0).any(axis=1)
         state.count("untraced", int((~traced).sum()))
         state.counts.add_events(events, traced, self._operations)
+        for topic, misplaced in state.partitioners.misplaced().items():
+            rows = np.flatnonzero(traced & (events.topic == topic))
+            state.counts.add_misplaced(
+                events, rows, misplaced.counter, self._operations, self._describe
+            )
         pending = np.flatnonzero(traced)
         while len(pending):
             chunk = events if len(pending) == len(events) else events.take(pending)
@@ -232,9 +273,7 @@ class JoinTask:
         if batch.is_truncated[at]:
             state.count("evicted", 1, "trace_too_large")
             return _GONE
-        slot = state.open.open(
-            key, int(batch.revision[at]), batch.cut_ms, int(batch.late_modules[at])
-        )
+        slot = state.open.open(key, int(batch.revision[at]), batch.cut_ms, batch.known[at])
         state.closed.reopen(key)
         return slot
 
@@ -441,7 +480,7 @@ class JoinTask:
                 keys=[key],
                 revision=state.open.slots["revision"][slots].copy(),
                 is_truncated=np.ones(1, np.bool_),  # nothing can amend it any more
-                late_modules=np.zeros(1, np.uint64),
+                known=nothing_known(1),
                 offset=np.array([0, len(events)]),
                 events=events,
             )

@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from streams.core.fidelity.causes import nothing_known
 from streams.core.fidelity.counts import WindowCounts
 from streams.core.fidelity.plan import Plan
 from streams.core.traces.closedtraces import ClosedTraces
 from streams.core.traces.opentraces import RECALL_WANTED, OpenTraces, TraceBounds
+from streams.core.traces.partitioners import PartitionerWatch
 from streams.core.traces.progress import Progress, ProgressSettings
+from streams.core.traces.rejected import RejectedTraces
 from streams.core.traces.waits import LearnedWait, WaitSettings
 from streams.state.segment import Segment, SegmentClosed, SegmentRows
 from streams.units import I64, MINUTE_US, SECOND_US, U64
@@ -22,8 +25,8 @@ from streams.units import I64, MINUTE_US, SECOND_US, U64
 ACCOUNTS = ("accepted", "joined", "duplicate", "late", "untraced", "rejected", "evicted")
 """accepted = joined + duplicate + late + untraced + rejected + evicted + open, always."""
 
-REOPENED_COLUMNS = ("revision", "cut_ms", "recall", "evicted", "late_modules")
-"""What is kept of an open trace that does not follow from its events."""
+REOPENED_COLUMNS = ("revision", "cut_ms", "recall", "evicted")
+"""What is kept of an open trace that does not follow from its events, besides `known`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class JoinSettings:
         open_traces_max, open_bytes_max: beyond these the traces nearest to their deadline are
             closed early (closed_by = bound).
         window_us: length of a fidelity window.
+        rejected_traces_max: of how many traces it is remembered that an event was rejected.
         hold_ahead_us: how far a topic may run ahead of one that is behind; None: twice the
             longest wait.
     """
@@ -49,6 +53,7 @@ class JoinSettings:
     open_bytes_max: int = 512 << 20
     window_us: int = 10 * SECOND_US
     window_retention_us: int = 30 * MINUTE_US
+    rejected_traces_max: int = 10_000
     hold_ahead_us: int | None = None
     bounds: TraceBounds = field(default_factory=TraceBounds)
     progress: ProgressSettings = field(default_factory=ProgressSettings)
@@ -58,7 +63,13 @@ class JoinSettings:
 class JoinState:
     """The state of one join task: positions, stream time, open and closed traces, counts."""
 
-    def __init__(self, plan: Plan, topics: Sequence[str], settings: JoinSettings) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        topics: Sequence[str],
+        settings: JoinSettings,
+        partitioners: PartitionerWatch,
+    ) -> None:
         self.plan = plan
         self.topics = tuple(topics)
         self.settings = settings
@@ -68,6 +79,8 @@ class JoinState:
         self.closed = ClosedTraces(settings.closed_max)
         self.counts = WindowCounts(settings.window_us, plan.version)
         self.wait = LearnedWait(settings.waits)
+        self.partitioners = partitioners
+        self.rejected = RejectedTraces(settings.rejected_traces_max)
         self.accounts = dict.fromkeys(ACCOUNTS, 0)
         self.reasons: dict[str, int] = {}
         self.recalled_rows = 0
@@ -128,11 +141,17 @@ class JoinState:
         if not full:
             again = again[slots["meta_cut"][again] == self.open.cut]
         reopened = [
-            (self.open.key(slot), *(int(slots[name][slot]) for name in REOPENED_COLUMNS))
+            (
+                self.open.key(slot),
+                *(int(slots[name][slot]) for name in REOPENED_COLUMNS),
+                slots["known"][slot].tolist(),
+            )
             for slot in again.tolist()
         ]
         removed = [] if full else self._removed
-        return Segment(segment_rows, removed, self._closed(full), reopened, self._scalars(full))
+        rejected = self.rejected.entries(full=full)
+        closed, scalars = self._closed(full), self._scalars(full)
+        return Segment(segment_rows, removed, closed, reopened, scalars, rejected)
 
     def _closed(self, full: bool) -> SegmentClosed:
         batches = [b for b in self.closed.batches() if full or b.cut == self.open.cut]
@@ -141,7 +160,7 @@ class JoinState:
         events: list[U64] = []
         columns: dict[str, list[I64]] = {"revision": [], "closed_us": [], "cut_ms": []}
         truncated = []
-        late = []
+        known = []
         for batch in batches:
             is_live = self.closed.live_in(batch)
             live = np.flatnonzero(is_live)
@@ -153,14 +172,14 @@ class JoinState:
             columns["closed_us"].append(np.full(len(live), batch.closed_us))
             columns["cut_ms"].append(np.full(len(live), batch.cut_ms))
             truncated.append(batch.is_truncated[live])
-            late.append(batch.late_modules[live])
+            known.append(batch.known[live])
         joined = {n: np.concatenate([*v, np.zeros(0, np.int64)]) for n, v in columns.items()}
         none = np.zeros(0, np.bool_)
         return SegmentClosed(
             key=key,
             **joined,
             is_truncated=np.concatenate([*truncated, none]),
-            late_modules=np.concatenate([*late, np.zeros(0, np.uint64)]),
+            known=np.concatenate([*known, nothing_known(0)]),
             size=np.concatenate([*sizes, np.zeros(0, np.int64)]),
             events=np.concatenate([*events, np.zeros(0, np.uint64)]),
         )
@@ -174,6 +193,7 @@ class JoinState:
             "reasons": self.reasons,
             "counts": self.counts.snapshot(full=full),
             "wait": self.wait.snapshot(),
+            "partitioners": self.partitioners.snapshot(),
             "sequence": self.sequence,
         }
 
@@ -195,6 +215,7 @@ class JoinState:
         """Begin the next cut: what comes from here on belongs to the next segment."""
         self.open.cut += 1
         self._removed = []
+        self.rejected.sealed()
 
     def restore_scalars(self, scalars: Mapping[str, Any]) -> None:
         """Take over the small part of a segment; topics are matched by name."""
@@ -210,4 +231,5 @@ class JoinState:
         if counts["window_us"] == self.counts.window_us:
             self.counts.amend(counts)
         self.wait.restore(scalars["wait"])
+        self.partitioners.restore(scalars["partitioners"])
         self.sequence = scalars["sequence"]

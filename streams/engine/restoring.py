@@ -33,15 +33,17 @@ def apply_segment(state: JoinState, segment: Segment, decode: Decode, bits_of: B
     rows, _ = open_.gather(slots)
     state.forget(slots, rows)
     _apply_closed(state, segment.closed)
-    for key, *values in segment.reopened:
+    for key, *values, known in segment.reopened:
         if state.closed.find(key):
             state.closed.reopen(key)
         slot = open_.slot_of.get(key)
         slot = open_.open(key) if slot is None else slot
         for name, value in zip(REOPENED_COLUMNS, values, strict=True):
             open_.slots[name][slot] = value
+        open_.slots["known"][slot] = np.array(known, np.uint64)
     if len(segment.rows):
         _apply_rows(state, segment.rows, decode(segment.rows), bits_of)
+    state.rejected.add(segment.rejected)
     state.restore_scalars(segment.scalars)
     state.sealed()
 
@@ -73,7 +75,7 @@ def _apply_closed(state: JoinState, closed: SegmentClosed) -> None:
                 keys=closed.key[start:end],
                 revision=closed.revision[start:end],
                 is_truncated=closed.is_truncated[start:end],
-                late_modules=closed.late_modules[start:end],
+                known=closed.known[start:end],
                 offset=offset[start : end + 1] - offset[start],
                 events=closed.events[offset[start] : offset[end]],
             )

@@ -117,6 +117,8 @@ class JoinFactory:
             describe=self._describe(),
             condition_hashes=self._conditions,
             rules=self._rules,
+            partition=partition,
+            partitions=self._partitions,
         )
         writer = TraceWriter(
             self._plan,

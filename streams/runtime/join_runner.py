@@ -1,8 +1,9 @@
 """The runner of a join task: telemetry records in; traces, fragments, partials, rejections out."""
 
+import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from streams.codec import records, wire
 from streams.codec.events import EventDecoder, Rejections
 from streams.core.columns import EventColumns
 from streams.engine.join import JoinTask
-from streams.errors import StateError
+from streams.errors import RecordError, StateError
 from streams.runtime.commit import OutRecord
 from streams.runtime.traces_out import TraceWriter
 from streams.runtime.transport import Chunk
@@ -20,6 +21,7 @@ from streams.state.segment import Segment, SegmentRows
 from streams.units import SECOND_US
 
 REJECTED_VALUE_MAX: Final = 64 << 10
+_TRACE_ID: Final = re.compile(rb"[0-9a-f]{32}")
 PARTIALS_US: Final = SECOND_US
 """How often at most a partition says what it counted and how far it has come."""
 
@@ -69,16 +71,20 @@ class JoinRunner:
 
     def step(self, chunks: Sequence[Chunk], caught_up_us: Mapping[str, int], now_us: int) -> None:
         """Decode the chunks, join them, and keep what follows for the next cut."""
-        rejected: dict[str, int] = {}
-        events = self._decode(chunks, rejected) if chunks else self._nothing
+        refused = _Refused()
+        place = _Places(chunks)
+        events = self._decode(chunks, place, refused) if chunks else self._nothing
         for chunk in chunks:
             self.positions[chunk.topic] = chunk.end
             self.rows += len(chunk.records)
         effects = self.task.step(
             events,
             self.positions,
-            rejected=rejected,
+            rejected=refused.reasons,
             caught_up_us=[caught_up_us.get(t, 0) for t in self._topics],
+            rejected_us=np.array(refused.kafka_us, np.int64),
+            rejected_traces=refused.traces,
+            key_of=place.key,
         )
         for batch in effects.traces:
             self._outbox += self._writer.records(batch, self.partition)
@@ -97,7 +103,9 @@ class JoinRunner:
         if self.task.watermark_us() > self._watermark_us or self.task.state.counts.has_changed():
             self.is_dirty = True
 
-    def _decode(self, chunks: Sequence[Chunk], rejected: dict[str, int]) -> EventColumns:
+    def _decode(
+        self, chunks: Sequence[Chunk], place: "_Places", refused: "_Refused"
+    ) -> EventColumns:
         """Decode all chunks at once: a decode costs about as much for 50 rows as for 500."""
         source = [record for chunk in chunks for record in chunk.records]
         sizes = [len(chunk.records) for chunk in chunks]
@@ -106,17 +114,15 @@ class JoinRunner:
         keys = [None] * len(source)  # not read: an event's trace is what its value says
         events, bad = self._decoder.decode(0, keys, [r.value for r in source], kafka_us)
         if len(bad):
-            self._reject(chunks, bad, rejected)
+            self._reject(place, bad, refused)
         return replace(events, topic=topic[events.row])
 
-    def _reject(self, chunks: Sequence[Chunk], bad: Rejections, rejected: dict[str, int]) -> None:
-        ends = list(accumulate(len(chunk.records) for chunk in chunks))
+    def _reject(self, place: "_Places", bad: Rejections, refused: "_Refused") -> None:
         for row, reason, detail in zip(bad.row, bad.reason, bad.detail, strict=True):
-            at = bisect_right(ends, row)
-            chunk = chunks[at]
-            record = chunk.records[row - ends[at]]  # from its end: the index is negative
+            chunk, record = place.record(row)
             value = record.value or b""
-            rejected[reason] = rejected.get(reason, 0) + 1
+            module = self.task.own_module.get(self._index[chunk.topic], "")
+            refused.add(reason, record.timestamp * 1000, _span_of(record.key, value, module))
             event = {
                 "reason": reason,
                 "detail": detail,
@@ -243,6 +249,65 @@ class OutputTopics:
         self.fragments = fragments
         self.partials = partials
         self.rejected = rejected
+
+
+class _Places:
+    """Finds the records of several chunks by their position in all of them together."""
+
+    def __init__(self, chunks: Sequence[Chunk]) -> None:
+        self._chunks = chunks
+        self._ends = list(accumulate(len(chunk.records) for chunk in chunks))
+
+    def record(self, row: int) -> tuple[Chunk, Any]:
+        """Return a record and its chunk."""
+        at = bisect_right(self._ends, row)
+        chunk = self._chunks[at]
+        return chunk, chunk.records[row - self._ends[at]]  # from its end: the index is negative
+
+    def key(self, row: int) -> bytes | None:
+        """Return a record's key."""
+        key: bytes | None = self.record(row)[1].key
+        return key
+
+
+@dataclass(slots=True)
+class _Refused:
+    """What the task is told of the rejected events of a chunk."""
+
+    reasons: dict[str, int] = field(default_factory=dict)
+    kafka_us: list[int] = field(default_factory=list)
+    traces: list[tuple[bytes, str]] = field(default_factory=list)
+
+    def add(self, reason: str, kafka_us: int, span: tuple[bytes, str] | None) -> None:
+        """Add one event; `span` is its trace and module, where it is a span and they are known."""
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+        self.kafka_us.append(kafka_us)
+        if span is not None:
+            self.traces.append(span)
+
+
+def _span_of(key: bytes | None, value: bytes, module: str) -> tuple[bytes, str] | None:
+    """Return trace id and module of a rejected span, as far as its key, value and topic tell.
+
+    Args:
+        key: the record's key; the trace id, where producers keep to it.
+        value: the record's value, which may be anything.
+        module: the one module whose events the record's topic carries, "" for several.
+    """
+    trace_id = key or b""
+    try:
+        event = records.decode(value)
+    except RecordError:
+        pass
+    else:
+        if event.get("event_type") != "TRACE":
+            return None  # nobody misses an annotation
+        module = event["module"] or module
+        if not _TRACE_ID.fullmatch(trace_id):
+            trace_id = event["trace_id"].encode()
+    if not module or not _TRACE_ID.fullmatch(trace_id):
+        return None
+    return bytes.fromhex(trace_id.decode()), module
 
 
 __all__ = ["JoinRunner", "OutputTopics", "wire"]

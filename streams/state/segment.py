@@ -19,13 +19,15 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from streams.core.fidelity.causes import KNOWN_NAMES
 from streams.errors import StateError
 from streams.units import I64, U8, U64, Mask
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 PIECE_BYTES_MAX: Final = 900_000
 _MAGIC: Final = b"SLST"
 _HEADER: Final = struct.Struct(">4sHQIHHI")  # magic, format, generation, number, piece, of, crc32
+_KNOWN: Final = [f"known_{name}" for name in KNOWN_NAMES]
 _ROWS_TARGET_BYTES: Final = 350_000
 """A part may exceed this by one event, and an event may have 512 KiB."""
 
@@ -49,7 +51,7 @@ class SegmentRows:
 class SegmentClosed:
     """Entries of the closed set: k traces; `events` holds the identities of all, `size` how many.
 
-    All arrays are (k,), but for `events`, which has the sum of `size`.
+    All arrays are (k,), but for `known`, (k, 5), and `events`, which has the sum of `size`.
     """
 
     key: list[bytes]
@@ -57,7 +59,7 @@ class SegmentClosed:
     closed_us: I64
     cut_ms: I64
     is_truncated: Mask
-    late_modules: U64
+    known: U64
     size: I64
     events: U64
 
@@ -75,9 +77,11 @@ class Segment:
         removed: traces of earlier segments whose events are no longer open.
         closed: traces that were closed since.
         reopened: per trace that is not as its events alone say: its id, last revision, the cut
-            that published it, whether it was recalled, how many events were evicted.
+            that published it, whether it was recalled, how many events were evicted, and what
+            was known when it was judged.
         scalars: positions, progress, counters: the whole of them, replacing earlier ones. Copied:
             a segment is written while its task goes on, and says what was true at the cut.
+        rejected: trace and module of events rejected since, oldest first.
     """
 
     rows: SegmentRows
@@ -85,6 +89,7 @@ class Segment:
     closed: SegmentClosed
     reopened: list[Reopened]
     scalars: dict[str, Any] = field(default_factory=dict)
+    rejected: Sequence[tuple[bytes, str]] = ()
 
     def __post_init__(self) -> None:
         """Take a copy of the scalars."""
@@ -178,12 +183,15 @@ def decode_pieces(payloads: Sequence[bytes]) -> Segment:
         elif kind in (b"r", b"c"):
             frame = pl.read_ipc(io.BytesIO(rest))
             (rows if kind == b"r" else closed).append(frame)
-    return Segment(_rows(rows), removed, _closed(closed), reopened, small["scalars"])
+    rejected = [(bytes.fromhex(key), module) for key, module in small["rejected"]]
+    return Segment(_rows(rows), removed, _closed(closed), reopened, small["scalars"], rejected)
 
 
 def _scalars(segment: Segment) -> bytes:
     reopened = [(key.hex(), *rest) for key, *rest in segment.reopened]
-    return json.dumps({"scalars": segment.scalars, "reopened": reopened}).encode()
+    rejected = [(key.hex(), module) for key, module in segment.rejected]
+    small = {"scalars": segment.scalars, "reopened": reopened, "rejected": rejected}
+    return json.dumps(small).encode()
 
 
 def _frame(kind: str, frame: pl.DataFrame) -> bytes:
@@ -224,7 +232,7 @@ def _closed_frames(closed: SegmentClosed) -> Iterator[pl.DataFrame]:
             "closed_us": closed.closed_us,
             "cut_ms": closed.cut_ms,
             "is_truncated": closed.is_truncated,
-            "late_modules": closed.late_modules,
+            **{name: closed.known[:, i] for i, name in enumerate(_KNOWN)},
             "events": pl.Series(_identities(closed), dtype=pl.Binary),
         }
     )
@@ -264,8 +272,8 @@ def _rows(frames: list[pl.DataFrame]) -> SegmentRows:
 def _closed(frames: list[pl.DataFrame]) -> SegmentClosed:
     if not frames:
         none = np.zeros(0, np.int64)
-        masks = np.zeros(0, np.uint64)
-        return SegmentClosed([], none, none, none, np.zeros(0, np.bool_), masks, none, masks)
+        known, events = np.zeros((0, len(_KNOWN)), np.uint64), np.zeros(0, np.uint64)
+        return SegmentClosed([], none, none, none, np.zeros(0, np.bool_), known, none, events)
     frame = pl.concat(frames)
     return SegmentClosed(
         frame["key"].to_list(),
@@ -273,7 +281,7 @@ def _closed(frames: list[pl.DataFrame]) -> SegmentClosed:
         frame["closed_us"].to_numpy(),
         frame["cut_ms"].to_numpy(),
         frame["is_truncated"].to_numpy(),
-        frame["late_modules"].to_numpy(),
+        np.stack([frame[name].to_numpy() for name in _KNOWN], axis=1),
         frame["events"].bin.size().to_numpy().astype(np.int64) // 8,
         np.frombuffer(b"".join(frame["events"].to_list()), "<u8").astype(np.uint64),
     )

@@ -23,6 +23,7 @@ MODULE_SILENT: Final = "module_silent"
 DUPLICATE_RATE: Final = "duplicate_rate"
 CLOCK_SKEW: Final = "clock_skew"
 CONTEXT_RESTARTED: Final = "context_restarted"
+MISPARTITIONED: Final = "mispartitioned"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from streams.core.alerts.finding import (
     DUPLICATE_RATE,
     ERROR_SPANS,
     FIDELITY_BURN,
+    MISPARTITIONED,
     MISSING_ACKNOWLEDGMENT,
     Finding,
     span_text,
@@ -26,6 +27,7 @@ from streams.core.fidelity.merge import MergedWindows
 from streams.core.fidelity.rolling import Counts, Scope
 from streams.core.fidelity.stats import burn_rate
 from streams.core.incidents.topology import Place, Topology
+from streams.core.traces.partitioners import COUNTER_PREFIX, Misplaced
 
 _RUN_GAP_WINDOWS: Final = 3
 """Violating windows this close belong to one episode: at low traffic not every window has one."""
@@ -289,6 +291,43 @@ def _share_finding(
     )
 
 
+def mispartitioned_modules(windows: MergedWindows, settings: RuleSettings) -> Iterator[Finding]:
+    """Yield the modules whose events lie in other partitions than their traces."""
+    for scope, counts in windows.short.total.items():
+        bad = _misplaced(counts)
+        if scope.kind != "module" or bad < max(1, settings.min_mispartitioned):
+            continue
+        width_us = windows.settings.short_us
+        found = episode(windows, scope, width_us, _misplaced, lambda _: 1)
+        if found is None:
+            continue
+        of = max(counts.get("events", 0), bad)
+        counter = max((n, name) for name, n in counts.items() if name.startswith(COUNTER_PREFIX))[1]
+        assert windows.ended_us is not None
+        yield Finding(
+            kind=MISPARTITIONED,
+            scope=scope,
+            severity="CRITICAL" if bad >= settings.severe_ratio * of else "ERROR",
+            since_us=found.since_us,
+            last_us=found.last_us,
+            count=found.count,
+            fresh=found.fresh,
+            value=float(bad),
+            threshold=float(settings.min_mispartitioned),
+            unit="events",
+            explanation=(
+                f"{bad} of {of} events of module {scope.module} in the {span_text(width_us)} up to "
+                f"{time_text(windows.ended_us)} lie in other partitions than the rest of their "
+                f"traces: of its topic, {Misplaced.from_counter(counter).sentence}."
+            ),
+            samples=tuple(windows.samples(scope, COUNTER_PREFIX, width_us, settings.max_samples)),
+        )
+
+
+def _misplaced(counts: Counts) -> int:
+    return sum(n for name, n in counts.items() if name.startswith(COUNTER_PREFIX))
+
+
 def _place(scope: Scope) -> str:
     if scope.kind == "edge":
         return f"{scope.from_stage} > {scope.to_stage}"
@@ -309,5 +348,6 @@ def evaluate(
     found = [
         *burning_edges(windows, topology, settings),
         *violated_shares(windows, settings),
+        *mispartitioned_modules(windows, settings),
     ]
     return sorted(found, key=lambda finding: finding.fingerprint)

@@ -22,6 +22,8 @@ class RuleSettings:
         skew_ratio, min_gaps: share of records that reach the far stage before they left the near
             one, and how many gaps must have been measured.
         restarted_ratio, min_restarted: share and number of records that go on under a new trace.
+        min_mispartitioned: number of a module's events that lie in other partitions than their
+            traces; the keys were examined before they were counted, so a few suffice.
         severe_ratio: a share from which on a ratio rule is one severity worse.
         silent_us: how long a module may be without events.
         min_silent_events: how many events a module would have sent in its silence at its own rate.
@@ -49,6 +51,7 @@ class RuleSettings:
     min_gaps: int = 20
     restarted_ratio: float = 0.01
     min_restarted: int = 5
+    min_mispartitioned: int = 5
     severe_ratio: float = 0.5
     silent_us: int = MINUTE_US
     min_silent_events: int = 10

@@ -158,17 +158,55 @@ class WindowCounts:
         self._add_total(timestamp_us, values)
         if trace_ids is None or describe is None or not len(operation):
             return
-        module, names = self._modules(operations)
+        evidence = self._module_evidence("duplicate", operation, operations)
         starts, window = self._window_of(timestamp_us)
-        evidence = Evidence(
+        self._keep_smallest(evidence, window, starts, timestamp_us, trace_ids, describe)
+
+    def add_misplaced(
+        self,
+        events: EventColumns,
+        rows: I64,
+        counter: str,
+        operations: Operations,
+        describe: Callable[[bytes], tuple[str, str]],
+    ) -> None:
+        """Add the events at `rows` as lying in other partitions than their traces.
+
+        Args:
+            events: a chunk.
+            rows: (r,) rows of traced events.
+            counter: name of the module's counter, which says how they were placed.
+            operations: the names behind the operation codes.
+            describe: called with the bytes of the few events that become samples.
+        """
+        if not len(rows):
+            return
+        operation, timestamp_us = events.operation[rows], events.timestamp_us[rows]
+        values = {counter: np.ones(len(rows), np.bool_)}
+        self._add_by_module(operation, timestamp_us, operations, values)
+        evidence = self._module_evidence(counter, operation, operations)
+        starts, window = self._window_of(timestamp_us)
+        trace_ids = events.trace_id[rows].astype(">u8").view("V16").ravel().tolist()
+        self._keep_smallest(
+            evidence,
+            window,
+            starts,
+            timestamp_us,
+            trace_ids,
+            lambda row: describe(events.body[int(rows[row])]),
+        )
+
+    def _module_evidence(self, counter: str, operation: I32, operations: Operations) -> Evidence:
+        """Return n events, each of a trace of its own, as evidence for a counter of modules."""
+        module, names = self._modules(operations)
+        return Evidence(
             scopes=[Scope("module", module=name) for name in names],
-            counters=("duplicate",),
+            counters=(counter,),
             trace=np.arange(len(operation)),
             scope=module[operation].astype(np.int64),
             counter=np.zeros(len(operation), np.int64),
             row=np.arange(len(operation)),
         )
-        self._keep_smallest(evidence, window, starts, timestamp_us, trace_ids, describe)
 
     def add_late(self, events: EventColumns, rows: I64 | int, operations: Operations) -> None:
         """Add the events at `rows` as too late for any trace, to the windows of their own times."""

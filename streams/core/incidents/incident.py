@@ -16,6 +16,7 @@ from streams.core.alerts.finding import (
     DUPLICATE_RATE,
     ERROR_SPANS,
     FIDELITY_BURN,
+    MISPARTITIONED,
     MISSING_ACKNOWLEDGMENT,
     MODULE_SILENT,
     SEVERITIES,
@@ -45,6 +46,7 @@ _ALERT_FIELDS: Final = (
 )
 
 _TITLES: Final = {
+    MISPARTITIONED: "Events of {module} lie in other partitions than their traces",
     MODULE_SILENT: "Module {module} is silent",
     CONTEXT_RESTARTED: "The trace context starts anew between {from_stage} and {to_stage}",
     CLOCK_SKEW: "The clock of {module} is off, by the mean gap of {value:.0f} ms from {from_stage} "

@@ -16,6 +16,7 @@ from streams.core.alerts.finding import (
     DUPLICATE_RATE,
     ERROR_SPANS,
     FIDELITY_BURN,
+    MISPARTITIONED,
     MISSING_ACKNOWLEDGMENT,
     MODULE_SILENT,
 )
@@ -26,6 +27,7 @@ from streams.units import MINUTE_US
 Alert = Mapping[str, Any]
 
 CAUSE_ORDER: Final = (
+    MISPARTITIONED,
     MODULE_SILENT,
     CONTEXT_RESTARTED,
     CLOCK_SKEW,
@@ -112,12 +114,19 @@ class Relations:
     def explains(self, cause: Alert, effect: Alert) -> str:
         """Return how one alert's fault brings the other about, whatever the time; "" when not."""
         rule = {
+            MISPARTITIONED: self._misplacement_explains,
             MODULE_SILENT: self._silence_explains,
             CONTEXT_RESTARTED: self._restart_explains,
             CLOCK_SKEW: self._skew_explains,
             ERROR_SPANS: self._errors_explain,
         }.get(cause["kind"])
         return rule(cause, effect) if rule is not None else ""
+
+    def _misplacement_explains(self, cause: Alert, effect: Alert) -> str:
+        module: str = cause["module"]
+        if effect["kind"] in _LOSSES and module in self._modules(effect):
+            return f"the events of {module} lie in other partitions than the rest of their traces"
+        return ""
 
     def _silence_explains(self, cause: Alert, effect: Alert) -> str:
         module: str = cause["module"]

@@ -34,7 +34,7 @@ class ClosedBatch:
         keys: k trace ids of 16 bytes.
         revision: (k,) the revision published.
         is_truncated: (k,) the trace reached its bounds: what comes later is evicted.
-        late_modules: (k,) modules whose topic was late when the trace was judged, as bits.
+        known: (k, 5) what was known when the trace was judged; see `core.fidelity.causes`.
         offset: (k + 1,) where each trace's identities lie in `events`.
         events: (m,) folded identities of all events of the revision.
     """
@@ -45,7 +45,7 @@ class ClosedBatch:
     keys: Sequence[bytes]
     revision: I64
     is_truncated: Mask
-    late_modules: U64
+    known: U64
     offset: I64
     events: U64
 

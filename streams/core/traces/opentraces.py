@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from streams.core.columns import TRACE, EventColumns
+from streams.core.fidelity.causes import KNOWN_NAMES
 from streams.core.traces.progress import FUTURE_US, NEVER
 from streams.core.traces.table import Table
 from streams.units import I32, I64, U64, Mask
@@ -59,7 +60,6 @@ _SLOT_COLUMNS: Final[dict[str, Any]] = {
     "revision": np.int64,
     "cut_ms": np.int64,
     "recall": np.uint8,
-    "late_modules": np.uint64,
     "born_cut": np.int64,
     "meta_cut": np.int64,
 }
@@ -89,6 +89,7 @@ class OpenTraces:
             n: (d, ()) for n, d in _SLOT_COLUMNS.items()
         }
         slots["mask"] = (np.uint64, (words,))
+        slots["known"] = (np.uint64, (len(KNOWN_NAMES),))
         self.slots = Table(slots, _SLOT_FILL)
         self.runs = Table(
             {"start": (np.int64, ()), "count": (np.int64, ()), "previous": (np.int64, ())}, {}
@@ -103,8 +104,15 @@ class OpenTraces:
     def __len__(self) -> int:
         return len(self.slot_of)
 
-    def open(self, key: bytes, revision: int = 0, cut_ms: int = 0, late_modules: int = 0) -> int:
-        """Open a slot for a trace; one with a revision > 0 is reopened, its events recalled."""
+    def open(self, key: bytes, revision: int = 0, cut_ms: int = 0, known: U64 | None = None) -> int:
+        """Open a slot for a trace; a revision > 0 reopens a closed one, whose events are recalled.
+
+        Args:
+            key: the trace id.
+            revision: the last one published, 0 for none.
+            cut_ms: the cut that published it.
+            known: (5,) what was known when it was judged.
+        """
         if self._free:
             slot = self._free.pop()
         else:
@@ -121,7 +129,7 @@ class OpenTraces:
         s["head"][slot] = -1
         s["revision"][slot] = revision
         s["cut_ms"][slot] = cut_ms
-        s["late_modules"][slot] = late_modules
+        s["known"][slot] = 0 if known is None else known
         s["recall"][slot] = RECALL_WANTED if revision else RECALL_NONE
         s["born_cut"][slot] = s["meta_cut"][slot] = self.cut
         self.slot_of[key] = slot
@@ -145,7 +153,7 @@ class OpenTraces:
         s["last_us"][slot] = NEVER
         s["entry_flow"][slot] = -1
         s["head"][slot] = -1
-        for name in ("revision", "cut_ms", "late_modules"):
+        for name in ("revision", "cut_ms", "known"):
             s[name][slot] = 0
         s["recall"][slot] = RECALL_NONE
         s["born_cut"][slot] = s["meta_cut"][slot] = self.cut
