@@ -1,8 +1,8 @@
 """`spanloom contract learn`: whole recorded traces to a contract that says what each calls.
 
 Owns the way from a recording to a file; what counts as a rule is the learner's to say. Invariant:
-a file is written only after it was read back as a valid contract, and never over another one
-unless that is asked for.
+a file is written only after it was read back as a valid contract, and never over one that a
+person wrote unless that is asked for.
 """
 
 import tempfile
@@ -22,8 +22,12 @@ from streams.contract.loader import load_contract
 from streams.contract.operations import OperationRules
 from streams.core.columns import Operations
 from streams.errors import ConfigError
+from streams.runtime.topics import OTHER
 
 _DEFAULTS = LearnerSettings()
+
+
+_LEARNED = "# Learned from"
 
 
 class Kind(StrEnum):
@@ -55,8 +59,10 @@ def learn(
     Example: spanloom contract learn nezha recordings/2023-01-29 --out shop.yaml
     """
     try:
-        if out.exists() and not force:
-            raise ConfigError(f"{out}: is there already; choose another --out, or say --force")
+        if not force and _is_handwritten(out):
+            raise ConfigError(
+                f"{out}: is there already and was not learned; choose another --out, or say --force"
+            )
         frame = recorded_spans(kind, path)
         settings = LearnerSettings(
             ratio_min=ratio_min, support_min=support_min, chained_support_min=support_min
@@ -65,7 +71,9 @@ def learn(
         batch, _ = span_batch(frame, operations)
         rules = learn_rules(batch, operations, settings)
         modules = sorted(frame["module"].unique().to_list())
-        write_contract(out, name, version, modules, rules)
+        # In a recording a module is a service: their spans share the topic for unnamed modules.
+        topic = OTHER if kind is Kind.NEZHA else None
+        write_contract(out, name, version, modules, rules, topic)
     except ConfigError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(error.exit_code) from error
@@ -76,6 +84,14 @@ def learn(
         f"{required} required children and {groups} groups below {len(rules.parents)} "
         f"operations, from {rules.traces} traces"
     )
+
+
+def _is_handwritten(out: Path) -> bool:
+    """Whether a file with content is there that this command did not write."""
+    if not out.is_file() or not out.stat().st_size:
+        return False
+    with out.open("rb") as file:
+        return not file.readline().startswith(_LEARNED.encode())
 
 
 def recorded_spans(kind: Kind, path: Path) -> pl.DataFrame:
@@ -91,18 +107,32 @@ def recorded_spans(kind: Kind, path: Path) -> pl.DataFrame:
 
 
 def write_contract(
-    out: Path, name: str, version: str, modules: list[str], rules: OperationRules
+    out: Path,
+    name: str,
+    version: str,
+    modules: list[str],
+    rules: OperationRules,
+    topic: str | None = None,
 ) -> None:
     """Write a contract file that holds the rules; whole or not at all.
+
+    Args:
+        out: The file.
+        name: The contract's name.
+        version: The contract's version.
+        modules: The modules seen.
+        rules: What was learned.
+        topic: The one topic of all modules; None for a topic each.
 
     Raises:
         ConfigError: What was learned is no valid contract, or the file cannot be written.
     """
+    at = {"topic": topic} if topic else {}
     text = yaml.safe_dump(
         {
             "version": version,
             "name": name,
-            "modules": {module: {"owner": ""} for module in modules},
+            "modules": {module: {"owner": ""} | at for module in modules},
             "operations": rules.model_dump(mode="json", exclude_none=True, exclude_defaults=True),
         },
         sort_keys=False,
@@ -113,7 +143,7 @@ def write_contract(
     try:
         with tempfile.TemporaryDirectory(dir=out.parent) as folder:
             draft = Path(folder) / out.name
-            draft.write_text(f"# Learned from {rules.traces} recorded traces.\n{text}")
+            draft.write_text(f"{_LEARNED} {rules.traces} recorded traces.\n{text}")
             load_contract(draft)
             draft.replace(out)
     except OSError as error:
