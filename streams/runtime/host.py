@@ -243,11 +243,15 @@ class TaskHost:
         except SpanloomError as error:
             self.failed = error
         except Exception as error:
-            log.exception("task_failed", task=str(self.id))
-            self.failed = StateError(
-                f"task {self.id} failed: {type(error).__name__}: {error}. Operator action: report "
-                "this with the log; nothing uncommitted was published, a restart is safe."
-            )
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Stop on an error that nobody foresaw, with a word on what to do."""
+        log.exception("task_failed", task=str(self.id))
+        self.failed = StateError(
+            f"task {self.id} failed: {type(error).__name__}: {error}. Operator action: report "
+            "this with the log; nothing uncommitted was published, a restart is safe."
+        )
 
     async def _wait_for_news(self) -> None:
         settings = self._settings
@@ -380,31 +384,37 @@ class TaskHost:
         async with self._cutting:
             if not self.runner.is_dirty or self.failed is not None:
                 return
-            assert self._changelog is not None
-            assert self._producer is not None
-            full = self._changelog.wants_full()
-            self._last_cut = time.monotonic()
-            self._last_cut_ms = max(self._last_cut_ms + 1, time.time_ns() // 1_000_000)
-            began = time.thread_time()
-            outputs, segment = self.runner.collect(self._last_cut_ms, full=full)
-            self._collect_seconds = time.thread_time() - began
-            positions = {(t, self.id.partition): o for t, o in self.runner.positions.items()}
-            metadata = self._source.group_metadata()
-            changelog, producer = self._changelog, self._producer
-
-            def commit() -> None:
-                records: list[OutRecord] = changelog.records(segment, full=full)
-                cut = Cut(outputs, records, positions)
-                commit_cut(producer, cut, metadata)
-                changelog.committed(cut, full=full)
-
             try:
-                await self._in_thread(commit)
-                self.cuts += 1
-            except CommitRefusedError as error:
-                await self._restart(str(error))
+                try:
+                    await self._commit()
+                    self.cuts += 1
+                except CommitRefusedError as error:
+                    await self._restart(str(error))
             except SpanloomError as error:
                 self.failed = error
+            except Exception as error:  # a cut runs beside the steps: nobody else would hear of it
+                self._fail(error)
+
+    async def _commit(self) -> None:
+        assert self._changelog is not None
+        assert self._producer is not None
+        full = self._changelog.wants_full()
+        self._last_cut = time.monotonic()
+        self._last_cut_ms = max(self._last_cut_ms + 1, time.time_ns() // 1_000_000)
+        began = time.thread_time()
+        outputs, segment = self.runner.collect(self._last_cut_ms, full=full)
+        self._collect_seconds = time.thread_time() - began
+        positions = {(t, self.id.partition): o for t, o in self.runner.positions.items()}
+        metadata = self._source.group_metadata()
+        changelog, producer = self._changelog, self._producer
+
+        def commit() -> None:
+            records: list[OutRecord] = changelog.records(segment, full=full)
+            cut = Cut(outputs, records, positions)
+            commit_cut(producer, cut, metadata)
+            changelog.committed(cut, full=full)
+
+        await self._in_thread(commit)
 
     async def _restart(self, why: str) -> None:
         """Throw the memory away, which is ahead of what is committed, and read it back."""
