@@ -1,0 +1,198 @@
+"""Fakes around a task host: a source, a runner, a changelog and commits, all in memory.
+
+The fakes keep what they were told, so that a test reads like the exchange it is about.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from streams.runtime import host as host_module
+from streams.runtime.changelog import Restored
+from streams.runtime.commit import Cut, OutRecord
+from streams.runtime.host import Connection, HostSettings, RecallJob, TaskHost, TaskId
+from streams.runtime.transport import Chunk
+from streams.state.segment import Segment, scalars_segment
+
+PARTITION = 3
+QUICK = HostSettings(coalesce_seconds=0.0, cut_interval_seconds=3600.0)
+
+
+class Record(NamedTuple):
+    """A record as aiokafka hands it out."""
+
+    offset: int
+    timestamp: int = 0
+    key: bytes | None = None
+    value: bytes | None = b"v"
+
+
+def chunk(topic: str, start: int, end: int, offsets: Sequence[int] | None = None) -> Chunk:
+    """Return a chunk with a record at every offset of [start, end), or at those given."""
+    at = range(start, end) if offsets is None else offsets
+    return Chunk(topic, PARTITION, start, end, [Record(offset) for offset in at])
+
+
+class FakeSource:
+    """A consumer that notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, int]] = []
+
+    def read_to_end_at_us(self, topic: str, partition: int, position: int) -> int:
+        return position * 10
+
+    async def again(self, topic: str, partition: int, position: int) -> None:
+        self.asked.append(("again", topic, position))
+
+    def hold(self, topic: str, partition: int) -> None:
+        self.asked.append(("hold", topic, partition))
+
+    def release(self, topic: str, partition: int) -> None:
+        self.asked.append(("release", topic, partition))
+
+    def group_metadata(self) -> bytes | None:
+        return b"metadata"
+
+
+class FakeRunner:
+    """A task that takes everything and remembers it; its state is its positions."""
+
+    def __init__(self) -> None:
+        self.positions: dict[str, int] = {}
+        self.is_dirty = False
+        self.held: frozenset[str] = frozenset()
+        self.rows = 0
+        self.offsets: dict[str, list[int]] = {}
+        self.caught_up: list[dict[str, int]] = []
+        self.fails: Exception | None = None
+        self.fails_to_collect: Exception | None = None
+        self.recalls: list[tuple[bytes, int, int]] = []
+        self.given: list[tuple[bytes, Sequence[bytes] | None]] = []
+
+    def step(self, chunks: Sequence[Chunk], caught_up_us: Mapping[str, int], now_us: int) -> None:
+        if self.fails is not None:
+            raise self.fails
+        self.caught_up.append(dict(caught_up_us))
+        for one in chunks:
+            assert one.start == self.positions.get(one.topic, 0), "chunks are contiguous"
+            self.positions[one.topic] = one.end
+            self.offsets.setdefault(one.topic, []).extend(r.offset for r in one.records)
+            self.rows += len(one.records)
+            self.is_dirty = True
+
+    def collect(self, cut_ms: int, *, full: bool) -> tuple[list[OutRecord], Segment]:
+        if self.fails_to_collect is not None:
+            raise self.fails_to_collect
+        self.is_dirty = False
+        record = OutRecord("out", PARTITION, None, b"o", cut_ms)
+        return [record], scalars_segment({"positions": self.positions})
+
+    def load(self, segments: Sequence[Segment]) -> None:
+        if segments:
+            self.positions = dict(segments[-1].scalars["positions"])
+
+    def status(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def pending_recalls(self) -> list[tuple[bytes, int, int]]:
+        pending, self.recalls = self.recalls, []
+        return pending
+
+    def recalled(self, trace_id: bytes, bodies: Sequence[bytes] | None) -> None:
+        self.given.append((trace_id, bodies))
+
+
+class FakeBroker:
+    """What outlives a task: the committed segments and offsets; and what the next commits meet."""
+
+    def __init__(self) -> None:
+        self.segments: list[Segment] = []
+        self.commits: list[Cut] = []
+        self.meets: list[Exception] = []
+        self.fails_to_restore: Exception | None = None
+        self.low: dict[str, int] = {}
+        self.closed = 0
+
+    def commit(self, _producer: object, cut: Cut, metadata: bytes | None) -> None:
+        assert metadata == b"metadata"
+        if self.meets:
+            raise self.meets.pop(0)
+        self.commits.append(cut)
+
+
+class FakeChangelog:
+    """A changelog that takes a segment over when its commit has gone through."""
+
+    def __init__(self, broker: FakeBroker) -> None:
+        self._broker = broker
+        self._pending: list[Segment] = []
+
+    def restore(self) -> Restored:
+        if self._broker.fails_to_restore is not None:
+            raise self._broker.fails_to_restore
+        segments = list(self._broker.segments)
+        return Restored(segments, len(segments), 0, 0.0)
+
+    def wants_full(self) -> bool:
+        return not self._broker.segments
+
+    def records(self, segment: Segment, *, full: bool) -> list[OutRecord]:
+        self._pending.append(segment)
+        return [OutRecord("changelog", PARTITION, b"0/0", b"piece")]
+
+    def committed(self, cut: Cut, *, full: bool) -> None:
+        self._broker.segments.append(self._pending.pop())
+
+    def close(self) -> None:
+        self._broker.closed += 1
+
+
+class Shell:
+    """A task host among fakes, restored and ready to be fed."""
+
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        topics: Sequence[str] = ("a",),
+        settings: HostSettings = QUICK,
+        recall: RecallJob | None = None,
+        broker: FakeBroker | None = None,
+    ) -> None:
+        self.broker = broker or FakeBroker()
+        self.source = FakeSource()
+        monkeypatch.setattr(host_module, "producer_for", lambda _base, name: name)
+        monkeypatch.setattr(host_module, "init_transactions", lambda _producers: None)
+        monkeypatch.setattr(host_module, "Changelog", lambda *_: FakeChangelog(self.broker))
+        monkeypatch.setattr(host_module, "commit_cut", self.broker.commit)
+        monkeypatch.setattr(
+            host_module,
+            "beginnings",
+            lambda _base, names, _partition: {name: self.broker.low.get(name, 0) for name in names},
+        )
+        self.host = TaskHost(
+            TaskId("join", PARTITION),
+            tuple(topics),
+            FakeRunner,
+            Connection({}, "group", Path("unused")),
+            self.source,
+            ThreadPoolExecutor(1),
+            settings,
+            recall,
+        )
+        self.host.restore()
+
+    @property
+    def runner(self) -> FakeRunner:
+        """The task as it is now; a restart makes another one."""
+        runner = self.host.runner
+        assert isinstance(runner, FakeRunner)
+        return runner
+
+    async def step(self) -> None:
+        """Let the host step once."""
+        self.host._step()
+        await self.host._steer()
