@@ -28,6 +28,7 @@ from streams.runtime.commit import (
     init_transactions,
     producer_for,
 )
+from streams.runtime.recall import settled
 from streams.runtime.runner import Runner
 from streams.runtime.transport import Chunk
 
@@ -363,9 +364,12 @@ class TaskHost:
             )
             return
         if self.runner is runner:
-            for trace_id, bodies in found.items():
+            answers = settled(found, pending, time.time_ns() // 1_000_000)
+            for trace_id, bodies in answers.items():
                 runner.recalled(trace_id, bodies)  # type: ignore[attr-defined]
             self._news.set()
+            if len(answers) < len(found):
+                await asyncio.sleep(0.5)  # before those that are not visible yet are asked for again
 
     # --- cutting
 

@@ -14,6 +14,8 @@ from streams.codec.recalled import TraceReader
 from streams.errors import BrokerError
 
 _SECONDS: Final = 10.0
+VISIBLE_MS: Final = 30_000
+"""By then a committed cut can be read; before, one that is not seen may not be visible yet."""
 Recalled = dict[bytes, list[bytes] | None]
 
 
@@ -66,6 +68,27 @@ def recall(
     return found
 
 
+def settled(
+    found: Mapping[bytes, list[bytes] | None], wanted: Sequence[tuple[bytes, int, int]], now_ms: int
+) -> Recalled:
+    """Return the answers that will not change; the others are to be asked for again.
+
+    A cut that is being committed, or whose commit has not reached every partition, cannot be read
+    yet: a trace that is missing in it is not lost, and its late spans must not be counted so.
+
+    Args:
+        found: what `recall` gave.
+        wanted: (trace id, cut_ms, revision) of each trace.
+        now_ms: the clock that `cut_ms` was taken from.
+    """
+    cut_ms = {trace_id: cut for trace_id, cut, _ in wanted}
+    return {
+        trace_id: bodies
+        for trace_id, bodies in found.items()
+        if bodies is not None or now_ms - cut_ms[trace_id] > VISIBLE_MS
+    }
+
+
 def _read_cut(
     consumer: Consumer,
     at: TopicPartition,
@@ -102,3 +125,8 @@ def _read_cut(
         position = consumer.position([at])[0].offset
         if position >= high:
             return
+    if waiting:
+        raise BrokerError(
+            f"{at.topic}/{at.partition} could not be read back within {_SECONDS:.0f} s. Operator "
+            "action: look at the broker; the traces are asked for again."
+        )
