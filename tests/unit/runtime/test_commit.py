@@ -1,0 +1,224 @@
+"""The commit: metadata that the client itself would write, and all or nothing of a cut."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException
+
+from streams.errors import BrokerError, ConfigError
+from streams.runtime import commit
+from streams.runtime.commit import (
+    CommitRefusedError,
+    Cut,
+    OutRecord,
+    check_group_metadata,
+    commit_cut,
+    group_metadata,
+    init_transactions,
+    producer_for,
+)
+from streams.runtime.topics import admin, embedded_partitions
+
+
+def failure(code: int, **flags: bool) -> KafkaException:
+    """Return what the client raises."""
+    return KafkaException(KafkaError(code, "planned", **flags))
+
+
+ABORTABLE = failure(KafkaError.UNKNOWN_MEMBER_ID, txn_requires_abort=True)
+FENCED = failure(KafkaError._FENCED, fatal=True)
+UNKNOWN = failure(KafkaError._TIMED_OUT, retriable=True)
+
+
+class Message:
+    """A delivered record."""
+
+    def __init__(self, offset: int) -> None:
+        self._offset = offset
+
+    def offset(self) -> int:
+        return self._offset
+
+
+class FakeProducer:
+    """A transactional producer that notes its calls; a planned failure meets each of its calls."""
+
+    def __init__(self, fails: dict[str, list[Exception]] | None = None) -> None:
+        self.calls: list[str] = []
+        self.sent: list[tuple[str, int, bytes | None, bytes, int]] = []
+        self.offsets: list[tuple[str, int, int]] = []
+        self.delivery_error: KafkaError | None = None
+        self._fails = fails or {}
+
+    def _note(self, call: str) -> None:
+        self.calls.append(call)
+        planned = self._fails.get(call)
+        if planned:
+            raise planned.pop(0)
+
+    def init_transactions(self, _seconds: float) -> None:
+        self._note("init")
+
+    def begin_transaction(self) -> None:
+        self._note("begin")
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes,
+        key: bytes | None,
+        *,
+        partition: int,
+        timestamp: int,
+        on_delivery: Callable[..., None] | None,
+    ) -> None:
+        self._note("produce")
+        self.sent.append((topic, partition, key, value, timestamp))
+        if on_delivery is not None:
+            on_delivery(self.delivery_error, Message(40 + len(self.sent)))
+
+    def poll(self, _seconds: float) -> None:
+        self._note("poll")
+
+    def send_offsets_to_transaction(self, offsets: Any, metadata: bytes, _seconds: float) -> None:
+        assert metadata == b"m"
+        self._note("offsets")
+        self.offsets += [(o.topic, o.partition, o.offset) for o in offsets]
+
+    def commit_transaction(self, _seconds: float) -> None:
+        self._note("commit")
+
+    def abort_transaction(self, _seconds: float) -> None:
+        self._note("abort")
+
+
+def a_cut() -> Cut:
+    """Return a cut of one trace, two pieces and one offset."""
+    return Cut(
+        [OutRecord("traces", 1, b"k", b"t", 7)],
+        [OutRecord("changelog", 1, b"0/0", b"x"), OutRecord("changelog", 1, b"0/1", b"y")],
+        {("telemetry", 1): 9},
+    )
+
+
+def test_metadata_is_what_the_client_writes_itself() -> None:
+    """For an unknown member our bytes equal confluent-kafka's own, whatever the group's name."""
+    for group in ("check", "a.b-c_9", "x" * 100):
+        consumer = Consumer({"bootstrap.servers": "127.0.0.1:1", "group.id": group, "log_level": 0})
+        try:
+            assert group_metadata(group, -1, "", None) == consumer.consumer_group_metadata()
+        finally:
+            consumer.close()
+
+
+def test_metadata_names_the_member() -> None:
+    """Generation, member and instance stand in the bytes in the format's order."""
+    made = group_metadata("g", 258, "m-1", "i-1")
+    assert made == b"CGMDv2:\x02\x01\0\0g\0m-1\0\0i-1\0"
+
+
+def test_the_installed_client_passes_the_check() -> None:
+    """The pinned version still has the format."""
+    check_group_metadata()
+
+
+def test_another_format_is_refused_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the client writes other bytes the worker says what to install and does not start."""
+    monkeypatch.setattr(commit, "group_metadata", lambda *_: b"CGMDv3:")
+    with pytest.raises(ConfigError, match=r"requirements\.lock"):
+        check_group_metadata()
+
+
+def test_a_cut_is_one_transaction() -> None:
+    """Outputs, state and offsets lie between begin and commit; the changelog's end is known."""
+    producer, cut = FakeProducer(), a_cut()
+    commit_cut(producer, cut, b"m")  # type: ignore[arg-type]
+    assert producer.calls == ["begin", "produce", "produce", "produce", "offsets", "commit"]
+    assert producer.sent == [
+        ("traces", 1, b"k", b"t", 7),
+        ("changelog", 1, b"0/0", b"x", 0),
+        ("changelog", 1, b"0/1", b"y", 0),
+    ]
+    assert producer.offsets == [("telemetry", 1, 9)]
+    assert cut.next_changelog_offset == 44, "after the last piece, at 43"
+
+
+def test_outside_of_a_group_no_offsets_are_sent() -> None:
+    """Without membership the cut is committed, and the state's position alone counts."""
+    producer = FakeProducer()
+    commit_cut(producer, a_cut(), None)  # type: ignore[arg-type]
+    assert "offsets" not in producer.calls
+
+
+def test_a_full_queue_is_waited_for() -> None:
+    """A broker slower than the task makes it wait; no record is lost or sent twice."""
+    producer = FakeProducer({"produce": [BufferError("full"), BufferError("full")]})
+    commit_cut(producer, a_cut(), b"m")  # type: ignore[arg-type]
+    assert producer.calls[:6] == ["begin", "produce", "poll", "produce", "poll", "produce"]
+    assert len(producer.sent) == 3
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "aborts"),
+    [
+        ("begin", FENCED, False),
+        ("produce", FENCED, False),
+        ("offsets", ABORTABLE, True),
+        ("commit", ABORTABLE, True),
+    ],
+)
+def test_what_the_broker_refuses_was_not_committed(
+    call: str, error: KafkaException, aborts: bool
+) -> None:
+    """A stale member is told so, and the transaction is aborted where that is needed."""
+    producer = FakeProducer({call: [error]})
+    with pytest.raises(CommitRefusedError):
+        commit_cut(producer, a_cut(), b"m")  # type: ignore[arg-type]
+    assert ("abort" in producer.calls) == aborts
+    assert producer.calls.count("commit") == (call == "commit")
+
+
+def test_a_failed_abort_is_left_to_the_successor() -> None:
+    """The refusal is what counts: the next holder's start settles what was left open."""
+    producer = FakeProducer({"commit": [ABORTABLE], "abort": [FENCED]})
+    with pytest.raises(CommitRefusedError):
+        commit_cut(producer, a_cut(), b"m")  # type: ignore[arg-type]
+
+
+def test_an_unknown_outcome_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit that timed out is repeated, never aborted: it may have happened."""
+    monkeypatch.setattr(commit.time, "sleep", lambda _seconds: None)
+    producer = FakeProducer({"commit": [UNKNOWN, UNKNOWN]})
+    commit_cut(producer, a_cut(), b"m")  # type: ignore[arg-type]
+    assert producer.calls.count("commit") == 3
+    assert "abort" not in producer.calls
+
+
+def test_an_outcome_that_stays_unknown_stops_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After all tries nothing is claimed: an error says so and nothing is aborted."""
+    monkeypatch.setattr(commit.time, "sleep", lambda _seconds: None)
+    producer = FakeProducer({"commit": [UNKNOWN] * commit.COMMIT_TRIES})
+    with pytest.raises(BrokerError, match="unknown after 6 tries .*Operator action"):
+        commit_cut(producer, a_cut(), b"m")  # type: ignore[arg-type]
+    assert "abort" not in producer.calls
+
+
+def test_a_broker_without_transactions_is_named() -> None:
+    """A start that cannot fence earlier holders is an error with what to check."""
+    producer = FakeProducer({"init": [UNKNOWN]})
+    with pytest.raises(BrokerError, match="Operator action"):
+        init_transactions([producer])  # type: ignore[list-item]
+
+
+def test_a_cut_reaches_a_broker(embedded: str) -> None:
+    """On the embedded broker a cut goes through and says where its changelog goes on."""
+    base = {"bootstrap.servers": embedded, "log_level": 0}
+    embedded_partitions(admin(base), ["telemetry"])
+    producer = producer_for(base, "test-join-0")
+    init_transactions([producer])
+    for end in (2, 4):
+        pieces = [OutRecord("changelog", 0, b"0/0", b"x"), OutRecord("changelog", 0, b"0/1", b"y")]
+        cut = Cut([OutRecord("traces", 0, b"k", b"t", 7)], pieces, {("telemetry", 0): end})
+        commit_cut(producer, cut, group_metadata("g", -1, "", None))
+        assert cut.next_changelog_offset == end
