@@ -110,11 +110,11 @@ class Worker:
         Raises:
             SpanloomError: what broke; nothing uncommitted was published.
         """
-        app = self._app = self._make_app()
-        app.seats = self
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self.stop)
+        app = self._app = self._make_app()
+        app.seats = self
         # Faust's start returns after the first assignment: a task that cannot be restored, or a
         # stop before that, would wait for it for ever.
         starting = loop.create_task(app.start())

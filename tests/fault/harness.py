@@ -180,6 +180,12 @@ class Deployment:
         done = self.cli("topics", "create", "--partitions", self.partitions)
         assert done.returncode == 0, done.stderr
 
+    def start_anew(self) -> None:
+        """Delete all topics of the broker and make ours, empty."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        delete_topics(self.broker, lambda name: not name.startswith("__"))
+        self.create_topics()
+
     def worker(
         self,
         *arguments: object,
@@ -196,7 +202,7 @@ class Deployment:
         environment = self.environment | {
             f"SPANLOOM_{name.upper()}": str(value) for name, value in given.items()
         }
-        place = self.folder / f"worker-{len(self.workers)}"
+        place = self.folder / f"worker-{len(self.workers)}"  # the list may be shared
         started = WorkerProcess(command, environment, place)
         self.workers.append(started)
         return started

@@ -27,6 +27,8 @@ STARTING_SECONDS = (0.5, 4.0)
 WORKING_SECONDS = (0.2, 4.0)
 """After all tasks are restored: dies while it joins, cuts or publishes."""
 STARTING_RATIO = 0.25
+WAITS = ("--fixed-waits", 2, "--closed-retention", 36_000)
+"""Shorter than many traces: they are amended, so that kills meet revisions and recalls too."""
 END_SECONDS = 180.0
 HELD_BACK_RATIO = 0.1
 """Share of the rows that are fed after the last kill, so that no worker is done before it."""

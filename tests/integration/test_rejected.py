@@ -1,0 +1,65 @@
+"""Events that cannot be accepted: told apart, kept with their origin, and harmless."""
+
+import pytest
+
+from streams.codec.records import decode, encode
+from streams.codec.wire import header
+from tests.fault.harness import (
+    TRACES,
+    Deployment,
+    Feeder,
+    assert_spans_are_whole,
+    balance,
+)
+from tests.integration.traces import event_of, trace_of
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+
+TOPIC = "telemetry.other.v1"
+START_US = 1_700_000_000_000_000
+
+
+def test_bad_events_are_kept_with_reason_and_origin(deployment: Deployment) -> None:
+    """Each bad event is rejected with topic, partition, offset and reason; the good are joined."""
+    deployment.create_topics()
+    good = trace_of(1, spans=3, start_us=START_US)
+    whole = encode("telemetry_event", good[0])
+    large = {**event_of(9, 1, START_US), "dimensions": {"text": "x" * 600_000}}
+    no_span = {**event_of(8, 1, START_US), "span_id": "xyz"}
+    bad: list[tuple[str, bytes | None]] = [
+        ("bad_magic", b"{garbage}"),
+        ("invalid_avro", whole[:-7]),
+        ("unknown_schema_id", header(4_711) + whole[5:]),
+        ("empty_value", None),
+        ("event_too_large", encode("telemetry_event", large)),
+        ("invalid_avro", header(1) + b"\xff" * 40),
+    ]
+    with Feeder(deployment.broker) as feeder:
+        feeder.send(TOPIC, good[0])
+        for _, value in bad:
+            feeder.send_bytes(TOPIC, b"key", value, partition=2)
+        feeder.send(TOPIC, no_span)
+        for event in good[1:]:
+            feeder.send(TOPIC, event)
+    end = ("--exit-after", feeder.count, "--drain-seconds", 60)
+    worker = deployment.worker(*end, "--fixed-waits", 1)
+    assert worker.wait(90) == 0, worker.tail()
+
+    accounting = worker.accounting()
+    assert balance(accounting) == 0
+    assert (accounting["accepted"], accounting["rejected"], accounting["joined"]) == (10, 7, 3)
+    rejected = sorted(
+        deployment.read_by("telemetry.rejected.v1", decode),
+        key=lambda r: (r["reason"] == "bad_span_id", r["offset"]),
+    )
+    print("rejected:", [(r["reason"], r["partition"], r["offset"], r["detail"]) for r in rejected])
+    on_two = [r for r in rejected if r["partition"] == 2 and r["key"] == b"key"]
+    assert [r["reason"] for r in on_two] == [reason for reason, _ in bad]
+    first = on_two[0]["offset"]
+    assert [r["offset"] for r in on_two] == list(range(first, first + len(bad)))
+    assert {r["topic"] for r in rejected} == {TOPIC}
+    assert [r["value_bytes"] for r in on_two] == [len(value or b"") for _, value in bad]
+    assert on_two[0]["value"] == b"{garbage}"
+    assert len(on_two[4]["value"]) == 64 << 10
+    valid = deployment.read_by(TRACES, decode)
+    assert_spans_are_whole(valid, {good[0]["trace_id"]: {e["span_id"] for e in good}})
