@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 PYTHON ?=
 ARGS ?=
 FUZZ_SECONDS ?= 300
-BENCH ?= $(filter-out __init__ __main__ fidelity,$(basename $(notdir $(wildcard benchmarks/*.py))))
+BENCH ?= $(filter-out fidelity fuzz,$(basename $(notdir $(shell grep -l '^if __name__' benchmarks/*.py))))
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --require-hashes --only-binary :all:
@@ -70,7 +70,7 @@ bench-fidelity: $(DEV_STAMP) ## precision and recall of lost spans on a recordin
 
 # --- check ---------------------------------------------------------------------------------------
 
-.PHONY: check test kafka browser fuzz lint format types imports
+.PHONY: check test kafka browser fuzz fuzz-properties lint format types imports
 check: ## all of CI: tests, lint, types, imports, real broker, browser
 	.ci/run
 
@@ -84,15 +84,18 @@ browser: $(DEV_STAMP) ## the tests in a browser
 	@status=0; $(BIN)/pytest -m browser $(ARGS) || status=$$?; \
 	if [ $$status -eq 5 ]; then echo "browser: no test is marked browser yet"; else exit $$status; fi
 
-fuzz: $(DEV_STAMP) ## property tests on fresh seeds for FUZZ_SECONDS
+fuzz: $(DEV_STAMP) ## hostile telemetry against the shipped worker (ARGS="--seed 7 --json fuzz.json")
+	$(BIN)/python -m benchmarks.fuzz $(ARGS)
+
+fuzz-properties: $(DEV_STAMP) ## property tests on fresh seeds for FUZZ_SECONDS
 	@deadline=$$((SECONDS + $(FUZZ_SECONDS))); rounds=0; \
 	while [ $$rounds -eq 0 ] || [ $$SECONDS -lt $$deadline ]; do \
 		seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); \
-		echo "fuzz: round $$((rounds + 1)), --hypothesis-seed=$$seed"; \
+		echo "fuzz-properties: round $$((rounds + 1)), --hypothesis-seed=$$seed"; \
 		$(BIN)/pytest -q -m "not kafka and not browser" --timeout=0 --hypothesis-profile=fuzz \
 			--hypothesis-seed=$$seed tests/property $(ARGS); \
 		rounds=$$((rounds + 1)); \
-	done; echo "fuzz: $$rounds rounds, nothing found"
+	done; echo "fuzz-properties: $$rounds rounds, nothing found"
 
 lint: $(DEV_STAMP) ## ruff's rules
 	$(BIN)/ruff check $(ARGS)

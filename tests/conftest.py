@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # "ci" is the default everywhere: the same examples on every run, so a red build stays red until it
-# is fixed. `make fuzz` runs "fuzz" on fresh seeds and prints the seed of each round.
+# is fixed. `make fuzz-properties` runs "fuzz" on fresh seeds and prints the seed of each round.
 settings.register_profile(
     "ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
