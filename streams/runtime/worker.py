@@ -283,6 +283,15 @@ class Worker:
         except SpanloomError as error:
             self.error = error
             raise
+        except Exception as error:
+            # Faust only logs what a rebalance raises: without this the worker would live on, idle.
+            log.exception("restore_failed")
+            self.error = StateError(
+                f"the state cannot be restored ({type(error).__name__}: {error}). Operator action: "
+                "run the version that wrote it; else report this with the log, and start a new "
+                "group."
+            )
+            raise self.error from error
 
     async def _assign(self, partitions: set[TP]) -> None:
         wanted: dict[TaskId, set[str]] = {}
