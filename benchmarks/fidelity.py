@@ -191,7 +191,7 @@ def _by_pattern(
     other did; reports in traces that several patterns touched count in "all" alone.
     """
     if len(part) == len(lost):
-        yield Result(group_of(name), name, *(score(part, table) for table in reports))
+        yield Result(group_of(name), name, score(part, reports[0]), score(part, reports[1]))
         return
     others = lost.filter(pl.col("pattern") != name)["trace_id"].unique()
     mine = [
@@ -201,7 +201,7 @@ def _by_pattern(
     if part["trace_id"].is_in(others.implode()).any():
         alone = ~pl.col("trace_id").is_in(others.implode())
         part, mine = part.filter(alone), [table.filter(alone) for table in mine]
-    yield Result(group_of(name), name, *(score(part, table) for table in mine))
+    yield Result(group_of(name), name, score(part, mine[0]), score(part, mine[1]))
 
 
 def group_of(name: str) -> str:
@@ -286,7 +286,7 @@ def _table(summed: list[Result]) -> Table:
         table.add_column(heading, justify="left" if heading == "pattern" else "right")
     for heading in ("topmost recall", "edge", "child there R/P", "whole: precision", "recall"):
         table.add_column(heading, justify="right")
-    for _, name, told, whole in summed:
+    for _, name, told, whole, _ in summed:
         table.add_row(
             name,
             f"{told.lost:,}",

@@ -70,7 +70,8 @@ def span_batch(frame: pl.DataFrame, operations: Operations) -> tuple[SpanBatch, 
     first = spans.group_by("trace_id").agg(first=pl.col("timestamp_us").min())
     order = first.sort("first", "trace_id").with_row_index("trace").select("trace_id", "trace")
     spans = spans.join(order, on="trace_id")
-    names = spans.select("module", "component", "name").unique(maintain_order=True)
+    # Sorted, so that the codes do not depend on the order in which a join gives rows back.
+    names = spans.select("module", "component", "name").unique().sort("module", "component", "name")
     codes = [operations.code(Operation(*row)) for row in names.iter_rows()]
     named = names.with_columns(operation=pl.Series(codes, dtype=pl.Int32))
     spans = spans.join(named, on=["module", "component", "name"])
