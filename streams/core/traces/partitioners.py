@@ -124,8 +124,8 @@ class Misplaced(NamedTuple):
                 ": true in OpenTelemetry's Kafka exporter), and "
             )
         return (
-            f"{_FOUND.get(self.found, self.found)}, those of the other topics by "
-            f"{self.expected}; {keyed}set {wanted}"
+            f"{_FOUND.get(self.found, self.found)}, where {self.expected} is expected; "
+            f"{keyed}set {wanted}"
         )
 
 
