@@ -199,7 +199,7 @@ def test_an_outcome_that_stays_unknown_stops_the_worker(monkeypatch: pytest.Monk
     """After all tries nothing is claimed: an error says so and nothing is aborted."""
     monkeypatch.setattr(commit.time, "sleep", lambda _seconds: None)
     producer = FakeProducer({"commit": [UNKNOWN] * commit.COMMIT_TRIES})
-    with pytest.raises(BrokerError, match="unknown after 6 tries .*Operator action"):
+    with pytest.raises(BrokerError, match=r"unknown after 6 tries .*Operator action"):
         commit_cut(producer, a_cut(), b"m")  # type: ignore[arg-type]
     assert "abort" not in producer.calls
 

@@ -131,7 +131,7 @@ def test_a_topic_made_by_another_at_the_same_time_is_fine() -> None:
 def test_a_refused_topic_is_named() -> None:
     """Without the right to create topics the message says which, and whom to ask."""
     client: Any = FakeAdmin({}, refused={"a": KafkaError.TOPIC_AUTHORIZATION_FAILED})
-    with pytest.raises(BrokerError, match="topic a cannot be created.*Operator action"):
+    with pytest.raises(BrokerError, match=r"topic a cannot be created.*Operator action"):
         topics.create(client, [topics.spec("a", 4)])
 
 
@@ -187,7 +187,7 @@ def test_a_prefix_is_part_of_the_name() -> None:
 def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that answers is told from a wrong deployment."""
     monkeypatch.setattr(topics, "_SECONDS", 0.3)
-    with pytest.raises(BrokerError, match="no broker answers.*--broker"):
+    with pytest.raises(BrokerError, match=r"no broker answers.*--broker"):
         check(topics.admin({"bootstrap.servers": "127.0.0.1:9"}))
 
 
