@@ -42,6 +42,7 @@ def rank(one: dict[str, Any], other: dict[str, Any]) -> int | None:
         (alert("module_silent", "INTEGRATION"), alert("fidelity_burn", HOP)),
         (alert("module_silent", "ALPHA"), alert("module_silent", "INTEGRATION", 11)),
         (alert("module_silent", "BETA"), alert("deadline_missed", ">transfer_beta_gamma")),
+        (alert("mispartitioned", "GAMMA"), alert("fidelity_burn", HOP)),
         (alert("context_restarted", HOP), alert("fidelity_burn", HOP)),
         (alert("clock_skew", HOP), alert("deadline_missed", ">delivery")),
         (alert("clock_skew", "buffer>transfer_alpha_beta"), alert("deadline_missed", ">rendering")),
@@ -63,6 +64,7 @@ def test_a_cause_explains_its_effects(cause: dict[str, Any], effect: dict[str, A
     [
         (alert("duplicate_rate", "ALPHA"), alert("fidelity_burn", "parser>buffer")),
         (alert("module_silent", "PHI"), alert("fidelity_burn", HOP)),
+        (alert("mispartitioned", "ALPHA"), alert("fidelity_burn", HOP)),
         (alert("deadline_missed", ">enrichment"), alert("missing_acknowledgment", ACKNOWLEDGMENT)),
         (alert("fidelity_burn", "buffer>transfer_alpha_beta"), alert("fidelity_burn", HOP)),
         (alert("fidelity_burn", HOP), alert("missing_acknowledgment", ACKNOWLEDGMENT)),
