@@ -85,6 +85,7 @@ class JoinState:
         self.reasons: dict[str, int] = {}
         self.recalled_rows = 0
         self.sequence = 0
+        self.last_cut_ms = 0
         self._removed: list[bytes] = []
 
     def open_events(self) -> int:
@@ -195,10 +196,12 @@ class JoinState:
             "wait": self.wait.snapshot(),
             "partitioners": self.partitioners.snapshot(),
             "sequence": self.sequence,
+            "last_cut_ms": self.last_cut_ms,
         }
 
     def stamp_cut(self, cut_ms: int) -> None:
         """Say when the outputs of the cut in the making are published: their Kafka timestamp."""
+        self.last_cut_ms = cut_ms
         for batch in reversed(self.closed.batches()):
             if batch.cut != self.open.cut:
                 break
@@ -233,3 +236,4 @@ class JoinState:
         self.wait.restore(scalars["wait"])
         self.partitioners.restore(scalars["partitioners"])
         self.sequence = scalars["sequence"]
+        self.last_cut_ms = scalars["last_cut_ms"]

@@ -404,7 +404,9 @@ class TaskHost:
         assert self._producer is not None
         full = self._changelog.wants_full()
         self._last_cut = time.monotonic()
-        self._last_cut_ms = max(self._last_cut_ms + 1, time.time_ns() // 1_000_000)
+        # It grows from cut to cut even when the clock steps back: traces are found by it.
+        last_ms = max(self._last_cut_ms, self.runner.last_cut_ms)
+        self._last_cut_ms = max(last_ms + 1, time.time_ns() // 1_000_000)
         began = time.thread_time()
         outputs, segment = self.runner.collect(self._last_cut_ms, full=full)
         self._collect_seconds = time.thread_time() - began

@@ -69,6 +69,11 @@ class JoinRunner:
         self._watermark_said_us = 0
         self._nothing = decoder.decode(0, [], [], np.zeros(0, np.int64))[0]
 
+    @property
+    def last_cut_ms(self) -> int:
+        """Kafka timestamp of the last cut, restarts included."""
+        return self.task.state.last_cut_ms
+
     def step(self, chunks: Sequence[Chunk], caught_up_us: Mapping[str, int], now_us: int) -> None:
         """Decode the chunks, join them, and keep what follows for the next cut."""
         refused = _Refused()

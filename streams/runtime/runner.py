@@ -24,6 +24,10 @@ class Runner(Protocol):
     rows: int
     """Records taken in since the task was made, for the operator."""
 
+    @property
+    def last_cut_ms(self) -> int:
+        """Kafka timestamp of the last cut, as the state remembers it; 0 for none."""
+
     def step(self, chunks: Sequence[Chunk], caught_up_us: Mapping[str, int], now_us: int) -> None:
         """Take in chunks, and the passing of time; what follows waits for the next cut.
 

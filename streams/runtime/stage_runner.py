@@ -47,6 +47,11 @@ class StageRunner:
         self._targets = targets
         self._outbox: list[OutRecord] = []
 
+    @property
+    def last_cut_ms(self) -> int:
+        """Not remembered: nothing is ever looked up by the time of these cuts."""
+        return 0
+
     def step(self, chunks: Sequence[Chunk], caught_up_us: Mapping[str, int], now_us: int) -> None:
         """Decode the chunks and step the task."""
         taken: list[dict[str, Any]] = []

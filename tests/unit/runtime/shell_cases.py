@@ -66,6 +66,7 @@ class FakeRunner:
         self.is_dirty = False
         self.held: frozenset[str] = frozenset()
         self.rows = 0
+        self.last_cut_ms = 0
         self.offsets: dict[str, list[int]] = {}
         self.caught_up: list[dict[str, int]] = []
         self.fails: Exception | None = None
