@@ -19,11 +19,10 @@ from streams.core.fidelity.causes import nothing_known
 from streams.core.fidelity.masks import entry_flows, stage_bits
 from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.rule_table import RuleTable
-from streams.core.fidelity.tables import plan_tables
 from streams.core.traces.closedtraces import ClosedBatch, fold_key
 from streams.core.traces.opentraces import RECALL_DONE, RECALL_WANTED
 from streams.core.traces.partitioners import KeyOf, PartitionerWatch
-from streams.core.traces.progress import FUTURE_US, NEVER
+from streams.core.traces.progress import NEVER
 from streams.engine.closing import Closer, Describe
 from streams.engine.due import DueRule
 from streams.engine.effects import (
@@ -36,10 +35,10 @@ from streams.engine.effects import (
 from streams.engine.join_state import JoinSettings, JoinState
 from streams.engine.knowledge import Knowledge
 from streams.engine.restoring import apply_segment
+from streams.engine.within_chunk import Arrivals, WithinChunk
 from streams.state.segment import Segment, SegmentRows
 from streams.units import I32, I64, U64
 
-_ROUNDS_MAX: Final = 1_000
 _GONE: Final = -1  # row is accounted for and goes no further
 
 
@@ -90,6 +89,7 @@ class JoinTask:
             silent=silent,
             fixed_wait_us=settings.fixed_wait_us,
         )
+        self._within = WithinChunk(plan, self._due, settings.fixed_wait_us)
         self._describe = describe
         knowledge = Knowledge(plan, topic_of_module, other)
         self.own_module = knowledge.own_module
@@ -209,7 +209,8 @@ class JoinTask:
         slot = self._slots(events, floor_us)
         bits, entry = self._bits(events)
         here = np.flatnonzero(slot != _GONE)
-        later = self._after_closing(events, slot, bits, entry, here, index, progress)
+        rows = Arrivals(events, slot, bits, entry, index, progress)
+        later = self._within.after_closing(state.open, rows, state.wait.wait_us)
         now = here[~later[here]]
         part = events if len(now) == len(events) else events.take(now)
         _, evicted = state.open.add(part, slot[now], bits[now], entry[now], late=True)
@@ -276,113 +277,6 @@ class JoinTask:
         slot = state.open.open(key, int(batch.revision[at]), batch.cut_ms, batch.known[at])
         state.closed.reopen(key)
         return slot
-
-    def _after_closing(
-        self,
-        events: EventColumns,
-        slot: I32,
-        bits: U64,
-        entry: I32,
-        here: I64,
-        index: I64,
-        progress: I64,
-    ) -> Any:
-        """Mark the rows that come after their trace closed within this chunk; (n,) bool.
-
-        Stream time is compared row by row, so where a trace closes does not depend on how the
-        stream was cut into chunks. Only traces that can close before their last row of the chunk
-        are walked; in a live stream there are almost none.
-        """
-        later = np.zeros(len(events), np.bool_)
-        order = here[np.argsort(slot[here], kind="stable")]
-        if len(order) == 0:
-            return later
-        slots = slot[order]
-        starts = np.flatnonzero(np.r_[True, slots[1:] != slots[:-1]])
-        ends = np.r_[starts[1:], len(slots)]
-        owners = slots[starts]
-        # Progress before a trace's last row here: the latest moment at which it could have closed.
-        last_row = index[order[ends - 1]]
-        ahead = progress.max(axis=0)[np.maximum(last_row - 1, 0)]
-        quick = self._soonest_us(events, bits, order, owners, starts, ends)
-        for at in np.flatnonzero(ahead > quick).tolist():
-            rows = order[starts[at] : ends[at]]
-            closing = self._first_after(int(owners[at]), rows, events, bits, entry, index, progress)
-            later[rows[closing:]] = True
-        return later
-
-    def _soonest_us(
-        self,
-        events: EventColumns,
-        bits: U64,
-        order: I64,
-        owners: I32,
-        starts: I64,
-        ends: I64,
-    ) -> I64:
-        """Return (k,) times that stream time must pass for a trace to close before its end."""
-        s = self.state.open.slots
-        times = events.timestamp_us[order]
-        first = np.minimum(s["first_us"][owners], np.minimum.reduceat(times, starts))
-        waits = [self.settings.fixed_wait_us or self.state.wait.wait_us]
-        waits += [flow.wait_us for flow in self.plan.flows]
-        soonest = first + min(waits)
-        if not self.plan.flows:
-            return soonest
-        # What is seen only grows, so a flow whose unconditional stages are not all in before the
-        # last row was never met; which flow it is, and what a condition asks, may still change.
-        earlier = bits[order]
-        earlier[ends - 1] = 0
-        mask = np.asarray(np.bitwise_or.reduceat(earlier, starts, axis=0), np.uint64)
-        mask |= s["mask"][owners]
-        required = plan_tables(self.plan).required
-        is_met = (required[None] & ~mask[:, None] == 0).all(axis=2).any(axis=1)
-        settled = first + min(f.settle_us for f in self.plan.flows)
-        return np.where(is_met, np.minimum(soonest, settled), soonest)
-
-    def _first_after(
-        self,
-        slot: int,
-        rows: I64,
-        events: EventColumns,
-        bits: U64,
-        entry: I32,
-        index: I64,
-        progress: I64,
-    ) -> int:
-        """Return the position in `rows` of the first row that comes after the trace has closed."""
-        s = self.state.open.slots
-        n = len(rows)
-        if n > _ROUNDS_MAX:
-            return n  # a giant trace: it is cut by its bounds, not by the row
-        is_old = s["rows"][slot] > 0
-        mask = np.bitwise_or.accumulate(np.vstack([s["mask"][slot][None], bits[rows]]), axis=0)[:-1]
-        first = np.minimum.accumulate(np.r_[s["first_us"][slot], events.timestamp_us[rows]])[:-1]
-        held = np.minimum(events.timestamp_us[rows], events.kafka_us[rows] + FUTURE_US)
-        last = np.maximum.accumulate(np.r_[s["last_us"][slot], held])[:-1]
-        flow = self._entered_before(slot, rows, events, entry)
-        deadlines = self._due.deadlines(mask, flow, first, last, self.state.wait.wait_us)
-        due = deadlines.passed(progress[:, np.maximum(index[rows] - 1, 0)])
-        due &= index[rows] > 0
-        if not is_old:
-            due[0] = False
-        if s["recall"][slot] == RECALL_WANTED:
-            due[:] = False
-        return int(np.argmax(due)) if due.any() else n
-
-    def _entered_before(self, slot: int, rows: I64, events: EventColumns, entry: I32) -> I32:
-        """Return the flow that the earliest root seen before each row names; (n,), -1 for none."""
-        s = self.state.open.slots
-        flow = int(s["entry_flow"][slot])
-        earliest = (int(s["entry_us"][slot]), int(s["entry_id"][slot]))
-        out = np.full(len(rows), flow, np.int32)
-        for i in np.flatnonzero(entry[rows] >= 0).tolist():
-            row = rows[i]
-            root = (int(events.timestamp_us[row]), int(events.span_id[row]))
-            if flow < 0 or root < earliest:
-                flow, earliest = int(entry[row]), root
-                out[i + 1 :] = flow
-        return out
 
     # --- closing
 
