@@ -1,5 +1,6 @@
 """Sends events into the telemetry topics, keyed and partitioned as producers should."""
 
+import math
 import sys
 import time
 from collections.abc import Iterable
@@ -35,7 +36,7 @@ class Replay:
             self._speed = 0.0 if speed == "max" else float(speed)
         except ValueError:
             self._speed = -1.0
-        if self._speed < 0 or (speed != "max" and not self._speed):
+        if speed != "max" and not 0 < self._speed < math.inf:  # not for nan either
             raise ConfigError(f"--speed {speed}: give a number above 0, or max")
         contract = pipeline.contract
         self._topic = {m: contract.topic(m) for m in contract.modules} if contract else {}
