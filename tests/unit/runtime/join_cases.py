@@ -75,7 +75,7 @@ def chunk(topic: str, *values: Mapping[str, Any] | bytes | None, start: int = 0)
             arrived_ms = (one["timestamp"] + SECOND_US // 2) // 1000
             key, value = (
                 one["trace_id"].encode() or None,
-                codec_cases.encode("telemetry_event", one),
+                encode("telemetry_event", one),
             )
         else:
             arrived_ms, key, value = T0_US // 1000, b"key", one
