@@ -1,0 +1,113 @@
+"""Which windows `spanloom fidelity` shows, what it adds up, and what it calls a finding."""
+
+import io
+import math
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from streams.cli.fidelity import Since, bar, build_view, choose, show
+from streams.errors import ConfigError
+from streams.units import SECOND_US
+
+MINUTE = 60 * SECOND_US
+NAN = math.nan
+
+
+def row(
+    start: int, expected: int, observed: int, *, reported: int = 2, **more: Any
+) -> dict[str, Any]:
+    """Return a row of edge a>b in the minute number `start`, objective 99 %."""
+    return {
+        "window_start": start * MINUTE,
+        "window_us": MINUTE,
+        "revision": 1,
+        "kind": "edge",
+        "flow": "f",
+        "from_stage": "a",
+        "to_stage": "b",
+        "module": "M",
+        "contract_version": "1",
+        "partitions_reported": reported,
+        "partitions_total": 2,
+        "expected": expected,
+        "observed": observed,
+        "missing": {"LATE": expected - observed},
+        "late": 0,
+        "duplicate": 0,
+        "sampled_out": 0,
+        "in_flight": 0,
+        "ratio": observed / expected if expected else NAN,
+        "slo_ratio": 0.99,
+        "burn_rate_short": 1.0,
+        "burn_rate_long": 0.5,
+        "counters": {"events": 1},
+    } | more
+
+
+def view(rows: list[dict[str, Any]], since: str | None = None) -> dict[str, Any]:
+    stretch = choose(rows, Since(since))
+    return build_view(([r for r in rows if stretch.holds(r)], stretch))
+
+
+def test_the_newest_full_window_is_shown() -> None:
+    """A younger one that a partition has not passed yet proves nothing."""
+    shown = view([row(1, 100, 90), row(2, 100, 100), row(3, 100, 50, reported=1)])
+    assert (shown["start_us"], shown["is_full"]) == (2 * MINUTE, True)
+    assert shown["below_slo"] == []
+
+
+def test_without_a_full_window_the_newest_is_shown_and_marked() -> None:
+    """A partition without any telemetry never passes anything."""
+    shown = view([row(1, 100, 90, reported=1), row(2, 100, 80, reported=1)])
+    assert (shown["start_us"], shown["is_full"]) == (2 * MINUTE, False)
+
+
+def test_an_edge_below_its_objective_is_a_finding() -> None:
+    """98 of 100 with an objective of 99 % is one, 99 is none, nothing expected is none."""
+    assert view([row(1, 100, 98)])["below_slo"] == ["f/a>b"]
+    assert view([row(1, 100, 99)])["below_slo"] == []
+    assert view([row(1, 0, 0)])["below_slo"] == []
+
+
+def test_counts_of_a_stretch_are_added_up() -> None:
+    """Three minutes of counts, the burn rates of the last one; older windows stay out."""
+    rows = [row(1, 9, 0), row(2, 100, 100), row(3, 100, 97), row(4, 200, 198, burn_rate_short=2.0)]
+    [edge] = view(rows, "3m")["edges"]
+    assert (edge["expected"], edge["observed"], edge["missing"]) == (400, 395, {"LATE": 5})
+    assert (edge["ratio"], edge["burn_rate_short"]) == (395 / 400, 2.0)
+    assert edge["budget_used"] == pytest.approx(1.25)
+    assert edge["is_below_slo"]
+
+
+def test_a_stretch_may_begin_at_a_time() -> None:
+    """The first whole window from then on is its first."""
+    ask = Since("1970-01-01T00:02:01Z")
+    assert ask.start_us(5 * MINUTE, MINUTE) == 3 * MINUTE
+
+
+@pytest.mark.parametrize("text", ["soon", "5", "2026-01-31T12:00", "-3m"])
+def test_a_since_that_is_none_says_what_to_write(text: str) -> None:
+    """Neither a length nor a time with its zone."""
+    with pytest.raises(ConfigError, match="15m"):
+        Since(text)
+
+
+def test_a_touched_budget_shows() -> None:
+    """Any loss has a cell, beyond the budget the bar is full and the number tells."""
+    assert bar(0.0).startswith("░" * 16)
+    assert bar(0.001).startswith("█░")
+    assert bar(7.5) == "█" * 16 + " 750 %"
+    assert bar(NAN) == ""
+
+
+def test_the_table_names_losses_and_verdict() -> None:
+    """A person sees the edge, the cause and that it is below its objective."""
+    out = io.StringIO()
+    show(view([row(1, 100, 90)]), Console(file=out, width=160, highlight=False))
+    text = out.getvalue()
+    assert "f/a>b" in text
+    assert "LATE 10" in text
+    assert "90.00 %" in text
+    assert "below objective: f/a>b" in text
