@@ -214,6 +214,8 @@ class Sender:
         giant = threading.Thread(target=self._send_giant, args=(traffic, progress, bar))
         for number, emission in enumerate(traffic.good):
             self._wait_until(emission.emit_us)
+            behind_us = time.time_ns() // 1000 - emission.emit_us
+            self.sent.behind_max_us = max(self.sent.behind_max_us, behind_us)
             value = encode("telemetry_event", emission.event)
             self._produce(self._producer, emission.topic, emission.key.encode(), value)
             self.sent.add_good(emission.event)

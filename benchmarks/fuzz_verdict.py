@@ -32,6 +32,8 @@ class Sent:
     hostile: dict[Where, Hostile] = field(default_factory=dict)
     by_kind: Counter[str] = field(default_factory=Counter)
     giant_trace_id: str = ""
+    behind_max_us: int = 0
+    """How late the most delayed good event was sent; later than a wait means revisions."""
 
     def add_good(self, event: Mapping[str, Any]) -> None:
         """Take note of a good event."""
@@ -81,6 +83,7 @@ def verdict(
             "events": sent.good_count,
             "traces": len(sent.good),
             "harmed": len(harmed),
+            "sent_late_max_ms": sent.behind_max_us // 1000,
             "revised": sum(found.revision.get(trace, 0) > 1 for trace in sent.good),
         },
     }
