@@ -10,6 +10,7 @@ says where its fetch began and where the next one will.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -98,8 +99,11 @@ class ChunkConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.handed: dict[TP, int] = {}
-        """Per partition the fetch position after the last chunk handed out."""
+        self.taken: dict[TP, int] = {}
+        """Per partition the fetch position after the last records that left the fetcher."""
+        self._end_seen_us: dict[TP, int] = {}
+        """Per partition when its end was last reached, 0 while it is not."""
+        self._seeks: Counter[TP] = Counter()
 
     @property
     def seats(self) -> Seats:
@@ -111,17 +115,34 @@ class ChunkConsumer(driver.Consumer):
         return ChunkConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        polled = await super()._getmany(active_partitions, timeout)
-        return {
-            tp: [(records, self.fetch_position(tp))] for tp, records in polled.items() if records
-        }
+        seeks = self._seeks.copy()
+        polled = await super()._getmany(active_partitions, min(timeout, FETCH_WAIT_MS / 1000))
+        spans = {}
+        for tp, records in polled.items():
+            if records:
+                start, end = self._span(tp, records, is_moved=self._seeks[tp] != seeks[tp])
+                spans[tp] = [(records, start, end)]
+                self.taken[tp] = end
+        # Only here is nothing between fetcher and loop: a position that was looked at later could
+        # be past records that no task has seen, and traces would be closed without them.
+        for tp in self.assignment():
+            self._end_seen_us[tp] = self._read_to_end_us(tp)
+        return spans
+
+    def _span(self, tp: TP, records: Any, *, is_moved: bool) -> tuple[int, int]:
+        """Return the fetch positions before and after records.
+
+        Those of a fetch that a seek overtook speak for themselves alone: if they are from before
+        the seek, the gap must be seen.
+        """
+        first, after = records[0].offset, records[-1].offset + 1
+        if is_moved:
+            return first, after
+        return self.taken.get(tp, first), max(self.fetch_position(tp) or 0, after)
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
-        records, position = record
+        records, start, end = record
         last = records[-1]
-        start = self.handed.get(tp, records[0].offset)
-        end = max(position or 0, last.offset + 1)
-        self.handed[tp] = end
         return ConsumerMessage(
             tp.topic,
             tp.partition,
@@ -164,13 +185,15 @@ class ChunkConsumer(driver.Consumer):
         """Seek every partition to where its state stands; committed offsets are not asked."""
         for tp, position in self.seats.seek_positions().items():
             if tp in self.assignment():
-                await self.seek(tp, position)
-                self.handed[tp] = position
+                await self.again(tp, position)
 
     async def again(self, tp: TP, position: int) -> None:
         """Fetch a partition again from a position, after a gap was seen."""
+        self._seeks[tp] += 1
         await self.seek(tp, position)
-        self.handed[tp] = position
+        self._seeks[tp] += 1
+        self.taken[tp] = position
+        self._end_seen_us[tp] = 0
 
     # --- what aiokafka knows of a partition
 
@@ -188,17 +211,22 @@ class ChunkConsumer(driver.Consumer):
         return state.position if state is not None and state.has_valid_position else None
 
     def read_to_end_at_us(self, tp: TP, position: int) -> int:
-        """Return when a fetch last found nothing after `position`; 0 if it found more.
+        """Return when a fetch last found nothing after `position`; 0 if it found more."""
+        if self.taken.get(tp, position) > position:
+            return 0
+        return self._end_seen_us.get(tp, 0)
+
+    def _read_to_end_us(self, tp: TP) -> int:
+        """Return when a fetch last found nothing after the fetch position; 0 if it found more.
 
         The end is the last stable offset: what an open transaction holds back has not been sent.
         """
         state = self._partition_state(tp)
         if state is None or state.timestamp is None or not state.has_valid_position:
             return 0
+        stamp_us = int(state.timestamp) * 1000  # before the end, which the fetcher sets first
         end = state.highwater if state.lso is None or state.lso < 0 else state.lso
-        if end is None or state.position < end or self.handed.get(tp, position) > position:
-            return 0
-        return int(state.timestamp) * 1000
+        return stamp_us if end is not None and state.position >= end else 0
 
     def heard_at_us(self) -> int:
         """Return when the broker last answered a fetch of any partition; 0 for never."""

@@ -34,7 +34,9 @@ CONTRACT = load_contract(contract_path("seed"))
 BALLAST_ROWS = 60_000
 SLOW_MODULE = "GAMMA"
 FAULTS = (
-    Fault("context_dropped", "schema_mapping>enrichment", START_US, START_US + 20_000_000, 0.3),
+    Fault(
+        "context_dropped", "field_transformation>enrichment", START_US, START_US + 20_000_000, 0.3
+    ),
     Fault("acknowledgments_lost", "delivery>acknowledgment", START_US, START_US + 40_000_000, 0.2),
 )
 
