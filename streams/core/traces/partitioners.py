@@ -151,6 +151,7 @@ class PartitionerWatch:
         self._watched = frozenset(range(len(topics))) - frozenset(ignored)
         self._seen = [0] * len(topics)
         self._marks = [b""] * len(topics)
+        self._kinds = [("", "")] * len(topics)
         self._misplaced: dict[int, Misplaced] = {}
 
     def observe(self, topic: U8, trace_id: U64, row: I64, key_of: KeyOf | None) -> None:
@@ -164,9 +165,9 @@ class PartitionerWatch:
         """
         if self._partitions < 2 or key_of is None:
             return
-        traced = (trace_id != 0).any(axis=1)
-        is_new = False
-        for t in np.unique(topic).tolist():
+        traced = trace_id[:, 0] | trace_id[:, 1] != 0
+        before = [*self._kinds]
+        for t in np.flatnonzero(np.bincount(topic)).tolist():
             if t not in self._watched:
                 continue
             mine = np.flatnonzero((topic == t) & traced)
@@ -176,8 +177,9 @@ class PartitionerWatch:
                 self._mark(key_of(int(row[i])), *trace_id[i].tolist()) for i in looked_at.tolist()
             ]
             self._marks[t] = (self._marks[t] + bytes(marks))[-KEYS_KEPT:]
-            is_new |= bool(marks)
-        if is_new:
+            if marks:
+                self._kinds[t] = self._kinds_of(t)
+        if self._kinds != before:
             self._misplaced = self._compare()
 
     def misplaced(self) -> Mapping[int, Misplaced]:
@@ -199,31 +201,35 @@ class PartitionerWatch:
         Topics that no one partitioner explains have no vote. Without any vote nothing says that a
         key of another kind is wrong, as long as it is always placed alike.
         """
-        kind = [self._kind(marks, KEYS_MIN) for marks in self._marks]
-        votes = Counter(self._kind(marks, VOTE_MIN) for marks in self._marks)
+        votes = Counter(vote for vote, _ in self._kinds)
         known = {name: votes[name] for name in PARTITIONERS if votes[name]}
         most = max(known.values(), default=0)
         usual = [name for name, n in known.items() if n == most]
         expected = usual[0] if len(usual) == 1 else RIGHT
         wrong = {MIXED, UNKEYED} if not known else {*_FOUND} - {expected}
-        return {t: Misplaced(one, expected) for t, one in enumerate(kind) if one in wrong}
+        return {
+            t: Misplaced(one, expected) for t, (_, one) in enumerate(self._kinds) if one in wrong
+        }
 
-    def _kind(self, marks: bytes, least: int) -> str:
-        """Name what places the keys with these marks; "" while they are too few."""
-        n = len(marks)
-        if n < least:
-            return ""
+    def _kinds_of(self, topic: int) -> tuple[str, str]:
+        """Return what places a topic's keys: as a vote, and as a finding; "" with too few keys."""
+        marks = self._marks[topic]
+        kind = self._kind(Counter(marks), len(marks)) if len(marks) >= VOTE_MIN else ""
+        return kind, kind if len(marks) >= KEYS_MIN else ""
+
+    def _kind(self, marks: Mapping[int, int], n: int) -> str:
+        """Name what places n keys with these marks."""
         enough = _FIT_RATIO * n
         for bit, name in enumerate(PARTITIONERS):
-            if sum(mark >> bit & 1 for mark in marks) >= enough:
+            if sum(count for mark, count in marks.items() if mark >> bit & 1) >= enough:
                 return name
-        if 2 * marks.count(_IS_UNKEYED) > n:
+        if 2 * marks.get(_IS_UNKEYED, 0) > n:
             return UNKEYED
-        if 2 * marks.count(_IS_FOREIGN) > n:
+        if 2 * marks.get(_IS_FOREIGN, 0) > n:
             return FOREIGN
         # Of two partitions one of three partitioners finds most keys by chance.
-        is_explained = sum(mark & _FITS_ANY != 0 for mark in marks) >= enough
-        return MIXED if is_explained and self._partitions > 2 else UNKNOWN
+        explained = sum(count for mark, count in marks.items() if mark & _FITS_ANY)
+        return MIXED if explained >= enough and self._partitions > 2 else UNKNOWN
 
     def snapshot(self) -> dict[str, Any]:
         """Return the whole state, JSON-able, by topic name."""
@@ -241,6 +247,7 @@ class PartitionerWatch:
         for t, name in enumerate(self._topics):
             seen, marks = snapshot["topics"].get(name, (0, ""))
             self._seen[t], self._marks[t] = seen, bytes.fromhex(marks)
+            self._kinds[t] = self._kinds_of(t)
         self._misplaced = self._compare()
 
 
