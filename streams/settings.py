@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from streams.errors import ConfigError
 
@@ -103,3 +103,8 @@ def load_settings(**given: Any) -> WorkerSettings:
             name = ".".join(str(part) for part in problem["loc"])
             lines.append(f"{name} (SPANLOOM_{name.upper()}): {problem['msg']}")
         raise ConfigError("settings are wrong: " + "; ".join(lines)) from error
+    except SettingsError as error:  # only a list is parsed before it is checked: there is one
+        raise ConfigError(
+            "settings are wrong: input_topics (SPANLOOM_INPUT_TOPICS): give a JSON list, such as "
+            '["a.v1", "b.v1"]'
+        ) from error
