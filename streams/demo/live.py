@@ -79,6 +79,7 @@ class LiveView:
                 self.console.print(
                     f"  incident {incident['incident_id'][:8]} v{incident['version']} "
                     f"{incident['event']:<9} {incident['severity']:<8} {incident['title']}",
+                    markup=False,
                     highlight=False,
                     soft_wrap=True,
                 )
@@ -118,9 +119,8 @@ class LiveView:
         for ratio, (flow, near, far), expected in worst[:9]:
             colour = "green" if ratio >= 0.999 else "yellow" if ratio >= 0.95 else "red"
             bar = Text("█" * round(20 * ratio) + "░" * (20 - round(20 * ratio)), style=colour)
-            table.add_row(
-                f"{flow}:{near}>{far}", bar, f"{100 * ratio:6.2f} %", f"{expected:,} records"
-            )
+            edge = Text(f"{flow}:{near}>{far}")
+            table.add_row(edge, bar, f"{100 * ratio:6.2f} %", f"{expected:,} records")
         if not worst:
             table.add_row("waiting for the first window")
         return table

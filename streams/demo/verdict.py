@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from streams.simulate.report import failures
@@ -18,10 +19,11 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     console.print(_faults(report))
     console.print(_fidelity(report))
     for false in report["false_incident_list"]:
-        console.print(f"[red]false incident[/red] {false['incident_id'][:8]} {false['title']}")
+        told = escape(f"{false['incident_id'][:8]} {false['title']}")
+        console.print(f"[red]false incident[/red] {told}")
     problems = failures(report)
     for problem in problems:
-        console.print(f"[red]✗[/red] {problem}")
+        console.print(f"[red]✗[/red] {escape(problem)}")
     if not problems:
         faults = len(report["faults"])
         console.print(
@@ -51,7 +53,7 @@ def _faults(report: Mapping[str, Any]) -> Table:
         lasted = (fault["end_us"] - fault["start_us"]) / 1e6
         found = "[green]✓[/green]" if fault["found"] else "[red]✗[/red]"
         ids = " ".join(incident_id[:8] for incident_id in fault["incident_ids"])
-        table.add_row(fault["kind"], fault["where"], f"{lasted:.1f}", found, ids)
+        table.add_row(fault["kind"], escape(fault["where"]), f"{lasted:.1f}", found, ids)
     return table
 
 
@@ -68,7 +70,7 @@ def _fidelity(report: Mapping[str, Any]) -> Table:
         measured = row["estimated"]
         colour = "red" if measured is not None and measured < 0.999 else "green"
         shown = f"[{colour}]{_percent(measured)}[/{colour}]"
-        table.add_row(row["edge"], f"{row['expected']:,}", shown, _percent(row["true"]))
+        table.add_row(escape(row["edge"]), f"{row['expected']:,}", shown, _percent(row["true"]))
     if len(rows) > EDGES_SHOWN_MAX:
         table.caption = f"and {len(rows) - EDGES_SHOWN_MAX} more"
     return table
