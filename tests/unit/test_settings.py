@@ -1,0 +1,114 @@
+"""Settings: flags over environment over defaults, bounds kept, mistakes named."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from streams.errors import ConfigError
+from streams.settings import WorkerSettings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("SPANLOOM_")]:
+        monkeypatch.delenv(name)
+
+
+def test_defaults_are_whole() -> None:
+    """Nothing must be set to talk to a broker on this machine."""
+    settings = load_settings()
+    assert settings.broker == "127.0.0.1:9092"
+    assert settings.group == "spanloom"
+    assert settings.metrics_address == "127.0.0.1", "the loopback unless told otherwise"
+
+
+def test_flags_beat_the_environment_and_it_beats_defaults(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A flag that is not given falls through; one that is given wins."""
+    monkeypatch.setenv("SPANLOOM_BROKER", "kafka:1")
+    monkeypatch.setenv("SPANLOOM_CUT_INTERVAL_SECONDS", "2.5")
+    assert load_settings(broker=None).broker == "kafka:1"
+    assert load_settings(broker="kafka:2").broker == "kafka:2"
+    assert load_settings().cut_interval_seconds == 2.5
+
+
+def test_every_setting_has_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SPANLOOM_ and the name in capitals is read for each of them."""
+    for name in WorkerSettings.model_fields:
+        monkeypatch.setenv(f"SPANLOOM_{name.upper()}", "no such value, for a number or a list")
+        if name in ("broker", "contract", "instance", "derived_prefix", "summary_topic"):
+            assert getattr(load_settings(), name).startswith("no such value")
+        monkeypatch.delenv(f"SPANLOOM_{name.upper()}")
+
+
+def test_a_list_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Topics of one's own are given as JSON."""
+    monkeypatch.setenv("SPANLOOM_INPUT_TOPICS", '["a.v1", "b.v1"]')
+    assert load_settings().input_topics == ("a.v1", "b.v1")
+
+
+def test_an_unknown_key_is_refused_by_name() -> None:
+    """A misspelt setting is an error, never a default in silence."""
+    with pytest.raises(ConfigError, match="brokr"):
+        load_settings(brokr="kafka:1")
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("group", "has spaces"),
+        ("group", ""),
+        ("group", "x" * 101),
+        ("fixed_wait_seconds", -1),
+        ("exit_after", -1),
+        ("metrics_port", 65_536),
+        ("session_timeout_seconds", 5),
+        ("cut_interval_seconds", 0),
+        ("cut_interval_seconds", 61),
+        ("inbox_rows_max", 999),
+        ("max_event_bytes", (512 << 10) + 1),
+        ("trace_bytes_max", (4 << 20) + 1),
+        ("log_level", "LOUD"),
+        ("window_seconds", "ten"),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused_with_its_variable(name: str, wrong: object) -> None:
+    """The message names the setting and the variable that sets it."""
+    with pytest.raises(ConfigError, match=rf"{name} \(SPANLOOM_{name.upper()}\): "):
+        load_settings(**{name: wrong})
+
+
+def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake in the environment is told as one in a flag."""
+    monkeypatch.setenv("SPANLOOM_METRICS_PORT", "ninety")
+    with pytest.raises(ConfigError, match=r"metrics_port \(SPANLOOM_METRICS_PORT\): "):
+        load_settings()
+
+
+def test_a_wrong_list_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that is no JSON is a mistake of configuration, with its variable."""
+    monkeypatch.setenv("SPANLOOM_INPUT_TOPICS", "a.v1,b.v1")
+    with pytest.raises(ConfigError, match="SPANLOOM_INPUT_TOPICS"):
+        load_settings()
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    """One run is enough to see them."""
+    with pytest.raises(ConfigError, match=r"fixed_wait_seconds .*; .*log_level "):
+        load_settings(fixed_wait_seconds=-1, log_level="LOUD")
+
+
+def test_values_are_not_repeated_in_messages() -> None:
+    """What was given may be a secret."""
+    with pytest.raises(ConfigError) as caught:
+        load_settings(group="hunter 2")
+    assert "hunter" not in str(caught.value)
+
+
+def test_settings_cannot_be_changed() -> None:
+    """What the worker was started with is what it runs with."""
+    settings = load_settings(state_dir=Path("here"))
+    with pytest.raises(ValueError, match="frozen"):
+        settings.group = "other"  # type: ignore[misc]
