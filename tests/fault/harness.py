@@ -183,8 +183,12 @@ class Deployment:
     def start_anew(self) -> None:
         """Delete all topics of the broker and make ours, empty."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        delete_topics(self.broker, lambda name: not name.startswith("__"))
+        self.delete_topics()
         self.create_topics()
+
+    def delete_topics(self) -> None:
+        """Delete all topics of the broker but its own."""
+        delete_topics(self.broker, lambda name: not name.startswith("__"))
 
     def worker(
         self,

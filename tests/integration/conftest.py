@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault.harness import Deployment, delete_topics
+from tests.fault.harness import Deployment
 
 BROKER_SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "kafka" / "broker.sh"
 START_SECONDS_MAX = 600  # the first start downloads Kafka's jars
@@ -95,8 +95,8 @@ def deployment(broker: str, unique: str, tmp_path: Path) -> Iterator[Deployment]
     given = "SPANLOOM_TEST_BROKER" in os.environ
     if given and os.environ.get("SPANLOOM_TEST_BROKER_WIPE") != "1":
         pytest.skip("deletes all topics: set SPANLOOM_TEST_BROKER_WIPE=1 to allow it")
-    delete_topics(broker, lambda name: not name.startswith("__"))
     made = Deployment(broker, tmp_path, f"{unique}-group")
+    made.delete_topics()
     try:
         yield made
     finally:
