@@ -1,8 +1,12 @@
 """The command line as a whole: every command that is written can be reached."""
 
+import pytest
 from typer.testing import CliRunner
 
+from streams import __version__
 from streams.cli.main import app
+from streams.errors import BrokerError, ConfigError, SpanloomError, StateError
+from tests.unit.cli.shell import Shell
 
 
 def test_every_command_says_what_it_does() -> None:
@@ -15,3 +19,60 @@ def test_every_command_says_what_it_does() -> None:
         answer = CliRunner().invoke(app, [*command.split(), "--help"])
         assert (command, answer.exit_code) == (command, 0)
         assert "Example: spanloom" in answer.output, command
+
+
+def test_no_arguments_show_the_help(shell: Shell) -> None:
+    """A bare command lists all commands and is a usage error for scripts."""
+    answer = shell()
+    assert answer.code == 2
+    for command in ("contract", "topics", "replay", "worker", "tail", "fidelity", "stats", "demo"):
+        assert command in answer.out + answer.err
+
+
+def test_the_version_is_the_packages(shell: Shell) -> None:
+    """--version answers on stdout with 0."""
+    answer = shell("--version")
+    assert (answer.code, answer.out, answer.err) == (0, f"spanloom {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["weave"], ["worker", "--brokr", "x"], ["worker", "--exit-after", "many"]]
+)
+def test_wrong_usage_ends_with_2(shell: Shell, arguments: list[str]) -> None:
+    """An unknown command, option or number is told on stderr."""
+    answer = shell(*arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert arguments[-1] in answer.err or arguments[-2] in answer.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("set it so"), 2),
+        (StateError("it is damaged"), 3),
+        (BrokerError("it is away"), 3),
+        (SpanloomError("something"), 1),
+    ],
+)
+def test_our_errors_are_one_line_and_a_code(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, error: SpanloomError, code: int
+) -> None:
+    """Whatever was raised on purpose is one message on stderr, and no traceback."""
+
+    def load(_settings: object) -> None:
+        raise error
+
+    monkeypatch.setattr("streams.cli.worker.load_pipeline", load)
+    answer = shell("worker")
+    assert answer == (code, "", f"spanloom: {error}\n")
+
+
+def test_a_bug_is_not_dressed_up(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody foresaw keeps its traceback."""
+
+    def load(_settings: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("streams.cli.worker.load_pipeline", load)
+    with pytest.raises(ZeroDivisionError):
+        shell("worker")

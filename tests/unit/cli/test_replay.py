@@ -1,0 +1,57 @@
+"""`spanloom replay`: recorded telemetry reaches the topics, or the command says why not."""
+
+import json
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streams.codec.records import decode
+from streams.runtime import topics
+from streams.runtime.embedded import EmbeddedBroker
+from tests.unit.cli.shell import Shell
+from tests.unit.codec.codec_cases import event
+
+
+def read_all(broker: str, topic: str, count: int) -> list[dict[str, object]]:
+    """Return the records of a topic."""
+    consumer = Consumer({"bootstrap.servers": broker, "group.id": "g", "log_level": 0})
+    try:
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in range(4)])
+        messages = consumer.consume(count, 20.0)
+    finally:
+        consumer.close()
+    return [decode(m.value()) for m in messages]
+
+
+def test_events_of_a_file_reach_the_broker(shell: Shell, tmp_path: Path) -> None:
+    """Each line becomes one record of its module's topic, as it was."""
+    events = [event(span_id=f"{i + 1:016x}") for i in range(3)]
+    path = tmp_path / "events.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in events))
+    with EmbeddedBroker() as broker:
+        client = AdminClient({"bootstrap.servers": broker.address, "log_level": 0})
+        topics.embedded_partitions(client, ["telemetry.beta.v1"])
+        answer = shell(
+            "replay", "events", path, "--broker", broker.address, "--contract", "seed", "--quiet"
+        )
+        assert (answer.code, answer.err) == (0, "")
+        assert read_all(broker.address, "telemetry.beta.v1", 3) == events
+
+
+@pytest.mark.parametrize("command", ["events", "nezha"])
+def test_a_path_that_is_not_there_ends_it_with_2(
+    shell: Shell, tmp_path: Path, command: str
+) -> None:
+    """The path is named."""
+    answer = shell("replay", command, tmp_path / "gone", "--broker", "127.0.0.1:9")
+    assert answer.code == 2
+    assert "gone" in answer.err
+
+
+def test_a_wrong_speed_ends_it_with_2(shell: Shell, tmp_path: Path) -> None:
+    """The flag is named, with what to give."""
+    answer = shell("replay", "events", tmp_path, "--speed", "soon")
+    assert answer.code == 2
+    assert "--speed soon: give a number above 0, or max" in answer.err

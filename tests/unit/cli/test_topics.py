@@ -1,0 +1,79 @@
+"""`spanloom topics create`: which topics a deployment gets, and what is said of them."""
+
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from streams.runtime import topics
+from streams.runtime.topics import DERIVED, TopicSpec
+from tests.unit.cli.shell import Shell
+
+SEED_TOPICS = tuple(
+    f"telemetry.{name}.v1" for name in ("alpha", "beta", "gamma", "epsilon", "phi", "integration")
+)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[TopicSpec]:
+    """Return the specs that a command asks for; on this broker, traces are there already."""
+    asked: list[TopicSpec] = []
+
+    def create(_client: object, specs: Sequence[TopicSpec], replication: int) -> list[str]:
+        assert replication == 1
+        asked.extend(specs)
+        return [s.name for s in specs if not s.name.endswith(topics.TRACES)]
+
+    monkeypatch.setattr(topics, "create", create)
+    return asked
+
+
+def test_a_contract_gets_its_modules_and_all_derived_topics(
+    shell: Shell, made: list[TopicSpec]
+) -> None:
+    """One topic a module, one for others, and what the engine writes, each with its count."""
+    answer = shell("topics", "create", "--contract", "seed", "--partitions", 6)
+    assert answer.code == 0
+    counts = {s.name: s.partitions for s in made}
+    assert set(counts) == {*SEED_TOPICS, topics.OTHER, *DERIVED}
+    assert len(made) == len(counts), "each once"
+    single = {name for name, n in counts.items() if n == 1}
+    assert single == {topics.PARTIALS, topics.STATS, topics.ALERTS, topics.INCIDENTS}
+    assert {n for n in counts.values() if n != 1} == {6}
+    lines = answer.out.splitlines()
+    assert len(lines) == len(made)
+    (traces,) = [line for line in lines if line.startswith(topics.TRACES)]
+    assert traces.split() == [topics.TRACES, "6", "partitions", "was", "there"]
+
+
+def test_json_is_one_object(shell: Shell, made: list[TopicSpec]) -> None:
+    """Scripts read what was made and what there is."""
+    answer = shell("topics", "create", "--json")
+    said = json.loads(answer.out)
+    assert said["topics"] == [s.name for s in made]
+    assert said["created"] == [name for name in said["topics"] if name != topics.TRACES]
+
+
+def test_foreign_input_is_never_made(shell: Shell, made: list[TopicSpec]) -> None:
+    """Topics of one's own are there already: only derived ones are made, with the prefix."""
+    answer = shell("topics", "create", "--input-topic", "spans", "--derived-prefix", "bench.")
+    assert answer.code == 0
+    assert {s.name for s in made} == {"bench." + name for name in DERIVED}
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--partitions", 0), ("--replication", 0)])
+def test_numbers_out_of_bounds_are_wrong_usage(shell: Shell, flag: str, value: int) -> None:
+    """Nothing is asked of a broker."""
+    answer = shell("topics", "create", flag, value)
+    assert answer.code == 2
+    assert flag in answer.err
+
+
+def test_a_broker_that_is_away_ends_it_with_3(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message says which setting to look at."""
+    monkeypatch.setattr(topics, "_SECONDS", 0.3)
+    answer = shell("topics", "create", "--broker", "127.0.0.1:9")
+    assert answer.code == 3
+    assert "--broker" in answer.err
