@@ -491,7 +491,8 @@ def at(
         **more,
     }
     operation = Operation(MODULES["abc".index(name)], "main", name)
-    return Event(trace, number, operation, BEGIN_US + round(seconds * SECOND_US), **fields)  # type: ignore[arg-type]
+    at_us = BEGIN_US + round(seconds * SECOND_US)
+    return Event(trace, number, operation, at_us, **fields)  # type: ignore[arg-type]
 
 
 def stage_of_alpha(trace: int, at_us: int) -> Event:
