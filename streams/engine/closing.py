@@ -55,7 +55,7 @@ class Closer:
         self._fragments = FragmentRule(plan)
 
     def close(
-        self, state: JoinState, slots: I64, by: U8, closed_us: int, effects: JoinEffects
+        self, state: JoinState, slots: I64, by: U8, closed_us: I64, effects: JoinEffects
     ) -> None:
         """Close the traces in `slots`; (k,) live slots, none waiting for a recall."""
         if len(slots) == 0:
@@ -229,7 +229,7 @@ class Closer:
         keys: list[bytes],
         assembled: AssembledBatch,
         known: U64,
-        closed_us: int,
+        closed_us: I64,
     ) -> None:
         table = state.open.rows
         state.closed.add(

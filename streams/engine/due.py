@@ -85,6 +85,11 @@ class DueRule:
                 self._flow_modules[f] |= np.uint64(1 << bit.get(module, 63))
 
     @property
+    def awaited(self) -> Mask:
+        """(topics,) the topics that traces wait for: all but the silent ones."""
+        return self._any
+
+    @property
     def longest_wait_us(self) -> int:
         """The longest wait that the contract or the settings name; 0 when none does."""
         return self._fixed_wait_us or int(self._wait_us.max())

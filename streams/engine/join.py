@@ -10,7 +10,7 @@ Invariant: accepted = joined + duplicate + late + untraced + rejected + evicted 
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from streams.core.traces.opentraces import RECALL_DONE, RECALL_WANTED
 from streams.core.traces.partitioners import KeyOf, PartitionerWatch
 from streams.core.traces.progress import NEVER
 from streams.engine.closing import Closer, Describe
-from streams.engine.due import DueRule
+from streams.engine.due import Deadlines, DueRule
 from streams.engine.effects import (
     CLOSED_BY_BOUND,
     CLOSED_BY_CLOCK,
@@ -37,7 +37,7 @@ from streams.engine.knowledge import Knowledge
 from streams.engine.restoring import apply_segment
 from streams.engine.within_chunk import Arrivals, WithinChunk
 from streams.state.segment import Segment, SegmentRows
-from streams.units import I32, I64, U64
+from streams.units import I32, I64, U8, U64
 
 _GONE: Final = -1  # row is accounted for and goes no further
 
@@ -130,7 +130,8 @@ class JoinTask:
         floor_us = self._floor_us()
         progress = state.progress.advance(events.topic, events.timestamp_us, events.kafka_us)
         if len(events):
-            self._admit_all(events, progress, floor_us, effects)
+            floors = np.r_[floor_us, progress[self._due.awaited].min(axis=0)[:-1]]
+            self._admit_all(events, progress, floors, effects)
         state.progress.tick(caught_up_us)
         self._close_due(effects)
         self._close_beyond_bounds(effects)
@@ -171,12 +172,12 @@ class JoinTask:
 
     def _floor_us(self) -> int:
         """Return the progress of the slowest topic: all of the stream has come this far."""
-        return int(self.state.progress.progress_us().min())
+        return int(self.state.progress.progress_us()[self._due.awaited].min())
 
     # --- taking events in
 
     def _admit_all(
-        self, events: EventColumns, progress: I64, floor_us: int, effects: JoinEffects
+        self, events: EventColumns, progress: I64, floor_us: I64, effects: JoinEffects
     ) -> None:
         state = self.state
         traced = (events.trace_id != 0).any(axis=1)
@@ -194,7 +195,7 @@ class JoinTask:
             pending = pending[later]
 
     def _admit(
-        self, events: EventColumns, index: I64, progress: I64, floor_us: int, effects: JoinEffects
+        self, events: EventColumns, index: I64, progress: I64, floor_us: I64, effects: JoinEffects
     ) -> I64:
         """Add events up to where their trace closes within the chunk; return the rows after that.
 
@@ -202,11 +203,11 @@ class JoinTask:
             events: traced events.
             index: (n,) their rows in the whole chunk, which is what `progress` has columns for.
             progress: (topics, rows) progress after each row of the whole chunk.
-            floor_us: progress of the slowest topic before the chunk.
+            floor_us: (rows,) progress of the slowest topic before each row of the whole chunk.
             effects: takes the traces that close.
         """
         state = self.state
-        slot = self._slots(events, floor_us)
+        slot = self._slots(events, floor_us[index])
         bits, entry = self._bits(events)
         here = np.flatnonzero(slot != _GONE)
         rows = Arrivals(events, slot, bits, entry, index, progress)
@@ -217,7 +218,9 @@ class JoinTask:
         state.count("evicted", int(evicted.sum()), "trace_too_large")
         if later.any():
             overdue = np.unique(slot[later]).astype(np.int64)
-            self._close(overdue, effects, by=None)
+            deadlines = self._deadlines_of(overdue)
+            by = np.where(deadlines.is_met, CLOSED_BY_CONTRACT, CLOSED_BY_WATERMARK)
+            self._close(overdue, effects, by=by.astype(np.uint8), deadline_us=deadlines.deadline_us)
         return np.flatnonzero(later)
 
     def _bits(self, events: EventColumns) -> tuple[U64, I32]:
@@ -232,7 +235,7 @@ class JoinTask:
         entry[roots] = entry_flows(events.operation[roots], self.plan, self._operations)
         return bits, entry
 
-    def _slots(self, events: EventColumns, floor_us: int) -> I32:
+    def _slots(self, events: EventColumns, floor_us: I64) -> I32:
         """Return each event's slot, opening and reopening traces; -1 where the event ends here."""
         state = self.state
         keys = events.trace_id.astype(">u8").view("V16").ravel().tolist()
@@ -241,10 +244,12 @@ class JoinTask:
         misses = np.flatnonzero(slot < 0)
         if not len(misses):
             return slot
-        oldest_us = floor_us - self.settings.closed_retention_us if floor_us > NEVER else NEVER
+        # What closed before this is forgotten, at the row where it is, not when memory is swept.
+        kept_us = np.where(floor_us > NEVER, floor_us - self.settings.closed_retention_us, NEVER)
         unknown = ~state.closed.knows([keys[i] for i in misses.tolist()])
         fresh = misses[unknown]
-        if len(fresh) and int(events.timestamp_us[fresh].min()) >= oldest_us:
+        oldest_us = np.maximum(kept_us, state.closed.forgotten_us)
+        if len(fresh) and (events.timestamp_us[fresh] > oldest_us[fresh]).all():
             names = [keys[i] for i in fresh.tolist()]
             state.open.open_new(list(dict.fromkeys(names)))
             slot[fresh] = np.fromiter(map(known, names), np.int32, len(names))
@@ -257,10 +262,11 @@ class JoinTask:
                 slot[i] = open_slot
                 continue
             closed = state.closed.find(key)
-            if closed is not None:
+            if closed is not None and closed[0].closed_us[closed[1]] >= kept_us[i]:
                 slot[i] = self._reopen(key, *closed, int(folded[i]))
-            elif events.timestamp_us[i] < oldest_us:
-                state.count("late", 1, "after_closed_retention")
+            elif events.timestamp_us[i] <= oldest_us[i]:
+                is_old = events.timestamp_us[i] <= kept_us[i]
+                state.count("late", 1, "after_closed_retention" if is_old else "closed_max")
                 state.counts.add_late(events, i, self._operations)
             else:
                 slot[i] = state.open.open(key)
@@ -287,19 +293,13 @@ class JoinTask:
             return
         s = state.open.slots
         live = live[s["recall"][live] != RECALL_WANTED]
-        deadlines = self._due.deadlines(
-            s["mask"][live],
-            s["entry_flow"][live],
-            s["first_us"][live],
-            s["last_us"][live],
-            state.wait.wait_us,
-        )
+        deadlines = self._deadlines_of(live)
         by_events = deadlines.passed(state.progress.event_us)
         due = by_events | deadlines.passed(state.progress.progress_us())
         by = np.where(by_events, CLOSED_BY_WATERMARK, CLOSED_BY_CLOCK)
         by = np.where(deadlines.is_met, CLOSED_BY_CONTRACT, by).astype(np.uint8)
         if due.any():
-            self._close(live[due], effects, by=by[due])
+            self._close(live[due], effects, by=by[due], deadline_us=deadlines.deadline_us[due])
 
     def _close_beyond_bounds(self, effects: JoinEffects) -> None:
         """Close the oldest traces early while there are more than the memory is meant for."""
@@ -319,18 +319,16 @@ class JoinTask:
         early = oldest[:count]
         reason = "open_bytes_max" if crowded else "open_traces_max"
         state.reasons[reason] = state.reasons.get(reason, 0) + len(early)
-        self._close(early, effects, by=np.full(len(early), CLOSED_BY_BOUND, np.uint8))
+        by = np.full(len(early), CLOSED_BY_BOUND, np.uint8)
+        self._close(early, effects, by=by, deadline_us=self._deadlines_of(early).deadline_us)
 
-    def _close(self, slots: I64, effects: JoinEffects, *, by: Any) -> None:
-        if by is None:
-            by = np.full(len(slots), CLOSED_BY_WATERMARK, np.uint8)
-            deadlines = self._deadlines_of(slots)
-            by[deadlines.is_met] = CLOSED_BY_CONTRACT
+    def _close(self, slots: I64, effects: JoinEffects, *, by: U8, deadline_us: I64) -> None:
         state = self.state
-        closed_us = int(state.progress.progress_us().max())
+        # The moment in stream time, whichever row or chunk the closing was done at.
+        closed_us = np.maximum(deadline_us, state.open.slots["last_us"][slots])
         self._closer.close(state, slots, by, closed_us, effects)
 
-    def _deadlines_of(self, slots: I64) -> Any:
+    def _deadlines_of(self, slots: I64) -> Deadlines:
         s = self.state.open.slots
         return self._due.deadlines(
             s["mask"][slots],
@@ -368,7 +366,7 @@ class JoinTask:
         events = np.unique(fold_key(table["key_hi"][rows], table["key_lo"][rows]))
         state.closed.add(
             ClosedBatch(
-                closed_us=self._floor_us(),
+                closed_us=np.maximum(state.open.slots["last_us"][slots], self._floor_us()),
                 cut_ms=int(state.open.slots["cut_ms"][slot]),
                 cut=state.open.cut,
                 keys=[key],

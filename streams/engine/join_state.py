@@ -170,7 +170,7 @@ class JoinState:
             sizes.append(size[live])
             events.append(batch.events[np.repeat(is_live, size)])
             columns["revision"].append(batch.revision[live])
-            columns["closed_us"].append(np.full(len(live), batch.closed_us))
+            columns["closed_us"].append(batch.closed_us[live])
             columns["cut_ms"].append(np.full(len(live), batch.cut_ms))
             truncated.append(batch.is_truncated[live])
             known.append(batch.known[live])
@@ -197,6 +197,7 @@ class JoinState:
             "partitioners": self.partitioners.snapshot(),
             "sequence": self.sequence,
             "last_cut_ms": self.last_cut_ms,
+            "forgotten_us": self.closed.forgotten_us,
         }
 
     def stamp_cut(self, cut_ms: int) -> None:
@@ -237,3 +238,4 @@ class JoinState:
         self.partitioners.restore(scalars["partitioners"])
         self.sequence = scalars["sequence"]
         self.last_cut_ms = scalars["last_cut_ms"]
+        self.closed.forgotten_us = scalars["forgotten_us"]

@@ -63,13 +63,12 @@ def _apply_rows(state: JoinState, rows: SegmentRows, events: EventColumns, bits_
 def _apply_closed(state: JoinState, closed: SegmentClosed) -> None:
     if not closed.key:
         return
-    turn = (np.diff(closed.closed_us) != 0) | (np.diff(closed.cut_ms) != 0)
-    starts = np.flatnonzero(np.r_[True, turn]).tolist()
+    starts = np.flatnonzero(np.r_[True, np.diff(closed.cut_ms) != 0]).tolist()
     offset = np.r_[0, np.cumsum(closed.size)]
     for start, end in zip(starts, [*starts[1:], len(closed.key)], strict=True):
         state.closed.add(
             ClosedBatch(
-                closed_us=int(closed.closed_us[start]),
+                closed_us=closed.closed_us[start:end],
                 cut_ms=int(closed.cut_ms[start]),
                 cut=state.open.cut,
                 keys=closed.key[start:end],

@@ -15,8 +15,7 @@ import numpy.typing as npt
 from streams.core.columns import EventColumns
 from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.tables import plan_tables
-from streams.core.traces.opentraces import RECALL_WANTED, OpenTraces
-from streams.core.traces.progress import FUTURE_US
+from streams.core.traces.opentraces import RECALL_WANTED, OpenTraces, waiting_times
 from streams.engine.due import DueRule
 from streams.units import I32, I64, U64, Mask
 
@@ -108,7 +107,7 @@ class WithinChunk:
     def _soonest_us(self, open_: OpenTraces, rows: Arrivals, runs: _Runs, wait_us: int) -> I64:
         """Return (k,) times that stream time must pass for a trace to close before its end."""
         s = open_.slots
-        times = rows.events.timestamp_us[runs.order]
+        times = waiting_times(rows.events, runs.order)
         first = np.minimum(s["first_us"][runs.owner], np.minimum.reduceat(times, runs.start))
         waits = [self._fixed_wait_us or wait_us, *(flow.wait_us for flow in self._plan.flows)]
         soonest = first + min(waits)
@@ -130,8 +129,7 @@ class WithinChunk:
         s, owner, order = open_.slots, runs.owner, runs.order
         size = runs.end - runs.start
         position = np.arange(len(order)) - np.repeat(runs.start, size)
-        times = rows.events.timestamp_us[order]
-        held = np.minimum(times, rows.events.kafka_us[order] + FUTURE_US)
+        times = waiting_times(rows.events, order)
 
         def known_before(column: Column, at_start: Column, merge: Merge) -> Column:
             (out,) = _before((column,), (at_start[owner],), runs.start, position, merge)
@@ -139,7 +137,7 @@ class WithinChunk:
 
         mask = known_before(rows.bits[order], s["mask"], _each(np.bitwise_or))
         first = known_before(times, s["first_us"], _each(np.minimum))
-        last = known_before(held, s["last_us"], _each(np.maximum))
+        last = known_before(times, s["last_us"], _each(np.maximum))
         flow = self._entered_before(open_, rows, runs, position)
         deadlines = self._due.deadlines(mask, flow, first, last, wait_us)
         index = rows.index[order]

@@ -369,7 +369,7 @@ class TaskHost:
                 runner.recalled(trace_id, bodies)  # type: ignore[attr-defined]
             self._news.set()
             if len(answers) < len(found):
-                await asyncio.sleep(0.5)  # before those that are not visible yet are asked for again
+                await asyncio.sleep(0.5)  # before what is not visible yet is asked for again
 
     # --- cutting
 

@@ -46,7 +46,7 @@ def check_final(found: dict[int, Published], expected: SlowJoin) -> None:
         assert sorted(map(str, found[trace].missing)) == sorted(map(str, verdict.missing))
 
 
-@settings(max_examples=150)
+@settings(max_examples=70)
 @given(randoms)
 def test_first_and_last_revisions_are_those_of_the_slow_join(rng: random.Random) -> None:
     """Chunks, repeats and disorder decide nothing: a row closes a trace, or it does not."""
@@ -65,7 +65,7 @@ def test_first_and_last_revisions_are_those_of_the_slow_join(rng: random.Random)
     check_final(world.final(), expected)
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(randoms)
 def test_last_revisions_are_a_function_of_the_events_alone(rng: random.Random) -> None:
     """Clock ticks, recalls, cuts, crashes and the number of partitions change no last revision."""
@@ -84,7 +84,7 @@ def test_last_revisions_are_a_function_of_the_events_alone(rng: random.Random) -
     check_final(found, expected)
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(randoms)
 def test_windows_count_what_the_last_revisions_say(rng: random.Random) -> None:
     """However often traces were amended, the windows are those of a clean run of the events."""
@@ -138,7 +138,7 @@ def run_roughly(
             at = world.fed - begin
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(randoms)
 def test_a_restored_task_goes_on_as_if_it_had_never_stopped(rng: random.Random) -> None:
     """State read back after any cut, from deltas and full segments, gives the same continuation."""
@@ -163,7 +163,7 @@ def test_a_restored_task_goes_on_as_if_it_had_never_stopped(rng: random.Random) 
     assert again.windows() == ever.windows()
 
 
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(randoms)
 def test_what_cannot_be_read_back_is_counted_late(rng: random.Random) -> None:
     """A trace whose last revision is gone keeps it, and what comes after is counted, not joined."""
@@ -184,7 +184,7 @@ def test_what_cannot_be_read_back_is_counted_late(rng: random.Random) -> None:
             assert published.numbers == expected[trace][0]
 
 
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(randoms)
 def test_a_trace_never_grows_beyond_its_bounds(rng: random.Random) -> None:
     """Events beyond the rows or bytes of one trace are evicted, and every one is counted."""
@@ -203,7 +203,7 @@ def test_a_trace_never_grows_beyond_its_bounds(rng: random.Random) -> None:
     assert accounts["evicted"] == world.task.state.reasons.get("trace_too_large", 0)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(randoms)
 def test_too_many_open_traces_close_early_and_are_amended(rng: random.Random) -> None:
     """Beyond the bounds of memory the oldest traces close early; the last revision is the same."""

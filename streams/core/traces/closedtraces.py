@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streams.core.traces.progress import NEVER
 from streams.units import I64, U64, Mask
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -28,7 +29,7 @@ class ClosedBatch:
     """Traces closed by one step.
 
     Attributes:
-        closed_us: stream time at which they were closed.
+        closed_us: (k,) stream time at which each was due, or its last event if that is later.
         cut_ms: Kafka timestamp of the outputs of the cut that published them; 0 until the cut.
         cut: number of the cut whose changelog carries the batch.
         keys: k trace ids of 16 bytes.
@@ -39,7 +40,7 @@ class ClosedBatch:
         events: (m,) folded identities of all events of the revision.
     """
 
-    closed_us: int
+    closed_us: I64
     cut_ms: int
     cut: int
     keys: Sequence[bytes]
@@ -59,6 +60,8 @@ class ClosedTraces:
         self._limit = limit
         self.expired_early = 0
         """Entries dropped because of the bound, before their time."""
+        self.forgotten_us = NEVER
+        """Whether traces closed that began before this is forgotten: see `expired_early`."""
 
     def __len__(self) -> int:
         return len(self._where)
@@ -68,6 +71,7 @@ class ClosedTraces:
         self._batches.append(batch)
         self._where.update((key, (batch, i)) for i, key in enumerate(batch.keys))
         while len(self._where) > self._limit and len(self._batches) > 1:
+            self.forgotten_us = max(self.forgotten_us, int(self._batches[0].closed_us.max()))
             self.expired_early += self._drop()
 
     def knows(self, keys: Sequence[bytes]) -> Mask:
@@ -90,7 +94,7 @@ class ClosedTraces:
     def expire(self, before_us: int) -> int:
         """Drop the batches closed before a stream time and return how many traces went."""
         gone = 0
-        while self._batches and self._batches[0].closed_us < before_us:
+        while self._batches and self._batches[0].closed_us.max() < before_us:
             gone += self._drop()
         return gone
 

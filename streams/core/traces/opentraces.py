@@ -212,7 +212,7 @@ class OpenTraces:
         ordered_slot = slot[order]
         if n:
             self._append(events, order, ordered_slot, bits, late=late, recalled=recalled)
-            self._summarise(events, order, ordered_slot, bits, sizes)
+            self._summarise(events, order, ordered_slot, bits, sizes, recalled=recalled)
         roots = np.flatnonzero((entry_flow >= 0) & ~evicted)
         if len(roots):
             self._enter(events, roots, slot, entry_flow)
@@ -275,18 +275,25 @@ class OpenTraces:
         self.slots["head"][owners] = run + np.arange(len(starts))
 
     def _summarise(
-        self, events: EventColumns, order: I64, slot: I32, bits: U64, sizes: I64
+        self,
+        events: EventColumns,
+        order: I64,
+        slot: I32,
+        bits: U64,
+        sizes: I64,
+        *,
+        recalled: bool | Mask,
     ) -> None:
         starts = np.flatnonzero(np.r_[True, slot[1:] != slot[:-1]])
         owners = slot[starts]
-        times = events.timestamp_us[order]
+        times = waiting_times(events, order)
         s = self.slots
         s["first_us"][owners] = np.minimum(
             s["first_us"][owners], np.minimum.reduceat(times, starts)
         )
-        # A clock that runs ahead must not keep its trace open.
-        held = np.minimum(times, events.kafka_us[order] + FUTURE_US)
-        s["last_us"][owners] = np.maximum(s["last_us"][owners], np.maximum.reduceat(held, starts))
+        # A revision that was published is over: only what came since is waited for.
+        late = np.where(np.broadcast_to(recalled, len(events))[order], NEVER, times)
+        s["last_us"][owners] = np.maximum(s["last_us"][owners], np.maximum.reduceat(late, starts))
         s["mask"][owners] |= np.bitwise_or.reduceat(bits[order], starts, axis=0)
         s["rows"][owners] += np.diff(np.r_[starts, len(order)])
         s["bytes"][owners] += np.add.reduceat(sizes[order], starts)
@@ -379,6 +386,15 @@ class OpenTraces:
     def live_slots(self) -> I64:
         """Return all live slots, (k,)."""
         return np.flatnonzero(self.slots["is_live"][: self.slots.used])
+
+
+def waiting_times(events: EventColumns, rows: I64) -> I64:
+    """Return (n,) event times of some rows, as far as waits go by them.
+
+    A clock that runs ahead must not keep its trace open: no time is more than `FUTURE_US` after
+    the record's.
+    """
+    return np.minimum(events.timestamp_us[rows], events.kafka_us[rows] + FUTURE_US)
 
 
 def is_span(event_type: Any) -> Mask:
