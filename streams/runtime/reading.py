@@ -28,6 +28,14 @@ _LOOK: Final = (
     "Operator action: start Kafka, or name the right address with --broker HOST:PORT or "
     "SPANLOOM_BROKER."
 )
+_PASSING: Final = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
+"""What a broker says of a partition that was made, or has changed hands, a moment ago."""
 Place = tuple[str, int]
 """Topic and partition."""
 
@@ -118,12 +126,20 @@ class Reading:
         return out
 
     def _span(self, topic: str, partition: int) -> Span:
-        try:
-            at = TopicPartition(topic, partition)
-            low, high = self._consumer.get_watermark_offsets(at, timeout=CALL_SECONDS)
-        except KafkaException as error:
-            raise self._away(error) from error
-        return Span(int(low), int(high))
+        at = TopicPartition(topic, partition)
+        deadline = time.monotonic() + CALL_SECONDS
+        while True:
+            try:
+                low, high = self._consumer.get_watermark_offsets(at, timeout=CALL_SECONDS)
+                return Span(int(low), int(high))
+            except KafkaException as error:
+                reason = error.args[0]
+                if reason.code() not in _PASSING or time.monotonic() > deadline:
+                    raise BrokerError(
+                        f"the offsets of {topic}/{partition} on {self._broker} cannot be read: "
+                        f"{reason.str()}. {_LOOK}"
+                    ) from error
+                time.sleep(POLL_SECONDS)
 
     def records(
         self, starts: dict[Place, int], *, follow: bool = False
