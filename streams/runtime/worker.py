@@ -264,6 +264,8 @@ class Worker:
                 log.error("task_stopped", task=str(host.id), error=str(host.failed))
         # Source before sink: what the join still has to say reaches the stages after a restart.
         await asyncio.gather(*(host.stop(cut=cut) for host in self.hosts.values()))
+        if self.error is None:  # a last cut that failed is no good end
+            self.error = next((h.failed for h in self.hosts.values() if h.failed is not None), None)
         starting.cancel()
         try:
             await asyncio.gather(starting, return_exceptions=True)
