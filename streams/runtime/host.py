@@ -343,7 +343,8 @@ class TaskHost:
         self._note_room()
         if self._recall is None or (self._recalling is not None and not self._recalling.done()):
             return
-        pending: list[tuple[bytes, int, int]] = self.runner.pending_recalls()  # type: ignore[attr-defined]
+        pending: list[tuple[bytes, int, int]]
+        pending = self.runner.pending_recalls()  # type: ignore[attr-defined]
         if pending:
             self._recalling = asyncio.get_running_loop().create_task(self._recall_all(pending))
 
