@@ -88,10 +88,7 @@ def test_every_flag_reaches_its_setting(shell: Shell, monkeypatch: pytest.Monkey
     }
     words = [part for flag, (text, _, _) in flags.items() for part in (f"--{flag}", text)]
     with pytest.raises(SeenError):
-        shell(
-            "worker",
-            *(part for flag, (text, _, _) in flags.items() for part in (f"--{flag}", text)),
-        )
+        shell("worker", *words)
     assert told == {setting: value for _, setting, value in flags.values()}
 
 

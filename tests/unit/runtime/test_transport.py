@@ -42,8 +42,7 @@ def consumer(**partitions: Partition | None) -> ChunkConsumer:
 
 def handed_out(made: ChunkConsumer, *offsets: int, position: int | None) -> Chunk:
     """Return the chunk that a poll of these records becomes."""
-    records = [Record(offset, 1_000) for offset in offsets]
-    records = [SimpleNamespace(**r._asdict(), timestamp_type=0) for r in records]  # type: ignore[misc]
+    records = [SimpleNamespace(offset=o, timestamp=1_000, timestamp_type=0) for o in offsets]
     chunk = made._to_message(AT, (records, position)).value
     assert isinstance(chunk, Chunk)
     return chunk

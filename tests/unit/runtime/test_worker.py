@@ -1,27 +1,100 @@
-"""A worker whose state cannot be read back ends; it never lives on without its tasks."""
+"""The worker: an assignment that tears traces is refused, and a failed end is not a good one."""
 
 import asyncio
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from faust.types.tuples import TP
 
-from streams.errors import StateError
+from streams.errors import BrokerError, StateError
 from streams.runtime.build import load_pipeline
+from streams.runtime.host import TaskId
+from streams.runtime.topics import LINKS, OTHER
 from streams.runtime.worker import Worker
 from streams.settings import load_settings
 
 
-def test_any_failure_to_restore_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a restore raises, foreseen or not, becomes the error that the worker ends with."""
+class FakeHost:
+    """A host whose last cut fails with `error`, if it has one."""
 
-    async def broken(_partitions: set[Any]) -> None:
-        raise ValueError("a column has another type")
+    def __init__(self, error: BrokerError | None = None) -> None:
+        self.failed: BrokerError | None = None
+        self.stopped_with_cut: bool | None = None
+        self._error = error
 
-    async def restore() -> Worker:
-        worker = Worker(load_pipeline(load_settings()))
-        monkeypatch.setattr(worker, "_assign", broken)
-        with pytest.raises(StateError, match=r"another type.*Operator action"):
-            await worker.assigned(set())
+    async def stop(self, *, cut: bool) -> None:
+        self.stopped_with_cut = cut
+        if cut:
+            self.failed = self._error
+
+
+class FakeApp:
+    """A Kafka client that ends well."""
+
+    async def stop(self) -> None:
+        return None
+
+
+def worker_of(folder: Path, **settings: Any) -> Worker:
+    """Return a worker without a contract; it has not been prepared."""
+    return Worker(load_pipeline(load_settings(state_dir=folder, **settings)))
+
+
+def ended(folder: Path, hosts: list[Any], prepare: Callable[[Worker], None]) -> Worker:
+    """Return a worker that has shut its tasks down."""
+
+    async def story() -> Worker:
+        worker = worker_of(folder)
+        worker.hosts = {TaskId("join", i): host for i, host in enumerate(hosts)}
+        prepare(worker)
+        starting = asyncio.create_task(asyncio.sleep(0))
+        app: Any = FakeApp()
+        await worker._shut_down(app, starting)
         return worker
 
-    assert isinstance(asyncio.run(restore()).error, StateError)
+    return asyncio.run(story())
+
+
+def test_a_stop_whose_last_commit_failed_is_a_failure(tmp_path: Path) -> None:
+    """The worker does not end with 0 when what it had done could not be committed."""
+    error = BrokerError("the outcome of a commit is unknown")
+    worker = ended(tmp_path, [FakeHost(), FakeHost(error)], lambda _worker: None)
+    assert worker.error is error
+
+
+def test_a_good_stop_commits_all_tasks(tmp_path: Path) -> None:
+    """Every task cuts what it has, and nothing is reported."""
+    hosts = [FakeHost(), FakeHost()]
+    worker = ended(tmp_path, hosts, lambda _worker: None)
+    assert [host.stopped_with_cut for host in hosts] == [True, True]
+    assert worker.error is None
+
+
+def test_after_a_failure_nothing_more_is_committed(tmp_path: Path) -> None:
+    """The first error is the one told; the other tasks end at their last commit."""
+    first = StateError("damaged")
+    hosts = [FakeHost(BrokerError("never asked"))]
+
+    def break_it(worker: Worker) -> None:
+        worker.error = first
+
+    worker = ended(tmp_path, hosts, break_it)
+    assert hosts[0].stopped_with_cut is False
+    assert worker.error is first
+
+
+def test_topics_of_a_partition_stay_together(embedded: str, tmp_path: Path) -> None:
+    """A partition of which another worker has some topics is refused: traces would be torn."""
+
+    async def story() -> Worker:
+        worker = worker_of(tmp_path, broker=embedded, embedded=True)
+        worker.prepare()
+        with pytest.raises(StateError, match=rf"partition 2 of \['{LINKS}'\].*Operator action"):
+            await worker.assigned({TP(OTHER, 2)})
+        return worker
+
+    worker = asyncio.run(story())
+    assert isinstance(worker.error, StateError), "the worker ends with it"
+    assert worker.hosts == {}
