@@ -11,6 +11,7 @@ import struct
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
@@ -21,8 +22,7 @@ COMMIT_TRIES = 6
 _CALL_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class OutRecord:
+class OutRecord(NamedTuple):
     """One record to publish; timestamp_ms 0 lets the client set it."""
 
     topic: str
