@@ -1,6 +1,8 @@
 """The transport: chunks without seams, and "read to its end" only when that is known."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,118 +10,147 @@ import pytest
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP
 
-from streams.runtime.transport import Chunk, ChunkConsumer
-from tests.unit.runtime.shell_cases import Record
+from streams.runtime.chunk import Chunk
+from streams.runtime.transport import ChunkConsumer
 
 AT = TP("telemetry.alpha.v1", 1)
+IDLE = TP("telemetry.other.v1", 1)
 
 
-class Partition:
-    """What aiokafka knows of a partition."""
+class Client:
+    """A consumer whose polls bring what a test says, over what aiokafka knows of a partition."""
 
-    def __init__(self, **known: Any) -> None:
-        self.position = 10
-        self.highwater = 10
-        self.lso: int | None = 10
-        self.timestamp: int | None = 7
-        self.has_valid_position = True
-        self.__dict__.update(known)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.state = SimpleNamespace(
+            position=0, highwater=100, lso=100, timestamp=7, has_valid_position=True
+        )
+        self.sought: list[tuple[TP, int]] = []
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+        self._brings: list[Any] = []
+        self.consumer = made = ChunkConsumer.__new__(ChunkConsumer)
+        made.taken = {}
+        made._end_seen_us = {}
+        made._seeks = Counter()
+        self._tps = {AT: self.state}
+        assignment = SimpleNamespace(tps=self._tps, state_value=self._tps.__getitem__)
+        subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
+        self.kafka = SimpleNamespace(_subscription=subscription, _coordinator=None)
+        made._thread = SimpleNamespace(_consumer=self.kafka)  # type: ignore[assignment]
+        made.app = SimpleNamespace(consumer_generation_id=1)  # type: ignore[assignment]
+        monkeypatch.setattr(driver.Consumer, "_getmany", self._getmany)
+        monkeypatch.setattr(ChunkConsumer, "assignment", lambda _self: set(self._tps))
+        monkeypatch.setattr(ChunkConsumer, "seek", self._seek)
+
+    async def _getmany(self, *_: object) -> dict[TP, list[Any]]:
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        return {AT: self._brings, IDLE: []}
+
+    async def _seek(self, tp: TP, offset: int) -> None:
+        self.sought.append((tp, offset))
+
+    def poll(self, *offsets: int, **known: Any) -> Chunk | None:
+        """Poll once: the fetch brings these offsets, and this is known of the partition then."""
+        self._brings = [SimpleNamespace(offset=o, timestamp=1, timestamp_type=0) for o in offsets]
+        self.state.__dict__.update(known)
+        polled = asyncio.run(self.consumer._getmany(None, 1.0))
+        assert polled.keys() <= {AT}, "a partition that brought nothing is left out"
+        if AT not in polled:
+            return None
+        (message,) = polled[AT]
+        chunk = self.consumer._to_message(AT, message).value
+        assert isinstance(chunk, Chunk)
+        assert [r.offset for r in chunk.records] == list(offsets)
+        return chunk
+
+    def again(self, position: int) -> None:
+        """Let the worker ask for a partition again from a position."""
+        asyncio.run(self.consumer.again(AT, position))
+
+    def forget(self) -> None:
+        """Take the partition away."""
+        self._tps.clear()
+
+    def ended(self, position: int) -> int:
+        """Say when the partition was read to its end, for a task that has come to a position."""
+        return self.consumer.read_to_end_at_us(AT, position)
 
 
-def consumer(**partitions: Partition | None) -> ChunkConsumer:
-    """Return a consumer whose client knows one partition, `at`, or none."""
-    made = ChunkConsumer.__new__(ChunkConsumer)
-    made.handed = {}
-    at = partitions.get("at")
-    tps = {AT: at} if at is not None else {}
-    assignment = SimpleNamespace(tps=tps, state_value=tps.__getitem__)
-    subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
-    client = SimpleNamespace(_subscription=subscription, _coordinator=None)
-    made._thread = SimpleNamespace(_consumer=client)  # type: ignore[assignment]
-    made.app = SimpleNamespace(consumer_generation_id=1)  # type: ignore[assignment]
-    return made
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Client:
+    """Return a client that has one partition and fetched nothing yet."""
+    return Client(monkeypatch)
 
 
-def handed_out(made: ChunkConsumer, *offsets: int, position: int | None) -> Chunk:
-    """Return the chunk that a poll of these records becomes."""
-    records = [SimpleNamespace(offset=o, timestamp=1_000, timestamp_type=0) for o in offsets]
-    chunk = made._to_message(AT, (records, position)).value
-    assert isinstance(chunk, Chunk)
-    return chunk
+def span(chunk: Chunk | None) -> tuple[int, int]:
+    """Return the fetch positions around a chunk."""
+    assert chunk is not None
+    return chunk.start, chunk.end
 
 
 # --- contiguity
 
 
-def test_chunks_of_a_partition_have_no_seam() -> None:
+def test_chunks_of_a_partition_have_no_seam(client: Client) -> None:
     """Each chunk begins where the last one ended, over markers and compacted records."""
-    made = consumer(at=Partition())
-    chunks = [
-        handed_out(made, 3, 4, position=5),
-        handed_out(made, 8, position=12),
-        handed_out(made, 12, position=13),
-    ]
-    assert [(c.start, c.end) for c in chunks] == [(3, 5), (5, 12), (12, 13)]
-    assert [[r.offset for r in c.records] for c in chunks] == [[3, 4], [8], [12]]
+    assert span(client.poll(3, 4, position=5)) == (3, 5)
+    assert span(client.poll(8, position=12)) == (5, 12)
+    assert span(client.poll(12, position=13)) == (12, 13)
 
 
-def test_a_chunk_ends_behind_its_last_record() -> None:
-    """When the client has forgotten its position, the last record's offset says where to go on."""
-    made = consumer(at=None)
-    assert handed_out(made, 3, 4, position=None).end == 5
-    assert made.handed == {AT: 5}
+def test_polls_without_records_make_no_chunk(client: Client) -> None:
+    """A partition that brought nothing is left out, and its next chunk has no gap before it."""
+    assert span(client.poll(3, position=4)) == (3, 4)
+    assert client.poll(position=6) is None
+    assert span(client.poll(6, position=7)) == (4, 7)
 
 
-def test_a_client_that_skipped_records_shows_a_gap() -> None:
-    """The chunk's start is the position before it, not its first offset: the host sees the gap."""
-    made = consumer(at=Partition())
-    handed_out(made, 3, position=4)
-    made.handed[AT] = 2  # the host went on from 2 ...
-    chunk = handed_out(made, 6, position=7)  # ... and records 2 to 5 never came
-    assert chunk.start == 2
+def test_a_chunk_ends_behind_its_last_record(client: Client) -> None:
+    """When the client has no position, the last record's offset says where to go on."""
+    assert span(client.poll(3, 4, has_valid_position=False)) == (3, 5)
+    assert span(client.poll(5, position=6, has_valid_position=True)) == (5, 6)
 
 
-def test_polls_without_records_make_no_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A partition that brought nothing is left out, the others carry their fetch position."""
+def test_a_client_that_skipped_records_shows_a_gap(client: Client) -> None:
+    """What was fetched before a seek begins at its own first record: the host sees the gap."""
+    client.poll(3, position=4)
 
-    async def polled(*_: object) -> dict[TP, list[Record]]:
-        return {AT: [Record(9)], TP("other", 0): []}
+    async def seek_back() -> None:
+        await client.consumer.again(AT, 2)
 
-    monkeypatch.setattr(driver.Consumer, "_getmany", polled)
-    made = consumer(at=Partition(position=11))
-    assert asyncio.run(made._getmany(None, 0.0)) == {AT: [([Record(9)], 11)]}
+    client.meanwhile = seek_back
+    assert span(client.poll(6, position=2)) == (6, 7), "not (2, 7): 2 to 5 never came"
 
 
 # --- seeks
 
 
-def test_a_start_goes_on_where_the_state_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_goes_on_where_the_state_stands(client: Client) -> None:
     """After a rebalance every assigned partition is sought to its state's position, others not."""
-    made = consumer(at=Partition())
-    made.app.seats = SimpleNamespace(  # type: ignore[attr-defined]
-        seek_positions=lambda: {AT: 42, TP("not ours", 0): 5}
+    stands = {AT: 42, TP("not ours", 0): 5}
+    client.consumer.app.seats = SimpleNamespace(  # type: ignore[attr-defined]
+        seek_positions=lambda: stands
     )
-    sought: list[tuple[TP, int]] = []
+    asyncio.run(client.consumer.perform_seek())
+    assert client.sought == [(AT, 42)]
+    assert span(client.poll(45, position=46)) == (42, 46)
 
-    async def seek(_self: object, tp: TP, offset: int) -> None:
-        sought.append((tp, offset))
 
-    monkeypatch.setattr(ChunkConsumer, "seek", seek)
-    monkeypatch.setattr(ChunkConsumer, "assignment", lambda _self: {AT})
-    asyncio.run(made.perform_seek())
-    assert sought == [(AT, 42)]
-    assert handed_out(made, 45, position=46).start == 42
-    asyncio.run(made.again(AT, 40))
-    assert sought[1:] == [(AT, 40)]
-    assert handed_out(made, 40, position=41).start == 40
+def test_asked_again_a_partition_goes_on_from_there(client: Client) -> None:
+    """After a gap the next chunk begins at the position that was asked for."""
+    client.poll(45, position=46)
+    client.again(40)
+    assert client.sought == [(AT, 40)]
+    assert span(client.poll(41, position=42)) == (40, 42)
 
 
 # --- read to the end
 
 
-def test_the_end_is_known_when_the_last_fetch_found_nothing() -> None:
+def test_the_end_is_known_when_the_last_fetch_found_nothing(client: Client) -> None:
     """Then the time of that fetch is the answer, in microseconds."""
-    assert consumer(at=Partition()).read_to_end_at_us(AT, 10) == 7_000
+    client.poll(position=100)
+    assert client.ended(100) == 7_000
 
 
 @pytest.mark.parametrize(
@@ -127,57 +158,77 @@ def test_the_end_is_known_when_the_last_fetch_found_nothing() -> None:
     [
         ("never fetched", {"timestamp": None}),
         ("no position yet", {"has_valid_position": False}),
-        ("more to fetch", {"position": 9}),
+        ("more to fetch", {"position": 99}),
         ("end unknown", {"highwater": None, "lso": None}),
     ],
 )
 def test_a_partition_is_behind_until_the_contrary_is_known(
-    case: str, known: dict[str, Any]
+    client: Client, case: str, known: dict[str, Any]
 ) -> None:
     """What is not known does not let the clock run."""
-    assert consumer(at=Partition(**known)).read_to_end_at_us(AT, 10) == 0, case
+    client.poll(**{"position": 100, **known})
+    assert client.ended(100) == 0, case
 
 
-def test_what_an_open_transaction_holds_back_was_not_sent() -> None:
+@pytest.mark.parametrize(("lso", "at_us"), [(100, 7_000), (None, 0), (-1, 0)])
+def test_what_an_open_transaction_holds_back_was_not_sent(
+    client: Client, lso: int | None, at_us: int
+) -> None:
     """The last stable offset is the end where there is one, not the high watermark."""
-    waiting = Partition(highwater=15, lso=10)
-    assert consumer(at=waiting).read_to_end_at_us(AT, 10) == 7_000
-    for without in (None, -1):
-        behind = Partition(highwater=15, lso=without)
-        assert consumer(at=behind).read_to_end_at_us(AT, 10) == 0
+    client.poll(position=100, highwater=105, lso=lso)
+    assert client.ended(100) == at_us
 
 
-def test_records_on_their_way_to_the_task_keep_it_behind() -> None:
-    """The end counts only when all that was handed out has been joined, markers included."""
-    made = consumer(at=Partition())
-    made.handed[AT] = 10
-    assert made.read_to_end_at_us(AT, 8) == 0
-    assert made.read_to_end_at_us(AT, 10) == 7_000
+def test_records_on_their_way_to_the_task_keep_it_behind(client: Client) -> None:
+    """The end counts only when all that left the fetcher has been joined, markers included."""
+    client.poll(98, position=100)
+    assert client.ended(98) == 0
+    assert client.ended(99) == 0, "the marker behind the record is not passed yet"
+    assert client.ended(100) == 7_000
 
 
-def test_a_partition_of_others_is_not_known() -> None:
+def test_a_position_seen_between_polls_is_not_believed(client: Client) -> None:
+    """The fetcher may be past records that no task has seen: only a poll's end says the time."""
+    client.poll(98, position=99)
+    client.state.position = 100
+    assert client.ended(99) == 0
+    client.poll(99, position=100)
+    assert client.ended(100) == 7_000
+
+
+def test_a_seek_puts_a_partition_behind(client: Client) -> None:
+    """After a seek nothing is at its end before another poll."""
+    client.poll(99, position=100)
+    client.again(100)
+    assert client.ended(100) == 0
+    client.poll(position=100, timestamp=9)
+    assert client.ended(100) == 9_000
+
+
+def test_a_partition_of_others_is_not_known(client: Client) -> None:
     """Without assignment there is no position, no end and no sign of the broker."""
-    made = consumer()
-    assert made.fetch_position(AT) is None
-    assert made.read_to_end_at_us(AT, 0) == 0
-    assert made.heard_at_us() == 0
+    client.forget()
+    assert client.consumer.fetch_position(AT) is None
+    assert client.ended(0) == 0
+    assert client.consumer.heard_at_us() == 0
 
 
 # --- group and broker
 
 
-def test_the_broker_was_heard_with_the_latest_fetch() -> None:
+def test_the_broker_was_heard_with_the_latest_fetch(client: Client) -> None:
     """Any partition's answer is a sign of life."""
-    assert consumer(at=Partition(timestamp=12)).heard_at_us() == 12_000
-    assert consumer(at=Partition(timestamp=None)).heard_at_us() == 0
+    assert client.consumer.heard_at_us() == 7_000
+    client.state.timestamp = None
+    assert client.consumer.heard_at_us() == 0
 
 
-def test_membership_is_the_coordinators() -> None:
+def test_membership_is_the_coordinators(client: Client) -> None:
     """Generation, member and instance are as of now; outside of a group there are none."""
-    made = consumer(at=Partition())
-    assert made.membership() is None
-    client: Any = made._thread._consumer  # type: ignore[attr-defined]
-    client._coordinator = SimpleNamespace(generation=4, member_id="m", _group_instance_id=None)
-    assert made.membership() == (4, "m", None)
-    client._coordinator = SimpleNamespace()  # partitions assigned by hand: no group
-    assert made.membership() is None
+    assert client.consumer.membership() is None
+    client.kafka._coordinator = SimpleNamespace(
+        generation=4, member_id="m", _group_instance_id=None
+    )
+    assert client.consumer.membership() == (4, "m", None)
+    client.kafka._coordinator = SimpleNamespace()  # partitions assigned by hand: no group
+    assert client.consumer.membership() is None
