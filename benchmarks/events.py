@@ -29,8 +29,8 @@ from streams.contract.loader import load_contract
 from streams.core.traces.table import Table
 from streams.runtime import topics
 from streams.runtime.build import JoinFactory, load_pipeline
+from streams.runtime.chunk import Chunk
 from streams.runtime.join_runner import JoinRunner
-from streams.runtime.transport import Chunk
 from streams.settings import load_settings
 from streams.simulate import Simulation, plan_faults
 from streams.state.segment import encode_pieces

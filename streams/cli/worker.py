@@ -3,14 +3,16 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from streams.monitoring.logs import configure_logs
 from streams.runtime.build import load_pipeline
-from streams.runtime.worker import Worker
 from streams.settings import load_settings
+
+if TYPE_CHECKING:
+    from streams.runtime.worker import Worker
 
 
 def run(
@@ -50,6 +52,9 @@ def run(
 
     Example: spanloom worker --broker 127.0.0.1:9092 --group pipeline --contract seed
     """
+    # Faust takes a second to import: no other command shall pay for it.
+    from streams.runtime.worker import Worker
+
     settings = load_settings(
         broker=broker,
         group=group,
@@ -82,7 +87,7 @@ def run(
         typer.echo("RESULT " + json.dumps(_result(worker)))
 
 
-def _result(worker: Worker) -> dict[str, Any]:
+def _result(worker: "Worker") -> dict[str, Any]:
     """Return what a benchmark reads: one flat object, from the first record to the last step."""
     first, last = worker.first_record_at, worker.last_step_at()
     result: dict[str, Any] = {"spans": worker.records()}

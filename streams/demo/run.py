@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import KafkaError, Producer
 
@@ -17,13 +17,15 @@ from streams.demo.watcher import Watcher
 from streams.errors import BrokerError, StateError
 from streams.runtime.build import load_pipeline
 from streams.runtime.embedded import EmbeddedBroker
-from streams.runtime.worker import Worker
 from streams.settings import WorkerSettings, load_settings
 from streams.simulate.pipeline import Simulation
 from streams.simulate.plan import plan_faults
 from streams.simulate.publish import Publisher
 from streams.simulate.report import build_report
 from streams.units import SECOND_US
+
+if TYPE_CHECKING:
+    from streams.runtime.worker import Worker
 
 WINDOW_SECONDS: Final = 1.0
 BURN_SECONDS: Final = (5.0, 30.0)
@@ -45,7 +47,7 @@ class Scene:
         ends_us: when the pipeline stops sending.
     """
 
-    worker: Worker
+    worker: "Worker"
     watcher: Watcher
     simulation: Simulation
     ends_us: int
@@ -135,6 +137,9 @@ def run_demo(
 async def _run(
     settings: WorkerSettings, seconds: float, seed: int, show: Callable[[Scene], None], every: float
 ) -> dict[str, Any]:
+    # Faust takes a second to import: no other command shall pay for it.
+    from streams.runtime.worker import Worker
+
     contract = load_contract(settings.contract)
     worker = Worker(load_pipeline(settings))
     worker.prepare()

@@ -20,6 +20,7 @@ from confluent_kafka import Producer
 
 from streams.errors import BrokerError, SpanloomError, StateError
 from streams.runtime.changelog import Changelog, Restored, beginnings
+from streams.runtime.chunk import Chunk
 from streams.runtime.commit import (
     CommitRefusedError,
     Cut,
@@ -30,7 +31,6 @@ from streams.runtime.commit import (
 )
 from streams.runtime.recall import settled
 from streams.runtime.runner import Runner
-from streams.runtime.transport import Chunk
 
 log = structlog.get_logger()
 CUT_CPU_SHARE = 0.1

@@ -14,9 +14,9 @@ from streams.codec.events import EventDecoder, Rejections
 from streams.core.columns import EventColumns
 from streams.engine.join import JoinTask
 from streams.errors import RecordError, StateError
+from streams.runtime.chunk import Chunk
 from streams.runtime.commit import OutRecord
 from streams.runtime.traces_out import TraceWriter
-from streams.runtime.transport import Chunk
 from streams.state.segment import Segment, SegmentRows
 from streams.units import SECOND_US
 

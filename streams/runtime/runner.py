@@ -7,8 +7,8 @@ engine, and encodes what follows. It has no thread, no clock and no broker.
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from streams.runtime.chunk import Chunk
 from streams.runtime.commit import OutRecord
-from streams.runtime.transport import Chunk
 from streams.state.segment import Segment
 
 

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 from streams.codec import records
 from streams.engine.outputs import Outputs
 from streams.errors import RecordError
+from streams.runtime.chunk import Chunk
 from streams.runtime.commit import OutRecord
-from streams.runtime.transport import Chunk
 from streams.state.segment import Segment, scalars_segment
 
 

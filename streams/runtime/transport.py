@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import aiokafka
@@ -21,27 +20,10 @@ from aiokafka.consumer import fetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
+from streams.runtime.chunk import Chunk
+
 FETCH_WAIT_MS = 200
 """How long an idle fetch waits at the broker; also how fresh "read to the end" is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """The records of one partition that one poll returned.
-
-    Attributes:
-        topic, partition: where they come from.
-        start: fetch position before them; not the first offset where there are holes (control
-            records, compaction).
-        end: fetch position after them.
-        records: aiokafka's records (offset, timestamp, key, value), at least one.
-    """
-
-    topic: str
-    partition: int
-    start: int
-    end: int
-    records: list[Any]
 
 
 class Seats(Protocol):

@@ -21,6 +21,7 @@ from faust.types.tuples import TP
 from streams.errors import BrokerError, SpanloomError, StateError
 from streams.runtime import topics
 from streams.runtime.build import JoinFactory, Pipeline
+from streams.runtime.chunk import Chunk
 from streams.runtime.commit import check_group_metadata, group_metadata
 from streams.runtime.global_stage import GlobalFactory
 from streams.runtime.host import Connection, HostSettings, TaskHost, TaskId, changelog_topic
@@ -28,7 +29,7 @@ from streams.runtime.join_runner import JoinRunner
 from streams.runtime.recall import recall
 from streams.runtime.reporting import Reporter
 from streams.runtime.state_folder import lock_state_folder
-from streams.runtime.transport import Chunk, ChunkApp, ChunkConsumer
+from streams.runtime.transport import ChunkApp, ChunkConsumer
 
 log = structlog.get_logger()
 JOIN: Final = "join"

@@ -9,8 +9,8 @@ import pytest
 from streams.codec.records import encode
 from streams.contract.loader import load_contract
 from streams.runtime.build import JoinFactory, load_pipeline
+from streams.runtime.chunk import Chunk
 from streams.runtime.join_runner import JoinRunner
-from streams.runtime.transport import Chunk
 from streams.settings import WorkerSettings
 from streams.units import SECOND_US
 

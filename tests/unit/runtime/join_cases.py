@@ -7,9 +7,9 @@ from typing import Any
 
 from streams.codec.records import decode, encode
 from streams.runtime.build import JoinFactory, load_pipeline
+from streams.runtime.chunk import Chunk
 from streams.runtime.commit import OutRecord
 from streams.runtime.join_runner import JoinRunner
-from streams.runtime.transport import Chunk
 from streams.settings import load_settings
 from tests.unit.codec import codec_cases
 from tests.unit.runtime.shell_cases import Record

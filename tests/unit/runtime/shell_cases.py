@@ -12,9 +12,9 @@ import pytest
 
 from streams.runtime import host as host_module
 from streams.runtime.changelog import Restored
+from streams.runtime.chunk import Chunk
 from streams.runtime.commit import Cut, OutRecord
 from streams.runtime.host import Connection, HostSettings, RecallJob, TaskHost, TaskId
-from streams.runtime.transport import Chunk
 from streams.state.segment import Segment, scalars_segment
 
 PARTITION = 3

@@ -8,8 +8,8 @@ import pytest
 from streams.codec.records import encode
 from streams.core.traces.partitioners import Misplaced, crc32_partition, murmur2_partition
 from streams.runtime.build import JoinFactory, load_pipeline
+from streams.runtime.chunk import Chunk
 from streams.runtime.join_runner import JoinRunner
-from streams.runtime.transport import Chunk
 from streams.settings import load_settings
 from tests.unit.codec.codec_cases import T0_US, TRACE_ID, event, value
 

@@ -7,8 +7,8 @@ from typing import Any
 from streams.codec.records import decode, encode
 from streams.codec.schemas import schema_folder
 from streams.engine.outputs import Output, Outputs
+from streams.runtime.chunk import Chunk
 from streams.runtime.stage_runner import StageRunner
-from streams.runtime.transport import Chunk
 from streams.state.segment import decode_pieces, encode_pieces, read_piece
 from tests.unit.runtime.shell_cases import Record
 
