@@ -100,7 +100,7 @@ class WorkerProcess:
         """Wait until it has taken over so many tasks of a kind in all its life."""
 
         def restored() -> bool:
-            names = [e["task"] for e in self.events("task_restored")]
+            names = [str(e["task"]) for e in self.events("task_restored")]
             return sum(name.startswith(kind) for name in names) >= tasks
 
         wait_for(restored, seconds, lambda: f"{tasks} {kind} tasks restored: {self.tail()}", self)
