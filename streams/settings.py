@@ -68,7 +68,7 @@ class WorkerSettings(BaseSettings):
     inbox_bytes_max: int = Field(default=64 << 20, ge=1 << 20)
 
     max_event_bytes: int = Field(default=512 << 10, ge=1_024, le=512 << 10)
-    trace_events_max: int = Field(default=20_000, ge=1)
+    trace_events_max: int = Field(default=20_000, ge=1, le=50_000)
     trace_bytes_max: int = Field(default=4 << 20, ge=1 << 10, le=4 << 20)
     open_traces_max: int = Field(default=1_000_000, ge=1)
     open_bytes_max: int = Field(default=512 << 20, ge=1 << 20)

@@ -138,6 +138,9 @@ class TaskHost:
         self._collect_seconds = 0.0
         self._held: frozenset[str] = frozenset()
         self._asked_again: dict[str, float] = {}
+        self.is_paused = False
+        """Between a revoke and the next assignment nothing is stepped or cut: another worker may
+        hold the task, and a cut of ours would fence it."""
         self._closed = False
         self._ready = False
         self.lost_to_retention = 0
@@ -265,7 +268,7 @@ class TaskHost:
         self._news.clear()
 
     def _step(self) -> None:
-        if not self._ready:  # the state is being read back
+        if not self._ready or self.is_paused:  # the state is being read back, or is not ours to use
             return
         chunks = self._take()
         now_us = time.time_ns() // 1000
@@ -377,7 +380,7 @@ class TaskHost:
     def _is_cut_due(self) -> bool:
         waited = time.monotonic() - self._last_cut
         interval = max(self._settings.cut_interval_seconds, self._collect_seconds / CUT_CPU_SHARE)
-        return self.runner.is_dirty and waited >= interval
+        return self.runner.is_dirty and waited >= interval and not self.is_paused
 
     async def _settled_cut(self) -> None:
         """Wait for the cut in flight, so that at most one chunk of work runs ahead of it."""

@@ -325,6 +325,8 @@ class Worker:
             )
             self.hosts[host.id] = host
             host.start()
+        for host in self.hosts.values():
+            host.is_paused = False
 
     def _assert_whole(self, wanted: Mapping[TaskId, set[str]]) -> None:
         for task_id, sources in wanted.items():
@@ -361,7 +363,9 @@ class Worker:
         return recall(self._base, topic, partition, wanted, self._reader, can_seek_time=can_seek)
 
     async def revoked(self, partitions: set[TP]) -> None:
-        """Commit what is done while the partitions are still ours."""
+        """Commit what is done while the partitions are still ours, and rest until assigned."""
+        for host in self.hosts.values():
+            host.is_paused = True
         await asyncio.gather(*(host.cut() for host in self.hosts.values()))
 
     def seek_positions(self) -> Mapping[TP, int]:

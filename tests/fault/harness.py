@@ -248,9 +248,21 @@ class Deployment:
             topics = consumer.list_topics(timeout=10).topics
             names = [t for t in topics if t.startswith("telemetry.") and "rejected" not in t]
             wanted = [TopicPartition(t, p) for t in names for p in topics[t].partitions]
-            return sum(max(0, at.offset) for at in consumer.committed(wanted, timeout=10))
+            return sum(max(0, at.offset) for at in self._asked(consumer, wanted))
         finally:
             consumer.close()
+
+    def _asked(self, consumer: Consumer, wanted: list[TopicPartition]) -> list[TopicPartition]:
+        """Ask until the broker has found the group's coordinator, which a new group makes it do."""
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                offsets: list[TopicPartition] = consumer.committed(wanted, timeout=10)
+                return offsets
+            except KafkaException as error:
+                if not error.args[0].retriable() or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.25)
 
 
 class Feeder:
