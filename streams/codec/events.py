@@ -133,6 +133,11 @@ class EventDecoder:
         self._splicers: dict[int, Splicer | None] = {}
         self._code_tables = {c: self._code_table(c) for c in _CODES if c in profile.columns}
 
+    @property
+    def overflowed(self) -> int:
+        """How many events named an operation beyond the bound of `Operations`."""
+        return self._operations.overflowed
+
     def decode(
         self,
         topic_index: int,

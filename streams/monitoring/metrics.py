@@ -39,7 +39,7 @@ class WorkerCollector(Collector):
         tasks = self._status()
         joins = [task for task in tasks if "accounting" in task]
         yield self._by_key("spanloom_records", "account", joins, "accounting")
-        yield self._by_key("spanloom_discarded_records", "reason", joins, "reasons")
+        yield self._by_key("spanloom_discarded_records", "reason", tasks, "reasons")
         for name in ("open_traces", "open_bytes", "closed_traces"):
             yield self._gauge(f"spanloom_{name}", joins, itemgetter(name))
         yield self._gauge(
@@ -59,7 +59,7 @@ class WorkerCollector(Collector):
     ) -> Metric:
         family = CounterMetricFamily(metric, CATALOGUE[metric], labels=["task", label])
         for task in tasks:
-            for key, value in task[field].items():
+            for key, value in task.get(field, {}).items():
                 family.add_metric([task["task"], key], value)
         return family
 

@@ -224,13 +224,23 @@ class JoinRunner:
             self.task.recalled(trace_id, events)
         self.is_dirty = True
 
+    def _reasons(self) -> dict[str, int]:
+        """Return what was not joined and which bounds acted, by reason."""
+        state = self.task.state
+        return {
+            **state.reasons,
+            **state.counts.discarded,
+            "closed_max_dropped": state.closed.expired_early,
+            "operations_max": self._decoder.overflowed,
+        }
+
     def status(self) -> dict[str, Any]:
         """Return accounting, open traces and stream time of this partition."""
         state = self.task.state
         return {
             "partition": self.partition,
             "accounting": state.accounting(),
-            "reasons": dict(state.reasons),
+            "reasons": {name: n for name, n in self._reasons().items() if n},
             "open_traces": len(state.open),
             "closed_traces": len(state.closed),
             "open_bytes": state.open.live_bytes,

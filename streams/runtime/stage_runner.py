@@ -18,6 +18,9 @@ class StageTask(Protocol):
     def step(self, records: Sequence[dict[str, Any]], now_us: int, caught_up: bool) -> Outputs:
         """Take in records and the passing of time."""
 
+    def counters(self) -> dict[str, int]:
+        """Return how much was not used, by reason."""
+
     def snapshot(self) -> dict[str, Any]:
         """Return the whole state."""
 
@@ -91,5 +94,6 @@ class StageRunner:
             self.task = self._restore(scalars["task"])
 
     def status(self) -> dict[str, Any]:
-        """Return what is known of the input."""
-        return {"rows": self.rows, "unreadable": self.unreadable}
+        """Return what is known of the input, and what was not used, by reason."""
+        reasons = {**self.task.counters(), "unreadable": self.unreadable}
+        return {"rows": self.rows, "unreadable": self.unreadable, "reasons": reasons}

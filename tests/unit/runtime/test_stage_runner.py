@@ -38,6 +38,9 @@ class Echo:
         self.seen += [record["trace_id"] for record in records]
         return [Output("links", record["trace_id"], record) for record in records]
 
+    def counters(self) -> dict[str, int]:
+        return {"window_limit": 2}
+
     def snapshot(self) -> dict[str, Any]:
         return {"seen": self.seen}
 
@@ -87,7 +90,11 @@ def test_what_cannot_be_read_is_counted_and_passed_over() -> None:
     made = runner()
     made.step([a_chunk(value("one"), b"junk", value("two"))], {}, now_us=7)
     assert task_of(made).seen == ["one", "two"]
-    assert made.status() == {"rows": 3, "unreadable": 1}
+    assert made.status() == {
+        "rows": 3,
+        "unreadable": 1,
+        "reasons": {"window_limit": 2, "unreadable": 1},
+    }
     assert made.positions == {"source.v1": 3}
 
 
@@ -120,3 +127,8 @@ def test_a_task_without_segments_is_fresh() -> None:
     made = runner()
     made.load([])
     assert (task_of(made).seen, made.positions) == ([], {})
+
+
+def test_what_a_task_did_not_use_is_told_by_reason() -> None:
+    """The bounds of the global stage have counters that a scraper sees."""
+    assert runner().status()["reasons"] == {"window_limit": 2, "unreadable": 0}
