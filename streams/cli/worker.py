@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from streams.monitoring.logs import configure_logs
-from streams.runtime.build import load_pipeline
+from streams.runtime.build import Pipeline, load_pipeline
 from streams.settings import load_settings
 
 if TYPE_CHECKING:
@@ -56,9 +56,6 @@ def run(
 
     Example: spanloom worker --broker 127.0.0.1:9092 --group pipeline --contract seed
     """
-    # Faust takes a second to import: no other command shall pay for it.
-    from streams.runtime.worker import Worker
-
     settings = load_settings(
         broker=broker,
         group=group,
@@ -77,19 +74,21 @@ def run(
         log_level=log_level,
     )
     configure_logs(settings.log_level)
-    pipeline = load_pipeline(settings)
-    _collect_seldom()
-
-    async def main() -> Worker:
-        worker = Worker(pipeline)
-        worker.prepare()
-        await worker.run()
-        return worker
-
-    worker = asyncio.run(main())
+    worker = asyncio.run(_run(load_pipeline(settings)))
     if settings.exit_after:
         typer.echo("ACCOUNTS " + json.dumps(worker.accounting()))
         typer.echo("RESULT " + json.dumps(_result(worker)))
+
+
+async def _run(pipeline: Pipeline) -> "Worker":
+    # Faust takes a second to import: no other command shall pay for it.
+    from streams.runtime.worker import Worker
+
+    _collect_seldom()
+    worker = Worker(pipeline)
+    worker.prepare()
+    await worker.run()
+    return worker
 
 
 def _collect_seldom() -> None:
