@@ -8,6 +8,7 @@ import typer
 from streams.demo.live import LiveView
 from streams.demo.run import run_demo
 from streams.demo.verdict import print_report
+from streams.errors import ConfigError
 from streams.monitoring.logs import configure_logs
 from streams.simulate.report import passed
 
@@ -28,6 +29,11 @@ def run(
     Example: spanloom demo --seconds 60 --seed 7 --json report.json
     """
     configure_logs(log_level)
+    if json_file is not None and (json_file.is_dir() or not json_file.parent.is_dir()):
+        # Told now, not after a minute, when the report would be lost.
+        raise ConfigError(
+            f"--json {json_file}: cannot be written; name a file in a folder there is"
+        )
     with LiveView(plain=plain) as view:
         report = run_demo(seconds, seed, contract, view.show)
     print_report(report, view.console)

@@ -57,3 +57,18 @@ def test_a_length_out_of_bounds_is_wrong_usage(shell: Shell, seconds: int) -> No
     answer = shell("demo", "--seconds", seconds)
     assert answer.code == 2
     assert "--seconds" in answer.err
+
+
+@pytest.mark.parametrize("place", ["", "nowhere/report.json"])
+def test_a_report_that_cannot_be_written_is_refused_at_start(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+) -> None:
+    """A folder that is not there is told before the run, not in a traceback after it."""
+
+    def run(*_: object) -> None:
+        pytest.fail("the demonstration ran")
+
+    monkeypatch.setattr(demo, "run_demo", run)
+    answer = shell("demo", "--json", tmp_path / place)
+    assert answer.code == 2
+    assert "cannot be written" in answer.err
