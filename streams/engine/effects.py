@@ -40,7 +40,7 @@ class AssembledBatch:
     start_us: I64
     end_us: I64
     offset: I64
-    body: Any
+    body: list[bytes]
     timestamp_us: I64
     mask: U64
 
