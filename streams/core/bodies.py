@@ -6,10 +6,16 @@ trace is written.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from streams.units import I64, Mask
+
+_WIDTH_BYTES: Final = 128
+"""Pieces are copied in units of this many bytes: one or two for most events."""
+_WASTE_FACTOR: Final = 6
+_WASTE_BYTES: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +68,66 @@ class Bodies:
 
 
 NOTHING = Bodies(b"", np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class Scattered:
+    """n byte strings in several buffers.
+
+    Attributes:
+        sources: the buffers.
+        source: (n,) which of them each string lies in.
+        start: (n,) where in it.
+        size: (n,) how many bytes.
+    """
+
+    sources: Sequence[bytes]
+    source: I64
+    start: I64
+    size: I64
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the strings are most of their buffers, so that those may be copied whole."""
+        held_bytes = sum(map(len, self.sources))
+        return held_bytes <= _WASTE_FACTOR * int(self.size.sum()) + _WASTE_BYTES
+
+    def packed(self) -> Bodies:
+        """Return the strings one after the other, in a buffer of their own."""
+        return Bodies(self.joined(), np.cumsum(self.size) - self.size, self.size)
+
+    def joined(self) -> bytes:
+        """Return the strings as one."""
+        if not self.is_dense:
+            ends = (self.start + self.size).tolist()
+            places = zip(self.source.tolist(), self.start.tolist(), ends, strict=True)
+            return b"".join([self.sources[i][a:b] for i, a, b in places])
+        begin = np.cumsum([0, *map(len, self.sources)])[:-1]
+        data = b"".join((*self.sources, bytes(_WIDTH_BYTES)))
+        return _copied(data, self.start + begin[self.source], self.size)
+
+
+def _copied(data: bytes, start: I64, size: I64) -> bytes:
+    """Return pieces of `data` as one, copied in units: six times faster than cut and joined.
+
+    A unit may carry bytes beyond the end of its piece; the next one, written later, covers them.
+
+    Args:
+        data: the source, with `_WIDTH_BYTES` after the last piece.
+        start: (n,) where each piece begins.
+        size: (n,) its length.
+    """
+    total = int(size.sum())
+    units = -(-size // _WIDTH_BYTES)
+    nth = np.arange(int(units.sum())) - np.repeat(np.cumsum(units) - units, units)
+    from_at = np.repeat(start, units) + _WIDTH_BYTES * nth
+    to_at = np.repeat(np.cumsum(size) - size, units) + _WIDTH_BYTES * nth
+    out = np.empty(total + _WIDTH_BYTES, np.uint8)
+    unit = f"V{_WIDTH_BYTES}"
+    source = np.ndarray((len(data) - _WIDTH_BYTES + 1,), unit, data, strides=(1,))
+    target = np.ndarray((total + 1,), unit, out, strides=(1,))
+    target[to_at] = source[from_at]
+    return out[:total].tobytes()

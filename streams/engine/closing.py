@@ -64,9 +64,9 @@ class Closer:
         if len(slots) == 0:
             return
         rows, owner = state.open.gather(slots)
-        kept, owner = self._distinct(state, rows, owner)
-        state.count("duplicate", len(rows) - len(kept), "while_open")
-        self._count_duplicates(state, rows, kept)
+        kept, owner, repeats = self._distinct(state, rows, owner)
+        state.count("duplicate", len(repeats), "while_open")
+        self._count_duplicates(state, repeats)
         kept, owner = self._within_bounds(state, slots, kept, owner)
         state.count("joined", int((~state.open.rows["is_recalled"][kept]).sum()))
         batch, span_rows = self._batch(state, kept, owner, len(slots))
@@ -98,22 +98,25 @@ class Closer:
         state.wait.learn((assembled.end_us - assembled.start_us)[first])
         state.forget(slots, rows)
 
-    def _distinct(self, state: JoinState, rows: I64, owner: I64) -> tuple[I64, I64]:
+    def _distinct(self, state: JoinState, rows: I64, owner: I64) -> tuple[I64, I64, I64]:
         """Keep one row for each identity: a recalled one, else the first that arrived.
 
         Returns:
-            The rows kept and their owners, sorted by (owner, event time, identity).
+            The rows kept and their owners, sorted by (owner, event time, identity); and the rows
+            that are not kept.
         """
         table = state.open.rows
         folded = fold_key(table["key_hi"][rows], table["key_lo"][rows])
         first = first_of_each(folded, owner.view(np.uint64))
         if table["is_recalled"][rows].any():
             order = np.lexsort((rows, ~table["is_recalled"][rows], first))
-            kept = np.sort(order[run_starts(first[order])])
+            is_kept = np.zeros(len(rows), np.bool_)
+            is_kept[order[run_starts(first[order])]] = True
         else:
-            kept = np.flatnonzero(first == np.arange(len(first)))
+            is_kept = first == np.arange(len(first))
+        kept = np.flatnonzero(is_kept)
         kept = kept[self._by_time(table, rows[kept], owner[kept])]
-        return rows[kept], owner[kept]
+        return rows[kept], owner[kept], rows[~is_kept]
 
     @staticmethod
     def _by_time(table: Table, rows: I64, owner: I64) -> I64:
@@ -154,8 +157,7 @@ class Closer:
         state.count("evicted", int((~fits).sum()), "trace_too_large")
         return kept[fits], owner[fits]
 
-    def _count_duplicates(self, state: JoinState, rows: I64, kept: I64) -> None:
-        dropped = np.setdiff1d(rows, kept, assume_unique=True)
+    def _count_duplicates(self, state: JoinState, dropped: I64) -> None:
         if not len(dropped):
             return
         table = state.open.rows

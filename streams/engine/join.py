@@ -239,27 +239,30 @@ class JoinTask:
         """Return each event's slot, opening and reopening traces; -1 where the event ends here."""
         state = self.state
         hi, lo = events.trace_id[:, 0], events.trace_id[:, 1]
-        slot = state.open.find(hi, lo)
-        misses = np.flatnonzero(slot < 0)
+        first = first_of_each(hi, lo)
+        ones = np.flatnonzero(first == np.arange(len(first)))  # a row of each trace
+        slot = np.full(len(first), _GONE, np.int64)
+        slot[ones] = state.open.find(hi[ones], lo[ones])
+        misses = ones[slot[ones] < 0]
         if not len(misses):
-            return slot
+            return slot[first]
         # What closed before this is forgotten, at the row where it is, not when memory is swept.
         kept_us = np.where(floor_us > NEVER, floor_us - self.settings.closed_retention_us, NEVER)
         oldest_us = np.maximum(kept_us, state.closed.forgotten_us)
-        entry = state.closed.entries(hi[misses], lo[misses])
-        fresh = misses[entry < 0]
-        old = events.timestamp_us[fresh] <= oldest_us[fresh]
-        if old.any():  # which of a trace's events come first decides: one by one
-            first = first_of_each(hi[fresh], lo[fresh])
-            old = np.bincount(first[old], minlength=len(fresh))[first] > 0
-        if not old.all():
-            slot[fresh[~old]] = state.open.open_new(hi[fresh[~old]], lo[fresh[~old]])
-        rest = np.flatnonzero(slot[misses] < 0)
+        # Where a trace was closed, or may have been, the order of its events decides: one by one.
+        is_odd = np.zeros(len(first), np.bool_)
+        is_odd[misses] = state.closed.entries(hi[misses], lo[misses]) >= 0
+        is_odd[first[events.timestamp_us <= oldest_us]] = True
+        fresh = misses[~is_odd[misses]]
+        if len(fresh):
+            slot[fresh] = state.open.open_new(hi[fresh], lo[fresh])
+        out = slot[first]
+        rest = np.flatnonzero(out < 0)
         if len(rest):
-            keys = key_bytes(hi[misses[rest]], lo[misses[rest]])
-            for i, key in zip(misses[rest].tolist(), keys, strict=True):
-                slot[i] = self._slot_of_old(events, i, key, int(kept_us[i]), int(oldest_us[i]))
-        return slot
+            keys = key_bytes(hi[rest], lo[rest])
+            for i, key in zip(rest.tolist(), keys, strict=True):
+                out[i] = self._slot_of_old(events, i, key, int(kept_us[i]), int(oldest_us[i]))
+        return out
 
     def _slot_of_old(
         self, events: EventColumns, i: int, key: bytes, kept_us: int, oldest_us: int

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from streams.core.bodies import Bodies
 from streams.core.fidelity.causes import nothing_known
 from streams.core.fidelity.counts import WindowCounts
 from streams.core.fidelity.plan import Plan
@@ -136,7 +135,7 @@ class JoinState:
             rows["kafka_us"][at],
             rows["is_late"][at],
             rows["is_recalled"][at],
-            Bodies.of(self.open.bodies(at)),
+            self.open.bodies(at).packed(),
         )
         live = self.open.live_slots()
         again = live[(slots["revision"][live] > 0) | (slots["evicted"][live] > 0)]

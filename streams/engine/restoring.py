@@ -10,7 +10,7 @@ import numpy as np
 
 from streams.core.columns import EventColumns
 from streams.core.traces.closedtraces import ClosedBatch
-from streams.core.traces.idmap import halves
+from streams.core.traces.idmap import first_of_each, halves
 from streams.engine.join_state import REOPENED_COLUMNS, JoinState
 from streams.state.segment import Segment, SegmentClosed, SegmentRows
 from streams.units import I32, U64
@@ -52,10 +52,13 @@ def apply_segment(state: JoinState, segment: Segment, decode: Decode, bits_of: B
 def _apply_rows(state: JoinState, rows: SegmentRows, events: EventColumns, bits_of: Bits) -> None:
     open_ = state.open
     hi, lo = rows.trace_id[:, 0], rows.trace_id[:, 1]
+    first = first_of_each(hi, lo)
+    ones = np.flatnonzero(first == np.arange(len(first)))
     slot = open_.find(hi, lo)
-    new = np.flatnonzero(slot < 0)
+    new = ones[slot[ones] < 0]
     if len(new):
         slot[new] = open_.open_new(hi[new], lo[new])
+    slot = slot[first]
     bits, entry = bits_of(events)
     late, recalled = rows.is_late, rows.is_recalled
     open_.add(events, slot, bits, entry, late=late, recalled=recalled, bounded=False)

@@ -409,11 +409,11 @@ class TaskHost:
         self._collect_seconds = time.thread_time() - began
         positions = {(t, self.id.partition): o for t, o in self.runner.positions.items()}
         metadata = self._source.group_metadata()
-        changelog, producer = self._changelog, self._producer
+        changelog, producer, cut_ms = self._changelog, self._producer, self._last_cut_ms
 
         def commit() -> None:
             records: list[OutRecord] = changelog.records(segment, full=full)
-            cut = Cut(outputs, records, positions)
+            cut = Cut(cut_ms, outputs, records, positions)
             commit_cut(producer, cut, metadata)
             changelog.committed(cut, full=full)
 

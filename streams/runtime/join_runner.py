@@ -148,8 +148,7 @@ class JoinRunner:
     def collect(self, cut_ms: int, *, full: bool) -> tuple[list[OutRecord], Segment]:
         """End the cut: stamp the outputs, add the partials, and return the segment."""
         state = self.task.state
-        outputs = [OutRecord(r.topic, r.partition, r.key, r.value, cut_ms) for r in self._outbox]
-        outputs += self._partials(cut_ms)
+        outputs = [*self._outbox, *self._partials(cut_ms)]
         state.stamp_cut(cut_ms)
         segment = state.segment(full=full)
         state.sealed()

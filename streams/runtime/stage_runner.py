@@ -74,8 +74,7 @@ class StageRunner:
 
     def collect(self, cut_ms: int, *, full: bool) -> tuple[list[OutRecord], Segment]:
         """End the cut; the segment always holds the whole state."""
-        outputs = [OutRecord(r.topic, r.partition, r.key, r.value, cut_ms) for r in self._outbox]
-        self._outbox = []
+        outputs, self._outbox = self._outbox, []
         self.is_dirty = False
         scalars = {
             "positions": self.positions,

@@ -8,6 +8,8 @@ from typing import Final
 
 import numpy as np
 
+from streams.core.bodies import Scattered
+from streams.core.order import distinct
 from streams.units import I32, I64
 
 SPARSE_MIN_BYTES: Final = 8 << 20
@@ -51,11 +53,7 @@ class Arena:
         """Whether the buffers hold more than twice what lies in them, and that is much."""
         return self.held_bytes > max(SPARSE_MIN_BYTES, _SPARSE_FACTOR * live_bytes)
 
-    def cut(self, buffer: I32, start: I64, size: I64) -> list[bytes]:
+    def at(self, buffer: I32, start: I64, size: I64) -> Scattered:
         """Return the bodies at some places."""
-        data = self._data
-        if len(buffer) and (buffer == buffer[0]).all():
-            one = data[int(buffer[0])]
-            return [one[a:b] for a, b in zip(start.tolist(), (start + size).tolist(), strict=True)]
-        places = zip(buffer.tolist(), start.tolist(), (start + size).tolist(), strict=True)
-        return [data[i][a:b] for i, a, b in places]
+        numbers, source = distinct(buffer.astype(np.int64))
+        return Scattered([self._data[i] for i in numbers.tolist()], source, start, size)

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from streams.core.bodies import Bodies
+from streams.core.bodies import Scattered
 from streams.core.columns import TRACE, EventColumns
 from streams.core.fidelity.causes import KNOWN_NAMES
 from streams.core.order import run_starts, stable_order
 from streams.core.traces.arena import Arena
-from streams.core.traces.idmap import TraceIdMap, first_of_each, key_bytes
+from streams.core.traces.idmap import TraceIdMap, key_bytes
 from streams.core.traces.progress import FUTURE_US, NEVER
 from streams.core.traces.table import Table
 from streams.units import I32, I64, U64, Mask
@@ -170,17 +170,15 @@ class OpenTraces:
         return slot
 
     def open_new(self, hi: U64, lo: U64) -> I64:
-        """Open slots for traces that are not open; as `open` for each, but ids may repeat.
+        """Open slots for distinct traces that are not open; as `open` for each.
 
         Returns:
-            (n,) the slot of each row's trace.
+            (n,) the slot of each trace.
         """
-        first = first_of_each(hi, lo)
-        rows = np.flatnonzero(first == np.arange(len(first)))
-        slot = self._free_slots(len(rows))
+        slot = self._free_slots(len(hi))
         s = self.slots
-        s["hi"][slot] = hi[rows]
-        s["lo"][slot] = lo[rows]
+        s["hi"][slot] = hi
+        s["lo"][slot] = lo
         s["is_live"][slot] = True
         s["first_us"][slot] = -NEVER
         s["last_us"][slot] = NEVER
@@ -190,10 +188,8 @@ class OpenTraces:
             s[name][slot] = 0
         s["recall"][slot] = RECALL_NONE
         s["born_cut"][slot] = s["meta_cut"][slot] = self.cut
-        self._slots.put(hi[rows], lo[rows], slot)
-        of_row = np.empty(len(first), np.int64)
-        of_row[rows] = slot
-        return of_row[first]
+        self._slots.put(hi, lo, slot)
+        return slot
 
     def _free_slots(self, count: int) -> I64:
         """Take so many slots: those of closed traces first, then new ones."""
@@ -415,19 +411,19 @@ class OpenTraces:
         self.runs.append(values, len(runs.start))
         self.slots["head"][runs.owner] = np.arange(len(runs.start))
 
-    def bodies(self, rows: I64) -> list[bytes]:
+    def bodies(self, rows: I64) -> Scattered:
         """Return the bytes of the events in some rows."""
         r = self.rows
-        return self._bodies.cut(r["buffer"][rows], r["start"][rows], r["size"][rows])
+        return self._bodies.at(r["buffer"][rows], r["start"][rows], r["size"][rows])
 
     def body(self, row: int) -> bytes:
         """Return the bytes of the event in one row."""
-        return self.bodies(np.array([row]))[0]
+        return self.bodies(np.array([row])).joined()
 
     def _move_bodies(self) -> None:
         """Lay the bodies of all open traces into one buffer, and give the other buffers back."""
         rows = np.flatnonzero(self.rows["slot"][: self.rows.used] >= 0)
-        moved = Bodies.of(self.bodies(rows))
+        moved = self.bodies(rows).packed()
         self._bodies = Arena()
         self.rows["buffer"][rows] = self._bodies.add(moved.data, len(rows))
         self.rows["start"][rows] = moved.start
