@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import polars as pl
 
 from streams.codec.columnar import Block, ColumnarReader, Field, length_name, varint_bytes
 from streams.core.bodies import Bodies
@@ -145,7 +146,8 @@ class BatchReader:
         """Return which records' values begin with this wire header; (n,) bool."""
         if not self._header_bytes:
             return np.ones(len(records.offset), np.bool_)
-        return (records.block.frame[_WIRE] == header).to_numpy()
+        is_equal = records.block.frame.select_seq(pl.col(_WIRE) == pl.lit(header))
+        return is_equal[_WIRE].to_numpy()
 
     def _reader(self, shape: Shape) -> ColumnarReader:
         reader = self._readers.get(shape)

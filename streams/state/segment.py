@@ -97,17 +97,8 @@ class Segment:
     rejected: Sequence[tuple[bytes, str]] = ()
 
     def __post_init__(self) -> None:
-        """Take a copy of the scalars."""
-        object.__setattr__(self, "scalars", _copied(self.scalars))
-
-
-def _copied(value: Any) -> Any:
-    """Return JSON-able values in containers of their own."""
-    if isinstance(value, dict):
-        return {key: _copied(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_copied(one) for one in value]
-    return value
+        """Take a copy of the scalars; by way of JSON, which is quicker than any walk."""
+        object.__setattr__(self, "scalars", json.loads(json.dumps(self.scalars)))
 
 
 def encode_pieces(segment: Segment, generation: int, number: int) -> list[bytes]:
