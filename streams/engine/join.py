@@ -255,6 +255,7 @@ class JoinTask:
             slot[fresh] = np.fromiter(map(known, names), np.int32, len(names))
             misses = misses[~unknown]
         folded = fold_key(events.event_key[:, 0], events.event_key[:, 1])
+        repeated: list[int] = []
         for i in misses.tolist():
             key = keys[i]
             open_slot = known(key)
@@ -263,20 +264,38 @@ class JoinTask:
                 continue
             closed = state.closed.find(key)
             if closed is not None and closed[0].closed_us[closed[1]] >= kept_us[i]:
-                slot[i] = self._reopen(key, *closed, int(folded[i]))
+                if state.closed.holds_event(*closed, int(folded[i])):
+                    repeated.append(i)
+                    slot[i] = _GONE
+                else:
+                    slot[i] = self._reopen(key, *closed)
             elif events.timestamp_us[i] <= oldest_us[i]:
                 is_old = events.timestamp_us[i] <= kept_us[i]
                 state.count("late", 1, "after_closed_retention" if is_old else "closed_max")
                 state.counts.add_late(events, i, self._operations)
             else:
                 slot[i] = state.open.open(key)
+        self._count_repeated(events, repeated, keys)
         return slot
 
-    def _reopen(self, key: bytes, batch: ClosedBatch, at: int, folded: int) -> int:
+    def _count_repeated(self, events: EventColumns, rows: list[int], keys: list[bytes]) -> None:
+        """Count events that a published revision holds, in the windows too.
+
+        The windows count a duplicate the same whether its trace was still open when it came.
+        """
+        if not rows:
+            return
+        self.state.count("duplicate", len(rows), "after_closing")
+        self.state.counts.add_duplicates(
+            events.operation[rows],
+            events.timestamp_us[rows],
+            self._operations,
+            trace_ids=[keys[i] for i in rows],
+            describe=lambda row: self._describe(events.body[rows[row]]),
+        )
+
+    def _reopen(self, key: bytes, batch: ClosedBatch, at: int) -> int:
         state = self.state
-        if state.closed.holds_event(batch, at, folded):
-            state.count("duplicate", 1, "after_closing")
-            return _GONE
         if batch.is_truncated[at]:
             state.count("evicted", 1, "trace_too_large")
             return _GONE
