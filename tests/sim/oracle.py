@@ -4,6 +4,7 @@ Uses the slow join and the slow judge. What depends on when a trace was closed i
 comparison: which cause a missing span has is knowledge of that moment.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -193,6 +194,9 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     of_the_way = {"late", "revisions", "rejected"}
     counters = {n: c for n, c in record["counters"].items() if c and n not in of_the_way}
     return {
+        "ratio": _number(record["ratio"]),
+        "burn_rate_short": _number(record["burn_rate_short"]),
+        "burn_rate_long": _number(record["burn_rate_long"]),
         "expected": record["expected"],
         "observed": record["observed"],
         "missing": sum(record["missing"].values()),
@@ -200,6 +204,11 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
         "duplicate": record["duplicate"],
         **counters,
     }
+
+
+def _number(value: float) -> float | None:
+    """Return a ratio, None for "nothing was expected", which equals nothing, not even itself."""
+    return None if math.isnan(value) else round(value, 9)
 
 
 def _without(record: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -296,6 +296,8 @@ class World:
                 self.note(f"{worker}: {task.name} was committed, and nobody was told")
                 self.observer.committed(task, flight)
         worker.tasks.clear()
+        if "local_faults" in self.features and rng.random() < 0.5:
+            self._harm(rng, worker)
         worker.process = self._process()
         worker.is_stopped = False
         self._rebalance(rng)
@@ -348,7 +350,9 @@ class World:
         self.observer.restored(task)
 
     def _harm_a_disk(self, rng: random.Random) -> None:
-        worker = rng.choice(self.workers)
+        self._harm(rng, rng.choice(self.workers))
+
+    def _harm(self, rng: random.Random, worker: Worker) -> None:
         for name, copy in worker.copies.items():
             if name in worker.tasks:
                 continue  # a live database cannot be exchanged under its owner
