@@ -10,7 +10,6 @@ from streams.codec import wire
 from streams.codec.assembled import TraceEncoder
 from streams.codec.events import EventDecoder
 from streams.codec.hashes import value_hash
-from streams.codec.recalled import TraceReader
 from streams.codec.records import decode_body
 from streams.codec.schemas import default_schemas
 from streams.core.alerts.settings import RuleSettings
@@ -207,10 +206,6 @@ class Process:
             lambda snapshot: IncidentTask.restore(settings, topology, snapshot),
             {"incidents": (INCIDENTS, "incident_event", 0)},
         )
-
-    def reader(self) -> TraceReader:
-        """Return what reads traces back."""
-        return TraceReader(self._schemas)
 
 
 def task_names(features: Features) -> list[TaskName]:
