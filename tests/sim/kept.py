@@ -4,6 +4,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.sim.features import FAULTS
 from tests.sim.run import Case
 
 FILE = Path(__file__).with_name("seeds.txt")
@@ -27,9 +28,12 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
 
 def case_of(options: argparse.Namespace) -> Case:
     """Return the run that the options name."""
+    without = frozenset(filter(None, options.without.split(",")))
+    if unknown := without - FAULTS.keys():
+        raise SystemExit(f"--without {','.join(sorted(unknown))}: features are {', '.join(FAULTS)}")
     return Case(
         options.seed,
-        frozenset(filter(None, options.without.split(","))),
+        without,
         _numbers(options.skip),
         _numbers(options.traces) if options.traces else None,
     )

@@ -8,7 +8,7 @@ from tests.sim.planted import BUGS, planted
 from tests.sim.run import Case, Outcome, run
 from tests.sim.shrink import shrunk
 
-SEEDS = range(240)
+SEEDS = range(200)
 BATCH = 40
 CAUGHT_WITHIN = 100
 """Seeds within which every planted bug must be caught."""
