@@ -70,12 +70,15 @@ bench-fidelity: $(DEV_STAMP) ## precision and recall of lost spans on a recordin
 
 # --- check ---------------------------------------------------------------------------------------
 
-.PHONY: check test kafka browser fuzz fuzz-properties lint format types imports
+.PHONY: check test sim kafka browser fuzz fuzz-properties lint format types imports
 check: ## all of CI: tests, lint, types, imports, real broker, browser
 	.ci/run
 
 test: $(DEV_STAMP) ## the fast tests: no broker, no browser
 	$(BIN)/pytest -m "not kafka and not browser" $(ARGS)
+
+sim: $(DEV_STAMP) ## simulated runs from seeds (ARGS="--seed 7" shows one, "--runs 5000" judges many)
+	$(BIN)/python -m tests.sim $(or $(ARGS),--runs 1000)
 
 kafka: $(DEV_STAMP) ## the tests on a real Kafka broker, which they start themselves
 	$(BIN)/pytest -m kafka $(ARGS)

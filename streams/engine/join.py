@@ -40,6 +40,7 @@ from streams.state.segment import Segment, SegmentRows
 from streams.units import I32, I64, U8, U64
 
 _GONE: Final = -1  # row is accounted for and goes no further
+_REPEATED: Final = -2  # row is a repeat of one in a published revision, and not yet counted
 
 
 class JoinTask:
@@ -260,14 +261,22 @@ class JoinTask:
         rest = np.flatnonzero(out < 0)
         if len(rest):
             keys = key_bytes(hi[rest], lo[rest])
-            for i, key in zip(rest.tolist(), keys, strict=True):
-                out[i] = self._slot_of_old(events, i, key, int(kept_us[i]), int(oldest_us[i]))
+            repeated: list[int] = []
+            for at, (i, key) in enumerate(zip(rest.tolist(), keys, strict=True)):
+                found = self._slot_of_old(events, i, key, int(kept_us[i]), int(oldest_us[i]))
+                if found == _REPEATED:
+                    repeated.append(at)
+                out[i] = max(found, _GONE)
+            self._count_repeated(events, rest[repeated], [keys[at] for at in repeated])
         return out
 
     def _slot_of_old(
         self, events: EventColumns, i: int, key: bytes, kept_us: int, oldest_us: int
     ) -> int:
-        """Return the slot of an event whose trace was closed, or may have been; -1 for none."""
+        """Return the slot of an event whose trace was closed, or may have been.
+
+        -1 when it goes no further, -2 when a published revision holds it already.
+        """
         state = self.state
         open_slot = state.open.slot(key)
         if open_slot >= 0:
@@ -275,7 +284,9 @@ class JoinTask:
         closed = state.closed.find(key)
         if closed is not None and closed[0].closed_us[closed[1]] >= kept_us:
             folded = fold_key(events.event_key[i : i + 1, 0], events.event_key[i : i + 1, 1])
-            return self._reopen(key, *closed, int(folded[0]))
+            if state.closed.holds_event(*closed, int(folded[0])):
+                return _REPEATED
+            return self._reopen(key, *closed)
         if events.timestamp_us[i] <= oldest_us:
             is_old = events.timestamp_us[i] <= kept_us
             state.count("late", 1, "after_closed_retention" if is_old else "closed_max")
@@ -283,11 +294,24 @@ class JoinTask:
             return _GONE
         return state.open.open(key)
 
-    def _reopen(self, key: bytes, batch: ClosedBatch, at: int, folded: int) -> int:
+    def _count_repeated(self, events: EventColumns, rows: I64, keys: list[bytes]) -> None:
+        """Count events that a published revision holds, in the windows too.
+
+        The windows count a duplicate the same whether its trace was still open when it came.
+        """
+        if not len(rows):
+            return
+        self.state.count("duplicate", len(rows), "after_closing")
+        self.state.counts.add_duplicates(
+            events.operation[rows],
+            events.timestamp_us[rows],
+            self._operations,
+            trace_ids=keys,
+            describe=lambda row: self._describe(events.body[int(rows[row])]),
+        )
+
+    def _reopen(self, key: bytes, batch: ClosedBatch, at: int) -> int:
         state = self.state
-        if state.closed.holds_event(batch, at, folded):
-            state.count("duplicate", 1, "after_closing")
-            return _GONE
         if batch.is_truncated[at]:
             state.count("evicted", 1, "trace_too_large")
             return _GONE

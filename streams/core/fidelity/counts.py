@@ -255,6 +255,8 @@ class WindowCounts:
             is_passed = end_us <= watermark_us and (before_us is None or end_us > before_us)
             if not (window.is_changed or is_passed):
                 continue
+            # That it was told is state too, or a restored task would tell it again.
+            window.is_unsaved |= window.is_changed
             window.is_changed = False
             out.append(
                 {

@@ -336,6 +336,19 @@ def test_a_window_that_was_given_up_is_never_begun_again() -> None:
     assert counts.discarded["window_expired"] > 0
 
 
+def test_what_was_told_stays_told_after_a_restart() -> None:
+    """A window saved before it was taken, and untouched since, is not told again when restored."""
+    counts = new()
+    add(counts, [span("a", 1), span("b", 2, 1)])
+    before = counts.snapshot(full=False)
+    assert counts.take_changed(0)
+    after = counts.snapshot(full=False)
+    restored = WindowCounts.restore(before)
+    restored.amend(after)
+    assert not restored.has_changed()
+    assert restored.take_changed(0) == []
+
+
 def test_modules_beyond_the_bound_share_one_scope() -> None:
     """The total and module A fit; B and C are counted under OTHER."""
     counts, operations = new(max_scopes=1), Operations()
