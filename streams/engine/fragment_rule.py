@@ -31,7 +31,7 @@ class FragmentRule:
         closed: AssembledBatch,
         describe: Callable[[int], tuple[str, str]],
     ) -> list[dict[str, Any]]:
-        """Return records of schemas/trace_fragment.v1.avsc.
+        """Return records of schemas/trace_fragment.v2.avsc.
 
         Args:
             batch: the spans of the closed traces.
@@ -99,6 +99,7 @@ class FragmentRule:
             "first_span_id": span_id_text(int(batch.span_id[stages.row[first]])),
             "last_span_id": span_id_text(int(batch.span_id[stages.row[last]])),
             "contract_version": self._plan.version,
+            "stages": [flow.stage_id[stage] for stage in np.unique(seen).tolist()],
         }
 
 

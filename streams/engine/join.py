@@ -20,6 +20,7 @@ from streams.core.fidelity.masks import entry_flows, stage_bits
 from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.rule_table import RuleTable
 from streams.core.traces.closedtraces import ClosedBatch, fold_key
+from streams.core.traces.links import ReadLink, tells_nothing
 from streams.core.traces.opentraces import RECALL_DONE, RECALL_WANTED
 from streams.core.traces.partitioners import KeyOf, PartitionerWatch
 from streams.core.traces.progress import NEVER
@@ -34,6 +35,7 @@ from streams.engine.effects import (
 )
 from streams.engine.join_state import JoinSettings, JoinState
 from streams.engine.knowledge import Knowledge
+from streams.engine.link_rule import LinkRule
 from streams.engine.restoring import apply_segment
 from streams.engine.within_chunk import Arrivals, WithinChunk
 from streams.state.segment import Segment, SegmentRows
@@ -55,7 +57,8 @@ class JoinTask:
         describe: reads record and batch id from an event's bytes; called for samples only.
         condition_hashes: per condition bit of the plan the value hashes that set it.
         rules: learned rules of the contract, if it has any.
-        silent: topics that no trace waits for.
+        silent: topics that no trace waits for: those of synthetic spans.
+        read_link: reads what a synthetic span tells from its bytes.
         partition, partitions: which partition is read of the topics, and how many they have.
     """
 
@@ -72,13 +75,14 @@ class JoinTask:
         condition_hashes: Mapping[int, U64] | None = None,
         rules: RuleTable | None = None,
         silent: Sequence[int] = (),
+        read_link: ReadLink = tells_nothing,
         partition: int = 0,
         partitions: int = 1,
     ) -> None:
         self.plan = plan
         self.settings = settings
         watch = PartitionerWatch(topics, partition, partitions, ignored=silent)
-        self.state = JoinState(plan, topics, settings, watch)
+        self.state = JoinState(plan, topics, settings, watch, silent)
         self._operations = operations
         self._conditions = condition_hashes or {}
         self._due = DueRule(
@@ -93,7 +97,8 @@ class JoinTask:
         self._describe = describe
         knowledge = Knowledge(plan, topic_of_module, other)
         self.own_module = knowledge.own_module
-        self._closer = Closer(plan, operations, knowledge, rules, describe)
+        links = LinkRule(plan, operations, read_link)
+        self._closer = Closer(plan, operations, knowledge, rules, describe, links)
 
     def step(
         self,
@@ -124,7 +129,7 @@ class JoinTask:
         state = self.state
         effects = JoinEffects()
         state.positions.update(positions)
-        state.count("accepted", len(events))
+        state.count_events("accepted", events.topic)
         self._account_rejected(rejected, rejected_us, rejected_traces)
         state.partitioners.observe(events.topic, events.trace_id, events.row, key_of)
         floor_us = self._floor_us()
@@ -181,8 +186,13 @@ class JoinTask:
     ) -> None:
         state = self.state
         traced = (events.trace_id != 0).any(axis=1)
-        state.count("untraced", int((~traced).sum()))
-        state.counts.add_events(events, traced, self._operations)
+        state.count_events("untraced", events.topic[~traced])
+        of_modules = ~state.is_link_topic[events.topic]
+        if of_modules.all():
+            state.counts.add_events(events, traced, self._operations)
+        else:  # a module says nothing by what the worker says of it
+            sent = events.take(of_modules)
+            state.counts.add_events(sent, traced[of_modules], self._operations)
         for topic, misplaced in state.partitioners.misplaced().items():
             rows = np.flatnonzero(traced & (events.topic == topic))
             state.counts.add_misplaced(
@@ -215,7 +225,7 @@ class JoinTask:
         now = here[~later[here]]
         part = events if len(now) == len(events) else events.take(now)
         _, evicted = state.open.add(part, slot[now], bits[now], entry[now], late=True)
-        state.count("evicted", int(evicted.sum()), "trace_too_large")
+        state.count_events("evicted", part.topic[evicted], "trace_too_large")
         if later.any():
             overdue = np.unique(slot[later]).astype(np.int64)
             deadlines = self._deadlines_of(overdue)
@@ -247,6 +257,11 @@ class JoinTask:
         # What closed before this is forgotten, at the row where it is, not when memory is swept.
         kept_us = np.where(floor_us > NEVER, floor_us - self.settings.closed_retention_us, NEVER)
         unknown = ~state.closed.knows([keys[i] for i in misses.tolist()])
+        # A link opens no trace: there would be nothing in it to wait for or to judge.
+        loose = unknown & state.is_link_topic[events.topic[misses]]
+        if loose.any():
+            state.count_events("late", events.topic[misses[loose]])
+            misses, unknown = misses[~loose], unknown[~loose]
         fresh = misses[unknown]
         oldest_us = np.maximum(kept_us, state.closed.forgotten_us)
         if len(fresh) and (events.timestamp_us[fresh] > oldest_us[fresh]).all():
@@ -263,7 +278,9 @@ class JoinTask:
                 continue
             closed = state.closed.find(key)
             if closed is not None and closed[0].closed_us[closed[1]] >= kept_us[i]:
-                slot[i] = self._reopen(key, *closed, int(folded[i]))
+                slot[i] = self._reopen(key, *closed, int(folded[i]), events.topic[i : i + 1])
+            elif state.is_link_topic[events.topic[i]]:
+                state.count_events("late", events.topic[i : i + 1])
             elif events.timestamp_us[i] <= oldest_us[i]:
                 is_old = events.timestamp_us[i] <= kept_us[i]
                 state.count("late", 1, "after_closed_retention" if is_old else "closed_max")
@@ -272,13 +289,13 @@ class JoinTask:
                 slot[i] = state.open.open(key)
         return slot
 
-    def _reopen(self, key: bytes, batch: ClosedBatch, at: int, folded: int) -> int:
+    def _reopen(self, key: bytes, batch: ClosedBatch, at: int, folded: int, topic: U8) -> int:
         state = self.state
         if state.closed.holds_event(batch, at, folded):
-            state.count("duplicate", 1, "after_closing")
+            state.count_events("duplicate", topic, "after_closing")
             return _GONE
         if batch.is_truncated[at]:
-            state.count("evicted", 1, "trace_too_large")
+            state.count_events("evicted", topic, "trace_too_large")
             return _GONE
         slot = state.open.open(key, int(batch.revision[at]), batch.cut_ms, batch.known[at])
         state.closed.reopen(key)
@@ -361,8 +378,8 @@ class JoinTask:
             return
         slots = np.array([slot], np.int64)
         rows, _ = state.open.gather(slots)
-        state.count("late", len(rows), "recall_failed")
         table = state.open.rows
+        state.count_events("late", table["topic"][rows], "recall_failed")
         events = np.unique(fold_key(table["key_hi"][rows], table["key_lo"][rows]))
         state.closed.add(
             ClosedBatch(

@@ -20,10 +20,14 @@ from streams.core.traces.progress import Progress, ProgressSettings
 from streams.core.traces.rejected import RejectedTraces
 from streams.core.traces.waits import LearnedWait, WaitSettings
 from streams.state.segment import Segment, SegmentClosed, SegmentRows
-from streams.units import I64, MINUTE_US, SECOND_US, U64
+from streams.units import I64, MINUTE_US, SECOND_US, U8, U64
 
 ACCOUNTS = ("accepted", "joined", "duplicate", "late", "untraced", "rejected", "evicted")
 """accepted = joined + duplicate + late + untraced + rejected + evicted + open, always."""
+
+LINK_PREFIX = "link_"
+"""Synthetic spans have the same accounts, as reasons of this prefix: nobody but the worker sent
+them, so they must not count among what the modules produced."""
 
 REOPENED_COLUMNS = ("revision", "cut_ms", "recall", "evicted")
 """What is kept of an open trace that does not follow from its events, besides `known`."""
@@ -69,12 +73,15 @@ class JoinState:
         topics: Sequence[str],
         settings: JoinSettings,
         partitioners: PartitionerWatch,
+        silent: Sequence[int] = (),
     ) -> None:
         self.plan = plan
         self.topics = tuple(topics)
         self.settings = settings
         self.positions: dict[str, int] = {}
-        self.progress = Progress(len(topics), settings.progress)
+        self.progress = Progress(len(topics), settings.progress, silent)
+        self.is_link_topic = np.zeros(max(256, len(topics)), np.bool_)
+        self.is_link_topic[list(silent)] = True
         self.open = OpenTraces(plan.words, settings.bounds)
         self.closed = ClosedTraces(settings.closed_max)
         self.counts = WindowCounts(settings.window_us, plan.version)
@@ -90,7 +97,26 @@ class JoinState:
 
     def open_events(self) -> int:
         """Return how many accepted events are open: in no revision yet."""
-        return self.open.live_rows - self.recalled_rows
+        return self.open.live_rows - self.recalled_rows - self.open_links()
+
+    def open_links(self) -> int:
+        """Return how many synthetic spans are open: what their accounts leave over."""
+        accepted, *others = (self.reasons.get(LINK_PREFIX + name, 0) for name in ACCOUNTS)
+        return accepted - sum(others)
+
+    def count_events(self, account: str, topic: U8, reason: str = "") -> None:
+        """Add n events to an account, each to that of modules or that of synthetic spans.
+
+        Args:
+            account: one of `ACCOUNTS`.
+            topic: (n,) the topics that they came by.
+            reason: names the counter of the modules' events besides, where there is one.
+        """
+        links = int(self.is_link_topic[topic].sum())
+        self.count(account, len(topic) - links, reason)
+        if links:
+            name = LINK_PREFIX + account
+            self.reasons[name] = self.reasons.get(name, 0) + links
 
     def accounting(self) -> dict[str, int]:
         """Return the accounts with `open`; they balance at every moment."""

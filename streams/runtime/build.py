@@ -20,6 +20,7 @@ from streams.contract.model import Contract
 from streams.contract.operations import compile_rules
 from streams.core.columns import Operations
 from streams.core.fidelity.plan import EMPTY
+from streams.core.traces.links import Told, told_by
 from streams.core.traces.opentraces import TraceBounds
 from streams.core.traces.progress import ProgressSettings
 from streams.core.traces.waits import WaitSettings
@@ -115,6 +116,7 @@ class JoinFactory:
             silent=pipeline.silent,
             settings=self._settings,
             describe=self._describe(),
+            read_link=self._read_link,
             condition_hashes=self._conditions,
             rules=self._rules,
             partition=partition,
@@ -161,6 +163,9 @@ class JoinFactory:
         if profile.schema is not None:
             return wire.header(profile.schema_id)
         return wire.header(self._schemas.id_of("telemetry_event"))
+
+    def _read_link(self, body: bytes) -> Told:
+        return told_by(decode_body(self._schemas.current("telemetry_event"), body))
 
     def _describe(self) -> Callable[[bytes], tuple[str, str]]:
         profile = self._pipeline.profile

@@ -95,7 +95,7 @@ class JoinRunner:
             self._outbox += self._writer.records(batch, self.partition)
         for fragment in effects.fragments:
             key = (fragment["record_id"] or fragment["batch_id"]).encode()
-            value = records.encode("trace_fragment", fragment)
+            value = records.encode("trace_fragment", fragment | {"partition": self.partition})
             self._outbox.append(OutRecord(self._names.fragments, -1, key, value))
         self.held = frozenset(self._topics[t] for t in effects.held_topics)
         self._note_watermark(now_us)

@@ -34,6 +34,8 @@ def half(trace: str, stages: str, start: int, **fields: Any) -> dict[str, Any]:
         "first_span_id": "",
         "last_span_id": "",
         "contract_version": "1",
+        "stages": list(stages),
+        "partition": 1,
     } | fields
 
 
@@ -45,10 +47,10 @@ def task(**settings: Any) -> FragmentTask:
 def step(of: FragmentTask, *fragments: dict[str, Any]) -> list[tuple[int, int, str, int]]:
     """Return (window, sequence, far stage, restarts) of what is said."""
     outputs = of.step(fragments, LATER, True)
-    assert all(output.topic_kind == "restarts" for output in outputs)
     return [
         (o.record["window_start"] // SECOND, o.record["sequence"], scope["to_stage"], n)
         for o in outputs
+        if o.topic_kind == "restarts"
         for scope in o.record["scopes"]
         for n in scope["counters"].values()
     ]
@@ -58,7 +60,8 @@ def test_a_restart_is_counted_where_its_record_began() -> None:
     """The second half makes a partial in the first half's window, in a partition of its own."""
     fragments = task()
     assert step(fragments, half("x", "a", 3)) == []
-    (output,) = fragments.step([half("y", "bc", 7)], LATER, True)
+    output = fragments.step([half("y", "bc", 7)], LATER, True)[0]
+    assert output.topic_kind == "restarts"
     record = output.record
     assert record["window_start"] == 3 * SECOND
     assert (record["partition"], record["partitions_total"]) == (RESTART_PARTITION_BASE + 2, 4)
