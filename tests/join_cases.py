@@ -24,6 +24,7 @@ from streams.core.columns import (
 from streams.core.fidelity.judge import TRACE_STATUSES
 from streams.core.fidelity.missing import CAUSES, NO_OPERATION
 from streams.core.fidelity.plan import Plan
+from streams.core.traces.links import NAMES, Told, told_by
 from streams.core.traces.opentraces import TraceBounds
 from streams.core.traces.progress import ProgressSettings
 from streams.core.traces.waits import WaitSettings
@@ -60,9 +61,17 @@ class Event:
     is_sampled: bool = True
     tier: str = ""
     padding: str = ""
+    record: str = ""
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is a synthetic span; its dimensions are its padding."""
+        return self.operation.name in NAMES
 
     @property
     def topic(self) -> int:
+        if self.is_link:
+            return LINKS
         return TOPIC_OF_MODULE.get(self.operation.module, OTHER)
 
     def body(self) -> bytes:
@@ -88,6 +97,12 @@ class Event:
 def trace_key(trace: int) -> bytes:
     """Return the 16 bytes of a trace id."""
     return (trace % 3).to_bytes(8, "big") + trace.to_bytes(8, "big")
+
+
+def told_by_body(body: bytes) -> Told:
+    """Return what a synthetic span tells the join."""
+    event = event_of(body)
+    return told_by({"name": event.operation.name, "dimensions": json.loads(event.padding)})
 
 
 def event_of(body: bytes, kafka_us: int = READ_BACK_US) -> Event:
@@ -220,6 +235,16 @@ class Published:
     evicted: int
 
     @property
+    def events(self) -> list[Event]:
+        """Its events, synthetic spans left out."""
+        return [e for e in map(event_of, self.bodies) if not e.is_link]
+
+    @property
+    def links(self) -> list[Event]:
+        """Its synthetic spans."""
+        return [e for e in map(event_of, self.bodies) if e.is_link]
+
+    @property
     def numbers(self) -> frozenset[int]:
         """The identities of its events."""
         return frozenset(json.loads(body)["number"] for body in self.bodies)
@@ -246,6 +271,7 @@ class World:
         self._generation = self._number = 0
         self._segment: Segment | None = None
         self.fragments: list[dict[str, object]] = []
+        self.links = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -258,7 +284,8 @@ class World:
             other=OTHER,
             silent=(LINKS,),
             settings=self.settings,
-            describe=lambda body: (f"r{event_of(body).trace}", ""),
+            describe=lambda body: (event_of(body).record or f"r{event_of(body).trace}", ""),
+            read_link=told_by_body,
             condition_hashes={
                 c.bit: np.array([value_hash(v) for v in c.values], np.uint64)
                 for c in self.plan.conditions
@@ -272,11 +299,12 @@ class World:
     ) -> JoinEffects:
         """Take one step and check what must hold after it."""
         self.fed += len(events) + rejected
+        self.links += sum(e.is_link for e in events)
         self.rejected += rejected
         ticks = list(caught_up_us) or [0] * len(TOPICS)
         effects = self.task.step(
             columns_of(events, self.operations),
-            {"input": self.fed},
+            {"input": self.fed, "links": self.links},
             rejected={"bad": rejected} if rejected else {},
             caught_up_us=ticks,
         )
@@ -294,7 +322,9 @@ class World:
     def check(self) -> None:
         """Check the accounts against each other and against what was fed."""
         accounts = self.task.state.accounting()
-        assert accounts["accepted"] == self.fed
+        assert accounts["accepted"] == self.fed - self.links
+        assert self.task.state.reasons.get("link_accepted", 0) == self.links
+        assert self.task.state.open_links() >= 0
         assert accounts["rejected"] == self.rejected
         assert accounts["open"] >= 0
         assert sum(accounts.values()) == 2 * accounts["accepted"], accounts
@@ -308,7 +338,7 @@ class World:
             before = self.published.setdefault(key, [])
             assert published.revision == len(before) + 1, "revisions come from 1 without gaps"
             if before:
-                assert set(before[-1].bodies) <= set(published.bodies), (
+                assert set(before[-1].events) <= set(published.events), (
                     "a revision holds all events"
                 )
             before.append(published)
@@ -353,6 +383,7 @@ class World:
             self.task.apply(segment, self._decode)
         state = self.task.state
         self.fed = state.positions.get("input", 0)
+        self.links = state.positions.get("links", 0)
         self.rejected = state.accounts["rejected"]
         self.check()
 

@@ -88,7 +88,7 @@ class FragmentTask:
         """
         dirty: dict[int, set[Edge]] = {}
         for row in fragments:
-            fragment = Fragment.of(row[name] for name in _ROW_NAMES)
+            fragment = fragment_of(row)
             if fragment.end_us <= now_us + self.settings.future_us:
                 self.stream_us = max(self.stream_us, fragment.end_us)
             self._take(fragment, dirty)
@@ -314,6 +314,11 @@ class FragmentTask:
 _ROW_NAMES: Final = tuple(
     {"start_us": "start", "end_us": "end"}.get(name, name) for name in Fragment._fields
 )
+
+
+def fragment_of(row: Mapping[str, Any]) -> Fragment:
+    """Return a fragment from its record, in the shape of schemas/trace_fragment.v2.avsc."""
+    return Fragment.of(row[name] for name in _ROW_NAMES)
 
 
 def record_key(fragment: Fragment) -> str:
