@@ -1,4 +1,4 @@
-"""A record that goes on under a new trace id: its two traces name each other, whatever is killed."""
+"""A record that goes on under a new trace id: its traces name each other, whatever is killed."""
 
 import json
 import time
