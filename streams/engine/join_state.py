@@ -44,6 +44,8 @@ class JoinSettings:
         closed_max: how many closed traces are remembered at most.
         open_traces_max, open_bytes_max: beyond these the traces nearest to their deadline are
             closed early (closed_by = bound).
+        halves_bytes_max: events kept in memory of traces that may be halves of a restarted
+            context; those beyond it are read back from the output topic when a link asks for them.
         window_us: length of a fidelity window.
         rejected_traces_max: of how many traces it is remembered that an event was rejected.
         hold_ahead_us: how far a topic may run ahead of one that is behind; None: twice the
@@ -55,6 +57,7 @@ class JoinSettings:
     closed_max: int = 2_000_000
     open_traces_max: int = 1_000_000
     open_bytes_max: int = 512 << 20
+    halves_bytes_max: int = 16 << 20
     window_us: int = 10 * SECOND_US
     window_retention_us: int = 30 * MINUTE_US
     rejected_traces_max: int = 10_000

@@ -188,6 +188,7 @@ def join_settings(settings: WorkerSettings) -> JoinSettings:
         closed_max=settings.closed_traces_max,
         open_traces_max=settings.open_traces_max,
         open_bytes_max=settings.open_bytes_max,
+        halves_bytes_max=settings.halves_bytes_max,
         window_us=_us(settings.window_seconds),
         hold_ahead_us=_us(settings.hold_ahead_seconds) or None,
         bounds=TraceBounds(settings.trace_events_max, settings.trace_bytes_max),
