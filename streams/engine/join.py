@@ -97,8 +97,8 @@ class JoinTask:
         self._describe = describe
         knowledge = Knowledge(plan, topic_of_module, other)
         self.own_module = knowledge.own_module
-        links = LinkRule(plan, operations, read_link)
-        self._closer = Closer(plan, operations, knowledge, rules, describe, links)
+        self._links = LinkRule(plan, operations, read_link)
+        self._closer = Closer(plan, operations, knowledge, rules, describe, self._links)
 
     def step(
         self,
@@ -235,6 +235,7 @@ class JoinTask:
 
     def _bits(self, events: EventColumns) -> tuple[U64, I32]:
         """Return the plan's bits that each event sets, (n, W), and the flow it enters, (n,)."""
+        self._links.note(events.operation)
         bits = stage_bits(
             events.operation, events.dimension, self.plan, self._operations, self._conditions
         )

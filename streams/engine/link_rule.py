@@ -15,7 +15,7 @@ from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.restarts import with_restarts
 from streams.core.traces.links import COMPONENT, CONTINUES_FROM, NAMES, ReadLink, Told
 from streams.core.traces.table import Table
-from streams.units import I64, Mask
+from streams.units import I32, I64, Mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +48,30 @@ class LinkRule:
         self._operations = operations
         self._read = read
         self._is_link = np.zeros(0, np.bool_)
+        self._has_any = False
         for module in {operation.module for operation in plan.stage_operation}:
             for name in NAMES:
                 operations.code(Operation(module, COMPONENT, name))
 
+    def note(self, operation: I32) -> None:
+        """Take note of events that come: as long as none is synthetic, nobody looks for one."""
+        if not self._has_any:
+            self._has_any = bool(self._known()[operation].any())
+
     def among(self, table: Table, rows: I64) -> Mask:
         """Return which rows are synthetic spans; (m,) bool."""
+        if not self._has_any:
+            return np.zeros(len(rows), np.bool_)
+        is_link = self._known()[table["operation"][rows]]
+        return np.asarray(is_link & (table["event_type"][rows] == TRACE))
+
+    def _known(self) -> Mask:
+        """Return (operations,) which names are those of synthetic spans."""
         known = len(self._is_link)
         if known < len(self._operations):
             new = [operation.name in NAMES for operation in self._operations.since(known)]
             self._is_link = np.concatenate([self._is_link, np.array(new, np.bool_)])
-        is_link = self._is_link[table["operation"][rows]]
-        return np.asarray(is_link & (table["event_type"][rows] == TRACE))
+        return self._is_link
 
     def settle(self, table: Table, rows: I64, owner: I64) -> LinkRows:
         """Return which synthetic spans hold.

@@ -171,6 +171,8 @@ def test_links_are_known_though_names_are_over_their_bound() -> None:
     codes = [operations.code(Operation("BETA", "link", name)) for name in (CONTEXT_RESTARTED, "x")]
     kinds = np.full(2, TRACE)
     table.append({"operation": np.array(codes), "event_type": kinds}, 2)
+    assert rule.among(table, np.arange(2)).tolist() == [False, False], "none has come yet"
+    rule.note(np.array(codes, np.int32))
     assert rule.among(table, np.arange(2)).tolist() == [True, False]
 
 
