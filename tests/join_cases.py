@@ -234,7 +234,7 @@ class World:
         open_ = self.task.state.open
         rows, _ = open_.gather(open_.live_slots())
         assert len(rows) == open_.live_rows
-        assert sum(len(open_.rows["body"][r]) for r in rows.tolist()) == open_.live_bytes
+        assert len(open_.bodies(rows).joined()) == open_.live_bytes
 
     def _publish(self, batch: AssembledBatch) -> None:
         for published, key in zip(revisions_of(batch, self.operations), batch.keys, strict=True):
@@ -373,6 +373,7 @@ def without_knowledge(missing: Missing) -> Missing:
 def revisions_of(batch: AssembledBatch, operations: Operations) -> list[Published]:
     """Return the traces of a batch as a reader sees them."""
     judgement, lost = batch.judgement, batch.judgement.missing
+    bodies = list(batch.body.packed())
     out = []
     for t in range(len(batch.keys)):
         missing = [
@@ -393,7 +394,7 @@ def revisions_of(batch: AssembledBatch, operations: Operations) -> list[Publishe
                 closed_by=int(batch.closed_by[t]),
                 flow=int(judgement.flow[t]),
                 missing=tuple(missing),
-                bodies=tuple(batch.body[batch.offset[t] : batch.offset[t + 1]].tolist()),
+                bodies=tuple(bodies[batch.offset[t] : batch.offset[t + 1]]),
                 evicted=int(batch.evicted_count[t]),
             )
         )

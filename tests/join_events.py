@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streams.core.bodies import Bodies
 from streams.core.columns import (
     LOG,
     STATUS_ERROR,
@@ -122,6 +123,6 @@ def columns_of(
         trace_flags=np.array([e.is_sampled for e in events], u8),
         record_hash=np.zeros(len(events), u64),
         batch_hash=np.zeros(len(events), u64),
-        body=[e.body() for e in events],
+        body=Bodies.of([e.body() for e in events]),
         dimension={"tier": np.array([value_hash(e.tier) for e in events], u64)},
     )

@@ -14,8 +14,11 @@ from streams.core.fidelity.causes import explain
 from streams.core.fidelity.judge import Judgement, judge
 from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.rule_table import RuleTable
+from streams.core.order import run_starts, stable_order
 from streams.core.traces.closedtraces import ClosedBatch, fold_key
+from streams.core.traces.idmap import first_of_each
 from streams.core.traces.links import Told
+from streams.core.traces.table import Table
 from streams.engine.effects import TRUNCATED, AssembledBatch, JoinEffects
 from streams.engine.fragment_rule import FragmentRule
 from streams.engine.join_state import JoinState
@@ -65,8 +68,8 @@ class Closer:
         if len(slots) == 0:
             return
         rows, owner = state.open.gather(slots)
-        kept, owner = self._distinct(state, rows, owner)
-        self._count_duplicates(state, rows, kept)
+        kept, owner, repeats = self._distinct(state, rows, owner)
+        self._count_duplicates(state, repeats)
         kept, owner, links = self._settle_links(state, kept, owner)
         kept, owner = self._within_bounds(state, slots, kept, owner)
         fresh = kept[~state.open.rows["is_recalled"][kept]]
@@ -77,11 +80,10 @@ class Closer:
         judgement = self._links.apply(self._judge(batch, known), links.now)
         again = state.open.slots["revision"][slots] > 0
         self._recount(state, slots, kept, owner, again, links.before)
-        table = state.open.rows
         assembled = self._assemble(state, slots, by, kept, owner, keys, batch, judgement)
 
         def describe(row: int) -> tuple[str, str]:
-            return self._describe(table["body"][span_rows[row]])
+            return self._describe(state.open.body(span_rows[row]))
 
         state.counts.add_traces(
             batch,
@@ -96,26 +98,53 @@ class Closer:
         )
         effects.traces.append(assembled)
         effects.fragments += self._fragments.of(batch, judgement, assembled, describe)
-        self._remember(state, kept, keys, assembled, known, closed_us)
+        self._remember(state, slots, kept, assembled, known, closed_us)
         first = ~again
         state.wait.learn((assembled.end_us - assembled.start_us)[first])
         state.forget(slots, rows)
 
-    def _distinct(self, state: JoinState, rows: I64, owner: I64) -> tuple[I64, I64]:
+    def _distinct(self, state: JoinState, rows: I64, owner: I64) -> tuple[I64, I64, I64]:
         """Keep one row for each identity: a recalled one, else the first that arrived.
 
         Returns:
-            The rows kept and their owners, sorted by (owner, event time, identity).
+            The rows kept and their owners, sorted by (owner, event time, identity); and the rows
+            that are not kept.
         """
         table = state.open.rows
-        hi, lo = table["key_hi"][rows], table["key_lo"][rows]
-        folded = fold_key(hi, lo)
-        order = np.lexsort((rows, ~table["is_recalled"][rows], folded, owner))
-        same = (owner[order][1:] == owner[order][:-1]) & (folded[order][1:] == folded[order][:-1])
-        same &= ~self._links.among(table, rows[order[1:]])  # which link holds is for `settle`
-        kept = order[np.r_[True, ~same]]
-        kept = kept[np.lexsort((lo[kept], table["timestamp_us"][rows[kept]], owner[kept]))]
-        return rows[kept], owner[kept]
+        folded = fold_key(table["key_hi"][rows], table["key_lo"][rows])
+        first = first_of_each(folded, owner.view(np.uint64))
+        links = np.flatnonzero(self._links.among(table, rows))
+        first[links] = links  # which link holds is for `settle`
+        if table["is_recalled"][rows].any():
+            order = np.lexsort((rows, ~table["is_recalled"][rows], first))
+            is_kept = np.zeros(len(rows), np.bool_)
+            is_kept[order[run_starts(first[order])]] = True
+        else:
+            is_kept = first == np.arange(len(first))
+        kept = np.flatnonzero(is_kept)
+        kept = kept[self._by_time(table, rows[kept], owner[kept])]
+        return rows[kept], owner[kept], rows[~is_kept]
+
+    @staticmethod
+    def _by_time(table: Table, rows: I64, owner: I64) -> I64:
+        """Return the order of rows by owner, event time, identity; owners do not decrease."""
+        if not len(rows):
+            return rows
+        at_us = table["timestamp_us"][rows]
+        start = run_starts(owner)
+        since = at_us - np.repeat(
+            np.minimum.reduceat(at_us, start), np.diff(np.concatenate([start, [len(rows)]]))
+        )
+        if int(since.max()) >= 1 << 32:
+            return np.lexsort((table["key_lo"][rows], at_us, owner))
+        order = stable_order(since)
+        order = order[stable_order(owner[order])]
+        same = (since[order][1:] == since[order][:-1]) & (owner[order][1:] == owner[order][:-1])
+        if same.any():
+            tied = np.flatnonzero(np.concatenate([[False], same]) | np.concatenate([same, [False]]))
+            some = order[tied]
+            order[tied] = some[np.lexsort((table["key_lo"][rows[some]], at_us[some], owner[some]))]
+        return order
 
     def _within_bounds(
         self, state: JoinState, slots: I64, kept: I64, owner: I64
@@ -128,15 +157,14 @@ class Closer:
         for trace in np.flatnonzero(crowded).tolist():
             mine = np.flatnonzero(owner == trace)
             mine = mine[np.lexsort((kept[mine], ~table["is_recalled"][kept[mine]]))]
-            size = np.cumsum([len(body) for body in table["body"][kept[mine]]])
+            size = np.cumsum(table["size"][kept[mine]])
             over = (np.arange(len(mine)) >= bounds.rows_max) | (size > bounds.bytes_max)
             fits[mine] = table["is_recalled"][kept[mine]] | ~over
             s["evicted"][slots[trace]] += int((~fits[mine]).sum())
         state.count_events("evicted", table["topic"][kept[~fits]], "trace_too_large")
         return kept[fits], owner[fits]
 
-    def _count_duplicates(self, state: JoinState, rows: I64, kept: I64) -> None:
-        dropped = np.setdiff1d(rows, kept, assume_unique=True)
+    def _count_duplicates(self, state: JoinState, dropped: I64) -> None:
         if not len(dropped):
             return
         table = state.open.rows
@@ -146,7 +174,7 @@ class Closer:
             table["timestamp_us"][dropped],
             self._operations,
             trace_ids=state.open.keys(table["slot"][dropped]),
-            describe=lambda row: self._describe(table["body"][dropped[row]]),
+            describe=lambda row: self._describe(state.open.body(dropped[row])),
         )
 
     def _batch(self, state: JoinState, kept: I64, owner: I64, traces: int) -> tuple[SpanBatch, I64]:
@@ -171,7 +199,7 @@ class Closer:
     def _settle_links(self, state: JoinState, kept: I64, owner: I64) -> tuple[I64, I64, LinkRows]:
         """Let go of the synthetic spans that another one replaced or took back."""
         table = state.open.rows
-        links = self._links.settle(table, kept, owner)
+        links = self._links.settle(state.open, kept, owner)
         if links.kept.all():
             return kept, owner, links
         gone = kept[~links.kept]
@@ -247,7 +275,7 @@ class Closer:
             start_us=table["timestamp_us"][kept[offset[:-1]]],
             end_us=np.maximum.reduceat(ends, offset[:-1]),
             offset=offset,
-            body=table["body"][kept],
+            body=state.open.bodies(kept),
             timestamp_us=table["timestamp_us"][kept],
             mask=s["mask"][slots].copy(),
         )
@@ -255,19 +283,20 @@ class Closer:
     def _remember(
         self,
         state: JoinState,
+        slots: I64,
         kept: I64,
-        keys: list[bytes],
         assembled: AssembledBatch,
         known: U64,
         closed_us: I64,
     ) -> None:
-        table = state.open.rows
+        table, s = state.open.rows, state.open.slots
+        trace_id = np.stack([s["hi"][slots], s["lo"][slots]], axis=1)
         state.closed.add(
             ClosedBatch(
                 closed_us=closed_us,
                 cut_ms=0,
                 cut=state.open.cut,
-                keys=keys,
+                trace_id=trace_id,
                 revision=assembled.revision,
                 is_truncated=assembled.evicted_count > 0,
                 known=known,

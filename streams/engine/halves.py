@@ -34,9 +34,9 @@ class RecentHalves:
         for batch in effects.traces if wanted else ():
             for t, key in enumerate(batch.keys):
                 if key in wanted:
-                    bodies = batch.body[batch.offset[t] : batch.offset[t + 1]]
-                    # A body may be a view of a whole chunk, which must not be kept for one trace.
-                    self._put(key, int(batch.revision[t]), [bytes(body) for body in bodies])
+                    rows = slice(int(batch.offset[t]), int(batch.offset[t + 1]))
+                    # Cut out: the buffers hold whole chunks, which must not stay for one trace.
+                    self._put(key, int(batch.revision[t]), list(batch.body.part(rows)))
 
     def take(self, key: bytes, revision: int) -> list[bytes] | None:
         """Return the events of a trace's revision and forget them; None when they are not here."""

@@ -14,6 +14,7 @@ from streams.core.fidelity.judge import Judgement
 from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.restarts import with_restarts
 from streams.core.traces.links import COMPONENT, CONTINUES_FROM, NAMES, ReadLink, Told
+from streams.core.traces.opentraces import OpenTraces
 from streams.core.traces.table import Table
 from streams.units import I32, I64, Mask
 
@@ -73,15 +74,15 @@ class LinkRule:
             self._is_link = np.concatenate([self._is_link, np.array(new, np.bool_)])
         return self._is_link
 
-    def settle(self, table: Table, rows: I64, owner: I64) -> LinkRows:
+    def settle(self, open_: OpenTraces, rows: I64, owner: I64) -> LinkRows:
         """Return which synthetic spans hold.
 
         Args:
-            table: the rows of the open traces.
+            open_: the open traces.
             rows: (m,) rows of the traces that close.
             owner: (m,) ordinal of the trace of each.
         """
-        kept = np.ones(len(rows), np.bool_)
+        kept, table = np.ones(len(rows), np.bool_), open_.rows
         links = np.flatnonzero(self.among(table, rows))
         if not len(links):
             return LinkRows(kept, [], [])
@@ -90,7 +91,7 @@ class LinkRule:
         last: dict[tuple[int, str], tuple[int, Told]] = {}
         before: list[tuple[int, Told]] = []
         for at in order.tolist():
-            told = self._read(table["body"][rows[at]])
+            told = self._read(open_.body(int(rows[at])))
             trace = int(owner[at])
             if table["is_recalled"][rows[at]]:
                 before.append((trace, told))

@@ -89,7 +89,7 @@ class TraceWriter:
                 count=seen.count.astype(np.int64),
             ),
             offset=batch.offset,
-            bodies=batch.body.tolist(),
+            bodies=batch.body,
         )
 
     def _missing(self, batch: AssembledBatch) -> dict[int, list[MissingRow]]:
