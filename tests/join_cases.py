@@ -207,7 +207,7 @@ class World:
         ticks = list(caught_up_us) or [0] * len(TOPICS)
         effects = self.task.step(
             columns_of(events, self.operations),
-            {"input": self.fed, "links": self.links},
+            {"input": self.fed, **({"links": self.links} if self.links else {})},
             rejected={"bad": rejected} if rejected else {},
             caught_up_us=ticks,
         )
