@@ -95,6 +95,12 @@ class Scattered:
         held_bytes = sum(map(len, self.sources))
         return held_bytes <= _WASTE_FACTOR * int(self.size.sum()) + _WASTE_BYTES
 
+    def part(self, rows: slice) -> Iterator[bytes]:
+        """Return some of the strings, each of its own."""
+        places = (self.source[rows], self.start[rows], self.size[rows])
+        for i, begin, size in zip(*(column.tolist() for column in places), strict=True):
+            yield self.sources[i][begin : begin + size]
+
     def packed(self) -> Bodies:
         """Return the strings one after the other, in a buffer of their own."""
         return Bodies(self.joined(), np.cumsum(self.size) - self.size, self.size)

@@ -17,11 +17,13 @@ from streams.core.fidelity.rule_table import RuleTable
 from streams.core.order import run_starts, stable_order
 from streams.core.traces.closedtraces import ClosedBatch, fold_key
 from streams.core.traces.idmap import first_of_each
+from streams.core.traces.links import Told
 from streams.core.traces.table import Table
 from streams.engine.effects import TRUNCATED, AssembledBatch, JoinEffects
 from streams.engine.fragment_rule import FragmentRule
 from streams.engine.join_state import JoinState
 from streams.engine.knowledge import Knowledge
+from streams.engine.link_rule import LinkRows, LinkRule
 from streams.units import I64, U8, U64, Mask
 
 Describe = Callable[[bytes], tuple[str, str]]
@@ -49,6 +51,7 @@ class Closer:
         knowledge: Knowledge,
         rules: RuleTable | None,
         describe: Describe,
+        links: LinkRule,
     ) -> None:
         self._plan = plan
         self._operations = operations
@@ -56,6 +59,7 @@ class Closer:
         self._rules = rules
         self._describe = describe
         self._fragments = FragmentRule(plan)
+        self._links = links
 
     def close(
         self, state: JoinState, slots: I64, by: U8, closed_us: I64, effects: JoinEffects
@@ -65,16 +69,17 @@ class Closer:
             return
         rows, owner = state.open.gather(slots)
         kept, owner, repeats = self._distinct(state, rows, owner)
-        state.count("duplicate", len(repeats), "while_open")
         self._count_duplicates(state, repeats)
+        kept, owner, links = self._settle_links(state, kept, owner)
         kept, owner = self._within_bounds(state, slots, kept, owner)
-        state.count("joined", int((~state.open.rows["is_recalled"][kept]).sum()))
+        fresh = kept[~state.open.rows["is_recalled"][kept]]
+        state.count_events("joined", state.open.rows["topic"][fresh])
         batch, span_rows = self._batch(state, kept, owner, len(slots))
         keys = state.open.keys(slots)
         known = self._knowledge.of(state, slots, keys, by)
-        judgement = self._judge(batch, known)
+        judgement = self._links.apply(self._judge(batch, known), links.now)
         again = state.open.slots["revision"][slots] > 0
-        self._recount(state, slots, kept, owner, again)
+        self._recount(state, slots, kept, owner, again, links.before)
         assembled = self._assemble(state, slots, by, kept, owner, keys, batch, judgement)
 
         def describe(row: int) -> tuple[str, str]:
@@ -108,6 +113,8 @@ class Closer:
         table = state.open.rows
         folded = fold_key(table["key_hi"][rows], table["key_lo"][rows])
         first = first_of_each(folded, owner.view(np.uint64))
+        links = np.flatnonzero(self._links.among(table, rows))
+        first[links] = links  # which link holds is for `settle`
         if table["is_recalled"][rows].any():
             order = np.lexsort((rows, ~table["is_recalled"][rows], first))
             is_kept = np.zeros(len(rows), np.bool_)
@@ -154,13 +161,14 @@ class Closer:
             over = (np.arange(len(mine)) >= bounds.rows_max) | (size > bounds.bytes_max)
             fits[mine] = table["is_recalled"][kept[mine]] | ~over
             s["evicted"][slots[trace]] += int((~fits[mine]).sum())
-        state.count("evicted", int((~fits).sum()), "trace_too_large")
+        state.count_events("evicted", table["topic"][kept[~fits]], "trace_too_large")
         return kept[fits], owner[fits]
 
     def _count_duplicates(self, state: JoinState, dropped: I64) -> None:
         if not len(dropped):
             return
         table = state.open.rows
+        state.count_events("duplicate", table["topic"][dropped], "while_open")
         state.counts.add_duplicates(
             table["operation"][dropped],
             table["timestamp_us"][dropped],
@@ -172,7 +180,8 @@ class Closer:
     def _batch(self, state: JoinState, kept: I64, owner: I64, traces: int) -> tuple[SpanBatch, I64]:
         """Return the spans among the rows as a batch, and the row of each span."""
         table = state.open.rows
-        spans = np.flatnonzero(table["event_type"][kept] == TRACE)
+        is_link = self._links.among(table, kept)
+        spans = np.flatnonzero((table["event_type"][kept] == TRACE) & ~is_link)
         rows = kept[spans]
         columns = {name: table[name][rows] for name in _SPAN_COLUMNS}
         batch = SpanBatch(
@@ -187,16 +196,37 @@ class Closer:
         judgement = judge(batch, self._plan, self._operations, rules=self._rules)
         return explain(judgement, self._plan, self._operations, known)
 
-    def _recount(self, state: JoinState, slots: I64, kept: I64, owner: I64, again: Mask) -> None:
+    def _settle_links(self, state: JoinState, kept: I64, owner: I64) -> tuple[I64, I64, LinkRows]:
+        """Let go of the synthetic spans that another one replaced or took back."""
+        table = state.open.rows
+        links = self._links.settle(state.open, kept, owner)
+        if links.kept.all():
+            return kept, owner, links
+        gone = kept[~links.kept]
+        replaced = gone[~table["is_recalled"][gone]]  # a recalled one was joined before
+        state.count_events("duplicate", table["topic"][replaced], "link_replaced")
+        return kept[links.kept], owner[links.kept], links
+
+    def _recount(
+        self,
+        state: JoinState,
+        slots: I64,
+        kept: I64,
+        owner: I64,
+        again: Mask,
+        links: list[tuple[int, Told]],
+    ) -> None:
         """Take back what the last revision of reopened traces added to the windows."""
         if not again.any():
             return
         table, reopened = state.open.rows, slots[again]
         mine = table["is_recalled"][kept] & again[owner]
-        kept, owner = kept[mine], (np.cumsum(again) - 1)[owner[mine]]
+        place = np.cumsum(again) - 1
+        kept, owner = kept[mine], place[owner[mine]]
         batch, _ = self._batch(state, kept, owner, len(reopened))
-        # Judged as it was then: with the causes, the bounds and the start that were counted.
+        # Judged as it was then: with the causes, the links, the bounds and the start counted.
         before = self._judge(batch, state.open.slots["known"][reopened])
+        before = self._links.apply(before, [(int(place[trace]), told) for trace, told in links])
         first = np.searchsorted(owner, np.arange(len(reopened)))
         state.counts.add_traces(
             batch,
@@ -227,6 +257,7 @@ class Closer:
         evicted = s["evicted"][slots].copy()
         ends = table["timestamp_us"][kept] + table["duration_us"][kept]
         spans = np.bincount(batch.trace, minlength=k)
+        links = np.bincount(owner[self._links.among(table, kept)], minlength=k)
         errors = np.bincount(batch.trace[batch.status == STATUS_ERROR], minlength=k)
         root = judgement.structure.root_row
         root_id = np.where(root >= 0, batch.span_id[root], 0) if len(batch) else np.zeros(k)
@@ -237,7 +268,7 @@ class Closer:
             closed_by=by,
             judgement=judgement,
             span_count=spans,
-            annotation_count=np.diff(offset) - spans,
+            annotation_count=np.diff(offset) - spans - links,
             error_count=errors,
             evicted_count=evicted,
             root_span_id=root_id.astype(np.uint64),

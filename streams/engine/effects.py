@@ -52,7 +52,7 @@ class JoinEffects:
 
     Attributes:
         traces: batches of closed traces.
-        fragments: records of schemas/trace_fragment.v1.avsc.
+        fragments: records of schemas/trace_fragment.v2.avsc.
         held_topics: topics (by index) to stop fetching until the others have caught up.
     """
 

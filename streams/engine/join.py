@@ -20,6 +20,7 @@ from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.rule_table import RuleTable
 from streams.core.traces.closedtraces import ClosedBatch, fold_key
 from streams.core.traces.idmap import first_of_each, halves, key_bytes
+from streams.core.traces.links import ReadLink, tells_nothing
 from streams.core.traces.opentraces import RECALL_DONE, RECALL_WANTED
 from streams.core.traces.partitioners import KeyOf, PartitionerWatch
 from streams.core.traces.progress import NEVER
@@ -34,6 +35,7 @@ from streams.engine.effects import (
 )
 from streams.engine.join_state import JoinSettings, JoinState
 from streams.engine.knowledge import Knowledge
+from streams.engine.link_rule import LinkRule
 from streams.engine.restoring import apply_segment
 from streams.engine.within_chunk import Arrivals, WithinChunk
 from streams.state.segment import Segment, SegmentRows
@@ -56,7 +58,8 @@ class JoinTask:
         describe: reads record and batch id from an event's bytes; called for samples only.
         condition_hashes: per condition bit of the plan the value hashes that set it.
         rules: learned rules of the contract, if it has any.
-        silent: topics that no trace waits for.
+        silent: topics that no trace waits for: those of synthetic spans.
+        read_link: reads what a synthetic span tells from its bytes.
         partition, partitions: which partition is read of the topics, and how many they have.
     """
 
@@ -73,13 +76,14 @@ class JoinTask:
         condition_hashes: Mapping[int, U64] | None = None,
         rules: RuleTable | None = None,
         silent: Sequence[int] = (),
+        read_link: ReadLink = tells_nothing,
         partition: int = 0,
         partitions: int = 1,
     ) -> None:
         self.plan = plan
         self.settings = settings
         watch = PartitionerWatch(topics, partition, partitions, ignored=silent)
-        self.state = JoinState(plan, topics, settings, watch)
+        self.state = JoinState(plan, topics, settings, watch, silent)
         self._operations = operations
         self._conditions = condition_hashes or {}
         self._due = DueRule(
@@ -94,7 +98,8 @@ class JoinTask:
         self._describe = describe
         knowledge = Knowledge(plan, topic_of_module, other)
         self.own_module = knowledge.own_module
-        self._closer = Closer(plan, operations, knowledge, rules, describe)
+        self._links = LinkRule(plan, operations, read_link)
+        self._closer = Closer(plan, operations, knowledge, rules, describe, self._links)
 
     def step(
         self,
@@ -125,7 +130,7 @@ class JoinTask:
         state = self.state
         effects = JoinEffects()
         state.positions.update(positions)
-        state.count("accepted", len(events))
+        state.count_events("accepted", events.topic)
         self._account_rejected(rejected, rejected_us, rejected_traces)
         state.partitioners.observe(events.topic, events.trace_id, events.row, key_of)
         floor_us = self._floor_us()
@@ -182,8 +187,13 @@ class JoinTask:
     ) -> None:
         state = self.state
         traced = (events.trace_id != 0).any(axis=1)
-        state.count("untraced", int((~traced).sum()))
-        state.counts.add_events(events, traced, self._operations)
+        state.count_events("untraced", events.topic[~traced])
+        of_modules = ~state.is_link_topic[events.topic]
+        if of_modules.all():
+            state.counts.add_events(events, traced, self._operations)
+        else:  # a module says nothing by what the worker says of it
+            sent = events.take(of_modules)
+            state.counts.add_events(sent, traced[of_modules], self._operations)
         for topic, misplaced in state.partitioners.misplaced().items():
             rows = np.flatnonzero(traced & (events.topic == topic))
             state.counts.add_misplaced(
@@ -216,7 +226,7 @@ class JoinTask:
         now = here[~later[here]]
         part = events if len(now) == len(events) else events.take(now)
         _, evicted = state.open.add(part, slot[now], bits[now], entry[now], late=True)
-        state.count("evicted", int(evicted.sum()), "trace_too_large")
+        state.count_events("evicted", part.topic[evicted], "trace_too_large")
         if later.any():
             overdue = np.unique(slot[later]).astype(np.int64)
             deadlines = self._deadlines_of(overdue)
@@ -226,6 +236,7 @@ class JoinTask:
 
     def _bits(self, events: EventColumns) -> tuple[U64, I32]:
         """Return the plan's bits that each event sets, (n, W), and the flow it enters, (n,)."""
+        self._links.note(events.operation)
         bits = stage_bits(
             events.operation, events.dimension, self.plan, self._operations, self._conditions
         )
@@ -254,6 +265,8 @@ class JoinTask:
         is_odd = np.zeros(len(first), np.bool_)
         is_odd[misses] = state.closed.entries(hi[misses], lo[misses]) >= 0
         is_odd[first[events.timestamp_us <= oldest_us]] = True
+        # A link opens no trace: there would be nothing in it to wait for or to judge.
+        is_odd[first[state.is_link_topic[events.topic]]] = True
         fresh = misses[~is_odd[misses]]
         if len(fresh):
             slot[fresh] = state.open.open_new(hi[fresh], lo[fresh])
@@ -286,7 +299,10 @@ class JoinTask:
             folded = fold_key(events.event_key[i : i + 1, 0], events.event_key[i : i + 1, 1])
             if state.closed.holds_event(*closed, int(folded[0])):
                 return _REPEATED
-            return self._reopen(key, *closed)
+            return self._reopen(key, *closed, events.topic[i : i + 1])
+        if state.is_link_topic[events.topic[i]]:
+            state.count_events("late", events.topic[i : i + 1])
+            return _GONE
         if events.timestamp_us[i] <= oldest_us:
             is_old = events.timestamp_us[i] <= kept_us
             state.count("late", 1, "after_closed_retention" if is_old else "closed_max")
@@ -297,23 +313,29 @@ class JoinTask:
     def _count_repeated(self, events: EventColumns, rows: I64, keys: list[bytes]) -> None:
         """Count events that a published revision holds, in the windows too.
 
-        The windows count a duplicate the same whether its trace was still open when it came.
+        The windows count a duplicate the same whether its trace was still open when it came; of
+        synthetic spans they know nothing.
         """
         if not len(rows):
             return
-        self.state.count("duplicate", len(rows), "after_closing")
-        self.state.counts.add_duplicates(
+        state = self.state
+        state.count_events("duplicate", events.topic[rows], "after_closing")
+        told = np.flatnonzero(~state.is_link_topic[events.topic[rows]])
+        if not len(told):
+            return
+        rows = rows[told]
+        state.counts.add_duplicates(
             events.operation[rows],
             events.timestamp_us[rows],
             self._operations,
-            trace_ids=keys,
+            trace_ids=[keys[at] for at in told.tolist()],
             describe=lambda row: self._describe(events.body[int(rows[row])]),
         )
 
-    def _reopen(self, key: bytes, batch: ClosedBatch, at: int) -> int:
+    def _reopen(self, key: bytes, batch: ClosedBatch, at: int, topic: U8) -> int:
         state = self.state
         if batch.is_truncated[at]:
-            state.count("evicted", 1, "trace_too_large")
+            state.count_events("evicted", topic, "trace_too_large")
             return _GONE
         slot = state.open.open(key, int(batch.revision[at]), batch.cut_ms, batch.known[at])
         state.closed.reopen(key)
@@ -396,8 +418,8 @@ class JoinTask:
             return
         slots = np.array([slot], np.int64)
         rows, _ = state.open.gather(slots)
-        state.count("late", len(rows), "recall_failed")
         table = state.open.rows
+        state.count_events("late", table["topic"][rows], "recall_failed")
         events = np.unique(fold_key(table["key_hi"][rows], table["key_lo"][rows]))
         state.closed.add(
             ClosedBatch(

@@ -20,10 +20,14 @@ from streams.core.traces.progress import Progress, ProgressSettings
 from streams.core.traces.rejected import RejectedTraces
 from streams.core.traces.waits import LearnedWait, WaitSettings
 from streams.state.segment import Segment, SegmentClosed, SegmentRows
-from streams.units import I64, MINUTE_US, SECOND_US
+from streams.units import I64, MINUTE_US, SECOND_US, U8
 
 ACCOUNTS = ("accepted", "joined", "duplicate", "late", "untraced", "rejected", "evicted")
 """accepted = joined + duplicate + late + untraced + rejected + evicted + open, always."""
+
+LINK_PREFIX = "link_"
+"""Synthetic spans have the same accounts, as reasons of this prefix: nobody but the worker sent
+them, so they must not count among what the modules produced."""
 
 REOPENED_COLUMNS = ("revision", "cut_ms", "recall", "evicted")
 """What is kept of an open trace that does not follow from its events, besides `known`."""
@@ -40,6 +44,8 @@ class JoinSettings:
         closed_max: how many closed traces are remembered at most.
         open_traces_max, open_bytes_max: beyond these the traces nearest to their deadline are
             closed early (closed_by = bound).
+        halves_bytes_max: events kept in memory of traces that may be halves of a restarted
+            context; those beyond it are read back from the output topic when a link asks for them.
         window_us: length of a fidelity window.
         rejected_traces_max: of how many traces it is remembered that an event was rejected.
         hold_ahead_us: how far a topic may run ahead of one that is behind; None: twice the
@@ -51,6 +57,7 @@ class JoinSettings:
     closed_max: int = 2_000_000
     open_traces_max: int = 1_000_000
     open_bytes_max: int = 512 << 20
+    halves_bytes_max: int = 16 << 20
     window_us: int = 10 * SECOND_US
     window_retention_us: int = 30 * MINUTE_US
     rejected_traces_max: int = 10_000
@@ -69,12 +76,15 @@ class JoinState:
         topics: Sequence[str],
         settings: JoinSettings,
         partitioners: PartitionerWatch,
+        silent: Sequence[int] = (),
     ) -> None:
         self.plan = plan
         self.topics = tuple(topics)
         self.settings = settings
         self.positions: dict[str, int] = {}
-        self.progress = Progress(len(topics), settings.progress)
+        self.progress = Progress(len(topics), settings.progress, silent)
+        self.is_link_topic = np.zeros(max(256, len(topics)), np.bool_)
+        self.is_link_topic[list(silent)] = True
         self.open = OpenTraces(plan.words, settings.bounds)
         self.closed = ClosedTraces(settings.closed_max)
         self.counts = WindowCounts(settings.window_us, plan.version)
@@ -90,7 +100,26 @@ class JoinState:
 
     def open_events(self) -> int:
         """Return how many accepted events are open: in no revision yet."""
-        return self.open.live_rows - self.recalled_rows
+        return self.open.live_rows - self.recalled_rows - self.open_links()
+
+    def open_links(self) -> int:
+        """Return how many synthetic spans are open: what their accounts leave over."""
+        accepted, *others = (self.reasons.get(LINK_PREFIX + name, 0) for name in ACCOUNTS)
+        return accepted - sum(others)
+
+    def count_events(self, account: str, topic: U8, reason: str = "") -> None:
+        """Add n events to an account, each to that of modules or that of synthetic spans.
+
+        Args:
+            account: one of `ACCOUNTS`.
+            topic: (n,) the topics that they came by.
+            reason: names the counter of the modules' events besides, where there is one.
+        """
+        links = int(self.is_link_topic[topic].sum())
+        self.count(account, len(topic) - links, reason)
+        if links:
+            name = LINK_PREFIX + account
+            self.reasons[name] = self.reasons.get(name, 0) + links
 
     def accounting(self) -> dict[str, int]:
         """Return the accounts with `open`; they balance at every moment."""

@@ -12,6 +12,7 @@ from streams.codec.records import decode, encode
 from streams.codec.rejections import Rejections
 from streams.core.bodies import Bodies
 from streams.core.columns import EventColumns
+from streams.engine.halves import RecentHalves
 from streams.engine.join import JoinTask
 from streams.errors import RecordError, StateError
 from streams.runtime.chunk import Chunk
@@ -65,6 +66,7 @@ class JoinRunner:
         self._outbox: list[OutRecord] = []
         self._watermark_us = 0
         self._watermark_said_us = 0
+        self._halves = RecentHalves(task.settings.halves_bytes_max)
         self._nothing = decoder.decode(0, [], [], np.zeros(0, np.int64))[0]
 
     @property
@@ -95,11 +97,22 @@ class JoinRunner:
             self._outbox += self._writer.records(batch, self.partition)
         for fragment in effects.fragments:
             key = (fragment["record_id"] or fragment["batch_id"]).encode()
-            value = encode("trace_fragment", fragment)
+            value = encode("trace_fragment", fragment | {"partition": self.partition})
             self._outbox.append(OutRecord(self._names.fragments, -1, key, value))
+        self._halves.keep(effects)
+        self._recall_halves()
         self.held = frozenset(self._topics[t] for t in effects.held_topics)
         self._note_watermark(now_us)
         self.is_dirty = self.is_dirty or bool(chunks) or bool(self._outbox)
+
+    def _recall_halves(self) -> None:
+        """Give reopened traces their events where they are still in memory."""
+        if not len(self._halves):
+            return
+        for trace_id, _, revision in self.pending_recalls():
+            bodies = self._halves.take(trace_id, revision)
+            if bodies is not None:
+                self.recalled(trace_id, bodies)
 
     def _note_watermark(self, now_us: int) -> None:
         """Ask for a cut when stream time went on, though nothing came; not at every tick."""
@@ -229,6 +242,7 @@ class JoinRunner:
             **state.counts.discarded,
             "closed_max_dropped": state.closed.expired_early,
             "operations_max": self._decoder.overflowed,
+            "halves_bytes_max": self._halves.forgotten,
         }
 
     def status(self) -> dict[str, Any]:

@@ -30,7 +30,8 @@ class StageRunner:
     Args:
         task: the task without any state.
         restore: makes the task from a snapshot.
-        targets: per topic kind the (topic, schema, partition) of its records.
+        targets: per topic kind the (topic, schema, partition) of its records; an output may name
+            another partition, -1 for the one its key leads to.
     """
 
     def __init__(
@@ -66,8 +67,10 @@ class StageRunner:
                 except RecordError:
                     self.unreadable += 1  # not ours: only the worker writes these topics
         caught_up = bool(caught_up_us) and all(caught_up_us.values())
-        for kind, key, output in self.task.step(taken, now_us, caught_up):
+        for kind, key, output, own_partition in self.task.step(taken, now_us, caught_up):
             topic, schema, partition = self._targets[kind]
+            if own_partition is not None:
+                partition = own_partition
             value = records.encode(schema, output)
             self._outbox.append(OutRecord(topic, partition, key.encode(), value))
         self.is_dirty = self.is_dirty or bool(chunks) or bool(self._outbox)

@@ -45,7 +45,8 @@ def strings(source: str) -> list[str]:
 def reasons(source: str) -> set[str]:
     """Return the reasons that a module counts: the third argument of `count`, whatever it is."""
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    counting = [c for c in calls if isinstance(c.func, ast.Attribute) and c.func.attr == "count"]
+    names = ("count", "count_events")
+    counting = [c for c in calls if isinstance(c.func, ast.Attribute) and c.func.attr in names]
     nodes = [node for call in counting for arg in call.args[2:] for node in ast.walk(arg)]
     return {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
 

@@ -105,17 +105,24 @@ class Tally:
         return self._sums([TOTAL], trace, np.zeros(len(trace), np.int64), values)
 
     def flows(self) -> Sums:
-        """Sum kind flow: the share of its traces that have all required stages."""
+        """Sum kind flow: the share of its traces that have all required stages.
+
+        A trace that goes on with a record of another trace is the same record: it counts in
+        `continued`, and the record is judged by the trace in which it began.
+        """
         trace = np.flatnonzero(self.judgement.flow != NO_FLOW)
         sampled_out = self.judgement.is_sampled_out[trace]
         in_flight = self.is_in_flight[trace]
         expected = ~sampled_out & ~in_flight
         values: dict[str, I64 | Mask] = {
-            "expected": expected,
-            "observed": expected & self.judgement.has_all_required[trace],
             "sampled_out": sampled_out,
             "in_flight": in_flight,
         }
+        if self.judgement.is_continuation is not None:
+            values["continued"] = expected & self.judgement.is_continuation[trace]
+            expected = expected & ~self.judgement.is_continuation[trace]
+        values["expected"] = expected
+        values["observed"] = expected & self.judgement.has_all_required[trace]
         scopes = [Scope("flow", flow.name) for flow in self.tables.plan.flows]
         return self._sums(scopes, trace, self.judgement.flow[trace].astype(np.int64), values)
 

@@ -18,7 +18,7 @@ TARGETS = {"links": ("target.v1", "trace_fragment", 2)}
 
 def fragment(trace_id: str) -> dict[str, Any]:
     """Return a record of the fragments topic."""
-    example = schema_folder() / "examples" / "trace_fragment" / "1" / "first_half.json"
+    example = schema_folder() / "examples" / "trace_fragment" / "2" / "first_half.json"
     return json.loads(example.read_text("utf-8")) | {"trace_id": trace_id}
 
 
