@@ -16,6 +16,8 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from streams.errors import BrokerError, ConfigError
+from streams.runtime import refusals
+from streams.runtime.link import open_client
 
 TRANSACTION_TIMEOUT_MS = 15_000
 COMMIT_TRIES = 6
@@ -84,7 +86,8 @@ def check_group_metadata() -> None:
 
 def producer_for(base: Mapping[str, object], transactional_id: str) -> Producer:
     """Make a transactional producer; `init_transactions` is the caller's."""
-    return Producer(
+    producer: Producer = open_client(
+        Producer,
         {
             **base,
             "transactional.id": transactional_id,
@@ -96,8 +99,9 @@ def producer_for(base: Mapping[str, object], transactional_id: str) -> Producer:
             "queue.buffering.max.kbytes": 1 << 18,
             "partitioner": "murmur2_random",
             "enable.idempotence": True,
-        }
+        },
     )
+    return producer
 
 
 def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
@@ -113,10 +117,13 @@ def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
         BrokerError: the outcome stays unknown after all tries.
     """
     refused: list[str] = []
+    forbidden: list[str] = []
 
     def delivered(error: KafkaError | None, message: object) -> None:
         if error is not None:
             refused.append(str(error))
+            if refusals.is_of_right(error):
+                forbidden.append(f"Write topic {message.topic()}")  # type: ignore[attr-defined]
 
     def delivered_state(error: KafkaError | None, message: object) -> None:
         delivered(error, message)
@@ -124,6 +131,7 @@ def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
             offset = message.offset()  # type: ignore[attr-defined]
             cut.next_changelog_offset = max(cut.next_changelog_offset, offset + 1)
 
+    producer.poll(0)  # a token that is due is asked for here: what follows would wait for it
     try:
         producer.begin_transaction()
         for record in cut.outputs:
@@ -136,6 +144,9 @@ def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
         _retried(lambda: producer.commit_transaction(_CALL_SECONDS))
     except KafkaException as error:
         _abort(producer, error)
+        if forbidden or refusals.is_of_right(error.args[0]):  # asking again will not help
+            what = forbidden[0] if forbidden else f"what a commit needs, {error.args[0].str()}"
+            raise BrokerError(f"the worker may not {what}. {refusals.GRANT}") from error
         raise CommitRefusedError(
             f"{error.args[0].str()}{'; ' + refused[0] if refused else ''}"
         ) from error

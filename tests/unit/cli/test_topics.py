@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from streams.runtime import topics
+from streams.runtime.link import Link
 from streams.runtime.topics import DERIVED, TopicSpec
 from tests.unit.cli.shell import Shell
 
@@ -25,6 +26,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[TopicSpec]:
         return [s.name for s in specs if not s.name.endswith(topics.TRACES)]
 
     monkeypatch.setattr(topics, "create", create)
+    monkeypatch.setattr(Link, "reach", lambda _link: None)
     return asked
 
 
