@@ -67,9 +67,11 @@ def build(reading: Reading, link: Link, group: str, derived: list[str]) -> dict[
     found = reading.known(derived)
     held = reading.spans(found)
     committed = committed_offsets(link, group)
+    accounts = group_accounts(reading, group)
+    if accounts is not None:
+        reading.known(sorted(accounts.sources))  # offsets of topics we may not see are left out
     sources = sorted({topic for topic, _ in committed if topic in there})
     ends = reading.spans(sources)
-    accounts = group_accounts(reading, group)
     answer: dict[str, Any] = {"group": group, "accounts": None, "reasons": {}}
     if accounts is not None:
         answer["accounts"] = accounts.accounts | {"open": accounts.open}

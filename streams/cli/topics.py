@@ -46,7 +46,7 @@ def create(
     specs += [topics.spec(pipeline.derived(name), partitions, name) for name in topics.DERIVED]
     link = connect(settings)
     link.reach()
-    made = topics.create(topics.admin(link.librdkafka()), specs, replication)
+    made = topics.create(topics.admin(link.librdkafka()), specs, replication, link.settings.who)
     if as_json:
         typer.echo(json.dumps({"created": made, "topics": [s.name for s in specs]}))
         return

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from streams.errors import BrokerError, ConfigError
+from streams.errors import BrokerError, ConfigError, RightError
 from streams.runtime import refusals
 from streams.runtime.link import open_client
 
@@ -117,13 +117,10 @@ def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
         BrokerError: the outcome stays unknown after all tries.
     """
     refused: list[str] = []
-    forbidden: list[str] = []
 
     def delivered(error: KafkaError | None, message: object) -> None:
         if error is not None:
             refused.append(str(error))
-            if refusals.is_of_right(error):
-                forbidden.append(f"Write topic {message.topic()}")  # type: ignore[attr-defined]
 
     def delivered_state(error: KafkaError | None, message: object) -> None:
         delivered(error, message)
@@ -144,9 +141,9 @@ def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
         _retried(lambda: producer.commit_transaction(_CALL_SECONDS))
     except KafkaException as error:
         _abort(producer, error)
-        if forbidden or refusals.is_of_right(error.args[0]):  # asking again will not help
-            what = forbidden[0] if forbidden else f"what a commit needs, {error.args[0].str()}"
-            raise BrokerError(f"the worker may not {what}. {refusals.GRANT}") from error
+        if refusals.is_of_right(error.args[0]):  # asking again will not help
+            said = error.args[0].str()
+            raise RightError(f"a commit was forbidden: {said}. {refusals.GRANT}") from error
         raise CommitRefusedError(
             f"{error.args[0].str()}{'; ' + refused[0] if refused else ''}"
         ) from error
@@ -207,6 +204,9 @@ def init_transactions(producers: Sequence[Producer]) -> None:
         try:
             producer.init_transactions(30)
         except KafkaException as error:
+            if refusals.is_of_right(error.args[0]):
+                what = "the transactional ids that begin with its group"
+                raise refusals.of_right(error.args[0], "Write", what, "the worker") from error
             raise BrokerError(
                 f"transactions cannot be initialised: {error.args[0].str()}. Operator action: "
                 "check that the broker is up and allows the worker's transactional ids."

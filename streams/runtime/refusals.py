@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import KafkaError
 
-from streams.errors import BrokerError
+from streams.errors import BrokerError, RightError
 
 if TYPE_CHECKING:
     from streams.runtime.link import Link
@@ -130,7 +130,7 @@ def is_of_right(error: KafkaError) -> bool:
 
 def of_right(
     error: KafkaError, operation: str, resource: str, who: str = "this user"
-) -> BrokerError:
+) -> RightError:
     """Return what to say when a right is missing.
 
     Args:
@@ -139,7 +139,7 @@ def of_right(
         resource: on what, with its kind: "topic traces.assembled.v1".
         who: whom it would be granted to.
     """
-    return BrokerError(f"{who} may not {operation} {resource} ({error.str()}). {GRANT}")
+    return RightError(f"{who} may not {operation} {resource} ({error.str()}). {GRANT}")
 
 
 def of_aiokafka(error: BaseException, who: str = "this user") -> BrokerError | None:
@@ -155,7 +155,7 @@ def of_aiokafka(error: BaseException, who: str = "this user") -> BrokerError | N
         for kind, (operation, resource) in kinds.items():
             if isinstance(seen, kind):
                 names = ", ".join(map(str, seen.args)) or "(unnamed)"
-                return BrokerError(f"{who} may not {operation} {resource} {names}. {GRANT}")
+                return RightError(f"{who} may not {operation} {resource} {names}. {GRANT}")
         if isinstance(seen, theirs.SaslAuthenticationFailed):
             return BrokerError(
                 f"the broker refuses {who}: {_plain(str(seen))}. Operator action: check user, "

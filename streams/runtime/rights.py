@@ -7,18 +7,22 @@ looks like one that is not there.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from streams.errors import BrokerError
+from streams.errors import RightError
 from streams.runtime import topics
 from streams.runtime.build import Pipeline
+from streams.runtime.link import open_client
 from streams.runtime.refusals import GRANT, is_of_right
 
 _SECONDS: Final = 15.0
+_SILENT: Final = logging.getLogger("spanloom.rights")
+"""librdkafka writes what is fatal to standard error, unless it is given a logger."""
 _WIRE_NAME: Final = {
     "READ": "Read",
     "WRITE": "Write",
@@ -70,19 +74,23 @@ def of_worker(pipeline: Pipeline, changelogs: Iterable[str]) -> list[Right]:
     ]
 
 
-def check(client: AdminClient, needed: Iterable[Right], who: str) -> None:
-    """Pass when the broker grants everything on topics and groups that can be asked for.
+def check(base: Mapping[str, object], needed: Iterable[Right], who: str) -> None:
+    """Pass when the broker grants everything that it can be asked about; blocking.
 
-    What is not there yet, and transactional ids, cannot be asked: they speak for themselves later.
+    What is not there yet cannot be asked about: it speaks for itself when it is made.
 
     Raises:
-        BrokerError: rights are missing; names all of them.
+        RightError: rights are missing; names all of them.
     """
     wanted = list(needed)
+    client = open_client(AdminClient, {**base, "log_level": 0})
     granted = {
         "topic": _of_topics(client, sorted({r.name for r in wanted if r.kind == "topic"})),
         "group": _of_groups(client, sorted({r.name for r in wanted if r.kind == "group"})),
     }
+    if "security.protocol" in base:  # elsewhere nobody has ever been refused one
+        ids = sorted({r.name for r in wanted if r.kind == "transactional id"})
+        granted["transactional id"] = _of_ids(base, ids)
     missing = [
         str(right)
         for right in wanted
@@ -90,7 +98,25 @@ def check(client: AdminClient, needed: Iterable[Right], who: str) -> None:
         and right.operation not in there
     ]
     if missing:
-        raise BrokerError(f"{who} may not: {'; '.join(missing)}. {GRANT}")
+        raise RightError(f"{who} may not: {'; '.join(missing)}. {GRANT}")
+
+
+def _of_ids(base: Mapping[str, object], prefixes: list[str]) -> Mapping[str, set[str]]:
+    """Try an id that no task has: the broker tells only who uses one."""
+    found: dict[str, set[str]] = {}
+    for prefix in prefixes:
+        settings = {
+            **base,
+            "transactional.id": f"{prefix}rights",
+            "logger": _SILENT,
+        }
+        producer = open_client(Producer, settings)
+        try:
+            producer.init_transactions(_SECONDS)
+        except KafkaException as error:
+            if is_of_right(error.args[0]):
+                found[prefix] = set()
+    return found
 
 
 def _of_topics(client: AdminClient, names: list[str]) -> Mapping[str, set[str]]:

@@ -78,7 +78,9 @@ def admin(base: Mapping[str, object]) -> AdminClient:
     return client
 
 
-def create(client: AdminClient, specs: Sequence[TopicSpec], replication: int = 1) -> list[str]:
+def create(
+    client: AdminClient, specs: Sequence[TopicSpec], replication: int = 1, who: str = "this user"
+) -> list[str]:
     """Make the topics that are missing and return their names.
 
     Raises:
@@ -97,7 +99,9 @@ def create(client: AdminClient, specs: Sequence[TopicSpec], replication: int = 1
         except KafkaException as error:
             if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
                 if refusals.is_of_right(error.args[0]):
-                    raise refusals.of_right(error.args[0], "Create", f"topic {name}") from error
+                    raise refusals.of_right(
+                        error.args[0], "Create", f"topic {name}", who
+                    ) from error
                 raise BrokerError(
                     f"topic {name} cannot be created: {error.args[0].str()}. Operator action: let "
                     "the user create topics, or have them made as docs/topics.md lists them."

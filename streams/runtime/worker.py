@@ -18,7 +18,7 @@ from typing import Any, Final
 import structlog
 from faust.types.tuples import TP
 
-from streams.errors import BrokerError, SpanloomError, StateError
+from streams.errors import BrokerError, RightError, SpanloomError, StateError
 from streams.runtime import refusals, rights, topics
 from streams.runtime.build import JoinFactory, Pipeline
 from streams.runtime.chunk import Chunk
@@ -77,7 +77,7 @@ class Worker:
         if self.settings.embedded:
             partitions = topics.embedded_partitions(client, self._all_topics())
         else:
-            rights.check(client, self._rights(), self.link.settings.who)
+            self._check_rights()
             partitions = topics.check(
                 client, pipeline.telemetry, pipeline.derived, pipeline.is_foreign
             )
@@ -96,7 +96,7 @@ class Worker:
                 )
                 for kind in self._kinds
             ]
-            topics.create(client, specs)
+            topics.create(client, specs, who=self.link.settings.who)
 
     def _all_topics(self) -> list[str]:
         names = [*self.pipeline.telemetry, *(self.pipeline.derived(d) for d in topics.DERIVED)]
@@ -106,8 +106,9 @@ class Worker:
         kinds = (JOIN,) if self.pipeline.is_foreign else (JOIN, *STAGES)
         return [changelog_topic(self.settings.group, kind) for kind in kinds]
 
-    def _rights(self) -> list[rights.Right]:
-        return rights.of_worker(self.pipeline, self._changelogs())
+    def _check_rights(self) -> None:
+        needed = rights.of_worker(self.pipeline, self._changelogs())
+        rights.check(self._base, needed, self.link.settings.who)
 
     def _add_kind(self, kind: str, sources: tuple[str, ...], make: Callable[[int], Any]) -> None:
         self._kinds[kind] = sources
@@ -140,6 +141,8 @@ class Worker:
         finally:
             await reporter.stop()
             await self._shut_down(app, starting)
+        if isinstance(self.error, RightError):
+            self._check_rights()  # whoever was refused first knows one right, and not its name
         if self.error is not None:
             raise self.error
 

@@ -4,12 +4,19 @@ On a real broker with TLS, SCRAM and ACLs.
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
+from streams.errors import BrokerError
+from streams.runtime.build import load_pipeline
+from streams.runtime.link import Link
 from streams.runtime.rights import Right
-from tests.fault.harness import TRACES, assert_spans_are_whole
+from streams.runtime.worker import Worker
+from streams.settings import load_link, load_settings
+from tests.fault.harness import TRACES, assert_spans_are_whole, wait_for
 from tests.integration.secured import SecuredBroker, SecuredDeployment
 from tests.integration.traces import trace_of
 
@@ -40,7 +47,11 @@ WORKER = (
 CREATE = Right("topic", f"spanloom.{GROUP}.", "Create", is_prefix=True)
 REPLAY = (Right("topic", OTHER, "Write"),)
 STATS = (
-    *(Right("topic", name, "Describe") for name in (*DERIVED_WRITTEN, OTHER)),
+    *(
+        Right("topic", name, "Describe")
+        for name in (*DERIVED_WRITTEN, OTHER)
+        if name != "telemetry.rejected.v1"
+    ),
     Right("topic", "telemetry.rejected.v1", "Read"),
     Right("topic", CHANGELOGS[0], "Read"),
     Right("group", GROUP, "Describe"),
@@ -95,10 +106,15 @@ def test_with_exactly_these_rights_everything_works(
 ) -> None:
     """Replay sends, the worker joins and commits, tail and stats read: each with its rows alone."""
     events = [e for n in range(1, 41) for e in trace_of(n, spans=3, start_us=START_US + n * 10_000)]
-    sent = as_user(secured, place, "replay").replay(events)
+    sender = as_user(secured, place, "replay")
+    sent = sender.replay(events)
     assert sent.returncode == 0, sent.stderr
+    settings = load_link(secured.address, **sender.link)
+    producer = Producer(Link(secured.address, settings).librdkafka())
+    producer.produce(OTHER, b"{garbage}", b"key")  # or no reader would look at what was rejected
+    assert producer.flush(30) == 0
     worker = as_user(secured, place, "worker").worker(
-        "--exit-after", len(events), "--drain-seconds", 60, "--fixed-waits", 1
+        "--exit-after", len(events) + 1, "--drain-seconds", 60, "--fixed-waits", 1
     )
     assert worker.wait(90) == 0, worker.tail()
     assert worker.accounting()["joined"] == len(events)
@@ -110,3 +126,160 @@ def test_with_exactly_these_rights_everything_works(
     shown = as_user(secured, place, "stats").cli("stats", "--group", GROUP, "--json")
     assert shown.returncode == 0, shown.stderr
     assert '"joined": 120' in shown.stdout
+
+
+def prepare(secured: SecuredBroker, place: SecuredDeployment, folder: Path) -> None:
+    """Do what a worker does before its first record, as user worker."""
+    settings = load_settings(broker=secured.address, group=GROUP, state_dir=folder)
+    given = {**as_user(secured, place, "worker").link}
+    link = Link(secured.address, load_link(secured.address, **given))
+    Worker(load_pipeline(settings), link).prepare()
+
+
+@pytest.fixture
+def without(secured: SecuredBroker) -> Iterator[Callable[[str, Right], None]]:
+    """Return what takes a right from a user for the time of a test."""
+    taken: list[tuple[str, Right]] = []
+
+    def take(user: str, right: Right) -> None:
+        secured.revoke(user, [right])
+        taken.append((user, right))
+
+    yield take
+    for user, right in taken:
+        secured.grant(user, [right])
+
+
+@pytest.mark.parametrize("right", WORKER, ids=str)
+def test_a_worker_without_one_right_names_it(
+    secured: SecuredBroker,
+    place: SecuredDeployment,
+    without: Callable[[str, Right], None],
+    right: Right,
+    tmp_path: Path,
+) -> None:
+    """Each row that is taken away ends the worker before it joins, and is all that is named."""
+    without("worker", right)
+    with pytest.raises(BrokerError) as caught:
+        prepare(secured, place, tmp_path)
+    assert str(caught.value) == (
+        f"user worker (SCRAM-SHA-512) may not: {right}. Operator action: grant the rights as "
+        "docs/security.md lists them, and start again."
+    )
+
+
+def test_all_missing_rights_are_named_at_once(
+    secured: SecuredBroker,
+    place: SecuredDeployment,
+    without: Callable[[str, Right], None],
+    tmp_path: Path,
+) -> None:
+    """One start is enough to see them: also those of a topic that may not even be seen."""
+    for right in (Right("topic", OTHER, "Read"), *WORKER[-2:]):
+        without("worker", right)
+    with pytest.raises(BrokerError, match=rf"Read topic {OTHER}; Read group {GROUP}; Write tr"):
+        prepare(secured, place, tmp_path)
+
+
+def refusal(place: SecuredDeployment, *arguments: object) -> str:
+    """Run a worker that must end by itself with 3; return the one sentence that it says."""
+    worker = place.worker(*arguments, state=f"state-{uuid.uuid4().hex}")
+    assert worker.wait(90) == 3, worker.tail()
+    said = worker.log.read_text("utf-8")
+    assert "Traceback" not in said, said
+    (line,) = [one for one in said.splitlines() if one.startswith("spanloom: ")]
+    assert "Operator action: " in line
+    return line
+
+
+def test_a_new_group_needs_create_or_somebody_who_does_it(
+    secured: SecuredBroker, place: SecuredDeployment
+) -> None:
+    """A group whose changelogs are not there yet, without Create, is told which topic it is."""
+    mine = as_user(secured, place, "worker")
+    mine.group = "other"
+    rights = [Right("group", "other", "Read"), Right("topic", "spanloom.other.", "Describe", True)]
+    rights += [Right("topic", "spanloom.other.", one, True) for one in ("Read", "Write")]
+    secured.grant("worker", rights)
+    assert "may not Create topic spanloom.other." in refusal(mine)
+
+
+@pytest.mark.parametrize(
+    ("user", "right", "arguments"),
+    [
+        ("tail", Right("topic", TRACES, "Read"), ("tail", TRACES, "--no-follow")),
+        *(("stats", right, ("stats", "--group", GROUP)) for right in STATS),
+    ],
+    ids=str,
+)
+def test_a_reader_without_one_right_names_it(
+    secured: SecuredBroker,
+    place: SecuredDeployment,
+    without: Callable[[str, Right], None],
+    user: str,
+    right: Right,
+    arguments: tuple[str, ...],
+) -> None:
+    """Readers end with 3, name the right, and never say that a topic is missing which is not."""
+    without(user, right)
+    code, said = as_user(secured, place, user).said(*arguments)
+    assert code == 3
+    operation = "Describe" if user == "tail" else right.operation  # a hidden topic has neither
+    assert f"may not {operation} {right.kind} {right.name} " in said
+
+
+def test_a_sender_without_its_right_names_it(
+    secured: SecuredBroker, place: SecuredDeployment, without: Callable[[str, Right], None]
+) -> None:
+    """A replay ends with 3 and names the topic that it may not write."""
+    without("replay", REPLAY[0])
+    sent = as_user(secured, place, "replay").replay(trace_of(1, spans=1, start_us=START_US))
+    assert sent.returncode == 3
+    assert f"may not Write topic {OTHER} " in sent.stderr
+
+
+def test_topics_are_made_only_by_who_may(secured: SecuredBroker, place: SecuredDeployment) -> None:
+    """Whoever lacks Create is told for which topic; with it, the least right, they are made."""
+    secured.add_user("maker", PASSWORD)
+    maker = as_user(secured, place, "maker")
+    code, said = maker.said("topics", "create", "--derived-prefix", "made.", "--input-topic", "x")
+    assert code == 3
+    assert "user maker (SCRAM-SHA-512) may not Create topic made." in said
+    secured.grant("maker", [Right("topic", "made.", "Create", is_prefix=True)])
+    made = maker.cli("topics", "create", "--derived-prefix", "made.", "--input-topic", "x")
+    assert made.returncode == 0, made.stderr
+    again = maker.cli("topics", "create", "--derived-prefix", "made.", "--input-topic", "x")
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        Right("topic", OTHER, "Read"),
+        Right("topic", TRACES, "Write"),
+        *WORKER[-2:],
+    ],
+    ids=str,
+)
+def test_a_right_that_goes_while_a_worker_runs_ends_it(
+    secured: SecuredBroker,
+    place: SecuredDeployment,
+    without: Callable[[str, Right], None],
+    right: Right,
+) -> None:
+    """It stops with 3 and the right, instead of trying again for ever."""
+    worker = as_user(secured, place, "worker").worker("--fixed-waits", 1, state="state-of-runs")
+    worker.wait_until_restored(place.partitions)
+    without("worker", right)
+    sender = as_user(secured, place, "replay")
+    events = trace_of(uuid.uuid4().int % 10_000 + 100, spans=2, start_us=START_US + 60_000_000)
+
+    def has_ended() -> bool:
+        sender.replay(events)
+        return not worker.is_alive
+
+    wait_for(has_ended, 90, worker.tail)
+    assert worker.wait(1) == 3, worker.tail()
+    said = worker.log.read_text("utf-8").splitlines()[-1]
+    assert f"may not: {right}. " in said
+    assert "Operator action: " in said

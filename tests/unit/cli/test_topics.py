@@ -20,7 +20,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[TopicSpec]:
     """Return the specs that a command asks for; on this broker, traces are there already."""
     asked: list[TopicSpec] = []
 
-    def create(_client: object, specs: Sequence[TopicSpec], replication: int) -> list[str]:
+    def create(
+        _client: object, specs: Sequence[TopicSpec], replication: int, _who: str
+    ) -> list[str]:
         assert replication == 1
         asked.extend(specs)
         return [s.name for s in specs if not s.name.endswith(topics.TRACES)]
