@@ -200,6 +200,7 @@ def test_a_new_group_needs_create_or_somebody_who_does_it(
     mine.group = "other"
     rights = [Right("group", "other", "Read"), Right("topic", "spanloom.other.", "Describe", True)]
     rights += [Right("topic", "spanloom.other.", one, True) for one in ("Read", "Write")]
+    rights += [Right("transactional id", "other-", "Write", True)]
     secured.grant("worker", rights)
     assert "may not Create topic spanloom.other." in refusal(mine)
 
@@ -224,8 +225,18 @@ def test_a_reader_without_one_right_names_it(
     without(user, right)
     code, said = as_user(secured, place, user).said(*arguments)
     assert code == 3
-    operation = "Describe" if user == "tail" else right.operation  # a hidden topic has neither
-    assert f"may not {operation} {right.kind} {right.name} " in said
+    assert f"may not Describe {right.kind} {right.name} " in said, "Read goes, and Describe with it"
+
+
+def test_a_topic_that_may_be_seen_and_not_read_is_told_apart(
+    secured: SecuredBroker, place: SecuredDeployment
+) -> None:
+    """With Describe alone the topic is found, and Read is what is missing."""
+    secured.add_user("looker", PASSWORD)
+    secured.grant("looker", [Right("topic", TRACES, "Describe")])
+    code, said = as_user(secured, place, "looker").said("tail", TRACES, "--no-follow")
+    assert code == 3
+    assert f"user looker (SCRAM-SHA-512) may not Read topic {TRACES} " in said
 
 
 def test_a_sender_without_its_right_names_it(
