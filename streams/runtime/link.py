@@ -117,7 +117,7 @@ class Link:
         while True:
             client.poll(0)  # where a token is asked for, and errors come out
             try:
-                client.list_topics("__consumer_offsets", timeout=_TRY_SECONDS)
+                client.list_topics(timeout=_TRY_SECONDS)
                 return
             except KafkaException as error:
                 client.poll(0)

@@ -6,7 +6,7 @@ topics ended when it began.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -122,19 +122,20 @@ class Reading:
         Raises:
             BrokerError: no broker answers, or one of them may not be seen.
         """
-        there = self.topics()
-        for topic in topics:
-            if topic not in there:  # or hidden: only who asks by name is told
-                self._ask_for(topic)
-        return [topic for topic in topics if topic in there]
+        missing = self._missing(topics, self.topics())
+        return [topic for topic in topics if topic not in missing]
 
-    def _ask_for(self, topic: str) -> None:
-        try:
-            error = self._consumer.list_topics(topic, timeout=CALL_SECONDS).topics[topic].error
-        except KafkaException as failure:
-            raise self._away(failure) from failure
-        if error is not None and refusals.is_of_right(error):
-            raise refusals.of_right(error, "Describe", f"topic {topic}", self._who)
+    def _missing(self, topics: Sequence[str], there: Mapping[str, int]) -> list[str]:
+        """Return those that are not there; one that is hidden is told only to who asks by name."""
+        missing = [topic for topic in topics if topic not in there]
+        for topic in missing:
+            try:
+                error = self._consumer.list_topics(topic, timeout=CALL_SECONDS).topics[topic].error
+            except KafkaException as failure:
+                raise self._away(failure) from failure
+            if error is not None and refusals.is_of_right(error):
+                raise refusals.of_right(error, "Describe", f"topic {topic}", self._who)
+        return missing
 
     def spans(self, topics: Sequence[str]) -> dict[Place, Span]:
         """Return what each partition of some topics holds, up to its last committed record.
@@ -144,8 +145,7 @@ class Reading:
             ConfigError: a topic is not there; names those that are.
         """
         there = self.topics()
-        seen = self.known(topics)
-        missing = [topic for topic in topics if topic not in seen]
+        missing = self._missing(topics, there)
         if missing:
             known = ", ".join(sorted(t for t in there if not t.startswith("__"))) or "none"
             wanted = ", ".join(missing)

@@ -141,10 +141,16 @@ class Worker:
         finally:
             await reporter.stop()
             await self._shut_down(app, starting)
-        if isinstance(self.error, RightError):
-            self._check_rights()  # whoever was refused first knows one right, and not its name
         if self.error is not None:
+            self._name_cause(self.error)
             raise self.error
+
+    def _name_cause(self, error: SpanloomError) -> None:
+        """Ask the broker again where it refused: a client in the middle of its work says little."""
+        if isinstance(error, RightError):
+            self._check_rights()
+        elif isinstance(error, BrokerError) and self.link.settings.security_protocol != "PLAINTEXT":
+            self.link.reach()
 
     def stop(self) -> None:
         """Ask the worker to end: cut what is done, leave the group, exit."""
