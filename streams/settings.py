@@ -294,7 +294,7 @@ def _transport_problems(link: KafkaLink) -> Iterator[str]:
     tls = _given(link, "ca_file", "certificate_file", "key_file", "key_password")
     tls += _given(link, "key_password_file")
     if tls and not link.is_tls:
-        yield f"{', '.join(tls)} need {_LINK}SECURITY_PROTOCOL=SSL or SASL_SSL"
+        yield f"{', '.join(tls)} would be ignored: {_LINK}SECURITY_PROTOCOL is not SSL or SASL_SSL"
     if (link.certificate_file is None) != (link.key_file is None):
         yield f"{_LINK}CERTIFICATE_FILE and {_LINK}KEY_FILE belong together: set both"
     if len(_given(link, "key_password", "key_password_file")) == 2:
@@ -314,7 +314,7 @@ def _user_problems(link: KafkaLink) -> Iterator[str]:
     unused = _given(link, "sasl_mechanism", *_OF_USERS, *_OF_TOKENS)
     if not link.is_sasl:
         if unused:
-            yield f"{', '.join(unused)} need {_LINK}SECURITY_PROTOCOL=SASL_SSL"
+            yield f"{', '.join(unused)} would be ignored: {_LINK}SECURITY_PROTOCOL is not SASL_SSL"
         return
     if not link.sasl_mechanism:
         yield f"{_LINK}SECURITY_PROTOCOL={link.security_protocol} needs {_LINK}SASL_MECHANISM"
@@ -322,10 +322,11 @@ def _user_problems(link: KafkaLink) -> Iterator[str]:
     proofs = _given(link, "password", "password_file")
     if link.sasl_mechanism == "OAUTHBEARER":
         if _given(link, *_OF_USERS):
-            yield f"{', '.join(_given(link, *_OF_USERS))} mean nothing to OAUTHBEARER"
+            yield f"{', '.join(_given(link, *_OF_USERS))} would be ignored by OAUTHBEARER"
         return
     if _given(link, *_OF_TOKENS):
-        yield f"{', '.join(_given(link, *_OF_TOKENS))} need {_LINK}SASL_MECHANISM=OAUTHBEARER"
+        unused = _given(link, *_OF_TOKENS)
+        yield f"{', '.join(unused)} would be ignored: {_LINK}SASL_MECHANISM is not OAUTHBEARER"
     if not link.username:
         yield f"{link.sasl_mechanism} needs {_LINK}USERNAME"
     if len(proofs) != 1:
@@ -342,7 +343,7 @@ def _token_problems(link: KafkaLink) -> Iterator[str]:
     asking += _given(link, "token_ca_file")
     if link.token_file is not None:
         if asking:
-            yield f"{', '.join(asking)} mean nothing to {_LINK}TOKEN_FILE"
+            yield f"{', '.join(asking)} would be ignored, given {_LINK}TOKEN_FILE"
         return
     if not link.client_id or len(_given(link, "client_secret", "client_secret_file")) != 1:
         yield (

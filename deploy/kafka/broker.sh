@@ -125,6 +125,9 @@ $listener.scram-sha-256.sasl.jaas.config=$scram required;
 $listener.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_plain="$(cat "$SECURE/plain.password")";
 $listener.oauthbearer.sasl.jaas.config=$oauth.OAuthBearerLoginModule required;
 $listener.oauthbearer.sasl.server.callback.handler.class=$oauth.OAuthBearerValidatorCallbackHandler
+# Named, because the default of 4.1.0 looks at neither signature nor audience.
+$listener.oauthbearer.sasl.oauthbearer.jwt.validator.class=$oauth.BrokerJwtValidator
+sasl.oauthbearer.jwt.validator.class=$oauth.BrokerJwtValidator
 sasl.oauthbearer.jwks.endpoint.url=file://$SECURE/jwks.json
 sasl.oauthbearer.expected.audience=kafka
 END

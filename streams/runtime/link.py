@@ -105,6 +105,8 @@ class Link:
         context = self.ssl_context()
         if context is not None:
             self._shake_hands(context)
+        if self.settings.is_sasl and self.settings.sasl_mechanism == "OAUTHBEARER":
+            tokens.source(self.settings).token()  # it says what is wrong; the clients do not
         heard: list[KafkaError] = []
         base = self.librdkafka() | {"error_cb": heard.append, "log_level": 0}
         try:
@@ -139,6 +141,7 @@ class Link:
             return
         from aiokafka.conn import create_conn
         from aiokafka.errors import KafkaError as TheirError
+        from aiokafka.protocol.metadata import MetadataRequest
         from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
         proofs = credentials_to_aiokafka_auth(self.faust())
@@ -151,7 +154,16 @@ class Link:
                 continue  # the other addresses; that one answers, the other client has seen
             except (TheirError, TimeoutError) as error:
                 raise refusals.of_user(str(error) or repr(error), self) from error
-            connection.close()
+            # aiokafka takes any answer to a token for a yes. Who was refused is shown no broker.
+            said = "it answers nothing after authentication"
+            try:
+                answer = await connection.send(MetadataRequest([]))
+            except (TheirError, TimeoutError) as error:
+                raise refusals.of_user(said, self) from error
+            finally:
+                connection.close()
+            if not answer.brokers:
+                raise refusals.of_user(said, self)
             return
 
     def _away(self, error: KafkaException, heard: list[KafkaError]) -> BrokerError:

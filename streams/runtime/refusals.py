@@ -171,6 +171,6 @@ def _is_alert(said: str) -> bool:
 
 def _plain(said: str) -> str:
     """Return librdkafka's words without address, state and repetition."""
-    said = re.sub(r"^\w+://[^ ]+: ", "", said)
-    said = re.sub(r" \(after \d+ms in state [^)]*\)", "", said)
+    said = re.sub(r"^(\w+://)?[^ ]+/(bootstrap|\d+): ", "", said)
+    said = re.sub(r" \(after \d+ms in state .*\)$", "", said)
     return re.sub(r"error:[0-9A-F]+:", "", said).strip().rstrip(".")

@@ -116,6 +116,7 @@ class EndpointTokens:
                 raise ValueError(f"its answer is larger than {ANSWER_BYTES_MAX} bytes")
             return _read_answer(said, self._settings.client_id)
         except urllib.error.HTTPError as error:
+            error.close()
             raise self._refused(f"HTTP {error.code} {error.reason}") from error
         except (OSError, ValueError) as error:
             raise self._refused(str(getattr(error, "reason", error))) from error

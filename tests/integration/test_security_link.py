@@ -7,7 +7,7 @@ import asyncio
 import json
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -339,12 +339,20 @@ def test_a_refused_client_secret_is_named(
     assert issuer.refused >= 2
 
 
-def test_a_token_for_somebody_else_is_named(
-    secured: SecuredBroker, bearer: Proof, tmp_path: Path
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda secured: signed(secured.secrets / "token.key", aud="another"),
+        lambda secured: signed(secured.secrets / "admin.key"),
+    ],
+    ids=["of another audience", "signed by another"],
+)
+def test_a_token_that_is_not_believed_is_named(
+    secured: SecuredBroker, bearer: Proof, make: Callable[[SecuredBroker], str], tmp_path: Path
 ) -> None:
     """A token that the broker does not believe is refused with where it came from."""
     path = tmp_path / "token"
-    path.write_text(signed(secured.secrets / "token.key", aud="another"), encoding="utf-8")
+    path.write_text(make(secured), encoding="utf-8")
     link = link_to(secured.address, bearer | {"token_file": path})
     said = r"refuses user the token in .*OAUTHBEARER.*which issuer and audience"
     with pytest.raises(BrokerError, match=said):
