@@ -126,6 +126,8 @@ class Link:
                 refused = next((e for e in heard if refusals.is_of_link(e)), None)
                 if refused is not None:
                     raise refusals.of_link(refused, self) from error
+                if not self.settings.is_tls and any(map(_speaks_tls, self._addresses())):
+                    raise refusals.wants_tls(self) from error
                 if time.monotonic() > deadline:
                     raise self._away(error, heard) from error
 
@@ -167,8 +169,6 @@ class Link:
             return
 
     def _away(self, error: KafkaException, heard: list[KafkaError]) -> BrokerError:
-        if not self.settings.is_tls and any(map(_speaks_tls, self._addresses())):
-            return refusals.wants_tls(self)
         words = [e.str() for e in heard if e.code() == KafkaError._TRANSPORT]
         return refusals.away(self, words[-1] if words else error.args[0].str())
 
@@ -184,7 +184,7 @@ class Link:
             except ssl.SSLCertVerificationError as error:
                 raise refusals.of_certificate(error, f"{host}:{port}") from error
             except ssl.SSLError as error:
-                raise refusals.of_handshake(error, f"{host}:{port}") from error
+                raise refusals.of_handshake(error, f"{host}:{port}", self) from error
             except OSError:
                 continue  # the client tries all of them, and says what is wrong when none answers
 

@@ -24,12 +24,14 @@ _ALERTS: Final = (
     "alert handshake",
 )
 """What a broker answers that does not accept our certificate, or misses one."""
-_RIGHTS: Final = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: "topic",
-    KafkaError.GROUP_AUTHORIZATION_FAILED: "group",
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "cluster",
-    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "transactional id",
-}
+_RIGHTS: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
 GRANT: Final = "Operator action: grant the rights as docs/security.md lists them, and start again."
 
 
@@ -46,12 +48,16 @@ def of_link(error: KafkaError, link: Link) -> BrokerError:
     if error.code() == KafkaError._AUTHENTICATION:
         return of_user(said, link)
     if _is_alert(said):
-        return BrokerError(
-            f"the broker at {link.broker} does not accept {link.settings.who}: {said}. Operator "
-            "action: give a certificate of an authority that the broker trusts, and that has not "
-            "ended, with SPANLOOM_KAFKA_CERTIFICATE_FILE and SPANLOOM_KAFKA_KEY_FILE."
-        )
+        return _not_accepted(said, link)
     return BrokerError(f"no TLS with the broker at {link.broker}: {said}. {_CERTIFICATE}")
+
+
+def _not_accepted(said: str, link: Link) -> BrokerError:
+    return BrokerError(
+        f"the broker at {link.broker} does not accept {link.settings.who}: {said}. Operator "
+        "action: give a certificate of an authority that the broker trusts, and that has not "
+        "ended, with SPANLOOM_KAFKA_CERTIFICATE_FILE and SPANLOOM_KAFKA_KEY_FILE."
+    )
 
 
 def of_user(said: str, link: Link) -> BrokerError:
@@ -97,9 +103,11 @@ def of_certificate(error: ssl.SSLCertVerificationError, address: str) -> BrokerE
     )
 
 
-def of_handshake(error: ssl.SSLError, address: str) -> BrokerError:
-    """Return what to say of a listener that does not speak TLS as we do."""
+def of_handshake(error: ssl.SSLError, address: str, link: Link) -> BrokerError:
+    """Return what to say of a listener that does not speak TLS as we do, or not with us."""
     reason = (error.reason or str(error)).replace("_", " ").lower()
+    if _is_alert(reason):
+        return _not_accepted(reason, link)
     return BrokerError(
         f"no TLS with {address}: {reason}. Operator action: name a TLS listener of the broker with "
         "SPANLOOM_BROKER, or the listener's own SPANLOOM_KAFKA_SECURITY_PROTOCOL."

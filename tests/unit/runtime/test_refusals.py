@@ -96,3 +96,21 @@ def test_a_missing_right_is_an_error_of_its_own() -> None:
     assert isinstance(found, RightError)
     assert found.exit_code == 3
     assert str(found).startswith("u may not Write topic a.v1 (")
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("WRONG_VERSION_NUMBER", "no TLS with kafka:9093: wrong version number. "),
+        (
+            "SSLV3_ALERT_BAD_CERTIFICATE",
+            r"does not accept user u \(SCRAM-SHA-512\): sslv3 alert bad",
+        ),
+    ],
+)
+def test_a_failed_handshake_is_theirs_or_ours(reason: str, said: str) -> None:
+    """A port without TLS is another mistake than a certificate that is not taken."""
+    error = ssl.SSLError()
+    error.reason = reason
+    with pytest.raises(BrokerError, match=said):
+        raise refusals.of_handshake(error, "kafka:9093", LINK)
