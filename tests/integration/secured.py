@@ -72,6 +72,7 @@ class SecuredBroker:
         self.secrets = home / f"node-{sasl}" / "secure"
         ports = {"PORT": sasl, "TLS_PORT": tls, "CONTROLLER_PORT": controller}
         self._environment = {**os.environ, **{name: str(port) for name, port in ports.items()}}
+        self._environment["START_SECONDS"] = "240"  # a busy machine is no broken one
         self._environment["EXTRA_PROPERTIES"] = str(self._wrong_listeners(ports))
         self._admin: AdminClient | None = None
 
