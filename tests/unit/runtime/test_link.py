@@ -10,6 +10,7 @@ from faust import auth
 
 from streams.errors import BrokerError, ConfigError
 from streams.runtime import link as module
+from streams.runtime.host import Connection
 from streams.runtime.link import Link, open_client
 from streams.settings import KafkaLink, load_link
 
@@ -116,7 +117,10 @@ def test_turning_the_host_off_turns_only_that_off() -> None:
 
 def test_no_secret_is_in_the_repr_of_a_link() -> None:
     """A link is shown in tracebacks and assertion messages."""
-    assert "4711" not in repr(Link(FAR, load_link(FAR, **USER)))
+    link = Link(FAR, load_link(FAR, **USER))
+    assert "4711" not in repr(link)
+    assert "4711" not in repr(Connection(link.librdkafka(), "g", Path()))
+    assert "4711" not in repr(link.faust())
 
 
 @pytest.mark.parametrize("wrong", ["another's key", "no certificate", "no authority"])
