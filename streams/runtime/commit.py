@@ -15,7 +15,9 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from streams.errors import BrokerError, ConfigError
+from streams.errors import BrokerError, ConfigError, RightError
+from streams.runtime import refusals
+from streams.runtime.link import open_client
 
 TRANSACTION_TIMEOUT_MS = 15_000
 COMMIT_TRIES = 6
@@ -85,7 +87,8 @@ def check_group_metadata() -> None:
 
 def producer_for(base: Mapping[str, object], transactional_id: str) -> Producer:
     """Make a transactional producer; `init_transactions` is the caller's."""
-    return Producer(
+    producer: Producer = open_client(
+        Producer,
         {
             **base,
             "transactional.id": transactional_id,
@@ -97,8 +100,9 @@ def producer_for(base: Mapping[str, object], transactional_id: str) -> Producer:
             "queue.buffering.max.kbytes": 1 << 18,
             "partitioner": "murmur2_random",
             "enable.idempotence": True,
-        }
+        },
     )
+    return producer
 
 
 def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
@@ -125,6 +129,7 @@ def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
             offset = message.offset()  # type: ignore[attr-defined]
             cut.next_changelog_offset = max(cut.next_changelog_offset, offset + 1)
 
+    producer.poll(0)  # a token that is due is asked for here: what follows would wait for it
     try:
         producer.begin_transaction()
         for record in cut.outputs:
@@ -137,6 +142,9 @@ def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
         _retried(lambda: producer.commit_transaction(_CALL_SECONDS))
     except KafkaException as error:
         _abort(producer, error)
+        if refusals.is_of_right(error.args[0]):  # asking again will not help
+            said = error.args[0].str()
+            raise RightError(f"a commit was forbidden: {said}. {refusals.GRANT}") from error
         raise CommitRefusedError(
             f"{error.args[0].str()}{'; ' + refused[0] if refused else ''}"
         ) from error
@@ -197,6 +205,9 @@ def init_transactions(producers: Sequence[Producer]) -> None:
         try:
             producer.init_transactions(30)
         except KafkaException as error:
+            if refusals.is_of_right(error.args[0]):
+                what = "the transactional ids that begin with its group"
+                raise refusals.of_right(error.args[0], "Write", what, "the worker") from error
             raise BrokerError(
                 f"transactions cannot be initialised: {error.args[0].str()}. Operator action: "
                 "check that the broker is up and allows the worker's transactional ids."

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -91,7 +91,7 @@ class TaskId:
 class Connection:
     """How to reach the broker: client settings, group and state folder."""
 
-    base: Mapping[str, object]
+    base: Mapping[str, object] = field(repr=False)  # it may hold a password
     group: str
     state_dir: Path
 

@@ -24,6 +24,9 @@ class Changelog:
     def topics(self) -> dict[str, int]:
         return {TOPIC: len(self.partitions)}
 
+    def known(self, topics: list[str]) -> list[str]:
+        return [topic for topic in topics if topic == TOPIC and self.partitions]
+
     def spans(self, _topics: list[str]) -> dict[tuple[str, int], Span]:
         return {(TOPIC, p): Span(0, len(values)) for p, values in enumerate(self.partitions)}
 
@@ -49,6 +52,7 @@ def segment(accepted: int, joined: int, rows: int = 0) -> Segment:
     scalars = {
         "accounts": {"accepted": accepted, "joined": joined, "rejected": 1},
         "reasons": {"bad_magic": 1},
+        "positions": {"telemetry.other.v1": accepted},
     }
     return replace(scalars_segment(scalars), rows=taken)
 
@@ -85,3 +89,9 @@ def test_a_partition_without_commits_counts_for_nothing() -> None:
     found = group_accounts(cast(Reading, Changelog([], encode_pieces(segment(3, 2), 1, 0))), "g")
     assert found is not None
     assert (found.partitions, found.partitions_total, found.accounts["accepted"]) == (1, 2, 3)
+    assert found.sources == {"telemetry.other.v1"}
+
+
+def test_a_group_without_a_changelog_has_no_accounts() -> None:
+    """It has never run here."""
+    assert group_accounts(cast(Reading, Changelog()), "g") is None
