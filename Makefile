@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 PYTHON ?=
 ARGS ?=
 FUZZ_SECONDS ?= 300
-BENCH ?= $(filter-out fidelity fuzz,$(basename $(notdir $(shell grep -l '^if __name__' benchmarks/*.py))))
+BENCH ?= $(filter-out __main__ fidelity fuzz,$(basename $(notdir $(shell grep -l '^if __name__' benchmarks/*.py))))
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --require-hashes --only-binary :all:
@@ -61,9 +61,13 @@ lock: $(DEV_STAMP) ## write the locks anew (ARGS="--upgrade-package NAME" to mov
 demo: $(RUN_STAMP) ## the whole engine on an embedded broker, with faults whose truth is known
 	$(BIN)/spanloom demo $(ARGS)
 
-bench: $(DEV_STAMP) ## every benchmark, or BENCH=name (ARGS go to each)
+bench: $(DEV_STAMP) ## a case of the engine (ARGS="--case latency --json FILE"), else the small benchmarks, or BENCH=name
+ifneq ($(filter --case --case=%,$(ARGS)),)
+	$(BIN)/python -m benchmarks $(ARGS)
+else
 	@[ -n "$(strip $(BENCH))" ] || { echo "bench: no benchmark in benchmarks/"; exit 1; }
 	for name in $(BENCH); do $(BIN)/python -m benchmarks.$$name $(ARGS); done
+endif
 
 bench-fidelity: $(DEV_STAMP) ## precision and recall of lost spans on a recording (see --help)
 	$(BIN)/python -m benchmarks.fidelity $(ARGS)
