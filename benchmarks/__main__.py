@@ -9,9 +9,10 @@ could not be run.
 import argparse
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 
 from benchmarks.cases.lab import CaseError, open_lab, say
 from benchmarks.cases.report import (
@@ -92,6 +93,9 @@ def main(arguments: list[str]) -> int:
     try:
         with open_lab(options.broker, settings) as lab:
             report: Report = module_of(options.case).run(lab, options)
+    except KeyboardInterrupt:
+        print(f"bench: {options.case} was interrupted; nothing is left behind", file=sys.stderr)
+        return 130
     except CaseError as error:
         print(f"bench: {options.case} could not be run: {error}", file=sys.stderr)
         return 2
@@ -109,7 +113,7 @@ def main(arguments: list[str]) -> int:
     results = options.results or (None if options.quick else RESULTS)
     if results:
         page = results.read_text(encoding="utf-8") if results.exists() else "# Results\n"
-        command = " ".join(["make bench ARGS=\"" + " ".join(_worth_telling(arguments)) + '"'])
+        command = " ".join(['make bench ARGS="' + " ".join(_worth_telling(arguments)) + '"'])
         write(results, replace_section(page, report.case, section(report, said, command)))
         say(f"section {report.case} of {results.name} is written")
     return 0
@@ -129,5 +133,10 @@ def _worth_telling(arguments: list[str]) -> list[str]:
     return told
 
 
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)  # so that workers and broker are ended too
     sys.exit(main(sys.argv[1:]))

@@ -7,11 +7,14 @@ last line on standard output is the JSON of what it did.
 
 import json
 import multiprocessing
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from multiprocessing.queues import Queue
+from queue import Full
 from typing import Any, Final
 
 import numpy as np
@@ -51,9 +54,18 @@ class FeedSpec:
 
 
 def _encode_into(load: Load, queue: "Queue[Batch | None]") -> None:
-    for given in rows(load):
-        queue.put(encode(load, given))
-    queue.put(None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ends with the process that it works for
+    parent = multiprocessing.parent_process()
+    for batch in chain((encode(load, given) for given in rows(load)), [None]):
+        while parent is None or parent.is_alive():
+            try:
+                queue.put(batch, timeout=1.0)
+                break
+            except Full:
+                continue
+        else:
+            queue.cancel_join_thread()
+            return
 
 
 def batches(load: Load) -> Iterator[Batch]:
@@ -89,9 +101,7 @@ class Feed:
                 "delivery.report.only.error": True,
             }
         )
-        self._sent = (
-            np.memmap(spec.sent_path, np.float64, "r+") if spec.sent_path else np.empty(0)
-        )
+        self._sent = np.memmap(spec.sent_path, np.float64, "r+") if spec.sent_path else np.empty(0)
         self._records = 0
         self._began = 0.0
         self._behind_s = 0.0
@@ -125,7 +135,9 @@ class Feed:
             "records": self._records,
             "seconds": round(seconds, 3),
             "behind_s_max": round(self._behind_s, 4),
-            "full_rate": round(self._full_records / max(self._full_s, 1e-9), 1),
+            "full_rate": round(
+                self._full_records / self._full_s if self._full_s else self._records / seconds, 1
+            ),
         }
 
     def _send_paced(self, batch: Batch) -> None:
@@ -178,6 +190,7 @@ class Feed:
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it kills it
     spec = FeedSpec(**json.loads(sys.argv[1]))
     print(json.dumps(Feed(spec).run()), flush=True)
 

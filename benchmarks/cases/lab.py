@@ -121,7 +121,7 @@ def _script(environment: Mapping[str, str], *arguments: str) -> int:
         [BROKER_SCRIPT, *arguments],
         env=dict(environment),
         stdin=subprocess.DEVNULL,
-        stdout=sys.stderr,
+        stdout=2,  # a step towards the figures, not one of them
         check=False,
     ).returncode
 
@@ -231,7 +231,8 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for process in [*self._feeds, *(worker.process for worker in self.workers)]:
+        processes: list[subprocess.Popen[Any]] = [*self._feeds]
+        for process in processes + [worker.process for worker in self.workers]:
             if process.poll() is None:
                 process.kill()
                 process.wait()
@@ -329,6 +330,15 @@ class Run:
         """Return the seconds from the worker's start until it consumes."""
         self.wait_for(lambda: worker.is_ready(tasks), START_SECONDS, "the worker consumes", 0.01)
         return time.time() - worker.started_unix
+
+    def watch(self, seconds: float) -> None:
+        """Let time pass while the workers live.
+
+        Raises:
+            CaseError: one ended.
+        """
+        until = time.monotonic() + seconds
+        self.wait_for(lambda: time.monotonic() >= until, seconds + START_SECONDS, "time passes", 1)
 
     def wait_for(
         self, is_so: Callable[[], bool], seconds: float, what: str, pause_s: float = 0.1

@@ -6,6 +6,7 @@ From the moment when the last span of a trace is handed to the producing client 
 
 import argparse
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ SECONDS = 40.0
 QUICK_SECONDS = 4.0
 QUICK_RATES = (1_000.0,)
 WARM_SECONDS = 5.0
+LIFE_SECONDS = 2.0
 LEAD_SECONDS = 3.0
 """From the start of a feed to its first span: it has to start and to encode ahead."""
 OUT_SECONDS = 120.0
@@ -82,12 +84,13 @@ class Steady:
 
 
 def live_load(seed: int, rate: float, seconds: float) -> Load:
-    """Return whole traces of two seconds whose spans come as they happen, from soon on."""
+    """Return whole traces of two seconds, or less, whose spans come as they happen."""
     return Load(
         seed,
         int((time.time() + LEAD_SECONDS) * 1e6),
         max(1, int(rate * seconds / 8)),
         traces_per_s=rate / 8,
+        life_us=int(min(LIFE_SECONDS, seconds / 4) * 1e6),
         miss_ratio=0.0,
         disorder_us=20_000,
     )
@@ -115,8 +118,9 @@ def run(lab: Lab, options: argparse.Namespace) -> Report:
     report.notes.append(
         f"From handing the last span of a trace to the producing client (linger 5 ms) until a "
         f"read_committed consumer has the trace; {options.seconds:.0f} s at each rate, the first "
-        f"{WARM_SECONDS:.0f} s (a quarter, if that is less) left out. The producer stamps each burst (at most 1,000 spans) "
-        "before the first of its spans, which makes latencies longer, never shorter."
+        f"{WARM_SECONDS:.0f} s (a quarter, if that is less) left out. The producer stamps each "
+        "burst (at most 1,000 spans) before the first of its spans, which makes latencies longer, "
+        "never shorter."
     )
     return report
 
@@ -126,7 +130,7 @@ def steady(
     options: argparse.Namespace,
     rate: float,
     partitions: int,
-    settings: dict[str, object] | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> Steady:
     """Run one worker at a steady rate."""
     with lab.run("latency", partitions) as one:

@@ -43,19 +43,21 @@ def mix(x: U64) -> U64:
     """Return splitmix64's finaliser of each number: a bijection that looks random."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    out: U64 = x ^ (x >> np.uint64(31))
+    return out
 
 
 def unmix(x: U64) -> U64:
     """Return what `mix` made these from."""
     x = (x ^ (x >> np.uint64(31)) ^ (x >> np.uint64(62))) * np.uint64(0x319642B2D24D8EC3)
     x = (x ^ (x >> np.uint64(27)) ^ (x >> np.uint64(54))) * np.uint64(0x96DE1B173F119089)
-    return x ^ (x >> np.uint64(30)) ^ (x >> np.uint64(60))
+    out: U64 = x ^ (x >> np.uint64(30)) ^ (x >> np.uint64(60))
+    return out
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is sent.
+    """What is sent; a span is named by its trace's number and its place in it, both from 0.
 
     Attributes:
         seed: decides ids, disorder, what is missing and what comes twice.
@@ -68,7 +70,7 @@ class Load:
         disorder_us: a span arrives up to so long after its time.
         miss_ratio: of the traces lack one span (with 8 spans a trace only).
         twice_ratio: of the spans come twice, the second up to a second later.
-        part: span numbers that are sent, from and up to; the others wait for another feed.
+        part: places that are sent, from and up to; the others wait for another feed.
     """
 
     seed: int
@@ -99,7 +101,7 @@ class Rows(NamedTuple):
     """Spans to send, in the order of arrival; all (n,)."""
 
     number: U64
-    index: I64
+    place: I64
     arrival_us: I64
     is_again: Bools
 
@@ -172,10 +174,13 @@ def stage_of(load: Load, index: I64) -> I64:
 
 
 def parent_of(load: Load) -> I64:
-    """Return the parent of each span of a trace, the first of the stage before; (spans,)."""
+    """Return the parent of each span of a trace: the first of the stage before; (spans,).
+
+    The first span is the root, without parent, and the parent of its stage's others.
+    """
     stage = stage_of(load, np.arange(load.spans))
     first = np.searchsorted(stage, np.arange(STAGES))
-    return np.where(stage > 0, first[np.maximum(stage - 1, 0)], -1)
+    return np.where(stage > 0, first[np.maximum(stage - 1, 0)], 0)
 
 
 # --- in the order of arrival
@@ -191,9 +196,9 @@ def rows(load: Load) -> Iterator[Rows]:
     for first in range(load.first, last, size):
         following = min(first + size, last)
         new = _arrivals(load, first, following)
-        both = Rows(*(np.concatenate(pair) for pair in zip(waiting, new, strict=True)))
+        both = Rows._make(np.concatenate(pair) for pair in zip(waiting, new, strict=True))
         order = np.argsort(both.arrival_us, kind="stable")
-        both = Rows(*(column[order] for column in both))
+        both = Rows._make(column[order] for column in both)
         edge = np.uint64(following)
         ready = (
             int(np.searchsorted(both.arrival_us, start_us(load, np.array([edge]))[0]))
@@ -201,8 +206,8 @@ def rows(load: Load) -> Iterator[Rows]:
             else len(order)
         )
         for at in range(0, ready, BATCH_ROWS):
-            yield Rows(*(column[at : min(at + BATCH_ROWS, ready)] for column in both))
-        waiting = Rows(*(column[ready:] for column in both))
+            yield Rows._make(column[at : min(at + BATCH_ROWS, ready)] for column in both)
+        waiting = Rows._make(column[ready:] for column in both)
 
 
 def _arrivals(load: Load, first: int, following: int) -> Rows:
@@ -233,7 +238,7 @@ def _arrivals(load: Load, first: int, following: int) -> Rows:
 
 def encode(load: Load, given: Rows) -> Batch:
     """Return the spans as raw Avro (`benchmarks/span.avsc`), no header."""
-    number, index = given.number, given.index
+    number, index = given.number, given.place
     stage = stage_of(load, index)
     fate = _fate(load, number, index, 7)
     is_metric = fate & np.uint64(3) == 0
@@ -242,17 +247,16 @@ def encode(load: Load, given: Rows) -> Batch:
     start, length = np.zeros(n, np.int64), np.zeros(n, np.int64)
     pieces: list[bytes] = []
     position = 0
-    for s in range(STAGES):
-        for metric in (False, True):  # the spans of one kind have one width
-            chosen = np.flatnonzero((stage == s) & (is_metric == metric))
-            if len(chosen) == 0:
-                continue
-            table = _bodies(load, number[chosen], index[chosen], s, at[chosen], fate[chosen])
-            width = table.shape[1]
-            start[chosen] = position + np.arange(len(chosen)) * width
-            length[chosen] = width
-            pieces.append(table.tobytes())
-            position += table.size
+    # The spans of one kind have one width: a stage's, metrics or not, roots or not.
+    kind = (stage * 2 + is_metric) * 2 + (index == 0)
+    for one in np.unique(kind).tolist():
+        chosen = np.flatnonzero(kind == one)
+        table = _bodies(load, number[chosen], index[chosen], one // 4, at[chosen], fate[chosen])
+        width = table.shape[1]
+        start[chosen] = position + np.arange(len(chosen)) * width
+        length[chosen] = width
+        pieces.append(table.tobytes())
+        position += table.size
     return Batch(
         b"".join(pieces),
         start,
@@ -276,12 +280,16 @@ def bodies_of(load: Load, number: int) -> list[bytes]:
 
 
 def _bodies(load: Load, number: U64, index: I64, stage: int, at: I64, fate: U64) -> U8:
-    """Return the bodies of spans of one stage, all metrics or none; (n, width)."""
+    """Return the bodies of spans of one stage, all metrics or none, all roots or none.
+
+    Returns:
+        (n, width), each row a body.
+    """
     n = len(number)
     plain = number.astype(np.int64)
     parts = [_const(n, b"\x40"), _hex(trace_ids(load, number)), _const(n, b"\x20")]
     parts += [_hex(span_ids(load, number, index))]
-    if stage == 0:
+    if index[0] == 0:
         parts += [_const(n, b"\x00")]
     else:
         parent = parent_of(load)[index]
@@ -295,11 +303,11 @@ def _bodies(load: Load, number: U64, index: I64, stage: int, at: I64, fate: U64)
         _varint(at.astype(np.uint64) << np.uint64(1), 8),
         _varint(duration << np.uint64(1), 3),
         _const(n, bytes([STAGE_MODULE[stage] << 1, stage << 1])),
-        (event_type << 1).reshape(-1, 1),
+        (event_type << np.uint8(1)).reshape(-1, 1),
         severity.reshape(-1, 1),
         _const(n, bytes([len(STAGE_NAME[stage]) << 1]) + STAGE_NAME[stage]),
     ]
-    if n and event_type[0] == 0:
+    if event_type[0] == 0:
         value = 100.0 + (fate >> np.uint64(40)).astype(np.float64) % 977.0
         parts += [_const(n, b"\x02"), value.view(np.uint8).reshape(n, 8)]
     else:
@@ -330,7 +338,8 @@ def _varint(z: U64, n: int) -> U8:
     for i in range(n):
         septet = ((z >> np.uint64(7 * i)) & np.uint64(0x7F)).astype(np.uint8)
         out[:, i] = septet | (0x80 if i < n - 1 else 0)
-    assert not (z >> np.uint64(7 * n)).any() and (z >> np.uint64(7 * (n - 1))).all()
+    assert not (z >> np.uint64(7 * n)).any()
+    assert (z >> np.uint64(7 * (n - 1))).all()
     return out
 
 

@@ -5,6 +5,7 @@ one in `DECODE_EVERY` the whole record is decoded and its spans are compared, by
 """
 
 import multiprocessing
+import signal
 import time
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -258,6 +259,7 @@ class _Signals(NamedTuple):
 
 
 def _follow(broker: str, topic: str, partitions: int, path: str, signals: _Signals) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ends with the process that it works for
     consumer = _consumer(broker)
     try:
         wanted = [TopicPartition(topic, p) for p in range(partitions)]
@@ -278,6 +280,7 @@ def _collect(consumer: Consumer, outputs: Outputs, signals: _Signals) -> None:
     values: list[bytes] = []
     received_s: list[float] = []
     poll, clock = consumer.poll, time.time
+    parent = multiprocessing.parent_process()
     heard_s = clock()
     while True:
         message = poll(0.02)
@@ -293,6 +296,8 @@ def _collect(consumer: Consumer, outputs: Outputs, signals: _Signals) -> None:
             raise CaseError(f"the traces cannot be read: {message.error()}")
         elif signals.is_ending.is_set() and now_s - heard_s > QUIET_SECONDS:
             break
+        elif parent is not None and not parent.is_alive():
+            raise CaseError("the case has ended")
         if keys:
             outputs.add(keys, values, received_s)
             keys, values, received_s = [], [], []

@@ -1,4 +1,4 @@
-"""Case `throughput`: how fast does a worker read a finished topic, and what do two cost together?"""
+"""Case `throughput`: how fast is a finished topic read, and what do two workers cost together?"""
 
 import argparse
 import time
@@ -80,9 +80,7 @@ def run(lab: Lab, options: argparse.Namespace) -> Report:
 
 
 def _one(lab: Lab, report: Report, load: Load, partitions: int, workers: int) -> Backlog:
-    done = read_backlog(
-        lab, f"throughput-{workers}", load, partitions=partitions, workers=workers
-    )
+    done = read_backlog(lab, f"throughput-{workers}", load, partitions=partitions, workers=workers)
     own = done.result
     report.check(f"{workers} workers", done.faults)
     report.rows.append(
