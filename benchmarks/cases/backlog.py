@@ -1,14 +1,16 @@
 """Reading a finished topic: the run that `throughput`, `open` and `curve` are made of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.cases.lab import CaseError, Lab, Run, say
 from benchmarks.cases.load import Load
 from benchmarks.cases.outputs import read_all
-from benchmarks.cases.samples import Sampler, Stretch, between
+from benchmarks.cases.samples import Sample, Sampler, Stretch, between
 
 RUN_SECONDS = 1_800.0
 SETTLE_SECONDS = 90.0
+FULL_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def read_backlog(
             spans,
             result,
             watched,
-            _steady(sampler),
+            full_stretch(sampler.samples),
             sampler.rss_max_bytes,
             sampler.open_max,
             sampler.broker_cpu_s(),
@@ -112,10 +114,13 @@ def _wait_until_closed(run: Run, sampler: Sampler) -> None:
     run.wait_for(is_closed, RUN_SECONDS, "all traces closed", 0.5)
 
 
-def _steady(sampler: Sampler) -> Stretch:
-    """Return the stretch in which at least nine tenths of the most open traces were open."""
-    enough = sampler.open_max * 0.9
-    full = [i for i, s in enumerate(sampler.samples) if s.values and s.open_traces >= enough]
-    if len(full) < 2 or sampler.open_max == 0:
+def full_stretch(samples: Sequence[Sample]) -> Stretch:
+    """Return the stretch in which at least nine tenths of the most open traces were open.
+
+    From the first such sample to the last; all zeros when there are not two.
+    """
+    most = max((s.open_traces for s in samples), default=0)
+    full = [s for s in samples if s.values and s.open_traces >= FULL_SHARE * most]
+    if len(full) < 2 or most == 0:
         return Stretch(0, 0.0, 0.0)
-    return between(sampler.samples[full[0]], sampler.samples[full[-1]])
+    return between(full[0], full[-1])

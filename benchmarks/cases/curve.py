@@ -7,12 +7,13 @@ the worker's CPU and latency: each partition commits a transaction of its own.
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.cases.backlog import Backlog, read_backlog
 from benchmarks.cases.lab import Lab
 from benchmarks.cases.latency import Steady, steady
 from benchmarks.cases.load import Load
-from benchmarks.cases.open_traces import figures
+from benchmarks.cases.open_traces import WAIT_LIVES, figures
 from benchmarks.cases.plot import Chart, Series, grid
 from benchmarks.cases.report import MB, Report, megabytes, whole
 from benchmarks.cases.throughput import past_load
@@ -76,10 +77,13 @@ def run(lab: Lab, options: argparse.Namespace) -> Report:
         load = past_load(
             options.seed,
             max(spans // 8, n * 5 // 4),
+            lag_s=OPEN_LIFE_S * WAIT_LIVES,
             traces_per_s=n / OPEN_LIFE_S,
             life_us=int(OPEN_LIFE_S * 1e6),
         )
-        by["open_traces"][n] = _point(lab, report, "open traces", n, load, wait_s=OPEN_LIFE_S * 3)
+        by["open_traces"][n] = _point(
+            lab, report, "open traces", n, load, wait_s=OPEN_LIFE_S * WAIT_LIVES
+        )
     trade = _trade(lab, report, options, sizes)
     report.figures = {
         name: [{"value": n, **figures(done)} for n, done in sorted(points.items())]
@@ -102,7 +106,7 @@ def run(lab: Lab, options: argparse.Namespace) -> Report:
 
 def _long_traces(seed: int, spans: int, n: int) -> Load:
     """Return traces of n spans, as many spans a second as ever; the last span closes the trace."""
-    plain = {"miss_ratio": 0.0, "twice_ratio": 0.0, "disorder_us": 0}
+    plain: dict[str, Any] = {"miss_ratio": 0.0, "twice_ratio": 0.0, "disorder_us": 0}
     traces = max(1, spans // n)
     return past_load(seed, traces, spans=n, traces_per_s=SPANS_PER_S / n, **plain)
 

@@ -33,6 +33,8 @@ PROFILE: Final = ROOT / "benchmarks" / "candidate-profile.yaml"
 START_SECONDS: Final = 90.0
 STOP_SECONDS: Final = 40.0
 DELETE_SECONDS: Final = 60.0
+METRICS_OPTION: Final = "--metrics-port"
+"""The worker's option that makes it serve /metrics."""
 WAIT_SECONDS: Final = 30.0
 """After so long in event time a trace closes that lacks a stage, unless a case says otherwise."""
 
@@ -133,7 +135,7 @@ class WorkerProcess:
         place.mkdir(parents=True)
         self.out, self.log = place / "out", place / "log"
         self.metrics_port = _free_port()
-        command = [*command, "--metrics-port", str(self.metrics_port)]
+        command = [*command, METRICS_OPTION, str(self.metrics_port)]
         self.started_unix = time.time()
         with self.out.open("wb") as out, self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -272,7 +274,7 @@ class Run:
         return [*names, "--derived-prefix", f"{self.name}."]
 
     def _environment(self, settings: Mapping[str, object]) -> dict[str, str]:
-        given = {**settings, **self.lab.settings}
+        given = {**self.lab.settings, **settings}
         return {
             **{k: v for k, v in os.environ.items() if not k.startswith("SPANLOOM_")},
             "PYTHONPATH": str(ROOT),

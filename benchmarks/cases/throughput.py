@@ -2,6 +2,8 @@
 
 import argparse
 import time
+from dataclasses import replace
+from typing import Any
 
 from benchmarks.cases.backlog import Backlog, read_backlog
 from benchmarks.cases.lab import Lab
@@ -24,11 +26,10 @@ def make_quick(options: argparse.Namespace) -> None:
     options.spans = QUICK_SPANS
 
 
-def past_load(seed: int, traces: int, **more: float) -> Load:
-    """Return a load that ended a minute ago."""
-    load = Load(seed, 0, traces, **more)  # type: ignore[arg-type]
-    base_us = int((time.time() - LAG_SECONDS - load.seconds) * 1e6)
-    return Load(seed, base_us, traces, **more)  # type: ignore[arg-type]
+def past_load(seed: int, traces: int, lag_s: float = LAG_SECONDS, **more: Any) -> Load:
+    """Return a load that ended so long ago; `more` are fields of `Load`."""
+    load = Load(seed, 0, traces, **more)
+    return replace(load, base_us=int((time.time() - lag_s - load.seconds) * 1e6))
 
 
 def run(lab: Lab, options: argparse.Namespace) -> Report:
