@@ -107,7 +107,7 @@ class Feed:
         self._behind_s = 0.0
         # While traces both start and end the rate is what was asked for; before and after, less.
         load = self._load
-        self._full_from_s = (load.base_us + load.life_us + load.disorder_us) / 1e6
+        self._full_from_s = load.base_us / 1e6 + load.seconds - load.traces / load.traces_per_s
         self._full_until_s = load.base_us / 1e6 + load.traces / load.traces_per_s
         self._full_s = max(0.0, self._full_until_s - self._full_from_s)
         self._full_records = 0
@@ -185,7 +185,8 @@ class Feed:
     def _tell(self) -> None:
         if time.monotonic() - self._told_at >= TELL_SECONDS:
             self._told_at = time.monotonic()
-            total = self._load.traces * min(self._load.spans, self._load.part[1])
+            low, high = self._load.part
+            total = self._load.traces * (min(self._load.spans, high) - low)
             print(f"  fed {self._records:,} of about {total:,} spans", file=sys.stderr, flush=True)
 
 

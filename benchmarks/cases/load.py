@@ -66,7 +66,8 @@ class Load:
         first: number of the first one.
         spans: per trace; those before the last are spread over the stages before the last.
         traces_per_s: started per second of event time.
-        life_us: event time between the first and the last span of a trace, about.
+        life_us: mean event time between the first and the last span of a trace; times
+            `traces_per_s` that is how many are open at once.
         disorder_us: a span arrives up to so long after its time.
         miss_ratio: of the traces lack one span (with 8 spans a trace only).
         twice_ratio: of the spans come twice, the second up to a second later.
@@ -92,9 +93,15 @@ class Load:
             raise ValueError("spans are missing or disordered only where a stage has one span")
 
     @property
+    def step_us(self) -> int:
+        """Return the mean event time between two spans of a trace."""
+        return max(1, self.life_us // (self.spans - 1))
+
+    @property
     def seconds(self) -> float:
-        """Event time from the first trace's start to the last one's last arrival, about."""
-        return self.traces / self.traces_per_s + (self.life_us + self.disorder_us) / 1e6
+        """Return the time from the first trace's start to the last one's last arrival, at most."""
+        rest_us = self.step_us * self.spans + self.disorder_us
+        return self.traces / self.traces_per_s + rest_us / 1e6
 
 
 class Rows(NamedTuple):
@@ -163,7 +170,7 @@ def start_us(load: Load, number: U64) -> I64:
 
 def timestamps_us(load: Load, number: U64, index: I64) -> I64:
     """Return the event time of each span; (n,)."""
-    step = max(1, load.life_us // load.spans)
+    step = load.step_us
     jitter = (_fate(load, number, index, 5) % np.uint64(step)).astype(np.int64)
     return start_us(load, number) + index * step + jitter
 
