@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +114,8 @@ def test_the_last_span_alone_has_the_last_stage(spans: int) -> None:
 
 def test_parts_make_the_whole() -> None:
     """The two halves of a load together are the load, byte for byte."""
-    plain = {"miss_ratio": 0.0, "twice_ratio": 0.0}
-    low, high = (Load(7, BASE_US, 20, part=p, **plain) for p in ((0, 4), (4, 1024)))  # type: ignore[arg-type]
+    low = Load(7, BASE_US, 20, miss_ratio=0.0, twice_ratio=0.0, part=(0, 4))
+    high = replace(low, part=(4, 1024))
     halves = [body for load in (low, high) for body in _all_bodies(load)]
     whole = [body for number in range(20) for body in bodies_of(low, number)]
     assert sorted(halves) == sorted(whole)
