@@ -25,6 +25,12 @@ SPANS_PER_S = 8_000.0
 OPEN_LIFE_S = 30.0
 TRADE_SECONDS = 15.0
 TRADE_RATE = 5_000.0
+TITLES = {
+    "partitions": ("Partitions", "partitions"),
+    "trace_spans": ("Size of a trace", "spans a trace"),
+    "open_traces": ("Open traces", "traces open at once"),
+}
+"""What is varied: the title of its charts, and what its axis counts."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ def run(lab: Lab, options: argparse.Namespace) -> Report:
         by["open_traces"][n] = _point(
             lab, report, "open traces", n, load, wait_s=OPEN_LIFE_S * WAIT_LIVES
         )
+    _add_rows(report, by)
     trade = _trade(lab, report, options, sizes)
     report.figures = {
         name: [{"value": n, **figures(done)} for n, done in sorted(points.items())]
@@ -123,16 +130,21 @@ def _point(
     name = f"curve-{words.replace(' ', '-')}-{value}"
     done = read_backlog(lab, name, load, partitions=partitions, wait_s=wait_s)
     report.check(f"{words} {value}", done.faults)
-    report.rows.append(
-        (
-            words,
-            whole(value),
-            whole(done.result.spans_per_s),
-            whole(done.result.spans_per_cpu_s),
-            megabytes(done.rss_max_bytes),
-        )
-    )
     return done
+
+
+def _add_rows(report: Report, by: dict[str, dict[float, Backlog]]) -> None:
+    for name, points in by.items():
+        report.rows += [
+            (
+                TITLES[name][1],
+                whole(value),
+                whole(done.result.spans_per_s),
+                whole(done.result.spans_per_cpu_s),
+                megabytes(done.rss_max_bytes),
+            )
+            for value, done in sorted(points.items())
+        ]
 
 
 def _trade(
@@ -162,14 +174,9 @@ def _draw(
     sizes: Sizes,
     options: argparse.Namespace,
 ) -> None:
-    titles = {
-        "partitions": ("Partitions", "partitions"),
-        "trace_spans": ("Size of a trace", "spans a trace"),
-        "open_traces": ("Open traces", "traces open at once"),
-    }
     speed, memory = [], []
     for name, points in by.items():
-        title, label = titles[name]
+        title, label = TITLES[name]
         wall = [(n, done.result.spans_per_s) for n, done in points.items()]
         cpu = [(n, done.result.spans_per_cpu_s) for n, done in points.items()]
         lines = [Series("a second", wall), Series("a CPU second", cpu)]
