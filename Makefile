@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 PYTHON ?=
 ARGS ?=
 FUZZ_SECONDS ?= 300
-BENCH ?= $(filter-out fidelity fuzz,$(basename $(notdir $(shell grep -l '^if __name__' benchmarks/*.py))))
+BENCH ?= $(filter-out __main__ fidelity fuzz,$(basename $(notdir $(shell grep -l '^if __name__' benchmarks/*.py))))
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --require-hashes --only-binary :all:
@@ -61,9 +61,13 @@ lock: $(DEV_STAMP) ## write the locks anew (ARGS="--upgrade-package NAME" to mov
 demo: $(RUN_STAMP) ## the whole engine on an embedded broker, with faults whose truth is known
 	$(BIN)/spanloom demo $(ARGS)
 
-bench: $(DEV_STAMP) ## every benchmark, or BENCH=name (ARGS go to each)
+bench: $(DEV_STAMP) ## a case of the engine (ARGS="--case latency --json FILE"), else the small benchmarks, or BENCH=name
+ifneq ($(filter --case --case=%,$(ARGS)),)
+	$(BIN)/python -m benchmarks $(ARGS)
+else
 	@[ -n "$(strip $(BENCH))" ] || { echo "bench: no benchmark in benchmarks/"; exit 1; }
 	for name in $(BENCH); do $(BIN)/python -m benchmarks.$$name $(ARGS); done
+endif
 
 bench-fidelity: $(DEV_STAMP) ## precision and recall of lost spans on a recording (see --help)
 	$(BIN)/python -m benchmarks.fidelity $(ARGS)
@@ -84,8 +88,10 @@ kafka: $(DEV_STAMP) ## the tests on a real Kafka broker, which they start themse
 	$(BIN)/pytest -m kafka $(ARGS)
 
 browser: $(DEV_STAMP) ## the tests in a browser
-	@status=0; $(BIN)/pytest -m browser $(ARGS) || status=$$?; \
-	if [ $$status -eq 5 ]; then echo "browser: no test is marked browser yet"; else exit $$status; fi
+	@if $(BIN)/pytest -m browser --collect-only -q > /dev/null; then \
+		$(BIN)/pytest -m browser $(ARGS); \
+	elif [ $$? -eq 5 ]; then echo "browser: no test is marked browser yet"; \
+	else $(BIN)/pytest -m browser --collect-only -q; fi
 
 fuzz: $(DEV_STAMP) ## hostile telemetry against the shipped worker (ARGS="--seed 7 --json fuzz.json")
 	$(BIN)/python -m benchmarks.fuzz $(ARGS)
