@@ -29,7 +29,6 @@ from streams.units import I64, U8, U64, Mask
 Describe = Callable[[bytes], tuple[str, str]]
 """Reads (record id, batch id) from an event's bytes."""
 _SPAN_COLUMNS: Final = (
-    "span_id",
     "parent_span_id",
     "timestamp_us",
     "duration_us",
@@ -187,6 +186,7 @@ class Closer:
         batch = SpanBatch(
             trace=owner[spans].astype(np.int32),
             traces=traces,
+            span_id=table["key_lo"][rows],
             stage_bits=table["bits"][rows],
             **columns,
         )

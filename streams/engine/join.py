@@ -94,6 +94,7 @@ class JoinTask:
             silent=silent,
             fixed_wait_us=settings.fixed_wait_us,
         )
+        self._wait_us = 0
         self._within = WithinChunk(plan, self._due, settings.fixed_wait_us)
         self._describe = describe
         knowledge = Knowledge(plan, topic_of_module, other)
@@ -345,14 +346,22 @@ class JoinTask:
 
     def _close_due(self, effects: JoinEffects) -> None:
         state = self.state
-        live = state.open.live_slots()
+        s = state.open.slots
+        if state.wait.wait_us != self._wait_us:  # what was worked out with another wait is void
+            self._wait_us = state.wait.wait_us
+            s["due_us"][state.open.live_slots()] = NEVER
+        front_us = int(state.progress.progress_us()[self._due.awaited].max())
+        live = state.open.may_be_due(front_us)
+        live = live[s["recall"][live] != RECALL_WANTED]
         if len(live) == 0:
             return
-        s = state.open.slots
-        live = live[s["recall"][live] != RECALL_WANTED]
         deadlines = self._deadlines_of(live)
         by_events = deadlines.passed(state.progress.event_us)
         due = by_events | deadlines.passed(state.progress.progress_us())
+        # Stream time must come this far before the trace is worth another look, unless it waits
+        # for no topic at all, or something comes.
+        is_held = deadlines.waits_for.any(axis=1)
+        s["due_us"][live] = np.where(is_held, deadlines.deadline_us, NEVER)
         by = np.where(by_events, CLOSED_BY_WATERMARK, CLOSED_BY_CLOCK)
         by = np.where(deadlines.is_met, CLOSED_BY_CONTRACT, by).astype(np.uint8)
         if due.any():

@@ -140,13 +140,11 @@ class JoinState:
 
     def pending_recalls(self) -> list[tuple[bytes, int, int]]:
         """Return (trace, cut_ms, revision) of the reopened traces whose events can be read back."""
-        s, used = self.open.slots, self.open.slots.used
-        wanted = (
-            (s["recall"][:used] == RECALL_WANTED) & s["is_live"][:used] & (s["cut_ms"][:used] > 0)
-        )
+        s = self.open.slots
         return [
             (self.open.key(i), int(s["cut_ms"][i]), int(s["revision"][i]))
-            for i in np.flatnonzero(wanted).tolist()
+            for i in sorted(self.open.reopened)
+            if s["recall"][i] == RECALL_WANTED and s["cut_ms"][i] > 0
         ]
 
     def segment(self, *, full: bool) -> Segment:

@@ -42,6 +42,8 @@ def apply_segment(state: JoinState, segment: Segment, decode: Decode, bits_of: B
         for name, value in zip(REOPENED_COLUMNS, values, strict=True):
             open_.slots[name][slot] = value
         open_.slots["known"][slot] = np.array(known, np.uint64)
+        if open_.slots["revision"][slot] > 0:
+            open_.reopened.add(slot)
     if len(segment.rows):
         _apply_rows(state, segment.rows, decode(segment.rows), bits_of)
     state.rejected.add(segment.rejected)

@@ -7,6 +7,7 @@ the formats before Kafka 0.11 are written anew as format 2, so that only one is 
 from __future__ import annotations
 
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -25,6 +26,10 @@ _CHECKED_FROM: Final = 21  # the checksum covers what follows it
 _CODEC, _APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
 INFLATED_BYTES_MAX: Final = 256 << 20
 """A batch that inflates to more is refused: 8 MB of zstd can hold gigabytes."""
+
+
+_FULL: Final = "failed to write whole buffer"
+_memory = threading.local()
 
 
 class Delivered(NamedTuple):
@@ -86,27 +91,43 @@ class RawBatch:
         )
 
 
-def inflated(kind: int, payload: bytes) -> bytes:
-    """Return the records of a batch, b"" for those that cannot be had.
+def inflated(kind: int, payload: bytes, bytes_max: int = INFLATED_BYTES_MAX) -> bytes:
+    """Return the records of a batch, b"" for those that cannot be had or would be too many bytes.
 
-    The broker inflated the batch when it took it in, so that hardly happens; its records are then
-    rejected one by one, as any other bytes that are no event.
+    The broker inflated the batch when it took it in, so the first hardly happens; the records are
+    then rejected one by one, as any other bytes that are no event.
 
     Args:
         kind: compression as in the batch's attributes; 0 for none.
         payload: the compressed records.
+        bytes_max: the most that they may inflate to.
     """
     try:
         if kind == 0:
             return payload
         if kind == 1:
-            return zlib.decompressobj(31).decompress(payload, INFLATED_BYTES_MAX)
+            stream = zlib.decompressobj(31)
+            found = stream.decompress(payload, bytes_max)
+            return found if stream.eof else b""
         if kind == 2:
             return bytes(snappy_decode(payload))  # grows 21 times at most
-        inflate = {3: cramjam.lz4, 4: cramjam.zstd}[kind]
-        return bytes(inflate.decompress(payload))
+        return _inflated_into({3: cramjam.lz4, 4: cramjam.zstd}[kind], payload, bytes_max)
     except Exception:  # whatever the bytes make a decompressor raise
         return b""
+
+
+def _inflated_into(codec: Any, payload: bytes, bytes_max: int) -> bytes:
+    """Inflate into memory that is used again, larger only when that is too small."""
+    space: bytearray = getattr(_memory, "space", bytearray(1 << 20))
+    while True:
+        try:
+            size = codec.decompress_into(payload, space)
+            _memory.space = space
+            return bytes(memoryview(space)[:size]) if size <= bytes_max else b""
+        except cramjam.DecompressionError as error:
+            if _FULL not in str(error) or len(space) >= bytes_max:
+                raise
+        space = bytearray(min(4 * len(space), bytes_max))
 
 
 def _as_format_2(data: bytes) -> bytes:

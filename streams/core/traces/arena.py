@@ -15,6 +15,9 @@ from streams.units import I32, I64
 SPARSE_MIN_BYTES: Final = 8 << 20
 """Below this much no buffer is worth emptying."""
 _SPARSE_FACTOR: Final = 2
+_RAW_MAX: Final = 64
+"""More buffers as they came than this, and the older ones are packed: what is left in them will
+stay for a while, without the keys and frames around it."""
 
 
 class Arena:
@@ -24,10 +27,17 @@ class Arena:
         self._data: list[bytes] = []
         self._rows = np.zeros(0, np.int64)
         self._free: list[int] = []
+        self._raw: dict[int, None] = {}
         self.held_bytes = 0
 
-    def add(self, data: bytes, rows: int) -> int:
-        """Hold a buffer for so many rows and return its number."""
+    def add(self, data: bytes, rows: int, *, packed: bool = False) -> int:
+        """Hold a buffer for so many rows and return its number.
+
+        Args:
+            data: the buffer.
+            rows: how many rows lie in it, at least one.
+            packed: nothing but rows lies in it.
+        """
         if self._free:
             number = self._free.pop()
             self._data[number] = data
@@ -38,6 +48,8 @@ class Arena:
                 self._rows = np.concatenate([self._rows, np.zeros(number + 16, np.int64)])
         self._rows[number] = rows
         self.held_bytes += len(data)
+        if not packed:
+            self._raw[number] = None
         return number
 
     def release(self, buffer: I32) -> None:
@@ -48,6 +60,16 @@ class Arena:
             self.held_bytes -= len(self._data[number])
             self._data[number] = b""
             self._free.append(number)
+            self._raw.pop(number, None)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there are many buffers as they came."""
+        return len(self._raw) > _RAW_MAX
+
+    def oldest(self) -> I64:
+        """Return the older half of the buffers that are as they came."""
+        return np.array(list(self._raw)[: _RAW_MAX // 2], np.int64)
 
     def is_sparse(self, live_bytes: int) -> bool:
         """Whether the buffers hold more than twice what lies in them, and that is much."""
@@ -56,4 +78,5 @@ class Arena:
     def at(self, buffer: I32, start: I64, size: I64) -> Scattered:
         """Return the bodies at some places."""
         numbers, source = distinct(buffer.astype(np.int64))
-        return Scattered([self._data[i] for i in numbers.tolist()], source, start, size)
+        sources = [self._data[i] for i in numbers.tolist()]
+        return Scattered(sources, source, start, size.astype(np.int64))

@@ -30,7 +30,6 @@ _ROW_COLUMNS: Final[dict[str, Any]] = {
     "slot": np.int32,
     "key_hi": np.uint64,
     "key_lo": np.uint64,
-    "span_id": np.uint64,
     "parent_span_id": np.uint64,
     "timestamp_us": np.int64,
     "duration_us": np.int64,
@@ -44,11 +43,12 @@ _ROW_COLUMNS: Final[dict[str, Any]] = {
     "record_hash": np.uint64,
     "batch_hash": np.uint64,
     "kafka_us": np.int64,
-    "cut": np.int64,
+    "cut": np.int32,
     "buffer": np.int32,
     "start": np.int64,
-    "size": np.int64,
+    "size": np.int32,
 }
+"""A span's own id is its identity, `key_lo`."""
 _SLOT_COLUMNS: Final[dict[str, Any]] = {
     "hi": np.uint64,
     "lo": np.uint64,
@@ -65,10 +65,11 @@ _SLOT_COLUMNS: Final[dict[str, Any]] = {
     "revision": np.int64,
     "cut_ms": np.int64,
     "recall": np.uint8,
+    "due_us": np.int64,
     "born_cut": np.int64,
     "meta_cut": np.int64,
 }
-_SLOT_FILL: Final[dict[str, Any]] = {"entry_flow": -1, "head": -1}
+_SLOT_FILL: Final[dict[str, Any]] = {"entry_flow": -1, "head": -1, "due_us": -NEVER}
 _OWN_COLUMNS: Final = frozenset(
     {"slot", "key_hi", "key_lo", "is_late", "is_recalled", "cut", "buffer", "start", "size"}
 )
@@ -124,6 +125,8 @@ class OpenTraces:
         self._free: list[int] = []
         self.live_rows = 0
         self.live_bytes = 0
+        self.reopened: set[int] = set()
+        """Slots of traces that have a revision already."""
         self.cut = 0
         """Number of the cut in the making; stamped on slots for the changelog."""
 
@@ -165,6 +168,9 @@ class OpenTraces:
         s["cut_ms"][slot] = cut_ms
         s["known"][slot] = 0 if known is None else known
         s["recall"][slot] = RECALL_WANTED if revision else RECALL_NONE
+        s["due_us"][slot] = NEVER
+        if revision:
+            self.reopened.add(slot)
         s["born_cut"][slot] = s["meta_cut"][slot] = self.cut
         self._slots.put(s["hi"][[slot]], s["lo"][[slot]], np.array([slot]))
         return slot
@@ -187,6 +193,7 @@ class OpenTraces:
         for name in ("revision", "cut_ms", "known"):
             s[name][slot] = 0
         s["recall"][slot] = RECALL_NONE
+        s["due_us"][slot] = NEVER
         s["born_cut"][slot] = s["meta_cut"][slot] = self.cut
         self._slots.put(hi, lo, slot)
         return slot
@@ -243,6 +250,7 @@ class OpenTraces:
         order = stable_order(slot)
         runs = _Runs.of(slot[order])
         touched = runs.owner
+        self.slots["due_us"][touched] = NEVER
         sizes = events.body.size
         if bounded:
             evicted = self._beyond_bounds(sizes, order, runs)
@@ -304,6 +312,8 @@ class OpenTraces:
             "bits": bits[order],
         }
         first = self.rows.append(values, len(order))
+        if self._bodies.is_crowded:
+            self._move_bodies(self._bodies.oldest())
         previous = self.slots["head"][runs.owner]
         run = self.runs.append(
             {"start": first + runs.start, "count": runs.count, "previous": previous},
@@ -389,10 +399,12 @@ class OpenTraces:
             s[name][slots] = 0
         s["mask"][slots] = 0
         s["is_live"][slots] = False
+        s["due_us"][slots] = -NEVER
+        self.reopened.difference_update(slots.tolist() if self.reopened else ())
         self.rows["slot"][rows] = -1
         self._bodies.release(self.rows["buffer"][rows])
         if self._bodies.is_sparse(self.live_bytes):
-            self._move_bodies()
+            self._move_bodies(None)
         dead = self.rows.used - self.live_rows
         if dead > COMPACT_MIN_ROWS and dead > self.rows.used // 2:
             self.compact()
@@ -420,13 +432,22 @@ class OpenTraces:
         """Return the bytes of the event in one row."""
         return self.bodies(np.array([row])).joined()
 
-    def _move_bodies(self) -> None:
-        """Lay the bodies of all open traces into one buffer, and give the other buffers back."""
-        rows = np.flatnonzero(self.rows["slot"][: self.rows.used] >= 0)
+    def _move_bodies(self, buffers: I64 | None) -> None:
+        """Lay the bodies that lie in some buffers, or in all, into one, and give those back."""
+        used = self.rows.used
+        is_moved = self.rows["slot"][:used] >= 0
+        if buffers is not None:
+            is_moved &= np.isin(self.rows["buffer"][:used], buffers)
+        rows = np.flatnonzero(is_moved)
         moved = self.bodies(rows).packed()
-        self._bodies = Arena()
-        self.rows["buffer"][rows] = self._bodies.add(moved.data, len(rows))
-        self.rows["start"][rows] = moved.start
+        self._bodies.release(self.rows["buffer"][rows])
+        if len(rows):
+            self.rows["buffer"][rows] = self._bodies.add(moved.data, len(rows), packed=True)
+            self.rows["start"][rows] = moved.start
+
+    def may_be_due(self, front_us: int) -> I64:
+        """Return the slots whose deadline is unknown, or before a time; (k,), ascending."""
+        return np.flatnonzero(self.slots["due_us"][: self.slots.used] < front_us)
 
     def live_slots(self) -> I64:
         """Return all live slots, (k,)."""

@@ -80,6 +80,20 @@ def test_each_compression_is_known_by_its_number() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", [1, 3, 4])
+def test_a_bomb_is_not_inflated(kind: int) -> None:
+    """Megabytes that would become more than is allowed become nothing; what fits is whole."""
+    data = bytes(3 << 20)
+    gzip = zlib.compressobj(wbits=31)
+    packed = {
+        1: gzip.compress(data) + gzip.flush(),
+        3: bytes(cramjam.lz4.compress(data)),
+        4: bytes(cramjam.zstd.compress(data)),
+    }[kind]
+    assert inflated(kind, packed, 2 << 20) == b""
+    assert inflated(kind, packed, 4 << 20) == data
+
+
 def polled(data: bytes, fetch_offset: int, max_records: int | None, **known: Any) -> Any:
     """Return what one poll of a fetch gives, and the fetch's records."""
     aborted = known.get("aborted", [])

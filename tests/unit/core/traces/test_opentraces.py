@@ -43,7 +43,11 @@ def test_open_traces_are_a_dictionary_of_lists(rng: random.Random) -> None:
     """Whatever is added and closed, in blocks: each trace has its events in order of arrival."""
     open_ = OpenTraces(1, TraceBounds())
     model: dict[int, list[Event]] = {}
-    with patch("streams.core.traces.opentraces.COMPACT_MIN_ROWS", rng.choice((0, 3, 1 << 20))):
+    with (
+        patch("streams.core.traces.opentraces.COMPACT_MIN_ROWS", rng.choice((0, 3, 1 << 20))),
+        patch("streams.core.traces.arena.SPARSE_MIN_BYTES", rng.choice((0, 1 << 20))),
+        patch("streams.core.traces.arena._RAW_MAX", rng.choice((2, 64))),
+    ):
         for _ in range(rng.randint(1, 12)):
             block = [span(rng.randint(1, 6), rng.randint(1, 99)) for _ in range(rng.randrange(9))]
             add(open_, block)
