@@ -5,6 +5,7 @@
       RecordError      this record is bad: it is rejected with a reason, never raised past the codec
       StateError       state cannot be trusted; stops the worker; ends with "Operator action: ..."
       BrokerError      the broker cannot be used; stops the worker after the retry budget
+      StalledError     the worker does not get on though it could; it ends so that another one does
 
 Late, duplicate, untraced and evicted are outcomes of a row, not exceptions.
 """
@@ -39,5 +40,11 @@ class StateError(SpanloomError):
 
 class BrokerError(SpanloomError):
     """The broker is away, refuses, or its topics do not fit; the message names what to do."""
+
+    exit_code = 3
+
+
+class StalledError(SpanloomError):
+    """The worker has work, a broker and no excuse, and does not get on; says for how long."""
 
     exit_code = 3

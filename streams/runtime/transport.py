@@ -210,15 +210,31 @@ class ChunkConsumer(driver.Consumer):
         end = state.highwater if state.lso is None or state.lso < 0 else state.lso
         return stamp_us if end is not None and state.position >= end else 0
 
-    def heard_at_us(self) -> int:
-        """Return when the broker last answered a fetch of any partition; 0 for never."""
+    def connections(self) -> list[Any]:
+        """Return the connections to brokers as they are now."""
         consumer = self._thread._consumer
-        subscription = consumer._subscription.subscription if consumer is not None else None
-        assignment = subscription.assignment if subscription is not None else None
-        if assignment is None:
+        return list(consumer._client._conns.values()) if consumer is not None else []
+
+    def is_fetched(self, tp: TP) -> bool:
+        """Whether a fetch of a partition has been answered since it was assigned."""
+        state = self._partition_state(tp)
+        return state is not None and state.timestamp is not None
+
+    def lag(self, tp: TP, position: int) -> int | None:
+        """Return how many offsets lie between a position and the end; None when nobody knows.
+
+        As of the last fetch: a partition that is held is not asked. Behind the last record there
+        may be a transaction's marker, which no record ever stands for; it is no lag.
+        """
+        state = self._partition_state(tp)
+        if state is None or not state.has_valid_position:
+            return None
+        end = state.highwater if state.lso is None or state.lso < 0 else state.lso
+        if end is None:
+            return None
+        if state.position >= end and self.taken.get(tp, position) <= position:
             return 0
-        stamps = [assignment.state_value(tp).timestamp or 0 for tp in assignment.tps]
-        return max(stamps, default=0) * 1000
+        return max(0, int(end) - position)
 
     def membership(self) -> tuple[int, str, str | None] | None:
         """Return (generation, member id, instance id) in the group, None outside of it."""
