@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import structlog
 
+from streams.errors import ConfigError
 from streams.monitoring.metrics import Exposition
 from streams.monitoring.server import Page, Pages, serve
 from streams.monitoring.view import Answer, View, health, ready
@@ -55,9 +56,13 @@ class Reporter:
         self._view = view
         self._stops: list[Callable[[], None]] = []
         made = pages(view, blocked_seconds)
-        for setting, port, address in ports:
-            if port:
-                self._stops.append(serve(made, port, address, setting))
+        try:
+            for setting, port, address in ports:
+                if port:
+                    self._stops.append(serve(made, port, address, setting))
+        except ConfigError:
+            self._stop_serving()
+            raise
         self._task = asyncio.get_running_loop().create_task(self._tell())
 
     async def _tell(self) -> None:
@@ -69,8 +74,11 @@ class Reporter:
         """End both."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.get_running_loop().run_in_executor(None, self._stop_serving)
+
+    def _stop_serving(self) -> None:
         for stop in self._stops:
-            await asyncio.get_running_loop().run_in_executor(None, stop)
+            stop()
 
 
 def progress(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

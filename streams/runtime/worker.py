@@ -376,6 +376,13 @@ class Worker:
                     "traces would be torn. Operator action: give all telemetry topics one "
                     "partition count and restart all workers of the group."
                 )
+            many = self._partitions if task_id.kind in (JOIN, "fragments") else 1
+            if task_id.partition >= many and not self.settings.embedded:
+                raise StateError(
+                    f"partition {task_id.partition} of {sorted(sources)} was added while this "
+                    f"worker ran; it knows {many}, and keys have moved. Operator action: give all "
+                    "telemetry topics one partition count and restart all workers of the group."
+                )
 
     def _new_host(self, task_id: TaskId) -> TaskHost:
         settings = self.settings

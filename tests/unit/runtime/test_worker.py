@@ -9,6 +9,7 @@ import pytest
 from faust.types.tuples import TP
 
 from streams.errors import BrokerError, StateError
+from streams.runtime import worker as worker_module
 from streams.runtime.build import load_pipeline
 from streams.runtime.host import TaskId
 from streams.runtime.topics import LINKS, OTHER
@@ -98,3 +99,29 @@ def test_topics_of_a_partition_stay_together(embedded: str, tmp_path: Path) -> N
     worker = asyncio.run(story())
     assert isinstance(worker.error, StateError), "the worker ends with it"
     assert worker.hosts == {}
+
+
+@pytest.mark.parametrize("kind", ["join", "fragments", "fidelity", "incidents"])
+def test_every_kind_of_task_has_its_topics_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Whatever a task reads, it reads all of, and from a partition that this worker knows of."""
+    worker = prepared(tmp_path, monkeypatch)
+    topics_of = worker._kinds[kind]
+    many = 4 if kind in ("join", "fragments") else 1
+    whole = set(topics_of)
+    worker._assert_whole({TaskId(kind, many - 1): whole})
+    with pytest.raises(StateError, match=r"was added while.*restart all workers of the group"):
+        worker._assert_whole({TaskId(kind, many): whole})
+    with pytest.raises(StateError, match=r"went to another worker.*Operator action"):
+        worker._assert_whole({TaskId(kind, 0): whole - {topics_of[-1]}})
+
+
+def prepared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
+    """Return a worker that found four partitions on a broker that it believes to be real."""
+    monkeypatch.setattr(worker_module.topics, "admin", lambda _base: None)
+    monkeypatch.setattr(worker_module.topics, "check", lambda *_: 4)
+    monkeypatch.setattr(worker_module.topics, "create", lambda *_: None)
+    worker = worker_of(folder)
+    worker.prepare()
+    return worker

@@ -1,0 +1,67 @@
+"""Stand-ins for the monitor: a Kafka client that says what a test wants, and hosts as it reads."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from streams.monitoring.meter import Meter
+from streams.runtime.host import TaskId
+
+
+class Connection:
+    """A connection to a broker, stamped as aiokafka stamps its own."""
+
+    def __init__(self, made_at: float) -> None:
+        self._last_action = made_at
+
+
+class FakeLink:
+    """A Kafka client that is up and has nothing to tell."""
+
+    def __init__(self) -> None:
+        self.made: list[Connection] = []
+        self.lags: dict[str, int | None] = {}
+        self.unfetched: set[str] = set()
+        self.flows = True
+
+    def connections(self) -> Sequence[Connection]:
+        return self.made
+
+    def lag(self, topic: str, partition: int, position: int) -> int | None:
+        return self.lags.get(topic, 0)
+
+    def is_fetched(self, topic: str, partition: int) -> bool:
+        return topic not in self.unfetched
+
+    def is_flowing(self) -> bool:
+        return self.flows
+
+
+class Host:
+    """What the monitor reads of a task's host."""
+
+    def __init__(self, name: str, runner: Any, topics: Sequence[str] = ("a",)) -> None:
+        kind, _, partition = name.rpartition("-")
+        self.id = TaskId(kind, int(partition))
+        self.runner = runner
+        self.topics = tuple(topics)
+        self.cuts = 9
+        self.restarts = deque([1.0, 2.0])
+        self.lost_to_retention = 4
+        self.rest = ""
+        self.inbox = (30, 4_000)
+        self.meter = Meter()
+        self.meter.restarts = 5
+
+
+class Runner:
+    """A task that a test moves by hand."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.is_dirty = False
+        self.held: frozenset[str] = frozenset()
+        self.positions: dict[str, int] = {}
+
+    def status(self) -> dict[str, Any]:
+        return {"rows": self.rows, "reasons": {"unreadable": 3}}
