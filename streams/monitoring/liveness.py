@@ -44,7 +44,7 @@ class TaskSeen:
     Attributes:
         task: its name.
         lag_records: records of its topics that it has not joined, as far as the client knows.
-        is_fetched: every topic of it that is not held has had an answer since the assignment.
+        is_fetched: every topic of it that is not held has lately been fetched.
         rows: records that it joined; any change means that it got on.
         cuts: commits that went through; any change means that it could commit.
         is_dirty: there is something to commit.

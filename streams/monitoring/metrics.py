@@ -154,7 +154,7 @@ class WorkerCollector(Collector):
         build = (__version__, platform.python_version())
         yield family("spanloom_build_info", [(build, 1)])
         yield family("spanloom_ready", [((), int(not view.not_ready))])
-        yield family("spanloom_healthy", [((), int(not complaints))])
+        yield family("spanloom_healthy", [((), int(not complaints and not view.failed))])
         causes = [((cause,), by_cause[cause]) for cause in get_args(Cause)]
         yield family("spanloom_complaints", causes)
         yield family("spanloom_tasks", [((kind,), n) for kind, n in kinds.items()])

@@ -25,6 +25,7 @@ class View:
         not_ready: why it does not consume, "" when it does.
         tasks: one mapping a task, as `streams.runtime.reporting.task_status` makes them.
         rebalances: pauses of rebalances that are over, seconds.
+        failed: the error that the worker ends with, "" for none.
     """
 
     limits: Limits
@@ -32,6 +33,7 @@ class View:
     not_ready: str = "joining"
     tasks: Sequence[Mapping[str, Any]] = ()
     rebalances: Sample = field(default_factory=Sample)
+    failed: str = ""
 
     @property
     def phase(self) -> Phase:
@@ -53,8 +55,9 @@ def health(view: View, blocked_seconds: float) -> Answer:
         blocked_seconds: for how long the loop has not turned.
     """
     complaints = view.complaints(blocked_seconds)
+    is_healthy = not complaints and not view.failed
     body = {
-        "healthy": not complaints,
+        "healthy": is_healthy,
         "state": view.phase,
         "reasons": [
             {
@@ -66,12 +69,13 @@ def health(view: View, blocked_seconds: float) -> Answer:
             }
             for c in complaints
         ],
+        "failed": view.failed,
         "broker_silent_seconds": round(view.waits.seen.silent_seconds, 1),
         "loop_blocked_seconds": round(blocked_seconds, 1),
         "rebalances": view.rebalances.count,
         "tasks": {str(task["task"]): _task(view, task) for task in view.tasks},
     }
-    return (503 if complaints else 200), body
+    return (200 if is_healthy else 503), body
 
 
 def _task(view: View, task: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,10 +34,10 @@ class ConsumerLink:
         consumer = self._consumer()
         return consumer.lag(TP(topic, partition), position) if consumer is not None else None
 
-    def is_fetched(self, topic: str, partition: int) -> bool:
-        """Whether a fetch of a partition has been answered since it was assigned."""
+    def fetched_at_ms(self, topic: str, partition: int) -> int | None:
+        """Return when a fetch of a partition was last answered, None for never since assigned."""
         consumer = self._consumer()
-        return consumer is not None and consumer.is_fetched(TP(topic, partition))
+        return consumer.fetched_at_ms(TP(topic, partition)) if consumer is not None else None
 
     def is_flowing(self) -> bool:
         """Whether what is fetched reaches the tasks."""

@@ -17,6 +17,8 @@ from streams.runtime.hearing import Hearing
 from streams.runtime.host import TaskHost
 
 LOOK_SECONDS: Final = 1.0
+FETCH_SECONDS: Final = 5.0
+"""An idle partition's fetch is answered several times a second: what is this old was not."""
 
 
 class Link(Protocol):
@@ -28,8 +30,8 @@ class Link(Protocol):
     def lag(self, topic: str, partition: int, position: int) -> int | None:
         """Return how many offsets lie between a position and the end; None when unknown."""
 
-    def is_fetched(self, topic: str, partition: int) -> bool:
-        """Whether a fetch of a partition has been answered since it was assigned."""
+    def fetched_at_ms(self, topic: str, partition: int) -> int | None:
+        """Return when a fetch of a partition was last answered, None for never since assigned."""
 
     def is_flowing(self) -> bool:
         """Whether what is fetched reaches the tasks."""
@@ -97,6 +99,11 @@ class Monitor:
         self.view = replace(self.view, waits=waits)
         self.note_ready()
 
+    def end(self, error: SpanloomError | None) -> None:
+        """Note that the stop begins, and what for."""
+        self.enter("stopping")
+        self.view = replace(self.view, failed="" if error is None else str(error))
+
     def note_ready(self) -> None:
         """Note whether the worker consumes; cheap enough for every turn of the loop."""
         why = self._why_not_ready()
@@ -122,7 +129,7 @@ class Monitor:
         if not self._link.is_flowing():
             return "resuming"
         places = [(topic, host.id.partition) for host in self._hosts() for topic in host.topics]
-        if places and not any(self._link.is_fetched(*place) for place in places):
+        if places and all(self._link.fetched_at_ms(*place) is None for place in places):
             return "first fetch not answered"
         return ""
 
@@ -136,26 +143,41 @@ class Monitor:
         now = time.monotonic()
         hosts = sorted(self._hosts(), key=lambda host: str(host.id))
         tasks = task_status(hosts, self._link)
+        # All tasks share one reader: while one rests and its inbox is full, none may get anything.
+        rests = [task["rest"] for task in tasks if task["rest"]]
         seen = Seen(
             self.view.phase,
             now - self._hearing.listen(self._link.connections()),
-            [self._seen(host, task) for host, task in zip(hosts, tasks, strict=True)],
+            [
+                self._seen(host, task, rests[0] if rests else "")
+                for host, task in zip(hosts, tasks, strict=True)
+            ],
         )
         waits = advance(self.view.waits, seen, now - self._looked_at)
         self._looked_at = now
         self.view = replace(self.view, waits=waits, tasks=tasks)
 
-    def _seen(self, host: TaskHost, task: dict[str, Any]) -> TaskSeen:
-        waited_for = [topic for topic in host.topics if topic not in host.runner.held]
+    def _seen(self, host: TaskHost, task: dict[str, Any], rest: str) -> TaskSeen:
         return TaskSeen(
             task["task"],
             sum(lag or 0 for lag in task["lag"].values()),
-            all(self._link.is_fetched(topic, host.id.partition) for topic in waited_for),
+            self._is_fetched(host),
             task["records_taken"],
             task["cuts"],
             task["is_dirty"],
-            task["rest"],
+            rest,
         )
+
+    def _is_fetched(self, host: TaskHost) -> bool:
+        """Whether every topic that a task wants has lately been fetched; what is held is not.
+
+        The lag alone does not tell: it is as of the last answer, and a broker that answers
+        heartbeats but no fetch (a quota, a leader that is away) leaves it at 0.
+        """
+        since_ms = time.time() * 1000 - FETCH_SECONDS * 1000
+        wanted = [topic for topic in host.topics if topic not in host.runner.held]
+        answers = [self._link.fetched_at_ms(topic, host.id.partition) for topic in wanted]
+        return all(at_ms is not None and at_ms >= since_ms for at_ms in answers)
 
     def failure(self) -> SpanloomError | None:
         """Return what the worker must end with, None while it may go on."""

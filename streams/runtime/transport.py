@@ -215,10 +215,10 @@ class ChunkConsumer(driver.Consumer):
         consumer = self._thread._consumer
         return list(consumer._client._conns.values()) if consumer is not None else []
 
-    def is_fetched(self, tp: TP) -> bool:
-        """Whether a fetch of a partition has been answered since it was assigned."""
+    def fetched_at_ms(self, tp: TP) -> int | None:
+        """Return when a fetch of a partition was last answered, None for never since assigned."""
         state = self._partition_state(tp)
-        return state is not None and state.timestamp is not None
+        return None if state is None or state.timestamp is None else int(state.timestamp)
 
     def lag(self, tp: TP, position: int) -> int | None:
         """Return how many offsets lie between a position and the end; None when nobody knows.

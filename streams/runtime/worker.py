@@ -151,7 +151,7 @@ class Worker:
         try:
             await self._watch(starting)
         finally:
-            self.monitor.enter("stopping")
+            self.monitor.end(self.error)
             if self._watchdog is not None:
                 self._watchdog.stopping("" if self.error is None else str(self.error))
             await self._shut_down(app, starting)

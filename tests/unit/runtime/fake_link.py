@@ -1,5 +1,6 @@
 """Stand-ins for the monitor: a Kafka client that says what a test wants, and hosts as it reads."""
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,7 @@ class FakeLink:
         self.made: list[Connection] = []
         self.lags: dict[str, int | None] = {}
         self.unfetched: set[str] = set()
+        self.answer_age_seconds: dict[str, float] = {}
         self.flows = True
 
     def connections(self) -> Sequence[Connection]:
@@ -30,8 +32,10 @@ class FakeLink:
     def lag(self, topic: str, partition: int, position: int) -> int | None:
         return self.lags.get(topic, 0)
 
-    def is_fetched(self, topic: str, partition: int) -> bool:
-        return topic not in self.unfetched
+    def fetched_at_ms(self, topic: str, partition: int) -> int | None:
+        if topic in self.unfetched:
+            return None
+        return int(time.time() * 1000 - self.answer_age_seconds.get(topic, 0) * 1000)
 
     def is_flowing(self) -> bool:
         return self.flows

@@ -21,8 +21,8 @@ class Consumer(ChunkConsumer):
     def lag(self, tp: TP, position: int) -> int | None:
         return len(tp.topic) + tp.partition + position
 
-    def is_fetched(self, tp: TP) -> bool:
-        return tp == TP("a", 1)
+    def fetched_at_ms(self, tp: TP) -> int | None:
+        return 7 if tp == TP("a", 1) else None
 
 
 def test_without_a_client_nothing_is_known() -> None:
@@ -31,7 +31,7 @@ def test_without_a_client_nothing_is_known() -> None:
     for link in (ConsumerLink(lambda: None), ConsumerLink(lambda: app)):
         assert list(link.connections()) == []
         assert link.lag("a", 1, 5) is None
-        assert not link.is_fetched("a", 1)
+        assert link.fetched_at_ms("a", 1) is None
         assert not link.is_flowing()
 
 
@@ -41,7 +41,7 @@ def test_the_clients_answers_are_passed_on() -> None:
     link = ConsumerLink(lambda: app)
     assert link.connections() == ["connection"]
     assert link.lag("abc", 2, 10) == 15
-    assert (link.is_fetched("a", 1), link.is_fetched("b", 1)) == (True, False)
+    assert (link.fetched_at_ms("a", 1), link.fetched_at_ms("b", 1)) == (7, None)
     assert not link.is_flowing()
     app._consumer.flow_active = True
     assert link.is_flowing()

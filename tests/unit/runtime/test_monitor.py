@@ -8,7 +8,7 @@ from streams.errors import BrokerError, StalledError
 from streams.monitoring.liveness import Cause, Complaint, Limits
 from streams.monitoring.view import health, ready
 from streams.runtime import monitor as monitor_module
-from streams.runtime.monitor import Monitor, error_of
+from streams.runtime.monitor import FETCH_SECONDS, Monitor, error_of
 from tests.unit.runtime.fake_link import Connection, FakeLink, Host, Runner
 
 LIMITS = Limits(broker_seconds=60, stalled_seconds=40)
@@ -105,13 +105,22 @@ def test_the_first_assignment_is_no_rebalance(bench: Bench) -> None:
 def test_a_stop_is_never_left(bench: Bench) -> None:
     """The revoke of a worker that leaves its group is part of its stop, and it is well."""
     bench.monitor.enter("running")
-    bench.monitor.enter("stopping")
+    bench.monitor.end(None)
     bench.monitor.enter("rebalancing")
     bench.look(1_000.0, heard=False)
     assert bench.not_ready == "stopping"
     assert ready(bench.monitor.view)[0] == 503
     status, body = health(bench.monitor.view, 0.0)
     assert (status, body["state"], body["reasons"]) == (200, "stopping", [])
+
+
+def test_a_worker_that_ends_with_an_error_stays_unhealthy(bench: Bench) -> None:
+    """Until the process is gone, whoever asks hears what it ends with."""
+    bench.monitor.enter("running")
+    bench.monitor.end(StalledError("task join-0 stands still."))
+    status, body = health(bench.monitor.view, 0.0)
+    assert (status, body["healthy"], body["state"]) == (503, False, "stopping")
+    assert body["failed"] == "task join-0 stands still."
 
 
 # --- liveness
@@ -130,6 +139,31 @@ def test_lag_of_all_topics_is_what_a_task_must_get_through(bench: Bench) -> None
     bench.runner.held = frozenset({"b"})
     bench.look()
     assert bench.monitor.view.waits.seen.tasks[0].is_fetched, "a held topic is not asked"
+
+
+def test_a_topic_whose_fetches_are_not_answered_is_not_read_to_its_end(bench: Bench) -> None:
+    """Its lag is as of the last answer: 0 says nothing when that is old."""
+    bench.monitor.enter("running")
+    bench.link.answer_age_seconds = {"b": FETCH_SECONDS + 1}
+    bench.look()
+    (seen,) = bench.monitor.view.waits.seen.tasks
+    assert (seen.lag_records, seen.is_fetched) == (0, False)
+    bench.link.answer_age_seconds = {"b": FETCH_SECONDS - 1}
+    bench.look()
+    assert bench.monitor.view.waits.seen.tasks[0].is_fetched
+
+
+def test_while_one_task_rests_the_others_may_wait_for_it(bench: Bench) -> None:
+    """All share one reader, which waits for room in the inbox of the task that is restored."""
+    resting = Host("join-1", Runner())
+    resting.rest = "restoring"
+    bench.hosts.append(resting)
+    bench.monitor.enter("running")
+    bench.look()
+    assert [task.rest for task in bench.monitor.view.waits.seen.tasks] == ["restoring"] * 2
+    resting.rest = ""
+    bench.look()
+    assert [task.rest for task in bench.monitor.view.waits.seen.tasks] == ["", ""]
 
 
 def test_a_task_that_stands_still_ends_the_worker(bench: Bench) -> None:

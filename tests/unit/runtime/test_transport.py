@@ -211,7 +211,7 @@ def test_a_partition_of_others_is_not_known(client: Client) -> None:
     assert client.consumer.fetch_position(AT) is None
     assert client.ended(0) == 0
     assert client.consumer.lag(AT, 0) is None
-    assert not client.consumer.is_fetched(AT)
+    assert client.consumer.fetched_at_ms(AT) is None
 
 
 # --- group and broker
@@ -241,11 +241,11 @@ def test_a_marker_behind_the_last_record_is_no_lag(client: Client) -> None:
     assert client.consumer.lag(AT, 98) == 2, "a task that has not joined record 98 is behind"
 
 
-def test_a_partition_is_fetched_once_it_was_answered(client: Client) -> None:
+def test_a_partition_was_fetched_when_it_was_answered(client: Client) -> None:
     """An answer without records counts: the partition is there and has a leader."""
-    assert client.consumer.is_fetched(AT)
+    assert client.consumer.fetched_at_ms(AT) == 7
     client.state.timestamp = None
-    assert not client.consumer.is_fetched(AT)
+    assert client.consumer.fetched_at_ms(AT) is None
 
 
 def test_connections_are_those_of_the_client(client: Client) -> None:
