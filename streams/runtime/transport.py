@@ -68,6 +68,16 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
 
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Keep the membership while states are read back.
+
+        aiokafka sends no heartbeat before this returns: a restore that took longer than a session
+        cost the membership, so that whoever got the partitions next had to restore as long.
+        """
+        assert self._consumer is not None
+        self._consumer._coordinator._start_heartbeat_task()
+        await super().on_partitions_assigned(assigned, generation_id)
+
     async def on_thread_stop(self) -> None:
         """Leave the group at a planned stop; aiokafka never leaves with a static member id."""
         consumer = self._consumer

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -158,6 +159,40 @@ def test_commits_that_are_refused_again_and_again_end_the_worker(deployment: Dep
     assert worker.wait(120) == 3, worker.tail()
     assert "3 commits refused in 60 s" in worker.tail()
     assert len(worker.events("commit_refused")) == 3
+
+
+SLOW_RESTORE = """
+import time
+from streams.cli import main
+from streams.runtime.host import TaskHost
+restore = TaskHost.restore
+
+def slow(host):
+    time.sleep(18 if str(host.id) == "join-0" else 0)
+    return restore(host)
+
+TaskHost.restore = slow
+main.main()
+"""
+
+
+def test_a_restore_may_take_longer_than_a_session(deployment: Deployment) -> None:
+    """The worker stays in its group while it reads: its first commits are not refused.
+
+    The state is small and the reading slow: one task's restore sleeps for three sessions.
+    """
+    deployment.create_topics()
+    traces = feed_traces(deployment, 1, 100)
+    rows = str(SPANS * len(traces))
+    place = deployment.folder / "slow"
+    flags = ["--state-dir", str(place / "state"), "--exit-after", rows, "--fixed-waits", "1"]
+    command = [sys.executable, "-c", SLOW_RESTORE, "worker", "--group", deployment.group, *flags]
+    environment = {**deployment.environment, "SPANLOOM_SESSION_TIMEOUT_SECONDS": "6"}
+    worker = WorkerProcess(command, environment, place)
+    deployment.workers.append(worker)
+    assert worker.wait(120) == 0, worker.tail()
+    assert worker.events("commit_refused") == []
+    assert_spans_are_whole(deployment.read_by(TRACES, decode), traces)
 
 
 # --- several as one

@@ -11,7 +11,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP
 
 from streams.runtime.chunk import Chunk
-from streams.runtime.transport import ChunkConsumer
+from streams.runtime.transport import ChunkConsumer, ChunkConsumerThread
 
 AT = TP("telemetry.alpha.v1", 1)
 IDLE = TP("telemetry.other.v1", 1)
@@ -246,6 +246,22 @@ def test_a_partition_was_fetched_when_it_was_answered(client: Client) -> None:
     assert client.consumer.fetched_at_ms(AT) == 7
     client.state.timestamp = None
     assert client.consumer.fetched_at_ms(AT) is None
+
+
+def test_the_worker_is_heard_of_while_it_restores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The heartbeat begins before the restore, which may take longer than a session."""
+    done: list[str] = []
+
+    async def restore(_thread: object, assigned: set[TP], _generation: int = 0) -> None:
+        done.append(f"restored {len(assigned)}")
+
+    base = driver.AIOKafkaConsumerThread
+    monkeypatch.setattr(base, "on_partitions_assigned", restore)
+    thread = ChunkConsumerThread.__new__(ChunkConsumerThread)
+    coordinator = SimpleNamespace(_start_heartbeat_task=lambda: done.append("beating"))
+    thread._consumer = SimpleNamespace(_coordinator=coordinator)
+    asyncio.run(thread.on_partitions_assigned({AT, IDLE}, 3))
+    assert done == ["beating", "restored 2"]
 
 
 def test_connections_are_those_of_the_client(client: Client) -> None:
