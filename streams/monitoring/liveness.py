@@ -66,7 +66,7 @@ class Seen:
 
     Attributes:
         phase: where it stands between start and end.
-        silent_seconds: since the last answer of any broker.
+        silent_seconds: since the last answer of any broker, by the clock.
         tasks: its tasks.
     """
 
@@ -92,6 +92,8 @@ class Waits:
     """What a worker waits for, as of the last look."""
 
     seen: Seen = Seen("joining", 0.0)
+    silent_seconds: float = 0.0
+    """Since the last answer of any broker, as far as the worker could have heard one."""
     unassigned_seconds: float = 0.0
     tasks: Mapping[str, TaskWait] = field(default_factory=dict)
 
@@ -130,7 +132,8 @@ def advance(waits: Waits, seen: Seen, elapsed_seconds: float) -> Waits:
     """
     assert elapsed_seconds >= 0, elapsed_seconds
     elapsed = min(elapsed_seconds, LOOK_SECONDS_MAX)
-    counted = 0.0 if seen.silent_seconds > SILENT_SECONDS else elapsed
+    silent = min(seen.silent_seconds, waits.silent_seconds + elapsed)
+    counted = 0.0 if silent > SILENT_SECONDS else elapsed
     is_waiting = seen.phase in ("joining", "rebalancing")
     tasks = {}
     for one in seen.tasks:
@@ -139,7 +142,7 @@ def advance(waits: Waits, seen: Seen, elapsed_seconds: float) -> Waits:
             TaskWait(one.rows, one.cuts) if last is None else _wait(last, one, counted, elapsed)
         )
     unassigned = waits.unassigned_seconds + counted if is_waiting else 0.0
-    return Waits(seen, unassigned, tasks)
+    return Waits(seen, silent, unassigned, tasks)
 
 
 def _wait(last: TaskWait, one: TaskSeen, counted: float, elapsed: float) -> TaskWait:
@@ -177,7 +180,7 @@ def judge(waits: Waits, limits: Limits, blocked_seconds: float = 0.0) -> tuple[C
 
 
 def _broker(waits: Waits, limits: Limits) -> Complaint:
-    seconds = waits.seen.silent_seconds
+    seconds = waits.silent_seconds
     text = f"no answer from the broker for {seconds:.0f} s"
     return Complaint("broker_silent", "", seconds, limits.broker_seconds, text)
 

@@ -158,7 +158,7 @@ class WorkerCollector(Collector):
         causes = [((cause,), by_cause[cause]) for cause in get_args(Cause)]
         yield family("spanloom_complaints", causes)
         yield family("spanloom_tasks", [((kind,), n) for kind, n in kinds.items()])
-        silent_seconds = view.waits.seen.silent_seconds
+        silent_seconds = view.waits.silent_seconds
         yield family("spanloom_broker_silent_seconds", [((), silent_seconds)])
         yield family("spanloom_loop_blocked_seconds", [((), blocked_seconds)])
         yield family("spanloom_rebalance_seconds", [((), view.rebalances)])

@@ -70,7 +70,7 @@ def health(view: View, blocked_seconds: float) -> Answer:
             for c in complaints
         ],
         "failed": view.failed,
-        "broker_silent_seconds": round(view.waits.seen.silent_seconds, 1),
+        "broker_silent_seconds": round(view.waits.silent_seconds, 1),
         "loop_blocked_seconds": round(blocked_seconds, 1),
         "rebalances": view.rebalances.count,
         "tasks": {str(task["task"]): _task(view, task) for task in view.tasks},

@@ -320,6 +320,25 @@ def test_a_second_signal_ends_at_once(own: Deployment, own_node: tuple[str, int]
     assert_it_goes_on(own, feed_traces(own, 1, 100))
 
 
+def test_a_worker_that_was_frozen_lives_on(own: Deployment, port: int) -> None:
+    """SIGSTOP for longer than every limit is neither a stall nor silence nor a blocked loop."""
+    limits = {"stalled_timeout_seconds": 15, "broker_timeout_seconds": 15}
+    worker = own.worker("--health-port", port, "--fixed-waits", 1, settings=limits)
+    wait_until_ready(worker)
+    traces = feed_traces(own, 1, 500)
+    with stopped(worker.process.pid):
+        traces |= feed_traces(own, 501, 500)
+        time.sleep(40)
+    rows = SPANS * len(traces)
+    wait_for(lambda: own.committed() >= rows, 120, worker.tail, worker)
+    wait_for(lambda: ask(port, "/ready")[0] == 200, 60, worker.tail, worker)
+    assert ask(port, "/health")[0] == 200
+    wait_for(lambda: len(own.read(TRACES)) >= len(traces), 60, worker.tail, worker)
+    worker.terminate()
+    assert worker.wait(60) == 0, worker.tail()
+    assert_spans_are_whole(own.read_by(TRACES, decode), traces)
+
+
 def test_lag_without_progress_ends_the_worker(own: Deployment, port: int) -> None:
     """A broker that answers and gives no records, here by its quota, is a stall: 503, then 3."""
     limits = {"stalled_timeout_seconds": 20, "stop_seconds_max": 10}

@@ -140,14 +140,17 @@ def test_a_loop_that_does_not_turn_is_seen_from_outside() -> None:
 
 def test_a_process_that_was_stopped_has_not_waited() -> None:
     """After SIGSTOP and SIGCONT one look is late: that is no time in which it could get on."""
-    looks = [(running(LAGGING), 1.0)] * 5 + [(running(LAGGING), 3_600.0)]
+    late = running(LAGGING, silent=3_600.0), 3_600.0
+    looks = [(running(LAGGING), 1.0)] * 5 + [late]
     assert causes(looks) == []
+    assert run(looks).silent_seconds < 2 * LOOK_SECONDS_MAX
+    assert causes([*looks, (running(LAGGING), 1.0)]) == []
 
 
 def test_the_worst_comes_first() -> None:
     """Sorted by how much of its limit is over."""
     looks = [(running(LAGGING, silent=0.0), 1.0)] * 31
-    found = complaints([*looks, (running(LAGGING, silent=59.0), 1.0)])
+    found = complaints([*looks, *[(running(LAGGING, silent=float(n)), 1.0) for n in range(60)]])
     assert [c.cause for c in found] == ["broker_silent", "stalled"]
 
 
@@ -181,6 +184,9 @@ LOOKS = st.lists(
 
 def stalled_seconds(looks: Sequence[Look]) -> float:
     """Return by a slow way how long the one task has stalled: look back to the last progress."""
+    silences = [0.0]
+    for seen, elapsed in looks:
+        silences.append(min(seen.silent_seconds, silences[-1] + min(elapsed, LOOK_SECONDS_MAX)))
     total = 0.0
     for at in range(len(looks) - 1, 0, -1):
         seen, elapsed = looks[at]
@@ -188,7 +194,7 @@ def stalled_seconds(looks: Sequence[Look]) -> float:
         has_work = task.lag_records > 0 or not task.is_fetched
         if not has_work or task.rows != before.rows:
             break
-        if not task.rest and seen.silent_seconds <= SILENT_SECONDS:
+        if not task.rest and silences[at + 1] <= SILENT_SECONDS:
             total += min(elapsed, LOOK_SECONDS_MAX)
     return total
 
@@ -213,9 +219,9 @@ def test_time_with_an_excuse_changes_nothing(looks: list[Look]) -> None:
     seen, _ = looks[-1]
     resting = replace(seen, tasks=(replace(seen.tasks[0], rest="restoring", is_dirty=True),))
     silent = replace(seen, silent_seconds=30.0)
-    before = run(looks)
     for excused in (resting, silent):
-        after = run([*looks, (excused, 5.0), (excused, 5.0)])
+        before = run([*looks, (excused, 5.0), (excused, 5.0)])  # silence is known after two
+        after = run([*looks, *[(excused, 5.0)] * 4])
         assert after.tasks["t"].stalled_seconds == before.tasks["t"].stalled_seconds
 
 
