@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from streams.core.bodies import Bodies
 from streams.core.columns import (
     LOG,
     STATUS_ERROR,
@@ -123,7 +124,7 @@ def columns_of(
         trace_flags=np.array([e.is_sampled for e in events], u8),
         record_hash=np.zeros(len(events), u64),
         batch_hash=np.zeros(len(events), u64),
-        body=[e.body() for e in events],
+        body=Bodies.of([e.body() for e in events]),
         dimension={"tier": np.array([value_hash(e.tier) for e in events], u64)},
     )
 
@@ -301,7 +302,7 @@ class World:
         open_ = self.task.state.open
         rows, _ = open_.gather(open_.live_slots())
         assert len(rows) == open_.live_rows
-        assert sum(len(open_.rows["body"][r]) for r in rows.tolist()) == open_.live_bytes
+        assert len(open_.bodies(rows).joined()) == open_.live_bytes
 
     def _publish(self, batch: AssembledBatch) -> None:
         for published, key in zip(revisions_of(batch, self.operations), batch.keys, strict=True):
@@ -440,6 +441,7 @@ def revisions_of(batch: AssembledBatch, operations: Operations) -> list[Publishe
     """Return the traces of a batch as a reader sees them."""
     judgement, lost = batch.judgement, batch.judgement.missing
     out = []
+    bodies = list(batch.body.packed())
     for t in range(len(batch.keys)):
         missing = [
             (
@@ -459,7 +461,7 @@ def revisions_of(batch: AssembledBatch, operations: Operations) -> list[Publishe
                 closed_by=int(batch.closed_by[t]),
                 flow=int(judgement.flow[t]),
                 missing=tuple(missing),
-                bodies=tuple(batch.body[batch.offset[t] : batch.offset[t + 1]].tolist()),
+                bodies=tuple(bodies[batch.offset[t] : batch.offset[t + 1]]),
                 evicted=int(batch.evicted_count[t]),
             )
         )

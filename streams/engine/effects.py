@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from streams.core.bodies import Scattered
 from streams.core.fidelity.judge import Judgement
 from streams.units import I64, U8, U64
 
@@ -40,7 +41,7 @@ class AssembledBatch:
     start_us: I64
     end_us: I64
     offset: I64
-    body: Any
+    body: Scattered
     timestamp_us: I64
     mask: U64
 

@@ -9,7 +9,6 @@ Invariant: accepted = joined + duplicate + late + untraced + rejected + evicted 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import repeat
 from typing import Final
 
 import numpy as np
@@ -20,6 +19,7 @@ from streams.core.fidelity.masks import entry_flows, stage_bits
 from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.rule_table import RuleTable
 from streams.core.traces.closedtraces import ClosedBatch, fold_key
+from streams.core.traces.idmap import first_of_each, halves, key_bytes
 from streams.core.traces.opentraces import RECALL_DONE, RECALL_WANTED
 from streams.core.traces.partitioners import KeyOf, PartitionerWatch
 from streams.core.traces.progress import NEVER
@@ -235,42 +235,53 @@ class JoinTask:
         entry[roots] = entry_flows(events.operation[roots], self.plan, self._operations)
         return bits, entry
 
-    def _slots(self, events: EventColumns, floor_us: I64) -> I32:
+    def _slots(self, events: EventColumns, floor_us: I64) -> I64:
         """Return each event's slot, opening and reopening traces; -1 where the event ends here."""
         state = self.state
-        keys = events.trace_id.astype(">u8").view("V16").ravel().tolist()
-        known = state.open.slot_of.get
-        slot = np.fromiter(map(known, keys, repeat(-1)), np.int32, len(keys))
-        misses = np.flatnonzero(slot < 0)
+        hi, lo = events.trace_id[:, 0], events.trace_id[:, 1]
+        first = first_of_each(hi, lo)
+        ones = np.flatnonzero(first == np.arange(len(first)))  # a row of each trace
+        slot = np.full(len(first), _GONE, np.int64)
+        slot[ones] = state.open.find(hi[ones], lo[ones])
+        misses = ones[slot[ones] < 0]
         if not len(misses):
-            return slot
+            return slot[first]
         # What closed before this is forgotten, at the row where it is, not when memory is swept.
         kept_us = np.where(floor_us > NEVER, floor_us - self.settings.closed_retention_us, NEVER)
-        unknown = ~state.closed.knows([keys[i] for i in misses.tolist()])
-        fresh = misses[unknown]
         oldest_us = np.maximum(kept_us, state.closed.forgotten_us)
-        if len(fresh) and (events.timestamp_us[fresh] > oldest_us[fresh]).all():
-            names = [keys[i] for i in fresh.tolist()]
-            state.open.open_new(list(dict.fromkeys(names)))
-            slot[fresh] = np.fromiter(map(known, names), np.int32, len(names))
-            misses = misses[~unknown]
-        folded = fold_key(events.event_key[:, 0], events.event_key[:, 1])
-        for i in misses.tolist():
-            key = keys[i]
-            open_slot = known(key)
-            if open_slot is not None:
-                slot[i] = open_slot
-                continue
-            closed = state.closed.find(key)
-            if closed is not None and closed[0].closed_us[closed[1]] >= kept_us[i]:
-                slot[i] = self._reopen(key, *closed, int(folded[i]))
-            elif events.timestamp_us[i] <= oldest_us[i]:
-                is_old = events.timestamp_us[i] <= kept_us[i]
-                state.count("late", 1, "after_closed_retention" if is_old else "closed_max")
-                state.counts.add_late(events, i, self._operations)
-            else:
-                slot[i] = state.open.open(key)
-        return slot
+        # Where a trace was closed, or may have been, the order of its events decides: one by one.
+        is_odd = np.zeros(len(first), np.bool_)
+        is_odd[misses] = state.closed.entries(hi[misses], lo[misses]) >= 0
+        is_odd[first[events.timestamp_us <= oldest_us]] = True
+        fresh = misses[~is_odd[misses]]
+        if len(fresh):
+            slot[fresh] = state.open.open_new(hi[fresh], lo[fresh])
+        out = slot[first]
+        rest = np.flatnonzero(out < 0)
+        if len(rest):
+            keys = key_bytes(hi[rest], lo[rest])
+            for i, key in zip(rest.tolist(), keys, strict=True):
+                out[i] = self._slot_of_old(events, i, key, int(kept_us[i]), int(oldest_us[i]))
+        return out
+
+    def _slot_of_old(
+        self, events: EventColumns, i: int, key: bytes, kept_us: int, oldest_us: int
+    ) -> int:
+        """Return the slot of an event whose trace was closed, or may have been; -1 for none."""
+        state = self.state
+        open_slot = state.open.slot(key)
+        if open_slot >= 0:
+            return open_slot
+        closed = state.closed.find(key)
+        if closed is not None and closed[0].closed_us[closed[1]] >= kept_us:
+            folded = fold_key(events.event_key[i : i + 1, 0], events.event_key[i : i + 1, 1])
+            return self._reopen(key, *closed, int(folded[0]))
+        if events.timestamp_us[i] <= oldest_us:
+            is_old = events.timestamp_us[i] <= kept_us
+            state.count("late", 1, "after_closed_retention" if is_old else "closed_max")
+            state.counts.add_late(events, i, self._operations)
+            return _GONE
+        return state.open.open(key)
 
     def _reopen(self, key: bytes, batch: ClosedBatch, at: int, folded: int) -> int:
         state = self.state
@@ -343,8 +354,8 @@ class JoinTask:
     def recalled(self, key: bytes, events: EventColumns) -> None:
         """Give a reopened trace the events of its last revision."""
         state = self.state
-        slot = state.open.slot_of.get(key)
-        if slot is None or state.open.slots["recall"][slot] != RECALL_WANTED:
+        slot = state.open.slot(key)
+        if slot < 0 or state.open.slots["recall"][slot] != RECALL_WANTED:
             return
         bits, entry = self._bits(events)
         rows = np.full(len(events), slot, np.int32)
@@ -356,8 +367,8 @@ class JoinTask:
     def recall_failed(self, key: bytes) -> None:
         """Count a reopened trace's events as late: its last revision cannot be read any more."""
         state = self.state
-        slot = state.open.slot_of.get(key)
-        if slot is None or state.open.slots["recall"][slot] != RECALL_WANTED:
+        slot = state.open.slot(key)
+        if slot < 0 or state.open.slots["recall"][slot] != RECALL_WANTED:
             return
         slots = np.array([slot], np.int64)
         rows, _ = state.open.gather(slots)
@@ -369,7 +380,7 @@ class JoinTask:
                 closed_us=np.maximum(state.open.slots["last_us"][slots], self._floor_us()),
                 cut_ms=int(state.open.slots["cut_ms"][slot]),
                 cut=state.open.cut,
-                keys=[key],
+                trace_id=np.stack(halves([key]), axis=1),
                 revision=state.open.slots["revision"][slots].copy(),
                 is_truncated=np.ones(1, np.bool_),  # nothing can amend it any more
                 known=nothing_known(1),

@@ -20,7 +20,7 @@ from streams.core.traces.progress import Progress, ProgressSettings
 from streams.core.traces.rejected import RejectedTraces
 from streams.core.traces.waits import LearnedWait, WaitSettings
 from streams.state.segment import Segment, SegmentClosed, SegmentRows
-from streams.units import I64, MINUTE_US, SECOND_US, U64
+from streams.units import I64, MINUTE_US, SECOND_US
 
 ACCOUNTS = ("accepted", "joined", "duplicate", "late", "untraced", "rejected", "evicted")
 """accepted = joined + duplicate + late + untraced + rejected + evicted + open, always."""
@@ -130,12 +130,12 @@ class JoinState:
         at = np.flatnonzero(mine)
         owner = rows["slot"][at]
         segment_rows = SegmentRows(
-            self.open.keys(owner),
+            np.stack([slots["hi"][owner], slots["lo"][owner]], axis=1),
             rows["topic"][at],
             rows["kafka_us"][at],
             rows["is_late"][at],
             rows["is_recalled"][at],
-            rows["body"][at].tolist(),
+            self.open.bodies(at).packed(),
         )
         live = self.open.live_slots()
         again = live[(slots["revision"][live] > 0) | (slots["evicted"][live] > 0)]
@@ -155,34 +155,24 @@ class JoinState:
         return Segment(segment_rows, removed, closed, reopened, scalars, rejected)
 
     def _closed(self, full: bool) -> SegmentClosed:
-        batches = [b for b in self.closed.batches() if full or b.cut == self.open.cut]
-        key: list[bytes] = []
-        sizes: list[I64] = []
-        events: list[U64] = []
-        columns: dict[str, list[I64]] = {"revision": [], "closed_us": [], "cut_ms": []}
-        truncated = []
-        known = []
-        for batch in batches:
-            is_live = self.closed.live_in(batch)
-            live = np.flatnonzero(is_live)
-            key += batch.keys if is_live.all() else [batch.keys[i] for i in live.tolist()]
-            size = np.diff(batch.offset)
-            sizes.append(size[live])
-            events.append(batch.events[np.repeat(is_live, size)])
-            columns["revision"].append(batch.revision[live])
-            columns["closed_us"].append(batch.closed_us[live])
-            columns["cut_ms"].append(np.full(len(live), batch.cut_ms))
-            truncated.append(batch.is_truncated[live])
-            known.append(batch.known[live])
-        joined = {n: np.concatenate([*v, np.zeros(0, np.int64)]) for n, v in columns.items()}
-        none = np.zeros(0, np.bool_)
+        found = self.closed.live(None if full else self.open.cut)
+        none = np.zeros(0, np.int64)
+        if not found:
+            known, pair = nothing_known(0), np.zeros((0, 2), np.uint64)
+            flags, events = np.zeros(0, np.bool_), np.zeros(0, np.uint64)
+            return SegmentClosed(pair, none, none, none, flags, known, none, events)
+        sizes = [np.diff(batch.offset) for batch, _ in found]
+        cut_ms = [np.full(int(mine.sum()), batch.cut_ms) for batch, mine in found]
+        mine_of = [b.events[np.repeat(mine, n)] for (b, mine), n in zip(found, sizes, strict=True)]
         return SegmentClosed(
-            key=key,
-            **joined,
-            is_truncated=np.concatenate([*truncated, none]),
-            known=np.concatenate([*known, nothing_known(0)]),
-            size=np.concatenate([*sizes, np.zeros(0, np.int64)]),
-            events=np.concatenate([*events, np.zeros(0, np.uint64)]),
+            trace_id=np.concatenate([batch.trace_id[mine] for batch, mine in found]),
+            revision=np.concatenate([batch.revision[mine] for batch, mine in found]),
+            closed_us=np.concatenate([batch.closed_us[mine] for batch, mine in found]),
+            cut_ms=np.concatenate(cut_ms),
+            is_truncated=np.concatenate([batch.is_truncated[mine] for batch, mine in found]),
+            known=np.concatenate([batch.known[mine] for batch, mine in found]),
+            size=np.concatenate([n[mine] for (_, mine), n in zip(found, sizes, strict=True)]),
+            events=np.concatenate(mine_of),
         )
 
     def _scalars(self, full: bool) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from streams.codec import wire
 from streams.codec.assembled import TraceEncoder
 from streams.codec.events import EventDecoder
 from streams.codec.hashes import value_hash
@@ -140,7 +139,6 @@ class JoinFactory:
             telemetry,
             partition,
             self._partitions,
-            body_header=self._body_header(),
             names=names,
         )
 
@@ -153,14 +151,6 @@ class JoinFactory:
         if contract is None or self._pipeline.settings.input_topics:
             return {}
         return {name: telemetry.index(contract.topic(name)) for name in contract.modules}
-
-    def _body_header(self) -> bytes:
-        profile = self._pipeline.profile
-        if not profile.has_header:
-            return b""
-        if profile.schema is not None:
-            return wire.header(profile.schema_id)
-        return wire.header(self._schemas.id_of("telemetry_event"))
 
     def _describe(self) -> Callable[[bytes], tuple[str, str]]:
         profile = self._pipeline.profile

@@ -23,13 +23,12 @@ _CALL_SECONDS = 10.0
 
 
 class OutRecord(NamedTuple):
-    """One record to publish; timestamp_ms 0 lets the client set it."""
+    """One record to publish."""
 
     topic: str
     partition: int
     key: bytes | None
     value: bytes
-    timestamp_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -37,12 +36,14 @@ class Cut:
     """Everything that one transaction makes visible.
 
     Attributes:
+        cut_ms: Kafka timestamp of the outputs.
         outputs: records of the derived topics.
         changelog: the state's pieces, as records of the changelog partition.
         offsets: next offset per (topic, partition) of the source.
         next_changelog_offset: set by the commit: where the changelog goes on after this cut.
     """
 
+    cut_ms: int
     outputs: list[OutRecord]
     changelog: list[OutRecord]
     offsets: Mapping[tuple[str, int], int]
@@ -127,9 +128,9 @@ def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
     try:
         producer.begin_transaction()
         for record in cut.outputs:
-            _produce(producer, record, None)
+            _produce(producer, record, cut.cut_ms, None)
         for record in cut.changelog:
-            _produce(producer, record, delivered_state)
+            _produce(producer, record, 0, delivered_state)
         if metadata is not None and cut.offsets:
             offsets = [TopicPartition(t, p, o) for (t, p), o in cut.offsets.items()]
             _retried(lambda: producer.send_offsets_to_transaction(offsets, metadata, _CALL_SECONDS))
@@ -143,7 +144,7 @@ def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
         raise CommitRefusedError(refused[0])
 
 
-def _produce(producer: Producer, record: OutRecord, callback: object) -> None:
+def _produce(producer: Producer, record: OutRecord, timestamp_ms: int, callback: object) -> None:
     while True:
         try:
             producer.produce(
@@ -151,7 +152,7 @@ def _produce(producer: Producer, record: OutRecord, callback: object) -> None:
                 record.value,
                 record.key,
                 partition=record.partition,
-                timestamp=record.timestamp_ms,
+                timestamp=timestamp_ms,
                 on_delivery=callback,
             )
             return

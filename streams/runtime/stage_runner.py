@@ -1,6 +1,5 @@
 """The runner of a small task (fidelity, incidents, fragments): each cut holds its whole state."""
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -58,25 +57,24 @@ class StageRunner:
     def step(self, chunks: Sequence[Chunk], caught_up_us: Mapping[str, int], now_us: int) -> None:
         """Decode the chunks and step the task."""
         taken: list[dict[str, Any]] = []
-        for record in itertools.chain.from_iterable(chunk.records for chunk in chunks):
-            try:
-                taken.append(records.decode(record.value))
-            except RecordError:
-                self.unreadable += 1  # not ours: only the worker writes these topics
         for chunk in chunks:
             self.positions[chunk.topic] = chunk.end
-            self.rows += len(chunk.records)
+            for record in chunk.records:
+                self.rows += 1
+                try:
+                    taken.append(records.decode(record.value))
+                except RecordError:
+                    self.unreadable += 1  # not ours: only the worker writes these topics
         caught_up = bool(caught_up_us) and all(caught_up_us.values())
-        for kind, key, record in self.task.step(taken, now_us, caught_up):
+        for kind, key, output in self.task.step(taken, now_us, caught_up):
             topic, schema, partition = self._targets[kind]
-            value = records.encode(schema, record)
+            value = records.encode(schema, output)
             self._outbox.append(OutRecord(topic, partition, key.encode(), value))
         self.is_dirty = self.is_dirty or bool(chunks) or bool(self._outbox)
 
     def collect(self, cut_ms: int, *, full: bool) -> tuple[list[OutRecord], Segment]:
         """End the cut; the segment always holds the whole state."""
-        outputs = [OutRecord(r.topic, r.partition, r.key, r.value, cut_ms) for r in self._outbox]
-        self._outbox = []
+        outputs, self._outbox = self._outbox, []
         self.is_dirty = False
         scalars = {
             "positions": self.positions,

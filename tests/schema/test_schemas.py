@@ -10,7 +10,7 @@ import fastavro
 import pytest
 import yaml
 
-from streams.codec.columnar import ColumnarReader
+from streams.codec.columnar import ColumnarReader, schema_fields
 from streams.codec.records import decode, encode
 from streams.codec.schemas import default_schemas, load_schema, schema_folder
 from streams.core import columns
@@ -76,7 +76,7 @@ def test_example_events_pass_the_columnar_decode() -> None:
 
 def test_telemetry_decodes_as_columns() -> None:
     """Version 1 has no type that would send its events down the slow road, and no union."""
-    reader = ColumnarReader(default_schemas().current("telemetry_event"))
+    reader = ColumnarReader(schema_fields(default_schemas().current("telemetry_event")))
     assert all(field.null_branch == -1 for field in reader.fields)
 
 

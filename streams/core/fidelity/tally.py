@@ -24,6 +24,7 @@ from streams.core.fidelity.judge import (
 from streams.core.fidelity.losses import operation_label
 from streams.core.fidelity.tables import PlanTables
 from streams.core.fidelity.windows import TOTAL, Scope
+from streams.core.order import distinct, sums_by
 from streams.units import I64, U8, Mask
 
 # A clock that is off by more than this says nothing about a hop; the sums of any number of such
@@ -163,7 +164,7 @@ class Tally:
         parent = self.judgement.structure.parent_row
         child = np.flatnonzero((parent >= 0) & self._is_ruled()[self.batch.trace])
         pair = self.batch.operation[parent[child]].astype(np.int64) * len(operations)
-        pairs, which = np.unique(pair + self.batch.operation[child], return_inverse=True)
+        pairs, which = distinct(pair + self.batch.operation[child])
         scopes = [
             _call_scope(
                 operation_label(operations, one // len(operations)),
@@ -283,7 +284,7 @@ class Tally:
         rows = np.flatnonzero(window >= 0)
         if not len(rows):
             return
-        key, which = np.unique(window[rows] * len(scopes) + scope[rows], return_inverse=True)
+        key, which = distinct(window[rows] * len(scopes) + scope[rows])
         names = list(values)
         sums = np.zeros((len(names), len(key)), np.int64)
         for index, name in enumerate(names):
@@ -291,7 +292,7 @@ class Tally:
             if value.dtype == np.bool_:
                 sums[index] = np.bincount(which[value], minlength=len(key))
             else:
-                np.add.at(sums[index], which, value)
+                sums[index] = sums_by(which, value.astype(np.int64), len(key))
         for index, one in enumerate(key.tolist()):
             counts = {name: n for name, n in zip(names, sums[:, index].tolist(), strict=True) if n}
             if counts:

@@ -6,6 +6,7 @@ from typing import cast
 
 import numpy as np
 
+from streams.core.bodies import Bodies
 from streams.runtime.accounts import group_accounts
 from streams.runtime.reading import Message, Reading, Span
 from streams.state.segment import Segment, SegmentRows, encode_pieces, scalars_segment
@@ -38,12 +39,12 @@ class Changelog:
 def segment(accepted: int, joined: int, rows: int = 0) -> Segment:
     """Return a segment that says so; its rows only take room."""
     taken = SegmentRows(
-        [os.urandom(16) for _ in range(rows)],
+        np.zeros((rows, 2), np.uint64),
         np.zeros(rows, np.uint8),
         np.zeros(rows, np.int64),
         np.zeros(rows, np.bool_),
         np.zeros(rows, np.bool_),
-        [os.urandom(300_000) for _ in range(rows)],
+        Bodies.of([os.urandom(300_000) for _ in range(rows)]),
     )
     scalars = {
         "accounts": {"accepted": accepted, "joined": joined, "rejected": 1},

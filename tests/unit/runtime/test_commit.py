@@ -96,7 +96,8 @@ class FakeProducer:
 def a_cut() -> Cut:
     """Return a cut of one trace, two pieces and one offset."""
     return Cut(
-        [OutRecord("traces", 1, b"k", b"t", 7)],
+        7,
+        [OutRecord("traces", 1, b"k", b"t")],
         [OutRecord("changelog", 1, b"0/0", b"x"), OutRecord("changelog", 1, b"0/1", b"y")],
         {("telemetry", 1): 9},
     )
@@ -219,6 +220,6 @@ def test_a_cut_reaches_a_broker(embedded: str) -> None:
     init_transactions([producer])
     for end in (2, 4):
         pieces = [OutRecord("changelog", 0, b"0/0", b"x"), OutRecord("changelog", 0, b"0/1", b"y")]
-        cut = Cut([OutRecord("traces", 0, b"k", b"t", 7)], pieces, {("telemetry", 0): end})
+        cut = Cut(7, [OutRecord("traces", 0, b"k", b"t")], pieces, {("telemetry", 0): end})
         commit_cut(producer, cut, group_metadata("g", -1, "", None))
         assert cut.next_changelog_offset == end

@@ -22,7 +22,8 @@ def test_a_task_says_why_it_rests_and_what_waits(monkeypatch: pytest.MonkeyPatch
         assert shell.host.rest == "restoring"
         assert shell.host.inbox == (0, 0)
         await shell.host.put(chunk("a", 0, 3))
-        assert shell.host.inbox == (3, 3)
+        records, size_bytes = shell.host.inbox
+        assert (records, size_bytes > 0) == (3, True)
 
     asyncio.run(story())
 

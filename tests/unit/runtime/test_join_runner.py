@@ -60,15 +60,6 @@ def test_spans_of_all_topics_make_one_trace(tmp_path: Path) -> None:
     assert accounts(runner) == {"accepted": 3, "joined": 3}
 
 
-def test_every_output_carries_the_time_of_its_cut(tmp_path: Path) -> None:
-    """One time a cut: by it a revision is found again."""
-    runner = join_runner(tmp_path)
-    feed(runner, chunk(A, *whole_trace(), b"junk"))
-    let_time_pass(runner, 60)
-    traces = of_topic(cut(runner, 60), topics.TRACES)
-    assert [r.timestamp_ms for r in traces] == [T0_US // 1000 + 60_000]
-
-
 def test_a_rejected_event_names_its_place_and_reason(tmp_path: Path) -> None:
     """Each bad record is told with topic, partition, offset, key, time and value as it came."""
     runner = join_runner(tmp_path)
@@ -222,7 +213,7 @@ def test_a_late_span_asks_for_its_trace_and_amends_it(tmp_path: Path) -> None:
     (first,) = of_topic(cut(runner, 60), topics.TRACES)
     feed(runner, chunk(B, end))
     trace_id = bytes.fromhex(go["trace_id"])
-    assert runner.pending_recalls() == [(trace_id, first.timestamp_ms, 1)]
+    assert runner.pending_recalls() == [(trace_id, T0_US // 1000 + 60_000, 1)]
     revision, bodies = TraceReader().read(first.value)
     runner.recalled(trace_id, bodies)
     assert (revision, runner.pending_recalls()) == (1, [])

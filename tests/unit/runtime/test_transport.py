@@ -10,8 +10,10 @@ import pytest
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP
 
+from streams.codec.recordbatch import Record, RecordBatch
 from streams.runtime.chunk import Chunk
-from streams.runtime.transport import ChunkConsumer, ChunkConsumerThread
+from streams.runtime.transport import ChunkConsumer, ChunkConsumerThread, Polled
+from tests.record_batches import batch
 
 AT = TP("telemetry.alpha.v1", 1)
 IDLE = TP("telemetry.other.v1", 1)
@@ -26,7 +28,7 @@ class Client:
         )
         self.sought: list[tuple[TP, int]] = []
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
-        self._brings: list[Any] = []
+        self._brings: list[RecordBatch] = []
         self.consumer = made = ChunkConsumer.__new__(ChunkConsumer)
         made.taken = {}
         made._end_seen_us = {}
@@ -44,14 +46,14 @@ class Client:
     async def _getmany(self, *_: object) -> dict[TP, list[Any]]:
         if self.meanwhile is not None:
             await self.meanwhile()
-        return {AT: self._brings, IDLE: []}
+        return {AT: Polled(self._brings, len(self._brings)), IDLE: Polled([], 0)}
 
     async def _seek(self, tp: TP, offset: int) -> None:
         self.sought.append((tp, offset))
 
     def poll(self, *offsets: int, **known: Any) -> Chunk | None:
         """Poll once: the fetch brings these offsets, and this is known of the partition then."""
-        self._brings = [SimpleNamespace(offset=o, timestamp=1, timestamp_type=0) for o in offsets]
+        self._brings = [batch([Record(o, 1, None, b"v")]) for o in offsets]
         self.state.__dict__.update(known)
         polled = asyncio.run(self.consumer._getmany(None, 1.0))
         assert polled.keys() <= {AT}, "a partition that brought nothing is left out"

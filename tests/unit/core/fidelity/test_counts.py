@@ -6,6 +6,7 @@ import fastavro
 import numpy as np
 import pytest
 
+from streams.core.bodies import Bodies
 from streams.core.columns import LOG, STATUS_ERROR, TRACE, EventColumns, Operation, Operations
 from streams.core.fidelity import missing
 from streams.core.fidelity.counts import WindowCounts
@@ -88,7 +89,7 @@ def events(operations: Operations, *rows: tuple[str, int, int, int]) -> EventCol
         trace_flags=u8,
         record_hash=u64,
         batch_hash=u64,
-        body=[b""] * n,
+        body=Bodies.of([b""] * n),
     )
 
 
