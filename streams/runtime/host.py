@@ -216,6 +216,12 @@ class TaskHost:
         return "rebalancing" if self.is_paused else ""
 
     @property
+    def recent_restarts(self) -> int:
+        """Refused commits that count against the bound."""
+        since = time.monotonic() - self._settings.restart_window_seconds
+        return sum(at >= since for at in self.restarts)
+
+    @property
     def inbox(self) -> tuple[int, int]:
         """Records and bytes that were fetched and have not been joined."""
         return sum(self._inbox_rows.values()), sum(self._inbox_bytes.values())

@@ -43,7 +43,7 @@ def task_status(hosts: Iterable[TaskHost], link: Link) -> list[dict[str, Any]]:
         {
             "task": str(host.id),
             "cuts": host.cuts,
-            "restarts": len(host.restarts),
+            "restarts": host.recent_restarts,
             "refused_commits": host.meter.restarts,
             "lost_to_retention": host.lost_to_retention,
             "records_taken": host.runner.rows,

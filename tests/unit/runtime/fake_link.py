@@ -1,7 +1,6 @@
 """Stand-ins for the monitor: a Kafka client that says what a test wants, and hosts as it reads."""
 
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,7 +49,7 @@ class Host:
         self.runner = runner
         self.topics = tuple(topics)
         self.cuts = 9
-        self.restarts = deque([1.0, 2.0])
+        self.recent_restarts = 2
         self.lost_to_retention = 4
         self.rest = ""
         self.inbox = (30, 4_000)

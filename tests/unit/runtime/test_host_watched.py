@@ -66,6 +66,8 @@ def test_refused_commits_are_forgotten_after_the_window(monkeypatch: pytest.Monk
             await shell.step()
             await shell.host.cut()
             assert shell.host.failed is None
-        assert (len(shell.host.restarts), shell.host.meter.restarts) == (1, 4)
+        assert (shell.host.recent_restarts, shell.host.meter.restarts) == (1, 4)
+        clock[0] += 31
+        assert (shell.host.recent_restarts, shell.host.meter.restarts) == (0, 4)
 
     asyncio.run(story())

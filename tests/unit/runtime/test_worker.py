@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from faust.types.tuples import TP
 
-from streams.errors import BrokerError, StateError
+from streams.errors import BrokerError, StalledError, StateError
+from streams.monitoring.view import health
 from streams.runtime import worker as worker_module
 from streams.runtime.build import load_pipeline
 from streams.runtime.host import TaskId
@@ -99,6 +100,36 @@ def test_topics_of_a_partition_stay_together(embedded: str, tmp_path: Path) -> N
     worker = asyncio.run(story())
     assert isinstance(worker.error, StateError), "the worker ends with it"
     assert worker.hosts == {}
+
+
+def test_a_worker_is_ready_once_and_ends_with_what_its_monitor_finds(
+    embedded: str, tmp_path: Path
+) -> None:
+    """On a broker, if a simple one: ready with all its tasks, well while idle, then stalled."""
+    said: list[list[str]] = []
+    settings = load_settings(
+        broker=embedded, embedded=True, state_dir=tmp_path, stalled_timeout_seconds=5
+    )
+    worker = Worker(load_pipeline(settings), said.append)
+    worker.prepare()
+    error = StalledError("task join-0 stands still. Operator action: none.")
+
+    async def story() -> None:
+        running = asyncio.create_task(worker.run())
+        async with asyncio.timeout(60):
+            while not said and not running.done():
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(8)  # an idle worker is well for longer than its limit
+        assert not running.done()
+        assert worker.monitor.view.complaints(0.0) == ()
+        worker.monitor.failure = lambda: error  # type: ignore[method-assign]
+        await asyncio.wait_for(running, 60)
+
+    with pytest.raises(StalledError):
+        asyncio.run(story())
+    joins = [task for task in said[0] if task.startswith("join-")]
+    assert (len(said), len(joins)) == (1, 4)
+    assert health(worker.monitor.view, 0.0)[1]["failed"] == str(error)
 
 
 @pytest.mark.parametrize("kind", ["join", "fragments", "fidelity", "incidents"])
