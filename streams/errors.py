@@ -6,6 +6,7 @@
       StateError       state cannot be trusted; stops the worker; ends with "Operator action: ..."
       BrokerError      the broker cannot be used; stops the worker after the retry budget
         RightError     the broker forbids it; stops the worker at once, since asking again is idle
+      StalledError     the worker does not get on though it could; it ends so that another one does
 
 Late, duplicate, untraced and evicted are outcomes of a row, not exceptions.
 """
@@ -46,3 +47,9 @@ class BrokerError(SpanloomError):
 
 class RightError(BrokerError):
     """The broker knows us and forbids what we asked for; the message names the missing right."""
+
+
+class StalledError(SpanloomError):
+    """The worker has work, a broker and no excuse, and does not get on; says for how long."""
+
+    exit_code = 3

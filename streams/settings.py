@@ -34,8 +34,12 @@ class WorkerSettings(BaseSettings):
         fixed_wait_seconds: close every trace so long after its first event; 0 to learn.
         exit_after: end after so many telemetry records; 0 to run on.
         drain_seconds: with `exit_after`, how long open traces may take to close.
-        metrics_port: serve Prometheus metrics here; 0 serves none.
-        metrics_address: address of the metrics; anything but the loopback is yours to guard.
+        workers: processes of this group on this machine, under one supervisor.
+        supervised: this process is one of those; set by the supervisor.
+        health_port: serve /health, /ready and /metrics here; 0 serves none.
+        health_address: address of those; anything but the loopback is yours to guard.
+        metrics_port: serve the same on a second port; 0 serves none.
+        metrics_address: address of the second port.
         embedded: the broker is the embedded one, which keeps no promise.
     """
 
@@ -58,11 +62,21 @@ class WorkerSettings(BaseSettings):
     embedded: bool = False
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
+    workers: int = Field(default=1, ge=1, le=64)
+    supervised: bool = False
+
+    health_port: int = Field(default=0, ge=0, le=65_535)
+    health_address: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65_535)
     metrics_address: str = "127.0.0.1"
 
     session_timeout_seconds: float = Field(default=10, ge=6)
     broker_timeout_seconds: float = Field(default=120, gt=0)
+    stalled_timeout_seconds: float = Field(default=120, ge=5)
+    unhealthy_ratio: float = Field(default=0.5, gt=0, le=1)
+    restarts_max: int = Field(default=10, ge=0)
+    restart_window_seconds: float = Field(default=300, gt=0)
+    stop_seconds_max: float = Field(default=25, ge=1)
     # A backlog is joined in steps this large: at 5,000 rows a step each costs 43 % more.
     poll_records: int = Field(default=20_000, ge=100, le=50_000)
     fetch_bytes: int = Field(default=4 << 20, ge=1 << 16)

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +13,8 @@ from streams.cli.connection import connect
 from streams.monitoring.logs import configure_logs
 from streams.runtime.build import Pipeline, load_pipeline
 from streams.runtime.link import Link
-from streams.settings import load_settings
+from streams.runtime.supervisor import Supervisor
+from streams.settings import WorkerSettings, load_settings
 
 if TYPE_CHECKING:
     from streams.runtime.worker import Worker
@@ -49,7 +51,13 @@ def run(
     closed_retention: float | None = typer.Option(
         None, help="Seconds a closed trace can be amended."
     ),
-    metrics_port: int | None = typer.Option(None, help="Serve Prometheus metrics on this port."),
+    workers: int | None = typer.Option(None, help="Run N worker processes of the group here."),
+    health_port: int | None = typer.Option(
+        None, help="Serve /health, /ready and /metrics on this port of the loopback."
+    ),
+    metrics_port: int | None = typer.Option(
+        None, help="The same on a second port; --health-port is enough for most."
+    ),
     log_level: str | None = typer.Option(None, help="DEBUG, INFO, WARNING or ERROR."),
 ) -> None:
     """Join telemetry into traces, fidelity statistics, alerts and incidents, until stopped.
@@ -58,7 +66,7 @@ def run(
 
     Example: spanloom worker --broker 127.0.0.1:9092 --group pipeline --contract seed
     """
-    settings = load_settings(
+    given = dict(
         broker=broker,
         group=group,
         state_dir=state_dir,
@@ -72,25 +80,59 @@ def run(
         derived_prefix=derived_prefix,
         summary_topic=summary_topic,
         closed_retention_seconds=closed_retention,
+        workers=workers,
+        health_port=health_port,
         metrics_port=metrics_port,
         log_level=log_level,
     )
+    settings = load_settings(**given)
     configure_logs(settings.log_level)
+    if settings.workers > 1:
+        raise typer.Exit(_supervise(settings, given))
     worker = asyncio.run(_run(load_pipeline(settings), connect(settings)))
     if settings.exit_after:
         typer.echo("ACCOUNTS " + json.dumps(worker.accounting()))
         typer.echo("RESULT " + json.dumps(_result(worker)))
 
 
+def _supervise(settings: WorkerSettings, given: Mapping[str, Any]) -> int:
+    """Run the workers of this machine; return the exit code."""
+    load_pipeline(settings)  # a contract that is wrong is told once, and not by each of them
+
+    async def keep() -> int:
+        told = {name: value for name, value in given.items() if value is not None}
+        return await Supervisor(settings, told, _say).run()
+
+    return asyncio.run(keep())
+
+
+def _say(stream: str, line: str) -> None:
+    typer.echo(line, err=stream == "stderr")
+
+
 async def _run(pipeline: Pipeline, link: Link) -> "Worker":
     # Faust takes a second to import: no other command shall pay for it.
+    from streams.monitoring.watchdog import Watchdog
     from streams.runtime.worker import Worker
 
     _collect_seldom()
-    worker = Worker(pipeline, link)
+    settings = pipeline.settings
+    watchdog = Watchdog(settings.stalled_timeout_seconds, settings.stop_seconds_max)
+    worker = Worker(
+        pipeline, link, lambda tasks: typer.echo(_ready_line(settings, tasks)), watchdog
+    )
     worker.prepare()
     await worker.run()
     return worker
+
+
+def _ready_line(settings: WorkerSettings, tasks: Sequence[str]) -> str:
+    """Return the line that says that the worker consumes; `partitions` are those of the join."""
+    joins = sum(task.startswith("join-") for task in tasks)
+    line = f"ready partitions={joins} tasks={','.join(sorted(tasks))}"
+    if settings.health_port:
+        line += f" health=http://{settings.health_address}:{settings.health_port}"
+    return line
 
 
 def _collect_seldom() -> None:

@@ -19,6 +19,7 @@ import structlog
 from confluent_kafka import Producer
 
 from streams.errors import BrokerError, SpanloomError, StateError
+from streams.monitoring.meter import Meter
 from streams.runtime.changelog import Changelog, Restored, beginnings
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import (
@@ -46,7 +47,8 @@ class HostSettings:
         step_rows_max: a step is not made larger than this by waiting.
         inbox_rows_max, inbox_bytes_max: beyond these the source is told to wait.
         cut_interval_seconds: time between cuts.
-        restarts_max: refused commits in five minutes before the worker gives up.
+        restarts_max: refused commits within the window before the worker gives up.
+        restart_window_seconds: how long a refused commit is remembered.
     """
 
     coalesce_seconds: float = 0.05
@@ -55,6 +57,7 @@ class HostSettings:
     inbox_bytes_max: int = 64 << 20
     cut_interval_seconds: float = 0.3
     restarts_max: int = 10
+    restart_window_seconds: float = 300.0
 
 
 class Source(Protocol):
@@ -118,6 +121,7 @@ class TaskHost:
         self.runner = make()
         self.cuts = 0
         self.restarts: deque[float] = deque()
+        self.meter = Meter()
         self.stepped_at: tuple[float, float] | None = None
         self._make = make
         self._connection = connection
@@ -153,6 +157,7 @@ class TaskHost:
 
     def restore(self) -> Restored:
         """Fence earlier holders, then read the state; blocking, before the flow resumes."""
+        began = time.monotonic()
         connection = self._connection
         self._producer = producer_for(connection.base, f"{connection.group}-{self.id}")
         init_transactions([self._producer])
@@ -175,6 +180,7 @@ class TaskHost:
                 )
                 self.lost_to_retention += low - position
                 self.runner.positions[topic] = low
+        self.meter.restore_seconds.add(time.monotonic() - began)
         self._ready = True
         return restored
 
@@ -201,6 +207,24 @@ class TaskHost:
     def is_settled(self) -> bool:
         """Whether no chunk waits and no cut is in flight."""
         return not any(self._inbox.values()) and not self._cutting.locked()
+
+    @property
+    def rest(self) -> str:
+        """Why the task may not step now, "" when it may."""
+        if not self._ready:
+            return "restoring"
+        return "rebalancing" if self.is_paused else ""
+
+    @property
+    def recent_restarts(self) -> int:
+        """Refused commits that count against the bound."""
+        since = time.monotonic() - self._settings.restart_window_seconds
+        return sum(at >= since for at in self.restarts)
+
+    @property
+    def inbox(self) -> tuple[int, int]:
+        """Records and bytes that were fetched and have not been joined."""
+        return sum(self._inbox_rows.values()), sum(self._inbox_bytes.values())
 
     async def put(self, chunk: Chunk) -> None:
         """Take a chunk into the inbox; waits while the inbox is full."""
@@ -416,20 +440,23 @@ class TaskHost:
             cut = Cut(cut_ms, outputs, records, positions)
             commit_cut(producer, cut, metadata)
             changelog.committed(cut, full=full)
+            self.meter.cut(time.monotonic() - self._last_cut, outputs, records)
 
         await self._in_thread(commit)
 
     async def _restart(self, why: str) -> None:
         """Throw the memory away, which is ahead of what is committed, and read it back."""
         now = time.monotonic()
+        window_seconds = self._settings.restart_window_seconds
+        self.meter.restarts += 1
         self.restarts.append(now)
-        while self.restarts and self.restarts[0] < now - 300:
+        while self.restarts and self.restarts[0] < now - window_seconds:
             self.restarts.popleft()
         log.warning("commit_refused", task=str(self.id), error=why, restarts=len(self.restarts))
         if len(self.restarts) > self._settings.restarts_max:
             self.failed = BrokerError(
-                f"task {self.id}: {len(self.restarts)} commits refused in five minutes, the last: "
-                f"{why}. Operator action: look for a second worker with this group, "
+                f"task {self.id}: {len(self.restarts)} commits refused in {window_seconds:g} s, "
+                f"the last: {why}. Operator action: look for a second worker with this group, "
                 "and at the broker."
             )
             return

@@ -1,68 +1,100 @@
-"""What a running worker tells: a line of progress now and then, metrics when asked."""
+"""What a running worker tells: a line of progress now and then, and pages for those who ask."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
 
-from streams.monitoring.metrics import serve_metrics
-from streams.runtime.host import TaskHost
+from streams.errors import ConfigError
+from streams.monitoring.metrics import Exposition
+from streams.monitoring.server import Page, Pages, serve
+from streams.monitoring.view import Answer, View, health, ready
 
 log = structlog.get_logger()
 PROGRESS_SECONDS: Final = 10.0
+Ports = Sequence[tuple[str, int, str]]
+"""Where the pages are served: the name of the setting, the port (0 for none) and the address."""
 
 
-def task_status(hosts: Iterable[TaskHost]) -> Sequence[dict[str, Any]]:
-    """Return one mapping a task, as `streams.monitoring.metrics` takes them."""
-    return [
-        {
-            "task": str(host.id),
-            "cuts": host.cuts,
-            "restarts": len(host.restarts),
-            "lost_to_retention": host.lost_to_retention,
-            **host.runner.status(),
-        }
-        for host in list(hosts)
-    ]
+def pages(view: Callable[[], View], blocked_seconds: Callable[[], float]) -> Pages:
+    """Return the pages of a worker by path.
+
+    Args:
+        view: gives the last look.
+        blocked_seconds: gives for how long the worker's loop has not turned.
+    """
+    exposition = Exposition(view, blocked_seconds)
+    return {
+        "/health": lambda _accept: _json(health(view(), blocked_seconds())),
+        "/ready": lambda _accept: _json(ready(view())),
+        "/metrics": lambda accept: Page(200, *exposition.text(accept)),
+    }
+
+
+def _json(answer: Answer) -> Page:
+    status, body = answer
+    return Page(status, "application/json", json.dumps(body, indent=1).encode() + b"\n")
 
 
 class Reporter:
-    """Logs progress and serves metrics while a worker runs.
+    """Logs progress and serves the pages while a worker runs.
 
     Args:
-        hosts: the worker's tasks as of now.
-        port: port of the metrics; 0 serves none.
-        address: address of the metrics; the loopback unless configured.
+        view: gives the last look at the worker.
+        blocked_seconds: gives for how long the worker's loop has not turned.
+        ports: where the pages are served.
+
+    Raises:
+        ConfigError: a port cannot be listened on.
     """
 
-    def __init__(self, hosts: Callable[[], Iterable[TaskHost]], port: int, address: str) -> None:
-        self._hosts = hosts
-        self._stop_metrics = (
-            serve_metrics(lambda: task_status(hosts()), port, address) if port else None
-        )
+    def __init__(
+        self, view: Callable[[], View], blocked_seconds: Callable[[], float], ports: Ports
+    ) -> None:
+        self._view = view
+        self._stops: list[Callable[[], None]] = []
+        made = pages(view, blocked_seconds)
+        try:
+            for setting, port, address in ports:
+                if port:
+                    self._stops.append(serve(made, port, address, setting))
+        except ConfigError:
+            self._stop_serving()
+            raise
         self._task = asyncio.get_running_loop().create_task(self._tell())
 
     async def _tell(self) -> None:
         while True:
             await asyncio.sleep(PROGRESS_SECONDS)
-            joins = [s for s in task_status(self._hosts()) if "accounting" in s]
-            accounts: dict[str, int] = {}
-            for status in joins:
-                for account, n in status["accounting"].items():
-                    accounts[account] = accounts.get(account, 0) + n
-            held = sorted({topic for status in joins for topic in status["held_topics"]})
-            log.info(
-                "worker_progressed",
-                **accounts,
-                open_traces=sum(status["open_traces"] for status in joins),
-                watermark_us=min((status["watermark_us"] for status in joins), default=0),
-                held_topics=held,
-            )
+            log.info("worker_progressed", **progress(self._view().tasks))
 
     async def stop(self) -> None:
         """End both."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        if self._stop_metrics is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._stop_metrics)
+        await asyncio.get_running_loop().run_in_executor(None, self._stop_serving)
+
+    def _stop_serving(self) -> None:
+        for stop in self._stops:
+            stop()
+
+
+def progress(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the fields of a line of progress: sums over the joins, and the one furthest behind."""
+    joins = [task for task in tasks if "accounting" in task]
+    accounts: dict[str, int] = {}
+    for task in joins:
+        for account, n in task["accounting"].items():
+            accounts[account] = accounts.get(account, 0) + n
+    lags = {task["task"]: sum(lag or 0 for lag in task["lag"].values()) for task in tasks}
+    furthest = max(lags, key=lambda task: lags[task], default="")
+    return {
+        **accounts,
+        "open_traces": sum(task["open_traces"] for task in joins),
+        "watermark_us": min((task["watermark_us"] for task in joins), default=0),
+        "held_topics": sorted({topic for task in joins for topic in task["held_topics"]}),
+        "lag_records": sum(lags.values()),
+        "furthest_behind": furthest if lags.get(furthest) else "",
+    }

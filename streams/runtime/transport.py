@@ -133,6 +133,16 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
 
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Keep the membership while states are read back.
+
+        aiokafka sends no heartbeat before this returns: a restore that took longer than a session
+        cost the membership, so that whoever got the partitions next had to restore as long.
+        """
+        assert self._consumer is not None
+        self._consumer._coordinator._start_heartbeat_task()
+        await super().on_partitions_assigned(assigned, generation_id)
+
     async def on_thread_stop(self) -> None:
         """Leave the group at a planned stop; aiokafka never leaves with a static member id."""
         consumer = self._consumer
@@ -275,15 +285,31 @@ class ChunkConsumer(driver.Consumer):
         end = state.highwater if state.lso is None or state.lso < 0 else state.lso
         return stamp_us if end is not None and state.position >= end else 0
 
-    def heard_at_us(self) -> int:
-        """Return when the broker last answered a fetch of any partition; 0 for never."""
+    def connections(self) -> list[Any]:
+        """Return the connections to brokers as they are now."""
         consumer = self._thread._consumer
-        subscription = consumer._subscription.subscription if consumer is not None else None
-        assignment = subscription.assignment if subscription is not None else None
-        if assignment is None:
+        return list(consumer._client._conns.values()) if consumer is not None else []
+
+    def fetched_at_ms(self, tp: TP) -> int | None:
+        """Return when a fetch of a partition was last answered, None for never since assigned."""
+        state = self._partition_state(tp)
+        return None if state is None or state.timestamp is None else int(state.timestamp)
+
+    def lag(self, tp: TP, position: int) -> int | None:
+        """Return how many offsets lie between a position and the end; None when nobody knows.
+
+        As of the last fetch: a partition that is held is not asked. Behind the last record there
+        may be a transaction's marker, which no record ever stands for; it is no lag.
+        """
+        state = self._partition_state(tp)
+        if state is None or not state.has_valid_position:
+            return None
+        end = state.highwater if state.lso is None or state.lso < 0 else state.lso
+        if end is None:
+            return None
+        if state.position >= end and self.taken.get(tp, position) <= position:
             return 0
-        stamps = [assignment.state_value(tp).timestamp or 0 for tp in assignment.tps]
-        return max(stamps, default=0) * 1000
+        return max(0, int(end) - position)
 
     def membership(self) -> tuple[int, str, str | None] | None:
         """Return (generation, member id, instance id) in the group, None outside of it."""

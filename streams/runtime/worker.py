@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,17 +18,22 @@ import structlog
 from faust.types.tuples import TP
 
 from streams.errors import BrokerError, RightError, SpanloomError, StateError
+from streams.monitoring.liveness import Limits
+from streams.monitoring.watchdog import Watchdog
 from streams.runtime import refusals, rights, topics
 from streams.runtime.build import JoinFactory, Pipeline
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import check_group_metadata, group_metadata
+from streams.runtime.consumer_link import ConsumerLink
 from streams.runtime.global_stage import GlobalFactory
 from streams.runtime.host import Connection, HostSettings, TaskHost, TaskId, changelog_topic
 from streams.runtime.join_runner import JoinRunner
 from streams.runtime.link import Link
+from streams.runtime.monitor import Monitor
 from streams.runtime.recall import recall
 from streams.runtime.reporting import Reporter
 from streams.runtime.state_folder import lock_state_folder
+from streams.runtime.stop_signals import StopSignals
 from streams.runtime.transport import ChunkApp, ChunkConsumer
 
 log = structlog.get_logger()
@@ -42,9 +46,22 @@ STOP_SECONDS: Final = 8.0
 
 
 class Worker:
-    """One worker process of a group; without a link of its own it uses no security."""
+    """One worker process of a group.
 
-    def __init__(self, pipeline: Pipeline, link: Link | None = None) -> None:
+    Args:
+        pipeline: what it runs.
+        link: how the broker is reached; without one no security is used.
+        on_ready: called once, with the names of its tasks, when it first consumes.
+        watchdog: ends the process when it cannot end itself; None where others live in it.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        link: Link | None = None,
+        on_ready: Callable[[list[str]], None] | None = None,
+        watchdog: Watchdog | None = None,
+    ) -> None:
         self.pipeline = pipeline
         self.settings = pipeline.settings
         self.hosts: dict[TaskId, TaskHost] = {}
@@ -54,11 +71,19 @@ class Worker:
         self._base: dict[str, object] = {**self.link.librdkafka(), "log_level": 2}
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spanloom-task")
         self._ending = asyncio.Event()
-        self._broker_seen = time.monotonic()
+        self._partitions = 0
         self._kinds: dict[str, tuple[str, ...]] = {}
         self._kind_of_topic: dict[str, str] = {}
         self._make: dict[str, Callable[[int], Any]] = {}
         self._app: ChunkApp | None = None
+        self._watchdog = watchdog
+        limits = Limits(
+            self.settings.broker_timeout_seconds,
+            self.settings.stalled_timeout_seconds,
+            self.settings.unhealthy_ratio,
+        )
+        consumer = ConsumerLink(lambda: self._app)
+        self.monitor = Monitor(limits, lambda: list(self.hosts.values()), consumer, on_ready)
 
     # --- preparation
 
@@ -81,6 +106,7 @@ class Worker:
             partitions = topics.check(
                 client, pipeline.telemetry, pipeline.derived, pipeline.is_foreign
             )
+        self._partitions = partitions
         join = JoinFactory(pipeline, partitions)
         self._reader = join.reader()
         self._add_kind(JOIN, pipeline.telemetry, join.make)
@@ -124,8 +150,11 @@ class Worker:
             SpanloomError: what broke; nothing uncommitted was published.
         """
         loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, self.stop)
+        reporter = self._make_reporter()
+        is_hard, is_supervised = self._watchdog is not None, self.settings.supervised
+        StopSignals(self.stop, is_hard=is_hard, is_supervised=is_supervised).install()
+        if self._watchdog is not None:
+            self._watchdog.start()
         await self.link.greet()
         app = self._app = self._make_app()
         app.seats = self
@@ -134,13 +163,14 @@ class Worker:
         starting = loop.create_task(app.start())
         if on_ready is not None:
             starting.add_done_callback(lambda done: on_ready() if _is_good(done) else None)
-        settings = self.settings
-        reporter = Reporter(self.hosts.values, settings.metrics_port, settings.metrics_address)
         try:
             await self._watch(starting)
         finally:
-            await reporter.stop()
+            self.monitor.end(self.error)
+            if self._watchdog is not None:
+                self._watchdog.stopping("" if self.error is None else str(self.error))
             await self._shut_down(app, starting)
+            await reporter.stop()
         if self.error is not None:
             self._name_cause(self.error)
             raise self.error
@@ -151,6 +181,18 @@ class Worker:
             self._check_rights()
         elif isinstance(error, BrokerError) and self.link.settings.security_protocol != "PLAINTEXT":
             self.link.reach()
+
+    def _make_reporter(self) -> Reporter:
+        settings, watchdog = self.settings, self._watchdog
+        ports = (
+            ("health_port", settings.health_port, settings.health_address),
+            ("metrics_port", settings.metrics_port, settings.metrics_address),
+        )
+        return Reporter(
+            lambda: self.monitor.view,
+            lambda: watchdog.blocked_seconds if watchdog is not None else 0.0,
+            ports,
+        )
 
     def stop(self) -> None:
         """Ask the worker to end: cut what is done, leave the group, exit."""
@@ -237,7 +279,13 @@ class Worker:
                     "at the broker; a restart goes on from the last commit."
                 )
                 return
-            self._check_broker()
+            if self._watchdog is not None:
+                self._watchdog.turned()
+            self.monitor.note_ready()
+            self.monitor.look_now_and_then()
+            self.error = self.monitor.failure()
+            if self.error is not None:
+                return
             if self.settings.exit_after and self.records() >= self.settings.exit_after:
                 drained_by = drained_by or time.monotonic() + self.settings.drain_seconds
                 if self._is_drained() or time.monotonic() > drained_by:
@@ -245,16 +293,6 @@ class Worker:
 
     def _refused(self, error: BaseException | None) -> BrokerError | None:
         return refusals.of_aiokafka(error, self.link.settings.who) if error is not None else None
-
-    def _check_broker(self) -> None:
-        if not self.hosts or self.consumer.heard_at_us() > (time.time_ns() // 1000) - 5_000_000:
-            self._broker_seen = time.monotonic()
-        silent = time.monotonic() - self._broker_seen
-        if silent > self.settings.broker_timeout_seconds:
-            self.error = BrokerError(
-                f"no answer from the broker for {silent:.0f} s. Operator action: check the broker "
-                "and the network; a restart goes on from the last commit."
-            )
 
     def joins(self) -> dict[TaskHost, JoinRunner]:
         """Return the hosts of this worker's join tasks with their runners."""
@@ -306,8 +344,10 @@ class Worker:
 
     async def assigned(self, partitions: set[TP]) -> None:
         """Restore what is new, keep what stays, drop what went; all before the flow resumes."""
+        self.monitor.enter("restoring")
         try:
             await self._assign(partitions)
+            self.monitor.enter("running")
         except SpanloomError as error:
             self.error = error
             raise
@@ -354,6 +394,7 @@ class Worker:
             host.is_paused = False
 
     def _assert_whole(self, wanted: Mapping[TaskId, set[str]]) -> None:
+        """Refuse an assignment that tears traces, or that this worker's count does not fit."""
         for task_id, sources in wanted.items():
             torn = set(self._kinds[task_id.kind]) - sources
             if torn:
@@ -361,6 +402,13 @@ class Worker:
                     f"partition {task_id.partition} of {sorted(torn)} went to another worker: "
                     "traces would be torn. Operator action: give all telemetry topics one "
                     "partition count and restart all workers of the group."
+                )
+            many = self._partitions if task_id.kind in (JOIN, "fragments") else 1
+            if task_id.partition >= many and not self.settings.embedded:
+                raise StateError(
+                    f"partition {task_id.partition} of {sorted(sources)} was added while this "
+                    f"worker ran; it knows {many}, and keys have moved. Operator action: give all "
+                    "telemetry topics one partition count and restart all workers of the group."
                 )
 
     def _new_host(self, task_id: TaskId) -> TaskHost:
@@ -378,6 +426,8 @@ class Worker:
                 inbox_rows_max=settings.inbox_rows_max,
                 inbox_bytes_max=settings.inbox_bytes_max,
                 cut_interval_seconds=settings.cut_interval_seconds,
+                restarts_max=settings.restarts_max,
+                restart_window_seconds=settings.restart_window_seconds,
             ),
             self._recall if task_id.kind == JOIN else None,
         )
@@ -389,6 +439,7 @@ class Worker:
 
     async def revoked(self, partitions: set[TP]) -> None:
         """Commit what is done while the partitions are still ours, and rest until assigned."""
+        self.monitor.enter("rebalancing")
         for host in self.hosts.values():
             host.is_paused = True
         await asyncio.gather(*(host.cut() for host in self.hosts.values()))

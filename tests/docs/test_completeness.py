@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import tomllib
+from typing import get_args
 
 import yaml
 
@@ -13,6 +14,8 @@ from streams.core.alerts import finding
 from streams.core.fidelity.judge import TRACE_STATUSES
 from streams.core.fidelity.missing import CAUSES
 from streams.engine.join_state import ACCOUNTS
+from streams.monitoring.liveness import Cause
+from streams.monitoring.metrics import CATALOGUE
 from streams.settings import KafkaLink, WorkerSettings
 from tests.docs.pages import PAGES, ROOT, name_of, options_of, rows, text_of
 
@@ -79,6 +82,22 @@ def test_every_environment_variable_is_a_setting() -> None:
     for page in (*PAGES, ROOT / "docker-compose.yml"):
         named = set(re.findall(r"SPANLOOM_[A-Z_]*[A-Z]", page.read_text(encoding="utf-8")))
         assert named - names - ENVIRONMENT_OF_TESTS == set(), name_of(page)
+
+
+def test_every_metric_is_listed() -> None:
+    """docs/monitoring.md has a row for each metric, in the order and the words of the catalogue."""
+    listed = {cells[0].strip("`"): cells[1:] for cells in rows("docs/monitoring.md")}
+    metrics = {name: cells for name, cells in listed.items() if name.startswith("spanloom_")}
+    assert list(metrics) == list(CATALOGUE)
+    for name, entry in CATALOGUE.items():
+        labels = ", ".join(f"`{label}`" for label in entry.labels)
+        assert metrics[name] == [entry.kind, labels, entry.text], name
+
+
+def test_every_cause_of_ill_health_is_listed() -> None:
+    """docs/monitoring.md explains what /health may complain of."""
+    listed = {cells[0].strip("`") for cells in rows("docs/monitoring.md")}
+    assert set(get_args(Cause)) <= listed
 
 
 def test_every_topic_is_listed() -> None:

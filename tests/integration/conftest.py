@@ -11,6 +11,7 @@ import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,13 +38,9 @@ def _give_up(reason: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
-def broker(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Yield the bootstrap address of a real broker, "host:port"."""
-    given = os.environ.get("SPANLOOM_TEST_BROKER")
-    if given:
-        yield given
-        return
+@contextmanager
+def _node() -> Iterator[tuple[str, int]]:
+    """Yield address and process id of a Kafka node without data, started for the block."""
     missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
     if missing:
         _give_up(f"no real broker: {' and '.join(missing)} missing (or set SPANLOOM_TEST_BROKER)")
@@ -63,7 +60,8 @@ def broker(request: pytest.FixtureRequest) -> Iterator[str]:
     if run("start", "--fresh").returncode != 0:
         _give_up(f"no real broker: {BROKER_SCRIPT.name} could not start one (its words are above)")
     try:
-        yield f"127.0.0.1:{port}"
+        pid = (kafka_home() / f"node-{port}" / "pid").read_text(encoding="ascii")
+        yield f"127.0.0.1:{port}", int(pid)
     finally:
         run("forget")
 
@@ -81,6 +79,30 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]
         yield node
     finally:
         node.forget()
+
+
+def kafka_home() -> Path:
+    """Return the folder where the broker's script keeps jars and nodes."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("SPANLOOM_KAFKA_HOME") or Path(cache) / "spanloom-kafka")
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[str]:
+    """Yield the bootstrap address of a real broker, "host:port"."""
+    given = os.environ.get("SPANLOOM_TEST_BROKER")
+    if given:
+        yield given
+        return
+    with _node() as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def own_node() -> Iterator[tuple[str, int]]:
+    """Yield address and process id of a node of the module's own, which it may hurt."""
+    with _node() as node:
+        yield node
 
 
 @pytest.fixture

@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from streams.monitoring.liveness import Limits
+from streams.monitoring.view import View
+from streams.runtime.reporting import pages
+from streams.settings import WorkerSettings
 from tests.tidy.repository import ROOT, name_of, tracked_files
 
 LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-build.lock")
@@ -80,6 +84,30 @@ def test_compose_file_is_whole() -> None:
         assert set(service.get("depends_on", {})) <= set(services), name
         if "build" in service:
             assert (ROOT / service["build"]["dockerfile"]).is_file(), name
+
+
+def test_kubernetes_manifest_fits_the_worker() -> None:
+    """Probes ask pages that there are, variables are settings, and the pod outlives a stop."""
+    path = ROOT / "deploy" / "kubernetes" / "worker.yaml"
+    pod = yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    fields = WorkerSettings.model_fields
+    variables = {one["name"] for one in container["env"]}
+    assert variables <= {f"SPANLOOM_{name.upper()}" for name in fields}
+    probes = {name: container[f"{name}Probe"] for name in ("startup", "readiness", "liveness")}
+    there = pages(lambda: View(Limits(1, 1)), lambda: 0.0)
+    assert {name: probe["httpGet"]["path"] for name, probe in probes.items()} == {
+        "startup": "/health", "readiness": "/ready", "liveness": "/health",
+    }  # fmt: skip
+    assert {probe["httpGet"]["path"] for probe in probes.values()} <= set(there)
+    assert {probe["httpGet"]["port"] for probe in probes.values()} == {
+        port["name"] for port in container["ports"]
+    }
+    assert pod["terminationGracePeriodSeconds"] > fields["stop_seconds_max"].default
+    liveness = probes["liveness"]
+    limit_seconds = fields["stalled_timeout_seconds"].default
+    rest_seconds = limit_seconds * (1 - fields["unhealthy_ratio"].default)
+    assert liveness["periodSeconds"] * liveness["failureThreshold"] > rest_seconds
 
 
 def dockerfile_instructions() -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ import pytest
 from streams.cli import worker
 from streams.runtime import topics
 from streams.runtime.embedded import EmbeddedBroker
+from streams.settings import load_settings
 from tests.unit.cli.shell import Shell
 
 NOWHERE = "127.0.0.1:9"
@@ -83,6 +84,8 @@ def test_every_flag_reaches_its_setting(shell: Shell, monkeypatch: pytest.Monkey
         "derived-prefix": ("x.", "derived_prefix", "x."),
         "summary-topic": ("s", "summary_topic", "s"),
         "closed-retention": ("9", "closed_retention_seconds", 9.0),
+        "workers": ("3", "workers", 3),
+        "health-port": ("8080", "health_port", 8080),
         "metrics-port": ("9100", "metrics_port", 9100),
         "log-level": ("DEBUG", "log_level", "DEBUG"),
     }
@@ -90,6 +93,33 @@ def test_every_flag_reaches_its_setting(shell: Shell, monkeypatch: pytest.Monkey
     with pytest.raises(SeenError):
         shell("worker", *words)
     assert told == {setting: value for _, setting, value in flags.values()}
+
+
+def test_several_workers_cannot_count_records_together(shell: Shell) -> None:
+    """--workers with --exit-after is refused before anything starts, with the way out."""
+    answer = shell("worker", "--workers", 2, "--exit-after", 10)
+    assert (answer.code, answer.out) == (2, "")
+    assert "SPANLOOM_EXIT_AFTER" in answer.err
+    assert "--workers 1" in answer.err
+
+
+def test_a_broken_contract_is_told_once_for_all_workers(shell: Shell, tmp_path: Path) -> None:
+    """The supervisor reads it itself before it starts anybody."""
+    contract = tmp_path / "contract.yaml"
+    contract.write_text("version: 1\n")
+    answer = shell("worker", "--workers", 2, "--contract", contract)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.count("spanloom: ") == 1
+
+
+def test_the_line_of_a_ready_worker_counts_its_joins() -> None:
+    """Scripts wait for its beginning; people see what it runs, and where to ask."""
+    tasks = ["join-1", "join-0", "fragments-0", "fidelity-0"]
+    line = "ready partitions=2 tasks=fidelity-0,fragments-0,join-0,join-1"
+    assert worker._ready_line(load_settings(), tasks) == line
+    told = load_settings(health_port=8080)
+    assert worker._ready_line(told, tasks) == f"{line} health=http://127.0.0.1:8080"
+    assert worker._ready_line(load_settings(), []) == "ready partitions=0 tasks="
 
 
 def test_flags_that_are_not_given_leave_the_environment_alone(

@@ -4,18 +4,26 @@ import asyncio
 import json
 import subprocess
 import sys
+import urllib.error
 import urllib.request
-from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.monitoring.metrics import CATALOGUE, WorkerCollector
+from streams import __version__
+from streams.errors import ConfigError
+from streams.monitoring import metrics as metrics_module
+from streams.monitoring.liveness import Limits, Seen, TaskSeen, Waits, advance
+from streams.monitoring.meter import Sample
+from streams.monitoring.metrics import CATALOGUE, Exposition, MetricName, WorkerCollector
+from streams.monitoring.view import View
 from streams.runtime import reporting
+from streams.runtime.monitor import task_status
+from tests.unit.runtime.fake_link import FakeLink, Host, Runner
 from tests.unit.runtime.join_cases import (
     T0_US,
     A,
@@ -28,23 +36,7 @@ from tests.unit.runtime.join_cases import (
     whole_trace,
 )
 
-
-class Host:
-    """What the reporter reads of a task's host."""
-
-    def __init__(self, name: str, runner: Any) -> None:
-        self.id = name
-        self.runner = runner
-        self.cuts = 9
-        self.restarts = deque([1.0, 2.0])
-        self.lost_to_retention = 4
-
-
-class Stage:
-    """A task of the global stage: it has no accounts."""
-
-    def status(self) -> dict[str, Any]:
-        return {"rows": 3, "unreadable": 0}
+LIMITS = Limits(broker_seconds=60, stalled_seconds=40)
 
 
 @pytest.fixture
@@ -55,34 +47,64 @@ def hosts(tmp_path: Path) -> list[Any]:
     let_time_pass(runner, 60)
     feed(runner, chunk(B, span("go", 1, 90_000_000, trace_id="ab" * 16), b"junk!"))
     runner.held = frozenset({A})
-    return [Host("join-3", runner), Host("incidents-0", Stage())]
+    join = Host("join-3", runner, (A, B))
+    join.meter.cut_seconds.add(0.25)
+    join.meter.cut_seconds.add(0.5)
+    join.meter.cut_bytes.add(700)
+    join.meter.restore_seconds.add(3.5)
+    return [join, Host("incidents-0", Runner())]
+
+
+def view_of(hosts: list[Any]) -> View:
+    """Return the view of a worker with these tasks, the first of which stalled for 25 s."""
+    link = FakeLink()
+    link.lags = {A: 7, B: None}
+    tasks = task_status(hosts, link)
+    waits = Waits()
+    for _ in range(26):
+        seen = [TaskSeen(task["task"], 7, True, 5, 9, False) for task in tasks[:1]]
+        waits = advance(waits, Seen("running", 1.5, seen), 1.0)
+    return View(LIMITS, waits, "", tasks, Sample(2, 3.0, 1.75))
 
 
 Samples = dict[tuple[str, str, str], float]
 
 
 def samples(text: str) -> Samples:
-    """Return value by (sample, task, second label) of an exposition."""
+    """Return value by (sample, task, other labels) of an exposition."""
     out = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels = dict(sample.labels)
-            out[sample.name, labels.pop("task"), "".join(labels.values())] = sample.value
+            task = labels.pop("task", "")
+            out[sample.name, task, " ".join(labels.values())] = sample.value
     return out
 
 
-def exposed(hosts: list[Any]) -> str:
+def exposed(hosts: list[Any], blocked: float = 0.0) -> str:
     """Return what a scraper would get."""
     registry = CollectorRegistry()
-    registry.register(WorkerCollector(lambda: reporting.task_status(hosts)))
+    view = view_of(hosts)
+    registry.register(WorkerCollector(lambda: view, lambda: blocked))
     return generate_latest(registry).decode()
 
 
 def test_every_name_of_the_catalogue_is_exposed(hosts: list[Any]) -> None:
-    """Names and help are those of the catalogue, whether tasks are there or not."""
+    """Names, kinds and help are those of the catalogue, whether tasks are there or not."""
+    assert set(CATALOGUE) == set(get_args(MetricName))
+    expected = {name: (entry.kind, entry.text) for name, entry in CATALOGUE.items()}
     for tasks in (hosts, []):
         families = list(text_string_to_metric_families(exposed(tasks)))
-        assert {family.name: family.documentation for family in families} == CATALOGUE
+        assert {f.name: (f.type, f.documentation) for f in families} == expected
+
+
+def test_labels_are_those_of_the_catalogue(hosts: list[Any]) -> None:
+    """A scraper's rules can be written from the catalogue alone."""
+    labels = {str(name): set(entry.labels) for name, entry in CATALOGUE.items()}
+    for family in text_string_to_metric_families(exposed(hosts)):
+        assert family.samples, family.name
+        for sample in family.samples:
+            assert set(sample.labels) == labels[family.name], sample.name
 
 
 def test_the_accounts_are_exposed(hosts: list[Any]) -> None:
@@ -109,45 +131,145 @@ def test_the_tasks_state_is_exposed(hosts: list[Any]) -> None:
         "spanloom_open_bytes": runner.task.state.open.live_bytes,
         "spanloom_watermark_seconds": runner.task.watermark_us() / 1e6,
         "spanloom_held_topics": 1,
+        "spanloom_task_records_total": 5,
+        "spanloom_inbox_records": 30,
+        "spanloom_inbox_bytes": 4_000,
         "spanloom_cuts_total": 9,
+        "spanloom_cut_seconds_count": 2,
+        "spanloom_cut_seconds_sum": 0.75,
+        "spanloom_cut_seconds_max": 0.5,
+        "spanloom_cut_bytes_count": 1,
+        "spanloom_cut_bytes_sum": 700,
+        "spanloom_cut_bytes_max": 700,
+        "spanloom_restore_seconds_count": 1,
+        "spanloom_restore_seconds_sum": 3.5,
         "spanloom_restarts": 2,
+        "spanloom_refused_commits_total": 5,
         "spanloom_lost_to_retention_records_total": 4,
+        "spanloom_progress_age_seconds": 25,
+        "spanloom_stalled_seconds": 25,
     }
     assert {name: found[name, "join-3", ""] for name in expected} == expected
     assert expected["spanloom_watermark_seconds"] > T0_US / 1e6
 
 
-def test_a_task_without_accounts_has_its_cuts(hosts: list[Any]) -> None:
-    """Tasks of the global stage show what they have, and no account that is not theirs."""
+def test_lag_stands_by_topic_and_partition(hosts: list[Any]) -> None:
+    """Where nobody knows the end there is no sample: 0 would say that all was read."""
+    found = samples(exposed(hosts))
+    lags = {at[1:]: value for at, value in found.items() if at[0] == "spanloom_lag_records"}
+    assert lags == {("join-3", f"3 {A}"): 7, ("incidents-0", "0 a"): 0}
+
+
+def test_the_worker_itself_is_exposed(hosts: list[Any]) -> None:
+    """Whether it is ready and well, how its partitions are spread, what rebalances cost."""
+    found = samples(exposed(hosts, blocked=30.0))
+    expected = {
+        ("spanloom_ready", ""): 1,
+        ("spanloom_healthy", ""): 0,
+        ("spanloom_complaints", "stalled"): 1,
+        ("spanloom_complaints", "loop_blocked"): 1,
+        ("spanloom_complaints", "broker_silent"): 0,
+        ("spanloom_tasks", "join"): 1,
+        ("spanloom_tasks", "incidents"): 1,
+        ("spanloom_broker_silent_seconds", ""): 1.5,
+        ("spanloom_loop_blocked_seconds", ""): 30,
+        ("spanloom_rebalance_seconds_count", ""): 2,
+        ("spanloom_rebalance_seconds_sum", ""): 3,
+        ("spanloom_rebalance_seconds_max", ""): 1.75,
+    }
+    assert {at: found[at[0], "", at[1]] for at in expected} == expected
+    build = [labels for name, _, labels in found if name == "spanloom_build_info"]
+    assert [labels.split()[-1] for labels in build] == [__version__]
+
+
+def test_a_task_without_accounts_has_what_all_tasks_have(hosts: list[Any]) -> None:
+    """Tasks of the global stage show no account that is not theirs."""
     names = {name for name, task, _ in samples(exposed(hosts)) if task == "incidents-0"}
-    assert names == {
-        "spanloom_cuts_total", "spanloom_restarts", "spanloom_lost_to_retention_records_total",
-    }  # fmt: skip
+    assert {"spanloom_cuts_total", "spanloom_lag_records", "spanloom_inbox_bytes"} <= names
+    assert not {"spanloom_records_total", "spanloom_open_traces"} & names
 
 
-def test_metrics_are_served_while_the_worker_runs(hosts: list[Any], unused_port: int) -> None:
-    """The reporter's port answers with the exposition, and is closed when it stops."""
-    address = f"http://127.0.0.1:{unused_port}/metrics"
+def test_the_text_is_made_once_a_look(hosts: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many scrape, the worker pays for one; a new look or a blocked loop is a new text."""
+    views = [view_of(hosts)]
+    blocked = [0.0]
+    made: list[str] = []
+    choose = metrics_module.choose_encoder
 
-    def fetch() -> str:
-        with urllib.request.urlopen(address, timeout=5) as answer:
-            return str(answer.read().decode())
+    def counted(accept: str) -> Any:
+        encode, content_type = choose(accept)
+        return lambda registry: (made.append(content_type), encode(registry))[1], content_type
 
-    async def story() -> str:
-        reporter = reporting.Reporter(lambda: hosts, unused_port, "127.0.0.1")
-        text = await asyncio.to_thread(fetch)
-        await reporter.stop()
-        return text
+    monkeypatch.setattr(metrics_module, "choose_encoder", counted)
+    exposition = Exposition(lambda: views[-1], lambda: blocked[0])
+    first = exposition.text("")
+    assert exposition.text("") == first
+    assert len(made) == 1
+    blocked[0] = 7.0
+    assert samples(exposition.text("")[1].decode())["spanloom_loop_blocked_seconds", "", ""] == 7
+    views.append(view_of([]))
+    exposition.text("")
+    content_type, _ = exposition.text("application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert len(made) == 4
 
-    assert samples(asyncio.run(story())) == samples(exposed(hosts))
+
+def fetch(port: int, path: str) -> tuple[int, str]:
+    """Return status and body of a page."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_pages_are_served_while_the_worker_runs(hosts: list[Any], unused_port: int) -> None:
+    """The port answers health, readiness and metrics, and is closed when the reporter stops."""
+    view = view_of(hosts)
+
+    async def story() -> list[tuple[int, str]]:
+        ports = [("health_port", unused_port, "127.0.0.1"), ("metrics_port", 0, "127.0.0.1")]
+        reporter = reporting.Reporter(lambda: view, lambda: 0.0, ports)
+        try:
+            paths = ("/health", "/ready", "/metrics")
+            return [await asyncio.to_thread(fetch, unused_port, path) for path in paths]
+        finally:
+            await reporter.stop()
+
+    health, ready, metrics = asyncio.run(story())
+    assert health[0] == 503
+    assert json.loads(health[1])["reasons"][0]["cause"] == "stalled"
+    assert (ready[0], json.loads(ready[1])["ready"]) == (200, True)
+    found = samples(metrics[1])
+    assert found.items() >= samples(exposed(hosts)).items()
+    assert found["process_resident_memory_bytes", "", ""] > 1 << 20
     with pytest.raises(OSError, match="refused"):
-        fetch()
+        fetch(unused_port, "/health")
+
+
+def test_a_second_port_serves_the_same(hosts: list[Any], unused_port: int) -> None:
+    """Who scrapes the port of the metrics finds everything there; two equal ports are told."""
+    view = view_of(hosts)
+
+    async def story(ports: reporting.Ports) -> str:
+        reporter = reporting.Reporter(lambda: view, lambda: 0.0, ports)
+        try:
+            return (await asyncio.to_thread(fetch, unused_port, "/metrics"))[1]
+        finally:
+            await reporter.stop()
+
+    text = asyncio.run(story([("metrics_port", unused_port, "127.0.0.1")]))
+    assert samples(text)["spanloom_ready", "", ""] == 1
+    twice = [(name, unused_port, "127.0.0.1") for name in ("health_port", "metrics_port")]
+    with pytest.raises(ConfigError, match="metrics_port"):
+        asyncio.run(story(twice))
 
 
 def test_progress_is_logged_over_all_tasks(
     hosts: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The line adds up the joins' accounts and names the slowest watermark and held topics."""
+    """The line adds up the joins' accounts, and names held topics and the task furthest behind."""
     lines: list[dict[str, Any]] = []
     said = asyncio.Event()
 
@@ -157,9 +279,10 @@ def test_progress_is_logged_over_all_tasks(
 
     monkeypatch.setattr(reporting.log, "info", info, raising=False)
     monkeypatch.setattr(reporting, "PROGRESS_SECONDS", 0.001)
+    view = view_of([*hosts, hosts[0]])
 
     async def story() -> None:
-        reporter = reporting.Reporter(lambda: hosts + hosts[:1], 0, "127.0.0.1")
+        reporter = reporting.Reporter(lambda: view, lambda: 0.0, [])
         async with asyncio.timeout(10):
             await said.wait()
         await reporter.stop()
@@ -169,6 +292,7 @@ def test_progress_is_logged_over_all_tasks(
     assert (line["event"], line["accepted"], line["joined"]) == ("worker_progressed", 10, 6)
     assert (line["open_traces"], line["held_topics"]) == (2, [A])
     assert line["watermark_us"] == hosts[0].runner.task.watermark_us()
+    assert (line["lag_records"], line["furthest_behind"]) == (7, "join-3")
 
 
 def test_logs_are_json_lines_on_stderr_from_their_level_on() -> None:

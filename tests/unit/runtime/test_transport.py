@@ -12,7 +12,7 @@ from faust.types.tuples import TP
 
 from streams.codec.recordbatch import Record, RecordBatch
 from streams.runtime.chunk import Chunk
-from streams.runtime.transport import ChunkConsumer, Polled
+from streams.runtime.transport import ChunkConsumer, ChunkConsumerThread, Polled
 from tests.record_batches import batch
 
 AT = TP("telemetry.alpha.v1", 1)
@@ -212,17 +212,66 @@ def test_a_partition_of_others_is_not_known(client: Client) -> None:
     client.forget()
     assert client.consumer.fetch_position(AT) is None
     assert client.ended(0) == 0
-    assert client.consumer.heard_at_us() == 0
+    assert client.consumer.lag(AT, 0) is None
+    assert client.consumer.fetched_at_ms(AT) is None
 
 
 # --- group and broker
 
 
-def test_the_broker_was_heard_with_the_latest_fetch(client: Client) -> None:
-    """Any partition's answer is a sign of life."""
-    assert client.consumer.heard_at_us() == 7_000
+def test_lag_is_what_lies_before_the_end(client: Client) -> None:
+    """Of a task's position; the end is that of committed records where the client knows it."""
+    client.poll(3, 4, position=5)
+    assert client.consumer.lag(AT, 5) == 95
+    assert client.consumer.lag(AT, 3) == 97
+    client.state.lso = 40
+    assert client.consumer.lag(AT, 5) == 35
+    client.state.lso = -1
+    assert client.consumer.lag(AT, 5) == 95
+    client.state.has_valid_position = False
+    assert client.consumer.lag(AT, 5) is None
+    client.state.has_valid_position, client.state.highwater = True, None
+    assert client.consumer.lag(AT, 5) is None
+
+
+def test_a_marker_behind_the_last_record_is_no_lag(client: Client) -> None:
+    """The end of a topic of transactions is a marker: no record ever brings a task there."""
+    client.poll(97, 98, position=99)
+    assert client.consumer.lag(AT, 99) == 1, "the client has not seen yet that it is a marker"
+    client.poll(position=100)
+    assert client.consumer.lag(AT, 99) == 0
+    assert client.consumer.lag(AT, 98) == 2, "a task that has not joined record 98 is behind"
+
+
+def test_a_partition_was_fetched_when_it_was_answered(client: Client) -> None:
+    """An answer without records counts: the partition is there and has a leader."""
+    assert client.consumer.fetched_at_ms(AT) == 7
     client.state.timestamp = None
-    assert client.consumer.heard_at_us() == 0
+    assert client.consumer.fetched_at_ms(AT) is None
+
+
+def test_the_worker_is_heard_of_while_it_restores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The heartbeat begins before the restore, which may take longer than a session."""
+    done: list[str] = []
+
+    async def restore(_thread: object, assigned: set[TP], _generation: int = 0) -> None:
+        done.append(f"restored {len(assigned)}")
+
+    base = driver.AIOKafkaConsumerThread
+    monkeypatch.setattr(base, "on_partitions_assigned", restore)
+    thread = ChunkConsumerThread.__new__(ChunkConsumerThread)
+    coordinator = SimpleNamespace(_start_heartbeat_task=lambda: done.append("beating"))
+    thread._consumer = SimpleNamespace(_coordinator=coordinator)
+    asyncio.run(thread.on_partitions_assigned({AT, IDLE}, 3))
+    assert done == ["beating", "restored 2"]
+
+
+def test_connections_are_those_of_the_client(client: Client) -> None:
+    """Before the client has started there are none."""
+    client.kafka._client = SimpleNamespace(_conns={1: "one", 2: "two"})
+    assert client.consumer.connections() == ["one", "two"]
+    client.consumer._thread._consumer = None
+    assert client.consumer.connections() == []
 
 
 def test_membership_is_the_coordinators(client: Client) -> None:

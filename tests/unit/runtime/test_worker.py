@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from faust.types.tuples import TP
 
-from streams.errors import BrokerError, StateError
+from streams.errors import BrokerError, StalledError, StateError
+from streams.monitoring.view import health
+from streams.runtime import worker as worker_module
 from streams.runtime.build import load_pipeline
 from streams.runtime.host import TaskId
 from streams.runtime.topics import LINKS, OTHER
@@ -98,3 +100,61 @@ def test_topics_of_a_partition_stay_together(embedded: str, tmp_path: Path) -> N
     worker = asyncio.run(story())
     assert isinstance(worker.error, StateError), "the worker ends with it"
     assert worker.hosts == {}
+
+
+def test_a_worker_is_ready_once_and_ends_with_what_its_monitor_finds(
+    embedded: str, tmp_path: Path
+) -> None:
+    """On a broker, if a simple one: ready with all its tasks, well while idle, then stalled."""
+    said: list[list[str]] = []
+    settings = load_settings(
+        broker=embedded, embedded=True, state_dir=tmp_path, stalled_timeout_seconds=5
+    )
+    worker = Worker(load_pipeline(settings), on_ready=said.append)
+    worker.prepare()
+    error = StalledError("task join-0 stands still. Operator action: none.")
+
+    async def story() -> None:
+        running = asyncio.create_task(worker.run())
+        async with asyncio.timeout(60):
+            while not said and not running.done():
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(8)  # an idle worker is well for longer than its limit
+        assert not running.done()
+        assert worker.monitor.view.complaints(0.0) == ()
+        worker.monitor.failure = lambda: error  # type: ignore[method-assign]
+        await asyncio.wait_for(running, 60)
+
+    with pytest.raises(StalledError):
+        asyncio.run(story())
+    joins = [task for task in said[0] if task.startswith("join-")]
+    assert (len(said), len(joins)) == (1, 4)
+    assert health(worker.monitor.view, 0.0)[1]["failed"] == str(error)
+
+
+@pytest.mark.parametrize("kind", ["join", "fragments", "fidelity", "incidents"])
+def test_every_kind_of_task_has_its_topics_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Whatever a task reads, it reads all of, and from a partition that this worker knows of."""
+    worker = prepared(tmp_path, monkeypatch)
+    topics_of = worker._kinds[kind]
+    many = 4 if kind in ("join", "fragments") else 1
+    whole = set(topics_of)
+    worker._assert_whole({TaskId(kind, many - 1): whole})
+    with pytest.raises(StateError, match=r"was added while.*restart all workers of the group"):
+        worker._assert_whole({TaskId(kind, many): whole})
+    with pytest.raises(StateError, match=r"went to another worker.*Operator action"):
+        worker._assert_whole({TaskId(kind, 0): whole - {topics_of[-1]}})
+
+
+def prepared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
+    """Return a worker that found four partitions on a broker that it believes to be real."""
+    monkeypatch.setattr(worker_module.topics, "admin", lambda _base: None)
+    monkeypatch.setattr(worker_module.topics, "check", lambda *_: 4)
+    monkeypatch.setattr(worker_module.topics, "create", lambda *_, who: None)
+    monkeypatch.setattr(worker_module.rights, "check", lambda *_: None)
+    monkeypatch.setattr(worker_module.Link, "reach", lambda _link: None)
+    worker = worker_of(folder)
+    worker.prepare()
+    return worker

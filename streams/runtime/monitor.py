@@ -1,0 +1,204 @@
+"""Looks at a running worker once a second: what it shows, whether it consumes, whether it gets on.
+
+Owns the one view that probes and scrapers read. All looking happens on the worker's loop, between
+steps; whoever asks gets the last look, in another thread.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Final, Protocol
+
+from streams.errors import BrokerError, SpanloomError, StalledError
+from streams.monitoring.liveness import Complaint, Limits, Phase, Seen, TaskSeen, advance
+from streams.monitoring.meter import Sample
+from streams.monitoring.view import View
+from streams.runtime.hearing import Hearing
+from streams.runtime.host import TaskHost
+
+LOOK_SECONDS: Final = 1.0
+FETCH_SECONDS: Final = 5.0
+"""An idle partition's fetch is answered several times a second: what is this old was not."""
+
+
+class Link(Protocol):
+    """What the monitor asks of the Kafka client."""
+
+    def connections(self) -> Sequence[Any]:
+        """Return the connections to brokers as they are now."""
+
+    def lag(self, topic: str, partition: int, position: int) -> int | None:
+        """Return how many offsets lie between a position and the end; None when unknown."""
+
+    def fetched_at_ms(self, topic: str, partition: int) -> int | None:
+        """Return when a fetch of a partition was last answered, None for never since assigned."""
+
+    def is_flowing(self) -> bool:
+        """Whether what is fetched reaches the tasks."""
+
+
+def task_status(hosts: Iterable[TaskHost], link: Link) -> list[dict[str, Any]]:
+    """Return one mapping a task, as `View.tasks` holds them."""
+    return [
+        {
+            "task": str(host.id),
+            "cuts": host.cuts,
+            "restarts": host.recent_restarts,
+            "refused_commits": host.meter.restarts,
+            "lost_to_retention": host.lost_to_retention,
+            "records_taken": host.runner.rows,
+            "inbox_records": host.inbox[0],
+            "inbox_bytes": host.inbox[1],
+            "cut_seconds": replace(host.meter.cut_seconds),
+            "cut_bytes": replace(host.meter.cut_bytes),
+            "restore_seconds": replace(host.meter.restore_seconds),
+            "rest": host.rest,
+            "is_dirty": host.runner.is_dirty,
+            "lag": {
+                topic: link.lag(topic, host.id.partition, host.runner.positions.get(topic, 0))
+                for topic in host.topics
+            },
+            **host.runner.status(),
+        }
+        for host in hosts
+    ]
+
+
+class Monitor:
+    """Keeps the last look at a worker.
+
+    Args:
+        limits: how long the worker may wait.
+        hosts: gives its tasks as of now.
+        link: the Kafka client.
+        on_ready: called once, with the names of the tasks, when the worker first consumes.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        hosts: Callable[[], Iterable[TaskHost]],
+        link: Link,
+        on_ready: Callable[[list[str]], None] | None = None,
+    ) -> None:
+        self.view = View(limits)
+        self._hosts = hosts
+        self._link = link
+        self._on_ready = on_ready
+        self._hearing = Hearing()
+        self._looked_at = time.monotonic()
+        self._pausing_since: float | None = None
+
+    def enter(self, phase: Phase) -> None:
+        """Note where the worker stands; a stop is never left."""
+        if self.view.phase == "stopping":
+            return
+        if phase == "rebalancing" and self.view.phase != "joining":
+            self._pausing_since = self._pausing_since or time.monotonic()
+        waits = replace(self.view.waits, seen=replace(self.view.waits.seen, phase=phase))
+        self.view = replace(self.view, waits=waits)
+        self.note_ready()
+
+    def end(self, error: SpanloomError | None) -> None:
+        """Note that the stop begins, and what for."""
+        self.enter("stopping")
+        self.view = replace(self.view, failed="" if error is None else str(error))
+
+    def note_ready(self) -> None:
+        """Note whether the worker consumes; cheap enough for every turn of the loop."""
+        why = self._why_not_ready()
+        if why == self.view.not_ready:
+            return
+        self.view = replace(self.view, not_ready=why)
+        if why:
+            return
+        if self._pausing_since is not None:
+            rebalances: Sample = replace(self.view.rebalances)
+            rebalances.add(time.monotonic() - self._pausing_since)
+            self.view = replace(self.view, rebalances=rebalances)
+            self._pausing_since = None
+        if self._on_ready is not None:
+            self.look()
+            self._on_ready([str(task["task"]) for task in self.view.tasks])
+            self._on_ready = None
+
+    def _why_not_ready(self) -> str:
+        phase = self.view.phase
+        if phase != "running":
+            return phase
+        if not self._link.is_flowing():
+            return "resuming"
+        places = [(topic, host.id.partition) for host in self._hosts() for topic in host.topics]
+        if places and all(self._link.fetched_at_ms(*place) is None for place in places):
+            return "first fetch not answered"
+        return ""
+
+    def look_now_and_then(self) -> None:
+        """Take a look when the last one is old enough."""
+        if time.monotonic() - self._looked_at >= LOOK_SECONDS:
+            self.look()
+
+    def look(self) -> None:
+        """Take a look: what is shown and judged from now on."""
+        now = time.monotonic()
+        hosts = sorted(self._hosts(), key=lambda host: str(host.id))
+        tasks = task_status(hosts, self._link)
+        # All tasks share one reader: while one rests and its inbox is full, none may get anything.
+        rests = [task["rest"] for task in tasks if task["rest"]]
+        seen = Seen(
+            self.view.phase,
+            now - self._hearing.listen(self._link.connections()),
+            [
+                self._seen(host, task, rests[0] if rests else "")
+                for host, task in zip(hosts, tasks, strict=True)
+            ],
+        )
+        waits = advance(self.view.waits, seen, now - self._looked_at)
+        self._looked_at = now
+        self.view = replace(self.view, waits=waits, tasks=tasks)
+
+    def _seen(self, host: TaskHost, task: dict[str, Any], rest: str) -> TaskSeen:
+        return TaskSeen(
+            task["task"],
+            sum(lag or 0 for lag in task["lag"].values()),
+            self._is_fetched(host),
+            task["records_taken"],
+            task["cuts"],
+            task["is_dirty"],
+            rest,
+        )
+
+    def _is_fetched(self, host: TaskHost) -> bool:
+        """Whether every topic that a task wants has lately been fetched; what is held is not.
+
+        The lag alone does not tell: it is as of the last answer, and a broker that answers
+        heartbeats but no fetch (a quota, a leader that is away) leaves it at 0.
+        """
+        since_ms = time.time() * 1000 - FETCH_SECONDS * 1000
+        wanted = [topic for topic in host.topics if topic not in host.runner.held]
+        answers = [self._link.fetched_at_ms(topic, host.id.partition) for topic in wanted]
+        return all(at_ms is not None and at_ms >= since_ms for at_ms in answers)
+
+    def failure(self) -> SpanloomError | None:
+        """Return what the worker must end with, None while it may go on."""
+        worst = [c for c in self.view.complaints(0.0) if c.is_fatal]
+        return error_of(worst[0]) if worst else None
+
+
+def error_of(complaint: Complaint) -> SpanloomError:
+    """Return the error that a worker ends with, and what its operator should look at."""
+    text = complaint.text
+    if complaint.cause == "broker_silent":
+        return BrokerError(
+            f"{text}. Operator action: check the broker and the network; a restart goes on from "
+            "the last commit."
+        )
+    if complaint.cause == "unassigned":
+        return StalledError(
+            f"{text}. Operator action: look at the group's coordinator and at its other members; "
+            "a restart joins the group anew."
+        )
+    return StalledError(
+        f"{text}. Operator action: look at the leaders of the task's partitions and at the "
+        "worker's log; a restart goes on from the last commit."
+    )

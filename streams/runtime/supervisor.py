@@ -1,0 +1,262 @@
+"""Runs several worker processes of one group on this machine, as one command.
+
+Each child is a whole worker with its own state directory, static member id and ports. The
+supervisor passes a stop on, tags what they say with their number, and starts those that died
+again, within a budget. It joins nothing itself and holds nothing that could be lost.
+
+Invariant: no child outlives the supervisor: each holds the end of a pipe that closes with it.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from streams.errors import ConfigError, StalledError
+from streams.settings import WorkerSettings
+
+log = structlog.get_logger()
+COMMAND: Final = (sys.executable, "-m", "streams.cli.main", "worker")
+BACKOFF_SECONDS: Final = 0.5
+BACKOFF_SECONDS_MAX: Final = 30.0
+KILL_SECONDS: Final = 5.0
+"""So long after a child's own deadline for its stop, which it should have kept, it is killed."""
+LINE_BYTES_MAX: Final = 1 << 20
+RESTARTABLE: Final = 3
+"""Exit code of a broker or state that cannot be used just now; 1 and 2 need a person."""
+Say = Callable[[str, str], None]
+"""Passes a line on: the stream's name (stdout or stderr) and the tagged line."""
+
+
+def children_of(settings: WorkerSettings) -> list[dict[str, str]]:
+    """Return what each child is told beside what the supervisor was told, as variables.
+
+    Args:
+        settings: the supervisor's.
+
+    Raises:
+        ConfigError: a setting cannot be shared out.
+    """
+    n = settings.workers
+    if settings.exit_after:
+        raise ConfigError(
+            "exit_after (SPANLOOM_EXIT_AFTER) counts the records of one worker's partitions, and "
+            f"nobody counts those of {n} workers: leave it out, or use --workers 1"
+        )
+    for name in ("health_port", "metrics_port"):
+        port = getattr(settings, name)
+        if port and port + n - 1 > 65_535:
+            raise ConfigError(
+                f"{name} (SPANLOOM_{name.upper()}): worker {n - 1} would listen on "
+                f"{port + n - 1}: give a port that leaves room for {n}"
+            )
+    return [_child(settings, number) for number in range(n)]
+
+
+def _child(settings: WorkerSettings, number: int) -> dict[str, str]:
+    told = {
+        "workers": "1",
+        "supervised": "true",
+        "state_dir": str(settings.state_dir / str(number)),
+        "health_port": str(settings.health_port and settings.health_port + number),
+        "metrics_port": str(settings.metrics_port and settings.metrics_port + number),
+    }
+    if settings.instance:
+        told["instance"] = f"{settings.instance}-{number}"
+    return variables(told)
+
+
+def variables(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return settings as the variables that a child reads."""
+    return {f"SPANLOOM_{name.upper()}": _text(value) for name, value in given.items()}
+
+
+def _text(value: object) -> str:
+    return json.dumps(value) if isinstance(value, tuple | list) else str(value)
+
+
+def tagged(line: str, number: int) -> str:
+    """Return a line of a child with its number, still readable by what reads such lines."""
+    if line.startswith("{") and line.endswith("}") and len(line) > 2:
+        return f'{{"worker": {number}, {line[1:]}'
+    if line.startswith("ready "):
+        return f"{line} worker={number}"
+    return f"[{number}] {line}"
+
+
+@dataclass(slots=True)
+class Budget:
+    """How often a child may be started again.
+
+    Attributes:
+        restarts_max: within the window.
+        window_seconds: how long a restart is remembered.
+        at: when it was started again, oldest first.
+    """
+
+    restarts_max: int
+    window_seconds: float
+    at: deque[float]
+
+    def backoff_seconds(self, now: float) -> float | None:
+        """Return how long to wait before another start, None when the budget is spent."""
+        while self.at and self.at[0] < now - self.window_seconds:
+            self.at.popleft()
+        if len(self.at) >= self.restarts_max:
+            return None
+        wait = min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS * 2.0 ** len(self.at))
+        self.at.append(now)
+        return wait
+
+
+class Supervisor:
+    """Runs the children of one command.
+
+    Args:
+        settings: the supervisor's; `workers` says how many.
+        given: what it was told by flags, which its children are told too.
+        say: passes their lines on.
+        command: what a child is.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        given: Mapping[str, Any],
+        say: Say,
+        command: tuple[str, ...] = COMMAND,
+    ) -> None:
+        self._settings = settings
+        self._environments = [
+            {**os.environ, **variables(given), **child} for child in children_of(settings)
+        ]
+        self._say = say
+        self._command = command
+        self._stopping = asyncio.Event()
+        self._running: dict[int, asyncio.subprocess.Process] = {}
+        self._codes: list[int] = []
+
+    async def run(self) -> int:
+        """Run until all children have ended; return the exit code of the command.
+
+        Raises:
+            StalledError: a child died more often than the budget allows.
+        """
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self._told)
+        numbers = range(len(self._environments))
+        results = await asyncio.gather(*map(self._keep, numbers), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return max(self._codes, default=0)
+
+    def _told(self) -> None:
+        if self._stopping.is_set():
+            for child in self._running.values():
+                child.kill()
+            self._codes.append(RESTARTABLE)
+        self._stop()
+
+    def _stop(self) -> None:
+        if not self._stopping.is_set():
+            self._stopping.set()
+            for child in self._running.values():
+                child.terminate()
+
+    async def _keep(self, number: int) -> None:
+        """Run a child, and again while it dies and may be; a good end or a bad one ends all."""
+        settings = self._settings
+        budget = Budget(settings.restarts_max, settings.restart_window_seconds, deque())
+        try:
+            while not self._stopping.is_set():
+                code = await self._run(number)
+                if self._stopping.is_set() and code == -signal.SIGTERM:
+                    code = 0  # told before it listened: it had nothing in hand
+                if self._stopping.is_set() or code == 0:
+                    self._codes.append(code if code >= 0 else RESTARTABLE)
+                    return
+                if code > 0 and code != RESTARTABLE:
+                    log.error("worker_ended", number=number, code=code)
+                    self._codes.append(code)
+                    return self._stop()
+                await self._wait_to_restart(number, code, budget)
+        except BaseException:
+            self._stop()
+            raise
+
+    async def _wait_to_restart(self, number: int, code: int, budget: Budget) -> None:
+        wait = budget.backoff_seconds(asyncio.get_running_loop().time())
+        why = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        if wait is None:
+            raise StalledError(
+                f"worker {number} ended {budget.restarts_max + 1} times in "
+                f"{budget.window_seconds:g} s, the last time by {why}. Operator action: look at "
+                "what it said before; all workers were stopped, and a restart is safe."
+            )
+        log.warning("worker_restarted", number=number, why=why, wait_seconds=wait)
+        try:
+            await asyncio.wait_for(self._stopping.wait(), wait)
+        except TimeoutError:
+            return
+
+    async def _run(self, number: int) -> int:
+        """Run a child once; return its exit code, negative for a signal."""
+        environment = self._environments[number]
+        child = await asyncio.create_subprocess_exec(
+            *self._command,
+            env=environment,
+            stdin=asyncio.subprocess.PIPE,  # never written: it ends when this process does
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,  # a terminal's Ctrl-C is ours to pass on
+        )
+        log.info(
+            "worker_started",
+            number=number,
+            pid=child.pid,
+            state_dir=str(Path(environment["SPANLOOM_STATE_DIR"])),
+        )
+        self._running[number] = child
+        if self._stopping.is_set():  # told while the child was being made
+            child.terminate()
+        copying = [
+            asyncio.create_task(self._copy(number, "stdout", child.stdout)),
+            asyncio.create_task(self._copy(number, "stderr", child.stderr)),
+        ]
+        killing = asyncio.create_task(self._kill_late(child))
+        try:
+            code = await child.wait()
+            await asyncio.gather(*copying)
+        finally:
+            killing.cancel()
+            del self._running[number]
+        return code
+
+    async def _kill_late(self, child: asyncio.subprocess.Process) -> None:
+        """Kill a child that has not ended when it should have."""
+        await self._stopping.wait()
+        await asyncio.sleep(self._settings.stop_seconds_max + KILL_SECONDS)
+        child.kill()
+
+    async def _copy(self, number: int, name: str, stream: asyncio.StreamReader | None) -> None:
+        """Pass the lines of a child on; one that never ends is passed on in pieces."""
+        assert stream is not None
+        rest = b""
+        while piece := await stream.read(1 << 16):
+            *lines, rest = (rest + piece).split(b"\n")
+            if len(rest) > LINE_BYTES_MAX:
+                lines, rest = [*lines, rest], b""
+            for line in lines:
+                self._say(name, tagged(line.decode("utf-8", "replace"), number))
+        if rest:
+            self._say(name, tagged(rest.decode("utf-8", "replace"), number))

@@ -1,0 +1,228 @@
+"""The monitor: what it finds at a worker, when it calls it ready, and what it lets it end with."""
+
+from typing import Any
+
+import pytest
+
+from streams.errors import BrokerError, StalledError
+from streams.monitoring.liveness import Cause, Complaint, Limits
+from streams.monitoring.view import health, ready
+from streams.runtime import monitor as monitor_module
+from streams.runtime.monitor import FETCH_SECONDS, Monitor, error_of
+from tests.unit.runtime.fake_link import Connection, FakeLink, Host, Runner
+
+LIMITS = Limits(broker_seconds=60, stalled_seconds=40)
+
+
+class Bench:
+    """A monitor over one join task, with a clock that a test moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *hosts: Host) -> None:
+        self.now = 1_000.0
+        monkeypatch.setattr(monitor_module.time, "monotonic", lambda: self.now)
+        self.link = FakeLink()
+        self.runner = Runner()
+        self.host = Host("join-0", self.runner, ("a", "b"))
+        self.hosts: list[Any] = [self.host, *hosts]
+        self.announced: list[list[str]] = []
+        self.monitor = Monitor(LIMITS, lambda: self.hosts, self.link, self.announced.append)
+        self.connection = Connection(self.now)
+        self.link.made = [self.connection]
+
+    def look(self, seconds: float = 1.0, *, heard: bool = True) -> None:
+        """Let time pass, hear from the broker or not, and look."""
+        self.now += seconds
+        if heard:
+            self.connection._last_action = self.now
+        self.monitor.look()
+
+    @property
+    def not_ready(self) -> str:
+        self.monitor.note_ready()
+        return self.monitor.view.not_ready
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Return a monitor whose worker has just been made."""
+    return Bench(monkeypatch)
+
+
+# --- readiness
+
+
+def test_a_worker_is_ready_when_it_is_restored_flows_and_has_fetched(bench: Bench) -> None:
+    """Each step before that is named, and the line is said once, with all tasks."""
+    bench.link.flows, bench.link.unfetched = False, {"a", "b"}
+    assert bench.not_ready == "joining"
+    bench.monitor.enter("restoring")
+    assert bench.not_ready == "restoring"
+    bench.monitor.enter("running")
+    assert bench.not_ready == "resuming"
+    bench.link.flows = True
+    assert bench.not_ready == "first fetch not answered"
+    assert bench.announced == []
+    bench.link.unfetched = {"b"}
+    assert bench.not_ready == ""
+    assert bench.announced == [["join-0"]]
+    assert ready(bench.monitor.view) == (
+        200, {"ready": True, "state": "running", "tasks": ["join-0"]},
+    )  # fmt: skip
+
+
+def test_a_worker_without_partitions_is_ready(bench: Bench) -> None:
+    """A spare has nothing to fetch, and must not hold up a rollout."""
+    bench.hosts.clear()
+    bench.monitor.enter("running")
+    assert bench.not_ready == ""
+    assert bench.announced == [[]]
+
+
+def test_a_rebalance_is_a_pause_that_is_measured(bench: Bench) -> None:
+    """From revoke to the first fetch after it; the line is not said again."""
+    bench.monitor.enter("running")
+    assert bench.not_ready == ""
+    bench.monitor.enter("rebalancing")
+    assert ready(bench.monitor.view)[0] == 503
+    bench.now += 2
+    bench.monitor.enter("rebalancing")  # revoked twice before one assignment
+    bench.monitor.enter("restoring")
+    bench.now += 1
+    bench.monitor.enter("running")
+    rebalances = bench.monitor.view.rebalances
+    assert (rebalances.count, rebalances.sum, rebalances.max) == (1, 3.0, 3.0)
+    assert len(bench.announced) == 1
+
+
+def test_the_first_assignment_is_no_rebalance(bench: Bench) -> None:
+    """The client revokes nothing before it joins; there was nothing to pause."""
+    bench.monitor.enter("rebalancing")
+    bench.monitor.enter("running")
+    assert bench.not_ready == ""
+    assert bench.monitor.view.rebalances.count == 0
+
+
+def test_a_stop_is_never_left(bench: Bench) -> None:
+    """The revoke of a worker that leaves its group is part of its stop, and it is well."""
+    bench.monitor.enter("running")
+    bench.monitor.end(None)
+    bench.monitor.enter("rebalancing")
+    bench.look(1_000.0, heard=False)
+    assert bench.not_ready == "stopping"
+    assert ready(bench.monitor.view)[0] == 503
+    status, body = health(bench.monitor.view, 0.0)
+    assert (status, body["state"], body["reasons"]) == (200, "stopping", [])
+
+
+def test_a_worker_that_ends_with_an_error_stays_unhealthy(bench: Bench) -> None:
+    """Until the process is gone, whoever asks hears what it ends with."""
+    bench.monitor.enter("running")
+    bench.monitor.end(StalledError("task join-0 stands still."))
+    status, body = health(bench.monitor.view, 0.0)
+    assert (status, body["healthy"], body["state"]) == (503, False, "stopping")
+    assert body["failed"] == "task join-0 stands still."
+
+
+# --- liveness
+
+
+def test_lag_of_all_topics_is_what_a_task_must_get_through(bench: Bench) -> None:
+    """A topic whose lag nobody knows adds nothing; it must have been fetched, though."""
+    bench.monitor.enter("running")
+    bench.link.lags = {"a": 5, "b": None}
+    bench.look()
+    (seen,) = bench.monitor.view.waits.seen.tasks
+    assert (seen.lag_records, seen.is_fetched) == (5, True)
+    bench.link.unfetched = {"b"}
+    bench.look()
+    assert not bench.monitor.view.waits.seen.tasks[0].is_fetched
+    bench.runner.held = frozenset({"b"})
+    bench.look()
+    assert bench.monitor.view.waits.seen.tasks[0].is_fetched, "a held topic is not asked"
+
+
+def test_a_topic_whose_fetches_are_not_answered_is_not_read_to_its_end(bench: Bench) -> None:
+    """Its lag is as of the last answer: 0 says nothing when that is old."""
+    bench.monitor.enter("running")
+    bench.link.answer_age_seconds = {"b": FETCH_SECONDS + 1}
+    bench.look()
+    (seen,) = bench.monitor.view.waits.seen.tasks
+    assert (seen.lag_records, seen.is_fetched) == (0, False)
+    bench.link.answer_age_seconds = {"b": FETCH_SECONDS - 1}
+    bench.look()
+    assert bench.monitor.view.waits.seen.tasks[0].is_fetched
+
+
+def test_while_one_task_rests_the_others_may_wait_for_it(bench: Bench) -> None:
+    """All share one reader, which waits for room in the inbox of the task that is restored."""
+    resting = Host("join-1", Runner())
+    resting.rest = "restoring"
+    bench.hosts.append(resting)
+    bench.monitor.enter("running")
+    bench.look()
+    assert [task.rest for task in bench.monitor.view.waits.seen.tasks] == ["restoring"] * 2
+    resting.rest = ""
+    bench.look()
+    assert [task.rest for task in bench.monitor.view.waits.seen.tasks] == ["", ""]
+
+
+def test_a_task_that_stands_still_ends_the_worker(bench: Bench) -> None:
+    """Unhealthy from half of the limit on, with the task named; then an error of exit code 3."""
+    bench.monitor.enter("running")
+    bench.link.lags = {"a": 5}
+    for _ in range(22):
+        bench.look()
+    assert bench.monitor.failure() is None
+    status, body = health(bench.monitor.view, 0.0)
+    assert (status, body["healthy"]) == (503, False)
+    assert [(r["cause"], r["task"], r["limit_seconds"]) for r in body["reasons"]] == [
+        ("stalled", "join-0", 40)
+    ]
+    assert body["tasks"]["join-0"]["lag_by_topic"] == {"a": 5}
+    for _ in range(20):
+        bench.look()
+    failure = bench.monitor.failure()
+    assert isinstance(failure, StalledError)
+    assert failure.exit_code == 3
+    assert "task join-0 is 5 records behind" in str(failure)
+    assert "Operator action: " in str(failure)
+
+
+def test_a_silent_broker_ends_the_worker(bench: Bench) -> None:
+    """It is the broker's error, and the task that could not get on is not blamed."""
+    bench.monitor.enter("running")
+    bench.look()
+    bench.link.lags = {"a": 5}
+    for _ in range(61):
+        bench.look(heard=False)
+    failure = bench.monitor.failure()
+    assert isinstance(failure, BrokerError)
+    assert str(failure).startswith("no answer from the broker for 61 s. Operator action: ")
+
+
+def test_looks_are_taken_now_and_then(bench: Bench) -> None:
+    """The loop turns more often than the worker looks at itself."""
+    before = bench.monitor.view
+    bench.monitor.look_now_and_then()
+    assert bench.monitor.view is before
+    bench.now += 1
+    bench.monitor.look_now_and_then()
+    assert bench.monitor.view is not before
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [
+        ("broker_silent", BrokerError),
+        ("stalled", StalledError),
+        ("uncommitted", StalledError),
+        ("unassigned", StalledError),
+        ("loop_blocked", StalledError),
+    ],
+)
+def test_every_cause_ends_with_an_action(cause: Cause, kind: type[Exception]) -> None:
+    """Whatever ends a worker says what its operator can do, and lets a supervisor restart it."""
+    error = error_of(Complaint(cause, "", 50, 40, "it waits"))
+    assert type(error) is kind
+    assert error.exit_code == 3
+    assert str(error).startswith("it waits. Operator action: ")
