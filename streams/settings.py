@@ -20,6 +20,7 @@ class WorkerSettings(BaseSettings):
         broker: bootstrap address, HOST:PORT.
         group: consumer group; names the transactions and the changelogs too.
         state_dir: folder of the local state; one worker each.
+        disk_free_min_bytes: while the disk of the local state has less room, nothing is taken in.
         contract: path of the contract, or "seed"; empty to join by structure alone.
         instance: static member id; each worker of a group needs its own.
         input_topics: telemetry topics instead of the contract's, for foreign span topics.
@@ -55,6 +56,8 @@ class WorkerSettings(BaseSettings):
 
     metrics_port: int = Field(default=0, ge=0, le=65_535)
     metrics_address: str = "127.0.0.1"
+
+    disk_free_min_bytes: int = Field(default=64 << 20, ge=0)
 
     session_timeout_seconds: float = Field(default=10, ge=6)
     broker_timeout_seconds: float = Field(default=120, gt=0)

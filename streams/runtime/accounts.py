@@ -4,7 +4,6 @@ Owns finding the newest segment of a changelog partition without reading the sta
 Invariant: what is returned was committed together with the outputs and offsets it speaks of.
 """
 
-import json
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from streams.engine.join_state import ACCOUNTS
 from streams.errors import StateError
 from streams.runtime.host import changelog_topic
 from streams.runtime.reading import Reading
-from streams.state.segment import Piece, read_piece
+from streams.state.live import MANIFEST
+from streams.state.segment import Piece, read_document, read_piece
 
 _FIRST_LOOK = 16
 _LOOK_FACTOR = 8
@@ -86,6 +86,8 @@ def _scalars(pieces: Iterable[Piece]) -> dict[str, Any] | None:
     newest: tuple[int, int] = (-1, -1)
     parts: dict[int, bytes] = {}
     for piece in pieces:
+        if not piece.count or piece.kind == MANIFEST:
+            continue  # of a base: what it says is older than the segments after it
         segment = (piece.generation, piece.number)
         if segment > newest:
             newest, parts = segment, {}
@@ -95,9 +97,8 @@ def _scalars(pieces: Iterable[Piece]) -> dict[str, Any] | None:
         return None
     # The scalars come first in a segment; the pieces after them are of another kind.
     payloads = [parts[i] for i in range(len(parts)) if i in parts]
-    document = b"".join(p[1:] for p in payloads if p[:1] == b"s")
     try:
-        scalars: dict[str, Any] = json.loads(zlib.decompress(document))["scalars"]
+        scalars = read_document(payloads).scalars
     except (zlib.error, ValueError, KeyError) as error:
         raise StateError(
             f"the newest segment of the changelog cannot be read: {error}. Operator action: look "

@@ -23,12 +23,12 @@ _CALL_SECONDS = 10.0
 
 
 class OutRecord(NamedTuple):
-    """One record to publish; timestamp_ms 0 lets the client set it."""
+    """One record to publish; no value deletes the key, timestamp_ms 0 lets the client set it."""
 
     topic: str
     partition: int
     key: bytes | None
-    value: bytes
+    value: bytes | None
     timestamp_ms: int = 0
 
 

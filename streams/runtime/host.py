@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,6 +33,8 @@ from streams.runtime.recall import settled
 from streams.runtime.runner import Runner
 
 log = structlog.get_logger()
+DISK_RETRY_SECONDS = 1.0
+"""How often a full disk is looked at again."""
 CUT_CPU_SHARE = 0.1
 """A large state is cut less often, so that collecting it takes at most this share of a core."""
 
@@ -89,11 +91,12 @@ class TaskId:
 
 @dataclass(frozen=True)
 class Connection:
-    """How to reach the broker: client settings, group and state folder."""
+    """How to reach the broker and the disk: client settings, group, state folder and its room."""
 
     base: Mapping[str, object]
     group: str
     state_dir: Path
+    disk_free_min_bytes: int = 0
 
 
 RecallJob = Callable[[int, list[tuple[bytes, int, int]]], dict[bytes, list[bytes] | None]]
@@ -118,6 +121,9 @@ class TaskHost:
         self.runner = make()
         self.cuts = 0
         self.restarts: deque[float] = deque()
+        self.local_rebuilds: Counter[str] = Counter()
+        self.waiting_for = ""
+        """What keeps the task from taking anything in, such as "disk_full"; "" for nothing."""
         self.stepped_at: tuple[float, float] | None = None
         self._make = make
         self._connection = connection
@@ -161,8 +167,11 @@ class TaskHost:
             changelog_topic(connection.group, self.id.kind),
             self.id.partition,
             connection.state_dir / connection.group / str(self.id),
+            connection.disk_free_min_bytes,
+            self.local_rebuilds,
         )
         restored = self._changelog.restore()
+        self._note_waiting()
         self.runner.load(restored.segments)
         for topic, low in beginnings(connection.base, self.topics, self.id.partition).items():
             position = self.runner.positions.setdefault(topic, low)
@@ -235,6 +244,9 @@ class TaskHost:
     async def _run(self) -> None:
         try:
             while not self._closed:
+                if self.waiting_for:
+                    await self._wait_for_room()
+                    continue
                 await self._wait_for_news()
                 self._step()
                 await self._steer()
@@ -336,7 +348,7 @@ class TaskHost:
 
     async def _steer(self) -> None:
         """Hold the topics that run ahead, release the others, ask for recalls."""
-        held = self.runner.held
+        held = frozenset(self.topics) if self.waiting_for else self.runner.held
         for topic in held - self._held:
             self._source.hold(topic, self.id.partition)
         for topic in self._held - held:
@@ -406,25 +418,37 @@ class TaskHost:
     async def _commit(self) -> None:
         assert self._changelog is not None
         assert self._producer is not None
-        full = self._changelog.wants_full()
         self._last_cut = time.monotonic()
         # It grows from cut to cut even when the clock steps back: traces are found by it.
         last_ms = max(self._last_cut_ms, self.runner.last_cut_ms)
         self._last_cut_ms = max(last_ms + 1, time.time_ns() // 1_000_000)
         began = time.thread_time()
-        outputs, segment = self.runner.collect(self._last_cut_ms, full=full)
+        outputs, segment = self.runner.collect(self._last_cut_ms)
         self._collect_seconds = time.thread_time() - began
         positions = {(t, self.id.partition): o for t, o in self.runner.positions.items()}
         metadata = self._source.group_metadata()
         changelog, producer = self._changelog, self._producer
 
         def commit() -> None:
-            records: list[OutRecord] = changelog.records(segment, full=full)
+            records: list[OutRecord] = changelog.records(segment)
             cut = Cut(outputs, records, positions)
             commit_cut(producer, cut, metadata)
-            changelog.committed(cut, full=full)
+            changelog.committed(cut)
 
         await self._in_thread(commit)
+        self._note_waiting()
+
+    def _note_waiting(self) -> None:
+        self.waiting_for = self._changelog.waiting_for if self._changelog is not None else ""
+
+    async def _wait_for_room(self) -> None:
+        """Take nothing in until the disk has room for what is committed already."""
+        await self._steer()
+        await asyncio.sleep(DISK_RETRY_SECONDS)
+        async with self._cutting:
+            if self._changelog is not None and not self._closed:
+                await self._in_thread(self._changelog.catch_up)
+                self._note_waiting()
 
     async def _restart(self, why: str) -> None:
         """Throw the memory away, which is ahead of what is committed, and read it back."""

@@ -144,13 +144,13 @@ class JoinRunner:
                 OutRecord(self._names.rejected, self.partition, record.key, encoded)
             )
 
-    def collect(self, cut_ms: int, *, full: bool) -> tuple[list[OutRecord], Segment]:
+    def collect(self, cut_ms: int) -> tuple[list[OutRecord], Segment]:
         """End the cut: stamp the outputs, add the partials, and return the segment."""
         state = self.task.state
         outputs = [OutRecord(r.topic, r.partition, r.key, r.value, cut_ms) for r in self._outbox]
         outputs += self._partials(cut_ms)
         state.stamp_cut(cut_ms)
-        segment = state.segment(full=full)
+        segment = state.segment(full=False)
         state.sealed()
         self._outbox = []
         self.is_dirty = False

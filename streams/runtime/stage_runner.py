@@ -73,7 +73,7 @@ class StageRunner:
             self._outbox.append(OutRecord(topic, partition, key.encode(), value))
         self.is_dirty = self.is_dirty or bool(chunks) or bool(self._outbox)
 
-    def collect(self, cut_ms: int, *, full: bool) -> tuple[list[OutRecord], Segment]:
+    def collect(self, cut_ms: int) -> tuple[list[OutRecord], Segment]:
         """End the cut; the segment always holds the whole state."""
         outputs = [OutRecord(r.topic, r.partition, r.key, r.value, cut_ms) for r in self._outbox]
         self._outbox = []

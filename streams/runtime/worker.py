@@ -222,7 +222,9 @@ class Worker:
                     return
 
     def _check_broker(self) -> None:
-        if not self.hosts or self.consumer.heard_at_us() > (time.time_ns() // 1000) - 5_000_000:
+        # What waits for room on the disk fetches nothing, so that the broker is not heard.
+        is_resting = all(host.waiting_for for host in self.hosts.values())
+        if is_resting or self.consumer.heard_at_us() > (time.time_ns() // 1000) - 5_000_000:
             self._broker_seen = time.monotonic()
         silent = time.monotonic() - self._broker_seen
         if silent > self.settings.broker_timeout_seconds:
@@ -344,7 +346,9 @@ class Worker:
             task_id,
             self._kinds[task_id.kind],
             lambda: self._make[task_id.kind](task_id.partition),
-            Connection(self._base, settings.group, settings.state_dir),
+            Connection(
+                self._base, settings.group, settings.state_dir, settings.disk_free_min_bytes
+            ),
             _ConsumerSource(self),
             self._pool,
             HostSettings(

@@ -85,7 +85,7 @@ class FakeRunner:
             self.rows += len(one.records)
             self.is_dirty = True
 
-    def collect(self, cut_ms: int, *, full: bool) -> tuple[list[OutRecord], Segment]:
+    def collect(self, cut_ms: int) -> tuple[list[OutRecord], Segment]:
         if self.fails_to_collect is not None:
             raise self.fails_to_collect
         self.is_dirty = False
@@ -117,6 +117,7 @@ class FakeBroker:
         self.fails_to_restore: Exception | None = None
         self.low: dict[str, int] = {}
         self.closed = 0
+        self.disk_is_full = False
 
     def commit(self, _producer: object, cut: Cut, metadata: bytes | None) -> None:
         assert metadata == b"metadata"
@@ -131,6 +132,7 @@ class FakeChangelog:
     def __init__(self, broker: FakeBroker) -> None:
         self._broker = broker
         self._pending: list[Segment] = []
+        self._is_behind = False
 
     def restore(self) -> Restored:
         if self._broker.fails_to_restore is not None:
@@ -138,15 +140,20 @@ class FakeChangelog:
         segments = list(self._broker.segments)
         return Restored(segments, len(segments), 0, 0.0)
 
-    def wants_full(self) -> bool:
-        return not self._broker.segments
-
-    def records(self, segment: Segment, *, full: bool) -> list[OutRecord]:
+    def records(self, segment: Segment) -> list[OutRecord]:
         self._pending.append(segment)
         return [OutRecord("changelog", PARTITION, b"0/0", b"piece")]
 
-    def committed(self, cut: Cut, *, full: bool) -> None:
+    def committed(self, cut: Cut) -> None:
         self._broker.segments.append(self._pending.pop())
+        self.catch_up()
+
+    @property
+    def waiting_for(self) -> str:
+        return "disk_full" if self._is_behind else ""
+
+    def catch_up(self) -> None:
+        self._is_behind = self._broker.disk_is_full
 
     def close(self) -> None:
         self._broker.closed += 1
