@@ -5,7 +5,7 @@ files and are never printed.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -66,6 +66,9 @@ class WorkerSettings(BaseSettings):
     fetch_bytes: int = Field(default=4 << 20, ge=1 << 16)
     coalesce_seconds: float = Field(default=0.05, ge=0, le=5)
     cut_interval_seconds: float = Field(default=0.3, gt=0, le=60)
+    cut_cpu_share: float = Field(default=0.1, gt=0, le=1)
+    cuts_at_once: int = Field(default=4, ge=1, le=64)
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     step_rows_max: int = Field(default=20_000, ge=100)
     inbox_rows_max: int = Field(default=60_000, ge=1_000)
     inbox_bytes_max: int = Field(default=64 << 20, ge=1 << 20)

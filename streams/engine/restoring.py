@@ -51,10 +51,9 @@ def apply_segment(state: JoinState, segment: Segment, decode: Decode, bits_of: B
 
 def _apply_rows(state: JoinState, rows: SegmentRows, events: EventColumns, bits_of: Bits) -> None:
     open_ = state.open
-    slot = np.empty(len(rows), np.int32)
-    for i, key in enumerate(rows.key):
-        known = open_.slot_of.get(key)
-        slot[i] = open_.open(key) if known is None else known
+    slot_of = open_.slot_of
+    open_.open_new([key for key in dict.fromkeys(rows.key) if key not in slot_of])
+    slot = np.fromiter(map(slot_of.__getitem__, rows.key), np.int32, len(rows))
     bits, entry = bits_of(events)
     late, recalled = rows.is_late, rows.is_recalled
     open_.add(events, slot, bits, entry, late=late, recalled=recalled, bounded=False)

@@ -13,21 +13,17 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from streams.errors import BrokerError, StateError
+from streams.errors import StateError
 from streams.runtime.commit import Cut, OutRecord
+from streams.runtime.restore_reading import end_of, read_from
 from streams.state.compaction import STEP_BYTES, STEP_FACTOR, Compaction, is_due
 from streams.state.live import Delta, Line, LiveSegments, encode_manifest
 from streams.state.local import DamagedCopyError, LocalState, NoRoomError, Record
 from streams.state.segment import Segment, encode_pieces
 
 DISK_FULL: Final = "disk_full"
-_READ_SECONDS: Final = 120.0
-_SAY_SECONDS: Final = 2.0
-"""How often a long restore says how far it is."""
 _COPY_BATCH_BYTES: Final = 32 << 20
-_FETCH_BYTES: Final = 16 << 20
 
 log = structlog.get_logger()
 
@@ -220,7 +216,10 @@ class Changelog:
     # --- cuts
 
     def records(self, segment: Segment) -> list[OutRecord]:
-        """Number a segment and return it as records of the changelog, with what else is due."""
+        """Number a segment and return it as records of the changelog, with what else is due.
+
+        The first piece comes last: without a transaction a segment is there when that one is.
+        """
         pieces = encode_pieces(segment, self._generation, self._number)
         delta = Delta(self._generation, self._number, len(pieces))
         records: list[Record] = list(zip(delta.piece_keys(), pieces, strict=True))
@@ -231,6 +230,7 @@ class Changelog:
         if made is not None and made.base is not None:
             records.append(encode_manifest(made.base))
         records += [(key, None) for key in self._retired]
+        records.append(records.pop(0))
         return [OutRecord(self.topic, self.partition, key, value) for key, value in records]
 
     def committed(self, cut: Cut) -> None:
@@ -359,84 +359,12 @@ class Changelog:
         """Close the local copy."""
         self._local.close()
 
-    # --- reading
-
-    def _consumer(self) -> Consumer:
-        return Consumer(
-            {
-                **self._base,
-                "group.id": "spanloom-restore",  # never committed, never joined
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-                "fetch.max.bytes": _FETCH_BYTES,
-                "max.partition.fetch.bytes": _FETCH_BYTES,
-            }
-        )
-
     def _end(self) -> int:
-        consumer = self._consumer()
-        try:
-            return _watermarks(consumer, self.topic, self.partition)[1]
-        finally:
-            consumer.close()
+        return end_of(self._base, self.topic, self.partition)
 
     def _read(self, start: int) -> tuple[list[Record], int]:
         """Return the records from an offset to the end, in order, and the offset after them."""
-        consumer = self._consumer()
-        records: list[Record] = []
-        try:
-            low, high = _watermarks(consumer, self.topic, self.partition)
-            if high <= max(low, start):
-                return records, start
-            progress = _Progress(self, max(low, start), high)
-            consumer.assign([TopicPartition(self.topic, self.partition, max(low, start))])
-            while progress.is_in_time():
-                for message in consumer.consume(500, 1.0):
-                    error = message.error()
-                    if error is None:
-                        start = message.offset() + 1
-                        records.append((message.key(), message.value()))
-                        progress.add(start, len(message))
-                    elif error.code() == KafkaError._PARTITION_EOF:
-                        return records, start
-                    elif not error.retriable():
-                        raise BrokerError(f"{self.topic}: {error.str()}. " + _LOOK)
-        finally:
-            consumer.close()
-        raise BrokerError(f"{self.topic} could not be read within {_READ_SECONDS:.0f} s. " + _LOOK)
-
-
-class _Progress:
-    """Says now and then how far a long restore is."""
-
-    def __init__(self, changelog: Changelog, start: int, end: int) -> None:
-        self._name = {"topic": changelog.topic, "partition": changelog.partition}
-        self._start, self._end = start, end
-        self._began = self._said = self._heard = time.monotonic()
-        self._records = self._size_bytes = 0
-
-    def is_in_time(self) -> bool:
-        """Whether the broker still moves: the last record is not too long ago."""
-        return time.monotonic() - self._heard < _READ_SECONDS
-
-    def add(self, offset: int, size_bytes: int) -> None:
-        """Count one record, after which reading goes on at an offset."""
-        self._records += 1
-        self._size_bytes += size_bytes
-        now = self._heard = time.monotonic()
-        if now - self._said < _SAY_SECONDS:
-            return
-        self._said = now
-        log.info(
-            "restoring",
-            **self._name,
-            records=self._records,
-            size_bytes=self._size_bytes,
-            done_ratio=round((offset - self._start) / max(1, self._end - self._start), 3),
-            seconds=round(now - self._began, 1),
-        )
+        return read_from(self._base, self.topic, self.partition, start)
 
 
 def _apply(live: LiveSegments, records: Sequence[Record]) -> None:
@@ -459,34 +387,3 @@ def _batches(values: Mapping[bytes, bytes]) -> Iterator[list[Record]]:
             yield batch
             batch, size_bytes = [], 0
     yield batch
-
-
-def beginnings(base: Mapping[str, object], topics: Sequence[str], partition: int) -> dict[str, int]:
-    """Return the first offset that is still there of a partition of some topics; blocking.
-
-    Raises:
-        BrokerError: a topic cannot be asked.
-    """
-    consumer = Consumer({**base, "group.id": "spanloom-restore", "enable.auto.commit": False})
-    try:
-        return {topic: _watermarks(consumer, topic, partition)[0] for topic in topics}
-    finally:
-        consumer.close()
-
-
-_LOOK: Final = "Operator action: look at the broker; the worker starts again from its last commit."
-
-
-def _watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
-    for attempt in range(20):
-        try:
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
-            return int(low), int(high)
-        except KafkaException as error:
-            # A topic made a moment ago is not yet known to every broker.
-            if attempt == 19:
-                raise BrokerError(
-                    f"{topic}/{partition}: {error.args[0].str()}. " + _LOOK
-                ) from error
-            time.sleep(0.25)
-    raise AssertionError

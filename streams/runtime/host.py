@@ -13,30 +13,24 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
-from confluent_kafka import Producer
 
 from streams.errors import BrokerError, SpanloomError, StateError
-from streams.runtime.changelog import Changelog, Restored, beginnings
+from streams.runtime.changelog import Changelog, Restored
 from streams.runtime.chunk import Chunk
-from streams.runtime.commit import (
-    CommitRefusedError,
-    Cut,
-    OutRecord,
-    commit_cut,
-    init_transactions,
-    producer_for,
-)
+from streams.runtime.commit import CommitRefusedError, Cut
+from streams.runtime.delivery import Delivery, Publisher, publisher_for
+from streams.runtime.pace import Pace
 from streams.runtime.recall import settled
+from streams.runtime.restore_reading import beginnings
 from streams.runtime.runner import Runner
+from streams.runtime.source import Source
 
 log = structlog.get_logger()
 DISK_RETRY_SECONDS = 1.0
 """How often a full disk is looked at again."""
-CUT_CPU_SHARE = 0.1
-"""A large state is cut less often, so that collecting it takes at most this share of a core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +53,6 @@ class HostSettings:
     restarts_max: int = 10
 
 
-class Source(Protocol):
-    """What a host asks of the consumer."""
-
-    def read_to_end_at_us(self, topic: str, partition: int, position: int) -> int:
-        """Return when the partition was last known to be read to its end; 0 while it is behind."""
-
-    async def again(self, topic: str, partition: int, position: int) -> None:
-        """Fetch again from a position."""
-
-    def hold(self, topic: str, partition: int) -> None:
-        """Stop fetching a partition for now."""
-
-    def release(self, topic: str, partition: int) -> None:
-        """Fetch a held partition again."""
-
-    def group_metadata(self) -> bytes | None:
-        """Return the consumer group metadata as of now."""
-
-
 @dataclass(frozen=True, slots=True)
 class TaskId:
     """A task of the worker: its kind, and the partition of its sources."""
@@ -91,12 +66,21 @@ class TaskId:
 
 @dataclass(frozen=True)
 class Connection:
-    """How to reach the broker and the disk: client settings, group, state folder and its room."""
+    """How to reach broker and disk.
+
+    Attributes:
+        base: client settings.
+        disk_free_min_bytes: room that the disk of `state_dir` must have.
+        delivery: what is promised to readers of the outputs.
+        patience_seconds: how long a broker may be away in the middle of a commit.
+    """
 
     base: Mapping[str, object]
     group: str
     state_dir: Path
     disk_free_min_bytes: int = 0
+    delivery: Delivery = "exactly_once"
+    patience_seconds: float = 120.0
 
 
 RecallJob = Callable[[int, list[tuple[bytes, int, int]]], dict[bytes, list[bytes] | None]]
@@ -115,6 +99,7 @@ class TaskHost:
         pool: ThreadPoolExecutor,
         settings: HostSettings,
         recall: RecallJob | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.id = task_id
         self.topics = topics
@@ -131,6 +116,7 @@ class TaskHost:
         self._pool = pool
         self._settings = settings
         self._recall = recall
+        self._pace = pace or Pace(settings.cut_interval_seconds)
         self._recalling: asyncio.Task[None] | None = None
         self._inbox: dict[str, deque[tuple[Chunk, int]]] = {topic: deque() for topic in topics}
         self._inbox_rows = dict.fromkeys(topics, 0)
@@ -150,7 +136,7 @@ class TaskHost:
         self._closed = False
         self._ready = False
         self.lost_to_retention = 0
-        self._producer: Producer | None = None
+        self._publisher: Publisher | None = None
         self._changelog: Changelog | None = None
         self._loop_task: asyncio.Task[None] | None = None
         self.failed: SpanloomError | None = None
@@ -160,8 +146,13 @@ class TaskHost:
     def restore(self) -> Restored:
         """Fence earlier holders, then read the state; blocking, before the flow resumes."""
         connection = self._connection
-        self._producer = producer_for(connection.base, f"{connection.group}-{self.id}")
-        init_transactions([self._producer])
+        self._publisher = publisher_for(
+            connection.delivery,
+            connection.base,
+            f"{connection.group}-{self.id}",
+            connection.patience_seconds,
+        )
+        self._publisher.start()
         self._changelog = Changelog(
             connection.base,
             changelog_topic(connection.group, self.id.kind),
@@ -391,8 +382,9 @@ class TaskHost:
 
     def _is_cut_due(self) -> bool:
         waited = time.monotonic() - self._last_cut
-        interval = max(self._settings.cut_interval_seconds, self._collect_seconds / CUT_CPU_SHARE)
-        return self.runner.is_dirty and waited >= interval and not self.is_paused
+        if not self.runner.is_dirty or self.is_paused:
+            return False
+        return waited >= self._pace.seconds(self._collect_seconds)
 
     async def _settled_cut(self) -> None:
         """Wait for the cut in flight, so that at most one chunk of work runs ahead of it."""
@@ -406,8 +398,10 @@ class TaskHost:
                 return
             try:
                 try:
-                    await self._commit()
+                    async with self._pace.turns:
+                        await self._commit()
                     self.cuts += 1
+                    self._pace.note_cut(str(self.id))
                 except CommitRefusedError as error:
                     await self._restart(str(error))
             except SpanloomError as error:
@@ -417,7 +411,7 @@ class TaskHost:
 
     async def _commit(self) -> None:
         assert self._changelog is not None
-        assert self._producer is not None
+        assert self._publisher is not None
         self._last_cut = time.monotonic()
         # It grows from cut to cut even when the clock steps back: traces are found by it.
         last_ms = max(self._last_cut_ms, self.runner.last_cut_ms)
@@ -427,12 +421,11 @@ class TaskHost:
         self._collect_seconds = time.thread_time() - began
         positions = {(t, self.id.partition): o for t, o in self.runner.positions.items()}
         metadata = self._source.group_metadata()
-        changelog, producer = self._changelog, self._producer
+        changelog, publisher = self._changelog, self._publisher
 
         def commit() -> None:
-            records: list[OutRecord] = changelog.records(segment)
-            cut = Cut(outputs, records, positions)
-            commit_cut(producer, cut, metadata)
+            cut = Cut(outputs, changelog.records(segment), positions)
+            publisher.commit(cut, metadata)
             changelog.committed(cut)
 
         await self._in_thread(commit)

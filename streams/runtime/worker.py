@@ -26,6 +26,7 @@ from streams.runtime.commit import check_group_metadata, group_metadata
 from streams.runtime.global_stage import GlobalFactory
 from streams.runtime.host import Connection, HostSettings, TaskHost, TaskId, changelog_topic
 from streams.runtime.join_runner import JoinRunner
+from streams.runtime.pace import Pace
 from streams.runtime.recall import recall
 from streams.runtime.reporting import Reporter
 from streams.runtime.state_folder import lock_state_folder
@@ -50,6 +51,11 @@ class Worker:
         self.first_record_at: tuple[float, float] | None = None
         self._base: dict[str, object] = {"bootstrap.servers": self.settings.broker, "log_level": 2}
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spanloom-task")
+        self._pace = Pace(
+            self.settings.cut_interval_seconds,
+            self.settings.cut_cpu_share,
+            self.settings.cuts_at_once,
+        )
         self._ending = asyncio.Event()
         self._broker_seen = time.monotonic()
         self._kinds: dict[str, tuple[str, ...]] = {}
@@ -347,7 +353,12 @@ class Worker:
             self._kinds[task_id.kind],
             lambda: self._make[task_id.kind](task_id.partition),
             Connection(
-                self._base, settings.group, settings.state_dir, settings.disk_free_min_bytes
+                self._base,
+                settings.group,
+                settings.state_dir,
+                settings.disk_free_min_bytes,
+                settings.delivery,
+                settings.broker_timeout_seconds,
             ),
             _ConsumerSource(self),
             self._pool,
@@ -359,6 +370,7 @@ class Worker:
                 cut_interval_seconds=settings.cut_interval_seconds,
             ),
             self._recall if task_id.kind == JOIN else None,
+            self._pace,
         )
 
     def _recall(self, partition: int, wanted: list[tuple[bytes, int, int]]) -> Any:
@@ -395,7 +407,9 @@ class _ConsumerSource:
         return self._worker.consumer.read_to_end_at_us(TP(topic, partition), position)
 
     async def again(self, topic: str, partition: int, position: int) -> None:
-        await self._worker.consumer.again(TP(topic, partition), position)
+        tp = TP(topic, partition)
+        if tp in self._worker.consumer.assignment():  # else the next assignment seeks
+            await self._worker.consumer.again(tp, position)
 
     def hold(self, topic: str, partition: int) -> None:
         self._worker.consumer.on_buffer_full(TP(topic, partition))

@@ -5,6 +5,8 @@ segments are folded into a *base*, whose pieces are spread over some cuts; its *
 last of them, says up to which number it reaches and how many pieces it has, and makes it valid.
 What a base replaces is deleted by the cut after. A segment that is whole needs nothing before it.
 
+The first piece of a segment is written last: a segment is there when its first piece is.
+
 Each holder of a task writes a *generation* of its own. From its first number on a generation
 replaces the lower ones: what a holder that lost its task may still have written is not the state.
 """
@@ -136,7 +138,7 @@ class LiveSegments:
         """Return of which generation the segment of each number is."""
         numbers: dict[int, set[int]] = {}
         for piece in self._pieces.values():
-            if piece.count and piece.kind != MANIFEST:
+            if piece.count and piece.index == 0 and piece.kind != MANIFEST:
                 numbers.setdefault(piece.generation, set()).add(piece.number)
         found: dict[int, int] = {}
         ceiling = 1 << 32

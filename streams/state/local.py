@@ -170,7 +170,8 @@ class LocalState:
     def _check_nothing_is_lost(self, db: Rdict, next_one: Manifest) -> None:
         """Pass when a database opened again is as it was, or has the write that seemed to fail."""
         stored = db.get(_MANIFEST)
-        if stored is None or _manifest_in(bytes(stored)) not in (self._manifest, next_one):
+        found = Manifest(FORMAT, 0, 0, 0) if stored is None else _manifest_in(bytes(stored))
+        if found not in (self._manifest, next_one):
             raise DamagedCopyError("damaged", "the database went back")
 
     def _check_room(self) -> None:

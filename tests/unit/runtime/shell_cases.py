@@ -15,6 +15,7 @@ from streams.runtime.changelog import Restored
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import Cut, OutRecord
 from streams.runtime.host import Connection, HostSettings, RecallJob, TaskHost, TaskId
+from streams.runtime.pace import Pace
 from streams.state.segment import Segment, scalars_segment
 
 PARTITION = 3
@@ -119,7 +120,10 @@ class FakeBroker:
         self.closed = 0
         self.disk_is_full = False
 
-    def commit(self, _producer: object, cut: Cut, metadata: bytes | None) -> None:
+    def start(self) -> None:
+        pass
+
+    def commit(self, cut: Cut, metadata: bytes | None) -> None:
         assert metadata == b"metadata"
         if self.meets:
             raise self.meets.pop(0)
@@ -169,13 +173,12 @@ class Shell:
         settings: HostSettings = QUICK,
         recall: RecallJob | None = None,
         broker: FakeBroker | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.broker = broker or FakeBroker()
         self.source = FakeSource()
-        monkeypatch.setattr(host_module, "producer_for", lambda _base, name: name)
-        monkeypatch.setattr(host_module, "init_transactions", lambda _producers: None)
+        monkeypatch.setattr(host_module, "publisher_for", lambda *_: self.broker)
         monkeypatch.setattr(host_module, "Changelog", lambda *_: FakeChangelog(self.broker))
-        monkeypatch.setattr(host_module, "commit_cut", self.broker.commit)
         monkeypatch.setattr(
             host_module,
             "beginnings",
@@ -190,6 +193,7 @@ class Shell:
             ThreadPoolExecutor(1),
             settings,
             recall,
+            pace,
         )
         self.host.restore()
 
