@@ -4,7 +4,7 @@ Events of traces that stay open go through join tasks, which are cut every `--ro
 state is read back: from the local copy, and with `--broker` from the changelog alone, as a worker
 does it, all partitions at once. Last, what a cut and a step of the folding take at that size.
 
-`python -m benchmarks.recovery [--traces 125000] [--partitions 4] [--broker HOST:PORT] [--json FILE]`
+`python -m benchmarks.recovery [--traces 125000] [--partitions 4] [--broker HOST:PORT]`
 """
 
 import argparse
@@ -275,8 +275,10 @@ def main() -> None:
         options.json.write_text(json.dumps(said))
     for name, value in said.items():
         if isinstance(value, list):
-            value = f"mean {sum(value) / len(value):.1f}, max {max(value):.1f} (of {len(value)})"
-        sys.stdout.write(f"{name:24} {value if isinstance(value, int | str) else round(value, 2)}\n")
+            text = f"mean {sum(value) / len(value):.1f}, max {max(value):.1f} (of {len(value)})"
+        else:
+            text = str(value if isinstance(value, int) else round(value, 2))
+        sys.stdout.write(f"{name:24} {text}\n")
 
 
 if __name__ == "__main__":

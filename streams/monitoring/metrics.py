@@ -22,10 +22,12 @@ CATALOGUE: Final[Mapping[str, str]] = {
     "spanloom_held_topics": "Topics that are not read further because another one is behind.",
     "spanloom_cuts": "Committed transactions of a task.",
     "spanloom_restarts": "Refused commits of a task in the last five minutes.",
+    "spanloom_local_rebuilds": "Local copies of a task's state made anew, by reason.",
+    "spanloom_disk_full": "1 while a task takes nothing in because its disk is full.",
     "spanloom_lost_to_retention_records": "Records deleted by the broker before they were read.",
 }
 Status = Callable[[], Sequence[Mapping[str, Any]]]
-"""Gives one mapping a task: task, cuts, restarts, lost_to_retention and, for a join, its status."""
+"""Gives one mapping a task: what the host counts and, for a join, its status."""
 
 
 class WorkerCollector(Collector):
@@ -40,6 +42,8 @@ class WorkerCollector(Collector):
         joins = [task for task in tasks if "accounting" in task]
         yield self._by_key("spanloom_records", "account", joins, "accounting")
         yield self._by_key("spanloom_discarded_records", "reason", tasks, "reasons")
+        yield self._by_key("spanloom_local_rebuilds", "reason", tasks, "local_rebuilds")
+        yield self._gauge("spanloom_disk_full", tasks, lambda task: task["is_disk_full"])
         for name in ("open_traces", "open_bytes", "closed_traces"):
             yield self._gauge(f"spanloom_{name}", joins, itemgetter(name))
         yield self._gauge(

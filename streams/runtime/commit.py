@@ -12,6 +12,7 @@ import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -217,7 +218,7 @@ def init_transactions(
     deadline = time.monotonic() + patience_seconds
     for producer in producers:
         try:
-            _retried(lambda p=producer: p.init_transactions(_CALL_SECONDS), deadline)  # type: ignore[misc]
+            _retried(partial(producer.init_transactions, _CALL_SECONDS), deadline)
         except KafkaException as error:
             raise BrokerError(
                 f"transactions cannot be initialised: {error.args[0].str()}. Operator action: "

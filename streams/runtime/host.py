@@ -107,6 +107,7 @@ class TaskHost:
         self.cuts = 0
         self.restarts: deque[float] = deque()
         self.local_rebuilds: Counter[str] = Counter()
+        self.load_seconds = 0.0
         self.waiting_for = ""
         """What keeps the task from taking anything in, such as "disk_full"; "" for nothing."""
         self.stepped_at: tuple[float, float] | None = None
@@ -163,7 +164,9 @@ class TaskHost:
         )
         restored = self._changelog.restore()
         self._note_waiting()
+        began = time.monotonic()
         self.runner.load(restored.segments)
+        self.load_seconds = time.monotonic() - began
         for topic, low in beginnings(connection.base, self.topics, self.id.partition).items():
             position = self.runner.positions.setdefault(topic, low)
             if position < low:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import structlog
 
 from streams.monitoring.metrics import serve_metrics
+from streams.runtime.changelog import DISK_FULL
 from streams.runtime.host import TaskHost
 
 log = structlog.get_logger()
@@ -21,6 +22,8 @@ def task_status(hosts: Iterable[TaskHost]) -> Sequence[dict[str, Any]]:
             "cuts": host.cuts,
             "restarts": len(host.restarts),
             "lost_to_retention": host.lost_to_retention,
+            "local_rebuilds": dict(host.local_rebuilds),
+            "is_disk_full": host.waiting_for == DISK_FULL,
             **host.runner.status(),
         }
         for host in list(hosts)

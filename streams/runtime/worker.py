@@ -326,10 +326,12 @@ class Worker:
             log.info(
                 "task_restored",
                 task=str(host.id),
-                segments=len(result.segments),
+                segments=result.live_segments,
                 pieces=result.pieces,
+                size_bytes=result.size_bytes,
                 from_local=result.from_local,
                 seconds=round(result.seconds, 3),
+                load_seconds=round(host.load_seconds, 3),
             )
             self.hosts[host.id] = host
             host.start()

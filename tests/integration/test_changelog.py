@@ -273,7 +273,7 @@ def test_a_disk_that_became_read_only_stops_the_task(
 # --- bases
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0])
 def test_a_task_that_dies_anywhere_between_bases_has_its_state(
     broker: str, unique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class Host:
         self.cuts = 9
         self.restarts = deque([1.0, 2.0])
         self.lost_to_retention = 4
+        self.local_rebuilds = Counter({"damaged": 3})
+        self.waiting_for = "disk_full"
 
 
 class Stage:
@@ -112,7 +114,9 @@ def test_the_tasks_state_is_exposed(hosts: list[Any]) -> None:
         "spanloom_cuts_total": 9,
         "spanloom_restarts": 2,
         "spanloom_lost_to_retention_records_total": 4,
+        "spanloom_disk_full": 1,
     }
+    assert found["spanloom_local_rebuilds_total", "join-3", "damaged"] == 3
     assert {name: found[name, "join-3", ""] for name in expected} == expected
     assert expected["spanloom_watermark_seconds"] > T0_US / 1e6
 
@@ -122,6 +126,7 @@ def test_a_task_without_accounts_has_its_cuts(hosts: list[Any]) -> None:
     names = {name for name, task, _ in samples(exposed(hosts)) if task == "incidents-0"}
     assert names == {
         "spanloom_cuts_total", "spanloom_restarts", "spanloom_lost_to_retention_records_total",
+        "spanloom_local_rebuilds_total", "spanloom_disk_full",
     }  # fmt: skip
 
 

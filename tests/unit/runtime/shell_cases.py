@@ -3,7 +3,8 @@
 The fakes keep what they were told, so that a test reads like the exchange it is about.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -208,3 +209,17 @@ class Shell:
         """Let the host step once."""
         self.host._step()
         await self.host._steer()
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Wait until something holds, a few seconds at most."""
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+async def is_blocked(task: asyncio.Task[None]) -> bool:
+    """Say whether a task is still waiting after everything else had its turn."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return not task.done()
