@@ -218,19 +218,19 @@ class Changelog:
     def records(self, segment: Segment) -> list[OutRecord]:
         """Number a segment and return it as records of the changelog, with what else is due.
 
-        The first piece comes last: without a transaction a segment is there when that one is.
+        The first piece comes last, after all the others: without a transaction a segment is there
+        when that one is.
         """
         pieces = encode_pieces(segment, self._generation, self._number)
         delta = Delta(self._generation, self._number, len(pieces))
-        records: list[Record] = list(zip(delta.piece_keys(), pieces, strict=True))
         self._added = delta, sum(map(len, pieces)), segment.is_whole
         self._number += 1
-        records += self._made
+        records = list(self._made)
         made = self._compaction
         if made is not None and made.base is not None:
             records.append(encode_manifest(made.base))
         records += [(key, None) for key in self._retired]
-        records.append(records.pop(0))
+        records += list(zip(delta.piece_keys(), pieces, strict=True))[::-1]
         return [OutRecord(self.topic, self.partition, key, value) for key, value in records]
 
     def committed(self, cut: Cut) -> None:

@@ -441,6 +441,10 @@ class TaskHost:
         """Take nothing in until the disk has room for what is committed already."""
         await self._steer()
         await asyncio.sleep(DISK_RETRY_SECONDS)
+        # Shielded: a stop must not begin its cut while a thread still writes the copy.
+        await asyncio.shield(asyncio.get_running_loop().create_task(self._catch_up()))
+
+    async def _catch_up(self) -> None:
         async with self._cutting:
             if self._changelog is not None and not self._closed:
                 await self._in_thread(self._changelog.catch_up)

@@ -24,6 +24,7 @@ from streams.state.segment import (
     closed_of,
     document_payloads,
     frame_payload,
+    is_document,
     read_document,
     read_frame,
     removed_in,
@@ -70,7 +71,7 @@ class Fold:
 
     def add_base_piece(self, payload: bytes) -> None:
         """Take in the next piece of a base, which is before all segments; the youngest first."""
-        if payload[:1] in b"sw":
+        if is_document(payload):
             self._base_document.append(payload)
         else:
             self._add_frame(payload)

@@ -224,9 +224,14 @@ def document_payloads(segment: Segment) -> list[bytes]:
     return [kind + part for part in _cut(document, FRAME_TARGET_BYTES)]
 
 
+def is_document(payload: bytes) -> bool:
+    """Return whether a payload is of the small part of a segment, or of a whole one."""
+    return payload[:1] in (b"s", b"w")
+
+
 def read_document(payloads: Sequence[bytes]) -> Document:
     """Return the small part of a segment from its payloads, in order."""
-    document = b"".join(p[1:] for p in payloads if p[:1] in b"sw")
+    document = b"".join(p[1:] for p in payloads if is_document(p))
     small = json.loads(zlib.decompress(document))
     reopened: list[Reopened] = [(bytes.fromhex(k), *rest) for k, *rest in small["reopened"]]
     rejected = [(bytes.fromhex(key), module) for key, module in small["rejected"]]
