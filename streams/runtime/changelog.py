@@ -6,7 +6,7 @@ beginning. The commit is in Kafka: whatever happens to the copy, nothing is lost
 """
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,6 +84,8 @@ class Changelog:
         folder: of the local copy.
         free_bytes_min: the copy is not written while the disk has less room than this.
         rebuilds: counts by reason how often the copy was made anew.
+        retire_seconds: what a base replaces is kept for so long. Where nobody is fenced, a holder
+            that lost its task may make one: by then it knows, and what it replaced is still there.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Changelog:
         folder: Path,
         free_bytes_min: int = 0,
         rebuilds: Counter[str] | None = None,
+        retire_seconds: float = 0.0,
     ) -> None:
         self.topic = topic
         self.partition = partition
@@ -109,6 +112,10 @@ class Changelog:
         self._made: list[Record] = []
         self._made_bytes = 0
         self._retired: list[bytes] = []
+        """Keys that the next cut deletes, ..."""
+        self._retiring: deque[tuple[float, list[bytes]]] = deque()
+        """... and from when on others may be deleted, which a base has replaced."""
+        self._retire_seconds = retire_seconds
         self._uncopied: list[tuple[list[Record], int]] = []
         self._is_copy_lost = False
         self._added = Delta(0, 0, 0), 0, False
@@ -248,9 +255,12 @@ class Changelog:
         self._made = []
         if made is not None and (made.base is not None or is_whole):
             if made.base is not None and not is_whole:
-                self._retired += self._live.put_base(made, self._made_bytes)
+                replaced = self._live.put_base(made, self._made_bytes)
+                self._retiring.append((time.monotonic() + self._retire_seconds, replaced))
             self._compaction = None
         records: list[Record] = [(r.key, r.value) for r in cut.changelog if r.key is not None]
+        while self._retiring and self._retiring[0][0] <= time.monotonic():
+            self._retired += self._retiring.popleft()[1]
         self._uncopied.append((records, cut.next_changelog_offset))
         self.catch_up()
         if not self.waiting_for:

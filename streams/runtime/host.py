@@ -29,6 +29,8 @@ from streams.runtime.runner import Runner
 from streams.runtime.source import Source
 
 log = structlog.get_logger()
+UNFENCED_SECONDS = 60.0
+"""Where nobody is fenced, a holder that lost its task has heard of it long before."""
 DISK_RETRY_SECONDS = 1.0
 """How often a full disk is looked at again."""
 
@@ -161,6 +163,7 @@ class TaskHost:
             connection.state_dir / connection.group / str(self.id),
             connection.disk_free_min_bytes,
             self.local_rebuilds,
+            0.0 if connection.delivery == "exactly_once" else UNFENCED_SECONDS,
         )
         restored = self._changelog.restore()
         self._note_waiting()

@@ -35,10 +35,10 @@ class Log:
 class MemoryChangelog(Changelog):
     """The real changelog over a log in memory."""
 
-    def __init__(self, log: Log, folder: Path) -> None:
+    def __init__(self, log: Log, folder: Path, retire_seconds: float = 0.0) -> None:
         self.log = log
         self.rebuilds: Counter[str] = Counter()
-        super().__init__({}, "state", 0, folder, 0, self.rebuilds)
+        super().__init__({}, "state", 0, folder, 0, self.rebuilds, retire_seconds)
         self.restored = self.restore()
 
     def _end(self) -> int:
@@ -273,3 +273,70 @@ def test_a_full_disk_while_a_base_is_made_keeps_the_state(
     again = MemoryChangelog(log, tmp_path)
     assert again.found == list(range(n + 1))
     again.close()
+
+
+# --- without transactions
+
+
+def test_a_segment_that_was_torn_never_was(tmp_path: Path) -> None:
+    """A crash in the midst of its pieces: the state before it, and its number is used again."""
+    log = Log()
+    task = MemoryChangelog(log, tmp_path)
+    task.commit(event(0))
+    before = len(log.records)
+    cut = task.commit(event(1, [0], size_bytes=400_000), is_copied=False)
+    assert len(cut.changelog) > 2
+    for kept in range(before + 1, len(log.records)):
+        torn = Log()
+        torn.records = log.records[:kept]
+        again = MemoryChangelog(torn, tmp_path / str(kept))
+        assert again.found == [0]
+        again.commit(event(7))
+        again.close()
+        third = MemoryChangelog(torn, tmp_path / str(kept))
+        assert third.found == [0, 7]
+        third.close()
+    task.close()
+
+
+def test_a_holder_that_lost_its_task_changes_nothing(tmp_path: Path, small: None) -> None:
+    """Frozen, it wakes and goes on beside its successor, bases and all: its words do not count."""
+    log = Log()
+    frozen = MemoryChangelog(log, tmp_path / "frozen", retire_seconds=60.0)
+    for n in range(40):
+        frozen.commit(event(n))
+    successor = MemoryChangelog(log, tmp_path / "successor", retire_seconds=60.0)
+    successor.commit(event(1_000, [3]))
+    for n in range(40):
+        frozen.commit(event(2_000 + n, [n]))
+        if n % 4 == 0:
+            successor.commit(event(1_001 + n))
+    frozen.close()
+    successor.close()
+    expected = [n for n in range(40) if n != 3] + [1_000] + [1_001 + n for n in range(0, 40, 4)]
+    third = MemoryChangelog(log, tmp_path / "third")
+    assert third.found == expected
+    third.close()
+
+
+def test_what_a_base_replaces_is_kept_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None
+) -> None:
+    """Deleted too early by somebody who lost the task, it could not be had again."""
+    clock = [1_000.0]
+    monkeypatch.setattr(changelog_module.time, "monotonic", lambda: clock[0])
+    log, n = Log(), 0
+    task = MemoryChangelog(log, tmp_path, retire_seconds=60.0)
+    while not any(key.endswith(b"m") for key in log.kept()):
+        task.commit(event(n))
+        n += 1
+    for _ in range(3):
+        task.commit(event(n))
+        n += 1
+    assert b"1/0/0" in log.kept()
+    clock[0] += 61
+    for _ in range(2):
+        task.commit(event(n))
+        n += 1
+    assert b"1/0/0" not in log.kept()
+    task.close()
