@@ -74,6 +74,8 @@ class Worker:
         """
         pipeline = self.pipeline
         check_group_metadata()
+        if self.settings.delivery == "at_least_once":
+            log.warning("outputs_may_repeat", delivery=self.settings.delivery)
         lock_state_folder(self.settings.state_dir / self.settings.group)
         client = topics.admin(self._base)
         if self.settings.embedded:
