@@ -59,6 +59,19 @@ def test_expired_entries_of_the_closed_set_are_gone() -> None:
     assert one.closed.key == [B, C]
 
 
+def test_a_trace_that_was_opened_again_is_not_closed_by_what_was_before() -> None:
+    """Whatever became of it since: only a later entry can say that it is closed."""
+    none = delta(1)
+    meta = (A, 1, 5, 0, 0, [0] * 5)
+    again = Segment(none.rows, [], none.closed, [meta], {"n": 6})
+    gone = Segment(none.rows, [A], none.closed, [], {"n": 7})
+    assert as_one(folded(with_closed(5, [A, B]), again)).closed.key == [B]
+    one = as_one(folded(with_closed(5, [A, B]), again, gone))
+    assert (one.closed.key, one.reopened) == ([B], [])
+    one = as_one(folded(with_closed(5, [A, B]), again, gone, with_closed(8, [A])))
+    assert one.closed.key == [B, A]
+
+
 def test_counted_windows_add_up_and_the_later_one_counts() -> None:
     """A segment holds the windows that changed: the others come from before."""
 
