@@ -113,7 +113,7 @@ def in_process(parts: list[list[Record]], rows: int, cut_every: int) -> Costs:
 
 def _cut(runner: JoinRunner, cut_ms: int, number: int, costs: Costs) -> None:
     began = time.process_time()
-    _, segment = runner.collect(cut_ms, full=False)
+    _, segment = runner.collect(cut_ms)
     pieces = encode_pieces(segment, 1, number)
     costs.cut_ms.append((time.process_time() - began) * 1e3)
     costs.cut_bytes.append(sum(map(len, pieces)))

@@ -25,6 +25,7 @@ class WorkerSettings(BaseSettings):
         broker: bootstrap address, HOST:PORT.
         group: consumer group; names the transactions and the changelogs too.
         state_dir: folder of the local state; one worker each.
+        disk_free_min_bytes: while the disk of the local state has less room, nothing is taken in.
         contract: path of the contract, or "seed"; empty to join by structure alone.
         instance: static member id; each worker of a group needs its own.
         input_topics: telemetry topics instead of the contract's, for foreign span topics.
@@ -70,6 +71,8 @@ class WorkerSettings(BaseSettings):
     metrics_port: int = Field(default=0, ge=0, le=65_535)
     metrics_address: str = "127.0.0.1"
 
+    disk_free_min_bytes: int = Field(default=64 << 20, ge=0)
+
     session_timeout_seconds: float = Field(default=10, ge=6)
     broker_timeout_seconds: float = Field(default=120, gt=0)
     stalled_timeout_seconds: float = Field(default=120, ge=5)
@@ -82,6 +85,9 @@ class WorkerSettings(BaseSettings):
     fetch_bytes: int = Field(default=4 << 20, ge=1 << 16)
     coalesce_seconds: float = Field(default=0.05, ge=0, le=5)
     cut_interval_seconds: float = Field(default=0.3, gt=0, le=60)
+    cut_cpu_share: float = Field(default=0.1, gt=0, le=1)
+    cuts_at_once: int = Field(default=4, ge=1, le=64)
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     step_rows_max: int = Field(default=20_000, ge=100)
     inbox_rows_max: int = Field(default=60_000, ge=1_000)
     inbox_bytes_max: int = Field(default=64 << 20, ge=1 << 20)

@@ -179,7 +179,7 @@ class JoinState:
         removed = [] if full else self._removed
         rejected = self.rejected.entries(full=full)
         closed, scalars = self._closed(full), self._scalars(full)
-        return Segment(segment_rows, removed, closed, reopened, scalars, rejected)
+        return Segment(segment_rows, removed, closed, reopened, scalars, rejected, is_whole=full)
 
     def _closed(self, full: bool) -> SegmentClosed:
         found = self.closed.live(None if full else self.open.cut)
@@ -215,7 +215,13 @@ class JoinState:
             "sequence": self.sequence,
             "last_cut_ms": self.last_cut_ms,
             "forgotten_us": self.closed.forgotten_us,
+            "closed_from_ms": self._closed_from_ms(),
         }
+
+    def _closed_from_ms(self) -> int:
+        """Return the cut of the oldest entries of the closed set: all before it expired."""
+        batches = self.closed.batches()
+        return batches[0].cut_ms if batches else self.last_cut_ms + 1
 
     def stamp_cut(self, cut_ms: int) -> None:
         """Say when the outputs of the cut in the making are published: their Kafka timestamp."""

@@ -47,7 +47,8 @@ def apply_segment(state: JoinState, segment: Segment, decode: Decode, bits_of: B
     if len(segment.rows):
         _apply_rows(state, segment.rows, decode(segment.rows), bits_of)
     state.rejected.add(segment.rejected)
-    state.restore_scalars(segment.scalars)
+    if segment.scalars:  # a restore hands the rows out in steps, and the rest with the first
+        state.restore_scalars(segment.scalars)
     state.sealed()
 
 

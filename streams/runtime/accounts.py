@@ -4,17 +4,18 @@ Owns finding the newest segment of a changelog partition without reading the sta
 Invariant: what is returned was committed together with the outputs and offsets it speaks of.
 """
 
-import json
+import itertools
 import zlib
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from streams.engine.join_state import ACCOUNTS
 from streams.errors import StateError
-from streams.runtime.host import changelog_topic
 from streams.runtime.reading import Reading
-from streams.state.segment import Piece, read_piece
+from streams.runtime.task import changelog_topic
+from streams.state.live import MANIFEST
+from streams.state.segment import Piece, is_document, read_document, read_piece
 
 _FIRST_LOOK = 16
 _LOOK_FACTOR = 8
@@ -85,23 +86,30 @@ def newest_scalars(reading: Reading, topic: str, partition: int) -> dict[str, An
         count *= _LOOK_FACTOR
 
 
+def _run(parts: Container[int]) -> Iterator[int]:
+    """Yield the numbers from 0 on that are there, up to the first that is not."""
+    return itertools.takewhile(parts.__contains__, itertools.count())
+
+
 def _scalars(pieces: Iterable[Piece]) -> dict[str, Any] | None:
     """Return the scalars of the newest segment that these pieces hold whole enough to read."""
     newest: tuple[int, int] = (-1, -1)
     parts: dict[int, bytes] = {}
+    count = 0
     for piece in pieces:
+        if not piece.count or piece.kind == MANIFEST:
+            continue  # of a base: what it says is older than the segments after it
         segment = (piece.generation, piece.number)
         if segment > newest:
-            newest, parts = segment, {}
+            newest, parts, count = segment, {}, piece.count
         if segment == newest:
             parts[piece.index] = piece.payload
-    if 0 not in parts:
+    # The scalars come first in a segment; the piece after them is of another kind.
+    payloads = list(itertools.takewhile(is_document, (parts[i] for i in _run(parts))))
+    if not payloads or (len(payloads) < count and len(payloads) not in parts):
         return None
-    # The scalars come first in a segment; the pieces after them are of another kind.
-    payloads = [parts[i] for i in range(len(parts)) if i in parts]
-    document = b"".join(p[1:] for p in payloads if p[:1] == b"s")
     try:
-        scalars: dict[str, Any] = json.loads(zlib.decompress(document))["scalars"]
+        scalars = read_document(payloads).scalars
     except (zlib.error, ValueError, KeyError) as error:
         raise StateError(
             f"the newest segment of the changelog cannot be read: {error}. Operator action: look "

@@ -7,10 +7,12 @@ cut, so a worker that is killed rarely leaves one open to stall readers.
 Invariant: either everything of a cut is visible to a `read_committed` reader, or nothing is.
 """
 
+import itertools
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -20,17 +22,18 @@ from streams.runtime import refusals
 from streams.runtime.link import open_client
 
 TRANSACTION_TIMEOUT_MS = 15_000
-COMMIT_TRIES = 6
+PATIENCE_SECONDS = 120.0
+"""How long a broker may be away in the middle of a commit, where nothing else is set."""
 _CALL_SECONDS = 10.0
 
 
 class OutRecord(NamedTuple):
-    """One record to publish."""
+    """One record to publish; no value deletes the key."""
 
     topic: str
     partition: int
     key: bytes | None
-    value: bytes
+    value: bytes | None
 
 
 @dataclass(slots=True)
@@ -85,37 +88,50 @@ def check_group_metadata() -> None:
         )
 
 
+def settings_for(base: Mapping[str, object]) -> dict[str, object]:
+    """Return the client settings of a producer of ours; it retries and keeps the order."""
+    return {
+        **base,
+        "linger.ms": 5,
+        "compression.type": "lz4",
+        "message.max.bytes": 9 << 20,
+        "queue.buffering.max.messages": 1_000_000,
+        "queue.buffering.max.kbytes": 1 << 18,
+        "partitioner": "murmur2_random",
+        "enable.idempotence": True,
+    }
+
+
 def producer_for(base: Mapping[str, object], transactional_id: str) -> Producer:
     """Make a transactional producer; `init_transactions` is the caller's."""
     producer: Producer = open_client(
         Producer,
         {
-            **base,
+            **settings_for(base),
             "transactional.id": transactional_id,
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
-            "linger.ms": 5,
-            "compression.type": "lz4",
-            "message.max.bytes": 9 << 20,
-            "queue.buffering.max.messages": 1_000_000,
-            "queue.buffering.max.kbytes": 1 << 18,
-            "partitioner": "murmur2_random",
-            "enable.idempotence": True,
         },
     )
     return producer
 
 
-def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
+def commit_cut(
+    producer: Producer,
+    cut: Cut,
+    metadata: bytes | None,
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> None:
     """Make a cut visible; blocking, called in a thread.
 
     Args:
         producer: the task's producer, after `init_transactions`.
         cut: what to publish.
         metadata: consumer group metadata; None commits no group offsets.
+        patience_seconds: how long the outcome is asked for while the broker does not answer.
 
     Raises:
         CommitRefusedError: fenced, stale generation, or any failure after which nothing is visible.
-        BrokerError: the outcome stays unknown after all tries.
+        BrokerError: the outcome stays unknown all that time.
     """
     refused: list[str] = []
 
@@ -129,17 +145,21 @@ def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
             offset = message.offset()  # type: ignore[attr-defined]
             cut.next_changelog_offset = max(cut.next_changelog_offset, offset + 1)
 
+    deadline = time.monotonic() + patience_seconds
     producer.poll(0)  # a token that is due is asked for here: what follows would wait for it
     try:
         producer.begin_transaction()
         for record in cut.outputs:
-            _produce(producer, record, cut.cut_ms, None)
+            send(producer, record, cut.cut_ms, None)
         for record in cut.changelog:
-            _produce(producer, record, 0, delivered_state)
+            send(producer, record, 0, delivered_state)
         if metadata is not None and cut.offsets:
             offsets = [TopicPartition(t, p, o) for (t, p), o in cut.offsets.items()]
-            _retried(lambda: producer.send_offsets_to_transaction(offsets, metadata, _CALL_SECONDS))
-        _retried(lambda: producer.commit_transaction(_CALL_SECONDS))
+            _retried(
+                lambda: producer.send_offsets_to_transaction(offsets, metadata, _CALL_SECONDS),
+                deadline,
+            )
+        _retried(lambda: producer.commit_transaction(_CALL_SECONDS), deadline)
     except KafkaException as error:
         _abort(producer, error)
         if refusals.is_of_right(error.args[0]):  # asking again will not help
@@ -152,7 +172,8 @@ def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
         raise CommitRefusedError(refused[0])
 
 
-def _produce(producer: Producer, record: OutRecord, timestamp_ms: int, callback: object) -> None:
+def send(producer: Producer, record: OutRecord, timestamp_ms: int, callback: object) -> None:
+    """Hand a record to the client; waits while its queue is full. Time 0 lets the client set it."""
     while True:
         try:
             producer.produce(
@@ -168,23 +189,23 @@ def _produce(producer: Producer, record: OutRecord, timestamp_ms: int, callback:
             producer.poll(0.1)
 
 
-def _retried(call: object) -> None:
+def _retried(call: Callable[[], object], deadline: float) -> None:
     """Repeat a call while its outcome is unknown: an abort then could undo what was committed."""
-    for attempt in range(COMMIT_TRIES):
+    for attempt in itertools.count():
         try:
-            call()  # type: ignore[operator]
+            call()
             return
         except KafkaException as error:
-            if not error.args[0].retriable() or attempt == COMMIT_TRIES - 1:
+            if not error.args[0].retriable() or time.monotonic() > deadline:
                 raise
-            time.sleep(min(2.0, 0.1 * 2**attempt))
+            time.sleep(min(2.0, 0.1 * 2 ** min(attempt, 5)))
 
 
 def _abort(producer: Producer, error: KafkaException) -> None:
     reason = error.args[0]
     if reason.retriable() and not reason.txn_requires_abort():
         raise BrokerError(
-            f"the outcome of a commit is unknown after {COMMIT_TRIES} tries ({reason.str()}). "
+            f"the outcome of a commit stays unknown ({reason.str()}). "
             "Operator action: look at the broker; the worker goes on from its last commit."
         ) from error
     if reason.txn_requires_abort():
@@ -195,15 +216,18 @@ def _abort(producer: Producer, error: KafkaException) -> None:
             return
 
 
-def init_transactions(producers: Sequence[Producer]) -> None:
+def init_transactions(
+    producers: Sequence[Producer], patience_seconds: float = PATIENCE_SECONDS
+) -> None:
     """Fence earlier holders and settle what they left open; blocking.
 
     Raises:
-        BrokerError: the broker does not answer, or refuses the transactional id.
+        BrokerError: the broker does not answer for so long, or refuses the transactional id.
     """
+    deadline = time.monotonic() + patience_seconds
     for producer in producers:
         try:
-            producer.init_transactions(30)
+            _retried(partial(producer.init_transactions, _CALL_SECONDS), deadline)
         except KafkaException as error:
             if refusals.is_of_right(error.args[0]):
                 what = "the transactional ids that begin with its group"

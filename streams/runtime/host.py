@@ -8,95 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
-from confluent_kafka import Producer
 
 from streams.errors import BrokerError, SpanloomError, StateError
 from streams.monitoring.meter import Meter
-from streams.runtime.changelog import Changelog, Restored, beginnings
+from streams.runtime.changelog import Changelog, Restored
 from streams.runtime.chunk import Chunk
-from streams.runtime.commit import (
-    CommitRefusedError,
-    Cut,
-    OutRecord,
-    commit_cut,
-    init_transactions,
-    producer_for,
-)
+from streams.runtime.commit import CommitRefusedError, Cut
+from streams.runtime.delivery import Publisher, publisher_for
+from streams.runtime.pace import Pace
 from streams.runtime.recall import settled
+from streams.runtime.restore_reading import beginnings
 from streams.runtime.runner import Runner
+from streams.runtime.source import Source
+from streams.runtime.task import Connection, HostSettings, TaskId, changelog_topic
 
 log = structlog.get_logger()
-CUT_CPU_SHARE = 0.1
-"""A large state is cut less often, so that collecting it takes at most this share of a core."""
-
-
-@dataclass(frozen=True, slots=True)
-class HostSettings:
-    """How a host paces its task.
-
-    Attributes:
-        coalesce_seconds: how long chunks are collected before a step.
-        step_rows_max: a step is not made larger than this by waiting.
-        inbox_rows_max, inbox_bytes_max: beyond these the source is told to wait.
-        cut_interval_seconds: time between cuts.
-        restarts_max: refused commits within the window before the worker gives up.
-        restart_window_seconds: how long a refused commit is remembered.
-    """
-
-    coalesce_seconds: float = 0.05
-    step_rows_max: int = 10_000
-    inbox_rows_max: int = 40_000
-    inbox_bytes_max: int = 64 << 20
-    cut_interval_seconds: float = 0.3
-    restarts_max: int = 10
-    restart_window_seconds: float = 300.0
-
-
-class Source(Protocol):
-    """What a host asks of the consumer."""
-
-    def read_to_end_at_us(self, topic: str, partition: int, position: int) -> int:
-        """Return when the partition was last known to be read to its end; 0 while it is behind."""
-
-    async def again(self, topic: str, partition: int, position: int) -> None:
-        """Fetch again from a position."""
-
-    def hold(self, topic: str, partition: int) -> None:
-        """Stop fetching a partition for now."""
-
-    def release(self, topic: str, partition: int) -> None:
-        """Fetch a held partition again."""
-
-    def group_metadata(self) -> bytes | None:
-        """Return the consumer group metadata as of now."""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskId:
-    """A task of the worker: its kind, and the partition of its sources."""
-
-    kind: str
-    partition: int
-
-    def __str__(self) -> str:
-        return f"{self.kind}-{self.partition}"
-
-
-@dataclass(frozen=True)
-class Connection:
-    """How to reach the broker: client settings, group and state folder."""
-
-    base: Mapping[str, object] = field(repr=False)  # it may hold a password
-    group: str
-    state_dir: Path
+UNFENCED_SECONDS = 60.0
+"""Where nobody is fenced, a holder that lost its task has heard of it long before."""
+DISK_RETRY_SECONDS = 1.0
+"""How often a full disk is looked at again."""
 
 
 RecallJob = Callable[[int, list[tuple[bytes, int, int]]], dict[bytes, list[bytes] | None]]
@@ -115,6 +51,7 @@ class TaskHost:
         pool: ThreadPoolExecutor,
         settings: HostSettings,
         recall: RecallJob | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.id = task_id
         self.topics = topics
@@ -122,6 +59,10 @@ class TaskHost:
         self.cuts = 0
         self.restarts: deque[float] = deque()
         self.meter = Meter()
+        self.local_rebuilds: Counter[str] = Counter()
+        self.load_seconds = 0.0
+        self.waiting_for = ""
+        """What keeps the task from taking anything in, such as "disk_full"; "" for nothing."""
         self.stepped_at: tuple[float, float] | None = None
         self._make = make
         self._connection = connection
@@ -129,6 +70,7 @@ class TaskHost:
         self._pool = pool
         self._settings = settings
         self._recall = recall
+        self._pace = pace or Pace(settings.cut_interval_seconds)
         self._recalling: asyncio.Task[None] | None = None
         self._inbox: dict[str, deque[tuple[Chunk, int]]] = {topic: deque() for topic in topics}
         self._inbox_rows = dict.fromkeys(topics, 0)
@@ -148,7 +90,7 @@ class TaskHost:
         self._closed = False
         self._ready = False
         self.lost_to_retention = 0
-        self._producer: Producer | None = None
+        self._publisher: Publisher | None = None
         self._changelog: Changelog | None = None
         self._loop_task: asyncio.Task[None] | None = None
         self.failed: SpanloomError | None = None
@@ -159,16 +101,27 @@ class TaskHost:
         """Fence earlier holders, then read the state; blocking, before the flow resumes."""
         began = time.monotonic()
         connection = self._connection
-        self._producer = producer_for(connection.base, f"{connection.group}-{self.id}")
-        init_transactions([self._producer])
+        self._publisher = publisher_for(
+            connection.delivery,
+            connection.base,
+            f"{connection.group}-{self.id}",
+            connection.patience_seconds,
+        )
+        self._publisher.start()
         self._changelog = Changelog(
             connection.base,
             changelog_topic(connection.group, self.id.kind),
             self.id.partition,
             connection.state_dir / connection.group / str(self.id),
+            connection.disk_free_min_bytes,
+            self.local_rebuilds,
+            0.0 if connection.delivery == "exactly_once" else UNFENCED_SECONDS,
         )
         restored = self._changelog.restore()
+        self._note_waiting()
+        began = time.monotonic()
         self.runner.load(restored.segments)
+        self.load_seconds = time.monotonic() - began
         for topic, low in beginnings(connection.base, self.topics, self.id.partition).items():
             position = self.runner.positions.setdefault(topic, low)
             if position < low:
@@ -213,7 +166,7 @@ class TaskHost:
         """Why the task may not step now, "" when it may."""
         if not self._ready:
             return "restoring"
-        return "rebalancing" if self.is_paused else ""
+        return "rebalancing" if self.is_paused else self.waiting_for
 
     @property
     def recent_restarts(self) -> int:
@@ -259,6 +212,9 @@ class TaskHost:
     async def _run(self) -> None:
         try:
             while not self._closed:
+                if self.waiting_for:
+                    await self._wait_for_room()
+                    continue
                 await self._wait_for_news()
                 self._step()
                 await self._steer()
@@ -353,7 +309,7 @@ class TaskHost:
 
     async def _steer(self) -> None:
         """Hold the topics that run ahead, release the others, ask for recalls."""
-        held = self.runner.held
+        held = frozenset(self.topics) if self.waiting_for else self.runner.held
         for topic in held - self._held:
             self._source.hold(topic, self.id.partition)
         for topic in self._held - held:
@@ -396,8 +352,9 @@ class TaskHost:
 
     def _is_cut_due(self) -> bool:
         waited = time.monotonic() - self._last_cut
-        interval = max(self._settings.cut_interval_seconds, self._collect_seconds / CUT_CPU_SHARE)
-        return self.runner.is_dirty and waited >= interval and not self.is_paused
+        if not self.runner.is_dirty or self.is_paused:
+            return False
+        return waited >= self._pace.seconds(self._collect_seconds)
 
     async def _settled_cut(self) -> None:
         """Wait for the cut in flight, so that at most one chunk of work runs ahead of it."""
@@ -411,8 +368,10 @@ class TaskHost:
                 return
             try:
                 try:
-                    await self._commit()
+                    async with self._pace.turns:
+                        await self._commit()
                     self.cuts += 1
+                    self._pace.note_cut(str(self.id))
                 except CommitRefusedError as error:
                     await self._restart(str(error))
             except SpanloomError as error:
@@ -422,27 +381,42 @@ class TaskHost:
 
     async def _commit(self) -> None:
         assert self._changelog is not None
-        assert self._producer is not None
-        full = self._changelog.wants_full()
+        assert self._publisher is not None
         self._last_cut = time.monotonic()
         # It grows from cut to cut even when the clock steps back: traces are found by it.
         last_ms = max(self._last_cut_ms, self.runner.last_cut_ms)
         self._last_cut_ms = max(last_ms + 1, time.time_ns() // 1_000_000)
         began = time.thread_time()
-        outputs, segment = self.runner.collect(self._last_cut_ms, full=full)
+        outputs, segment = self.runner.collect(self._last_cut_ms)
         self._collect_seconds = time.thread_time() - began
         positions = {(t, self.id.partition): o for t, o in self.runner.positions.items()}
         metadata = self._source.group_metadata()
-        changelog, producer, cut_ms = self._changelog, self._producer, self._last_cut_ms
+        changelog, publisher, cut_ms = self._changelog, self._publisher, self._last_cut_ms
 
         def commit() -> None:
-            records: list[OutRecord] = changelog.records(segment, full=full)
-            cut = Cut(cut_ms, outputs, records, positions)
-            commit_cut(producer, cut, metadata)
-            changelog.committed(cut, full=full)
-            self.meter.cut(time.monotonic() - self._last_cut, outputs, records)
+            cut = Cut(cut_ms, outputs, changelog.records(segment), positions)
+            publisher.commit(cut, metadata)
+            changelog.committed(cut)
+            self.meter.cut(time.monotonic() - self._last_cut, cut.outputs, cut.changelog)
 
         await self._in_thread(commit)
+        self._note_waiting()
+
+    def _note_waiting(self) -> None:
+        self.waiting_for = self._changelog.waiting_for if self._changelog is not None else ""
+
+    async def _wait_for_room(self) -> None:
+        """Take nothing in until the disk has room for what is committed already."""
+        await self._steer()
+        await asyncio.sleep(DISK_RETRY_SECONDS)
+        # Shielded: a stop must not begin its cut while a thread still writes the copy.
+        await asyncio.shield(asyncio.get_running_loop().create_task(self._catch_up()))
+
+    async def _catch_up(self) -> None:
+        async with self._cutting:
+            if self._changelog is not None and not self._closed:
+                await self._in_thread(self._changelog.catch_up)
+                self._note_waiting()
 
     async def _restart(self, why: str) -> None:
         """Throw the memory away, which is ahead of what is committed, and read it back."""
@@ -481,8 +455,3 @@ class TaskHost:
 
     async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call, *args)
-
-
-def changelog_topic(group: str, kind: str) -> str:
-    """Return the name of the changelog of one kind of task."""
-    return f"spanloom.{group}.{kind}.state.v1"

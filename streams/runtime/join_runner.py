@@ -158,12 +158,12 @@ class JoinRunner:
                 OutRecord(self._names.rejected, self.partition, record.key, encoded)
             )
 
-    def collect(self, cut_ms: int, *, full: bool) -> tuple[list[OutRecord], Segment]:
+    def collect(self, cut_ms: int) -> tuple[list[OutRecord], Segment]:
         """End the cut: stamp the outputs, add the partials, and return the segment."""
         state = self.task.state
         outputs = [*self._outbox, *self._partials(cut_ms)]
         state.stamp_cut(cut_ms)
-        segment = state.segment(full=full)
+        segment = state.segment(full=False)
         state.sealed()
         self._outbox = []
         self.is_dirty = False

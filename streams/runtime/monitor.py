@@ -13,6 +13,7 @@ from streams.errors import BrokerError, SpanloomError, StalledError
 from streams.monitoring.liveness import Complaint, Limits, Phase, Seen, TaskSeen, advance
 from streams.monitoring.meter import Sample
 from streams.monitoring.view import View
+from streams.runtime.changelog import DISK_FULL
 from streams.runtime.hearing import Hearing
 from streams.runtime.host import TaskHost
 
@@ -46,6 +47,8 @@ def task_status(hosts: Iterable[TaskHost], link: Link) -> list[dict[str, Any]]:
             "restarts": host.recent_restarts,
             "refused_commits": host.meter.restarts,
             "lost_to_retention": host.lost_to_retention,
+            "local_rebuilds": dict(host.local_rebuilds),
+            "is_disk_full": int(host.waiting_for == DISK_FULL),
             "records_taken": host.runner.rows,
             "inbox_records": host.inbox[0],
             "inbox_bytes": host.inbox[1],

@@ -38,16 +38,15 @@ class Runner(Protocol):
             now_us: the wall clock.
         """
 
-    def collect(self, cut_ms: int, *, full: bool) -> tuple[list[OutRecord], Segment]:
+    def collect(self, cut_ms: int) -> tuple[list[OutRecord], Segment]:
         """End the cut in the making: return its outputs and what it adds to the state.
 
         Args:
             cut_ms: the Kafka timestamp of the cut; grows from cut to cut.
-            full: the segment shall hold the whole state.
         """
 
     def load(self, segments: Sequence[Segment]) -> None:
-        """Put the restored segments together, oldest first, on a fresh runner."""
+        """Put the restored segments together, in order, on a fresh runner."""
 
     def status(self) -> dict[str, Any]:
         """Return what an operator wants to know, JSON-able."""

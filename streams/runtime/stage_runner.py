@@ -75,7 +75,7 @@ class StageRunner:
             self._outbox.append(OutRecord(topic, partition, key.encode(), value))
         self.is_dirty = self.is_dirty or bool(chunks) or bool(self._outbox)
 
-    def collect(self, cut_ms: int, *, full: bool) -> tuple[list[OutRecord], Segment]:
+    def collect(self, cut_ms: int) -> tuple[list[OutRecord], Segment]:
         """End the cut; the segment always holds the whole state."""
         outputs, self._outbox = self._outbox, []
         self.is_dirty = False

@@ -21,19 +21,22 @@ from streams.errors import BrokerError, RightError, SpanloomError, StateError
 from streams.monitoring.liveness import Limits
 from streams.monitoring.watchdog import Watchdog
 from streams.runtime import refusals, rights, topics
+from streams.runtime.app import chunk_app
 from streams.runtime.build import JoinFactory, Pipeline
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import check_group_metadata, group_metadata
 from streams.runtime.consumer_link import ConsumerLink
 from streams.runtime.global_stage import GlobalFactory
-from streams.runtime.host import Connection, HostSettings, TaskHost, TaskId, changelog_topic
+from streams.runtime.host import TaskHost
 from streams.runtime.join_runner import JoinRunner
 from streams.runtime.link import Link
 from streams.runtime.monitor import Monitor
+from streams.runtime.pace import Pace
 from streams.runtime.recall import recall
 from streams.runtime.reporting import Reporter
 from streams.runtime.state_folder import lock_state_folder
 from streams.runtime.stop_signals import StopSignals
+from streams.runtime.task import Connection, HostSettings, TaskId, changelog_topic
 from streams.runtime.transport import ChunkApp, ChunkConsumer
 
 log = structlog.get_logger()
@@ -70,6 +73,11 @@ class Worker:
         self.link = link or Link.plain(self.settings.broker)
         self._base: dict[str, object] = {**self.link.librdkafka(), "log_level": 2}
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spanloom-task")
+        self._pace = Pace(
+            self.settings.cut_interval_seconds,
+            self.settings.cut_cpu_share,
+            self.settings.cuts_at_once,
+        )
         self._ending = asyncio.Event()
         self._partitions = 0
         self._kinds: dict[str, tuple[str, ...]] = {}
@@ -96,6 +104,8 @@ class Worker:
         """
         pipeline = self.pipeline
         check_group_metadata()
+        if self.settings.delivery == "at_least_once":
+            log.warning("outputs_may_repeat", delivery=self.settings.delivery)
         lock_state_folder(self.settings.state_dir / self.settings.group)
         self.link.reach()
         client = topics.admin(self._base)
@@ -199,35 +209,7 @@ class Worker:
         self._ending.set()
 
     def _make_app(self) -> ChunkApp:
-        settings = self.settings
-        (settings.state_dir / settings.group / "faust").mkdir(parents=True, exist_ok=True)
-        app = ChunkApp(
-            settings.group,
-            broker=[f"kafka://{one.strip()}" for one in settings.broker.split(",")],
-            broker_credentials=self.link.faust(),
-            loop=asyncio.get_running_loop(),
-            datadir=str(settings.state_dir / settings.group / "faust"),
-            store="memory://",
-            processing_guarantee="at_least_once",
-            topic_allow_declare=False,
-            topic_disable_leader=True,
-            web_enabled=False,
-            table_standby_replicas=1,  # 0 tears co-partitioning: round robin per topic
-            consumer_auto_offset_reset="earliest",
-            consumer_group_instance_id=settings.instance or None,
-            consumer_max_fetch_size=settings.fetch_bytes,
-            broker_max_poll_records=settings.poll_records,
-            broker_session_timeout=settings.session_timeout_seconds,
-            broker_heartbeat_interval=settings.session_timeout_seconds / 5,
-            broker_rebalance_timeout=30.0,
-            broker_request_timeout=40.0,
-            broker_max_poll_interval=300.0,
-            broker_commit_interval=3600.0,  # nothing is committed by Faust
-            stream_buffer_maxsize=8,
-            stream_wait_empty=False,
-            producer_acks=-1,
-            worker_redirect_stdouts=False,
-        )
+        app = chunk_app(self.settings, self.link)
         source = app.topic(*self._kind_of_topic, value_serializer="raw", key_serializer="raw")
 
         async def take(stream: Any) -> None:
@@ -383,10 +365,12 @@ class Worker:
             log.info(
                 "task_restored",
                 task=str(host.id),
-                segments=len(result.segments),
+                segments=result.live_segments,
                 pieces=result.pieces,
+                size_bytes=result.size_bytes,
                 from_local=result.from_local,
                 seconds=round(result.seconds, 3),
+                load_seconds=round(host.load_seconds, 3),
             )
             self.hosts[host.id] = host
             host.start()
@@ -417,7 +401,14 @@ class Worker:
             task_id,
             self._kinds[task_id.kind],
             lambda: self._make[task_id.kind](task_id.partition),
-            Connection(self._base, settings.group, settings.state_dir),
+            Connection(
+                self._base,
+                settings.group,
+                settings.state_dir,
+                settings.disk_free_min_bytes,
+                settings.delivery,
+                settings.broker_timeout_seconds,
+            ),
             _ConsumerSource(self),
             self._pool,
             HostSettings(
@@ -430,6 +421,7 @@ class Worker:
                 restart_window_seconds=settings.restart_window_seconds,
             ),
             self._recall if task_id.kind == JOIN else None,
+            self._pace,
         )
 
     def _recall(self, partition: int, wanted: list[tuple[bytes, int, int]]) -> Any:
@@ -467,7 +459,9 @@ class _ConsumerSource:
         return self._worker.consumer.read_to_end_at_us(TP(topic, partition), position)
 
     async def again(self, topic: str, partition: int, position: int) -> None:
-        await self._worker.consumer.again(TP(topic, partition), position)
+        tp = TP(topic, partition)
+        if tp in self._worker.consumer.assignment():  # else the next assignment seeks
+            await self._worker.consumer.again(tp, position)
 
     def hold(self, topic: str, partition: int) -> None:
         self._worker.consumer.on_buffer_full(TP(topic, partition))

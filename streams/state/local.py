@@ -1,11 +1,15 @@
-"""The local copy of a task's state: its live pieces in RocksDB, so that a restart is quick.
+"""The local copy of a task's changelog in RocksDB, so that a restart is quick.
 
-Owns one database per task. The copy is written after the commit, in one batch with its position;
-it may be deleted, damaged or old at any time: what it says is believed only when every checksum
-and the manifest agree, else the state is rebuilt from the changelog.
+Owns one database per task. A copy is written after the commit, in one batch with its position: it
+is a cache of what is committed, it may be behind, and it may be deleted or damaged at any time.
+What it says is believed only when it is whole, as its manifest counts it; the checksum of each
+piece is the reader's to check. What is not believed is thrown away, and read from the changelog.
 """
 
+import contextlib
+import errno
 import json
+import os
 import shutil
 import zlib
 from collections.abc import Sequence
@@ -16,11 +20,31 @@ from typing import Final
 from rocksdict import Options, Rdict, WriteBatch
 
 from streams.errors import StateError
-from streams.state.segment import read_piece
 
+FORMAT: Final = 2
 _MANIFEST: Final = b"manifest"
 _HELD: Final = ("IO error: While lock file", "IO error: lock hold by")
 """How RocksDB says that another process, or this one, holds a database; damage is a "block"."""
+_FULL: Final = ("No space left on device", "Disk quota exceeded")
+_FORBIDDEN: Final = ("Read-only file system", "Permission denied", "Operation not permitted")
+_HEAD_BYTES: Final = 26
+"""Of a piece: its header, in which is the checksum of all that follows."""
+_FULL_NUMBERS: Final = (errno.ENOSPC, errno.EDQUOT)
+
+Record = tuple[bytes, bytes | None]
+"""Key and value of the changelog; no value deletes the key."""
+
+
+class NoRoomError(Exception):
+    """The disk of the local copy is full, or fuller than the settings allow. Nothing is lost."""
+
+
+class DamagedCopyError(Exception):
+    """The copy cannot be believed or written; `reason` is a bounded name fit for a metric label."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,101 +52,157 @@ class Manifest:
     """What the copy holds.
 
     Attributes:
-        generation: the full state it grew from.
-        pieces: how many pieces are live.
-        checksum: crc32 over the crc32 of all pieces, in key order.
-        changelog_offset: where the changelog goes on after the last piece.
+        format: of the copy.
+        records: how many keys are there.
+        total: sum of a checksum of each key and header.
+        changelog_offset: where the changelog goes on after the last record.
     """
 
-    generation: int
-    pieces: int
-    checksum: int
+    format: int
+    records: int
+    total: int
     changelog_offset: int
 
 
 class LocalState:
-    """The database of one task; `open` decides whether it can be believed."""
+    """The database of one task.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where it is.
+        free_bytes_min: no write is begun while the disk has less room than this.
+    """
+
+    def __init__(self, folder: Path, free_bytes_min: int = 0) -> None:
         self._folder = folder
+        self._free_bytes_min = free_bytes_min
         self._db: Rdict | None = None
         self._sums: dict[bytes, int] = {}
+        self._manifest = Manifest(FORMAT, 0, 0, 0)
 
-    def load(self) -> tuple[list[bytes], Manifest] | None:
-        """Return the live pieces and the manifest, None when there is nothing to believe.
+    def load(self) -> tuple[list[tuple[bytes, bytes]], int] | None:
+        """Return the records and the changelog offset after them, None when there is no copy.
 
         Raises:
-            StateError: another process holds the database.
+            StateError: another process holds the database, or it may not be written.
+            DamagedCopyError: it is not whole.
+            NoRoomError: it cannot be opened, because that takes room.
         """
-        try:
-            db = self._open()
-            return self._read(db)
-        except StateError:
-            raise
-        except Exception as error:
-            if str(error).startswith(_HELD):
-                raise StateError(
-                    f"{self._folder} is held by another process ({error}). Operator action: give "
-                    "each worker a state directory of its own, or stop the other one."
-                ) from error
-            self.wipe()
+        if not self._folder.exists():
             return None
+        try:
+            records = self._read(self._open())
+        except Exception as error:
+            raise self._judged(error, "damaged") from error
+        manifest = self._manifest
+        if manifest.records != len(records) or manifest.total != sum(self._sums.values()):
+            raise DamagedCopyError("damaged", "it does not hold what its manifest counts")
+        return (records, manifest.changelog_offset) if records else None
 
-    def _read(self, db: Rdict) -> tuple[list[bytes], Manifest] | None:
-        pieces: dict[bytes, bytes] = {}
-        manifest = None
+    def _read(self, db: Rdict) -> list[tuple[bytes, bytes]]:
+        records = []
+        self._manifest = Manifest(FORMAT, 0, 0, 0)
         cursor = db.iter()
         cursor.seek_to_first()
         while cursor.valid():
             key, value = bytes(cursor.key()), bytes(cursor.value())
             if key == _MANIFEST:
-                manifest = Manifest(**json.loads(value))
+                self._manifest = _manifest_in(value)
             else:
-                pieces[key] = value
+                records.append((key, value))
             cursor.next()
         cursor.status()  # a damaged block ends the iteration early, without a word
-        if manifest is None or len(pieces) != manifest.pieces:
-            self.wipe()
-            return None
-        self._sums = {key: zlib.crc32(value) for key, value in pieces.items()}
-        if self._checksum() != manifest.checksum:
-            self.wipe()
-            return None
+        self._sums = {key: _sum(key, value) for key, value in records}
+        return records
+
+    def get(self, key: bytes) -> bytes:
+        """Return a value that must be there.
+
+        Raises:
+            StateError, DamagedCopyError, NoRoomError: as `load`.
+        """
         try:
-            for value in pieces.values():
-                read_piece(value)
-        except StateError:
-            self.wipe()
-            return None
-        return list(pieces.values()), manifest
+            value = self._open().get(key)
+        except Exception as error:
+            raise self._judged(error, "damaged") from error
+        if value is None:
+            raise DamagedCopyError("damaged", f"{key!r} is not there")
+        return bytes(value)
 
-    def write(
-        self,
-        generation: int,
-        pieces: Sequence[tuple[bytes, bytes]],
-        changelog_offset: int,
-        *,
-        replace: bool,
-    ) -> None:
-        """Add pieces after they were committed; `replace` drops the earlier ones first."""
-        db = self._open()
-        batch = WriteBatch(raw_mode=True)
-        if replace:
-            for key in self._sums:
+    def write(self, records: Sequence[Record], changelog_offset: int, *, replace: bool) -> None:
+        """Put records in after they were committed; `replace` drops all earlier ones first.
+
+        Done again after a failure it gives the same copy.
+
+        Raises:
+            NoRoomError: the disk is full; nothing was written.
+            DamagedCopyError: the database does not take it.
+            StateError: it may not be written.
+        """
+        try:
+            self._check_room()
+            was_closed = self._db is None
+            db = self._open()
+            if not (self._folder / "db" / "CURRENT").exists():
+                raise DamagedCopyError("removed", "the folder was deleted")
+            batch = WriteBatch(raw_mode=True)
+            sums = {} if replace else self._sums.copy()
+            for key in self._sums if replace else ():
                 batch.delete(key)
-            self._sums = {}
-        for key, value in pieces:
-            batch.put(key, value)
-            self._sums[key] = zlib.crc32(value)
-        manifest = Manifest(generation, len(self._sums), self._checksum(), changelog_offset)
-        batch.put(_MANIFEST, json.dumps(asdict(manifest)).encode())
-        db.write(batch)
+            for key, value in records:
+                if value is None:
+                    batch.delete(key)
+                    sums.pop(key, None)
+                else:
+                    batch.put(key, value)
+                    sums[key] = _sum(key, value)
+            manifest = Manifest(FORMAT, len(sums), sum(sums.values()), changelog_offset)
+            if was_closed and not replace:
+                self._check_nothing_is_lost(db, manifest)
+            batch.put(_MANIFEST, json.dumps(asdict(manifest)).encode())
+            db.write(batch)
+        except DamagedCopyError:
+            raise
+        except Exception as error:
+            self._let_go()  # after an error RocksDB takes nothing more until it is opened again
+            raise self._judged(error, "write_failed") from error
+        self._sums, self._manifest = sums, manifest
 
-    def _checksum(self) -> int:
-        total = 0
-        for key in sorted(self._sums):
-            total = zlib.crc32(self._sums[key].to_bytes(4, "big"), total)
-        return total
+    def _check_nothing_is_lost(self, db: Rdict, next_one: Manifest) -> None:
+        """Pass when a database opened again is as it was, or has the write that seemed to fail."""
+        stored = db.get(_MANIFEST)
+        found = Manifest(FORMAT, 0, 0, 0) if stored is None else _manifest_in(bytes(stored))
+        if found not in (self._manifest, next_one):
+            raise DamagedCopyError("damaged", "the database went back")
+
+    def _check_room(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        disk = os.statvfs(self._folder)
+        free_bytes = disk.f_bavail * disk.f_frsize
+        if free_bytes < self._free_bytes_min:
+            raise NoRoomError(
+                f"{self._folder} has {free_bytes} bytes left, disk_free_min_bytes is "
+                f"{self._free_bytes_min}"
+            )
+
+    def _judged(self, error: Exception, reason: str) -> Exception:
+        """Return what an error means, by the words that RocksDB has for it."""
+        if isinstance(error, StateError | DamagedCopyError | NoRoomError):
+            return error
+        text = str(error)
+        is_full = isinstance(error, OSError) and error.errno in _FULL_NUMBERS
+        if is_full or any(words in text for words in _FULL):
+            return NoRoomError(f"{self._folder}: {text}")
+        if text.startswith(_HELD):
+            return StateError(
+                f"{self._folder} is held by another process ({text}). Operator action: give "
+                "each worker a state directory of its own, or stop the other one."
+            )
+        if any(words in text for words in _FORBIDDEN):
+            return StateError(
+                f"{self._folder} cannot be written ({text}). Operator action: let the worker write "
+                "its --state-dir, or name another one; nothing committed is lost."
+            )
+        return DamagedCopyError(reason, text)
 
     def _open(self) -> Rdict:
         if self._db is None:
@@ -131,17 +211,35 @@ class LocalState:
             options.create_if_missing(True)
             options.set_write_buffer_size(8 << 20)
             options.set_max_write_buffer_number(2)
+            options.set_max_log_file_size(1 << 20)  # RocksDB's own log never ends otherwise,
+            options.set_keep_log_file_num(2)  # and each start begins another one
             self._db = Rdict(str(self._folder / "db"), options)
         return self._db
 
     def wipe(self) -> None:
-        """Delete the copy; the state is rebuilt from the changelog."""
-        self.close()
+        """Delete the copy; the state is read from the changelog again."""
+        self._let_go()
+        self._sums = {}
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def close(self) -> None:
         """Close the database; idempotent."""
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+        self._let_go()
         self._sums = {}
+
+    def _let_go(self) -> None:
+        if self._db is not None:
+            with contextlib.suppress(Exception):  # a full disk: what is not flushed is in the log
+                self._db.close()
+            self._db = None
+
+
+def _manifest_in(value: bytes) -> Manifest:
+    fields = json.loads(value)
+    if fields.get("format") != FORMAT:
+        raise DamagedCopyError("other_format", f"{fields.get('format')}, this version: {FORMAT}")
+    return Manifest(**fields)
+
+
+def _sum(key: bytes, value: bytes) -> int:
+    return zlib.crc32(value[:_HEAD_BYTES], zlib.crc32(key))

@@ -3,7 +3,7 @@
 A partition's state is the fold of its segments, oldest first. A segment holds the events that
 came and are still open, the trace ids that closed, the entries of the closed set, and the small
 rest as JSON. Bytes never exceed `PIECE_BYTES_MAX`, whatever the size of the state: a large
-segment is several pieces.
+segment is several pieces. Which pieces make up a state is said in `streams.state.live`.
 
 Invariant: `decode(encode(segment)) == segment`, up to how rows are spread over pieces.
 """
@@ -29,8 +29,8 @@ PIECE_BYTES_MAX: Final = 900_000
 _MAGIC: Final = b"SLST"
 _HEADER: Final = struct.Struct(">4sHQIHHI")  # magic, format, generation, number, piece, of, crc32
 _KNOWN: Final = [f"known_{name}" for name in KNOWN_NAMES]
-_ROWS_TARGET_BYTES: Final = 350_000
-"""A part may exceed this by one event, and an event may have 512 KiB."""
+FRAME_TARGET_BYTES: Final = 350_000
+"""A frame may exceed this by one event, and an event may have 512 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,7 @@ class Segment:
         scalars: positions, progress, counters: the whole of them, replacing earlier ones. Copied:
             a segment is written while its task goes on, and says what was true at the cut.
         rejected: trace and module of events rejected since, oldest first.
+        is_whole: the segment is the whole state; all before it is over.
     """
 
     rows: SegmentRows
@@ -95,6 +96,7 @@ class Segment:
     reopened: list[Reopened]
     scalars: dict[str, Any] = field(default_factory=dict)
     rejected: Sequence[tuple[bytes, str]] = ()
+    is_whole: bool = False
 
     def __post_init__(self) -> None:
         """Take a copy of the scalars; by way of JSON, which is quicker than any walk."""
@@ -107,38 +109,59 @@ def encode_pieces(segment: Segment, generation: int, number: int) -> list[bytes]
     Raises:
         StateError: one event alone, or the scalars, do not fit into a piece.
     """
-    document = zlib.compress(_scalars(segment), 1)
-    payloads = [b"s" + part for part in _cut(document, _ROWS_TARGET_BYTES)]
-    payloads += [b"r" + part for part in _row_parts(segment.rows)]
-    payloads += [_frame("c", frame) for frame in _closed_frames(segment.closed)]
+    payloads = document_payloads(segment)
+    payloads += [frame_payload("r", frame) for frame in _row_frames(segment.rows)]
+    payloads += [frame_payload("c", frame) for frame in _closed_frames(segment.closed)]
     payloads += [b"d" + part for part in _cut(b"".join(segment.removed), 640_000)]
-    out = []
-    for i, payload in enumerate(payloads):
-        if len(payload) + _HEADER.size > PIECE_BYTES_MAX:
-            raise StateError(
-                f"a piece of state is {len(payload)} bytes, more than {PIECE_BYTES_MAX}. "
-                "Operator action: lower max_event_bytes or the number of scopes counted."
-            )
-        crc = zlib.crc32(payload)
-        head = _HEADER.pack(_MAGIC, FORMAT, generation, number, i, len(payloads), crc)
-        out.append(head + payload)
-    return out
+    count = len(payloads)
+    return [encode_piece(p, generation, number, i, count) for i, p in enumerate(payloads)]
+
+
+def encode_piece(payload: bytes, generation: int, number: int, index: int, count: int) -> bytes:
+    """Return a payload behind its header.
+
+    Raises:
+        StateError: it is too large for a record of the changelog.
+    """
+    if len(payload) + _HEADER.size > PIECE_BYTES_MAX:
+        raise StateError(
+            f"a piece of state is {len(payload)} bytes, more than {PIECE_BYTES_MAX}. "
+            "Operator action: lower max_event_bytes or the number of scopes counted."
+        )
+    crc = zlib.crc32(payload)
+    return _HEADER.pack(_MAGIC, FORMAT, generation, number, index, count, crc) + payload
 
 
 def scalars_segment(scalars: dict[str, Any]) -> Segment:
     """Return the segment of a task whose whole state is small and JSON-able."""
-    return Segment(_rows([]), [], _closed([]), [], scalars)
+    return Segment(rows_of([]), [], closed_of([]), [], scalars, is_whole=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One piece as read back: where it belongs, and its payload, whose checksum was right."""
+    """One piece as read back, whose checksum was right: where it belongs, and its bytes.
+
+    Attributes:
+        generation, number: of its segment.
+        index, count: which of how many; count 0 where only the manifest tells (a base).
+        value: header and payload.
+    """
 
     generation: int
     number: int
     index: int
     count: int
-    payload: bytes
+    value: bytes
+
+    @property
+    def payload(self) -> bytes:
+        """The bytes after the header."""
+        return self.value[_HEADER.size :]
+
+    @property
+    def kind(self) -> bytes:
+        """What the payload is: one letter."""
+        return self.value[_HEADER.size : _HEADER.size + 1]
 
 
 def read_piece(value: bytes) -> Piece:
@@ -150,15 +173,14 @@ def read_piece(value: bytes) -> Piece:
     if len(value) < _HEADER.size:
         raise StateError("a state piece is cut short. Operator action: " + _REBUILD)
     magic, version, generation, number, index, count, crc = _HEADER.unpack_from(value)
-    payload = value[_HEADER.size :]
-    if magic != _MAGIC or zlib.crc32(payload) != crc:
+    if magic != _MAGIC or zlib.crc32(memoryview(value)[_HEADER.size :]) != crc:
         raise StateError("a state piece fails its checksum. Operator action: " + _REBUILD)
     if version != FORMAT:
         raise StateError(
             f"state has format {version}, this version reads {FORMAT}. "
             "Operator action: run the version that wrote it, or start a new group."
         )
-    return Piece(generation, number, index, count, payload)
+    return Piece(generation, number, index, count, value)
 
 
 _REBUILD: Final = "delete the state directory; the state is rebuilt from the changelog."
@@ -166,22 +188,69 @@ _REBUILD: Final = "delete the state directory; the state is rebuilt from the cha
 
 def decode_pieces(payloads: Sequence[bytes]) -> Segment:
     """Return the segment that `encode_pieces` turned into these payloads, in order."""
-    document = b"".join(p[1:] for p in payloads if p[:1] == b"s")
+    small = read_document(payloads)
+    removed = [key for payload in payloads for key in removed_in(payload)]
+    rows = [read_frame(payload) for payload in payloads if payload[:1] == b"r"]
+    closed = [read_frame(payload) for payload in payloads if payload[:1] == b"c"]
+    is_whole = any(payload[:1] == b"w" for payload in payloads)
+    return Segment(
+        rows_of(rows),
+        removed,
+        closed_of(closed),
+        small.reopened,
+        small.scalars,
+        small.rejected,
+        is_whole,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The small part of a segment; see `Segment`."""
+
+    scalars: dict[str, Any]
+    reopened: list[Reopened]
+    rejected: list[tuple[bytes, str]]
+
+
+def document_payloads(segment: Segment) -> list[bytes]:
+    """Return the payloads of a segment's small part."""
+    document = zlib.compress(_scalars(segment), 1)
+    kind = b"w" if segment.is_whole else b"s"
+    return [kind + part for part in _cut(document, FRAME_TARGET_BYTES)]
+
+
+def is_document(payload: bytes) -> bool:
+    """Return whether a payload is of the small part of a segment, or of a whole one."""
+    return payload[:1] in (b"s", b"w")
+
+
+def read_document(payloads: Sequence[bytes]) -> Document:
+    """Return the small part of a segment from its payloads, in order."""
+    document = b"".join(p[1:] for p in payloads if is_document(p))
     small = json.loads(zlib.decompress(document))
     reopened: list[Reopened] = [(bytes.fromhex(k), *rest) for k, *rest in small["reopened"]]
-    removed: list[bytes] = []
-    rows: list[SegmentRows] = []
-    closed: list[pl.DataFrame] = []
-    for payload in payloads:
-        kind, rest = payload[:1], payload[1:]
-        if kind == b"d":
-            removed += [rest[i : i + 16] for i in range(0, len(rest), 16)]
-        elif kind == b"r":
-            rows.append(_read_rows(rest))
-        elif kind == b"c":
-            closed.append(pl.read_ipc(io.BytesIO(rest)))
     rejected = [(bytes.fromhex(key), module) for key, module in small["rejected"]]
-    return Segment(_rows(rows), removed, _closed(closed), reopened, small["scalars"], rejected)
+    return Document(small["scalars"], reopened, rejected)
+
+
+def removed_in(payload: bytes) -> list[bytes]:
+    """Return the trace ids that a payload removes; none if it is of another kind."""
+    if payload[:1] != b"d":
+        return []
+    return [payload[i : i + 16] for i in range(1, len(payload), 16)]
+
+
+def read_frame(payload: bytes) -> pl.DataFrame:
+    """Return the rows, or the entries of the closed set, that a payload holds."""
+    return pl.read_ipc(io.BytesIO(memoryview(payload)[1:]))
+
+
+def frame_payload(kind: str, frame: pl.DataFrame) -> bytes:
+    """Return rows ("r"), or entries of the closed set ("c"), as a payload."""
+    out = io.BytesIO()
+    frame.write_ipc(out, compression="lz4")
+    return kind.encode() + out.getvalue()
 
 
 def _scalars(segment: Segment) -> bytes:
@@ -191,54 +260,25 @@ def _scalars(segment: Segment) -> bytes:
     return json.dumps(small).encode()
 
 
-def _frame(kind: str, frame: pl.DataFrame) -> bytes:
-    out = io.BytesIO()
-    frame.write_ipc(out, compression="lz4")
-    return kind.encode() + out.getvalue()
-
-
 def _cut(value: bytes, size: int) -> list[bytes]:
     """Cut bytes into parts; a multiple of 16 keeps trace ids whole."""
     return [value[i : i + size] for i in range(0, len(value), size)]
 
 
-def _row_parts(rows: SegmentRows) -> Iterator[bytes]:
-    """Yield rows as parts: the length of a frame of numbers, the frame, the bodies."""
+def _row_frames(rows: SegmentRows) -> Iterator[pl.DataFrame]:
     if not len(rows):
         return
     frame = pl.DataFrame(
         {
-            "hi": rows.trace_id[:, 0],
-            "lo": rows.trace_id[:, 1],
+            "key": _keys(rows.trace_id),
             "topic": rows.topic,
             "kafka_us": rows.kafka_us,
             "is_late": rows.is_late,
             "is_recalled": rows.is_recalled,
-            "size": rows.body.size,
+            "body": pl.Series(list(rows.body), dtype=pl.Binary),
         }
     )
-    at = 0
-    for part in _split(frame, rows.body.size + 64):
-        end = at + len(part)
-        numbers = _frame("", part)
-        bodies = b"".join(rows.body.take(np.arange(at, end)))
-        yield len(numbers).to_bytes(4, "big") + numbers + bodies
-        at = end
-
-
-def _read_rows(part: bytes) -> SegmentRows:
-    """Return the rows of one part; their bodies stay in it."""
-    begin = 4 + int.from_bytes(part[:4], "big")
-    frame = pl.read_ipc(io.BytesIO(part[4:begin]))
-    size = frame["size"].to_numpy()
-    return SegmentRows(
-        frame.select("hi", "lo").to_numpy(),
-        frame["topic"].to_numpy(),
-        frame["kafka_us"].to_numpy(),
-        frame["is_late"].to_numpy(),
-        frame["is_recalled"].to_numpy(),
-        Bodies(part, begin + np.cumsum(size) - size, size),
-    )
+    yield from _split(frame, rows.body.size + 64)
 
 
 def _closed_frames(closed: SegmentClosed) -> Iterator[pl.DataFrame]:
@@ -246,8 +286,7 @@ def _closed_frames(closed: SegmentClosed) -> Iterator[pl.DataFrame]:
         return
     frame = pl.DataFrame(
         {
-            "hi": closed.trace_id[:, 0],
-            "lo": closed.trace_id[:, 1],
+            "key": _keys(closed.trace_id),
             "revision": closed.revision,
             "closed_us": closed.closed_us,
             "cut_ms": closed.cut_ms,
@@ -266,29 +305,42 @@ def _identities(closed: SegmentClosed) -> list[bytes]:
     return [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
+def _keys(trace_id: U64) -> pl.Series:
+    """Return (n, 2) trace ids as 16 bytes each."""
+    octets = trace_id.astype(">u8").view("V16").ravel().tolist()
+    return pl.Series(octets, dtype=pl.Binary)
+
+
+def _trace_ids(keys: pl.Series) -> U64:
+    return np.frombuffer(b"".join(keys.to_list()), ">u8").astype(np.uint64).reshape(-1, 2)
+
+
 def _split(frame: pl.DataFrame, sizes: I64) -> Iterator[pl.DataFrame]:
     """Cut a frame so that each part stays under the target even where nothing compresses."""
-    part = (np.cumsum(sizes) - sizes) // _ROWS_TARGET_BYTES
+    part = (np.cumsum(sizes) - sizes) // FRAME_TARGET_BYTES
     starts = np.flatnonzero(np.r_[True, part[1:] != part[:-1]]).tolist()
     for start, end in zip(starts, [*starts[1:], len(frame)], strict=True):
         yield frame[start:end]
 
 
-def _rows(parts: list[SegmentRows]) -> SegmentRows:
-    if not parts:
+def rows_of(frames: Sequence[pl.DataFrame]) -> SegmentRows:
+    """Return the rows of some frames, in order."""
+    if not frames:
         none, pair = np.zeros(0, np.bool_), np.zeros((0, 2), np.uint64)
         return SegmentRows(pair, np.zeros(0, np.uint8), np.zeros(0, np.int64), none, none, NOTHING)
+    frame = pl.concat(frames)
     return SegmentRows(
-        np.concatenate([part.trace_id for part in parts]),
-        np.concatenate([part.topic for part in parts]),
-        np.concatenate([part.kafka_us for part in parts]),
-        np.concatenate([part.is_late for part in parts]),
-        np.concatenate([part.is_recalled for part in parts]),
-        Bodies.concat([part.body for part in parts]),
+        _trace_ids(frame["key"]),
+        frame["topic"].to_numpy(),
+        frame["kafka_us"].to_numpy(),
+        frame["is_late"].to_numpy(),
+        frame["is_recalled"].to_numpy(),
+        Bodies.of(frame["body"].to_list()),
     )
 
 
-def _closed(frames: list[pl.DataFrame]) -> SegmentClosed:
+def closed_of(frames: Sequence[pl.DataFrame]) -> SegmentClosed:
+    """Return the entries of some frames, in order."""
     if not frames:
         none = np.zeros(0, np.int64)
         known, events = np.zeros((0, len(_KNOWN)), np.uint64), np.zeros(0, np.uint64)
@@ -296,7 +348,7 @@ def _closed(frames: list[pl.DataFrame]) -> SegmentClosed:
         return SegmentClosed(pair, none, none, none, flags, known, none, events)
     frame = pl.concat(frames)
     return SegmentClosed(
-        frame.select("hi", "lo").to_numpy(),
+        _trace_ids(frame["key"]),
         frame["revision"].to_numpy(),
         frame["closed_us"].to_numpy(),
         frame["cut_ms"].to_numpy(),

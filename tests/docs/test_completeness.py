@@ -23,6 +23,7 @@ ACTION = "Operator action: "
 ACTION_CHARACTERS = 25  # enough to tell them apart; what follows may hold names
 ENVIRONMENT_OF_TESTS = {
     "SPANLOOM_DATA", "SPANLOOM_TEST_BROKER", "SPANLOOM_TEST_BROKER_WIPE", "SPANLOOM_KILLS",
+    "SPANLOOM_BROKER_AWAY_SECONDS",
     "SPANLOOM_PYTHON", "SPANLOOM_KAFKA_HOME", "SPANLOOM_KAFKA_JAVA_OPTS",
     "SPANLOOM_KAFKA",  # what SPANLOOM_KAFKA_* is read as
 }  # fmt: skip

@@ -3,7 +3,7 @@
 import re
 
 from streams.runtime.build import load_pipeline
-from streams.runtime.host import changelog_topic
+from streams.runtime.task import changelog_topic
 from streams.runtime.rights import Right, of_worker
 from streams.runtime.worker import JOIN, STAGES
 from streams.settings import load_settings

@@ -90,7 +90,7 @@ def run(
     task = FidelityTask(FidelitySettings(MERGE), topology)
     final: dict[tuple[Any, ...], Row] = {}
     for chunk in chunks:
-        for kind, _, row in task.step(chunk, now_us=0, caught_up=False):
+        for kind, _, row, _ in task.step(chunk, now_us=0, caught_up=False):
             if kind == "stats":
                 key = tuple(row[n] for n in ("window_start", "window_us", "kind", "from_stage"))
                 known = final.get(key)

@@ -39,7 +39,6 @@ class CutInFlight:
 
     outputs: list[OutRecord]
     segment: Segment
-    full: bool
     cut_ms: int
     positions: dict[str, int]
     fingerprint: Any = None
@@ -137,18 +136,17 @@ class Task:
     def collect(self, now_ms: int) -> CutInFlight:
         """Begin a cut; what is stepped from here on belongs to the next one."""
         assert self.in_flight is None
-        full = self.changelog.wants_full()
         cut_ms = max(self.runner.last_cut_ms + 1, now_ms)
-        outputs, segment = self.runner.collect(cut_ms, full=full)
+        outputs, segment = self.runner.collect(cut_ms)
         positions = dict(self.runner.positions)
-        self.in_flight = CutInFlight(outputs, segment, full, cut_ms, positions)
+        self.in_flight = CutInFlight(outputs, segment, cut_ms, positions)
         return self.in_flight
 
     def transaction(self) -> Cut:
         """Number and encode the segment in flight: what its transaction carries."""
         flight = self.in_flight
         assert flight is not None
-        records = self.changelog.records(flight.segment, full=flight.full)
+        records = self.changelog.records(flight.segment)
         offsets = {(t, self.name.partition): o for t, o in flight.positions.items()}
         return Cut(flight.cut_ms, flight.outputs, records, offsets)
 
@@ -156,7 +154,7 @@ class Task:
         """End a cut that was committed; `copied` writes the local copy."""
         assert self.in_flight is not None
         if copied:
-            self.changelog.committed(cut, full=self.in_flight.full)
+            self.changelog.committed(cut)
         self.in_flight = None
 
     # --- reading traces back

@@ -116,8 +116,9 @@ class World:
         if "small_segments" not in self.features:
             return {}
         return {
-            "streams.runtime.changelog.FULL_FLOOR_BYTES": 1,
-            "streams.runtime.changelog.FULL_FACTOR": 1,
+            "streams.state.compaction.FLOOR_BYTES": 1,
+            "streams.state.compaction.FACTOR": 1,
+            "streams.runtime.changelog.STEP_BYTES": 1,
             "streams.core.traces.opentraces.COMPACT_MIN_ROWS": 1,
         }
 
@@ -220,10 +221,7 @@ class World:
             flight.open_events = task.join.task.state.open_events()
         if self._is_comparable(task):
             flight.fingerprint = fingerprint(task)
-        self.note(
-            f"{worker}: {task.name} collects {len(flight.outputs)} outputs"
-            + (", the whole state" if flight.full else "")
-        )
+        self.note(f"{worker}: {task.name} collects {len(flight.outputs)} outputs")
 
     def _is_comparable(self, task: Task) -> bool:
         if task.join is None:

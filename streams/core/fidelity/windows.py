@@ -217,3 +217,22 @@ class Windows:
                 }
         if self.floor_us is not None:
             self.expire(self.floor_us)
+
+
+def with_earlier(later: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a snapshot with the windows that only an earlier one holds: what did not change since.
+
+    Args:
+        later: a snapshot, perhaps of the changed windows only.
+        earlier: the one before it.
+    """
+    if earlier["window_us"] != later["window_us"]:
+        return dict(later)
+    floor_us = later["floor_us"]
+    known = {window[0] for window in later["windows"]}
+    kept = [
+        window
+        for window in earlier["windows"]
+        if window[0] not in known and (floor_us is None or window[0] >= floor_us)
+    ]
+    return {**later, "windows": sorted([*kept, *later["windows"]], key=lambda w: w[0])}

@@ -148,7 +148,9 @@ def test_the_tasks_state_is_exposed(hosts: list[Any]) -> None:
         "spanloom_lost_to_retention_records_total": 4,
         "spanloom_progress_age_seconds": 25,
         "spanloom_stalled_seconds": 25,
+        "spanloom_disk_full": 1,
     }
+    assert found["spanloom_local_rebuilds_total", "join-3", "damaged"] == 3
     assert {name: found[name, "join-3", ""] for name in expected} == expected
     assert expected["spanloom_watermark_seconds"] > T0_US / 1e6
 

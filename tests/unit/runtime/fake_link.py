@@ -1,11 +1,12 @@
 """Stand-ins for the monitor: a Kafka client that says what a test wants, and hosts as it reads."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from streams.monitoring.meter import Meter
-from streams.runtime.host import TaskId
+from streams.runtime.task import TaskId
 
 
 class Connection:
@@ -51,6 +52,8 @@ class Host:
         self.cuts = 9
         self.recent_restarts = 2
         self.lost_to_retention = 4
+        self.local_rebuilds = Counter({"damaged": 3})
+        self.waiting_for = "disk_full"
         self.rest = ""
         self.inbox = (30, 4_000)
         self.meter = Meter()

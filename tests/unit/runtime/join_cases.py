@@ -95,9 +95,9 @@ def let_time_pass(runner: JoinRunner, seconds: float) -> None:
     runner.step([], dict.fromkeys(TOPICS, at_us), now_us=at_us)
 
 
-def cut(runner: JoinRunner, seconds: float = 0.0, *, full: bool = False) -> list[OutRecord]:
+def cut(runner: JoinRunner, seconds: float = 0.0) -> list[OutRecord]:
     """End a cut so long after T0 and return its outputs."""
-    return runner.collect(T0_US // 1000 + round(seconds * 1000), full=full)[0]
+    return runner.collect(T0_US // 1000 + round(seconds * 1000))[0]
 
 
 def of_topic(outputs: Sequence[OutRecord], topic: str) -> list[OutRecord]:

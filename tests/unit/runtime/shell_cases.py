@@ -3,7 +3,8 @@
 The fakes keep what they were told, so that a test reads like the exchange it is about.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from streams.runtime import host as host_module
 from streams.runtime.changelog import Restored
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import Cut, OutRecord
-from streams.runtime.host import Connection, HostSettings, RecallJob, TaskHost, TaskId
+from streams.runtime.host import RecallJob, TaskHost
+from streams.runtime.pace import Pace
+from streams.runtime.task import Connection, HostSettings, TaskId
 from streams.state.segment import Segment, scalars_segment
 from tests.record_batches import batch
 
@@ -79,7 +82,7 @@ class FakeRunner:
             self.rows += one.rows
             self.is_dirty = True
 
-    def collect(self, cut_ms: int, *, full: bool) -> tuple[list[OutRecord], Segment]:
+    def collect(self, cut_ms: int) -> tuple[list[OutRecord], Segment]:
         if self.fails_to_collect is not None:
             raise self.fails_to_collect
         self.is_dirty = False
@@ -111,8 +114,12 @@ class FakeBroker:
         self.fails_to_restore: Exception | None = None
         self.low: dict[str, int] = {}
         self.closed = 0
+        self.disk_is_full = False
 
-    def commit(self, _producer: object, cut: Cut, metadata: bytes | None) -> None:
+    def start(self) -> None:
+        pass
+
+    def commit(self, cut: Cut, metadata: bytes | None) -> None:
         assert metadata == b"metadata"
         if self.meets:
             raise self.meets.pop(0)
@@ -125,6 +132,7 @@ class FakeChangelog:
     def __init__(self, broker: FakeBroker) -> None:
         self._broker = broker
         self._pending: list[Segment] = []
+        self._is_behind = False
 
     def restore(self) -> Restored:
         if self._broker.fails_to_restore is not None:
@@ -132,15 +140,20 @@ class FakeChangelog:
         segments = list(self._broker.segments)
         return Restored(segments, len(segments), 0, 0.0)
 
-    def wants_full(self) -> bool:
-        return not self._broker.segments
-
-    def records(self, segment: Segment, *, full: bool) -> list[OutRecord]:
+    def records(self, segment: Segment) -> list[OutRecord]:
         self._pending.append(segment)
         return [OutRecord("changelog", PARTITION, b"0/0", b"piece")]
 
-    def committed(self, cut: Cut, *, full: bool) -> None:
+    def committed(self, cut: Cut) -> None:
         self._broker.segments.append(self._pending.pop())
+        self.catch_up()
+
+    @property
+    def waiting_for(self) -> str:
+        return "disk_full" if self._is_behind else ""
+
+    def catch_up(self) -> None:
+        self._is_behind = self._broker.disk_is_full
 
     def close(self) -> None:
         self._broker.closed += 1
@@ -156,13 +169,12 @@ class Shell:
         settings: HostSettings = QUICK,
         recall: RecallJob | None = None,
         broker: FakeBroker | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.broker = broker or FakeBroker()
         self.source = FakeSource()
-        monkeypatch.setattr(host_module, "producer_for", lambda _base, name: name)
-        monkeypatch.setattr(host_module, "init_transactions", lambda _producers: None)
+        monkeypatch.setattr(host_module, "publisher_for", lambda *_: self.broker)
         monkeypatch.setattr(host_module, "Changelog", lambda *_: FakeChangelog(self.broker))
-        monkeypatch.setattr(host_module, "commit_cut", self.broker.commit)
         monkeypatch.setattr(
             host_module,
             "beginnings",
@@ -177,6 +189,7 @@ class Shell:
             ThreadPoolExecutor(1),
             settings,
             recall,
+            pace,
         )
         self.host.restore()
 
@@ -191,3 +204,17 @@ class Shell:
         """Let the host step once."""
         self.host._step()
         await self.host._steer()
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Wait until something holds, a few seconds at most."""
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+async def is_blocked(task: asyncio.Task[None]) -> bool:
+    """Say whether a task is still waiting after everything else had its turn."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return not task.done()

@@ -9,7 +9,15 @@ import numpy as np
 from streams.core.bodies import Bodies
 from streams.runtime.accounts import group_accounts
 from streams.runtime.reading import Message, Reading, Span
-from streams.state.segment import Segment, SegmentRows, encode_pieces, scalars_segment
+from streams.state.live import Base, encode_manifest
+from streams.state.segment import (
+    Segment,
+    SegmentRows,
+    encode_piece,
+    encode_pieces,
+    read_piece,
+    scalars_segment,
+)
 
 TOPIC = "spanloom.g.join.state.v1"
 
@@ -95,3 +103,24 @@ def test_a_partition_without_commits_counts_for_nothing() -> None:
 def test_a_group_without_a_changelog_has_no_accounts() -> None:
     """It has never run here."""
     assert group_accounts(cast(Reading, Changelog()), "g") is None
+
+
+def test_what_a_base_says_is_older_than_the_segment_before_it() -> None:
+    """Its pieces ride in later cuts than the segments they were folded of: they are passed over."""
+    pieces = encode_pieces(segment(20, 12), 2, 9)
+    base = Base(2, 5, 1)
+    [old, *_] = encode_pieces(segment(3, 2), 2, 5)
+    folded = [encode_piece(read_piece(old).payload, 2, 5, 0, 0), encode_manifest(base)[1]]
+    found = accounts_of(Changelog(pieces[::-1] + folded))
+    assert found["accepted"] == 20
+
+
+def test_a_small_part_of_several_pieces_is_read_whole() -> None:
+    """A segment is written with its first piece last: what is cut off at its end is read, too."""
+    told = segment(50, 40)
+    noise = {"noise": os.urandom(6_000_000).hex()}
+    large = encode_pieces(replace(told, scalars=told.scalars | noise), 2, 0)
+    assert len(large) > 16
+    changelog = Changelog(large[::-1])
+    assert accounts_of(changelog)["accepted"] == 50
+    assert len(changelog.asked) == 2, "the newest 16 records hold no whole document"

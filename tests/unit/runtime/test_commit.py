@@ -215,11 +215,14 @@ def test_an_unknown_outcome_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_outcome_that_stays_unknown_stops_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After all tries nothing is claimed: an error says so and nothing is aborted."""
+    """After all that time nothing is claimed: an error says so and nothing is aborted."""
     monkeypatch.setattr(commit.time, "sleep", lambda _seconds: None)
-    producer = FakeProducer({"commit": [UNKNOWN] * commit.COMMIT_TRIES})
-    with pytest.raises(BrokerError, match=r"unknown after 6 tries .*Operator action"):
-        commit_cut(producer, a_cut(), b"m")  # type: ignore[arg-type]
+    producer = FakeProducer({"commit": [UNKNOWN] * 10})
+    clock = iter(range(0, 1_000, 10))
+    monkeypatch.setattr(commit.time, "monotonic", lambda: next(clock))
+    with pytest.raises(BrokerError, match=r"stays unknown .*Operator action"):
+        commit_cut(producer, a_cut(), b"m", 45)  # type: ignore[arg-type]
+    assert producer.calls.count("commit") == 5, "at 10, 20, ... 50 s; 45 were given"
     assert "abort" not in producer.calls
 
 
@@ -227,7 +230,15 @@ def test_a_broker_without_transactions_is_named() -> None:
     """A start that cannot fence earlier holders is an error with what to check."""
     producer = FakeProducer({"init": [UNKNOWN]})
     with pytest.raises(BrokerError, match="Operator action"):
-        init_transactions([producer])  # type: ignore[list-item]
+        init_transactions([producer], -1.0)  # type: ignore[list-item]
+
+
+def test_a_start_waits_for_its_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that is away for a while does not end a task that was refused and starts again."""
+    monkeypatch.setattr(commit.time, "sleep", lambda _seconds: None)
+    producer = FakeProducer({"init": [UNKNOWN, UNKNOWN]})
+    init_transactions([producer])  # type: ignore[list-item]
+    assert producer.calls == ["init"] * 3
 
 
 def test_a_cut_reaches_a_broker(embedded: str) -> None:

@@ -2,29 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 
 import pytest
 
 from streams.errors import BrokerError, StateError
 from streams.runtime.commit import CommitRefusedError
-from streams.runtime.host import HostSettings
-from tests.unit.runtime.shell_cases import PARTITION, FakeBroker, Shell, chunk
-
-
-async def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds, a few seconds at most."""
-    async with asyncio.timeout(10):
-        while not holds():
-            await asyncio.sleep(0.005)
-
-
-async def is_blocked(task: asyncio.Task[None]) -> bool:
-    """Say whether a task is still waiting after everything else had its turn."""
-    for _ in range(5):
-        await asyncio.sleep(0)
-    return not task.done()
-
+from streams.runtime.task import HostSettings
+from tests.unit.runtime.shell_cases import PARTITION, FakeBroker, Shell, chunk, is_blocked, until
 
 # --- contiguity
 

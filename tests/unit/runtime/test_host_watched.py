@@ -6,7 +6,7 @@ import pytest
 
 from streams.runtime import host as host_module
 from streams.runtime.commit import CommitRefusedError
-from streams.runtime.host import HostSettings
+from streams.runtime.task import HostSettings
 from tests.unit.runtime.shell_cases import Shell, chunk
 
 

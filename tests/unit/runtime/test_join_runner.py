@@ -174,9 +174,9 @@ def test_a_restored_task_goes_on_where_the_cut_was(tmp_path: Path) -> None:
     one = join_runner(tmp_path)
     segments = []
     feed(one, chunk(A, go, b"junk"), chunk(LINKS))
-    segments.append(one.collect(1, full=True)[1])
+    segments.append(one.collect(1)[1])
     feed(one, chunk(A, mid, mid, start=2))
-    segments.append(one.collect(2, full=False)[1])
+    segments.append(one.collect(2)[1])
 
     other = join_runner(tmp_path)
     other.load(through_bytes(segments))
@@ -196,7 +196,7 @@ def test_what_a_cut_published_is_not_published_again(tmp_path: Path) -> None:
     one = join_runner(tmp_path)
     feed(one, chunk(A, *whole_trace(), b"junk"))
     let_time_pass(one, 60)
-    outputs, segment = one.collect(T0_US // 1000 + 60_000, full=True)
+    outputs, segment = one.collect(T0_US // 1000 + 60_000)
     assert len(of_topic(outputs, topics.TRACES)) == len(of_topic(outputs, topics.REJECTED)) == 1
     other = join_runner(tmp_path)
     other.load(through_bytes([segment]))

@@ -10,8 +10,8 @@ from faust import auth
 
 from streams.errors import BrokerError, ConfigError
 from streams.runtime import link as module
-from streams.runtime.host import Connection
 from streams.runtime.link import Link, open_client
+from streams.runtime.task import Connection
 from streams.settings import KafkaLink, load_link
 
 FAR = "kafka.example.org:9093"

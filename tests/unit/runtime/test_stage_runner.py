@@ -69,7 +69,7 @@ def test_records_reach_the_task_and_its_words_the_topics() -> None:
     made.step([a_chunk(value("one"), value("two"))], {"source.v1": 0}, now_us=7)
     assert task_of(made).seen == ["one", "two"]
     assert (made.is_dirty, made.rows, made.positions) == (True, 2, {"source.v1": 2})
-    outputs, _ = made.collect(5_000, full=True)
+    outputs, _ = made.collect(5_000)
     assert [(r.topic, r.partition, r.key) for r in outputs] == [
         ("target.v1", 2, b"one"),
         ("target.v1", 2, b"two"),
@@ -81,9 +81,9 @@ def test_a_cut_says_everything_once() -> None:
     """After a cut the task is clean, and the next cut has no outputs of the last."""
     made = runner()
     made.step([a_chunk(value("one"))], {}, now_us=7)
-    made.collect(5_000, full=True)
+    made.collect(5_000)
     assert not made.is_dirty
-    assert made.collect(5_001, full=True)[0] == []
+    assert made.collect(5_001)[0] == []
 
 
 def test_what_cannot_be_read_is_counted_and_passed_over() -> None:
@@ -114,7 +114,7 @@ def test_the_newest_snapshot_is_the_state() -> None:
     segments = []
     for at, name in enumerate(("one", "two")):
         made.step([a_chunk(value(name), b"junk", start=2 * at)], {}, now_us=7)
-        segments.append(made.collect(5_000 + at, full=not at)[1])
+        segments.append(made.collect(5_000 + at)[1])
     pieces = [encode_pieces(segment, 1, at) for at, segment in enumerate(segments)]
     again = runner()
     again.load([decode_pieces([read_piece(p).payload for p in part]) for part in pieces])

@@ -12,7 +12,7 @@ from streams.errors import BrokerError, StalledError, StateError
 from streams.monitoring.view import health
 from streams.runtime import worker as worker_module
 from streams.runtime.build import load_pipeline
-from streams.runtime.host import TaskId
+from streams.runtime.task import TaskId
 from streams.runtime.topics import LINKS, OTHER
 from streams.runtime.worker import Worker
 from streams.settings import load_settings

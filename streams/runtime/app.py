@@ -1,0 +1,39 @@
+"""The Faust app of a worker: what Faust is told, and what it must not do."""
+
+import asyncio
+
+from streams.runtime.link import Link
+from streams.runtime.transport import ChunkApp
+from streams.settings import WorkerSettings
+
+
+def chunk_app(settings: WorkerSettings, link: Link) -> ChunkApp:
+    """Make the app, on the running loop; it has no topics and no agents yet."""
+    (settings.state_dir / settings.group / "faust").mkdir(parents=True, exist_ok=True)
+    return ChunkApp(
+        settings.group,
+        broker=[f"kafka://{one.strip()}" for one in settings.broker.split(",")],
+        broker_credentials=link.faust(),
+        loop=asyncio.get_running_loop(),
+        datadir=str(settings.state_dir / settings.group / "faust"),
+        store="memory://",
+        processing_guarantee="at_least_once",
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        table_standby_replicas=1,  # 0 tears co-partitioning: round robin per topic
+        consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=settings.instance or None,
+        consumer_max_fetch_size=settings.fetch_bytes,
+        broker_max_poll_records=settings.poll_records,
+        broker_session_timeout=settings.session_timeout_seconds,
+        broker_heartbeat_interval=settings.session_timeout_seconds / 5,
+        broker_rebalance_timeout=30.0,
+        broker_request_timeout=40.0,
+        broker_max_poll_interval=300.0,
+        broker_commit_interval=3600.0,  # nothing is committed by Faust
+        stream_buffer_maxsize=8,
+        stream_wait_empty=False,
+        producer_acks=-1,
+        worker_redirect_stdouts=False,
+    )

@@ -1,0 +1,22 @@
+"""What a task host asks of the consumer: the seam between the tasks and Faust's transport."""
+
+from typing import Protocol
+
+
+class Source(Protocol):
+    """What a host asks of the consumer."""
+
+    def read_to_end_at_us(self, topic: str, partition: int, position: int) -> int:
+        """Return when the partition was last known to be read to its end; 0 while it is behind."""
+
+    async def again(self, topic: str, partition: int, position: int) -> None:
+        """Fetch again from a position."""
+
+    def hold(self, topic: str, partition: int) -> None:
+        """Stop fetching a partition for now."""
+
+    def release(self, topic: str, partition: int) -> None:
+        """Fetch a held partition again."""
+
+    def group_metadata(self) -> bytes | None:
+        """Return the consumer group metadata as of now."""

@@ -1,0 +1,66 @@
+"""What a task is called, how its host is paced, and how it reaches broker and disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from streams.runtime.delivery import Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    """How a host paces its task.
+
+    Attributes:
+        coalesce_seconds: how long chunks are collected before a step.
+        step_rows_max: a step is not made larger than this by waiting.
+        inbox_rows_max, inbox_bytes_max: beyond these the source is told to wait.
+        cut_interval_seconds: time between cuts.
+        restarts_max: refused commits within the window before the worker gives up.
+        restart_window_seconds: how long a refused commit is remembered.
+    """
+
+    coalesce_seconds: float = 0.05
+    step_rows_max: int = 10_000
+    inbox_rows_max: int = 40_000
+    inbox_bytes_max: int = 64 << 20
+    cut_interval_seconds: float = 0.3
+    restarts_max: int = 10
+    restart_window_seconds: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskId:
+    """A task of the worker: its kind, and the partition of its sources."""
+
+    kind: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{self.partition}"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach broker and disk.
+
+    Attributes:
+        base: client settings.
+        disk_free_min_bytes: room that the disk of `state_dir` must have.
+        delivery: what is promised to readers of the outputs.
+        patience_seconds: how long a broker may be away in the middle of a commit.
+    """
+
+    base: Mapping[str, object] = field(repr=False)  # it may hold a password
+    group: str
+    state_dir: Path
+    disk_free_min_bytes: int = 0
+    delivery: Delivery = "exactly_once"
+    patience_seconds: float = 120.0
+
+
+def changelog_topic(group: str, kind: str) -> str:
+    """Return the name of the changelog of one kind of task."""
+    return f"spanloom.{group}.{kind}.state.v1"

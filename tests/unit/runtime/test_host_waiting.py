@@ -1,0 +1,79 @@
+"""What a task waits for: room on its disk, and its turn to commit."""
+
+import asyncio
+
+import pytest
+
+from streams.runtime import host as host_module
+from streams.runtime.pace import Pace
+from streams.runtime.task import HostSettings
+from tests.unit.runtime.shell_cases import PARTITION, Shell, chunk, is_blocked, until
+
+
+def test_a_full_disk_stops_the_task_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is taken in while the disk is full, all topics are held; with room it goes on."""
+    monkeypatch.setattr(host_module, "DISK_RETRY_SECONDS", 0.001)
+
+    async def story() -> None:
+        shell = Shell(monkeypatch, ("a", "b"), HostSettings(0.0, cut_interval_seconds=0.001))
+        shell.broker.disk_is_full = True
+        shell.host.start()
+        await shell.host.put(chunk("a", 0, 3))
+        await until(lambda: shell.host.waiting_for)
+        assert shell.host.waiting_for == "disk_full"
+        await until(lambda: len(shell.source.asked) == 2)
+        assert {asked[:2] for asked in shell.source.asked} == {("hold", "a"), ("hold", "b")}
+        rows, commits = shell.runner.rows, len(shell.broker.commits)
+        await shell.host.put(chunk("a", 3, 9))
+        await asyncio.sleep(0.05)
+        assert (shell.runner.rows, len(shell.broker.commits)) == (rows, commits)
+        shell.broker.disk_is_full = False
+        await until(lambda: shell.broker.commits[-1].offsets["a", PARTITION] == 9)
+        assert shell.host.waiting_for == ""
+        assert {asked[:2] for asked in shell.source.asked[2:]} == {
+            ("release", "a"),
+            ("release", "b"),
+        }
+        await shell.host.stop(cut=True)
+        assert shell.host.failed is None
+
+    asyncio.run(story())
+
+
+def test_a_task_that_waits_for_room_commits_before_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rebalance or the end does not wait for the disk: the commit is with the broker."""
+
+    async def story() -> None:
+        shell = Shell(monkeypatch)
+        shell.broker.disk_is_full = True
+        await shell.host.put(chunk("a", 0, 3))
+        await shell.step()
+        await shell.host.cut()
+        assert shell.host.waiting_for == "disk_full"
+        await shell.host.put(chunk("a", 3, 5))
+        await shell.step()
+        await shell.host.stop(cut=True)
+        assert shell.broker.commits[-1].offsets == {("a", PARTITION): 5}
+        assert shell.host.failed is None
+
+    asyncio.run(story())
+
+
+def test_only_so_many_tasks_commit_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many commits at once delay each other: the others wait for their turn."""
+
+    async def story() -> None:
+        pace = Pace(3600.0, at_once=1)
+        shells = [Shell(monkeypatch, pace=pace) for _ in range(3)]
+        await pace.turns.acquire()
+        for shell in shells:
+            await shell.host.put(chunk("a", 0, 3))
+            await shell.step()
+        cuts = [asyncio.create_task(shell.host.cut()) for shell in shells]
+        assert await is_blocked(cuts[0])
+        assert not any(shell.broker.commits for shell in shells)
+        pace.turns.release()
+        await asyncio.gather(*cuts)
+        assert [len(shell.broker.commits) for shell in shells] == [1, 1, 1]
+
+    asyncio.run(story())
