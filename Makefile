@@ -70,7 +70,7 @@ bench-fidelity: $(DEV_STAMP) ## precision and recall of lost spans on a recordin
 
 # --- check ---------------------------------------------------------------------------------------
 
-.PHONY: check test kafka browser fuzz fuzz-properties lint format types imports
+.PHONY: check test kafka browser fault fuzz fuzz-properties lint format types imports
 check: ## all of CI: tests, lint, types, imports, real broker, browser
 	.ci/run
 
@@ -83,6 +83,9 @@ kafka: $(DEV_STAMP) ## the tests on a real Kafka broker, which they start themse
 browser: $(DEV_STAMP) ## the tests in a browser
 	@status=0; $(BIN)/pytest -m browser $(ARGS) || status=$$?; \
 	if [ $$status -eq 5 ]; then echo "browser: no test is marked browser yet"; else exit $$status; fi
+
+fault: $(DEV_STAMP) ## kills, storms and damage against an oracle (ARGS="--scenario kills --kills 20")
+	@$(BIN)/python -m tests.fault $(ARGS)
 
 fuzz: $(DEV_STAMP) ## hostile telemetry against the shipped worker (ARGS="--seed 7 --json fuzz.json")
 	$(BIN)/python -m benchmarks.fuzz $(ARGS)

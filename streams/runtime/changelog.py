@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.errors import BrokerError
 from streams.runtime.commit import Cut, OutRecord
+from streams.runtime.crashpoints import reached
 from streams.state.live import LiveSegments, piece_key
 from streams.state.local import LocalState
 from streams.state.segment import Segment, encode_pieces
@@ -71,6 +72,7 @@ class Changelog:
             else:  # the topic is younger than the copy: it was made anew
                 self._local.wipe()
         tail, end = self._read(start)
+        reached("after_changelog_read")
         live.add(tail)
         segments = live.segments()
         encoded = live.encoded()
@@ -109,7 +111,9 @@ class Changelog:
     def committed(self, cut: Cut, *, full: bool) -> None:
         """Copy a committed segment to the local database; blocking."""
         pieces = [(r.key, r.value) for r in cut.changelog if r.key is not None]
+        reached("in_local_write")
         self._local.write(self._generation, pieces, cut.next_changelog_offset, replace=full)
+        reached("after_local_write")
 
     def close(self) -> None:
         """Close the local copy."""

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from streams.errors import BrokerError, ConfigError
+from streams.runtime.crashpoints import reached
 
 TRANSACTION_TIMEOUT_MS = 15_000
 COMMIT_TRIES = 6
@@ -124,15 +125,20 @@ def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
             offset = message.offset()  # type: ignore[attr-defined]
             cut.next_changelog_offset = max(cut.next_changelog_offset, offset + 1)
 
+    reached("before_begin")
     try:
         producer.begin_transaction()
+        reached("after_begin")
         for record in cut.outputs:
             _produce(producer, record, None)
+        reached("after_produce", producer.flush)
         for record in cut.changelog:
             _produce(producer, record, delivered_state)
+        reached("after_changelog", producer.flush)
         if metadata is not None and cut.offsets:
             offsets = [TopicPartition(t, p, o) for (t, p), o in cut.offsets.items()]
             _retried(lambda: producer.send_offsets_to_transaction(offsets, metadata, _CALL_SECONDS))
+        reached("after_offsets", producer.flush)
         _retried(lambda: producer.commit_transaction(_CALL_SECONDS))
     except KafkaException as error:
         _abort(producer, error)
@@ -141,6 +147,7 @@ def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
         ) from error
     if refused:
         raise CommitRefusedError(refused[0])
+    reached("after_commit")
 
 
 def _produce(producer: Producer, record: OutRecord, callback: object) -> None:

@@ -29,6 +29,7 @@ from streams.runtime.commit import (
     init_transactions,
     producer_for,
 )
+from streams.runtime.crashpoints import reached
 from streams.runtime.recall import settled
 from streams.runtime.runner import Runner
 
@@ -156,6 +157,7 @@ class TaskHost:
         connection = self._connection
         self._producer = producer_for(connection.base, f"{connection.group}-{self.id}")
         init_transactions([self._producer])
+        reached("after_init_transactions")
         self._changelog = Changelog(
             connection.base,
             changelog_topic(connection.group, self.id.kind),

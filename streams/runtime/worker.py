@@ -23,6 +23,7 @@ from streams.runtime import topics
 from streams.runtime.build import JoinFactory, Pipeline
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import check_group_metadata, group_metadata
+from streams.runtime.crashpoints import arm_from_environment
 from streams.runtime.global_stage import GlobalFactory
 from streams.runtime.host import Connection, HostSettings, TaskHost, TaskId, changelog_topic
 from streams.runtime.join_runner import JoinRunner
@@ -68,6 +69,7 @@ class Worker:
         """
         pipeline = self.pipeline
         check_group_metadata()
+        arm_from_environment()
         lock_state_folder(self.settings.state_dir / self.settings.group)
         client = topics.admin(self._base)
         if self.settings.embedded:

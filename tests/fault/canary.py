@@ -1,0 +1,101 @@
+"""Runs a worker with a planted bug, to see whether the harness finds it.
+
+`python -m tests.fault.canary NAME worker ...` is the shipped command with one thing broken.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from streams.runtime import changelog, commit, host
+from tests.fault.harness import TRACES
+
+
+def _drop_output() -> None:
+    """Each task forgets one trace in 200."""
+    real, seen = host.commit_cut, [0]
+
+    def dropping(producer: Any, cut: Any, metadata: Any) -> None:
+        kept = []
+        for record in cut.outputs:
+            seen[0] += record.topic == TRACES
+            if record.topic != TRACES or seen[0] % 200:
+                kept.append(record)
+        cut.outputs = kept
+        real(producer, cut, metadata)
+
+    host.commit_cut = dropping
+
+
+def _repeat_output() -> None:
+    """One trace in 200 is published twice."""
+    real, seen = host.commit_cut, [0]
+
+    def repeating(producer: Any, cut: Any, metadata: Any) -> None:
+        twice = []
+        for record in cut.outputs:
+            seen[0] += record.topic == TRACES
+            if record.topic == TRACES and not seen[0] % 200:
+                twice.append(record)
+        cut.outputs = [*cut.outputs, *twice]
+        real(producer, cut, metadata)
+
+    host.commit_cut = repeating
+
+
+def _offsets_first() -> None:
+    """State and offsets are committed in one transaction, the outputs in a later one."""
+    real = host.commit_cut
+
+    def parted(producer: Any, cut: Any, metadata: Any) -> None:
+        outputs, cut.outputs = cut.outputs, []
+        real(producer, cut, metadata)
+        real(producer, commit.Cut(outputs, [], {}), None)
+
+    host.commit_cut = parted
+
+
+def _outputs_first() -> None:
+    """Outputs are committed in one transaction, state and offsets in a later one."""
+    real = host.commit_cut
+
+    def parted(producer: Any, cut: Any, metadata: Any) -> None:
+        real(producer, commit.Cut(cut.outputs, [], {}), None)
+        cut.outputs = []
+        real(producer, cut, metadata)
+
+    host.commit_cut = parted
+
+
+def _short_restore() -> None:
+    """A restore forgets the newest segment."""
+    real = changelog.Changelog.restore
+
+    def short(self: changelog.Changelog) -> changelog.Restored:
+        restored = real(self)
+        kept = restored.segments[:-1] if len(restored.segments) > 1 else restored.segments
+        return changelog.Restored(kept, restored.pieces, restored.from_local, restored.seconds)
+
+    changelog.Changelog.restore = short  # type: ignore[method-assign]
+
+
+CANARIES: Final[dict[str, Callable[[], None]]] = {
+    "drop_output": _drop_output,
+    "repeat_output": _repeat_output,
+    "offsets_first": _offsets_first,
+    "outputs_first": _outputs_first,
+    "short_restore": _short_restore,
+}
+
+
+def program_of(name: str) -> tuple[str, ...]:
+    """Return what runs the worker with a bug, as `Deployment.worker` takes it."""
+    assert name in CANARIES, name
+    return ("-m", "tests.fault.canary", name)
+
+
+if __name__ == "__main__":
+    CANARIES[sys.argv.pop(1)]()
+    from streams.cli.main import main
+
+    main()
