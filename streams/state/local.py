@@ -5,6 +5,7 @@ it may be deleted, damaged or old at any time: what it says is believed only whe
 and the manifest agree, else the state is rebuilt from the changelog.
 """
 
+import contextlib
 import json
 import shutil
 import zlib
@@ -136,12 +137,12 @@ class LocalState:
 
     def wipe(self) -> None:
         """Delete the copy; the state is rebuilt from the changelog."""
-        self.close()
+        with contextlib.suppress(Exception):  # a damaged database may not even be closed
+            self.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def close(self) -> None:
         """Close the database; idempotent."""
-        if self._db is not None:
-            self._db.close()
-            self._db = None
-        self._sums = {}
+        db, self._db, self._sums = self._db, None, {}
+        if db is not None:
+            db.close()

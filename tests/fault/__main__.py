@@ -20,6 +20,7 @@ Examples:
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -38,6 +39,7 @@ from tests.fault.scenarios import SCENARIOS
 def main() -> int:
     """Run what the command line asks for and return the exit code."""
     arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or what we started would live on
     seed = arguments.seed if arguments.seed is not None else SystemRandom().randrange(1 << 31)
     print(f"fault: seed {seed}", flush=True)
     names = list(SCENARIOS) if arguments.scenario == "all" else [arguments.scenario]
@@ -57,10 +59,11 @@ def main() -> int:
 
 
 def _run_one(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
+    scenario, usual = SCENARIOS[name]
     plan = Plan(
         scenario=name,
         seed=seed,
-        kills=arguments.kills,
+        kills=usual if arguments.kills is None else arguments.kills,
         workers=arguments.workers,
         seconds=arguments.seconds,
         records_per_second=arguments.records_per_second,
@@ -92,7 +95,7 @@ def _run_one(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, A
         if node is None:
             deployment.delete_topics()
         say(f"{name}: seed {seed}, {plan.workers} workers, {plan.kills} kills")
-        return carry_out(plan, SCENARIOS[name], deployment, node, say)
+        return carry_out(plan, scenario, deployment, node, say)
 
 
 def _together(reports: list[dict[str, Any]], seed: int) -> dict[str, Any]:
@@ -116,15 +119,15 @@ def _arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--scenario", choices=[*SCENARIOS, "all"], default="kills", help="what to do (kills)")
-    add("--kills", type=int, default=10, help="kills, kills at each point, or rounds (10)")
+    add("--kills", type=int, help="kills, kills at each point, changes or rounds (the scenario's)")
     add("--workers", type=int, default=3, help="workers at once (3)")
     add("--seed", type=int, help="decides all that chance decides; drawn and printed if absent")
     add("--seconds", type=float, default=300, help="length of the rebalance storm (300)")
     add("--json", metavar="FILE", help="write the report here, too")
     add("--broker", metavar="HOST:PORT", help="use this broker and DELETE ALL ITS TOPICS")
-    add("--point", action="append", help="scenario points: only this point; may be repeated")
+    add("--point", action="append", help="points, damage: only this kind; may be repeated")
     add("--canary", choices=list(CANARIES), help="plant a bug, which must be found")
-    add("--records-per-second", type=float, default=25, help="simulated records; 25 events each")
+    add("--records-per-second", type=float, default=15, help="simulated records; 25 events each")
     add("--partitions", type=int, default=4, help="of the telemetry topics (4)")
     add("--keep", action="store_true", help="keep logs and local state")
     return parser.parse_args()

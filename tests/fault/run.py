@@ -25,9 +25,12 @@ from tests.fault.oracle import WINDOW_US, Truth, read_truth
 from tests.fault.traffic import DAY_US, Feed, Mix
 
 POLL_SECONDS: Final = 0.1
+RESTART_SECONDS: Final = 1.0
+"""How long a supervisor waits before it starts a worker again that ended by itself."""
 WORKING_SECONDS_MAX: Final = 120.0
 SETTLE_SECONDS_MAX: Final = 240.0
 WINDOWS_SECONDS_MAX: Final = 90.0
+OWN_ENDS_SHOWN: Final = 20
 STUCK_SECONDS_MAX: Final = 60.0
 WORKER_SETTINGS: Final[dict[str, object]] = {"closed_retention_seconds": 36_000}
 """Retention beyond any run: what a late span does must not depend on how long the run took."""
@@ -54,7 +57,7 @@ class Plan:
     kills: int = 10
     workers: int = 3
     seconds: float = 300.0
-    records_per_second: float = 25.0
+    records_per_second: float = 15.0
     partitions: int = 4
     program: tuple[str, ...] = PROGRAM
     points: tuple[str, ...] = ()
@@ -77,6 +80,9 @@ class Run:
     changes: list[Change] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    measured: dict[str, list[float]] = field(default_factory=dict)
+    cleanups: list[Callable[[], object]] = field(default_factory=list)
+    _again: dict[str, float] = field(default_factory=dict)
 
     @property
     def seats(self) -> list[str]:
@@ -102,19 +108,38 @@ class Run:
     def wait_until_recovered(self, seats: Iterable[str]) -> None:
         """Wait until lives have given output; a life that never does is a failure of the run."""
         for seat in seats:
-            life = self.fleet.living.get(seat)
-            began = time.monotonic()
-            while life is not None and life.is_alive and not self.recovered(life):
-                if time.monotonic() - began > WORKING_SECONDS_MAX:
-                    self.failures.append(f"{seat} gave no output: {life.worker.tail()}")
-                    return
-                time.sleep(POLL_SECONDS)
+
+            def is_so(seat: str = seat) -> bool:
+                life = self.fleet.living.get(seat)
+                return life is not None and self.recovered(life)
+
+            if not self.wait_until(is_so, WORKING_SECONDS_MAX):
+                self.failures.append(f"{seat} gave no output: {self.fleet.tails()}")
 
     def tend(self) -> None:
-        """Start again whoever ended by itself, as a supervisor would."""
+        """Start again whoever ended by itself, a second later, as a supervisor would."""
         for life in self.fleet.ended():
             self.say(f"            own end: {self.fleet.own_ends[-1]}")
-            self.fleet.start(life.seat)
+            self._again[life.seat] = time.monotonic() + RESTART_SECONDS
+        for seat, at in list(self._again.items()):
+            if time.monotonic() >= at or seat in self.fleet.living:
+                del self._again[seat]
+                if seat not in self.fleet.living:
+                    self.fleet.start(seat)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, and tend the workers meanwhile."""
+        self.wait_until(lambda: False, seconds)
+
+    def wait_until(self, is_so: Callable[[], bool], seconds: float) -> bool:
+        """Wait until something is so, tending the workers; return whether it was in time."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.tend()
+            if is_so():
+                return True
+            time.sleep(POLL_SECONDS)
+        return False
 
 
 Scenario = Callable[[Run], None]
@@ -153,9 +178,12 @@ def carry_out(
     finally:
         arrivals.end()
         deployment.end()
+        for cleanup in run.cleanups:
+            cleanup()
 
 
 def _finish(run: Run) -> dict[str, Any]:
+    run.tend()
     for seat in run.seats:
         if seat not in run.fleet.living:
             run.fleet.start(seat)
@@ -237,7 +265,12 @@ def report(run: Run, truth: Truth, verdict: Verdict) -> dict[str, Any]:
         "lives": len(lives),
         "faults": dict(sorted(run.faults.items())),
         "handover": handovers(run.changes, lives, run.arrivals),
-        "own_ends": run.fleet.own_ends,
+        "measured": {
+            name: {"count": len(v), "p50": quantile(v, 0.5), "max": quantile(v, 1.0)}
+            for name, v in run.measured.items()
+        },
+        "own_ends": run.fleet.own_ends[-OWN_ENDS_SHOWN:],
+        "own_ends_count": len(run.fleet.own_ends),
         "problems": verdict.problems,
         "notes": run.notes,
         "compared": verdict.figures,
