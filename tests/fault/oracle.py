@@ -51,6 +51,7 @@ class Truth:
         accounting: accepted and each outcome, once all is closed.
         rejected: reason by (topic, partition, offset).
         events: events of each trace, one for each identity.
+        module_events, module_untraced: good records, repeats included, by window and module.
     """
 
     plan: Plan
@@ -58,6 +59,7 @@ class Truth:
     rejected: dict[tuple[str, int, int], str] = field(default_factory=dict)
     events: dict[str, dict[Identity, Event]] = field(default_factory=dict)
     module_events: Counter[tuple[int, str]] = field(default_factory=Counter)
+    module_untraced: Counter[tuple[int, str]] = field(default_factory=Counter)
 
     @cached_property
     def verdicts(self) -> dict[str, Verdict]:
@@ -88,7 +90,10 @@ class Truth:
 
     @cached_property
     def windows(self) -> dict[int, dict[Scope, tuple[int, int]]]:
-        """(expected, observed) of flows, edges and in total, by window start and scope."""
+        """Two counts by window start and scope.
+
+        (expected, observed) of flows, edges and in total; (events, untraced) of modules.
+        """
         found: dict[int, dict[Scope, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0]))
         for trace_id, verdict in self.verdicts.items():
             if verdict.flow < 0:
@@ -99,6 +104,9 @@ class Truth:
                 if not verdict.is_sampled_out:
                     window[scope][0] += 1
                     window[scope][1] += observed
+        for (start_us, module), events in self.module_events.items():
+            untraced = self.module_untraced[start_us, module]
+            found[start_us]["module", "", "", "", module] = [events, untraced]
         return {
             start_us: {scope: (n[0], n[1]) for scope, n in window.items()}
             for start_us, window in found.items()
@@ -143,6 +151,7 @@ def truth_of(messages: Iterable[Message], ancient_before_us: int) -> Truth:
         truth.module_events[window, event["module"]] += 1
         if not event["trace_id"]:
             truth.accounting["untraced"] += 1
+            truth.module_untraced[window, event["module"]] += 1
         elif event["timestamp"] < ancient_before_us:
             truth.accounting["late"] += 1
         else:

@@ -135,20 +135,22 @@ def damage(run: Run) -> None:
     """Do each kind of damage `--kills` times, in some order, to some worker."""
     kinds = [kind for kind in (run.plan.points or KINDS) for _ in range(run.plan.kills)]
     run.chance.shuffle(kinds)
-    for kind in kinds:
-        seat = run.chance.choice(run.seats)
-        run.wait(run.chance.uniform(*WARM_SECONDS))
-        harm(run, kind, seat)
+    seats = [run.chance.choice(run.seats) for _ in kinds]
+    for number, (kind, seat) in enumerate(zip(kinds, seats, strict=True)):
+        # Its own source: how many files there are must not decide what the next damage is.
+        chance = Random(f"{run.plan.seed}/damage/{number}")
+        run.wait(chance.uniform(*WARM_SECONDS))
+        harm(run, kind, seat, chance)
         run.wait_until_recovered(run.seats)
 
 
-def harm(run: Run, kind: str, seat: str) -> None:
+def harm(run: Run, kind: str, seat: str, chance: Random) -> None:
     """Do one kind of damage to one worker and start it again."""
     if kind == "lock_held":
-        _hold(run, seat)
+        _hold(run, seat, chance)
         return
     if kind in COPIES:
-        _bring_back(run, kind, seat)
+        _bring_back(run, kind, seat, chance)
         return
     name = kind.removeprefix("running ")
     if name == "sst_flip":  # a restart writes what is in the log into tables
@@ -157,36 +159,36 @@ def harm(run: Run, kind: str, seat: str) -> None:
         run.wait_until_recovered([seat])
     changed = 0
     if kind.startswith("running "):
-        changed = STOPPED[name](run.fleet.local_copies(seat), run.chance)
-        run.wait(run.chance.uniform(*WARM_SECONDS))
+        changed = STOPPED[name](run.fleet.local_copies(seat), chance)
+        run.wait(chance.uniform(*WARM_SECONDS))
     if seat in run.fleet.living:
-        _end(run, seat)
+        _end(run, seat, chance)
     if not kind.startswith("running "):
-        changed = STOPPED[name](run.fleet.local_copies(seat), run.chance)
+        changed = STOPPED[name](run.fleet.local_copies(seat), chance)
     run.note(f"damage {kind}", seat, f"{changed} files")
     if not changed:
         run.notes.append(f"{kind} found nothing to damage at {seat}")
     run.fleet.start(seat)
 
 
-def _end(run: Run, seat: str) -> None:
-    (run.fleet.kill if run.chance.random() < 0.7 else run.fleet.terminate)(seat)
+def _end(run: Run, seat: str, chance: Random) -> None:
+    (run.fleet.kill if chance.random() < 0.7 else run.fleet.terminate)(seat)
 
 
-def _bring_back(run: Run, kind: str, seat: str) -> None:
+def _bring_back(run: Run, kind: str, seat: str, chance: Random) -> None:
     """Copy the state now, work on, and put the copy in the place of what it became."""
     state = run.fleet.state(seat)
     kept = state.with_name(f"{state.name}.kept")
     if kind == "older_copy":
-        _end(run, seat)
+        _end(run, seat, chance)
         shutil.copytree(state, kept)
         run.fleet.start(seat)
         run.wait_until_recovered([seat])
     else:
         _copy_torn(state, kept)
-    run.wait(run.chance.uniform(*WARM_SECONDS))
+    run.wait(chance.uniform(*WARM_SECONDS))
     if seat in run.fleet.living:
-        _end(run, seat)
+        _end(run, seat, chance)
     shutil.rmtree(state)
     kept.rename(state)
     run.note(f"damage {kind}", seat)
@@ -207,9 +209,9 @@ def _copy_torn(state: Path, kept: Path) -> None:
                 continue  # RocksDB deleted it: the copy is torn, as it should be
 
 
-def _hold(run: Run, seat: str) -> None:
+def _hold(run: Run, seat: str, chance: Random) -> None:
     """Hold the locks of the databases: the worker must refuse, and go on when they are free."""
-    _end(run, seat)
+    _end(run, seat, chance)
     run.note("damage lock_held", seat)
     with held(_files(run.fleet.local_copies(seat), "LOCK")) as count:
         life = run.fleet.start(seat)

@@ -106,23 +106,24 @@ def windows(truth: Truth) -> Rows:
             "window_us": WINDOW_US,
             "window_start": start_us,
             "revision": 1,
-            "expected": expected,
-            "observed": observed,
+            "expected": first,
+            "observed": second,
+            "counters": {"events": first, "untraced": second},
             **dict(zip(names, scope, strict=True)),
         }
         for start_us, window in truth.windows.items()
-        for scope, (expected, observed) in window.items()
+        for scope, (first, second) in window.items()
     ]
 
 
 def test_windows_are_recounted(truth: Truth) -> None:
     """A window that was not told is missing, another count is wrong, a later revision counts."""
     rows = windows(truth)
-    assert rows
+    assert {row["kind"] for row in rows} == {"total", "flow", "edge", "module"}
     assert compare_windows(rows, truth, 0) == ([], [], len(rows))
     missing, wrong, _ = compare_windows(rows[1:], truth, 0)
     assert (len(missing), len(wrong)) == (1, 0)
-    other = {**rows[0], "revision": 2, "observed": rows[0]["observed"] + 1}
+    other = {**rows[0], "revision": 2, "expected": 99, "counters": {"events": 99}}
     missing, wrong, _ = compare_windows([*rows, other], truth, 0)
     assert (len(missing), len(wrong)) == (0, 1)
     invented = {**rows[0], "window_start": rows[0]["window_start"] + 100 * WINDOW_US}
