@@ -4,6 +4,7 @@ Owns the order of a run and the report. What a scenario does is in the modules `
 given a `Run` and draws all that chance decides from `Run.chance`.
 """
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -176,6 +177,7 @@ def carry_out(
             fleet.start(seat)
         feed.start()
         fleet.wait_until_working(arrivals)
+        feed.allow_ancient()
         say("all partitions give output; faults begin")
         scenario(run)
         return _finish(run)
@@ -280,5 +282,6 @@ def report(run: Run, truth: Truth, verdict: Verdict) -> dict[str, Any]:
         "notes": run.notes,
         "compared": verdict.figures,
         "accounting": dict(truth.accounting),
+        "load_average_5m": round(os.getloadavg()[1], 1),
         "seconds": round(time.time() - run.feed.start_us / 1e6, 1),
     }

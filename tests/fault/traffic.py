@@ -24,8 +24,6 @@ SIMULATED_SECONDS: Final = 36_000.0
 """More than any run lasts: traffic ends when the faults do."""
 SLICE_US: Final = SECOND_US // 5
 SKEW_PERIOD_US: Final = 20 * SECOND_US
-ANCIENT_AFTER_US: Final = 15 * SECOND_US
-"""Before, a partition may not have been read yet, and no event of it could be too late."""
 POISONS: Final = (
     "tombstone",
     "short",
@@ -51,7 +49,8 @@ class Mix:
         reordered: delayed by up to two seconds, within the wait.
         late: held back for 8 to 40 seconds, when its trace has been published.
         poisoned: a record that is no event goes first.
-        ancient: a copy in a trace of its own, days old: too late for any trace.
+        ancient: a copy in a trace of its own, days old: too late for any trace. Not before
+            `Feed.allow_ancient`: until a partition was read, nothing is too late for it.
         skewed: share of the stretches of 20 s in which a module's clock is wrong by up to 2 s.
     """
 
@@ -85,6 +84,7 @@ class Traffic:
         self._chance = Random(f"{seed}/traffic")
         self._seed = seed
         self._start_us = start_us
+        self.has_past = True
         self._mix = mix or Mix()
         self._queue: list[tuple[int, int, Sending]] = []
         self._numbers = count()
@@ -106,7 +106,7 @@ class Traffic:
         event = self._skewed(emission)
         if chance.random() < mix.poisoned:
             self._put(emission, self._poison(event), emission.emit_us)
-        if chance.random() < mix.ancient and emission.emit_us > self._start_us + ANCIENT_AFTER_US:
+        if chance.random() < mix.ancient and self.has_past:
             self._send_ancient(emission, event)
         if chance.random() < mix.lost:
             return
@@ -177,10 +177,15 @@ class Feed:
         self.start_us = time.time_ns() // 1_000
         self.sent = 0
         self._traffic = Traffic(seed, self.start_us, records_per_second, mix)
+        self._traffic.has_past = False
         self._broker = broker
         self._ending = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
+
+    def allow_ancient(self) -> None:
+        """Begin to send events that are too late: all partitions have been read."""
+        self._traffic.has_past = True
 
     def start(self) -> None:
         """Begin to send."""
