@@ -154,7 +154,7 @@ class Fleet:
         every = [*self.past, *self.living.values()]
         return sorted(every, key=lambda life: life.worker.started_unix)
 
-    def wait_until_working(self, arrivals: Arrivals, seconds: float = 120) -> None:
+    def wait_until_working(self, arrivals: Arrivals, seconds: float) -> None:
         """Wait until each partition gives output of a worker that lives."""
 
         def working() -> bool:

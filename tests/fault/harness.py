@@ -288,6 +288,7 @@ class Feeder:
                 "enable.idempotence": True,
                 "linger.ms": 5,
                 "queue.buffering.max.messages": 200_000,
+                "log_level": 2,  # a broker that goes away is often what we want
             }
         )
 
