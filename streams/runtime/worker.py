@@ -266,7 +266,18 @@ class Worker:
             if host.failed is not None:
                 log.error("task_stopped", task=str(host.id), error=str(host.failed))
         # Source before sink: what the join still has to say reaches the stages after a restart.
-        await asyncio.gather(*(host.stop(cut=cut) for host in self.hosts.values()))
+        hosts = list(self.hosts.values())
+        stops = [host.stop(cut=cut) for host in hosts]
+        for host, problem in zip(
+            hosts, await asyncio.gather(*stops, return_exceptions=True), strict=True
+        ):
+            if isinstance(problem, Exception):
+                # Raised from here it would leave the client's thread alive, with our partitions.
+                log.error("task_stop_failed", task=str(host.id), error=repr(problem))
+                host.failed = host.failed or StateError(
+                    f"task {host.id} could not be stopped: {problem!r}. Operator action: look at "
+                    "the disk of the state directory; what was committed is safe."
+                )
         if self.error is None:  # a last cut that failed is no good end
             self.error = next((h.failed for h in self.hosts.values() if h.failed is not None), None)
         starting.cancel()

@@ -121,6 +121,17 @@ class Run:
             if not self.wait_until(is_so, WORKING_SECONDS_MAX):
                 self.failures.append(f"{seat} gave no output: {self.fleet.tails()}")
 
+    def wait_for_output(self, since_unix: float, name: str) -> None:
+        """Wait until all partitions gave output that was cut after a moment; note how long."""
+
+        def firsts() -> list[float | None]:
+            return [p.first_after(since_unix) for p in self.arrivals.partitions.values()]
+
+        if not self.wait_until(lambda: None not in firsts(), WORKING_SECONDS_MAX):
+            self.failures.append(f"{name}: no output of a partition: {self.fleet.tails()}")
+        took = [at - since_unix for at in firsts() if at is not None]
+        self.measured.setdefault(name, []).extend(took)
+
     def tend(self) -> None:
         """Start again whoever ended by itself, a second later, as a supervisor would."""
         for life in self.fleet.ended():

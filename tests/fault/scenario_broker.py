@@ -4,7 +4,7 @@ import time
 from typing import Final
 
 from tests.fault.broker import BrokerNode
-from tests.fault.run import WORKING_SECONDS_MAX, CannotRunError, Run
+from tests.fault.run import CannotRunError, Run
 
 AWAY_SECONDS: Final = (0.0, 4.0)
 DOWN_SECONDS: Final = 70.0
@@ -33,19 +33,4 @@ def bounce(run: Run, node: BrokerNode, kind: str, down_seconds: float = DOWN_SEC
     run.wait(away)
     node.start()
     back = time.time()
-    if not wait_for_output(run, back):
-        run.failures.append(f"no output after broker {kind}: {run.fleet.tails()}")
-
-
-def wait_for_output(run: Run, since_unix: float) -> bool:
-    """Wait until all partitions have given output that was cut after a moment; note how long."""
-
-    def firsts() -> list[float | None]:
-        return [p.first_after(since_unix) for p in run.arrivals.partitions.values()]
-
-    if not run.wait_until(lambda: None not in firsts(), WORKING_SECONDS_MAX):
-        return False
-    for at in firsts():
-        assert at is not None
-        run.measured.setdefault("output_after_broker_s", []).append(at - since_unix)
-    return True
+    run.wait_for_output(back, "output_after_broker_s")

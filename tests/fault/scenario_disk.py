@@ -2,6 +2,7 @@
 
 import errno
 import subprocess
+import time
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +36,7 @@ def disk(run: Run) -> None:
         run.wait(run.chance.uniform(*FULL_SECONDS) / 2)
         (place / "filler").unlink()
         run.say(f"            there is room again; {len(run.fleet.own_ends) - ends} own ends")
-        run.wait_until_recovered(run.seats)
+        run.wait_for_output(time.time(), "output_after_room_s")
 
 
 def fill(filler: Path) -> int:
