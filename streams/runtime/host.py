@@ -196,6 +196,7 @@ class TaskHost:
         if cut and self.failed is None:
             await self.cut()
         async with self._cutting:
+            self._ready = False  # a cut that still waits for its turn would open the copy again
             if self._changelog is not None:
                 await self._in_thread(self._changelog.close)
 
@@ -392,7 +393,7 @@ class TaskHost:
     async def cut(self) -> None:
         """Commit outputs, state and positions since the last cut; a refusal restarts the task."""
         async with self._cutting:
-            if not self.runner.is_dirty or self.failed is not None:
+            if not self._ready or not self.runner.is_dirty or self.failed is not None:
                 return
             try:
                 try:
@@ -430,6 +431,8 @@ class TaskHost:
 
     async def _restart(self, why: str) -> None:
         """Throw the memory away, which is ahead of what is committed, and read it back."""
+        # What the refused cut collected is gone: a later cut of this memory would commit past it.
+        self._ready = False
         now = time.monotonic()
         self.restarts.append(now)
         while self.restarts and self.restarts[0] < now - 300:
@@ -447,7 +450,6 @@ class TaskHost:
         if self._closed:
             return
         runner = self._make()
-        self._ready = False
         old, self.runner = self.runner, runner
         try:
             await self._in_thread(self.restore)
