@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.fault.arrivals import Arrivals
-from tests.fault.harness import PROGRAM, Deployment, WorkerProcess, wait_for
+from tests.fault.harness import PROGRAM, Deployment, WorkerProcess
 
 LAST_WORDS_CHARACTERS: Final = 300
 STOP_SECONDS: Final = 60.0
@@ -154,15 +154,11 @@ class Fleet:
         every = [*self.past, *self.living.values()]
         return sorted(every, key=lambda life: life.worker.started_unix)
 
-    def wait_until_working(self, arrivals: Arrivals, seconds: float) -> None:
-        """Wait until each partition gives output of a worker that lives."""
-
-        def working() -> bool:
-            had = {p: at for life in self.living.values() for p, at in life.restored().items()}
-            firsts = [arrivals.partitions[p].first_after(at) for p, at in had.items()]
-            return len(had) == len(arrivals.partitions) and None not in firsts
-
-        wait_for(working, seconds, lambda: f"output of all partitions: {self.tails()}")
+    def is_working(self, arrivals: Arrivals) -> bool:
+        """Whether each partition gives output of a worker that lives."""
+        had = {p: at for life in self.living.values() for p, at in life.restored().items()}
+        firsts = [arrivals.partitions[p].first_after(at) for p, at in had.items()]
+        return len(had) == len(arrivals.partitions) and None not in firsts
 
     def tails(self) -> str:
         """Return the last words of all that live."""

@@ -187,7 +187,8 @@ def carry_out(
         for seat in run.seats:
             fleet.start(seat)
         feed.start()
-        fleet.wait_until_working(arrivals, WORKING_SECONDS_MAX)
+        is_working = run.wait_until(lambda: fleet.is_working(arrivals), WORKING_SECONDS_MAX)
+        assert is_working, f"no output of all partitions: {fleet.tails()}"
         feed.allow_ancient()
         say("all partitions give output; faults begin")
         scenario(run)
