@@ -21,13 +21,14 @@ JOIN: Final = "join-"
 
 @dataclass
 class Life:
-    """One process on a seat, from its start to its end.
+    """One process on a seat, from its start to its end, or from one stop to the next.
 
     Attributes:
         seat: whose.
         worker: the process.
         ended_by: what ended it; "" while it lives.
         counted_from_unix: from when its recovery is counted: its start, or when it went on.
+        is_resumed: it went on after a stop.
     """
 
     seat: str
@@ -35,6 +36,7 @@ class Life:
     ended_by: str = ""
     counted_from_unix: float = 0.0
     ended_unix: float = 0.0
+    is_resumed: bool = False
     _recovery: float | None = None
 
     @property
@@ -43,12 +45,14 @@ class Life:
         return self.worker.is_alive
 
     def restored(self) -> dict[int, float]:
-        """Return when it last took over each join partition, Unix seconds."""
+        """Return when it last took over each join partition in this life, Unix seconds."""
         found = {}
         for event in self.worker.events("task_restored"):
             task = str(event["task"])
             if task.startswith(JOIN):
                 at = datetime.fromisoformat(event["timestamp"]).timestamp()
+                if at < self.counted_from_unix or (self.ended_unix and at > self.ended_unix):
+                    continue
                 found[int(task.removeprefix(JOIN))] = at
         return found
 
@@ -113,6 +117,14 @@ class Fleet:
         life = self.living.pop(seat)
         life.worker.kill()
         return self._over(life, "kill")
+
+    def resume(self, seat: str) -> Life:
+        """SIGCONT: what the process does from now on is another life."""
+        life = self.leave(seat, "pause")
+        life.worker.resume()
+        again = Life(seat, life.worker, counted_from_unix=time.time(), is_resumed=True)
+        self.living[seat] = again
+        return again
 
     def terminate(self, seat: str) -> Life:
         """SIGTERM, and wait for a good end."""

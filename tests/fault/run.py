@@ -26,6 +26,7 @@ from tests.fault.oracle import WINDOW_US, Truth, read_truth
 from tests.fault.traffic import DAY_US, Feed, Mix
 
 POLL_SECONDS: Final = 0.1
+IDLE_SECONDS: Final = 60.0
 RESTART_SECONDS: Final = 1.0
 """How long a supervisor waits before it starts a worker again that ended by itself."""
 WORKING_SECONDS_MAX: Final = 300.0
@@ -108,7 +109,7 @@ class Run:
         if life.recovery_seconds(self.arrivals) is not None:
             return True
         waited = time.time() - life.counted_from_unix
-        return waited > 60 and life.is_alive and not life.restored()
+        return waited > IDLE_SECONDS and life.is_alive and not life.restored()
 
     def wait_until_recovered(self, seats: Iterable[str]) -> None:
         """Wait until lives have given output; a life that never does is a failure of the run."""
@@ -269,7 +270,9 @@ def report(run: Run, truth: Truth, verdict: Verdict) -> dict[str, Any]:
     """Return the report of a run, JSON-able."""
     plan = run.plan
     lives = run.fleet.lives()
-    recoveries = [s for life in lives if (s := life.recovery_seconds(run.arrivals)) is not None]
+    took = [(life, life.recovery_seconds(run.arrivals)) for life in lives]
+    recoveries = [s for life, s in took if s is not None and not life.is_resumed]
+    resumptions = [s for life, s in took if s is not None and life.is_resumed]
     return {
         "scenario": plan.scenario,
         "seed": plan.seed,
@@ -283,6 +286,7 @@ def report(run: Run, truth: Truth, verdict: Verdict) -> dict[str, Any]:
         "recovery_p95_s": quantile(recoveries, 0.95),
         "recovery_max_s": quantile(recoveries, 1.0),
         "recoveries": len(recoveries),
+        "resumption_max_s": quantile(resumptions, 1.0),
         "lives": len(lives),
         "faults": dict(sorted(run.faults.items())),
         "handover": handovers(run.changes, lives, run.arrivals),

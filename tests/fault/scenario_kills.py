@@ -75,8 +75,7 @@ class _Seat:
         now, fleet = time.time(), self.run.fleet
         if self._paused is not None:
             if now >= self._back_at:
-                self._paused.worker.resume()
-                self._paused.counted_from_unix = now
+                fleet.resume(self.name)
                 self._paused, self._working_since = None, 0.0
                 self._fate = draw_fate(self._chance)
             return
