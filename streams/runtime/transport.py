@@ -86,6 +86,7 @@ class ChunkConsumer(driver.Consumer):
         self._end_seen_us: dict[TP, int] = {}
         """Per partition when its end was last reached, 0 while it is not."""
         self._seeks: Counter[TP] = Counter()
+        self._seeking: Counter[TP] = Counter()
 
     @property
     def seats(self) -> Seats:
@@ -102,7 +103,7 @@ class ChunkConsumer(driver.Consumer):
         spans = {}
         for tp, records in polled.items():
             if records:
-                start, end = self._span(tp, records, is_moved=self._seeks[tp] != seeks[tp])
+                start, end = self._span(tp, records, is_moved=self._is_moved(tp, seeks))
                 spans[tp] = [(records, start, end)]
                 self.taken[tp] = end
         # Only here is nothing between fetcher and loop: a position that was looked at later could
@@ -110,6 +111,10 @@ class ChunkConsumer(driver.Consumer):
         for tp in self.assignment():
             self._end_seen_us[tp] = self._read_to_end_us(tp)
         return spans
+
+    def _is_moved(self, tp: TP, seeks: Counter[TP]) -> bool:
+        """Say whether a seek began, was under way or ended since `seeks` was copied."""
+        return self._seeks[tp] != seeks[tp] or self._seeking[tp] > 0
 
     def _span(self, tp: TP, records: Any, *, is_moved: bool) -> tuple[int, int]:
         """Return the fetch positions before and after records.
@@ -120,7 +125,8 @@ class ChunkConsumer(driver.Consumer):
         first, after = records[0].offset, records[-1].offset + 1
         if is_moved:
             return first, after
-        return self.taken.get(tp, first), max(self.fetch_position(tp) or 0, after)
+        # Never later than what is there: records of before would pass for new ones.
+        return min(self.taken.get(tp, first), first), max(self.fetch_position(tp) or 0, after)
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
         records, start, end = record
@@ -172,8 +178,12 @@ class ChunkConsumer(driver.Consumer):
     async def again(self, tp: TP, position: int) -> None:
         """Fetch a partition again from a position, after a gap was seen."""
         self._seeks[tp] += 1
-        await self.seek(tp, position)
-        self._seeks[tp] += 1
+        self._seeking[tp] += 1  # a poll may begin and end while the client's thread seeks
+        try:
+            await self.seek(tp, position)
+        finally:
+            self._seeking[tp] -= 1
+            self._seeks[tp] += 1
         self.taken[tp] = position
         self._end_seen_us[tp] = 0
 
