@@ -128,8 +128,11 @@ class Fleet:
 
     def terminate(self, seat: str) -> Life:
         """SIGTERM, and wait for a good end."""
+        self.living[seat].worker.terminate()
+        return self._gone(seat)
+
+    def _gone(self, seat: str) -> Life:
         life = self.living.pop(seat)
-        life.worker.terminate()
         code = life.worker.wait(STOP_SECONDS)
         if code != 0:
             self.bad_ends.append(f"{seat}: exit {code} after SIGTERM: {last_words(life.worker)}")
@@ -140,7 +143,7 @@ class Fleet:
         for life in self.living.values():
             life.worker.terminate()
         for seat in list(self.living):
-            self.terminate(seat)
+            self._gone(seat)
 
     def leave(self, seat: str, how: str) -> Life:
         """Take note that a worker ended, as it was meant to."""
