@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 PYTHON ?=
 ARGS ?=
 FUZZ_SECONDS ?= 300
-BENCH ?= $(filter-out fidelity fuzz,$(basename $(notdir $(shell grep -l '^if __name__' benchmarks/*.py))))
+BENCH ?= $(filter-out __main__ fidelity fuzz,$(basename $(notdir $(shell grep -l '^if __name__' benchmarks/*.py))))
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --require-hashes --only-binary :all:
@@ -61,28 +61,37 @@ lock: $(DEV_STAMP) ## write the locks anew (ARGS="--upgrade-package NAME" to mov
 demo: $(RUN_STAMP) ## the whole engine on an embedded broker, with faults whose truth is known
 	$(BIN)/spanloom demo $(ARGS)
 
-bench: $(DEV_STAMP) ## every benchmark, or BENCH=name (ARGS go to each)
+bench: $(DEV_STAMP) ## a case of the engine (ARGS="--case latency --json FILE"), else the small benchmarks, or BENCH=name
+ifneq ($(filter --case --case=%,$(ARGS)),)
+	$(BIN)/python -m benchmarks $(ARGS)
+else
 	@[ -n "$(strip $(BENCH))" ] || { echo "bench: no benchmark in benchmarks/"; exit 1; }
 	for name in $(BENCH); do $(BIN)/python -m benchmarks.$$name $(ARGS); done
+endif
 
 bench-fidelity: $(DEV_STAMP) ## precision and recall of lost spans on a recording (see --help)
 	$(BIN)/python -m benchmarks.fidelity $(ARGS)
 
 # --- check ---------------------------------------------------------------------------------------
 
-.PHONY: check test kafka browser fault fuzz fuzz-properties lint format types imports
+.PHONY: check test sim kafka browser fault fuzz fuzz-properties lint format types imports
 check: ## all of CI: tests, lint, types, imports, real broker, browser
 	.ci/run
 
 test: $(DEV_STAMP) ## the fast tests: no broker, no browser
 	$(BIN)/pytest -m "not kafka and not browser" $(ARGS)
 
+sim: $(DEV_STAMP) ## simulated runs from seeds (ARGS="--seed 7" shows one, "--runs 5000" judges many)
+	$(BIN)/python -m tests.sim $(or $(ARGS),--runs 1000)
+
 kafka: $(DEV_STAMP) ## the tests on a real Kafka broker, which they start themselves
 	$(BIN)/pytest -m kafka $(ARGS)
 
 browser: $(DEV_STAMP) ## the tests in a browser
-	@status=0; $(BIN)/pytest -m browser $(ARGS) || status=$$?; \
-	if [ $$status -eq 5 ]; then echo "browser: no test is marked browser yet"; else exit $$status; fi
+	@if $(BIN)/pytest -m browser --collect-only -q > /dev/null; then \
+		$(BIN)/pytest -m browser $(ARGS); \
+	elif [ $$? -eq 5 ]; then echo "browser: no test is marked browser yet"; \
+	else $(BIN)/pytest -m browser --collect-only -q; fi
 
 fault: $(DEV_STAMP) ## kills, storms and damage against an oracle (ARGS="--scenario kills --kills 20")
 	@$(BIN)/python -m tests.fault $(ARGS)

@@ -35,6 +35,7 @@ from streams.settings import load_settings
 from streams.simulate import Simulation, plan_faults
 from streams.state.segment import encode_pieces
 from streams.units import SECOND_US
+from tests.record_batches import batch
 
 SEED = 7
 PARTITIONS = 4
@@ -86,7 +87,7 @@ def steps(part: Sequence[Record], partition: int, rows: int) -> Iterator[list[Ch
         for record in part[start : start + rows]:
             by_topic[record.topic].append(record)
         yield [
-            Chunk(topic, partition, records[0].offset, records[-1].offset + 1, records)
+            Chunk(topic, partition, records[0].offset, records[-1].offset + 1, [batch(records)])
             for topic, records in by_topic.items()
         ]
 

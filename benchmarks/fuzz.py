@@ -34,6 +34,7 @@ from streams.contract.loader import load_contract
 from streams.runtime import topics
 from streams.runtime.build import Pipeline, load_pipeline
 from streams.runtime.embedded import EmbeddedBroker
+from streams.runtime.link import Link
 from streams.runtime.reading import Reading
 from streams.settings import load_settings
 from streams.simulate import Emission, Simulation
@@ -305,7 +306,7 @@ def _run(
         err.seek(0)
         accounts = _accounts(out.read().decode())
         log = err.read().decode(errors="replace").splitlines()
-    with Reading(stage.address) as reading:
+    with Reading(Link.plain(stage.address)) as reading:
         report, problems = verdict(reading, GROUP, sender.sent, accounts, traffic.simulation.truth)
     if code != 0:
         last = " | ".join(log[-3:])

@@ -5,6 +5,7 @@
       RecordError      this record is bad: it is rejected with a reason, never raised past the codec
       StateError       state cannot be trusted; stops the worker; ends with "Operator action: ..."
       BrokerError      the broker cannot be used; stops the worker after the retry budget
+        RightError     the broker forbids it; stops the worker at once, since asking again is idle
 
 Late, duplicate, untraced and evicted are outcomes of a row, not exceptions.
 """
@@ -41,3 +42,7 @@ class BrokerError(SpanloomError):
     """The broker is away, refuses, or its topics do not fit; the message names what to do."""
 
     exit_code = 3
+
+
+class RightError(BrokerError):
+    """The broker knows us and forbids what we asked for; the message names the missing right."""

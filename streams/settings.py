@@ -4,10 +4,15 @@ Every bound of the engine is named here, with its unit last. Secrets come by env
 files and are never printed.
 """
 
+import ipaddress
+import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from streams.errors import ConfigError
@@ -72,6 +77,7 @@ class WorkerSettings(BaseSettings):
     trace_bytes_max: int = Field(default=4 << 20, ge=1 << 10, le=4 << 20)
     open_traces_max: int = Field(default=1_000_000, ge=1)
     open_bytes_max: int = Field(default=512 << 20, ge=1 << 20)
+    halves_bytes_max: int = Field(default=16 << 20, ge=0)
     closed_traces_max: int = Field(default=2_000_000, ge=1)
     closed_retention_seconds: float = Field(default=600, gt=0)
     operations_max: int = Field(default=100_000, ge=1)
@@ -108,3 +114,254 @@ def load_settings(**given: Any) -> WorkerSettings:
             "settings are wrong: input_topics (SPANLOOM_INPUT_TOPICS): give a JSON list, such as "
             '["a.v1", "b.v1"]'
         ) from error
+
+
+# --- the link to the broker
+
+SECRET_BYTES_MAX: Final = 64 << 10
+_LINK: Final = "SPANLOOM_KAFKA_"
+_NOT_OURS: Final = frozenset({"SPANLOOM_KAFKA_HOME", "SPANLOOM_KAFKA_JAVA_OPTS"})
+"""Variables of deploy/kafka/broker.sh."""
+
+
+class KafkaLink(BaseSettings):
+    """How to reach the broker safely: transport, who we are, and the proofs of both.
+
+    Set by environment and files only: a flag would show in the list of processes. Every client
+    of every command uses it; the demonstration's own broker does not.
+
+    Attributes:
+        security_protocol: PLAINTEXT, SSL, SASL_PLAINTEXT (on the loopback only) or SASL_SSL.
+        sasl_mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER; with SASL.
+        username: of PLAIN and SCRAM.
+        password, password_file: of PLAIN and SCRAM; one of the two.
+        token_file: OAUTHBEARER token, read again whenever one is needed (workload identity).
+        token_url: OAUTHBEARER by client credentials: https, or http on the loopback.
+        client_id, client_secret, client_secret_file, scope: what the token is asked for with.
+        token_ca_file: certificates that the endpoint's is checked against; empty for the system's.
+        extensions: SASL extensions sent with a token, `name=value,name=value`.
+        ca_file: certificates that the broker's is checked against; empty for the system's.
+        certificate_file, key_file, key_password, key_password_file: our own certificate (mTLS).
+        verify_hostname: whether the broker's certificate must name the host that we call.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=_LINK, frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = ""
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    password_file: Path | None = None
+    token_file: Path | None = None
+    token_url: str = ""
+    client_id: str = ""
+    client_secret: SecretStr = SecretStr("")
+    client_secret_file: Path | None = None
+    scope: str = ""
+    token_ca_file: Path | None = None
+    extensions: str = Field(default="", pattern=r"^([A-Za-z]+=[^,=\x00-\x1f]+(,|$))*$")
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    key_password: SecretStr = SecretStr("")
+    key_password_file: Path | None = None
+    verify_hostname: bool = True
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the connection is encrypted and the broker proves who it is."""
+        return self.security_protocol in ("SSL", "SASL_SSL")
+
+    @property
+    def is_sasl(self) -> bool:
+        """Whether we say who we are by a SASL mechanism."""
+        return self.security_protocol.startswith("SASL")
+
+    @property
+    def who(self) -> str:
+        """What to call us in messages: never a secret."""
+        if not self.is_sasl:
+            proof = self.certificate_file
+            return f"the certificate {proof}" if proof is not None else "user ANONYMOUS"
+        name = self.username or self.client_id or f"the token in {self.token_file}"
+        return f"user {name} ({self.sasl_mechanism})"
+
+    def secret(self, name: str) -> str:
+        """Return a secret from its variable or its file.
+
+        Raises:
+            ConfigError: the file cannot be read, is empty or far too large.
+        """
+        given: SecretStr = getattr(self, name)
+        path: Path | None = getattr(self, f"{name}_file")
+        return given.get_secret_value() if path is None else read_secret(path, f"{name}_file")
+
+    def warnings(self) -> Iterator[str]:
+        """Yield what is allowed and should not stay."""
+        if self.is_tls and not self.verify_hostname:
+            yield (
+                f"{_LINK}VERIFY_HOSTNAME is off: whoever has any certificate of the same authority "
+                "can pose as the broker"
+            )
+        for name in ("password_file", "client_secret_file", "token_file", "key_password_file"):
+            yield from _open_to_all(name, getattr(self, name))
+        yield from _open_to_all("key_file", self.key_file)
+
+
+def load_link(broker: str, **given: Any) -> KafkaLink:
+    """Return how to reach a broker, from SPANLOOM_KAFKA_*, checked as far as it can be without it.
+
+    Args:
+        broker: bootstrap address, HOST:PORT; several are separated by commas.
+        given: values in place of the environment's.
+
+    Raises:
+        ConfigError: values contradict each other, a secret cannot be read, or a password would
+            cross the network in the clear; names the variable and the fix.
+    """
+    known = {f"{_LINK}{name.upper()}" for name in KafkaLink.model_fields} | _NOT_OURS
+    unknown = sorted(n for n in os.environ if n.startswith(_LINK) and n not in known)
+    if unknown:  # a misspelt one would leave the link open in silence
+        raise ConfigError(f"no such setting: {', '.join(unknown)}; docs/security.md lists them")
+    try:
+        link = KafkaLink(**given)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            name = ".".join(str(part) for part in problem["loc"])
+            lines.append(f"{name} ({_LINK}{name.upper()}): {problem['msg']}")
+        raise ConfigError("settings are wrong: " + "; ".join(lines)) from None
+    problems = [*_transport_problems(link), *_user_problems(link), *_token_problems(link)]
+    if link.security_protocol == "SASL_PLAINTEXT" and not all(map(is_loopback, _hosts(broker))):
+        problems.append(
+            f"{_LINK}SECURITY_PROTOCOL=SASL_PLAINTEXT would send who we are in the clear to "
+            f"{broker}: set it to SASL_SSL; without TLS only a broker on this machine is allowed"
+        )
+    if problems:
+        raise ConfigError("the link to the broker is wrong: " + "; ".join(problems))
+    for name in ("password", "client_secret", "key_password"):
+        link.secret(name)
+    if link.token_file is not None:
+        read_secret(link.token_file, "token_file")
+    return link
+
+
+def read_secret(path: Path, name: str) -> str:
+    """Return the text of a secret's file without the line's end that editors add.
+
+    Raises:
+        ConfigError: it cannot be read, is empty, is far too large, or anybody may write it.
+    """
+    variable = f"{_LINK}{name.upper()}"
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read(SECRET_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError(f"{variable}={path} cannot be read: {error.strerror}") from error
+    if stat.S_ISREG(mode) and mode & stat.S_IWOTH:
+        raise ConfigError(f"{variable}={path} can be written by everybody: chmod o-w {path}")
+    if not text.strip() or len(text) > SECRET_BYTES_MAX:
+        raise ConfigError(
+            f"{variable}={path} holds {len(text)} bytes: give a file with the secret alone"
+        )
+    try:
+        return text.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{variable}={path} is not UTF-8 text") from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host can only be this machine; a name other than localhost never counts."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _hosts(broker: str) -> list[str]:
+    return [address.strip().rpartition(":")[0] or address.strip() for address in broker.split(",")]
+
+
+def _given(link: KafkaLink, *names: str) -> list[str]:
+    """Return the variables of the names that have a value."""
+    empty = ("", None, SecretStr(""))
+    return [f"{_LINK}{name.upper()}" for name in names if getattr(link, name) not in empty]
+
+
+def _transport_problems(link: KafkaLink) -> Iterator[str]:
+    tls = _given(link, "ca_file", "certificate_file", "key_file", "key_password")
+    tls += _given(link, "key_password_file")
+    if tls and not link.is_tls:
+        yield f"{', '.join(tls)} would be ignored: {_LINK}SECURITY_PROTOCOL is not SSL or SASL_SSL"
+    if (link.certificate_file is None) != (link.key_file is None):
+        yield f"{_LINK}CERTIFICATE_FILE and {_LINK}KEY_FILE belong together: set both"
+    if len(_given(link, "key_password", "key_password_file")) == 2:
+        yield f"set {_LINK}KEY_PASSWORD or {_LINK}KEY_PASSWORD_FILE, not both"
+    if _given(link, "key_password", "key_password_file") and link.key_file is None:
+        yield f"{_LINK}KEY_PASSWORD needs {_LINK}KEY_FILE"
+
+
+_OF_USERS: Final = ("username", "password", "password_file")
+_OF_TOKENS: Final = (
+    "token_file", "token_url", "client_id", "client_secret", "client_secret_file", "scope",
+    "token_ca_file", "extensions",
+)  # fmt: skip
+
+
+def _user_problems(link: KafkaLink) -> Iterator[str]:
+    unused = _given(link, "sasl_mechanism", *_OF_USERS, *_OF_TOKENS)
+    if not link.is_sasl:
+        if unused:
+            yield f"{', '.join(unused)} would be ignored: {_LINK}SECURITY_PROTOCOL is not SASL_SSL"
+        return
+    if not link.sasl_mechanism:
+        yield f"{_LINK}SECURITY_PROTOCOL={link.security_protocol} needs {_LINK}SASL_MECHANISM"
+        return
+    proofs = _given(link, "password", "password_file")
+    if link.sasl_mechanism == "OAUTHBEARER":
+        if _given(link, *_OF_USERS):
+            yield f"{', '.join(_given(link, *_OF_USERS))} would be ignored by OAUTHBEARER"
+        return
+    if _given(link, *_OF_TOKENS):
+        unused = _given(link, *_OF_TOKENS)
+        yield f"{', '.join(unused)} would be ignored: {_LINK}SASL_MECHANISM is not OAUTHBEARER"
+    if not link.username:
+        yield f"{link.sasl_mechanism} needs {_LINK}USERNAME"
+    if len(proofs) != 1:
+        yield f"{link.sasl_mechanism} needs one of {_LINK}PASSWORD and {_LINK}PASSWORD_FILE"
+
+
+def _token_problems(link: KafkaLink) -> Iterator[str]:
+    if link.sasl_mechanism != "OAUTHBEARER" or not link.is_sasl:
+        return
+    if len(_given(link, "token_file", "token_url")) != 1:
+        yield f"OAUTHBEARER needs one of {_LINK}TOKEN_FILE and {_LINK}TOKEN_URL"
+        return
+    asking = _given(link, "client_id", "client_secret", "client_secret_file", "scope")
+    asking += _given(link, "token_ca_file")
+    if link.token_file is not None:
+        if asking:
+            yield f"{', '.join(asking)} would be ignored, given {_LINK}TOKEN_FILE"
+        return
+    if not link.client_id or len(_given(link, "client_secret", "client_secret_file")) != 1:
+        yield (
+            f"{_LINK}TOKEN_URL needs {_LINK}CLIENT_ID and one of {_LINK}CLIENT_SECRET and "
+            f"{_LINK}CLIENT_SECRET_FILE"
+        )
+    url = urlsplit(link.token_url)
+    if not url.hostname or url.scheme not in ("https", "http") or url.username:
+        yield f"{_LINK}TOKEN_URL must be https://HOST/PATH, without a user in it"
+    elif url.scheme == "http" and not is_loopback(url.hostname):
+        yield f"{_LINK}TOKEN_URL would send the client's secret in the clear: use https"
+
+
+def _open_to_all(name: str, path: Path | None) -> Iterator[str]:
+    try:
+        is_open = path is not None and bool(path.stat().st_mode & stat.S_IROTH)
+    except OSError:
+        return  # whoever uses the file says what is wrong with it
+    if is_open:
+        yield f"{_LINK}{name.upper()}={path} can be read by everybody on this machine: chmod o-r"

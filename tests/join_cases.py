@@ -1,8 +1,4 @@
-"""Events, logs and worlds for the tests of the join: a task, its published traces, its changelog.
-
-An event's body is its own fields as JSON, so that what was published, or kept in a segment, can be
-read back here without the codec.
-"""
+"""Logs and worlds for the tests of the join: a task, its published traces, its changelog."""
 
 import json
 import random
@@ -13,10 +9,6 @@ from itertools import pairwise
 import numpy as np
 
 from streams.core.columns import (
-    LOG,
-    STATUS_ERROR,
-    STATUS_OK,
-    TRACE,
     EventColumns,
     Operation,
     Operations,
@@ -33,99 +25,25 @@ from streams.engine.join_state import JoinSettings
 from streams.state.live import LiveSegments
 from streams.state.segment import PIECE_BYTES_MAX, Segment, SegmentRows, encode_pieces
 from streams.units import SECOND_US
+from tests.join_events import (
+    LINKS,
+    OTHER,
+    TOPIC_OF_MODULE,
+    TOPICS,
+    Event,
+    columns_of,
+    event_of,
+    told_by_body,
+    trace_key,
+)
 from tests.judge_cases import MODULES, likely_trace, plan_of, random_trace, value_hash
 from tests.oracle_judge import OracleSpan
 
-TOPICS = ("telemetry.alpha", "telemetry.beta", "telemetry.gamma", "telemetry.other", "links")
-OTHER, LINKS = 3, 4
-TOPIC_OF_MODULE = {module: i for i, module in enumerate(MODULES)}
-READ_BACK_US = 1 << 62
+__all__ = ["LINKS", "OTHER", "TOPICS", "TOPIC_OF_MODULE", "Event", "event_of", "trace_key"]
+"""Of the events' module, for the tests of worlds; besides all that stands below."""
+
 FOR_EVER_US = 1 << 55
 BEGIN_US = 1_760_000_000 * 1_000_000
-
-
-@dataclass(frozen=True)
-class Event:
-    """One event as it comes: `trace` 0 for none; `number` is its identity within the trace."""
-
-    trace: int
-    number: int
-    operation: Operation
-    at_us: int
-    kafka_us: int = 0
-    parent: int = 0
-    duration_us: int = 1
-    is_span: bool = True
-    is_error: bool = False
-    is_sampled: bool = True
-    tier: str = ""
-    padding: str = ""
-
-    @property
-    def topic(self) -> int:
-        return TOPIC_OF_MODULE.get(self.operation.module, OTHER)
-
-    def body(self) -> bytes:
-        """Return the event's bytes: all of its fields but the broker's time."""
-        fields = {**self.__dict__, "operation": list(self.operation)}
-        del fields["kafka_us"]
-        return json.dumps(fields).encode()
-
-    def span(self) -> OracleSpan:
-        """Return the span as the slow judge takes it."""
-        return OracleSpan(
-            span_id=self.number,
-            parent_id=self.parent,
-            start_us=self.at_us,
-            duration_us=self.duration_us,
-            operation=self.operation,
-            is_error=self.is_error,
-            is_sampled=self.is_sampled,
-            dimension={"tier": self.tier} if self.tier else {},
-        )
-
-
-def trace_key(trace: int) -> bytes:
-    """Return the 16 bytes of a trace id."""
-    return (trace % 3).to_bytes(8, "big") + trace.to_bytes(8, "big")
-
-
-def event_of(body: bytes, kafka_us: int = READ_BACK_US) -> Event:
-    """Return the event that a body was made of."""
-    fields = json.loads(body)
-    return Event(**{**fields, "operation": Operation(*fields["operation"]), "kafka_us": kafka_us})
-
-
-def columns_of(
-    events: Sequence[Event], operations: Operations, topic: object = None
-) -> EventColumns:
-    """Return events as the codec would; `topic` overrides their topics."""
-    u64, i64, u8 = np.uint64, np.int64, np.uint8
-    key = [(0, e.number) if e.is_span else (e.number, 7) for e in events]
-    kafka = [e.kafka_us for e in events]
-    status = [STATUS_ERROR if e.is_error else STATUS_OK for e in events]
-    return EventColumns(
-        row=np.arange(len(events)),
-        topic=np.array([e.topic for e in events], u8) if topic is None else np.asarray(topic, u8),
-        trace_id=np.array(
-            [(e.trace % 3, e.trace) if e.trace else (0, 0) for e in events], u64
-        ).reshape(-1, 2),
-        event_key=np.array(key, u64).reshape(-1, 2),
-        span_id=np.array([e.number if e.is_span else 0 for e in events], u64),
-        parent_span_id=np.array([e.parent for e in events], u64),
-        timestamp_us=np.array([e.at_us for e in events], i64),
-        duration_us=np.array([e.duration_us for e in events], i64),
-        kafka_us=np.array(kafka, i64),
-        operation=np.array([operations.code(e.operation) for e in events], np.int32),
-        event_type=np.array([TRACE if e.is_span else LOG for e in events], u8),
-        severity=np.ones(len(events), u8),
-        status=np.array(status, u8),
-        trace_flags=np.array([e.is_sampled for e in events], u8),
-        record_hash=np.zeros(len(events), u64),
-        batch_hash=np.zeros(len(events), u64),
-        body=[e.body() for e in events],
-        dimension={"tier": np.array([value_hash(e.tier) for e in events], u64)},
-    )
 
 
 # --- random logs
@@ -220,6 +138,16 @@ class Published:
     evicted: int
 
     @property
+    def events(self) -> list[Event]:
+        """Its events, synthetic spans left out."""
+        return [e for e in map(event_of, self.bodies) if not e.is_link]
+
+    @property
+    def links(self) -> list[Event]:
+        """Its synthetic spans."""
+        return [e for e in map(event_of, self.bodies) if e.is_link]
+
+    @property
     def numbers(self) -> frozenset[int]:
         """The identities of its events."""
         return frozenset(json.loads(body)["number"] for body in self.bodies)
@@ -246,6 +174,7 @@ class World:
         self._generation = self._number = 0
         self._segment: Segment | None = None
         self.fragments: list[dict[str, object]] = []
+        self.links = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -258,7 +187,8 @@ class World:
             other=OTHER,
             silent=(LINKS,),
             settings=self.settings,
-            describe=lambda body: (f"r{event_of(body).trace}", ""),
+            describe=lambda body: (event_of(body).record or f"r{event_of(body).trace}", ""),
+            read_link=told_by_body,
             condition_hashes={
                 c.bit: np.array([value_hash(v) for v in c.values], np.uint64)
                 for c in self.plan.conditions
@@ -272,11 +202,12 @@ class World:
     ) -> JoinEffects:
         """Take one step and check what must hold after it."""
         self.fed += len(events) + rejected
+        self.links += sum(e.is_link for e in events)
         self.rejected += rejected
         ticks = list(caught_up_us) or [0] * len(TOPICS)
         effects = self.task.step(
             columns_of(events, self.operations),
-            {"input": self.fed},
+            {"input": self.fed, **({"links": self.links} if self.links else {})},
             rejected={"bad": rejected} if rejected else {},
             caught_up_us=ticks,
         )
@@ -294,21 +225,23 @@ class World:
     def check(self) -> None:
         """Check the accounts against each other and against what was fed."""
         accounts = self.task.state.accounting()
-        assert accounts["accepted"] == self.fed
+        assert accounts["accepted"] == self.fed - self.links
+        assert self.task.state.reasons.get("link_accepted", 0) == self.links
+        assert self.task.state.open_links() >= 0
         assert accounts["rejected"] == self.rejected
         assert accounts["open"] >= 0
         assert sum(accounts.values()) == 2 * accounts["accepted"], accounts
         open_ = self.task.state.open
         rows, _ = open_.gather(open_.live_slots())
         assert len(rows) == open_.live_rows
-        assert sum(len(open_.rows["body"][r]) for r in rows.tolist()) == open_.live_bytes
+        assert len(open_.bodies(rows).joined()) == open_.live_bytes
 
     def _publish(self, batch: AssembledBatch) -> None:
         for published, key in zip(revisions_of(batch, self.operations), batch.keys, strict=True):
             before = self.published.setdefault(key, [])
             assert published.revision == len(before) + 1, "revisions come from 1 without gaps"
             if before:
-                assert set(before[-1].bodies) <= set(published.bodies), (
+                assert set(before[-1].events) <= set(published.events), (
                     "a revision holds all events"
                 )
             before.append(published)
@@ -353,6 +286,7 @@ class World:
             self.task.apply(segment, self._decode)
         state = self.task.state
         self.fed = state.positions.get("input", 0)
+        self.links = state.positions.get("links", 0)
         self.rejected = state.accounts["rejected"]
         self.check()
 
@@ -439,6 +373,7 @@ def without_knowledge(missing: Missing) -> Missing:
 def revisions_of(batch: AssembledBatch, operations: Operations) -> list[Published]:
     """Return the traces of a batch as a reader sees them."""
     judgement, lost = batch.judgement, batch.judgement.missing
+    bodies = list(batch.body.packed())
     out = []
     for t in range(len(batch.keys)):
         missing = [
@@ -459,7 +394,7 @@ def revisions_of(batch: AssembledBatch, operations: Operations) -> list[Publishe
                 closed_by=int(batch.closed_by[t]),
                 flow=int(judgement.flow[t]),
                 missing=tuple(missing),
-                bodies=tuple(batch.body[batch.offset[t] : batch.offset[t + 1]].tolist()),
+                bodies=tuple(bodies[batch.offset[t] : batch.offset[t + 1]]),
                 evicted=int(batch.evicted_count[t]),
             )
         )

@@ -87,6 +87,12 @@ class SlowJoin:
             if trace.first is None:
                 trace.first = self._numbers(trace)
 
+    def gather(self, events: Sequence[Event]) -> None:
+        """Take events in without asking when a trace closes: enough for `final`, and quick."""
+        for event in events:
+            if event.trace:
+                self._add(event)
+
     def first(self) -> dict[int, frozenset[int]]:
         """Return the identities of the events of each trace's first revision."""
         return {number: trace.first or frozenset() for number, trace in self.traces.items()}

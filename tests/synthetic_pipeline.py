@@ -297,6 +297,8 @@ def fragment(trace: Trace) -> dict[str, Any]:
         "last_stage": seen[-1],
         "start": trace.start_us,
         "end": max(span[1] for span in trace.spans.values()),
+        "stages": seen,
+        "partition": 0,
         "first_span_id": "",
         "last_span_id": "",
         "contract_version": "1",
@@ -341,7 +343,8 @@ def run(
     for tick, (now_us, partials, closed) in enumerate(steps(pipeline, after)):
         broken = [fragment(trace) for trace in closed if not trace.is_whole]
         outputs = fidelity.step(restarted + partials, now_us, True)
-        restarted = [o.record for o in fragments.step(broken, now_us, True)]
+        told = fragments.step(broken, now_us, True)
+        restarted = [o.record for o in told if o.topic_kind == "restarts"]
         alerts = [o.record for o in outputs if o.topic_kind == "alerts"]
         out.stats += [o.record for o in outputs if o.topic_kind == "stats"]
         out.alerts += alerts

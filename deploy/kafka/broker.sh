@@ -1,30 +1,44 @@
 #!/usr/bin/env bash
-# broker.sh fetch | start [--fresh] | stop | forget | status
+# broker.sh fetch | start [--fresh] [--secure] | stop | forget | status
 #
 # One Apache Kafka node (KRaft: broker and controller in one process) on 127.0.0.1:$PORT, for tests,
-# benchmarks and a first look without Docker. Not for production: one replica, no security.
+# benchmarks and a first look without Docker. Not for production: one replica, and no security
+# unless asked for.
 #
 #   fetch    copy Kafka's jars from Maven Central into the cache (start does it when needed)
-#   start    start the node and wait until it takes connections; --fresh forgets its data first
+#   start    start the node and wait until it takes connections; --fresh forgets its data first;
+#            --secure: no listener without TLS and a known user, and no right that no ACL grants
 #   stop     stop the node that this script started on $PORT
 #   forget   stop it and delete its data
 #   status   exit 0 and say so when the node runs, else exit 1
 #
 # Needs Java 17 or newer and Maven. Settings, from the environment:
 #   PORT (29092), CONTROLLER_PORT (PORT + 1)
+#   TLS_PORT (PORT + 2): with --secure, the listener that knows users by their certificate
+#   START_SECONDS (60): how long the node may take to answer
+#   EXTRA_PROPERTIES: a file of more lines for server.properties, which win
 #   SPANLOOM_KAFKA_HOME (${XDG_CACHE_HOME:-~/.cache}/spanloom-kafka): jars, and data per port
 #   SPANLOOM_KAFKA_JAVA_OPTS (-Xms256m -Xmx1g)
+#
+# The secure node: SASL_SSL on $PORT (SCRAM-SHA-512, SCRAM-SHA-256, PLAIN, OAUTHBEARER), SSL with a
+# client certificate on $TLS_PORT. Its secrets are made when it first starts and lie in
+# node-$PORT/secure, for their owner's eyes only: ca.pem, admin.pem and admin.key (the super user, on
+# $TLS_PORT), plain.password (of user plain), token.key (signs OAUTHBEARER tokens). Other users:
+# certificates.sh for certificates, kafka-configs or any admin client for SCRAM, ACLs for rights.
 set -euo pipefail
 
 PORT=${PORT:-29092}
 CONTROLLER_PORT=${CONTROLLER_PORT:-$((PORT + 1))}
 HOME_DIR=${SPANLOOM_KAFKA_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/spanloom-kafka}
+TLS_PORT=${TLS_PORT:-$((PORT + 2))}
 read -ra JAVA_OPTS <<<"${SPANLOOM_KAFKA_JAVA_OPTS:--Xms256m -Xmx1g}"
-POM=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/pom.xml
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+POM=$HERE/pom.xml
 JARS=$HOME_DIR/jars-$(cksum <"$POM" | cut -d' ' -f1) # another POM, another folder: never a mixture
 NODE=$HOME_DIR/node-$PORT
 CONFIG=$NODE/server.properties
-START_SECONDS=60
+SECURE=$NODE/secure # there when the node is secure, so that a restart without the flag stays so
+START_SECONDS=${START_SECONDS:-60}
 STOP_SECONDS=30
 
 say() { echo "broker.sh: $*"; }
@@ -68,14 +82,74 @@ node_pid() { # prints the pid of this script's node; fails when it does not run
 
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
+make_secrets() {
+  [ -d "$SECURE" ] && return 0
+  mkdir -p "$NODE"
+  local new
+  new=$(mktemp -d "$NODE/secure.XXXXXX") # mode 700; whole, or not there
+  (
+    umask 077
+    "$HERE/certificates.sh" "$new" broker admin
+    openssl rand -hex 24 >"$new/plain.password"
+    openssl genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$new/token.key"
+    local modulus
+    modulus=$(openssl rsa -in "$new/token.key" -noout -modulus | sed 's/^Modulus=//;s/../\\x&/g')
+    modulus=$(printf '%b' "$modulus" | base64 -w 0 | tr '+/' '-_' | tr -d '=')
+    echo "{\"keys\":[{\"kty\":\"RSA\",\"alg\":\"RS256\",\"use\":\"sig\",\"kid\":\"1\",\"e\":\"AQAB\",\"n\":\"$modulus\"}]}" \
+      >"$new/jwks.json"
+  )
+  mv -T "$new" "$SECURE"
+}
+
+secure_config() {
+  local listener=listener.name.sasl_ssl
+  local scram=org.apache.kafka.common.security.scram.ScramLoginModule
+  local oauth=org.apache.kafka.common.security.oauthbearer
+  cat <<END
+listeners=SASL_SSL://127.0.0.1:$PORT,SSL://127.0.0.1:$TLS_PORT,CONTROLLER://127.0.0.1:$CONTROLLER_PORT
+advertised.listeners=SASL_SSL://127.0.0.1:$PORT,SSL://127.0.0.1:$TLS_PORT
+listener.security.protocol.map=SASL_SSL:SASL_SSL,SSL:SSL,CONTROLLER:SSL
+inter.broker.listener.name=SSL
+ssl.keystore.type=PEM
+ssl.keystore.location=$SECURE/broker.both.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$SECURE/ca.pem
+listener.name.ssl.ssl.client.auth=required
+listener.name.controller.ssl.client.auth=required
+ssl.principal.mapping.rules=RULE:^CN=([^,]+).*\$/\$1/
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=false
+super.users=User:broker;User:admin
+sasl.enabled.mechanisms=SCRAM-SHA-512,SCRAM-SHA-256,PLAIN,OAUTHBEARER
+$listener.scram-sha-512.sasl.jaas.config=$scram required;
+$listener.scram-sha-256.sasl.jaas.config=$scram required;
+$listener.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_plain="$(cat "$SECURE/plain.password")";
+$listener.oauthbearer.sasl.jaas.config=$oauth.OAuthBearerLoginModule required;
+$listener.oauthbearer.sasl.server.callback.handler.class=$oauth.OAuthBearerValidatorCallbackHandler
+# Named, because the default of 4.1.0 looks at neither signature nor audience.
+$listener.oauthbearer.sasl.oauthbearer.jwt.validator.class=$oauth.BrokerJwtValidator
+sasl.oauthbearer.jwt.validator.class=$oauth.BrokerJwtValidator
+sasl.oauthbearer.jwks.endpoint.url=file://$SECURE/jwks.json
+sasl.oauthbearer.expected.audience=kafka
+END
+}
+
+plain_config() {
+  cat <<END
+listeners=PLAINTEXT://127.0.0.1:$PORT,CONTROLLER://127.0.0.1:$CONTROLLER_PORT
+advertised.listeners=PLAINTEXT://127.0.0.1:$PORT
+END
+}
+
 write_config() {
   mkdir -p "$NODE"
-  cat >"$CONFIG" <<END
+  rm -f "$CONFIG"
+  (umask 077; : >"$CONFIG") # it may hold a password
+  if [ -d "$SECURE" ]; then secure_config; else plain_config; fi >>"$CONFIG"
+  cat >>"$CONFIG" <<END
 process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:$CONTROLLER_PORT
-listeners=PLAINTEXT://127.0.0.1:$PORT,CONTROLLER://127.0.0.1:$CONTROLLER_PORT
-advertised.listeners=PLAINTEXT://127.0.0.1:$PORT
 controller.listener.names=CONTROLLER
 log.dirs=$NODE/data
 auto.create.topics.enable=false
@@ -90,6 +164,7 @@ share.coordinator.state.topic.min.isr=1
 # A test should not wait 3 s for more members to join.
 group.initial.rebalance.delay.ms=0
 END
+  [ -z "${EXTRA_PROPERTIES:-}" ] || cat "$EXTRA_PROPERTIES" >>"$CONFIG"
   [ -f "$NODE/data/meta.properties" ] && return 0
   local cluster
   { cluster=$(run_java kafka.tools.StorageTool random-uuid) &&
@@ -100,23 +175,35 @@ END
 }
 
 start() {
-  local pid
-  if [ "${1:-}" = --fresh ]; then
-    forget
-  elif [ -n "${1:-}" ]; then
-    fail "start knows --fresh only, not '$1'"
-  elif pid=$(node_pid); then
+  local pid word secure=
+  for word in "$@"; do
+    case $word in
+      --fresh) forget ;;
+      --secure) secure=1 ;;
+      *) fail "start knows --fresh and --secure only, not '$word'" ;;
+    esac
+  done
+  if [ -n "$secure" ] && [ -d "$NODE/data" ] && [ ! -d "$SECURE" ]; then
+    fail "the node on $PORT was made without security: start it with --fresh, or choose another PORT"
+  fi
+  if pid=$(node_pid); then
     say "already running on 127.0.0.1:$PORT (pid $pid)"
     return 0
   fi
   check_java
   fetch
   local port
-  for port in "$PORT" "$CONTROLLER_PORT"; do
-    ! listens "$port" || fail "port $port is taken by another process: stop it, or set PORT and CONTROLLER_PORT"
+  [ -z "$secure" ] || make_secrets
+  local -a ports=("$PORT" "$CONTROLLER_PORT") allowed=()
+  if [ -d "$SECURE" ]; then
+    ports+=("$TLS_PORT")
+    allowed=("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file://$SECURE/jwks.json")
+  fi
+  for port in "${ports[@]}"; do
+    ! listens "$port" || fail "port $port is taken by another process: stop it, or set PORT, CONTROLLER_PORT and TLS_PORT"
   done
   write_config
-  nohup java "${JAVA_OPTS[@]}" -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$JARS/*" \
+  nohup java "${JAVA_OPTS[@]}" "${allowed[@]}" -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$JARS/*" \
     kafka.Kafka "$CONFIG" </dev/null >>"$NODE/log" 2>&1 &
   pid=$!
   echo "$pid" >"$NODE/pid"
@@ -163,7 +250,7 @@ status() {
 
 case "${1:-}" in
   fetch) check_java; fetch; say "jars are in $JARS" ;;
-  start) start "${2:-}" ;;
+  start) start "${@:2}" ;;
   stop) stop ;;
   forget) forget ;;
   status) status ;;

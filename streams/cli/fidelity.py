@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from streams.cli.connection import connect
 from streams.cli.lines import causes, clean, edge_name, percent, plain, time_of_day
 from streams.codec import records
 from streams.errors import ConfigError, RecordError
@@ -52,7 +53,7 @@ def run(
     """
     settings = load_settings(broker=broker, derived_prefix=derived_prefix)
     topic = settings.derived_prefix + topics.STATS
-    with Reading(settings.broker) as reading:
+    with Reading(connect(settings)) as reading:
         rows = read_rows(reading, topic, round(window * SECOND_US), since)
     view = build_view(rows)
     if as_json:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import typer
 
+from streams.cli.connection import connect
 from streams.codec.eventlog import read_events
 from streams.codec.nezha import nezha_events
 from streams.runtime.build import load_pipeline
@@ -32,7 +33,7 @@ def nezha(
     Example: spanloom replay nezha recordings/trainticket --broker 127.0.0.1:9092 --speed max
     """
     settings = load_settings(broker=broker, contract=contract)
-    replay = Replay(load_pipeline(settings), speed, show=not quiet)
+    replay = Replay(load_pipeline(settings), connect(settings), speed, show=not quiet)
     replay.send(nezha_events(path, include_faultfree=faultfree))
 
 
@@ -49,5 +50,5 @@ def events(
     Example: spanloom replay events day.jsonl.gz --broker 127.0.0.1:9092 --speed 10
     """
     settings = load_settings(broker=broker, contract=contract)
-    replay = Replay(load_pipeline(settings), speed, show=not quiet)
+    replay = Replay(load_pipeline(settings), connect(settings), speed, show=not quiet)
     replay.send(read_events(path))

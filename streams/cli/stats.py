@@ -12,11 +12,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from streams.cli.connection import connect
 from streams.cli.lines import clean, plain
 from streams.codec import records
 from streams.errors import RecordError
 from streams.runtime import topics
 from streams.runtime.accounts import group_accounts
+from streams.runtime.link import Link
 from streams.runtime.reading import Reading, Span, committed_offsets
 from streams.settings import load_settings
 
@@ -37,9 +39,10 @@ def run(
     Example: spanloom stats --broker 127.0.0.1:9092 --group spanloom
     """
     settings = load_settings(broker=broker, group=group, derived_prefix=derived_prefix)
-    with Reading(settings.broker) as reading:
+    link = connect(settings)
+    with Reading(link) as reading:
         names = [settings.derived_prefix + name for name in topics.DERIVED]
-        answer = build(reading, settings.broker, settings.group, names)
+        answer = build(reading, link, settings.group, names)
     if as_json:
         typer.echo(json.dumps(plain(answer)))
     else:
@@ -48,12 +51,12 @@ def run(
         raise typer.Exit(1)
 
 
-def build(reading: Reading, broker: str, group: str, derived: list[str]) -> dict[str, Any]:
+def build(reading: Reading, link: Link, group: str, derived: list[str]) -> dict[str, Any]:
     """Return the answer as one mapping.
 
     Args:
         reading: a connection.
-        broker: its bootstrap address.
+        link: how it was made.
         group: the workers' consumer group.
         derived: names of the derived topics of this deployment.
 
@@ -61,12 +64,14 @@ def build(reading: Reading, broker: str, group: str, derived: list[str]) -> dict
         BrokerError: the broker does not answer.
     """
     there = reading.topics()
-    found = [name for name in derived if name in there]
+    found = reading.known(derived)
     held = reading.spans(found)
-    committed = committed_offsets(broker, group)
+    committed = committed_offsets(link, group)
+    accounts = group_accounts(reading, group)
+    if accounts is not None:
+        reading.known(sorted(accounts.sources))  # offsets of topics we may not see are left out
     sources = sorted({topic for topic, _ in committed if topic in there})
     ends = reading.spans(sources)
-    accounts = group_accounts(reading, group)
     answer: dict[str, Any] = {"group": group, "accounts": None, "reasons": {}}
     if accounts is not None:
         answer["accounts"] = accounts.accounts | {"open": accounts.open}

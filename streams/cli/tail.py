@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import typer
 from rich.console import Console
 
+from streams.cli.connection import connect
 from streams.cli.lines import as_json, as_line
 from streams.runtime.reading import Message, Reading
 from streams.settings import load_settings
@@ -37,7 +38,7 @@ def run(
     settings = load_settings(broker=broker)
     show = _write_json if json_lines else _line_writer()
     try:
-        with Reading(settings.broker) as reading:
+        with Reading(connect(settings)) as reading:
             _copy(_records(reading, topic, from_beginning or not follow, follow), show, limit)
     except BrokenPipeError:
         # Whoever read us has gone (`| head`): nothing is wrong, and nothing more can be said.

@@ -4,6 +4,7 @@ import json
 
 import typer
 
+from streams.cli.connection import connect
 from streams.runtime import topics
 from streams.runtime.build import load_pipeline
 from streams.settings import load_settings
@@ -43,8 +44,9 @@ def create(
     telemetry = () if settings.input_topics else pipeline.telemetry[:-1]
     specs = [topics.spec(name, partitions) for name in telemetry]
     specs += [topics.spec(pipeline.derived(name), partitions, name) for name in topics.DERIVED]
-    base = {"bootstrap.servers": settings.broker}
-    made = topics.create(topics.admin(base), specs, replication)
+    link = connect(settings)
+    link.reach()
+    made = topics.create(topics.admin(link.librdkafka()), specs, replication, link.settings.who)
     if as_json:
         typer.echo(json.dumps({"created": made, "topics": [s.name for s in specs]}))
         return

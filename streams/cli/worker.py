@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
+from streams.cli.connection import connect
 from streams.monitoring.logs import configure_logs
 from streams.runtime.build import Pipeline, load_pipeline
+from streams.runtime.link import Link
 from streams.settings import load_settings
 
 if TYPE_CHECKING:
@@ -74,18 +76,18 @@ def run(
         log_level=log_level,
     )
     configure_logs(settings.log_level)
-    worker = asyncio.run(_run(load_pipeline(settings)))
+    worker = asyncio.run(_run(load_pipeline(settings), connect(settings)))
     if settings.exit_after:
         typer.echo("ACCOUNTS " + json.dumps(worker.accounting()))
         typer.echo("RESULT " + json.dumps(_result(worker)))
 
 
-async def _run(pipeline: Pipeline) -> "Worker":
+async def _run(pipeline: Pipeline, link: Link) -> "Worker":
     # Faust takes a second to import: no other command shall pay for it.
     from streams.runtime.worker import Worker
 
     _collect_seldom()
-    worker = Worker(pipeline)
+    worker = Worker(pipeline, link)
     worker.prepare()
     await worker.run()
     return worker

@@ -3,11 +3,11 @@
 The reasons are a bounded set: they are metric labels and part of the rejected event's record.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import polars as pl
 
 from streams.codec.ids import UUID_CHARACTERS, hex_ids, uuids
 from streams.core.columns import TRACE
@@ -46,21 +46,30 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The n events as read; `text` has a column of each name below, without nulls.
+    """The n events as read, texts left where they lie.
 
     Attributes:
-        text: trace_id, span_id, parent_span_id, event_id, module, name, component.
-        text_bytes: per column of `text`, (n,) UTF-8 lengths.
+        data: the buffer that holds the texts.
+        at: per text column, (n,) where each text begins in `data`.
+        text_bytes: per text column, (n,) UTF-8 lengths.
         event_type: (n,) codes.
         timestamp_us, duration_us, trace_flags: (n,) as on the wire.
+
+    The text columns are trace_id, span_id, parent_span_id, event_id, module and name.
     """
 
-    text: pl.DataFrame
-    text_bytes: dict[str, I64]
+    data: bytes
+    at: Mapping[str, I64]
+    text_bytes: Mapping[str, I64]
     event_type: U8
     timestamp_us: I64
     duration_us: I64
     trace_flags: I64
+
+    def text(self, column: str, row: int) -> str:
+        """Return one text."""
+        begin = int(self.at[column][row])
+        return self.data[begin : begin + int(self.text_bytes[column][row])].decode()
 
 
 def judge(facts: Facts) -> tuple[Identity, U8]:
@@ -73,19 +82,21 @@ def judge(facts: Facts) -> tuple[Identity, U8]:
     verdict = np.zeros(len(facts.event_type), np.uint8)
     is_span = facts.event_type == TRACE
     lengths = facts.text_bytes
-    is_whole = {name: lengths[name] == digits for name, digits in _DIGITS.items()}
-    joined = _joined(facts.text, is_whole)
-    trace_id, is_trace = hex_ids(joined["trace_id"], is_whole["trace_id"], 32)
+    ids = {
+        name: hex_ids(facts.data, facts.at[name], lengths[name] == digits, digits)
+        for name, digits in _DIGITS.items()
+    }
+    trace_id, is_trace = ids["trace_id"]
     has_trace = (trace_id[:, 0] | trace_id[:, 1]) != 0
-    span_id, is_span_id = hex_ids(joined["span_id"], is_whole["span_id"], 16)
-    parent_id, is_parent = hex_ids(joined["parent_span_id"], is_whole["parent_span_id"], 16)
+    span_id, is_span_id = ids["span_id"]
+    parent_id, is_parent = ids["parent_span_id"]
     key = np.zeros((len(verdict), 2), np.uint64)
     key[:, 1] = np.where(is_span, span_id[:, 0], np.uint64(0))
     is_annotation = ~is_span & has_trace
     has_bad_event_id = np.zeros(len(verdict), np.bool_)
     if is_annotation.any():
         is_long = is_annotation & (lengths["event_id"] == UUID_CHARACTERS)
-        event_id, is_uuid = uuids(_joined(facts.text, {"event_id": is_long})["event_id"], is_long)
+        event_id, is_uuid = uuids(facts.data, facts.at["event_id"], is_long)
         key[is_annotation] = event_id[is_annotation]
         has_bad_event_id = is_annotation & ~is_uuid
 
@@ -115,14 +126,5 @@ def detail(facts: Facts, row: int, reason: str) -> str:
         "duration": facts.duration_us,
         "trace_flags": facts.trace_flags,
     }
-    found = int(numbers[name][row]) if name in numbers else facts.text[name][row]
+    found = int(numbers[name][row]) if name in numbers else facts.text(name, row)
     return f"{name} {found!r}"[:_DETAIL_CHARACTERS]
-
-
-def _joined(text: pl.DataFrame, is_whole: dict[str, Mask]) -> dict[str, str]:
-    """Return per column the chosen texts as one: a number column is cut from it at no cost."""
-    chosen = [
-        (pl.col(name) if mask.all() else pl.col(name).filter(pl.Series(mask))).str.join("")
-        for name, mask in is_whole.items()
-    ]
-    return dict(zip(is_whole, text.select_seq(chosen).row(0), strict=True))

@@ -1,10 +1,14 @@
-"""A chunk of Avro bodies becomes a polars frame, or says exactly which body is bad.
+"""A run of Avro bodies becomes a polars frame, and the proof that every row is what it says.
 
-Polars reads container files; here the bodies of one schema are made into one. It resolves
-nothing, wraps numbers that do not fit and lets a torn body eat its neighbour's bytes. So: enums
-and ints are read as the longs that they are on the wire, a map as the array of entries that it
-is, each body is followed by a guard, and what was read must account for every byte of the body.
-Invariant: a row of the result is exactly one canonical body; all others are returned as doubtful.
+Polars reads container files; here records of one schema, one after the other, are made into one.
+It resolves nothing, wraps numbers that do not fit and lets a torn body eat its neighbour's bytes.
+So: enums and ints are read as the longs that they are on the wire, a map as the array of entries
+that it is, and what was read must account for every byte.
+
+Invariant: a `Block` is exactly the canonical encoding of its rows, one after the other. Canonical
+Avro is the shortest form of every value, so no row can have been read from fewer bytes than its
+values take; when the sum over all rows is the number of bytes there were, each row took exactly
+its own, and where each field lies is known.
 """
 
 import io
@@ -19,6 +23,7 @@ import polars as pl
 
 from streams.codec.schemas import Schema
 from streams.codec.varints import varint
+from streams.core.bodies import Bodies
 from streams.errors import ConfigError
 from streams.units import I64, U8, Mask
 
@@ -26,11 +31,9 @@ from streams.units import I64, U8, Mask
 # Rust reads it at its first panic.
 os.environ["RUST_BACKTRACE"] = "0"
 
-GUARD_BYTES: Final = 8
 SMALLEST_SPLIT: Final = 64
 """Chunks up to this size are not split further: a read costs as much as judging 64 bodies."""
 _SPLIT: Final = 4
-_GUARD: Final = "__guard"
 _SYNC: Final = bytes(16)
 _INT: Final = (-(2**31), 2**31 - 1)
 _LONG: Final = (-(2**63), 2**63 - 1)
@@ -62,163 +65,140 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """What a chunk gave: `frame` row i is body `good[i]`; `doubtful` are the other positions."""
+class Block:
+    """Rows that were read together, and where their fields lie.
+
+    Attributes:
+        frame: one column per field, under the field's name, enums as indexes, maps as lists of
+            {key, value}; and for each text and list column its `length_name`.
+        data: the buffer that was read; 16 bytes more than the rows take follow them.
+        starts: k + 1 arrays of (n,): where each field of each row begins in `data`, and where the
+            row ends.
+        is_sound: (n,) whether all values of a row are in range; what is not stands for no valid
+            Avro, though its bytes are its own.
+    """
 
     frame: pl.DataFrame
-    good: I64
+    data: bytes
+    starts: list[I64]
+    is_sound: Mask
+
+    def __len__(self) -> int:
+        return len(self.is_sound)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What bodies gave: row i of `block` is body `good[i]` where sound; `doubtful` the others."""
+
+    blocks: list[tuple[Block, I64]]
     doubtful: list[int]
 
 
 class ColumnarReader:
-    """Reads bodies of one schema as columns."""
+    """Reads rows of some fields as columns."""
 
-    def __init__(self, schema: Schema) -> None:
-        """Make the plan.
-
-        Args:
-            schema: a parsed record schema without logical types.
-
-        Raises:
-            ConfigError: a field has a type that cannot be read as a column; it names the field.
-        """
-        self.fields = tuple(_field(f["name"], f["type"]) for f in schema["fields"])
+    def __init__(self, fields: Sequence[Field]) -> None:
+        """Make the plan for rows that are these fields, in this order; see `schema_fields`."""
+        self.fields = tuple(fields)
         columns: list[dict[str, Any]] = [
             {"name": f.name, "type": _polars_type(f, f"List_{i}")}
             for i, f in enumerate(self.fields)
         ]
-        guard = {"type": "fixed", "name": "Guard", "size": GUARD_BYTES}
-        columns.append({"name": _GUARD, "type": guard})
         text = json.dumps({"type": "record", "name": "Row", "fields": columns}).encode()
         self._head = b"".join(
             (b"Obj\x01", varint(1), varint(11), b"avro.schema", varint(len(text)), text, b"\x00")
         )
         self._head += _SYNC
-        self._derived = self._derived_columns()
+        self._lengths = self._length_columns()
 
-    def read(self, bodies: Sequence[bytes], body_bytes: I64, nonce: int) -> Read:
-        """Return the bodies that are canonical as a frame, and the positions of all others.
+    def read_block(self, pieces: Sequence[bytes], rows: int) -> Block | None:
+        """Return the rows that lie in the pieces, one after the other.
+
+        None when the bytes are not exactly the canonical encoding of so many rows: then nothing
+        is known of any of them.
 
         Args:
-            bodies: n bodies without the wire header, n >= 1.
-            body_bytes: (n,) their lengths.
-            nonce: 64 random bits, new for each chunk: whoever guesses the guard of a row could
-                forge its neighbour.
-
-        Returns:
-            The frame has one column per field, under the field's name, enums as indexes, maps as
-            lists of {key, value}; and for each text and list column its `length_name`. All of it
-            stands for valid Avro.
+            pieces: bytes whose concatenation are the rows.
+            rows: how many they should be, at least one, at most one a byte.
         """
-        frames: list[pl.DataFrame] = []
-        whole: list[I64] = []
-        doubtful: list[int] = []
-        waiting = [(0, len(bodies))]
-        while waiting:
-            start, end = waiting.pop()
-            frame = self._read_guarded(bodies[start:end], body_bytes[start:end], nonce)
-            if frame is not None:
-                frames.append(frame)
-                whole.append(np.arange(start, end))
-            elif end - start <= SMALLEST_SPLIT:
-                doubtful.extend(range(start, end))
-            else:
-                step = -(-(end - start) // _SPLIT)
-                cuts = range(start, end, step)  # the earliest is read first
-                waiting += [(at, min(at + step, end)) for at in reversed(cuts)]
-        if not frames:
-            return Read(pl.DataFrame(), np.zeros(0, np.int64), doubtful)
-        frame = frames[0] if len(frames) == 1 else pl.concat(frames)
-        good = whole[0] if len(whole) == 1 else np.concatenate(whole)
-        return self._checked(frame, good, doubtful, bodies, body_bytes)
-
-    def _read_guarded(self, bodies: Sequence[bytes], size: I64, nonce: int) -> pl.DataFrame | None:
-        """Return what polars reads; None when the bodies run into each other."""
-        n = len(bodies)
-        guard = np.arange(n, dtype=np.uint64) ^ np.uint64(nonce)
-        pieces: list[bytes] = [b""] * (2 * n + 4)
-        payload_bytes = int(size.sum()) + n * GUARD_BYTES
-        pieces[:3] = (self._head, varint(n), varint(payload_bytes))
-        pieces[3:-1:2] = bodies
-        pieces[4:-1:2] = guard.view(f"V{GUARD_BYTES}").tolist()
-        pieces[-1] = _SYNC
+        total_bytes = sum(map(len, pieces))
+        head = (self._head, varint(rows), varint(total_bytes))
+        data = b"".join((*head, *pieces, _SYNC))
         try:
-            frame = pl.read_avro(io.BytesIO(b"".join(pieces)))
+            frame = pl.read_avro(io.BytesIO(data))
         except (Exception, pl.exceptions.PanicException):
-            # Whatever it is, these bytes caused it: each body is judged by itself next. The panic
-            # is a BaseException and has to be named.
+            # Whatever it is, these bytes caused it: smaller parts are judged next. The panic is a
+            # BaseException and has to be named.
             return None
-        if frame.height != n:
+        if frame.height != rows:
             return None
-        seen = frame[_GUARD].bin.reinterpret(dtype=pl.UInt64, endianness="little").to_numpy()
-        return frame if np.array_equal(seen, guard) else None
+        frame = frame.with_columns_seq(self._lengths)
+        sizes = [_field_bytes(field, frame) for field in self.fields]
+        size = np.zeros(rows, np.int64)
+        for one in sizes:
+            size = size + one
+        if int(size.sum()) != total_bytes:
+            return None
+        at = np.cumsum(size) - size + sum(map(len, head))
+        starts = [at]
+        for one in sizes:
+            at = at + one
+            starts.append(at)
+        octets = np.frombuffer(data, np.uint8)
+        return Block(frame, data, starts, _sound(self.fields, frame, octets, starts))
 
-    def _checked(
-        self,
-        frame: pl.DataFrame,
-        good: I64,
-        doubtful: list[int],
-        bodies: Sequence[bytes],
-        body_bytes: I64,
-    ) -> Read:
-        """Return the rows of `frame` (bodies `good`) that are text where they say and exact."""
-        try:
-            derived = frame.with_columns_seq(self._derived)
-        except pl.exceptions.ComputeError:  # some text is not UTF-8; which is found the slow way
-            is_text = self._is_text(frame)
-            doubtful = [*doubtful, *good[~is_text].tolist()]
-            good = good[is_text]
-            derived = frame.filter(pl.Series(is_text)).with_columns_seq(self._derived)
-        size = body_bytes[good]
-        payload = np.zeros(0, np.uint8)
-        if any(f.null_branch >= 0 or f.kind == "boolean" for f in self.fields):
-            payload = np.frombuffer(b"".join([bodies[i] for i in good.tolist()]), np.uint8)
-        is_exact = _exact(self.fields, derived, payload, np.cumsum(size) - size, size)
-        if is_exact.all():
-            return Read(derived, good, doubtful)
-        doubtful = [*doubtful, *good[~is_exact].tolist()]
-        return Read(derived.filter(pl.Series(is_exact)), good[is_exact], doubtful)
+    def read(self, bodies: Bodies) -> Read:
+        """Return the bodies that are canonical, and the positions of all others.
 
-    def _is_text(self, frame: pl.DataFrame) -> Mask:
-        """Mark the rows whose text columns all hold UTF-8."""
-        out = np.ones(frame.height, np.bool_)
-        for field in self.fields:
-            if field.kind == "string":
-                out &= np.fromiter(map(_is_utf8, frame[field.name].to_list()), np.bool_)
-        return out
-
-    def _derived_columns(self) -> list[pl.Expr]:
-        """Return lengths and texts: one call of polars for all.
-
-        Texts are read as bytes and become text here, which fails for what is not UTF-8: a sixth
-        faster than to let the reader do it.
+        Args:
+            bodies: n bodies, n >= 1, each a row.
         """
+        blocks: list[tuple[Block, I64]] = []
+        doubtful: list[int] = []
+        waiting = [np.arange(len(bodies))]
+        while waiting:
+            rows = waiting.pop()
+            part = bodies.take(rows)
+            block = self.read_block(list(part), len(rows)) if part.size.all() else None
+            if block is not None and np.array_equal(block.starts[-1] - block.starts[0], part.size):
+                blocks.append((block, rows))
+                doubtful.extend(rows[~block.is_sound].tolist())
+            elif len(rows) <= SMALLEST_SPLIT:
+                doubtful.extend(rows.tolist())
+            else:
+                waiting += np.array_split(rows, _SPLIT)[::-1]  # the earliest is read first
+        return Read(blocks, doubtful)
+
+    def _length_columns(self) -> list[pl.Expr]:
+        """Return what gives the lengths of texts and lists: one call of polars for all."""
         lengths: list[pl.Expr] = []
         for field in self.fields:
             column = pl.col(field.name)
-            if field.kind in ("string", "bytes"):
+            if field.kind == "string":
+                length = column.str.len_bytes()
+            elif field.kind == "bytes":
                 length = column.bin.size()
             elif field.kind == "list":
                 length = column.list.len()
             else:
                 continue
             lengths.append(length.fill_null(0).cast(pl.Int64).alias(length_name(field.name)))
-        texts = [
-            pl.col(field.name).cast(pl.String) for field in self.fields if field.kind == "string"
-        ]
-        return [*lengths, *texts]
+        return lengths
+
+
+def schema_fields(schema: Schema) -> list[Field]:
+    """Return the fields of a parsed record schema without logical types.
+
+    Raises:
+        ConfigError: a field has a type that cannot be read as a column; it names the field.
+    """
+    return [_field(f["name"], f["type"]) for f in schema["fields"]]
 
 
 def length_name(field: str) -> str:
     """Return the column that holds the lengths of a field: UTF-8 bytes, or items; 0 for null."""
     return f"{field} length"
-
-
-def _is_utf8(text: bytes | None) -> bool:
-    try:
-        return text is None or text.decode("utf-8") is not None
-    except UnicodeDecodeError:
-        return False
 
 
 def _field(name: str, schema: Any) -> Field:
@@ -260,7 +240,7 @@ def _entry_fields(name: str, kind: str, schema: Any) -> tuple[Field, ...]:
 
 
 def _polars_type(field: Field, name: str) -> Any:
-    plain: Any = "bytes" if field.kind == "string" else field.kind
+    plain: Any = field.kind
     if field.kind == "fixed":
         plain = {"type": "fixed", "name": name, "size": field.size}
     elif field.kind == "list" and field.items[0].name == "":
@@ -273,52 +253,34 @@ def _polars_type(field: Field, name: str) -> Any:
     return ["null", plain] if field.null_branch == 0 else [plain, "null"]
 
 
-def _exact(
-    fields: tuple[Field, ...], frame: pl.DataFrame, payload: U8, start: I64, size: I64
-) -> Mask:
-    """Mark the rows whose values, written again, have exactly the body's length, and are in range.
+def _sound(fields: tuple[Field, ...], frame: pl.DataFrame, data: U8, starts: list[I64]) -> Mask:
+    """Mark the rows whose values are in range.
 
-    Canonical Avro is the shortest form of every value, so equal totals mean that no field was
-    written longer than needed: nothing was wrapped or skipped. Union indexes and booleans are the
-    bytes that can be wrong at the right length; they are looked up in the payload.
+    Union indexes and booleans are the bytes that can be wrong at the right length: they are
+    looked up where they lie.
     """
-    starts = field_starts(fields, frame, start)
-    is_exact = np.asarray(starts[-1] - start == size, np.bool_)
+    is_sound = np.ones(frame.height, np.bool_)
     for field, at in zip(fields, starts, strict=False):
         column = frame[field.name]
         if field.null_branch >= 0:
             is_there = column.is_not_null().to_numpy()
             branch = np.where(is_there, 2 * (1 - field.null_branch), 2 * field.null_branch)
-            is_exact &= payload[np.minimum(at, len(payload) - 1)] == branch
+            is_sound &= data[at] == branch
         if field.kind == "boolean":
-            is_exact &= payload[np.minimum(at, len(payload) - 1)] <= 1
+            is_sound &= data[at] <= 1
         if field.kind == "long" and (field.low, field.high) != _LONG:
             value = _ints(column)
-            is_exact &= (value >= field.low) & (value <= field.high)
-    return is_exact
+            is_sound &= (value >= field.low) & (value <= field.high)
+    return is_sound
 
 
-def field_starts(fields: tuple[Field, ...], frame: pl.DataFrame, start: I64) -> list[I64]:
-    """Return where each field of each row begins, were it canonical, and at last where it ends.
-
-    Args:
-        fields: the k fields of the reader.
-        frame: n rows as `ColumnarReader.read` gives them.
-        start: (n,) where the rows begin.
-
-    Returns:
-        k + 1 arrays of (n,) positions.
-    """
-    at = start
-    out = [at]
-    for field in fields:
-        length = _value_bytes(field, frame)
-        if field.null_branch >= 0:
-            is_there = frame[field.name].is_not_null().to_numpy()
-            length = 1 + np.where(is_there, length, 0)
-        at = np.asarray(at + length, np.int64)
-        out.append(at)
-    return out
+def _field_bytes(field: Field, frame: pl.DataFrame) -> I64 | int:
+    """Return the canonical length of each value of one column, (n,) or one for all."""
+    length = _value_bytes(field, frame)
+    if field.null_branch < 0:
+        return length
+    is_there = frame[field.name].is_not_null().to_numpy()
+    return np.asarray(1 + np.where(is_there, length, 0), np.int64)
 
 
 def _value_bytes(field: Field, frame: pl.DataFrame) -> I64 | int:
@@ -330,7 +292,7 @@ def _value_bytes(field: Field, frame: pl.DataFrame) -> I64 | int:
         return _list_bytes(field, frame[field.name], frame[length_name(field.name)])
     if field.kind == "long":
         is_one_byte = field.low >= -64 and field.high < 64  # what is out of range is not exact
-        return 1 if is_one_byte else _varint_bytes(_ints(frame[field.name]))
+        return 1 if is_one_byte else varint_bytes(_ints(frame[field.name]))
     return {"double": 8, "float": 4, "boolean": 1, "fixed": field.size}[field.kind]
 
 
@@ -351,7 +313,7 @@ def _list_bytes(field: Field, column: pl.Series, length: pl.Series) -> I64 | int
         if item.kind == "double":
             item_bytes += 8
         elif item.kind == "long":
-            item_bytes += _varint_bytes(_ints(items[item.name]))
+            item_bytes += varint_bytes(_ints(items[item.name]))
         else:
             text_bytes = _ints(texts[item.name])
             item_bytes += text_bytes + _count_bytes(text_bytes)
@@ -368,10 +330,10 @@ def _ints(column: pl.Series) -> I64:
 
 def _count_bytes(count: I64) -> I64 | int:
     """Return how many bytes each length takes, 1 to 5; one number when it is the same for all."""
-    return 1 if count.max(initial=0) < 64 else _varint_bytes(count)
+    return 1 if count.max(initial=0) < 64 else varint_bytes(count)
 
 
-def _varint_bytes(value: I64) -> I64:
+def varint_bytes(value: I64) -> I64:
     """Return how many bytes each value takes as an Avro long, 1 to 10."""
     zigzag = ((value << 1) ^ (value >> 63)).view(np.uint64)
     out = np.ones(len(value), np.int64)

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Any
 
-import numpy as np
-
-from streams.codec.columnar import ColumnarReader, field_starts
+from streams.codec.columnar import ColumnarReader, schema_fields
 from streams.codec.records import encode_body
 from streams.codec.schemas import Schema, wire_form
+from streams.core.bodies import Bodies
 from streams.errors import ConfigError
 
 _Piece = bytes | tuple[int, int]
@@ -29,34 +28,28 @@ class Splicer:
         Raises:
             ConfigError: the writer's schema cannot be read as columns.
         """
-        self._reader = ColumnarReader(writer)
+        self._reader = ColumnarReader(schema_fields(writer))
         self._pieces = pieces
 
-    def splice(self, bodies: Sequence[bytes], nonce: int) -> list[bytes | None]:
+    def splice(self, bodies: Sequence[bytes]) -> list[bytes | None]:
         """Return each body in the current schema; None where it, or one read with it, is doubtful.
 
         Args:
             bodies: n >= 1 bodies of the writer's schema.
-            nonce: 64 random bits, new for each chunk.
         """
         out: list[bytes | None] = [None] * len(bodies)
-        size = np.fromiter(map(len, bodies), np.int64, len(bodies))
-        read = self._reader.read(bodies, size, nonce)
-        if not len(read.good):
-            return out
-        rows = read.good.tolist()
-        good = [bodies[i] for i in rows]
-        zeros = np.zeros(len(good), np.int64)
-        starts = [at.tolist() for at in field_starts(self._reader.fields, read.frame, zeros)]
-        parts: list[Iterable[bytes]] = []
-        for piece in self._pieces:
-            if isinstance(piece, bytes):
-                parts.append(repeat(piece, len(good)))
-            else:
-                edges = zip(good, starts[piece[0]], starts[piece[1]], strict=True)
-                parts.append([body[begin:end] for body, begin, end in edges])
-        for row, part in zip(rows, zip(*parts, strict=True), strict=True):
-            out[row] = b"".join(part)
+        for block, rows in self._reader.read(Bodies.of(bodies)).blocks:
+            edges = [at.tolist() for at in block.starts]
+            parts: list[Iterable[bytes]] = []
+            for piece in self._pieces:
+                if isinstance(piece, bytes):
+                    parts.append(repeat(piece, len(rows)))
+                else:
+                    places = zip(edges[piece[0]], edges[piece[1]], strict=True)
+                    parts.append([block.data[begin:end] for begin, end in places])
+            spliced = zip(rows.tolist(), block.is_sound.tolist(), *parts, strict=True)
+            for row, is_sound, *part in spliced:
+                out[row] = b"".join(part) if is_sound else None
         return out
 
 

@@ -4,7 +4,6 @@ The values hold within one version of polars (it promises no more): compare them
 pin polars with the state that keeps them, as pyproject.toml does.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -15,10 +14,9 @@ from streams.units import I64, U64
 _SEED: Final = 0x5BA71007
 
 
-def hash_expression(columns: Sequence[str]) -> pl.Expr:
-    """Return the raw hash of one text column, or of the row that several make."""
-    source = pl.col(columns[0]) if len(columns) == 1 else pl.struct(columns)
-    return source.hash(_SEED)
+def hash_expression(column: str) -> pl.Expr:
+    """Return the raw hash of a text column."""
+    return pl.col(column).hash(_SEED)
 
 
 def settled(raw: U64, text_bytes: I64) -> U64:

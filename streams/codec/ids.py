@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from streams.units import U8, U64, Mask
+from streams.units import I64, U8, U64, Mask
 
 _BAD: Final = 0x8000
 _BAD_IN_QUAD: Final = np.uint64(0x8000_8000_8000_8000)
@@ -24,42 +24,59 @@ _LOWER: Final = _pair_table(b"0123456789abcdef")
 _ANY_CASE: Final = _pair_table(b"0123456789abcdef0123456789ABCDEF")
 
 
-def hex_ids(joined: str, is_whole: Mask, digits: int) -> tuple[U64, Mask]:
+def hex_ids(data: bytes, at: I64, is_whole: Mask, digits: int) -> tuple[U64, Mask]:
     """Return ids written as lower-case hex as numbers, and which are well written.
 
     Lower case only: the text is the partition key, and a second spelling of one trace id would be
     another partition. Source: W3C Trace Context, `trace-id` and `parent-id`.
 
     Args:
-        joined: the texts of the right length, one after the other.
-        is_whole: (n,) which of the texts have `digits` bytes and so are in `joined`.
+        data: the buffer that holds the texts, with 8 bytes or more after the last of them.
+        at: (n,) where each text begins.
+        is_whole: (n,) which of the texts have `digits` bytes; the others are not looked at.
         digits: 16 or 32.
 
     Returns:
         (n, digits / 16) uint64, most significant first, 0 where it is not well written; (n,) bool.
     """
-    text = np.frombuffer(joined.encode(), np.uint8).reshape(-1, digits)
+    text = _texts(data, at if is_whole.all() else at[is_whole], digits)
     return _spread(*_numbers(text, _LOWER), is_whole)
 
 
-def uuids(joined: str, is_whole: Mask) -> tuple[U64, Mask]:
+def uuids(data: bytes, at: I64, is_whole: Mask) -> tuple[U64, Mask]:
     """Return UUIDs in their 36-character form as numbers, and which are well written.
 
     A UUID whose first half is 0 (the nil UUID) counts as badly written: its key would be one of a
     span. Either case is accepted. Source: RFC 9562, section 4.
 
     Args:
-        joined: the texts of 36 bytes, one after the other.
-        is_whole: (n,) which of the texts are in `joined`.
+        data: the buffer that holds the texts, with 8 bytes or more after the last of them.
+        at: (n,) where each text begins.
+        is_whole: (n,) which of the texts have 36 bytes; the others are not looked at.
 
     Returns:
         (n, 2) uint64, 0 where it is not well written; (n,) bool.
     """
-    text = np.frombuffer(joined.encode(), np.uint8).reshape(-1, UUID_CHARACTERS)
+    text = _texts(data, at if is_whole.all() else at[is_whole], UUID_CHARACTERS)
     halves, is_good = _numbers(np.ascontiguousarray(text[:, _UUID_DIGITS]), _ANY_CASE)
     is_good &= (text[:, _UUID_DASHES] == ord("-")).all(axis=1) & (halves[:, 0] != 0)
     halves[~is_good] = 0
     return _spread(halves, is_good, is_whole)
+
+
+def _texts(data: bytes, at: I64, width: int) -> U8:
+    """Return the texts of one width, 16 bytes or more, as (n, width) bytes: 8 at a time."""
+    words: U64 = np.ndarray((max(0, len(data) - 7),), np.uint64, data, strides=(1,))
+    whole = width // 8
+    out = np.empty((len(at), width), np.uint8)
+    if whole * 8 == width:
+        wide = out.view(np.uint64)
+        for i in range(whole):
+            wide[:, i] = words[at + 8 * i]
+        return out
+    for start in (*range(0, 8 * whole, 8), width - 8):
+        out[:, start : start + 8] = words[at + start].view(np.uint8).reshape(-1, 8)
+    return out
 
 
 UUID_CHARACTERS: Final = 36

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import fastavro
 import yaml
@@ -38,16 +38,18 @@ def schema_folder() -> Path:
     )
 
 
-def load_schema(name: str, version: int = 1) -> Schema:
+def load_schema(name: str, version: int | None = None) -> Schema:
     """Return one schema as JSON, whole in itself: a schema it names from another file is inlined.
 
     Args:
         name: the record, as in the file name: `telemetry_event`, `assembled_trace`, ...
-        version: the version, as in the file name.
+        version: the version, as in the file name; without it the current one.
 
     Raises:
         ConfigError: there is no such schema.
     """
+    if version is None:
+        version = _id_table()[name].version if name in _id_table() else 1
     path = schema_folder() / f"{name}.v{version}.avsc"
     if not path.is_file():
         raise ConfigError(f"no schema {path.name} in {path.parent}")
@@ -102,17 +104,21 @@ class SchemaSet:
     """
 
     def __init__(self, ids: Mapping[str, int] | None = None) -> None:
-        """Load the current version of every record.
+        """Load the current version of every record, and those that came before it.
 
         Args:
             ids: id of each record's current schema; without it, those of `topics.yaml`.
         """
         table = _id_table()
-        self._id = dict(ids) if ids is not None else {name: row[0] for name, row in table.items()}
+        self._id = dict(ids) if ids is not None else {name: row.id for name, row in table.items()}
         self._name: dict[int, str] = {}
         self._writer: dict[int, Schema] = {}
         for name, schema_id in self._id.items():
-            self.register(schema_id, load_schema(name, table[name][1]), name)
+            self.register(schema_id, load_schema(name, table[name].version), name)
+        if ids is None:
+            for name, row in table.items():
+                for version, earlier_id in row.earlier.items():
+                    self.register(earlier_id, load_schema(name, version), name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._id)
@@ -175,8 +181,19 @@ def default_schemas() -> SchemaSet:
     return SchemaSet()
 
 
+class _Row(NamedTuple):
+    """One record's line in `topics.yaml`: id and version of today, and ids by earlier version."""
+
+    id: int
+    version: int
+    earlier: Mapping[int, int]
+
+
 @cache
-def _id_table() -> dict[str, tuple[int, int]]:
+def _id_table() -> dict[str, _Row]:
     path = schema_folder() / "topics.yaml"
     rows = yaml.safe_load(path.read_text("utf-8"))["schemas"]
-    return {name: (int(row["id"]), int(row["version"])) for name, row in rows.items()}
+    return {
+        name: _Row(int(row["id"]), int(row["version"]), row.get("earlier", {}))
+        for name, row in rows.items()
+    }

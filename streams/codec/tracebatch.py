@@ -15,11 +15,17 @@ import numpy as np
 
 from streams.codec.assembled import END, MissingRow, TraceEncoder
 from streams.codec.varints import text, varint
+from streams.core.bodies import Scattered
+from streams.core.order import distinct
 from streams.units import I64, U8, U64, Mask
 
 _LONGEST: Final = 10  # bytes of an Avro long
 _HEX: Final = np.array([list(b"%02x" % octet) for octet in range(256)], np.uint8)
 _SPAN_ID_DIGITS: Final = 16
+_HEAD, _STAGES, _RARE = range(3)
+"""Sources of the bytes of traces, before those of the events."""
+_Edges = tuple[I64, I64]
+"""Where pieces begin and end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ class TraceColumns:
         missing: rows of missing spans of the traces that have any, by ordinal.
         stages: stage timings.
         offset: (T + 1,) where each trace's events lie in `bodies`.
-        bodies: the events' bytes.
+        bodies: the events' bytes, by trace.
     """
 
     keys: Sequence[bytes]
@@ -71,7 +77,7 @@ class TraceColumns:
     missing: Mapping[int, Sequence[MissingRow]]
     stages: StageRows
     offset: I64
-    bodies: Sequence[bytes]
+    bodies: Scattered
 
 
 class TraceBatchEncoder:
@@ -100,27 +106,55 @@ class TraceBatchEncoder:
         """Return the T wire values, header included."""
         head, head_at = self._heads(columns)
         stages, stages_at = self._stages(columns.stages, len(columns.keys))
-        offset = columns.offset.tolist()
-        bodies, missing = columns.bodies, self._missing(columns)
-        counts = {n: END + varint(n) if n else END for n in set(np.diff(columns.offset).tolist())}
-        out = []
-        for t in range(len(columns.keys)):
-            first, last = offset[t], offset[t + 1]
-            pieces = (
-                head[head_at[t] : head_at[t + 1]],
-                missing.get(t, END),
-                stages[stages_at[t] : stages_at[t + 1]],
-                counts[last - first],
-                *bodies[first:last],
-                END,
-            )
-            out.append(b"".join(pieces))
-        return out
+        rare, missing_at, count_at = self._rare(columns)
+        bodies = columns.bodies if columns.bodies.is_dense else _one_source(columns.bodies)
+        traces, events = len(columns.keys), len(bodies)
+        # The pieces of each trace in their order: head, missing, stages, count, events, end.
+        place = columns.offset[:-1] + 5 * np.arange(traces)
+        source = np.empty(events + 5 * traces, np.int64)
+        start, size = np.empty_like(source), np.empty_like(source)
+        last = columns.offset[1:] + 5 * np.arange(traces) + 4
+        is_event = np.ones(len(source), np.bool_)
+        for at, which, edges in (
+            (place, _HEAD, (head_at[:-1], head_at[1:])),
+            (place + 1, _RARE, missing_at),
+            (place + 2, _STAGES, (stages_at[:-1], stages_at[1:])),
+            (place + 3, _RARE, count_at),
+            (last, _RARE, (np.zeros(traces, np.int64), np.ones(traces, np.int64))),
+        ):
+            source[at], start[at], size[at] = which, edges[0], edges[1] - edges[0]
+            is_event[at] = False
+        source[is_event] = bodies.source + 3
+        start[is_event], size[is_event] = bodies.start, bodies.size
+        flat = Scattered((head, stages, rare, *bodies.sources), source, start, size).joined()
+        ends = np.cumsum(size)[last].tolist()
+        return [flat[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
-    def _missing(self, columns: TraceColumns) -> dict[int, bytes]:
-        return {t: self._encoder.missing(rows) for t, rows in columns.missing.items()}
+    def _rare(self, columns: TraceColumns) -> tuple[bytes, _Edges, _Edges]:
+        """Return the bytes that few traces differ in, and where each trace's lie.
 
-    def _heads(self, columns: TraceColumns) -> tuple[bytes, list[int]]:
+        They begin with `END`. The first places are those of the missing spans, with their end; the
+        second those of the end of the stages and the count of events.
+        """
+        pieces, at = [END], 1
+        missing = np.zeros((2, len(columns.keys)), np.int64)
+        missing[1] = 1
+        for trace, rows in columns.missing.items():
+            piece = self._encoder.missing(rows)
+            missing[:, trace] = at, at + len(piece)
+            pieces.append(piece)
+            at += len(piece)
+        counts, which = distinct(np.diff(columns.offset))
+        edges = []
+        for n in counts.tolist():
+            piece = END + varint(n) if n else END
+            edges.append((at, at + len(piece)))
+            pieces.append(piece)
+            at += len(piece)
+        count = np.array(edges, np.int64).reshape(-1, 2)[which]
+        return b"".join(pieces), (missing[0], missing[1]), (count[:, 0], count[:, 1])
+
+    def _heads(self, columns: TraceColumns) -> tuple[bytes, I64]:
         """Return the bytes of all records up to their missing spans, and where each begins."""
         one = np.zeros(len(columns.keys), np.int64)
         octets = np.frombuffer(b"".join(columns.keys), np.uint8).reshape(-1, 16)
@@ -145,12 +179,12 @@ class TraceBatchEncoder:
             _span_ids(columns.root_span_id),
         ]
         flat, size = _rows(blocks)
-        return flat, [0, *np.cumsum(size).tolist()]
+        return flat, np.concatenate([np.zeros(1, np.int64), np.cumsum(size)])
 
-    def _stages(self, stages: StageRows, traces: int) -> tuple[bytes, list[int]]:
+    def _stages(self, stages: StageRows, traces: int) -> tuple[bytes, I64]:
         """Return the stage blocks of all traces without their ends, and where each begins."""
         if not len(stages.trace):
-            return b"", [0] * (traces + 1)
+            return b"", np.zeros(traces + 1, np.int64)
         begin = np.searchsorted(stages.trace, np.arange(traces + 1))
         count = np.diff(begin)
         lead, lead_size = _longs(count[stages.trace])
@@ -166,7 +200,12 @@ class TraceBatchEncoder:
             ]
         )
         at = np.concatenate([np.zeros(1, np.int64), np.cumsum(size)])
-        return flat, at[begin].tolist()
+        return flat, at[begin]
+
+
+def _one_source(bodies: Scattered) -> Scattered:
+    packed = bodies.packed()
+    return Scattered([packed.data], np.zeros(len(bodies), np.int64), packed.start, packed.size)
 
 
 Block = tuple[U8, I64]

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from streams.core.bodies import Bodies
 from streams.units import I32, I64, U8, U64, Mask, TimesUs
 
 # Symbol order of the enums in schemas/telemetry_event.v1.avsc: the codes below are the wire's.
@@ -85,7 +86,7 @@ class EventColumns:
         event_type, severity, status, trace_flags: (n,) codes as on the wire.
         record_hash, batch_hash: (n,) 64-bit hash of record_id / batch_id, 0 for none.
         dimension: per requested dimension key, (n,) 64-bit hash of its value, 0 for absent.
-        body: the n encoded bodies, without the wire header.
+        body: the n encoded bodies, without the wire header, where they came.
     """
 
     row: I64
@@ -104,7 +105,7 @@ class EventColumns:
     trace_flags: U8
     record_hash: U64
     batch_hash: U64
-    body: list[bytes]
+    body: Bodies
     dimension: dict[str, U64] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -118,10 +119,9 @@ class EventColumns:
             for name in self.__slots__
             if name not in ("body", "dimension")
         }
-        body = self.body
         return EventColumns(
             **arrays,
-            body=[body[i] for i in positions.tolist()],
+            body=self.body.take(positions),
             dimension={key: value[positions] for key, value in self.dimension.items()},
         )
 
@@ -137,7 +137,7 @@ class EventColumns:
         }
         return EventColumns(
             **arrays,
-            body=[body for part in parts for body in part.body],
+            body=Bodies.concat([part.body for part in parts]),
             dimension={
                 key: np.concatenate([part.dimension[key] for part in parts])
                 for key in parts[0].dimension

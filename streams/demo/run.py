@@ -183,7 +183,7 @@ async def _run(
             f"the derived topics could not be read: {watcher.error!r}. Operator action: none."
         )
     show(scene)
-    return build_report(
+    report = build_report(
         simulation.truth.as_dict(),
         faults,
         accounting,
@@ -191,6 +191,7 @@ async def _run(
         watcher.incidents(),
         elapsed_s,
     )
+    return report | {"linked_traces": watcher.linked()}
 
 
 async def _settle(

@@ -18,6 +18,11 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     console.print(_accounting(report))
     console.print(_faults(report))
     console.print(_fidelity(report))
+    if report.get("linked_traces"):
+        console.print(
+            f"{report['linked_traces']:,} traces of records whose context restarted name the "
+            "other traces of their record."
+        )
     for false in report["false_incident_list"]:
         told = escape(f"{false['incident_id'][:8]} {false['title']}")
         console.print(f"[red]false incident[/red] {told}")

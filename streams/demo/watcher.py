@@ -11,6 +11,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, TopicPartition
 
 from streams.codec.records import decode
+from streams.core.traces.links import NAMES as LINK_NAMES
 from streams.runtime import topics
 
 WATCHED: Final = (topics.TRACES, topics.STATS, topics.ALERTS, topics.INCIDENTS)
@@ -28,7 +29,7 @@ class Watcher:
         self._thread = threading.Thread(target=self._read, name="spanloom-watcher", daemon=True)
         self._stats: dict[tuple[Any, ...], dict[str, Any]] = {}
         self._incidents: dict[str, dict[str, Any]] = {}
-        self._traces: dict[str, tuple[int, str]] = {}
+        self._traces: dict[str, tuple[int, str, bool]] = {}
         self.news: deque[dict[str, Any]] = deque(maxlen=50)
         self.alerts = 0
         self.error: Exception | None = None
@@ -75,8 +76,10 @@ class Watcher:
 
     def _take(self, topic: str, record: dict[str, Any]) -> None:
         if topic == topics.TRACES:
-            known = self._traces.get(record["trace_id"], (0, ""))
-            self._traces[record["trace_id"]] = max(known, (record["revision"], record["status"]))
+            known = self._traces.get(record["trace_id"], (0, "", False))
+            is_linked = any(span["name"] in LINK_NAMES for span in record["spans"])
+            revision = (record["revision"], record["status"], is_linked)
+            self._traces[record["trace_id"]] = max(known, revision)
         elif topic == topics.STATS:
             at = tuple(
                 record[name]
@@ -132,4 +135,9 @@ class Watcher:
     def statuses(self) -> Counter[str]:
         """Return how many traces have which status."""
         with self._lock:
-            return Counter(status for _, status in self._traces.values())
+            return Counter(status for _, status, _ in self._traces.values())
+
+    def linked(self) -> int:
+        """Return how many traces name other traces of their record."""
+        with self._lock:
+            return sum(is_linked for _, _, is_linked in self._traces.values())

@@ -14,17 +14,21 @@ from streams.core.fidelity.causes import explain
 from streams.core.fidelity.judge import Judgement, judge
 from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.rule_table import RuleTable
+from streams.core.order import run_starts, stable_order
 from streams.core.traces.closedtraces import ClosedBatch, fold_key
+from streams.core.traces.idmap import first_of_each
+from streams.core.traces.links import Told
+from streams.core.traces.table import Table
 from streams.engine.effects import TRUNCATED, AssembledBatch, JoinEffects
 from streams.engine.fragment_rule import FragmentRule
 from streams.engine.join_state import JoinState
 from streams.engine.knowledge import Knowledge
+from streams.engine.link_rule import LinkRows, LinkRule
 from streams.units import I64, U8, U64, Mask
 
 Describe = Callable[[bytes], tuple[str, str]]
 """Reads (record id, batch id) from an event's bytes."""
 _SPAN_COLUMNS: Final = (
-    "span_id",
     "parent_span_id",
     "timestamp_us",
     "duration_us",
@@ -46,6 +50,7 @@ class Closer:
         knowledge: Knowledge,
         rules: RuleTable | None,
         describe: Describe,
+        links: LinkRule,
     ) -> None:
         self._plan = plan
         self._operations = operations
@@ -53,6 +58,7 @@ class Closer:
         self._rules = rules
         self._describe = describe
         self._fragments = FragmentRule(plan)
+        self._links = links
 
     def close(
         self, state: JoinState, slots: I64, by: U8, closed_us: I64, effects: JoinEffects
@@ -61,22 +67,22 @@ class Closer:
         if len(slots) == 0:
             return
         rows, owner = state.open.gather(slots)
-        kept, owner = self._distinct(state, rows, owner)
-        state.count("duplicate", len(rows) - len(kept), "while_open")
-        self._count_duplicates(state, rows, kept)
+        kept, owner, repeats = self._distinct(state, rows, owner)
+        self._count_duplicates(state, repeats)
+        kept, owner, links = self._settle_links(state, kept, owner)
         kept, owner = self._within_bounds(state, slots, kept, owner)
-        state.count("joined", int((~state.open.rows["is_recalled"][kept]).sum()))
+        fresh = kept[~state.open.rows["is_recalled"][kept]]
+        state.count_events("joined", state.open.rows["topic"][fresh])
         batch, span_rows = self._batch(state, kept, owner, len(slots))
         keys = state.open.keys(slots)
         known = self._knowledge.of(state, slots, keys, by)
-        judgement = self._judge(batch, known)
+        judgement = self._links.apply(self._judge(batch, known), links.now)
         again = state.open.slots["revision"][slots] > 0
-        self._recount(state, slots, kept, owner, again)
-        table = state.open.rows
+        self._recount(state, slots, kept, owner, again, links.before)
         assembled = self._assemble(state, slots, by, kept, owner, keys, batch, judgement)
 
         def describe(row: int) -> tuple[str, str]:
-            return self._describe(table["body"][span_rows[row]])
+            return self._describe(state.open.body(span_rows[row]))
 
         state.counts.add_traces(
             batch,
@@ -91,25 +97,53 @@ class Closer:
         )
         effects.traces.append(assembled)
         effects.fragments += self._fragments.of(batch, judgement, assembled, describe)
-        self._remember(state, kept, keys, assembled, known, closed_us)
+        self._remember(state, slots, kept, assembled, known, closed_us)
         first = ~again
         state.wait.learn((assembled.end_us - assembled.start_us)[first])
         state.forget(slots, rows)
 
-    def _distinct(self, state: JoinState, rows: I64, owner: I64) -> tuple[I64, I64]:
+    def _distinct(self, state: JoinState, rows: I64, owner: I64) -> tuple[I64, I64, I64]:
         """Keep one row for each identity: a recalled one, else the first that arrived.
 
         Returns:
-            The rows kept and their owners, sorted by (owner, event time, identity).
+            The rows kept and their owners, sorted by (owner, event time, identity); and the rows
+            that are not kept.
         """
         table = state.open.rows
-        hi, lo = table["key_hi"][rows], table["key_lo"][rows]
-        folded = fold_key(hi, lo)
-        order = np.lexsort((rows, ~table["is_recalled"][rows], folded, owner))
-        same = (owner[order][1:] == owner[order][:-1]) & (folded[order][1:] == folded[order][:-1])
-        kept = order[np.r_[True, ~same]]
-        kept = kept[np.lexsort((lo[kept], table["timestamp_us"][rows[kept]], owner[kept]))]
-        return rows[kept], owner[kept]
+        folded = fold_key(table["key_hi"][rows], table["key_lo"][rows])
+        first = first_of_each(folded, owner.view(np.uint64))
+        links = np.flatnonzero(self._links.among(table, rows))
+        first[links] = links  # which link holds is for `settle`
+        if table["is_recalled"][rows].any():
+            order = np.lexsort((rows, ~table["is_recalled"][rows], first))
+            is_kept = np.zeros(len(rows), np.bool_)
+            is_kept[order[run_starts(first[order])]] = True
+        else:
+            is_kept = first == np.arange(len(first))
+        kept = np.flatnonzero(is_kept)
+        kept = kept[self._by_time(table, rows[kept], owner[kept])]
+        return rows[kept], owner[kept], rows[~is_kept]
+
+    @staticmethod
+    def _by_time(table: Table, rows: I64, owner: I64) -> I64:
+        """Return the order of rows by owner, event time, identity; owners do not decrease."""
+        if not len(rows):
+            return rows
+        at_us = table["timestamp_us"][rows]
+        start = run_starts(owner)
+        since = at_us - np.repeat(
+            np.minimum.reduceat(at_us, start), np.diff(np.concatenate([start, [len(rows)]]))
+        )
+        if int(since.max()) >= 1 << 32:
+            return np.lexsort((table["key_lo"][rows], at_us, owner))
+        order = stable_order(since)
+        order = order[stable_order(owner[order])]
+        same = (since[order][1:] == since[order][:-1]) & (owner[order][1:] == owner[order][:-1])
+        if same.any():
+            tied = np.flatnonzero(np.concatenate([[False], same]) | np.concatenate([same, [False]]))
+            some = order[tied]
+            order[tied] = some[np.lexsort((table["key_lo"][rows[some]], at_us[some], owner[some]))]
+        return order
 
     def _within_bounds(
         self, state: JoinState, slots: I64, kept: I64, owner: I64
@@ -122,35 +156,37 @@ class Closer:
         for trace in np.flatnonzero(crowded).tolist():
             mine = np.flatnonzero(owner == trace)
             mine = mine[np.lexsort((kept[mine], ~table["is_recalled"][kept[mine]]))]
-            size = np.cumsum([len(body) for body in table["body"][kept[mine]]])
+            size = np.cumsum(table["size"][kept[mine]])
             over = (np.arange(len(mine)) >= bounds.rows_max) | (size > bounds.bytes_max)
             fits[mine] = table["is_recalled"][kept[mine]] | ~over
             s["evicted"][slots[trace]] += int((~fits[mine]).sum())
-        state.count("evicted", int((~fits).sum()), "trace_too_large")
+        state.count_events("evicted", table["topic"][kept[~fits]], "trace_too_large")
         return kept[fits], owner[fits]
 
-    def _count_duplicates(self, state: JoinState, rows: I64, kept: I64) -> None:
-        dropped = np.setdiff1d(rows, kept, assume_unique=True)
+    def _count_duplicates(self, state: JoinState, dropped: I64) -> None:
         if not len(dropped):
             return
         table = state.open.rows
+        state.count_events("duplicate", table["topic"][dropped], "while_open")
         state.counts.add_duplicates(
             table["operation"][dropped],
             table["timestamp_us"][dropped],
             self._operations,
             trace_ids=state.open.keys(table["slot"][dropped]),
-            describe=lambda row: self._describe(table["body"][dropped[row]]),
+            describe=lambda row: self._describe(state.open.body(dropped[row])),
         )
 
     def _batch(self, state: JoinState, kept: I64, owner: I64, traces: int) -> tuple[SpanBatch, I64]:
         """Return the spans among the rows as a batch, and the row of each span."""
         table = state.open.rows
-        spans = np.flatnonzero(table["event_type"][kept] == TRACE)
+        is_link = self._links.among(table, kept)
+        spans = np.flatnonzero((table["event_type"][kept] == TRACE) & ~is_link)
         rows = kept[spans]
         columns = {name: table[name][rows] for name in _SPAN_COLUMNS}
         batch = SpanBatch(
             trace=owner[spans].astype(np.int32),
             traces=traces,
+            span_id=table["key_lo"][rows],
             stage_bits=table["bits"][rows],
             **columns,
         )
@@ -160,16 +196,37 @@ class Closer:
         judgement = judge(batch, self._plan, self._operations, rules=self._rules)
         return explain(judgement, self._plan, self._operations, known)
 
-    def _recount(self, state: JoinState, slots: I64, kept: I64, owner: I64, again: Mask) -> None:
+    def _settle_links(self, state: JoinState, kept: I64, owner: I64) -> tuple[I64, I64, LinkRows]:
+        """Let go of the synthetic spans that another one replaced or took back."""
+        table = state.open.rows
+        links = self._links.settle(state.open, kept, owner)
+        if links.kept.all():
+            return kept, owner, links
+        gone = kept[~links.kept]
+        replaced = gone[~table["is_recalled"][gone]]  # a recalled one was joined before
+        state.count_events("duplicate", table["topic"][replaced], "link_replaced")
+        return kept[links.kept], owner[links.kept], links
+
+    def _recount(
+        self,
+        state: JoinState,
+        slots: I64,
+        kept: I64,
+        owner: I64,
+        again: Mask,
+        links: list[tuple[int, Told]],
+    ) -> None:
         """Take back what the last revision of reopened traces added to the windows."""
         if not again.any():
             return
         table, reopened = state.open.rows, slots[again]
         mine = table["is_recalled"][kept] & again[owner]
-        kept, owner = kept[mine], (np.cumsum(again) - 1)[owner[mine]]
+        place = np.cumsum(again) - 1
+        kept, owner = kept[mine], place[owner[mine]]
         batch, _ = self._batch(state, kept, owner, len(reopened))
-        # Judged as it was then: with the causes, the bounds and the start that were counted.
+        # Judged as it was then: with the causes, the links, the bounds and the start counted.
         before = self._judge(batch, state.open.slots["known"][reopened])
+        before = self._links.apply(before, [(int(place[trace]), told) for trace, told in links])
         first = np.searchsorted(owner, np.arange(len(reopened)))
         state.counts.add_traces(
             batch,
@@ -200,6 +257,7 @@ class Closer:
         evicted = s["evicted"][slots].copy()
         ends = table["timestamp_us"][kept] + table["duration_us"][kept]
         spans = np.bincount(batch.trace, minlength=k)
+        links = np.bincount(owner[self._links.among(table, kept)], minlength=k)
         errors = np.bincount(batch.trace[batch.status == STATUS_ERROR], minlength=k)
         root = judgement.structure.root_row
         root_id = np.where(root >= 0, batch.span_id[root], 0) if len(batch) else np.zeros(k)
@@ -210,14 +268,14 @@ class Closer:
             closed_by=by,
             judgement=judgement,
             span_count=spans,
-            annotation_count=np.diff(offset) - spans,
+            annotation_count=np.diff(offset) - spans - links,
             error_count=errors,
             evicted_count=evicted,
             root_span_id=root_id.astype(np.uint64),
             start_us=table["timestamp_us"][kept[offset[:-1]]],
             end_us=np.maximum.reduceat(ends, offset[:-1]),
             offset=offset,
-            body=table["body"][kept],
+            body=state.open.bodies(kept),
             timestamp_us=table["timestamp_us"][kept],
             mask=s["mask"][slots].copy(),
         )
@@ -225,19 +283,20 @@ class Closer:
     def _remember(
         self,
         state: JoinState,
+        slots: I64,
         kept: I64,
-        keys: list[bytes],
         assembled: AssembledBatch,
         known: U64,
         closed_us: I64,
     ) -> None:
-        table = state.open.rows
+        table, s = state.open.rows, state.open.slots
+        trace_id = np.stack([s["hi"][slots], s["lo"][slots]], axis=1)
         state.closed.add(
             ClosedBatch(
                 closed_us=closed_us,
                 cut_ms=0,
                 cut=state.open.cut,
-                keys=keys,
+                trace_id=trace_id,
                 revision=assembled.revision,
                 is_truncated=assembled.evicted_count > 0,
                 known=known,

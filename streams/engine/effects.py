@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from streams.core.bodies import Scattered
 from streams.core.fidelity.judge import Judgement
 from streams.units import I64, U8, U64
 
@@ -40,7 +41,7 @@ class AssembledBatch:
     start_us: I64
     end_us: I64
     offset: I64
-    body: Any
+    body: Scattered
     timestamp_us: I64
     mask: U64
 
@@ -51,7 +52,7 @@ class JoinEffects:
 
     Attributes:
         traces: batches of closed traces.
-        fragments: records of schemas/trace_fragment.v1.avsc.
+        fragments: records of schemas/trace_fragment.v2.avsc.
         held_topics: topics (by index) to stop fetching until the others have caught up.
     """
 

@@ -2,11 +2,12 @@
 
 A trace that closed without its flow's first stage, or without the last it had to reach, goes to
 `traces.fragments.v1` under its record id, where the other half can meet it. A later revision of
-any trace goes there too, so that a half that was completed is no half any more.
+any trace goes there too, so that a half that was completed, or that is of no flow any more, is no
+half any more.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class FragmentRule:
         closed: AssembledBatch,
         describe: Callable[[int], tuple[str, str]],
     ) -> list[dict[str, Any]]:
-        """Return records of schemas/trace_fragment.v1.avsc.
+        """Return records of schemas/trace_fragment.v2.avsc.
 
         Args:
             batch: the spans of the closed traces.
@@ -39,20 +40,23 @@ class FragmentRule:
             closed: what is published of them.
             describe: (record id, batch id) of a row of `batch`.
         """
-        doubtful = (judgement.flow >= 0) & ~judgement.is_sampled_out
-        doubtful &= ~judgement.has_all_required | (closed.revision > 1)
+        is_amended = closed.revision > 1
+        doubtful = (judgement.flow >= 0) & ~judgement.is_sampled_out & ~judgement.has_all_required
+        doubtful |= is_amended
         stages = judgement.stages
         bounds = np.searchsorted(stages.trace, np.arange(len(judgement.flow) + 1))
         out = []
         for t in np.flatnonzero(doubtful).tolist():
             rows = np.arange(bounds[t], bounds[t + 1])
-            if not len(rows):
+            if not len(rows) and not is_amended[t]:
                 continue
-            flow = int(judgement.flow[t])
-            seen = stages.stage[rows]
-            has_first = bool((seen == self._plan.flows[flow].entry).any())
-            has_last = bool(np.isin(self._last[flow], seen).all())
-            if has_first and has_last and closed.revision[t] == 1:
+            has_first = has_last = True
+            if len(rows) and not judgement.is_sampled_out[t]:
+                flow = int(judgement.flow[t])
+                seen = stages.stage[rows]
+                has_first = bool((seen == self._plan.flows[flow].entry).any())
+                has_last = bool(np.isin(self._last[flow], seen).all())
+            if has_first and has_last and not is_amended[t]:
                 continue
             record_id, batch_id = self._names(batch, judgement, t, describe)
             if record_id or batch_id:
@@ -84,22 +88,33 @@ class FragmentRule:
     def _fragment(
         self, batch: SpanBatch, judgement: Judgement, closed: AssembledBatch, t: int, rows: I64
     ) -> dict[str, Any]:
+        fragment = {
+            "trace_id": trace_id_text(closed.keys[t]),
+            "revision": int(closed.revision[t]),
+            "start": int(closed.start_us[t]),
+            "end": int(closed.end_us[t]),
+            "contract_version": self._plan.version,
+        }
+        if not len(rows):
+            return fragment | _OF_NO_FLOW
         flow = self._plan.flows[int(judgement.flow[t])]
         stages = judgement.stages
         seen = stages.stage[rows]
         first, last = rows[int(np.argmin(seen))], rows[int(np.argmax(seen))]
-        return {
-            "trace_id": trace_id_text(closed.keys[t]),
-            "revision": int(closed.revision[t]),
+        return fragment | {
             "flow": flow.name,
             "first_stage": flow.stage_id[int(stages.stage[first])],
             "last_stage": flow.stage_id[int(stages.stage[last])],
-            "start": int(closed.start_us[t]),
-            "end": int(closed.end_us[t]),
             "first_span_id": span_id_text(int(batch.span_id[stages.row[first]])),
             "last_span_id": span_id_text(int(batch.span_id[stages.row[last]])),
-            "contract_version": self._plan.version,
+            "stages": [flow.stage_id[stage] for stage in np.unique(seen).tolist()],
         }
+
+
+_OF_NO_FLOW: Final[dict[str, Any]] = {
+    **dict.fromkeys(("flow", "first_stage", "last_stage", "first_span_id", "last_span_id"), ""),
+    "stages": [],
+}
 
 
 def _last_stages(flow: FlowPlan) -> I64:

@@ -1,7 +1,8 @@
-"""The fragment task: halves of traces meet under their record id, and restarts are counted.
+"""The fragment task: halves of traces meet under their record id; restarts are counted and told.
 
 Owns the halves that wait and the restarts counted by window and edge. Invariant: counts are
-absolute and a function of the fragments taken, in any order, as long as none of them expired.
+absolute and a function of the fragments taken, in any order, as long as none of them expired; and
+so are the links that hold: what was told is what follows from the restarts that are known.
 """
 
 from collections import Counter
@@ -12,11 +13,15 @@ from typing import Any, Final, Self
 from streams.core.fidelity.merge import RESTART_PARTITION_BASE
 from streams.core.incidents.topology import Edge, Topology
 from streams.core.traces.fragments import Fragment, Restart, restarts
+from streams.core.traces.links import links_of
+from streams.engine.link_spans import link_event, withdrawal_event
 from streams.engine.outputs import Output, Outputs
 from streams.errors import StateError
 from streams.units import MINUTE_US, SECOND_US
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+_FORMATS: Final = (1, _FORMAT)
+"""Format 1 has fragments without span ids, stages and partition; their defaults stand for that."""
 _SWEEPS_PER_RETENTION: Final = 16
 
 
@@ -33,6 +38,7 @@ class FragmentSettings:
         max_fragments: bound on the fragments of one record.
         max_samples: restarts kept as samples by window and edge.
         future_us: a fragment further ahead of the clock than this does not move event time.
+        tells_links: the traces of a restart are told of each other, by synthetic spans.
     """
 
     partition: int = 0
@@ -43,6 +49,7 @@ class FragmentSettings:
     max_fragments: int = 64
     max_samples: int = 5
     future_us: int = 5 * MINUTE_US
+    tells_links: bool = True
 
 
 @dataclass(slots=True)
@@ -67,18 +74,21 @@ class FragmentTask:
         self.discarded: Counter[str] = Counter()
         self._restarts: dict[str, list[Restart]] = {}
         self._by_window: dict[int, set[str]] = {}
+        self._told: dict[str, list[Restart]] = {}
+        """By record, in the step that runs: the restarts that its traces were last told of."""
+        self._links: list[Output] = []
 
     def step(self, fragments: Sequence[dict[str, Any]], now_us: int, caught_up: bool) -> Outputs:
-        """Take fragments in; return the partials of the windows whose restarts changed.
+        """Take fragments in; return the partials of the windows, and the links, that changed.
 
         Args:
-            fragments: records in the shape of schemas/trace_fragment.v1.avsc.
+            fragments: records in the shape of schemas/trace_fragment.v2.avsc.
             now_us: the wall clock, only to refuse event times far ahead of it.
             caught_up: not used; the answer never waits.
         """
         dirty: dict[int, set[Edge]] = {}
         for row in fragments:
-            fragment = Fragment(*(row[name] for name in _ROW_NAMES))
+            fragment = fragment_of(row)
             if fragment.end_us <= now_us + self.settings.future_us:
                 self.stream_us = max(self.stream_us, fragment.end_us)
             self._take(fragment, dirty)
@@ -91,6 +101,10 @@ class FragmentTask:
             for start_us in sorted(dirty)
         ]
         self._sweep()
+        for key in list(self._told):
+            self._tell(key)
+        outputs += self._links
+        self._links = []
         return outputs
 
     def counters(self) -> dict[str, int]:
@@ -130,8 +144,11 @@ class FragmentTask:
         after = restarts(self.records[key].values(), self.topology)
         if before == after:
             return
-        for restart in {*before} ^ {*after}:
-            dirty.setdefault(self._window_of(restart), set()).add(restart.edge)
+        # A link makes the next revision of its trace, and that the same fragment once more: what
+        # is counted of a restart does not change by it.
+        for start_us, edge, _ in self._claims(before) ^ self._claims(after):
+            dirty.setdefault(start_us, set()).add(edge)
+        self._told.setdefault(key, before)
         self._forget_restarts(key)
         self._remember_restarts(key, after)
 
@@ -152,7 +169,26 @@ class FragmentTask:
         """Return the window of the first half's start: there its edge counts as not crossed."""
         return restart.first.start_us - restart.first.start_us % self.settings.window_us
 
+    def _claims(self, found: Sequence[Restart]) -> set[tuple[int, Edge, tuple[Any, ...]]]:
+        """Return what the partials say of restarts: window, edge and sample of each."""
+        return {(self._window_of(r), r.edge, tuple(_sample(r))) for r in found}
+
     # --- telling --------------------------------------------------------------------------------
+
+    def _tell(self, key: str) -> None:
+        """Tell the traces of a record what changed since they were last told, and only that."""
+        before = links_of(self._told.pop(key, []))
+        after = links_of(self._restarts.get(key, []))
+        if not self.settings.tells_links:
+            return
+        for name in sorted(before.keys() | after.keys()):
+            old, new = before.get(name), after.get(name)
+            if new is not None and new != old:
+                event = link_event(new, self.topology)
+                self._links.append(Output("links", new.trace_id, event, new.partition))
+            elif new is None and old is not None:
+                event = withdrawal_event(old, self.topology)
+                self._links.append(Output("links", old.trace_id, event, old.partition))
 
     def _partial(self, start_us: int, changed: set[Edge]) -> dict[str, Any]:
         """Return all restarts of one window; a changed edge is named though its count fell to 0."""
@@ -176,11 +212,10 @@ class FragmentTask:
         }
 
     def _count(self, counted: dict[Edge, _EdgeCount], restart: Restart) -> None:
-        first = restart.first
         of_edge = counted.setdefault(restart.edge, _EdgeCount(0, []))
         of_edge.count += 1
-        sample = [first.trace_id, first.record_id, first.batch_id, first.start_us]
-        of_edge.samples = sorted([*of_edge.samples, sample])[: self.settings.max_samples]
+        samples = sorted([*of_edge.samples, _sample(restart)])
+        of_edge.samples = samples[: self.settings.max_samples]
 
     def _scope(self, edge: Edge, of_edge: _EdgeCount) -> dict[str, Any]:
         names = ("trace_id", "record_id", "batch_id", "timestamp")
@@ -219,7 +254,9 @@ class FragmentTask:
             self.discarded["record_over_bound"] += 1
 
     def _settle(self, key: str) -> None:
-        """Forget a record's fragments; what was counted of them stays counted."""
+        """Forget a record's fragments; what was counted and told of them stays so."""
+        if key in self._told:
+            self._tell(key)
         for restart in self._restarts.get(key, []):
             self._count(self.settled.setdefault(self._window_of(restart), {}), restart)
         self._forget_restarts(key)
@@ -235,7 +272,7 @@ class FragmentTask:
             "sequence": self.sequence,
             "stream_us": self.stream_us,
             "swept_us": self.swept_us,
-            "records": [list(f) for of in self.records.values() for f in of.values()],
+            "records": [f.row() for of in self.records.values() for f in of.values()],
             "settled": [
                 [start_us, *edge, of_edge.count, of_edge.samples]
                 for start_us, edges in self.settled.items()
@@ -252,7 +289,8 @@ class FragmentTask:
         Raises:
             StateError: the snapshot has another format or windows of another width.
         """
-        if (snapshot.get("format"), snapshot.get("window_us")) != (_FORMAT, settings.window_us):
+        known = snapshot.get("format") in _FORMATS
+        if not known or snapshot.get("window_us") != settings.window_us:
             raise StateError(
                 f"fragment state has format {snapshot.get('format')} and windows of "
                 f"{snapshot.get('window_us')} us, not {_FORMAT} and {settings.window_us}. Operator "
@@ -263,7 +301,7 @@ class FragmentTask:
         task.stream_us = snapshot["stream_us"]
         task.swept_us = snapshot["swept_us"]
         for row in snapshot["records"]:
-            fragment = Fragment(*row)
+            fragment = Fragment.of(row)
             task.records.setdefault(record_key(fragment), {})[fragment.trace_id] = fragment
         for key, of_record in task.records.items():
             task._remember_restarts(key, restarts(of_record.values(), topology))
@@ -278,11 +316,22 @@ _ROW_NAMES: Final = tuple(
 )
 
 
+def fragment_of(row: Mapping[str, Any]) -> Fragment:
+    """Return a fragment from its record, in the shape of schemas/trace_fragment.v2.avsc."""
+    return Fragment.of(row[name] for name in _ROW_NAMES)
+
+
 def record_key(fragment: Fragment) -> str:
     """Return what the halves of one record have in common: its record id, else its batch id."""
     if fragment.record_id:
         return f"record/{fragment.record_id}"
     return f"batch/{fragment.batch_id}" if fragment.batch_id else ""
+
+
+def _sample(restart: Restart) -> list[Any]:
+    """Return the first half as a sample: trace, record, batch and time."""
+    first = restart.first
+    return [first.trace_id, first.record_id, first.batch_id, first.start_us]
 
 
 def _latest_us(fragments: Mapping[str, Fragment]) -> int:

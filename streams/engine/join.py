@@ -9,7 +9,6 @@ Invariant: accepted = joined + duplicate + late + untraced + rejected + evicted 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import repeat
 from typing import Final
 
 import numpy as np
@@ -20,6 +19,8 @@ from streams.core.fidelity.masks import entry_flows, stage_bits
 from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.rule_table import RuleTable
 from streams.core.traces.closedtraces import ClosedBatch, fold_key
+from streams.core.traces.idmap import first_of_each, halves, key_bytes
+from streams.core.traces.links import ReadLink, tells_nothing
 from streams.core.traces.opentraces import RECALL_DONE, RECALL_WANTED
 from streams.core.traces.partitioners import KeyOf, PartitionerWatch
 from streams.core.traces.progress import NEVER
@@ -34,12 +35,14 @@ from streams.engine.effects import (
 )
 from streams.engine.join_state import JoinSettings, JoinState
 from streams.engine.knowledge import Knowledge
+from streams.engine.link_rule import LinkRule
 from streams.engine.restoring import apply_segment
 from streams.engine.within_chunk import Arrivals, WithinChunk
 from streams.state.segment import Segment, SegmentRows
 from streams.units import I32, I64, U8, U64
 
 _GONE: Final = -1  # row is accounted for and goes no further
+_REPEATED: Final = -2  # row is a repeat of one in a published revision, and not yet counted
 
 
 class JoinTask:
@@ -55,7 +58,8 @@ class JoinTask:
         describe: reads record and batch id from an event's bytes; called for samples only.
         condition_hashes: per condition bit of the plan the value hashes that set it.
         rules: learned rules of the contract, if it has any.
-        silent: topics that no trace waits for.
+        silent: topics that no trace waits for: those of synthetic spans.
+        read_link: reads what a synthetic span tells from its bytes.
         partition, partitions: which partition is read of the topics, and how many they have.
     """
 
@@ -72,13 +76,14 @@ class JoinTask:
         condition_hashes: Mapping[int, U64] | None = None,
         rules: RuleTable | None = None,
         silent: Sequence[int] = (),
+        read_link: ReadLink = tells_nothing,
         partition: int = 0,
         partitions: int = 1,
     ) -> None:
         self.plan = plan
         self.settings = settings
         watch = PartitionerWatch(topics, partition, partitions, ignored=silent)
-        self.state = JoinState(plan, topics, settings, watch)
+        self.state = JoinState(plan, topics, settings, watch, silent)
         self._operations = operations
         self._conditions = condition_hashes or {}
         self._due = DueRule(
@@ -89,11 +94,13 @@ class JoinTask:
             silent=silent,
             fixed_wait_us=settings.fixed_wait_us,
         )
+        self._wait_us = 0
         self._within = WithinChunk(plan, self._due, settings.fixed_wait_us)
         self._describe = describe
         knowledge = Knowledge(plan, topic_of_module, other)
         self.own_module = knowledge.own_module
-        self._closer = Closer(plan, operations, knowledge, rules, describe)
+        self._links = LinkRule(plan, operations, read_link)
+        self._closer = Closer(plan, operations, knowledge, rules, describe, self._links)
 
     def step(
         self,
@@ -124,7 +131,7 @@ class JoinTask:
         state = self.state
         effects = JoinEffects()
         state.positions.update(positions)
-        state.count("accepted", len(events))
+        state.count_events("accepted", events.topic)
         self._account_rejected(rejected, rejected_us, rejected_traces)
         state.partitioners.observe(events.topic, events.trace_id, events.row, key_of)
         floor_us = self._floor_us()
@@ -181,8 +188,13 @@ class JoinTask:
     ) -> None:
         state = self.state
         traced = (events.trace_id != 0).any(axis=1)
-        state.count("untraced", int((~traced).sum()))
-        state.counts.add_events(events, traced, self._operations)
+        state.count_events("untraced", events.topic[~traced])
+        of_modules = ~state.is_link_topic[events.topic]
+        if of_modules.all():
+            state.counts.add_events(events, traced, self._operations)
+        else:  # a module says nothing by what the worker says of it
+            sent = events.take(of_modules)
+            state.counts.add_events(sent, traced[of_modules], self._operations)
         for topic, misplaced in state.partitioners.misplaced().items():
             rows = np.flatnonzero(traced & (events.topic == topic))
             state.counts.add_misplaced(
@@ -215,7 +227,7 @@ class JoinTask:
         now = here[~later[here]]
         part = events if len(now) == len(events) else events.take(now)
         _, evicted = state.open.add(part, slot[now], bits[now], entry[now], late=True)
-        state.count("evicted", int(evicted.sum()), "trace_too_large")
+        state.count_events("evicted", part.topic[evicted], "trace_too_large")
         if later.any():
             overdue = np.unique(slot[later]).astype(np.int64)
             deadlines = self._deadlines_of(overdue)
@@ -225,6 +237,7 @@ class JoinTask:
 
     def _bits(self, events: EventColumns) -> tuple[U64, I32]:
         """Return the plan's bits that each event sets, (n, W), and the flow it enters, (n,)."""
+        self._links.note(events.operation)
         bits = stage_bits(
             events.operation, events.dimension, self.plan, self._operations, self._conditions
         )
@@ -235,50 +248,95 @@ class JoinTask:
         entry[roots] = entry_flows(events.operation[roots], self.plan, self._operations)
         return bits, entry
 
-    def _slots(self, events: EventColumns, floor_us: I64) -> I32:
+    def _slots(self, events: EventColumns, floor_us: I64) -> I64:
         """Return each event's slot, opening and reopening traces; -1 where the event ends here."""
         state = self.state
-        keys = events.trace_id.astype(">u8").view("V16").ravel().tolist()
-        known = state.open.slot_of.get
-        slot = np.fromiter(map(known, keys, repeat(-1)), np.int32, len(keys))
-        misses = np.flatnonzero(slot < 0)
+        hi, lo = events.trace_id[:, 0], events.trace_id[:, 1]
+        first = first_of_each(hi, lo)
+        ones = np.flatnonzero(first == np.arange(len(first)))  # a row of each trace
+        slot = np.full(len(first), _GONE, np.int64)
+        slot[ones] = state.open.find(hi[ones], lo[ones])
+        misses = ones[slot[ones] < 0]
         if not len(misses):
-            return slot
+            return slot[first]
         # What closed before this is forgotten, at the row where it is, not when memory is swept.
         kept_us = np.where(floor_us > NEVER, floor_us - self.settings.closed_retention_us, NEVER)
-        unknown = ~state.closed.knows([keys[i] for i in misses.tolist()])
-        fresh = misses[unknown]
         oldest_us = np.maximum(kept_us, state.closed.forgotten_us)
-        if len(fresh) and (events.timestamp_us[fresh] > oldest_us[fresh]).all():
-            names = [keys[i] for i in fresh.tolist()]
-            state.open.open_new(list(dict.fromkeys(names)))
-            slot[fresh] = np.fromiter(map(known, names), np.int32, len(names))
-            misses = misses[~unknown]
-        folded = fold_key(events.event_key[:, 0], events.event_key[:, 1])
-        for i in misses.tolist():
-            key = keys[i]
-            open_slot = known(key)
-            if open_slot is not None:
-                slot[i] = open_slot
-                continue
-            closed = state.closed.find(key)
-            if closed is not None and closed[0].closed_us[closed[1]] >= kept_us[i]:
-                slot[i] = self._reopen(key, *closed, int(folded[i]))
-            elif events.timestamp_us[i] <= oldest_us[i]:
-                is_old = events.timestamp_us[i] <= kept_us[i]
-                state.count("late", 1, "after_closed_retention" if is_old else "closed_max")
-                state.counts.add_late(events, i, self._operations)
-            else:
-                slot[i] = state.open.open(key)
-        return slot
+        # Where a trace was closed, or may have been, the order of its events decides: one by one.
+        is_odd = np.zeros(len(first), np.bool_)
+        is_odd[misses] = state.closed.entries(hi[misses], lo[misses]) >= 0
+        is_odd[first[events.timestamp_us <= oldest_us]] = True
+        # A link opens no trace: there would be nothing in it to wait for or to judge.
+        is_odd[first[state.is_link_topic[events.topic]]] = True
+        fresh = misses[~is_odd[misses]]
+        if len(fresh):
+            slot[fresh] = state.open.open_new(hi[fresh], lo[fresh])
+        out = slot[first]
+        rest = np.flatnonzero(out < 0)
+        if len(rest):
+            keys = key_bytes(hi[rest], lo[rest])
+            repeated: list[int] = []
+            for at, (i, key) in enumerate(zip(rest.tolist(), keys, strict=True)):
+                found = self._slot_of_old(events, i, key, int(kept_us[i]), int(oldest_us[i]))
+                if found == _REPEATED:
+                    repeated.append(at)
+                out[i] = max(found, _GONE)
+            self._count_repeated(events, rest[repeated], [keys[at] for at in repeated])
+        return out
 
-    def _reopen(self, key: bytes, batch: ClosedBatch, at: int, folded: int) -> int:
+    def _slot_of_old(
+        self, events: EventColumns, i: int, key: bytes, kept_us: int, oldest_us: int
+    ) -> int:
+        """Return the slot of an event whose trace was closed, or may have been.
+
+        -1 when it goes no further, -2 when a published revision holds it already.
+        """
         state = self.state
-        if state.closed.holds_event(batch, at, folded):
-            state.count("duplicate", 1, "after_closing")
+        open_slot = state.open.slot(key)
+        if open_slot >= 0:
+            return open_slot
+        closed = state.closed.find(key)
+        if closed is not None and closed[0].closed_us[closed[1]] >= kept_us:
+            folded = fold_key(events.event_key[i : i + 1, 0], events.event_key[i : i + 1, 1])
+            if state.closed.holds_event(*closed, int(folded[0])):
+                return _REPEATED
+            return self._reopen(key, *closed, events.topic[i : i + 1])
+        if state.is_link_topic[events.topic[i]]:
+            state.count_events("late", events.topic[i : i + 1])
             return _GONE
+        if events.timestamp_us[i] <= oldest_us:
+            is_old = events.timestamp_us[i] <= kept_us
+            state.count("late", 1, "after_closed_retention" if is_old else "closed_max")
+            state.counts.add_late(events, i, self._operations)
+            return _GONE
+        return state.open.open(key)
+
+    def _count_repeated(self, events: EventColumns, rows: I64, keys: list[bytes]) -> None:
+        """Count events that a published revision holds, in the windows too.
+
+        The windows count a duplicate the same whether its trace was still open when it came; of
+        synthetic spans they know nothing.
+        """
+        if not len(rows):
+            return
+        state = self.state
+        state.count_events("duplicate", events.topic[rows], "after_closing")
+        told = np.flatnonzero(~state.is_link_topic[events.topic[rows]])
+        if not len(told):
+            return
+        rows = rows[told]
+        state.counts.add_duplicates(
+            events.operation[rows],
+            events.timestamp_us[rows],
+            self._operations,
+            trace_ids=[keys[at] for at in told.tolist()],
+            describe=lambda row: self._describe(events.body[int(rows[row])]),
+        )
+
+    def _reopen(self, key: bytes, batch: ClosedBatch, at: int, topic: U8) -> int:
+        state = self.state
         if batch.is_truncated[at]:
-            state.count("evicted", 1, "trace_too_large")
+            state.count_events("evicted", topic, "trace_too_large")
             return _GONE
         slot = state.open.open(key, int(batch.revision[at]), batch.cut_ms, batch.known[at])
         state.closed.reopen(key)
@@ -288,14 +346,22 @@ class JoinTask:
 
     def _close_due(self, effects: JoinEffects) -> None:
         state = self.state
-        live = state.open.live_slots()
+        s = state.open.slots
+        if state.wait.wait_us != self._wait_us:  # what was worked out with another wait is void
+            self._wait_us = state.wait.wait_us
+            s["due_us"][state.open.live_slots()] = NEVER
+        front_us = int(state.progress.progress_us()[self._due.awaited].max())
+        live = state.open.may_be_due(front_us)
+        live = live[s["recall"][live] != RECALL_WANTED]
         if len(live) == 0:
             return
-        s = state.open.slots
-        live = live[s["recall"][live] != RECALL_WANTED]
         deadlines = self._deadlines_of(live)
         by_events = deadlines.passed(state.progress.event_us)
         due = by_events | deadlines.passed(state.progress.progress_us())
+        # Stream time must come this far before the trace is worth another look, unless it waits
+        # for no topic at all, or something comes.
+        is_held = deadlines.waits_for.any(axis=1)
+        s["due_us"][live] = np.where(is_held, deadlines.deadline_us, NEVER)
         by = np.where(by_events, CLOSED_BY_WATERMARK, CLOSED_BY_CLOCK)
         by = np.where(deadlines.is_met, CLOSED_BY_CONTRACT, by).astype(np.uint8)
         if due.any():
@@ -343,8 +409,8 @@ class JoinTask:
     def recalled(self, key: bytes, events: EventColumns) -> None:
         """Give a reopened trace the events of its last revision."""
         state = self.state
-        slot = state.open.slot_of.get(key)
-        if slot is None or state.open.slots["recall"][slot] != RECALL_WANTED:
+        slot = state.open.slot(key)
+        if slot < 0 or state.open.slots["recall"][slot] != RECALL_WANTED:
             return
         bits, entry = self._bits(events)
         rows = np.full(len(events), slot, np.int32)
@@ -356,20 +422,20 @@ class JoinTask:
     def recall_failed(self, key: bytes) -> None:
         """Count a reopened trace's events as late: its last revision cannot be read any more."""
         state = self.state
-        slot = state.open.slot_of.get(key)
-        if slot is None or state.open.slots["recall"][slot] != RECALL_WANTED:
+        slot = state.open.slot(key)
+        if slot < 0 or state.open.slots["recall"][slot] != RECALL_WANTED:
             return
         slots = np.array([slot], np.int64)
         rows, _ = state.open.gather(slots)
-        state.count("late", len(rows), "recall_failed")
         table = state.open.rows
+        state.count_events("late", table["topic"][rows], "recall_failed")
         events = np.unique(fold_key(table["key_hi"][rows], table["key_lo"][rows]))
         state.closed.add(
             ClosedBatch(
                 closed_us=np.maximum(state.open.slots["last_us"][slots], self._floor_us()),
                 cut_ms=int(state.open.slots["cut_ms"][slot]),
                 cut=state.open.cut,
-                keys=[key],
+                trace_id=np.stack(halves([key]), axis=1),
                 revision=state.open.slots["revision"][slots].copy(),
                 is_truncated=np.ones(1, np.bool_),  # nothing can amend it any more
                 known=nothing_known(1),

@@ -20,10 +20,14 @@ from streams.core.traces.progress import Progress, ProgressSettings
 from streams.core.traces.rejected import RejectedTraces
 from streams.core.traces.waits import LearnedWait, WaitSettings
 from streams.state.segment import Segment, SegmentClosed, SegmentRows
-from streams.units import I64, MINUTE_US, SECOND_US, U64
+from streams.units import I64, MINUTE_US, SECOND_US, U8
 
 ACCOUNTS = ("accepted", "joined", "duplicate", "late", "untraced", "rejected", "evicted")
 """accepted = joined + duplicate + late + untraced + rejected + evicted + open, always."""
+
+LINK_PREFIX = "link_"
+"""Synthetic spans have the same accounts, as reasons of this prefix: nobody but the worker sent
+them, so they must not count among what the modules produced."""
 
 REOPENED_COLUMNS = ("revision", "cut_ms", "recall", "evicted")
 """What is kept of an open trace that does not follow from its events, besides `known`."""
@@ -40,6 +44,8 @@ class JoinSettings:
         closed_max: how many closed traces are remembered at most.
         open_traces_max, open_bytes_max: beyond these the traces nearest to their deadline are
             closed early (closed_by = bound).
+        halves_bytes_max: events kept in memory of traces that may be halves of a restarted
+            context; those beyond it are read back from the output topic when a link asks for them.
         window_us: length of a fidelity window.
         rejected_traces_max: of how many traces it is remembered that an event was rejected.
         hold_ahead_us: how far a topic may run ahead of one that is behind; None: twice the
@@ -51,6 +57,7 @@ class JoinSettings:
     closed_max: int = 2_000_000
     open_traces_max: int = 1_000_000
     open_bytes_max: int = 512 << 20
+    halves_bytes_max: int = 16 << 20
     window_us: int = 10 * SECOND_US
     window_retention_us: int = 30 * MINUTE_US
     rejected_traces_max: int = 10_000
@@ -69,12 +76,15 @@ class JoinState:
         topics: Sequence[str],
         settings: JoinSettings,
         partitioners: PartitionerWatch,
+        silent: Sequence[int] = (),
     ) -> None:
         self.plan = plan
         self.topics = tuple(topics)
         self.settings = settings
         self.positions: dict[str, int] = {}
-        self.progress = Progress(len(topics), settings.progress)
+        self.progress = Progress(len(topics), settings.progress, silent)
+        self.is_link_topic = np.zeros(max(256, len(topics)), np.bool_)
+        self.is_link_topic[list(silent)] = True
         self.open = OpenTraces(plan.words, settings.bounds)
         self.closed = ClosedTraces(settings.closed_max)
         self.counts = WindowCounts(settings.window_us, plan.version)
@@ -90,7 +100,26 @@ class JoinState:
 
     def open_events(self) -> int:
         """Return how many accepted events are open: in no revision yet."""
-        return self.open.live_rows - self.recalled_rows
+        return self.open.live_rows - self.recalled_rows - self.open_links()
+
+    def open_links(self) -> int:
+        """Return how many synthetic spans are open: what their accounts leave over."""
+        accepted, *others = (self.reasons.get(LINK_PREFIX + name, 0) for name in ACCOUNTS)
+        return accepted - sum(others)
+
+    def count_events(self, account: str, topic: U8, reason: str = "") -> None:
+        """Add n events to an account, each to that of modules or that of synthetic spans.
+
+        Args:
+            account: one of `ACCOUNTS`.
+            topic: (n,) the topics that they came by.
+            reason: names the counter of the modules' events besides, where there is one.
+        """
+        links = int(self.is_link_topic[topic].sum())
+        self.count(account, len(topic) - links, reason)
+        if links:
+            name = LINK_PREFIX + account
+            self.reasons[name] = self.reasons.get(name, 0) + links
 
     def accounting(self) -> dict[str, int]:
         """Return the accounts with `open`; they balance at every moment."""
@@ -111,13 +140,11 @@ class JoinState:
 
     def pending_recalls(self) -> list[tuple[bytes, int, int]]:
         """Return (trace, cut_ms, revision) of the reopened traces whose events can be read back."""
-        s, used = self.open.slots, self.open.slots.used
-        wanted = (
-            (s["recall"][:used] == RECALL_WANTED) & s["is_live"][:used] & (s["cut_ms"][:used] > 0)
-        )
+        s = self.open.slots
         return [
             (self.open.key(i), int(s["cut_ms"][i]), int(s["revision"][i]))
-            for i in np.flatnonzero(wanted).tolist()
+            for i in sorted(self.open.reopened)
+            if s["recall"][i] == RECALL_WANTED and s["cut_ms"][i] > 0
         ]
 
     def segment(self, *, full: bool) -> Segment:
@@ -130,12 +157,12 @@ class JoinState:
         at = np.flatnonzero(mine)
         owner = rows["slot"][at]
         segment_rows = SegmentRows(
-            self.open.keys(owner),
+            np.stack([slots["hi"][owner], slots["lo"][owner]], axis=1),
             rows["topic"][at],
             rows["kafka_us"][at],
             rows["is_late"][at],
             rows["is_recalled"][at],
-            rows["body"][at].tolist(),
+            self.open.bodies(at).packed(),
         )
         live = self.open.live_slots()
         again = live[(slots["revision"][live] > 0) | (slots["evicted"][live] > 0)]
@@ -155,34 +182,24 @@ class JoinState:
         return Segment(segment_rows, removed, closed, reopened, scalars, rejected)
 
     def _closed(self, full: bool) -> SegmentClosed:
-        batches = [b for b in self.closed.batches() if full or b.cut == self.open.cut]
-        key: list[bytes] = []
-        sizes: list[I64] = []
-        events: list[U64] = []
-        columns: dict[str, list[I64]] = {"revision": [], "closed_us": [], "cut_ms": []}
-        truncated = []
-        known = []
-        for batch in batches:
-            is_live = self.closed.live_in(batch)
-            live = np.flatnonzero(is_live)
-            key += batch.keys if is_live.all() else [batch.keys[i] for i in live.tolist()]
-            size = np.diff(batch.offset)
-            sizes.append(size[live])
-            events.append(batch.events[np.repeat(is_live, size)])
-            columns["revision"].append(batch.revision[live])
-            columns["closed_us"].append(batch.closed_us[live])
-            columns["cut_ms"].append(np.full(len(live), batch.cut_ms))
-            truncated.append(batch.is_truncated[live])
-            known.append(batch.known[live])
-        joined = {n: np.concatenate([*v, np.zeros(0, np.int64)]) for n, v in columns.items()}
-        none = np.zeros(0, np.bool_)
+        found = self.closed.live(None if full else self.open.cut)
+        none = np.zeros(0, np.int64)
+        if not found:
+            known, pair = nothing_known(0), np.zeros((0, 2), np.uint64)
+            flags, events = np.zeros(0, np.bool_), np.zeros(0, np.uint64)
+            return SegmentClosed(pair, none, none, none, flags, known, none, events)
+        sizes = [np.diff(batch.offset) for batch, _ in found]
+        cut_ms = [np.full(int(mine.sum()), batch.cut_ms) for batch, mine in found]
+        mine_of = [b.events[np.repeat(mine, n)] for (b, mine), n in zip(found, sizes, strict=True)]
         return SegmentClosed(
-            key=key,
-            **joined,
-            is_truncated=np.concatenate([*truncated, none]),
-            known=np.concatenate([*known, nothing_known(0)]),
-            size=np.concatenate([*sizes, np.zeros(0, np.int64)]),
-            events=np.concatenate([*events, np.zeros(0, np.uint64)]),
+            trace_id=np.concatenate([batch.trace_id[mine] for batch, mine in found]),
+            revision=np.concatenate([batch.revision[mine] for batch, mine in found]),
+            closed_us=np.concatenate([batch.closed_us[mine] for batch, mine in found]),
+            cut_ms=np.concatenate(cut_ms),
+            is_truncated=np.concatenate([batch.is_truncated[mine] for batch, mine in found]),
+            known=np.concatenate([batch.known[mine] for batch, mine in found]),
+            size=np.concatenate([n[mine] for (_, mine), n in zip(found, sizes, strict=True)]),
+            events=np.concatenate(mine_of),
         )
 
     def _scalars(self, full: bool) -> dict[str, Any]:

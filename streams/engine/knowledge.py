@@ -111,7 +111,8 @@ class Knowledge:
         rows, owner = state.open.gather(slots)
         is_recalled = state.open.rows["is_recalled"][rows]
         # By which topic recalled events came is forgotten; their trace's last revision knew.
-        by_others = ~is_recalled & ~np.isin(state.open.rows["topic"][rows], topics)
+        topic = state.open.rows["topic"][rows]
+        by_others = ~is_recalled & ~np.isin(topic, topics) & ~state.is_link_topic[topic]
         is_astray = np.bincount(owner[by_others], minlength=len(slots)) == 0
         had_events = np.bincount(owner[is_recalled], minlength=len(slots)) > 0
         before = state.open.slots["known"][slots, causes.MISPARTITIONED] == ANY_MODULE

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from streams.core.columns import EventColumns
 from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.tables import plan_tables
+from streams.core.order import stable_order
 from streams.core.traces.opentraces import RECALL_WANTED, OpenTraces, waiting_times
 from streams.engine.due import DueRule
 from streams.units import I32, I64, U64, Mask
@@ -43,7 +44,7 @@ class Arrivals:
     """
 
     events: EventColumns
-    slot: I32
+    slot: I64
     bits: U64
     entry: I32
     index: I64
@@ -57,7 +58,7 @@ class _Runs:
     order: I64
     start: I64
     end: I64
-    owner: I32
+    owner: I64
 
 
 class WithinChunk:
@@ -84,7 +85,7 @@ class WithinChunk:
         """
         later = np.zeros(len(rows.slot), np.bool_)
         here = np.flatnonzero(rows.slot >= 0)
-        order = here[np.argsort(rows.slot[here], kind="stable")]
+        order = here[stable_order(rows.slot[here])]
         if not len(order):
             return later
         slots = rows.slot[order]

@@ -29,12 +29,14 @@ class GroupAccounts:
         reasons: why, where an outcome has several reasons.
         partitions: partitions that have committed.
         partitions_total: partitions of the changelog.
+        sources: topics that the group has read.
     """
 
     accounts: dict[str, int]
     reasons: dict[str, int]
     partitions: int
     partitions_total: int
+    sources: frozenset[str] = frozenset()
 
     @property
     def open(self) -> int:
@@ -52,9 +54,10 @@ def group_accounts(reading: Reading, group: str) -> GroupAccounts | None:
         StateError: a piece of the changelog is damaged.
     """
     topic = changelog_topic(group, "join")
-    total = reading.topics().get(topic, 0)
-    if not total:
+    if not reading.known([topic]):
         return None
+    total = reading.topics()[topic]
+    sources: set[str] = set()
     accounts = dict.fromkeys(ACCOUNTS, 0)
     reasons: dict[str, int] = {}
     reported = 0
@@ -63,10 +66,11 @@ def group_accounts(reading: Reading, group: str) -> GroupAccounts | None:
         if scalars is None:
             continue
         reported += 1
+        sources |= set(scalars["positions"])
         for into, counts in ((accounts, scalars["accounts"]), (reasons, scalars["reasons"])):
             for name, n in counts.items():
                 into[name] = into.get(name, 0) + n
-    return GroupAccounts(accounts, reasons, reported, total)
+    return GroupAccounts(accounts, reasons, reported, total, frozenset(sources))
 
 
 def newest_scalars(reading: Reading, topic: str, partition: int) -> dict[str, Any] | None:

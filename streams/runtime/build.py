@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from streams.codec import wire
 from streams.codec.assembled import TraceEncoder
 from streams.codec.events import EventDecoder
 from streams.codec.hashes import value_hash
@@ -20,6 +19,7 @@ from streams.contract.model import Contract
 from streams.contract.operations import compile_rules
 from streams.core.columns import Operations
 from streams.core.fidelity.plan import EMPTY
+from streams.core.traces.links import Told, told_by
 from streams.core.traces.opentraces import TraceBounds
 from streams.core.traces.progress import ProgressSettings
 from streams.core.traces.waits import WaitSettings
@@ -115,6 +115,7 @@ class JoinFactory:
             silent=pipeline.silent,
             settings=self._settings,
             describe=self._describe(),
+            read_link=self._read_link,
             condition_hashes=self._conditions,
             rules=self._rules,
             partition=partition,
@@ -140,7 +141,6 @@ class JoinFactory:
             telemetry,
             partition,
             self._partitions,
-            body_header=self._body_header(),
             names=names,
         )
 
@@ -154,13 +154,8 @@ class JoinFactory:
             return {}
         return {name: telemetry.index(contract.topic(name)) for name in contract.modules}
 
-    def _body_header(self) -> bytes:
-        profile = self._pipeline.profile
-        if not profile.has_header:
-            return b""
-        if profile.schema is not None:
-            return wire.header(profile.schema_id)
-        return wire.header(self._schemas.id_of("telemetry_event"))
+    def _read_link(self, body: bytes) -> Told:
+        return told_by(decode_body(self._schemas.current("telemetry_event"), body))
 
     def _describe(self) -> Callable[[bytes], tuple[str, str]]:
         profile = self._pipeline.profile
@@ -183,6 +178,7 @@ def join_settings(settings: WorkerSettings) -> JoinSettings:
         closed_max=settings.closed_traces_max,
         open_traces_max=settings.open_traces_max,
         open_bytes_max=settings.open_bytes_max,
+        halves_bytes_max=settings.halves_bytes_max,
         window_us=_us(settings.window_seconds),
         hold_ahead_us=_us(settings.hold_ahead_seconds) or None,
         bounds=TraceBounds(settings.trace_events_max, settings.trace_bytes_max),

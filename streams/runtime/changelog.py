@@ -14,8 +14,10 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.errors import BrokerError
+from streams.runtime import refusals
 from streams.runtime.commit import Cut, OutRecord
 from streams.runtime.crashpoints import reached
+from streams.runtime.link import open_client
 from streams.state.live import LiveSegments, piece_key
 from streams.state.local import LocalState
 from streams.state.segment import Segment, encode_pieces
@@ -120,7 +122,8 @@ class Changelog:
         self._local.close()
 
     def _consumer(self) -> Consumer:
-        return Consumer(
+        consumer: Consumer = open_client(
+            Consumer,
             {
                 **self._base,
                 "group.id": "spanloom-restore",  # never committed, never joined
@@ -129,8 +132,9 @@ class Changelog:
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
                 "fetch.max.bytes": 16 << 20,
-            }
+            },
         )
+        return consumer
 
     def _end(self) -> int:
         consumer = self._consumer()
@@ -158,6 +162,10 @@ class Changelog:
                             values.append(message.value())
                     elif error.code() == KafkaError._PARTITION_EOF:
                         return values, start
+                    elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                        continue  # librdkafka looks for a coordinator that is never needed here
+                    elif refusals.is_of_right(error):
+                        raise refusals.of_right(error, "Read", f"topic {self.topic}")
                     elif not error.retriable():
                         raise BrokerError(f"{self.topic}: {error.str()}. " + _LOOK)
         finally:
@@ -171,7 +179,8 @@ def beginnings(base: Mapping[str, object], topics: Sequence[str], partition: int
     Raises:
         BrokerError: a topic cannot be asked.
     """
-    consumer = Consumer({**base, "group.id": "spanloom-restore", "enable.auto.commit": False})
+    settings = {**base, "group.id": "spanloom-restore", "enable.auto.commit": False}
+    consumer = open_client(Consumer, settings)
     try:
         return {topic: _watermarks(consumer, topic, partition)[0] for topic in topics}
     finally:
@@ -187,6 +196,8 @@ def _watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, in
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
             return int(low), int(high)
         except KafkaException as error:
+            if refusals.is_of_right(error.args[0]):
+                raise refusals.of_right(error.args[0], "Describe", f"topic {topic}") from error
             # A topic made a moment ago is not yet known to every broker.
             if attempt == 19:
                 raise BrokerError(

@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from streams.errors import BrokerError, ConfigError
+from streams.errors import BrokerError, ConfigError, RightError
+from streams.runtime import refusals
 from streams.runtime.crashpoints import reached
+from streams.runtime.link import open_client
 
 TRANSACTION_TIMEOUT_MS = 15_000
 COMMIT_TRIES = 6
@@ -24,13 +26,12 @@ _CALL_SECONDS = 10.0
 
 
 class OutRecord(NamedTuple):
-    """One record to publish; timestamp_ms 0 lets the client set it."""
+    """One record to publish."""
 
     topic: str
     partition: int
     key: bytes | None
     value: bytes
-    timestamp_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -38,12 +39,14 @@ class Cut:
     """Everything that one transaction makes visible.
 
     Attributes:
+        cut_ms: Kafka timestamp of the outputs.
         outputs: records of the derived topics.
         changelog: the state's pieces, as records of the changelog partition.
         offsets: next offset per (topic, partition) of the source.
         next_changelog_offset: set by the commit: where the changelog goes on after this cut.
     """
 
+    cut_ms: int
     outputs: list[OutRecord]
     changelog: list[OutRecord]
     offsets: Mapping[tuple[str, int], int]
@@ -85,7 +88,8 @@ def check_group_metadata() -> None:
 
 def producer_for(base: Mapping[str, object], transactional_id: str) -> Producer:
     """Make a transactional producer; `init_transactions` is the caller's."""
-    return Producer(
+    producer: Producer = open_client(
+        Producer,
         {
             **base,
             "transactional.id": transactional_id,
@@ -97,8 +101,9 @@ def producer_for(base: Mapping[str, object], transactional_id: str) -> Producer:
             "queue.buffering.max.kbytes": 1 << 18,
             "partitioner": "murmur2_random",
             "enable.idempotence": True,
-        }
+        },
     )
+    return producer
 
 
 def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
@@ -126,22 +131,26 @@ def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
             cut.next_changelog_offset = max(cut.next_changelog_offset, offset + 1)
 
     reached("before_begin")
+    producer.poll(0)  # a token that is due is asked for here: what follows would wait for it
     try:
         producer.begin_transaction()
         reached("after_begin")
         for record in cut.outputs:
-            _produce(producer, record, None)
-        reached("after_produce", producer.flush)
+            _produce(producer, record, cut.cut_ms, None)
+        reached("after_produce", producer)
         for record in cut.changelog:
-            _produce(producer, record, delivered_state)
-        reached("after_changelog", producer.flush)
+            _produce(producer, record, 0, delivered_state)
+        reached("after_changelog", producer)
         if metadata is not None and cut.offsets:
             offsets = [TopicPartition(t, p, o) for (t, p), o in cut.offsets.items()]
             _retried(lambda: producer.send_offsets_to_transaction(offsets, metadata, _CALL_SECONDS))
-        reached("after_offsets", producer.flush)
+        reached("after_offsets", producer)
         _retried(lambda: producer.commit_transaction(_CALL_SECONDS))
     except KafkaException as error:
         _abort(producer, error)
+        if refusals.is_of_right(error.args[0]):  # asking again will not help
+            said = error.args[0].str()
+            raise RightError(f"a commit was forbidden: {said}. {refusals.GRANT}") from error
         raise CommitRefusedError(
             f"{error.args[0].str()}{'; ' + refused[0] if refused else ''}"
         ) from error
@@ -150,7 +159,7 @@ def commit_cut(producer: Producer, cut: Cut, metadata: bytes | None) -> None:
     reached("after_commit")
 
 
-def _produce(producer: Producer, record: OutRecord, callback: object) -> None:
+def _produce(producer: Producer, record: OutRecord, timestamp_ms: int, callback: object) -> None:
     while True:
         try:
             producer.produce(
@@ -158,7 +167,7 @@ def _produce(producer: Producer, record: OutRecord, callback: object) -> None:
                 record.value,
                 record.key,
                 partition=record.partition,
-                timestamp=record.timestamp_ms,
+                timestamp=timestamp_ms,
                 on_delivery=callback,
             )
             return
@@ -203,6 +212,9 @@ def init_transactions(producers: Sequence[Producer]) -> None:
         try:
             producer.init_transactions(30)
         except KafkaException as error:
+            if refusals.is_of_right(error.args[0]):
+                what = "the transactional ids that begin with its group"
+                raise refusals.of_right(error.args[0], "Write", what, "the worker") from error
             raise BrokerError(
                 f"transactions cannot be initialised: {error.args[0].str()}. Operator action: "
                 "check that the broker is up and allows the worker's transactional ids."

@@ -7,8 +7,7 @@ is armed says so in its log when it starts. Invariant: without that variable `re
 import os
 import signal
 import threading
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -28,6 +27,13 @@ COMMIT_POINTS: Final = (
 )
 RESTORE_POINTS: Final = ("after_init_transactions", "after_changelog_read")
 POINTS: Final = COMMIT_POINTS + RESTORE_POINTS
+
+
+class Flushing(Protocol):
+    """A client that has a queue."""
+
+    def flush(self) -> object:
+        """Send what is queued."""
 
 
 class _Armed:
@@ -74,13 +80,13 @@ def arm_from_environment() -> None:
         arm(text)
 
 
-def reached(name: str, flush: Callable[[], object] | None = None) -> None:
+def reached(name: str, client: Flushing | None = None) -> None:
     """Die here by SIGKILL when it is this point's turn; else do nothing.
 
     Args:
         name: one of `POINTS`.
-        flush: sends what the client has queued; called before a death that asks for it, so that
-            the broker has the records of a transaction that never ends.
+        client: is flushed before a death that asks for it, so that the broker has the records of
+            a transaction that never ends.
     """
     if _armed.name != name:
         return
@@ -88,6 +94,6 @@ def reached(name: str, flush: Callable[[], object] | None = None) -> None:
         _armed.left -= 1
         if _armed.left:
             return
-        if flush is not None and _armed.is_flushed:
-            flush()
+        if client is not None and _armed.is_flushed:
+            client.flush()
         os.kill(os.getpid(), signal.SIGKILL)

@@ -49,13 +49,20 @@ class GlobalFactory:
 
     def _fragments(self, partition: int) -> Runner:
         topology = self._topology
+        derived = self._pipeline.derived
         settings = FragmentSettings(
-            partition, self._partitions, window_us=self._fidelity.merge.window_us
+            partition,
+            self._partitions,
+            window_us=self._fidelity.merge.window_us,
+            tells_links=derived(topics.LINKS) in self._pipeline.telemetry,
         )
         return StageRunner(
             FragmentTask(settings, topology),
             lambda snapshot: FragmentTask.restore(settings, topology, snapshot),
-            {"restarts": (self._pipeline.derived(topics.PARTIALS), "fidelity_partial", 0)},
+            {
+                "restarts": (derived(topics.PARTIALS), "fidelity_partial", 0),
+                "links": (derived(topics.LINKS), "telemetry_event", -1),
+            },
         )
 
     def _merge(self, _partition: int) -> Runner:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -92,7 +92,7 @@ class TaskId:
 class Connection:
     """How to reach the broker: client settings, group and state folder."""
 
-    base: Mapping[str, object]
+    base: Mapping[str, object] = field(repr=False)  # it may hold a password
     group: str
     state_dir: Path
 
@@ -211,9 +211,9 @@ class TaskHost:
             await self._room.wait()
         if self._closed:
             return
-        size_bytes = _bytes(chunk)
+        size_bytes = chunk.size_bytes
         self._inbox[chunk.topic].append((chunk, size_bytes))
-        self._inbox_rows[chunk.topic] += len(chunk.records)
+        self._inbox_rows[chunk.topic] += chunk.rows
         self._inbox_bytes[chunk.topic] += size_bytes
         self._note_room()
         self._news.set()
@@ -296,12 +296,12 @@ class TaskHost:
             waiting = self._inbox[topic]
             while waiting and topic not in self.runner.held and rows < self._settings.step_rows_max:
                 chunk, size_bytes = waiting.popleft()
-                self._inbox_rows[topic] -= len(chunk.records)
+                self._inbox_rows[topic] -= chunk.rows
                 self._inbox_bytes[topic] -= size_bytes
                 fitting = self._fit(chunk, at.get(topic, 0))
                 if fitting is not None:
                     chunks.append(fitting)
-                    rows += len(fitting.records)
+                    rows += fitting.rows
                     at[topic] = fitting.end
         if any(self._inbox.values()):
             self._news.set()
@@ -328,14 +328,7 @@ class TaskHost:
                     self._source.again(chunk.topic, self.id.partition, position)
                 )
             return None
-        if chunk.start < position:
-            records = [r for r in chunk.records if r.offset >= position]
-            return (
-                Chunk(chunk.topic, chunk.partition, position, chunk.end, records)
-                if records
-                else None
-            )
-        return chunk
+        return chunk.after(position) if chunk.start < position else chunk
 
     async def _steer(self) -> None:
         """Hold the topics that run ahead, release the others, ask for recalls."""
@@ -419,11 +412,11 @@ class TaskHost:
         self._collect_seconds = time.thread_time() - began
         positions = {(t, self.id.partition): o for t, o in self.runner.positions.items()}
         metadata = self._source.group_metadata()
-        changelog, producer = self._changelog, self._producer
+        changelog, producer, cut_ms = self._changelog, self._producer, self._last_cut_ms
 
         def commit() -> None:
             records: list[OutRecord] = changelog.records(segment, full=full)
-            cut = Cut(outputs, records, positions)
+            cut = Cut(cut_ms, outputs, records, positions)
             commit_cut(producer, cut, metadata)
             changelog.committed(cut, full=full)
 
@@ -470,7 +463,3 @@ class TaskHost:
 def changelog_topic(group: str, kind: str) -> str:
     """Return the name of the changelog of one kind of task."""
     return f"spanloom.{group}.{kind}.state.v1"
-
-
-def _bytes(chunk: Chunk) -> int:
-    return sum(len(r.value or b"") for r in chunk.records)

@@ -1,17 +1,18 @@
 """The runner of a join task: telemetry records in; traces, fragments, partials, rejections out."""
 
 import re
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import accumulate
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
-from streams.codec import records, wire
-from streams.codec.events import EventDecoder, Rejections
+from streams.codec.events import EventDecoder, Step
+from streams.codec.records import decode, encode
+from streams.codec.rejections import Rejections
+from streams.core.bodies import Bodies
 from streams.core.columns import EventColumns
+from streams.engine.halves import RecentHalves
 from streams.engine.join import JoinTask
 from streams.errors import RecordError, StateError
 from streams.runtime.chunk import Chunk
@@ -36,7 +37,7 @@ class JoinRunner:
         topics: source topics, in the order of the decoder's topic indexes.
         partition: the partition of all source and per-trace topics.
         partitions: how many partitions the source topics have.
-        schema_id: id written in front of restored event bodies.
+        names: the topics to write.
     """
 
     def __init__(
@@ -48,7 +49,6 @@ class JoinRunner:
         partition: int,
         partitions: int,
         *,
-        body_header: bytes,
         names: "OutputTopics",
     ) -> None:
         self.task = task
@@ -62,11 +62,11 @@ class JoinRunner:
         self._topics = tuple(topics)
         self._index = {topic: i for i, topic in enumerate(topics)}
         self._partitions = partitions
-        self._body_header = body_header
         self._names = names
         self._outbox: list[OutRecord] = []
         self._watermark_us = 0
         self._watermark_said_us = 0
+        self._halves = RecentHalves(task.settings.halves_bytes_max)
         self._nothing = decoder.decode(0, [], [], np.zeros(0, np.int64))[0]
 
     @property
@@ -77,11 +77,13 @@ class JoinRunner:
     def step(self, chunks: Sequence[Chunk], caught_up_us: Mapping[str, int], now_us: int) -> None:
         """Decode the chunks, join them, and keep what follows for the next cut."""
         refused = _Refused()
-        place = _Places(chunks)
-        events = self._decode(chunks, place, refused) if chunks else self._nothing
+        events, key_of = self._nothing, None
+        if chunks:
+            events, records = self._decode(chunks, refused)
+            key_of = records.key
         for chunk in chunks:
             self.positions[chunk.topic] = chunk.end
-            self.rows += len(chunk.records)
+        self.rows += len(events) + len(refused.kafka_us)
         effects = self.task.step(
             events,
             self.positions,
@@ -89,17 +91,28 @@ class JoinRunner:
             caught_up_us=[caught_up_us.get(t, 0) for t in self._topics],
             rejected_us=np.array(refused.kafka_us, np.int64),
             rejected_traces=refused.traces,
-            key_of=place.key,
+            key_of=key_of,
         )
         for batch in effects.traces:
             self._outbox += self._writer.records(batch, self.partition)
         for fragment in effects.fragments:
             key = (fragment["record_id"] or fragment["batch_id"]).encode()
-            value = records.encode("trace_fragment", fragment)
+            value = encode("trace_fragment", fragment | {"partition": self.partition})
             self._outbox.append(OutRecord(self._names.fragments, -1, key, value))
+        self._halves.keep(effects)
+        self._recall_halves()
         self.held = frozenset(self._topics[t] for t in effects.held_topics)
         self._note_watermark(now_us)
         self.is_dirty = self.is_dirty or bool(chunks) or bool(self._outbox)
+
+    def _recall_halves(self) -> None:
+        """Give reopened traces their events where they are still in memory."""
+        if not len(self._halves):
+            return
+        for trace_id, _, revision in self.pending_recalls():
+            bodies = self._halves.take(trace_id, revision)
+            if bodies is not None:
+                self.recalled(trace_id, bodies)
 
     def _note_watermark(self, now_us: int) -> None:
         """Ask for a cut when stream time went on, though nothing came; not at every tick."""
@@ -108,23 +121,24 @@ class JoinRunner:
         if self.task.watermark_us() > self._watermark_us or self.task.state.counts.has_changed():
             self.is_dirty = True
 
-    def _decode(
-        self, chunks: Sequence[Chunk], place: "_Places", refused: "_Refused"
-    ) -> EventColumns:
+    def _decode(self, chunks: Sequence[Chunk], refused: "_Refused") -> tuple[EventColumns, Step]:
         """Decode all chunks at once: a decode costs about as much for 50 rows as for 500."""
-        source = [record for chunk in chunks for record in chunk.records]
-        sizes = [len(chunk.records) for chunk in chunks]
-        kafka_us = np.fromiter((r.timestamp for r in source), np.int64, len(source)) * 1000
-        topic = np.repeat([self._index[chunk.topic] for chunk in chunks], sizes).astype(np.uint8)
-        keys = [None] * len(source)  # not read: an event's trace is what its value says
-        events, bad = self._decoder.decode(0, keys, [r.value for r in source], kafka_us)
+        batches = [(batch, chunk) for chunk in chunks for batch in chunk.batches]
+        events, bad, records = self._decoder.decode_batches(
+            [batch for batch, _ in batches],
+            [self._index[chunk.topic] for _, chunk in batches],
+            [chunk.start for _, chunk in batches],
+        )
         if len(bad):
-            self._reject(place, bad, refused)
-        return replace(events, topic=topic[events.row])
+            places = [chunk for _, chunk in batches]
+            self._reject(records, places, bad, refused)
+        return events, records
 
-    def _reject(self, place: "_Places", bad: Rejections, refused: "_Refused") -> None:
+    def _reject(
+        self, records: Step, chunks: Sequence[Chunk], bad: Rejections, refused: "_Refused"
+    ) -> None:
         for row, reason, detail in zip(bad.row, bad.reason, bad.detail, strict=True):
-            chunk, record = place.record(row)
+            chunk, record = chunks[records.batch_of(row)], records.record(row)
             value = record.value or b""
             module = self.task.own_module.get(self._index[chunk.topic], "")
             refused.add(reason, record.timestamp * 1000, _span_of(record.key, value, module))
@@ -139,7 +153,7 @@ class JoinRunner:
                 "value": value[:REJECTED_VALUE_MAX],
                 "value_bytes": len(value),
             }
-            encoded = records.encode("rejected_event", event)
+            encoded = encode("rejected_event", event)
             self._outbox.append(
                 OutRecord(self._names.rejected, self.partition, record.key, encoded)
             )
@@ -147,8 +161,7 @@ class JoinRunner:
     def collect(self, cut_ms: int, *, full: bool) -> tuple[list[OutRecord], Segment]:
         """End the cut: stamp the outputs, add the partials, and return the segment."""
         state = self.task.state
-        outputs = [OutRecord(r.topic, r.partition, r.key, r.value, cut_ms) for r in self._outbox]
-        outputs += self._partials(cut_ms)
+        outputs = [*self._outbox, *self._partials(cut_ms)]
         state.stamp_cut(cut_ms)
         segment = state.segment(full=full)
         state.sealed()
@@ -184,7 +197,7 @@ class JoinRunner:
                 "sequence": state.sequence,
             }
             key = f"{partial['window_start']}/{self.partition}".encode()
-            value = records.encode("fidelity_partial", record)
+            value = encode("fidelity_partial", record)
             out.append(OutRecord(self._names.partials, 0, key, value))
         return out
 
@@ -197,16 +210,13 @@ class JoinRunner:
         self.positions = dict(self.task.state.positions)
 
     def _decode_again(self, rows: SegmentRows) -> EventColumns:
-        events, bad = self._decoder.decode(
-            0, [None] * len(rows), [self._body_header + body for body in rows.body], rows.kafka_us
-        )
-        if len(bad):
+        try:
+            return self._decoder.decode_bodies(rows.body, rows.topic, rows.kafka_us)
+        except RecordError as error:
             raise StateError(
-                f"{len(bad)} events of the restored state cannot be decoded ({bad.reason[0]}). "
+                f"events of the restored state cannot be decoded ({error}). "
                 "Operator action: run the version that wrote the state, or start a new group."
-            )
-        events.topic[:] = rows.topic
-        return events
+            ) from error
 
     def pending_recalls(self) -> list[tuple[bytes, int, int]]:
         """Return (trace id, cut_ms, revision) of traces whose last revision must be read back."""
@@ -217,10 +227,10 @@ class JoinRunner:
         if bodies is None:
             self.task.recall_failed(trace_id)
         else:
-            values = [self._body_header + body for body in bodies]
-            events, _ = self._decoder.decode(
-                0, [None] * len(values), values, np.full(len(values), 1 << 62, np.int64)
-            )
+            count = len(bodies)
+            far = np.full(count, 1 << 62, np.int64)
+            topic = np.zeros(count, np.uint8)
+            events = self._decoder.decode_bodies(Bodies.of(bodies), topic, far)
             self.task.recalled(trace_id, events)
         self.is_dirty = True
 
@@ -232,6 +242,7 @@ class JoinRunner:
             **state.counts.discarded,
             "closed_max_dropped": state.closed.expired_early,
             "operations_max": self._decoder.overflowed,
+            "halves_bytes_max": self._halves.forgotten,
         }
 
     def status(self) -> dict[str, Any]:
@@ -266,25 +277,6 @@ class OutputTopics:
         self.rejected = rejected
 
 
-class _Places:
-    """Finds the records of several chunks by their position in all of them together."""
-
-    def __init__(self, chunks: Sequence[Chunk]) -> None:
-        self._chunks = chunks
-        self._ends = list(accumulate(len(chunk.records) for chunk in chunks))
-
-    def record(self, row: int) -> tuple[Chunk, Any]:
-        """Return a record and its chunk."""
-        at = bisect_right(self._ends, row)
-        chunk = self._chunks[at]
-        return chunk, chunk.records[row - self._ends[at]]  # from its end: the index is negative
-
-    def key(self, row: int) -> bytes | None:
-        """Return a record's key."""
-        key: bytes | None = self.record(row)[1].key
-        return key
-
-
 @dataclass(slots=True)
 class _Refused:
     """What the task is told of the rejected events of a chunk."""
@@ -311,7 +303,7 @@ def _span_of(key: bytes | None, value: bytes, module: str) -> tuple[bytes, str] 
     """
     trace_id = key or b""
     try:
-        event = records.decode(value)
+        event = decode(value)
     except RecordError:
         pass
     else:
@@ -323,6 +315,3 @@ def _span_of(key: bytes | None, value: bytes, module: str) -> tuple[bytes, str] 
     if not module or not _TRACE_ID.fullmatch(trace_id):
         return None
     return bytes.fromhex(trace_id.decode()), module
-
-
-__all__ = ["JoinRunner", "OutputTopics", "wire"]

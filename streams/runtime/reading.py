@@ -6,7 +6,7 @@ topics ended when it began.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -21,6 +21,8 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from streams.errors import BrokerError, ConfigError
+from streams.runtime import refusals
+from streams.runtime.link import Link, open_client
 
 CALL_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.2
@@ -63,14 +65,17 @@ class Reading:
     """A connection that reads topics; use it in a `with` statement.
 
     Args:
-        broker: bootstrap address.
+        link: how to reach the broker.
     """
 
-    def __init__(self, broker: str) -> None:
-        self._broker = broker
-        self._consumer = Consumer(
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._broker = link.broker
+        self._who = link.settings.who
+        self._consumer = open_client(
+            Consumer,
             {
-                "bootstrap.servers": broker,
+                **link.librdkafka(),
                 "group.id": "spanloom-reading",  # never joined, never committed
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
@@ -78,11 +83,16 @@ class Reading:
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": 100,
                 "log_level": 0,
-            }
+            },
         )
 
     def __enter__(self) -> Self:
-        """Return the reading itself."""
+        """Return the reading itself, once the broker has answered.
+
+        Raises:
+            BrokerError: it is away, is not who it should be, or does not let us in.
+        """
+        self._link.reach()
         return self
 
     def __exit__(
@@ -106,6 +116,27 @@ class Reading:
             raise self._away(error) from error
         return {name: len(topic.partitions) for name, topic in found.items()}
 
+    def known(self, topics: Sequence[str]) -> list[str]:
+        """Return those topics that are there.
+
+        Raises:
+            BrokerError: no broker answers, or one of them may not be seen.
+        """
+        missing = self._missing(topics, self.topics())
+        return [topic for topic in topics if topic not in missing]
+
+    def _missing(self, topics: Sequence[str], there: Mapping[str, int]) -> list[str]:
+        """Return those that are not there; one that is hidden is told only to who asks by name."""
+        missing = [topic for topic in topics if topic not in there]
+        for topic in missing:
+            try:
+                error = self._consumer.list_topics(topic, timeout=CALL_SECONDS).topics[topic].error
+            except KafkaException as failure:
+                raise self._away(failure) from failure
+            if error is not None and refusals.is_of_right(error):
+                raise refusals.of_right(error, "Describe", f"topic {topic}", self._who)
+        return missing
+
     def spans(self, topics: Sequence[str]) -> dict[Place, Span]:
         """Return what each partition of some topics holds, up to its last committed record.
 
@@ -114,7 +145,7 @@ class Reading:
             ConfigError: a topic is not there; names those that are.
         """
         there = self.topics()
-        missing = [topic for topic in topics if topic not in there]
+        missing = self._missing(topics, there)
         if missing:
             known = ", ".join(sorted(t for t in there if not t.startswith("__"))) or "none"
             wanted = ", ".join(missing)
@@ -134,6 +165,9 @@ class Reading:
                 return Span(int(low), int(high))
             except KafkaException as error:
                 reason = error.args[0]
+                if refusals.is_of_right(reason):
+                    hidden = f"topic {topic}"
+                    raise refusals.of_right(reason, "Describe", hidden, self._who) from error
                 if reason.code() not in _PASSING or time.monotonic() > deadline:
                     raise BrokerError(
                         f"the offsets of {topic}/{partition} on {self._broker} cannot be read: "
@@ -165,7 +199,7 @@ class Reading:
                 at = (message.topic(), message.partition())
                 error = message.error()
                 if error is not None:
-                    self._judge(error)
+                    self._judge(error, message.topic())
                     if error.code() == KafkaError._PARTITION_EOF and not follow:
                         left.discard(at)
                 elif follow or message.offset() < ends[at]:
@@ -186,7 +220,11 @@ class Reading:
         start = max(span.low, span.high - count)
         return [m for m in self.records({(topic, partition): start}) if m is not None]
 
-    def _judge(self, error: KafkaError) -> None:
+    def _judge(self, error: KafkaError, topic: str | None) -> None:
+        if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            return  # librdkafka looks for a coordinator that a reading never needs
+        if refusals.is_of_right(error):
+            raise refusals.of_right(error, "Read", f"topic {topic}", self._who)
         if error.code() in (KafkaError._PARTITION_EOF,) or error.retriable():
             return
         if error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
@@ -198,18 +236,21 @@ class Reading:
         return BrokerError(f"no broker answers on {self._broker}: {reason}. {_LOOK}")
 
 
-def committed_offsets(broker: str, group: str) -> dict[Place, int]:
+def committed_offsets(link: Link, group: str) -> dict[Place, int]:
     """Return the next offset of a group for every partition it has committed; none if unknown.
 
     Raises:
         BrokerError: the broker does not answer or refuses.
     """
-    client = AdminClient({"bootstrap.servers": broker, "log_level": 0})
+    client = open_client(AdminClient, {**link.librdkafka(), "log_level": 0})
     request = [ConsumerGroupTopicPartitions(group)]
     try:
         asked = client.list_consumer_group_offsets(request, request_timeout=CALL_SECONDS)
         found = asked[group].result().topic_partitions
     except KafkaException as error:
+        if refusals.is_of_right(error.args[0]):
+            what = f"group {group}"
+            raise refusals.of_right(error.args[0], "Describe", what, link.settings.who) from error
         raise BrokerError(
             f"the offsets of group {group} cannot be read: {error.args[0].str()}. {_LOOK}"
         ) from error

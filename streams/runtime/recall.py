@@ -8,10 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.codec.recalled import TraceReader
 from streams.errors import BrokerError
+from streams.runtime import refusals
+from streams.runtime.link import open_client
 
 _SECONDS: Final = 10.0
 VISIBLE_MS: Final = 30_000
@@ -41,14 +43,15 @@ def recall(
     Raises:
         BrokerError: the topic cannot be read.
     """
-    consumer = Consumer(
+    consumer = open_client(
+        Consumer,
         {
             **base,
             "group.id": "spanloom-recall",  # never committed, never joined
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",
-        }
+        },
     )
     found: Recalled = dict.fromkeys((trace_id for trace_id, _, _ in wanted), None)
     try:
@@ -111,7 +114,10 @@ def _read_cut(
     deadline = time.monotonic() + _SECONDS
     while waiting and time.monotonic() < deadline:
         for message in consumer.consume(200, 0.5):
-            if message.error() is not None:
+            error = message.error()
+            if error is not None:
+                if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    raise refusals.of_right(error, "Read", f"topic {at.topic}")
                 continue
             if cut_ms and message.timestamp()[1] > cut_ms:
                 return

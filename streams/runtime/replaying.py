@@ -12,8 +12,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from streams.codec.records import encode
 from streams.errors import BrokerError, ConfigError
-from streams.runtime import topics
+from streams.runtime import refusals, topics
 from streams.runtime.build import Pipeline
+from streams.runtime.link import Link, open_client
 from streams.units import SECOND_US
 
 SHOW_EVERY = 2_000
@@ -24,6 +25,7 @@ class Replay:
 
     Args:
         pipeline: says which topic carries a module.
+        link: how to reach the broker.
         speed: "max", or how many times real time.
         show: show progress on the terminal.
 
@@ -31,7 +33,7 @@ class Replay:
         ConfigError: the speed is neither.
     """
 
-    def __init__(self, pipeline: Pipeline, speed: str, *, show: bool) -> None:
+    def __init__(self, pipeline: Pipeline, link: Link, speed: str, *, show: bool) -> None:
         try:
             self._speed = 0.0 if speed == "max" else float(speed)
         except ValueError:
@@ -42,9 +44,14 @@ class Replay:
         self._topic = {m: contract.topic(m) for m in contract.modules} if contract else {}
         self._show = show
         self._failed: str = ""
-        self._producer = Producer(
+        self._refused: KafkaError | None = None
+        self._topic_refused: str = ""
+        self._link = link
+        self._who = link.settings.who
+        self._producer = open_client(
+            Producer,
             {
-                "bootstrap.servers": pipeline.settings.broker,
+                **link.librdkafka(),
                 "partitioner": "murmur2_random",  # as Java and aiokafka do
                 "enable.idempotence": True,
                 "compression.type": "lz4",
@@ -52,7 +59,7 @@ class Replay:
                 "queue.buffering.max.messages": 200_000,
                 "message.timeout.ms": 60_000,
                 "log_level": 2,
-            }
+            },
         )
 
     def send(self, events: Iterable[dict[str, Any]]) -> int:
@@ -67,6 +74,8 @@ class Replay:
         with self._progress() as progress:
             bar = progress.add_task("sending", total=None)
             for event in events:
+                if not sent:  # the events may be no file at all, which the broker need not know
+                    self._link.reach()
                 first_us = first_us or event["timestamp"]
                 if self._speed:
                     self._pace(began, (event["timestamp"] - first_us) / SECOND_US)
@@ -76,6 +85,9 @@ class Replay:
                     progress.update(bar, completed=sent, description=f"{sent:,} events sent")
             progress.update(bar, completed=sent, total=sent, description=f"{sent:,} events sent")
         left = self._producer.flush(60)
+        if self._refused is not None:
+            what = f"topic {self._topic_refused}"
+            raise refusals.of_right(self._refused, "Write", what, self._who)
         if left or self._failed:
             raise BrokerError(
                 f"{left} events were not acknowledged {self._failed}. Operator action: check the "
@@ -94,15 +106,20 @@ class Replay:
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:  # the client knows already that there is no such topic
+                if refusals.is_of_right(error.args[0]):
+                    what = f"topic {topic}"
+                    raise refusals.of_right(error.args[0], "Write", what, self._who) from error
                 raise BrokerError(
                     f"{topic} takes no events: {error.args[0].str()}. Operator action: run "
                     "`spanloom topics create` with the same --contract, and check --broker."
                 ) from error
         self._producer.poll(0)
 
-    def _delivered(self, error: KafkaError | None, _message: object) -> None:
+    def _delivered(self, error: KafkaError | None, message: Any) -> None:
         if error is not None:
             self._failed = f"({error.str()})"
+            if refusals.is_of_right(error):
+                self._refused, self._topic_refused = error, message.topic()
 
     def _pace(self, began: float, due_seconds: float) -> None:
         ahead = due_seconds / self._speed - (time.monotonic() - began)

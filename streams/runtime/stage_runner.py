@@ -1,6 +1,5 @@
 """The runner of a small task (fidelity, incidents, fragments): each cut holds its whole state."""
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -31,7 +30,8 @@ class StageRunner:
     Args:
         task: the task without any state.
         restore: makes the task from a snapshot.
-        targets: per topic kind the (topic, schema, partition) of its records.
+        targets: per topic kind the (topic, schema, partition) of its records; an output may name
+            another partition, -1 for the one its key leads to.
     """
 
     def __init__(
@@ -58,25 +58,26 @@ class StageRunner:
     def step(self, chunks: Sequence[Chunk], caught_up_us: Mapping[str, int], now_us: int) -> None:
         """Decode the chunks and step the task."""
         taken: list[dict[str, Any]] = []
-        for record in itertools.chain.from_iterable(chunk.records for chunk in chunks):
-            try:
-                taken.append(records.decode(record.value))
-            except RecordError:
-                self.unreadable += 1  # not ours: only the worker writes these topics
         for chunk in chunks:
             self.positions[chunk.topic] = chunk.end
-            self.rows += len(chunk.records)
+            for record in chunk.records:
+                self.rows += 1
+                try:
+                    taken.append(records.decode(record.value))
+                except RecordError:
+                    self.unreadable += 1  # not ours: only the worker writes these topics
         caught_up = bool(caught_up_us) and all(caught_up_us.values())
-        for kind, key, record in self.task.step(taken, now_us, caught_up):
+        for kind, key, output, own_partition in self.task.step(taken, now_us, caught_up):
             topic, schema, partition = self._targets[kind]
-            value = records.encode(schema, record)
+            if own_partition is not None:
+                partition = own_partition
+            value = records.encode(schema, output)
             self._outbox.append(OutRecord(topic, partition, key.encode(), value))
         self.is_dirty = self.is_dirty or bool(chunks) or bool(self._outbox)
 
     def collect(self, cut_ms: int, *, full: bool) -> tuple[list[OutRecord], Segment]:
         """End the cut; the segment always holds the whole state."""
-        outputs = [OutRecord(r.topic, r.partition, r.key, r.value, cut_ms) for r in self._outbox]
-        self._outbox = []
+        outputs, self._outbox = self._outbox, []
         self.is_dirty = False
         scalars = {
             "positions": self.positions,

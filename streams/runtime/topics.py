@@ -11,6 +11,8 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from streams.codec.schemas import schema_folder
 from streams.errors import BrokerError
+from streams.runtime import refusals
+from streams.runtime.link import open_client
 
 TRACES: Final = "traces.assembled.v1"
 FRAGMENTS: Final = "traces.fragments.v1"
@@ -72,10 +74,13 @@ def changelog_spec(name: str, partitions: int) -> TopicSpec:
 
 def admin(base: Mapping[str, object]) -> AdminClient:
     """Return an admin client."""
-    return AdminClient({**base, "log_level": 0})
+    client: AdminClient = open_client(AdminClient, {**base, "log_level": 0})
+    return client
 
 
-def create(client: AdminClient, specs: Sequence[TopicSpec], replication: int = 1) -> list[str]:
+def create(
+    client: AdminClient, specs: Sequence[TopicSpec], replication: int = 1, who: str = "this user"
+) -> list[str]:
     """Make the topics that are missing and return their names.
 
     Raises:
@@ -93,6 +98,10 @@ def create(client: AdminClient, specs: Sequence[TopicSpec], replication: int = 1
             made.append(name)
         except KafkaException as error:
             if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+                if refusals.is_of_right(error.args[0]):
+                    raise refusals.of_right(
+                        error.args[0], "Create", f"topic {name}", who
+                    ) from error
                 raise BrokerError(
                     f"topic {name} cannot be created: {error.args[0].str()}. Operator action: let "
                     "the user create topics, or have them made as docs/topics.md lists them."

@@ -13,8 +13,8 @@ from streams.units import I64, U64, span_id_text
 
 _NOBODY = Operation("", "", "")
 _SUMMARY = (
-    '{"trace_id": "%s", "complete": %s, "first_ts": %d, "last_ts": %d, "span_count": %d, '
-    '"missing_mask": %d}'
+    b'{"trace_id": "%b", "complete": %b, "first_ts": %d, "last_ts": %d, "span_count": %d, '
+    b'"missing_mask": %d}'
 )
 
 
@@ -89,7 +89,7 @@ class TraceWriter:
                 count=seen.count.astype(np.int64),
             ),
             offset=batch.offset,
-            bodies=batch.body.tolist(),
+            bodies=batch.body,
         )
 
     def _missing(self, batch: AssembledBatch) -> dict[int, list[MissingRow]]:
@@ -122,9 +122,11 @@ class TraceWriter:
         self, batch: AssembledBatch, keys: list[bytes], partition: int
     ) -> list[OutRecord]:
         lacking = self._all_stages[batch.judgement.flow] & ~batch.mask
-        masks = [
-            sum(word << (64 * w) for w, word in enumerate(words)) for words in lacking.tolist()
-        ]
+        masks = lacking[:, 0].tolist()
+        for word in range(1, lacking.shape[1]):
+            masks = [
+                m | w << 64 * word for m, w in zip(masks, lacking[:, word].tolist(), strict=True)
+            ]
         rows = zip(
             keys,
             masks,
@@ -143,8 +145,7 @@ class TraceWriter:
 
 
 def _summary(key: bytes, mask: int, first: int, last: int, spans: int) -> bytes:
-    complete = "false" if mask else "true"
-    return (_SUMMARY % (key.decode(), complete, first, last, spans, mask)).encode()
+    return _SUMMARY % (key, b"false" if mask else b"true", first, last, spans, mask)
 
 
 def _wanted_masks(plan: Plan) -> U64:

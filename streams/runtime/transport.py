@@ -11,8 +11,8 @@ says where its fetch began and where the next one will.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol, cast
 
 import aiokafka
 import faust
@@ -20,8 +20,12 @@ from aiokafka.consumer import fetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
+from streams.codec.recordbatch import RecordBatch
 from streams.runtime.chunk import Chunk
+from streams.runtime.rawbatch import RawBatch
 
+_LENGTH_END: Final = 12
+"""A batch begins with its first offset, 8 bytes, and the length of what follows, 4 bytes."""
 FETCH_WAIT_MS = 200
 """How long an idle fetch waits at the broker; also how fresh "read to the end" is."""
 
@@ -39,23 +43,84 @@ class Seats(Protocol):
         """Return where each assigned partition goes on."""
 
 
-class LeanRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types
-    """The records of a fetch as the client's parser made them.
+class RawRecords:
+    """The record batches of a fetch, each left as it is until somebody inflates it."""
 
-    aiokafka copies eleven fields of each into an object of its own, which cost as much as to
-    join a span; nobody here reads more than offset, time, key and value.
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def size_in_bytes(self) -> int:
+        """Return how many bytes the broker sent."""
+        return len(self._data)
+
+    def has_next(self) -> bool:
+        """Whether there is another whole batch: the broker cuts the last one where it is full."""
+        end = self._at + _LENGTH_END
+        if end > len(self._data):
+            return False
+        return self._at + _LENGTH_END + self._length() <= len(self._data)
+
+    def _length(self) -> int:
+        return int.from_bytes(self._data[self._at + 8 : self._at + _LENGTH_END], "big")
+
+    def next_batch(self) -> RawBatch:
+        """Return the next batch."""
+        end = self._at + _LENGTH_END + self._length()
+        batch = RawBatch(self._data[self._at : end])
+        self._at = end
+        return batch
+
+
+class BatchRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types
+    """Hands out batches where aiokafka hands out records.
+
+    Which batches are aborted, which are markers and where the partition goes on stays aiokafka's
+    to say: it iterates over a batch only when that is to be delivered, and then finds one record,
+    the batch itself.
     """
 
-    def __iter__(self) -> Iterator[Any]:
-        """Return the parser's records; a wrapper around each `next` is another call a record."""
-        return self._records_iterator or iter(())
-
     def _consumer_record(self, tp: Any, record: Any) -> Any:
-        return record
+        return record.batch
+
+
+class BatchResult(fetcher.FetchResult):  # type: ignore[misc]
+    """A fetch whose size is told in records, so that a poll is bounded by them."""
+
+    def getall(self, max_records: int | None = None) -> Any:
+        """Return batches, until they hold `max_records` records or more."""
+        tp = self._topic_partition
+        if not self.check_assignment(tp) or not self.has_more():
+            return Polled([], 0)
+        batches: list[RecordBatch] = []
+        count = 0
+        for batch in self._partition_records:
+            batches.append(batch)
+            count += batch.count
+            if max_records is not None and count >= max_records:
+                self._update_position()
+                break
+        else:
+            self._update_position()
+            self._partition_records: Any = None
+        return Polled(batches, count if max_records is None else min(count, max_records))
+
+
+class Polled:
+    """Batches of a partition; its length is what aiokafka counts against the size of a poll."""
+
+    def __init__(self, batches: list[RecordBatch], count: int) -> None:
+        self.batches = batches
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
 
 
 # The fetcher has no seam for this; Faust's consumer is the only one of aiokafka in the process.
-fetcher.PartitionRecords = LeanRecords
+fetcher.MemoryRecords = RawRecords
+fetcher.PartitionRecords = BatchRecords
+fetcher.FetchResult = BatchResult
 
 
 class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
@@ -99,12 +164,13 @@ class ChunkConsumer(driver.Consumer):
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         seeks = self._seeks.copy()
-        polled = await super()._getmany(active_partitions, min(timeout, FETCH_WAIT_MS / 1000))
+        polled: Any = await super()._getmany(active_partitions, min(timeout, FETCH_WAIT_MS / 1000))
         spans = {}
-        for tp, records in polled.items():
-            if records:
-                start, end = self._span(tp, records, is_moved=self._is_moved(tp, seeks))
-                spans[tp] = [(records, start, end)]
+        for tp, found in polled.items():
+            if len(found):
+                is_moved = self._is_moved(tp, seeks)
+                start, end = self._span(tp, found.batches, is_moved=is_moved)
+                spans[tp] = [(found.batches, start, end)]
                 self.taken[tp] = end
         # Only here is nothing between fetcher and loop: a position that was looked at later could
         # be past records that no task has seen, and traces would be closed without them.
@@ -116,30 +182,29 @@ class ChunkConsumer(driver.Consumer):
         """Say whether a seek began, was under way or ended since `seeks` was copied."""
         return self._seeks[tp] != seeks[tp] or self._seeking[tp] > 0
 
-    def _span(self, tp: TP, records: Any, *, is_moved: bool) -> tuple[int, int]:
-        """Return the fetch positions before and after records.
+    def _span(self, tp: TP, batches: Sequence[RecordBatch], *, is_moved: bool) -> tuple[int, int]:
+        """Return the fetch positions before and after batches.
 
         Those of a fetch that a seek overtook speak for themselves alone: if they are from before
         the seek, the gap must be seen.
         """
-        first, after = records[0].offset, records[-1].offset + 1
+        first, after = batches[0].base_offset, batches[-1].next_offset
         if is_moved:
             return first, after
         # Never later than what is there: records of before would pass for new ones.
         return min(self.taken.get(tp, first), first), max(self.fetch_position(tp) or 0, after)
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
-        records, start, end = record
-        last = records[-1]
+        batches, start, end = record
         return ConsumerMessage(
             tp.topic,
             tp.partition,
-            last.offset,
-            last.timestamp / 1000,
-            last.timestamp_type,
+            end - 1,
+            batches[-1].base_ms / 1000,
+            0,
             [],
             None,
-            cast(Any, Chunk(tp.topic, tp.partition, start, end, records)),
+            cast(Any, Chunk(tp.topic, tp.partition, start, end, batches)),
             None,
             0,
             0,

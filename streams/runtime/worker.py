@@ -18,8 +18,8 @@ from typing import Any, Final
 import structlog
 from faust.types.tuples import TP
 
-from streams.errors import BrokerError, SpanloomError, StateError
-from streams.runtime import topics
+from streams.errors import BrokerError, RightError, SpanloomError, StateError
+from streams.runtime import refusals, rights, topics
 from streams.runtime.build import JoinFactory, Pipeline
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import check_group_metadata, group_metadata
@@ -27,6 +27,7 @@ from streams.runtime.crashpoints import arm_from_environment
 from streams.runtime.global_stage import GlobalFactory
 from streams.runtime.host import Connection, HostSettings, TaskHost, TaskId, changelog_topic
 from streams.runtime.join_runner import JoinRunner
+from streams.runtime.link import Link
 from streams.runtime.recall import recall
 from streams.runtime.reporting import Reporter
 from streams.runtime.state_folder import lock_state_folder
@@ -34,6 +35,7 @@ from streams.runtime.transport import ChunkApp, ChunkConsumer
 
 log = structlog.get_logger()
 JOIN: Final = "join"
+STAGES: Final = ("fragments", "fidelity", "incidents")
 WATCH_SECONDS: Final = 0.2
 THREADS: Final = 8
 STOP_SECONDS: Final = 8.0
@@ -41,15 +43,16 @@ STOP_SECONDS: Final = 8.0
 
 
 class Worker:
-    """One worker process of a group."""
+    """One worker process of a group; without a link of its own it uses no security."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, link: Link | None = None) -> None:
         self.pipeline = pipeline
         self.settings = pipeline.settings
         self.hosts: dict[TaskId, TaskHost] = {}
         self.error: SpanloomError | None = None
         self.first_record_at: tuple[float, float] | None = None
-        self._base: dict[str, object] = {"bootstrap.servers": self.settings.broker, "log_level": 2}
+        self.link = link or Link.plain(self.settings.broker)
+        self._base: dict[str, object] = {**self.link.librdkafka(), "log_level": 2}
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spanloom-task")
         self._ending = asyncio.Event()
         self._broker_seen = time.monotonic()
@@ -71,10 +74,12 @@ class Worker:
         check_group_metadata()
         arm_from_environment()
         lock_state_folder(self.settings.state_dir / self.settings.group)
+        self.link.reach()
         client = topics.admin(self._base)
         if self.settings.embedded:
             partitions = topics.embedded_partitions(client, self._all_topics())
         else:
+            self._check_rights()
             partitions = topics.check(
                 client, pipeline.telemetry, pipeline.derived, pipeline.is_foreign
             )
@@ -93,12 +98,19 @@ class Worker:
                 )
                 for kind in self._kinds
             ]
-            topics.create(client, specs)
+            topics.create(client, specs, who=self.link.settings.who)
 
     def _all_topics(self) -> list[str]:
         names = [*self.pipeline.telemetry, *(self.pipeline.derived(d) for d in topics.DERIVED)]
-        kinds = (JOIN, "fragments", "fidelity", "incidents")
-        return [*names, *(changelog_topic(self.settings.group, kind) for kind in kinds)]
+        return [*names, *self._changelogs()]
+
+    def _changelogs(self) -> list[str]:
+        kinds = (JOIN,) if self.pipeline.is_foreign else (JOIN, *STAGES)
+        return [changelog_topic(self.settings.group, kind) for kind in kinds]
+
+    def _check_rights(self) -> None:
+        needed = rights.of_worker(self.pipeline, self._changelogs())
+        rights.check(self._base, needed, self.link.settings.who)
 
     def _add_kind(self, kind: str, sources: tuple[str, ...], make: Callable[[int], Any]) -> None:
         self._kinds[kind] = sources
@@ -116,6 +128,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self.stop)
+        await self.link.greet()
         app = self._app = self._make_app()
         app.seats = self
         # Faust's start returns after the first assignment: a task that cannot be restored, or a
@@ -131,7 +144,15 @@ class Worker:
             await reporter.stop()
             await self._shut_down(app, starting)
         if self.error is not None:
+            self._name_cause(self.error)
             raise self.error
+
+    def _name_cause(self, error: SpanloomError) -> None:
+        """Ask the broker again where it refused: a client in the middle of its work says little."""
+        if isinstance(error, RightError):
+            self._check_rights()
+        elif isinstance(error, BrokerError) and self.link.settings.security_protocol != "PLAINTEXT":
+            self.link.reach()
 
     def stop(self) -> None:
         """Ask the worker to end: cut what is done, leave the group, exit."""
@@ -142,7 +163,8 @@ class Worker:
         (settings.state_dir / settings.group / "faust").mkdir(parents=True, exist_ok=True)
         app = ChunkApp(
             settings.group,
-            broker=f"kafka://{settings.broker}",
+            broker=[f"kafka://{one.strip()}" for one in settings.broker.split(",")],
+            broker_credentials=self.link.faust(),
             loop=asyncio.get_running_loop(),
             datadir=str(settings.state_dir / settings.group / "faust"),
             store="memory://",
@@ -206,13 +228,13 @@ class Worker:
             if self.error is not None:
                 return
             if starting.done() and not _is_good(starting):
-                self.error = BrokerError(
+                self.error = self._refused(starting.exception()) or BrokerError(
                     f"the Kafka client did not start: {starting.exception()!r}. Operator action: "
                     "look at the broker; a restart goes on from the last commit."
                 )
                 return
             if self._app.crashed:
-                self.error = BrokerError(
+                self.error = self._refused(self._app.crash_reason) or BrokerError(
                     f"the Kafka client stopped: {self._app.crash_reason!r}. Operator action: look "
                     "at the broker; a restart goes on from the last commit."
                 )
@@ -222,6 +244,9 @@ class Worker:
                 drained_by = drained_by or time.monotonic() + self.settings.drain_seconds
                 if self._is_drained() or time.monotonic() > drained_by:
                     return
+
+    def _refused(self, error: BaseException | None) -> BrokerError | None:
+        return refusals.of_aiokafka(error, self.link.settings.who) if error is not None else None
 
     def _check_broker(self) -> None:
         if not self.hosts or self.consumer.heard_at_us() > (time.time_ns() // 1000) - 5_000_000:

@@ -19,11 +19,12 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from streams.core.bodies import NOTHING, Bodies
 from streams.core.fidelity.causes import KNOWN_NAMES
 from streams.errors import StateError
 from streams.units import I64, U8, U64, Mask
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 PIECE_BYTES_MAX: Final = 900_000
 _MAGIC: Final = b"SLST"
 _HEADER: Final = struct.Struct(">4sHQIHHI")  # magic, format, generation, number, piece, of, crc32
@@ -34,27 +35,31 @@ _ROWS_TARGET_BYTES: Final = 350_000
 
 @dataclass(frozen=True, slots=True)
 class SegmentRows:
-    """Events still open at a cut: trace id, how they came, and their bytes; all of length n."""
+    """Events still open at a cut: trace id, how they came, and their bytes; all of length n.
 
-    key: list[bytes]
+    `trace_id` is (n, 2): high and low half.
+    """
+
+    trace_id: U64
     topic: U8
     kafka_us: I64
     is_late: Mask
     is_recalled: Mask
-    body: list[bytes]
+    body: Bodies
 
     def __len__(self) -> int:
-        return len(self.key)
+        return len(self.trace_id)
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentClosed:
     """Entries of the closed set: k traces; `events` holds the identities of all, `size` how many.
 
-    All arrays are (k,), but for `known`, (k, 5), and `events`, which has the sum of `size`.
+    All arrays are (k,), but for `trace_id`, (k, 2), `known`, (k, 5), and `events`, which has the
+    sum of `size`.
     """
 
-    key: list[bytes]
+    trace_id: U64
     revision: I64
     closed_us: I64
     cut_ms: I64
@@ -92,17 +97,8 @@ class Segment:
     rejected: Sequence[tuple[bytes, str]] = ()
 
     def __post_init__(self) -> None:
-        """Take a copy of the scalars."""
-        object.__setattr__(self, "scalars", _copied(self.scalars))
-
-
-def _copied(value: Any) -> Any:
-    """Return JSON-able values in containers of their own."""
-    if isinstance(value, dict):
-        return {key: _copied(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_copied(one) for one in value]
-    return value
+        """Take a copy of the scalars; by way of JSON, which is quicker than any walk."""
+        object.__setattr__(self, "scalars", json.loads(json.dumps(self.scalars)))
 
 
 def encode_pieces(segment: Segment, generation: int, number: int) -> list[bytes]:
@@ -113,7 +109,7 @@ def encode_pieces(segment: Segment, generation: int, number: int) -> list[bytes]
     """
     document = zlib.compress(_scalars(segment), 1)
     payloads = [b"s" + part for part in _cut(document, _ROWS_TARGET_BYTES)]
-    payloads += [_frame("r", frame) for frame in _row_frames(segment.rows)]
+    payloads += [b"r" + part for part in _row_parts(segment.rows)]
     payloads += [_frame("c", frame) for frame in _closed_frames(segment.closed)]
     payloads += [b"d" + part for part in _cut(b"".join(segment.removed), 640_000)]
     out = []
@@ -174,15 +170,16 @@ def decode_pieces(payloads: Sequence[bytes]) -> Segment:
     small = json.loads(zlib.decompress(document))
     reopened: list[Reopened] = [(bytes.fromhex(k), *rest) for k, *rest in small["reopened"]]
     removed: list[bytes] = []
-    rows: list[pl.DataFrame] = []
+    rows: list[SegmentRows] = []
     closed: list[pl.DataFrame] = []
     for payload in payloads:
         kind, rest = payload[:1], payload[1:]
         if kind == b"d":
             removed += [rest[i : i + 16] for i in range(0, len(rest), 16)]
-        elif kind in (b"r", b"c"):
-            frame = pl.read_ipc(io.BytesIO(rest))
-            (rows if kind == b"r" else closed).append(frame)
+        elif kind == b"r":
+            rows.append(_read_rows(rest))
+        elif kind == b"c":
+            closed.append(pl.read_ipc(io.BytesIO(rest)))
     rejected = [(bytes.fromhex(key), module) for key, module in small["rejected"]]
     return Segment(_rows(rows), removed, _closed(closed), reopened, small["scalars"], rejected)
 
@@ -205,29 +202,52 @@ def _cut(value: bytes, size: int) -> list[bytes]:
     return [value[i : i + size] for i in range(0, len(value), size)]
 
 
-def _row_frames(rows: SegmentRows) -> Iterator[pl.DataFrame]:
+def _row_parts(rows: SegmentRows) -> Iterator[bytes]:
+    """Yield rows as parts: the length of a frame of numbers, the frame, the bodies."""
     if not len(rows):
         return
     frame = pl.DataFrame(
         {
-            "key": pl.Series(rows.key, dtype=pl.Binary),
+            "hi": rows.trace_id[:, 0],
+            "lo": rows.trace_id[:, 1],
             "topic": rows.topic,
             "kafka_us": rows.kafka_us,
             "is_late": rows.is_late,
             "is_recalled": rows.is_recalled,
-            "body": pl.Series(rows.body, dtype=pl.Binary),
+            "size": rows.body.size,
         }
     )
-    sizes = np.fromiter(map(len, rows.body), np.int64, len(rows)) + 64
-    yield from _split(frame, sizes)
+    at = 0
+    for part in _split(frame, rows.body.size + 64):
+        end = at + len(part)
+        numbers = _frame("", part)
+        bodies = b"".join(rows.body.take(np.arange(at, end)))
+        yield len(numbers).to_bytes(4, "big") + numbers + bodies
+        at = end
+
+
+def _read_rows(part: bytes) -> SegmentRows:
+    """Return the rows of one part; their bodies stay in it."""
+    begin = 4 + int.from_bytes(part[:4], "big")
+    frame = pl.read_ipc(io.BytesIO(part[4:begin]))
+    size = frame["size"].to_numpy()
+    return SegmentRows(
+        frame.select("hi", "lo").to_numpy(),
+        frame["topic"].to_numpy(),
+        frame["kafka_us"].to_numpy(),
+        frame["is_late"].to_numpy(),
+        frame["is_recalled"].to_numpy(),
+        Bodies(part, begin + np.cumsum(size) - size, size),
+    )
 
 
 def _closed_frames(closed: SegmentClosed) -> Iterator[pl.DataFrame]:
-    if not closed.key:
+    if not len(closed.trace_id):
         return
     frame = pl.DataFrame(
         {
-            "key": pl.Series(closed.key, dtype=pl.Binary),
+            "hi": closed.trace_id[:, 0],
+            "lo": closed.trace_id[:, 1],
             "revision": closed.revision,
             "closed_us": closed.closed_us,
             "cut_ms": closed.cut_ms,
@@ -254,18 +274,17 @@ def _split(frame: pl.DataFrame, sizes: I64) -> Iterator[pl.DataFrame]:
         yield frame[start:end]
 
 
-def _rows(frames: list[pl.DataFrame]) -> SegmentRows:
-    if not frames:
-        none = np.zeros(0, np.bool_)
-        return SegmentRows([], np.zeros(0, np.uint8), np.zeros(0, np.int64), none, none, [])
-    frame = pl.concat(frames)
+def _rows(parts: list[SegmentRows]) -> SegmentRows:
+    if not parts:
+        none, pair = np.zeros(0, np.bool_), np.zeros((0, 2), np.uint64)
+        return SegmentRows(pair, np.zeros(0, np.uint8), np.zeros(0, np.int64), none, none, NOTHING)
     return SegmentRows(
-        frame["key"].to_list(),
-        frame["topic"].to_numpy(),
-        frame["kafka_us"].to_numpy(),
-        frame["is_late"].to_numpy(),
-        frame["is_recalled"].to_numpy(),
-        frame["body"].to_list(),
+        np.concatenate([part.trace_id for part in parts]),
+        np.concatenate([part.topic for part in parts]),
+        np.concatenate([part.kafka_us for part in parts]),
+        np.concatenate([part.is_late for part in parts]),
+        np.concatenate([part.is_recalled for part in parts]),
+        Bodies.concat([part.body for part in parts]),
     )
 
 
@@ -273,10 +292,11 @@ def _closed(frames: list[pl.DataFrame]) -> SegmentClosed:
     if not frames:
         none = np.zeros(0, np.int64)
         known, events = np.zeros((0, len(_KNOWN)), np.uint64), np.zeros(0, np.uint64)
-        return SegmentClosed([], none, none, none, np.zeros(0, np.bool_), known, none, events)
+        pair, flags = np.zeros((0, 2), np.uint64), np.zeros(0, np.bool_)
+        return SegmentClosed(pair, none, none, none, flags, known, none, events)
     frame = pl.concat(frames)
     return SegmentClosed(
-        frame["key"].to_list(),
+        frame.select("hi", "lo").to_numpy(),
         frame["revision"].to_numpy(),
         frame["closed_us"].to_numpy(),
         frame["cut_ms"].to_numpy(),

@@ -13,7 +13,7 @@ from streams.core.alerts import finding
 from streams.core.fidelity.judge import TRACE_STATUSES
 from streams.core.fidelity.missing import CAUSES
 from streams.engine.join_state import ACCOUNTS
-from streams.settings import WorkerSettings
+from streams.settings import KafkaLink, WorkerSettings
 from tests.docs.pages import PAGES, ROOT, name_of, options_of, rows, text_of
 
 ACTION = "Operator action: "
@@ -22,7 +22,14 @@ ENVIRONMENT_OF_TESTS = {
     "SPANLOOM_DATA", "SPANLOOM_TEST_BROKER", "SPANLOOM_TEST_BROKER_WIPE", "SPANLOOM_KILLS",
     "SPANLOOM_PYTHON", "SPANLOOM_KAFKA_HOME", "SPANLOOM_KAFKA_JAVA_OPTS",
     "SPANLOOM_CRASH_POINT",
+    "SPANLOOM_KAFKA",  # what SPANLOOM_KAFKA_* is read as
 }  # fmt: skip
+
+
+def settings() -> dict[str, object]:
+    """Return every setting's default by its name: SPANLOOM_ and the name in capitals sets it."""
+    links = {f"kafka_{name}": field for name, field in KafkaLink.model_fields.items()}
+    return {name: field.default for name, field in (WorkerSettings.model_fields | links).items()}
 
 
 def sources() -> dict[str, str]:
@@ -46,7 +53,8 @@ def strings(source: str) -> list[str]:
 def reasons(source: str) -> set[str]:
     """Return the reasons that a module counts: the third argument of `count`, whatever it is."""
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    counting = [c for c in calls if isinstance(c.func, ast.Attribute) and c.func.attr == "count"]
+    names = ("count", "count_events")
+    counting = [c for c in calls if isinstance(c.func, ast.Attribute) and c.func.attr in names]
     nodes = [node for call in counting for arg in call.args[2:] for node in ast.walk(arg)]
     return {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
 
@@ -54,11 +62,10 @@ def reasons(source: str) -> set[str]:
 def test_every_setting_is_listed_with_its_default() -> None:
     """docs/settings.md has a row for each setting, and no other."""
     listed = {cells[0].strip("`"): cells for cells in rows("docs/settings.md")}
-    assert set(listed) == set(WorkerSettings.model_fields)
-    for name, field in WorkerSettings.model_fields.items():
+    assert set(listed) == set(settings())
+    for name, default in settings().items():
         shown = listed[name][1].strip("`")
-        default = field.default if str(field.default) else '""'
-        assert shown == str(default), name
+        assert shown == (str(default) or '""'), name
 
 
 def test_every_flag_of_the_worker_is_listed() -> None:
@@ -69,7 +76,7 @@ def test_every_flag_of_the_worker_is_listed() -> None:
 
 def test_every_environment_variable_is_a_setting() -> None:
     """Neither the pages nor the compose file name a variable that nothing reads."""
-    names = {f"SPANLOOM_{name.upper()}" for name in WorkerSettings.model_fields}
+    names = {f"SPANLOOM_{name.upper()}" for name in settings()}
     for page in (*PAGES, ROOT / "docker-compose.yml"):
         named = set(re.findall(r"SPANLOOM_[A-Z_]*[A-Z]", page.read_text(encoding="utf-8")))
         assert named - names - ENVIRONMENT_OF_TESTS == set(), name_of(page)

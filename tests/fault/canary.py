@@ -6,6 +6,7 @@
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from streams.runtime import changelog, commit, host
@@ -52,9 +53,10 @@ def _offsets_first() -> None:
         if not _has_traces(cut):
             quiet(producer, cut, metadata)
             return
-        outputs, cut.outputs = cut.outputs, []
+        outputs = replace(cut, changelog=[], offsets={})
+        cut.outputs = []
         real(producer, cut, metadata)
-        quiet(producer, commit.Cut(outputs, [], {}), None)
+        quiet(producer, outputs, None)
 
     host.commit_cut = parted
 
@@ -67,7 +69,7 @@ def _outputs_first() -> None:
         if not _has_traces(cut):
             quiet(producer, cut, metadata)
             return
-        real(producer, commit.Cut(cut.outputs, [], {}), None)
+        real(producer, replace(cut, changelog=[], offsets={}), None)
         cut.outputs = []
         quiet(producer, cut, metadata)
 
@@ -82,9 +84,9 @@ def _quiet_commit() -> Callable[[Any, Any, Any], None]:
     """Return a commit that visits no crash point: a worker then dies only where it hurts."""
     real, reached, here = commit.commit_cut, commit.reached, threading.local()
 
-    def heard(name: str, flush: Any = None) -> None:
+    def heard(name: str, client: Any = None) -> None:
         if not getattr(here, "is_quiet", False):
-            reached(name, flush)
+            reached(name, client)
 
     def quiet(producer: Any, cut: Any, metadata: Any) -> None:
         here.is_quiet = True

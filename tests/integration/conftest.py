@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.fault.harness import Deployment
+from tests.integration.secured import SecuredBroker
 
 BROKER_SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "kafka" / "broker.sh"
 START_SECONDS_MAX = 600  # the first start downloads Kafka's jars
@@ -65,6 +66,21 @@ def broker(request: pytest.FixtureRequest) -> Iterator[str]:
         yield f"127.0.0.1:{port}"
     finally:
         run("forget")
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
+    """Yield a real broker that lets nobody in without TLS and a proof, and allows nothing."""
+    missing = [name for name in ("java", "mvn", "openssl") if shutil.which(name) is None]
+    if missing:
+        _give_up(f"no secured broker: {' and '.join(missing)} missing")
+    node = SecuredBroker(tmp_path_factory.mktemp("secured"))
+    try:
+        if not node.start():
+            _give_up("no secured broker: broker.sh could not start one (its words are above)")
+        yield node
+    finally:
+        node.forget()
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ class Task:
         """Commit segment n; without a local copy where the process dies just then."""
         full = self.changelog.wants_full()
         records = self.changelog.records(scalars_segment({"n": n}), full=full)
-        cut = Cut([], records, {})
+        cut = Cut(0, [], records, {})
         commit_cut(self.producer, cut, None)
         if is_copied:
             self.changelog.committed(cut, full=full)

@@ -1,11 +1,11 @@
 """Consumer lag delays answers and never falsifies them: the seed pipeline, by the real codec."""
 
 import random
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from streams.codec.recordbatch import Record
 from streams.codec.records import encode
 from streams.contract.loader import load_contract
 from streams.runtime.build import JoinFactory, load_pipeline
@@ -13,21 +13,12 @@ from streams.runtime.chunk import Chunk
 from streams.runtime.join_runner import JoinRunner
 from streams.settings import WorkerSettings
 from streams.units import SECOND_US
+from tests.record_batches import batch
 
 BEGIN_US = 1_760_000_000 * SECOND_US
 HOUR_SECONDS = 3_600
 TRACES = 60
 SEED = load_contract("seed")
-
-
-@dataclass
-class Record:
-    """A Kafka record as the client gives it."""
-
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes
 
 
 def events_of(trace: int, begin_us: int) -> list[dict[str, Any]]:
@@ -90,7 +81,7 @@ class Partition:
             start = self.at[topic]
             records = self.logs[topic][start : start + count]
             if topic not in self.runner.held and records:
-                chunks.append(Chunk(topic, 0, start, start + len(records), records))
+                chunks.append(Chunk(topic, 0, start, start + len(records), [batch(records)]))
                 self.at[topic] += len(records)
         ended = {t: now_us if self.at[t] == len(self.logs[t]) else 0 for t in self.topics}
         self.runner.step(chunks, ended, now_us)

@@ -17,6 +17,7 @@ from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.tables import plan_tables
 from streams.core.fidelity.tally import Evidence, Tally
 from streams.core.fidelity.windows import SAMPLES_KEPT, TOTAL, Sample, Scope, Windows
+from streams.core.order import distinct
 from streams.units import I32, I64, U8, Mask, TimesUs
 
 Describe = Callable[[int], tuple[str, str]]
@@ -254,6 +255,8 @@ class WindowCounts:
             is_passed = end_us <= watermark_us and (before_us is None or end_us > before_us)
             if not (window.is_changed or is_passed):
                 continue
+            # That it was told is state too, or a restored task would tell it again.
+            window.is_unsaved |= window.is_changed
             window.is_changed = False
             out.append(
                 {
@@ -318,9 +321,9 @@ class WindowCounts:
 
     def _window_of(self, time_us: TimesUs) -> tuple[list[int], I64]:
         """Return the distinct window starts and (n,) which of them each time lies in."""
-        start_us = time_us // self.window_us * self.window_us
-        starts, which = np.unique(start_us, return_inverse=True)
-        return starts.tolist(), which
+        start_us = time_us // self.window_us
+        starts, which = distinct(start_us)
+        return (starts * self.window_us).tolist(), which
 
     def _modules(self, operations: Operations) -> tuple[I32, list[str]]:
         """Return (operations,) the module of each operation as an index, and the names."""
@@ -348,7 +351,7 @@ class WindowCounts:
             return
         module, names = self._modules(operations)
         starts, window = self._window_of(timestamp_us)
-        key, which = np.unique(window * len(names) + module[operation], return_inverse=True)
+        key, which = distinct(window * len(names) + module[operation])
         sums = [np.bincount(which[mask], minlength=len(key)).tolist() for mask in values.values()]
         for one, column in zip(key.tolist(), zip(*sums, strict=True), strict=True):
             counts = {name: sign * n for name, n in zip(values, column, strict=True) if n}

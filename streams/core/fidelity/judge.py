@@ -56,6 +56,8 @@ class Judgement:
         edges: the edges that had to be crossed, by trace, then edge.
         stages: the stages seen, by trace, then stage.
         has_rules: learned rules judged the traces without a flow.
+        is_continuation: (T,) the trace goes on with a record that began in another one; None when
+            none does.
     """
 
     structure: Structure
@@ -68,6 +70,7 @@ class Judgement:
     edges: EdgeOutcomes
     stages: StageOutcomes
     has_rules: bool = False
+    is_continuation: Mask | None = None
 
     def __len__(self) -> int:
         return len(self.flow)

@@ -14,6 +14,7 @@ from streams.units import I32, I64, U64, Mask, TimesUs
 
 NO_PARENT: Final = -1
 UNSEEN_PARENT: Final = -2
+_NEAR: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def structure_of(batch: SpanBatch) -> Structure:
     traces = batch.traces
     first = np.zeros(traces + 1, np.int64)
     np.cumsum(np.bincount(batch.trace, minlength=traces), out=first[1:])
-    parent_row = parent_rows(batch.trace, batch.span_id, batch.parent_span_id)
+    parent_row = parent_rows(batch.trace, batch.span_id, batch.parent_span_id, first)
     root_rows = np.flatnonzero(parent_row == NO_PARENT)
     orphan_rows = np.flatnonzero(parent_row == UNSEEN_PARENT)
     has_spans = first[1:] > first[:-1]
@@ -86,13 +87,17 @@ def earliest_rows(trace: I32, rows: I64, traces: int) -> I64:
     return earliest
 
 
-def parent_rows(trace: I32, span_id: U64, parent_span_id: U64) -> I64:
+def parent_rows(trace: I32, span_id: U64, parent_span_id: U64, first: I64) -> I64:
     """Return the row of each span's parent within its own trace.
 
+    Most parents are the trace's first span, or began just before: those are looked at before any
+    search.
+
     Args:
-        trace: (n,) ordinal of the trace.
+        trace: (n,) ordinal of the trace, not decreasing.
         span_id: (n,) distinct within a trace; the same id may occur in several traces.
         parent_span_id: (n,) 0 for a root.
+        first: (T + 1,) where the rows of each trace begin.
 
     Returns:
         (n,) row; -1 where there is no parent, -2 where the parent is not among the spans.
@@ -100,6 +105,27 @@ def parent_rows(trace: I32, span_id: U64, parent_span_id: U64) -> I64:
     count = len(trace)
     if count == 0:
         return np.zeros(0, np.int64)
+    out = np.where(parent_span_id == 0, NO_PARENT, UNSEEN_PARENT)
+    rows = np.flatnonzero(out == UNSEEN_PARENT)
+    for back in (*range(1, _NEAR + 1), 0):
+        begin = first[trace[rows]]
+        near = np.maximum(rows - back, begin) if back else begin
+        is_parent = span_id[near] == parent_span_id[rows]
+        out[rows[is_parent]] = near[is_parent]
+        rows = rows[~is_parent]
+    if len(rows):
+        is_mine = np.zeros(len(first) - 1, np.bool_)
+        is_mine[trace[rows]] = True
+        some = np.flatnonzero(is_mine[trace])
+        found = _searched_parents(trace[some], span_id[some], parent_span_id[some])
+        is_row = found >= 0
+        out[some[is_row]] = some[found[is_row]]
+    return out
+
+
+def _searched_parents(trace: I32, span_id: U64, parent_span_id: U64) -> I64:
+    """Return what `parent_rows` does, by search; -2 for roots too."""
+    count = len(trace)
     order = np.argsort(span_id, kind="stable")
     sorted_id = span_id[order]
     is_new = np.ones(count, np.bool_)
@@ -120,9 +146,7 @@ def parent_rows(trace: I32, span_id: U64, parent_span_id: U64) -> I64:
         slot = np.minimum(np.searchsorted(key[by_key], wanted), count - 1)
         row = by_key[slot]
         is_found = (ids[place] == parent_span_id) & (key[row] == wanted)
-    out = np.where(is_found, row, UNSEEN_PARENT)
-    out[parent_span_id == 0] = NO_PARENT
-    return out
+    return np.where(is_found, row, UNSEEN_PARENT)
 
 
 def _has_cycle(trace: I32, parent_row: I64, first: I64) -> Mask:

@@ -24,6 +24,7 @@ from streams.core.fidelity.judge import (
 from streams.core.fidelity.losses import operation_label
 from streams.core.fidelity.tables import PlanTables
 from streams.core.fidelity.windows import TOTAL, Scope
+from streams.core.order import distinct, sums_by
 from streams.units import I64, U8, Mask
 
 # A clock that is off by more than this says nothing about a hop; the sums of any number of such
@@ -104,17 +105,24 @@ class Tally:
         return self._sums([TOTAL], trace, np.zeros(len(trace), np.int64), values)
 
     def flows(self) -> Sums:
-        """Sum kind flow: the share of its traces that have all required stages."""
+        """Sum kind flow: the share of its traces that have all required stages.
+
+        A trace that goes on with a record of another trace is the same record: it counts in
+        `continued`, and the record is judged by the trace in which it began.
+        """
         trace = np.flatnonzero(self.judgement.flow != NO_FLOW)
         sampled_out = self.judgement.is_sampled_out[trace]
         in_flight = self.is_in_flight[trace]
         expected = ~sampled_out & ~in_flight
         values: dict[str, I64 | Mask] = {
-            "expected": expected,
-            "observed": expected & self.judgement.has_all_required[trace],
             "sampled_out": sampled_out,
             "in_flight": in_flight,
         }
+        if self.judgement.is_continuation is not None:
+            values["continued"] = expected & self.judgement.is_continuation[trace]
+            expected = expected & ~self.judgement.is_continuation[trace]
+        values["expected"] = expected
+        values["observed"] = expected & self.judgement.has_all_required[trace]
         scopes = [Scope("flow", flow.name) for flow in self.tables.plan.flows]
         return self._sums(scopes, trace, self.judgement.flow[trace].astype(np.int64), values)
 
@@ -163,7 +171,7 @@ class Tally:
         parent = self.judgement.structure.parent_row
         child = np.flatnonzero((parent >= 0) & self._is_ruled()[self.batch.trace])
         pair = self.batch.operation[parent[child]].astype(np.int64) * len(operations)
-        pairs, which = np.unique(pair + self.batch.operation[child], return_inverse=True)
+        pairs, which = distinct(pair + self.batch.operation[child])
         scopes = [
             _call_scope(
                 operation_label(operations, one // len(operations)),
@@ -283,7 +291,7 @@ class Tally:
         rows = np.flatnonzero(window >= 0)
         if not len(rows):
             return
-        key, which = np.unique(window[rows] * len(scopes) + scope[rows], return_inverse=True)
+        key, which = distinct(window[rows] * len(scopes) + scope[rows])
         names = list(values)
         sums = np.zeros((len(names), len(key)), np.int64)
         for index, name in enumerate(names):
@@ -291,7 +299,7 @@ class Tally:
             if value.dtype == np.bool_:
                 sums[index] = np.bincount(which[value], minlength=len(key))
             else:
-                np.add.at(sums[index], which, value)
+                sums[index] = sums_by(which, value.astype(np.int64), len(key))
         for index, one in enumerate(key.tolist()):
             counts = {name: n for name, n in zip(names, sums[:, index].tolist(), strict=True) if n}
             if counts:

@@ -10,12 +10,16 @@ Invariant: a trace is in `_where` at most once, and then in the batch that close
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
+from streams.core.traces.idmap import TraceIdMap, halves
 from streams.core.traces.progress import NEVER
 from streams.units import I64, U64, Mask
 
+_ENTRY_BITS: Final = 24
+"""An entry is found by the number of its batch and its place in it: batches are smaller."""
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -32,7 +36,7 @@ class ClosedBatch:
         closed_us: (k,) stream time at which each was due, or its last event if that is later.
         cut_ms: Kafka timestamp of the outputs of the cut that published them; 0 until the cut.
         cut: number of the cut whose changelog carries the batch.
-        keys: k trace ids of 16 bytes.
+        trace_id: (k, 2) high and low halves of the trace ids.
         revision: (k,) the revision published.
         is_truncated: (k,) the trace reached its bounds: what comes later is evicted.
         known: (k, 5) what was known when the trace was judged; see `core.fidelity.causes`.
@@ -43,7 +47,7 @@ class ClosedBatch:
     closed_us: I64
     cut_ms: int
     cut: int
-    keys: Sequence[bytes]
+    trace_id: U64
     revision: I64
     is_truncated: Mask
     known: U64
@@ -56,7 +60,9 @@ class ClosedTraces:
 
     def __init__(self, limit: int) -> None:
         self._batches: deque[ClosedBatch] = deque()
-        self._where: dict[bytes, tuple[ClosedBatch, int]] = {}
+        self._numbered: dict[int, ClosedBatch] = {}
+        self._first = 0
+        self._where = TraceIdMap()
         self._limit = limit
         self.expired_early = 0
         """Entries dropped because of the bound, before their time."""
@@ -68,19 +74,28 @@ class ClosedTraces:
 
     def add(self, batch: ClosedBatch) -> None:
         """Take in the traces that a step closed; drop the oldest beyond the bound."""
+        number = self._first + len(self._batches)
         self._batches.append(batch)
-        self._where.update((key, (batch, i)) for i, key in enumerate(batch.keys))
+        self._numbered[number] = batch
+        hi, lo = batch.trace_id[:, 0], batch.trace_id[:, 1]
+        self._where.remove(hi, lo)  # restoring may close again what an earlier segment closed
+        self._where.put(hi, lo, (number << _ENTRY_BITS) + np.arange(len(hi)))
         while len(self._where) > self._limit and len(self._batches) > 1:
             self.forgotten_us = max(self.forgotten_us, int(self._batches[0].closed_us.max()))
             self.expired_early += self._drop()
 
-    def knows(self, keys: Sequence[bytes]) -> Mask:
-        """Return which of the keys are those of closed traces; (n,) bool."""
-        return np.fromiter(map(self._where.__contains__, keys), np.bool_, len(keys))
+    def entries(self, hi: U64, lo: U64) -> I64:
+        """Return what `at` takes for each trace id, -1 for those that are not closed; (n,)."""
+        return self._where.find(hi, lo)
+
+    def at(self, entry: int) -> tuple[ClosedBatch, int]:
+        """Return the batch of an entry and its place in it."""
+        return self._numbered[entry >> _ENTRY_BITS], entry & ((1 << _ENTRY_BITS) - 1)
 
     def find(self, key: bytes) -> tuple[ClosedBatch, int] | None:
         """Return the batch and position of a closed trace, None when it is not known."""
-        return self._where.get(key)
+        entry = self._where.find_one(key)
+        return self.at(entry) if entry >= 0 else None
 
     def holds_event(self, batch: ClosedBatch, at: int, folded: int) -> bool:
         """Return whether the closed trace already holds the event with this folded identity."""
@@ -89,7 +104,7 @@ class ClosedTraces:
 
     def reopen(self, key: bytes) -> None:
         """Forget a trace that is open again; its next closing puts it back."""
-        del self._where[key]
+        self._where.remove(*halves([key]))
 
     def expire(self, before_us: int) -> int:
         """Drop the batches closed before a stream time and return how many traces went."""
@@ -99,22 +114,32 @@ class ClosedTraces:
         return gone
 
     def _drop(self) -> int:
+        mine = self._is_at(self._first)
         batch = self._batches.popleft()
-        gone = 0
-        for key in batch.keys:
-            if self._is_at(key, batch):
-                del self._where[key]
-                gone += 1
-        return gone
+        self._where.remove(batch.trace_id[mine, 0], batch.trace_id[mine, 1])
+        del self._numbered[self._first]
+        self._first += 1
+        return int(mine.sum())
 
-    def _is_at(self, key: bytes, batch: ClosedBatch) -> bool:
-        known = self._where.get(key)
-        return known is not None and known[0] is batch
+    def _is_at(self, number: int) -> Mask:
+        batch = self._numbered[number]
+        found = self._where.find(batch.trace_id[:, 0], batch.trace_id[:, 1])
+        return np.asarray(found == (number << _ENTRY_BITS) + np.arange(len(found)))
 
     def batches(self) -> Sequence[ClosedBatch]:
         """Return the live batches, oldest first."""
         return tuple(self._batches)
 
-    def live_in(self, batch: ClosedBatch) -> Mask:
-        """Return which traces of a batch are still closed by it; (k,) bool."""
-        return np.fromiter((self._is_at(k, batch) for k in batch.keys), np.bool_, len(batch.keys))
+    def live(self, cut: int | None) -> list[tuple[ClosedBatch, Mask]]:
+        """Return the batches of one cut, or all, oldest first, and which traces each still closes.
+
+        Args:
+            cut: number of the cut; None for all batches.
+        """
+        out = []
+        for number in range(self._first + len(self._batches) - 1, self._first - 1, -1):
+            batch = self._numbered[number]
+            if cut is not None and batch.cut != cut:
+                break  # batches are in the order of their cuts
+            out.append((batch, self._is_at(number)))
+        return out[::-1]

@@ -5,7 +5,7 @@ highest revisions, not of the order in which they came.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from streams.core.incidents.topology import Edge, Place, Topology
 
@@ -14,6 +14,7 @@ class Fragment(NamedTuple):
     """One trace of a record that closed without its flow's first or last stage; JSON-able.
 
     `has_first` and `has_last` both true mean that a later revision completed it: it is no half.
+    `stages` are those that were seen; `partition` is where the trace lies, -1 when nobody said.
     """
 
     trace_id: str
@@ -28,6 +29,23 @@ class Fragment(NamedTuple):
     start_us: int
     end_us: int
     contract_version: str
+    first_span_id: str = ""
+    last_span_id: str = ""
+    stages: tuple[str, ...] = ()
+    partition: int = -1
+
+    @classmethod
+    def of(cls, values: Iterable[Any]) -> "Fragment":
+        """Return the fragment of its fields in order: lists stand for tuples, the last may lack."""
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in zip(cls._fields, values, strict=False)
+        }
+        return cls(**plain)
+
+    def row(self) -> list[Any]:
+        """Return the fields in order, JSON-able; `of` reads them back."""
+        return [list(value) if isinstance(value, tuple) else value for value in self]
 
 
 class Restart(NamedTuple):

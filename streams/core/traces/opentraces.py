@@ -8,14 +8,17 @@ stage masks are idempotent, so duplicates matter only when a trace closes.
 Invariant: a row belongs to exactly one live slot, or is dead (slot -1) and waits for compaction.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
+from streams.core.bodies import Scattered
 from streams.core.columns import TRACE, EventColumns
 from streams.core.fidelity.causes import KNOWN_NAMES
+from streams.core.order import run_starts, stable_order
+from streams.core.traces.arena import Arena
+from streams.core.traces.idmap import TraceIdMap, key_bytes
 from streams.core.traces.progress import FUTURE_US, NEVER
 from streams.core.traces.table import Table
 from streams.units import I32, I64, U64, Mask
@@ -27,7 +30,6 @@ _ROW_COLUMNS: Final[dict[str, Any]] = {
     "slot": np.int32,
     "key_hi": np.uint64,
     "key_lo": np.uint64,
-    "span_id": np.uint64,
     "parent_span_id": np.uint64,
     "timestamp_us": np.int64,
     "duration_us": np.int64,
@@ -41,9 +43,12 @@ _ROW_COLUMNS: Final[dict[str, Any]] = {
     "record_hash": np.uint64,
     "batch_hash": np.uint64,
     "kafka_us": np.int64,
-    "cut": np.int64,
-    "body": np.object_,
+    "cut": np.int32,
+    "buffer": np.int32,
+    "start": np.int64,
+    "size": np.int32,
 }
+"""A span's own id is its identity, `key_lo`."""
 _SLOT_COLUMNS: Final[dict[str, Any]] = {
     "hi": np.uint64,
     "lo": np.uint64,
@@ -60,10 +65,15 @@ _SLOT_COLUMNS: Final[dict[str, Any]] = {
     "revision": np.int64,
     "cut_ms": np.int64,
     "recall": np.uint8,
+    "due_us": np.int64,
     "born_cut": np.int64,
     "meta_cut": np.int64,
 }
-_SLOT_FILL: Final[dict[str, Any]] = {"entry_flow": -1, "head": -1}
+_SLOT_FILL: Final[dict[str, Any]] = {"entry_flow": -1, "head": -1, "due_us": -NEVER}
+_OWN_COLUMNS: Final = frozenset(
+    {"slot", "key_hi", "key_lo", "is_late", "is_recalled", "cut", "buffer", "start", "size"}
+)
+"""Columns of a row that are not those of its event, or not under the same name."""
 COMPACT_MIN_ROWS: Final = 16_384
 
 
@@ -73,6 +83,22 @@ class TraceBounds:
 
     rows_max: int = 20_000
     bytes_max: int = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """Rows in the order of their slots: run i has `count[i]` rows of `owner[i]` at `start[i]`."""
+
+    start: I64
+    count: I64
+    owner: I64
+
+    @staticmethod
+    def of(slot: I32 | I64) -> "_Runs":
+        """Return the runs of slots in ascending order."""
+        start = run_starts(slot)
+        count = np.diff(np.concatenate([start, [len(slot)]])) if len(start) else start
+        return _Runs(start, count, slot[start].astype(np.int64))
 
 
 class OpenTraces:
@@ -94,15 +120,26 @@ class OpenTraces:
         self.runs = Table(
             {"start": (np.int64, ()), "count": (np.int64, ()), "previous": (np.int64, ())}, {}
         )
-        self.slot_of: dict[bytes, int] = {}
+        self._slots = TraceIdMap()
+        self._bodies = Arena()
         self._free: list[int] = []
         self.live_rows = 0
         self.live_bytes = 0
+        self.reopened: set[int] = set()
+        """Slots of traces that have a revision already."""
         self.cut = 0
         """Number of the cut in the making; stamped on slots for the changelog."""
 
     def __len__(self) -> int:
-        return len(self.slot_of)
+        return len(self._slots)
+
+    def find(self, hi: U64, lo: U64) -> I64:
+        """Return the slot of each trace id, -1 for those that are not open; (n,)."""
+        return self._slots.find(hi, lo)
+
+    def slot(self, key: bytes) -> int:
+        """Return the slot of a trace id of 16 bytes, -1 when it is not open."""
+        return self._slots.find_one(key)
 
     def open(self, key: bytes, revision: int = 0, cut_ms: int = 0, known: U64 | None = None) -> int:
         """Open a slot for a trace; a revision > 0 reopens a closed one, whose events are recalled.
@@ -131,23 +168,23 @@ class OpenTraces:
         s["cut_ms"][slot] = cut_ms
         s["known"][slot] = 0 if known is None else known
         s["recall"][slot] = RECALL_WANTED if revision else RECALL_NONE
+        s["due_us"][slot] = NEVER
+        if revision:
+            self.reopened.add(slot)
         s["born_cut"][slot] = s["meta_cut"][slot] = self.cut
-        self.slot_of[key] = slot
+        self._slots.put(s["hi"][[slot]], s["lo"][[slot]], np.array([slot]))
         return slot
 
-    def open_new(self, keys: Sequence[bytes]) -> None:
-        """Open slots for traces that were never seen before, each key once; as `open` for each."""
-        again = self._free[-len(keys) :][::-1] if keys else []
-        if again:
-            del self._free[-len(again) :]
-        more = len(keys) - len(again)
-        self.slots.reserve(more)
-        s, used = self.slots, self.slots.used
-        slot = np.array([*again, *range(used, used + more)], np.int64)
-        s.used += more
-        halves = np.frombuffer(b"".join(keys), ">u8").reshape(-1, 2)
-        s["hi"][slot] = halves[:, 0]
-        s["lo"][slot] = halves[:, 1]
+    def open_new(self, hi: U64, lo: U64) -> I64:
+        """Open slots for distinct traces that are not open; as `open` for each.
+
+        Returns:
+            (n,) the slot of each trace.
+        """
+        slot = self._free_slots(len(hi))
+        s = self.slots
+        s["hi"][slot] = hi
+        s["lo"][slot] = lo
         s["is_live"][slot] = True
         s["first_us"][slot] = -NEVER
         s["last_us"][slot] = NEVER
@@ -156,15 +193,26 @@ class OpenTraces:
         for name in ("revision", "cut_ms", "known"):
             s[name][slot] = 0
         s["recall"][slot] = RECALL_NONE
+        s["due_us"][slot] = NEVER
         s["born_cut"][slot] = s["meta_cut"][slot] = self.cut
-        self.slot_of.update(zip(keys, slot.tolist(), strict=True))
+        self._slots.put(hi, lo, slot)
+        return slot
+
+    def _free_slots(self, count: int) -> I64:
+        """Take so many slots: those of closed traces first, then new ones."""
+        again = self._free[-count:][::-1] if count else []
+        if again:
+            del self._free[-len(again) :]
+        more = count - len(again)
+        self.slots.reserve(more)
+        used = self.slots.used
+        self.slots.used += more
+        return np.array([*again, *range(used, used + more)], np.int64)
 
     def keys(self, slots: I64 | I32) -> list[bytes]:
         """Return the 16 bytes of each slot's trace id."""
         s = self.slots
-        halves = np.stack([s["hi"][slots], s["lo"][slots]], axis=1).astype(">u8")
-        out: list[bytes] = halves.view("V16").ravel().tolist()
-        return out
+        return key_bytes(s["hi"][slots], s["lo"][slots])
 
     def key(self, slot: int) -> bytes:
         """Return the 16 bytes of a slot's trace id."""
@@ -174,7 +222,7 @@ class OpenTraces:
     def add(
         self,
         events: EventColumns,
-        slot: I32,
+        slot: I32 | I64,
         bits: U64,
         entry_flow: I32,
         *,
@@ -196,40 +244,40 @@ class OpenTraces:
         Returns:
             The slots touched, (k,), and which rows were evicted by a bound, (n,) bool.
         """
-        n = len(events)
-        evicted = np.zeros(n, np.bool_)
-        if n == 0:
+        evicted = np.zeros(len(events), np.bool_)
+        if not len(events):
             return np.zeros(0, np.int64), evicted
-        sizes = np.fromiter(map(len, events.body), np.int64, n)
-        order = np.argsort(slot, kind="stable")
+        order = stable_order(slot)
+        runs = _Runs.of(slot[order])
+        touched = runs.owner
+        self.slots["due_us"][touched] = NEVER
+        sizes = events.body.size
         if bounded:
-            evicted = self._beyond_bounds(slot, sizes, order)
+            evicted = self._beyond_bounds(sizes, order, runs)
             if evicted.any():
                 np.add.at(self.slots["evicted"], slot[evicted], 1)
                 self.slots["meta_cut"][slot[evicted]] = self.cut
                 order = order[~evicted[order]]
-                n = len(order)
-        ordered_slot = slot[order]
-        if n:
-            self._append(events, order, ordered_slot, bits, late=late, recalled=recalled)
-            self._summarise(events, order, ordered_slot, bits, sizes, recalled=recalled)
+                runs = _Runs.of(slot[order])
+        if len(order):
+            self._append(events, order, runs, bits, late=late, recalled=recalled)
+            self._summarise(events, order, runs, bits, sizes, recalled=recalled)
         roots = np.flatnonzero((entry_flow >= 0) & ~evicted)
         if len(roots):
             self._enter(events, roots, slot, entry_flow)
-        return np.unique(slot).astype(np.int64), evicted
+        return touched, evicted
 
-    def _beyond_bounds(self, slot: I32, sizes: I64, order: I64) -> Mask:
+    def _beyond_bounds(self, sizes: I64, order: I64, runs: "_Runs") -> Mask:
         """Mark the rows that do not fit into their trace; (n,) bool."""
-        out = np.zeros(len(slot), np.bool_)
+        out = np.zeros(len(order), np.bool_)
         s, bounds = self.slots, self.bounds
-        counts = np.bincount(slot, minlength=s.used)
-        weights = np.bincount(slot, weights=sizes, minlength=s.used)
-        used = s.used
-        full = (s["rows"][:used] + counts > bounds.rows_max) | (
-            s["bytes"][:used] + weights > bounds.bytes_max
+        more_bytes = np.add.reduceat(sizes[order], runs.start)
+        full = (s["rows"][runs.owner] + runs.count > bounds.rows_max) | (
+            s["bytes"][runs.owner] + more_bytes > bounds.bytes_max
         )
-        for crowded in np.flatnonzero(full & (counts > 0)).tolist():
-            rows = order[slot[order] == crowded]
+        for run in np.flatnonzero(full).tolist():
+            crowded, start = runs.owner[run], runs.start[run]
+            rows = order[start : start + runs.count[run]]
             nth = s["rows"][crowded] + np.arange(1, len(rows) + 1)
             size = s["bytes"][crowded] + np.cumsum(sizes[rows])
             # The first event always fits: a trace without any could neither be due nor be closed.
@@ -240,19 +288,16 @@ class OpenTraces:
         self,
         events: EventColumns,
         order: I64,
-        slot: I32,
+        runs: "_Runs",
         bits: U64,
         *,
         late: bool | Mask,
         recalled: bool | Mask,
     ) -> None:
-        body = np.empty(len(events.body), np.object_)
-        body[:] = events.body
+        slot = np.repeat(runs.owner, runs.count)
         reopened = self.slots["revision"][slot] > 0
         values: dict[str, Any] = {
-            name: getattr(events, name)[order]
-            for name in _ROW_COLUMNS
-            if name not in ("slot", "key_hi", "key_lo", "is_late", "is_recalled", "cut", "body")
+            name: getattr(events, name)[order] for name in _ROW_COLUMNS if name not in _OWN_COLUMNS
         }
         values |= {
             "slot": slot,
@@ -261,31 +306,32 @@ class OpenTraces:
             "is_late": reopened & np.broadcast_to(late, len(events))[order],
             "is_recalled": np.broadcast_to(recalled, len(events))[order],
             "cut": np.full(len(order), self.cut),
-            "body": body[order],
+            "buffer": np.full(len(order), self._bodies.add(events.body.data, len(order))),
+            "start": events.body.start[order],
+            "size": events.body.size[order],
             "bits": bits[order],
         }
         first = self.rows.append(values, len(order))
-        starts = np.flatnonzero(np.r_[True, slot[1:] != slot[:-1]])
-        counts = np.diff(np.r_[starts, len(order)])
-        owners = slot[starts]
+        if self._bodies.is_crowded:
+            self._move_bodies(self._bodies.oldest())
+        previous = self.slots["head"][runs.owner]
         run = self.runs.append(
-            {"start": first + starts, "count": counts, "previous": self.slots["head"][owners]},
-            len(starts),
+            {"start": first + runs.start, "count": runs.count, "previous": previous},
+            len(runs.start),
         )
-        self.slots["head"][owners] = run + np.arange(len(starts))
+        self.slots["head"][runs.owner] = run + np.arange(len(runs.start))
 
     def _summarise(
         self,
         events: EventColumns,
         order: I64,
-        slot: I32,
+        runs: "_Runs",
         bits: U64,
         sizes: I64,
         *,
         recalled: bool | Mask,
     ) -> None:
-        starts = np.flatnonzero(np.r_[True, slot[1:] != slot[:-1]])
-        owners = slot[starts]
+        starts, owners = runs.start, runs.owner
         times = waiting_times(events, order)
         s = self.slots
         s["first_us"][owners] = np.minimum(
@@ -295,12 +341,12 @@ class OpenTraces:
         late = np.where(np.broadcast_to(recalled, len(events))[order], NEVER, times)
         s["last_us"][owners] = np.maximum(s["last_us"][owners], np.maximum.reduceat(late, starts))
         s["mask"][owners] |= np.bitwise_or.reduceat(bits[order], starts, axis=0)
-        s["rows"][owners] += np.diff(np.r_[starts, len(order)])
+        s["rows"][owners] += runs.count
         s["bytes"][owners] += np.add.reduceat(sizes[order], starts)
         self.live_rows += len(order)
         self.live_bytes += int(sizes[order].sum())
 
-    def _enter(self, events: EventColumns, roots: I64, slot: I32, entry_flow: I32) -> None:
+    def _enter(self, events: EventColumns, roots: I64, slot: I32 | I64, entry_flow: I32) -> None:
         """Let the earliest root that enters a flow name the flow, whenever it came."""
         s, at_us, span_id = self.slots, events.timestamp_us, events.span_id
         order = roots[np.lexsort((span_id[roots], at_us[roots], slot[roots]))]
@@ -344,18 +390,21 @@ class OpenTraces:
 
     def close(self, slots: I64, rows: I64) -> None:
         """Forget some slots and all their rows."""
-        for key in self.keys(slots):
-            del self.slot_of[key]
-        self._free.extend(slots.tolist())
         s = self.slots
+        self._slots.remove(s["hi"][slots], s["lo"][slots])
+        self._free.extend(slots.tolist())
         self.live_rows -= len(rows)
         self.live_bytes -= int(s["bytes"][slots].sum())
         for name in ("rows", "bytes", "evicted"):
             s[name][slots] = 0
         s["mask"][slots] = 0
         s["is_live"][slots] = False
+        s["due_us"][slots] = -NEVER
+        self.reopened.difference_update(slots.tolist() if self.reopened else ())
         self.rows["slot"][rows] = -1
-        self.rows["body"][rows] = None
+        self._bodies.release(self.rows["buffer"][rows])
+        if self._bodies.is_sparse(self.live_bytes):
+            self._move_bodies(None)
         dead = self.rows.used - self.live_rows
         if dead > COMPACT_MIN_ROWS and dead > self.rows.used // 2:
             self.compact()
@@ -365,23 +414,40 @@ class OpenTraces:
         used = self.rows.used
         alive = np.flatnonzero(self.rows["slot"][:used] >= 0)
         slot = self.rows["slot"][alive]
-        order = np.argsort(slot, kind="stable")
+        order = stable_order(slot)
         self.rows.keep(alive[order])
-        slot = slot[order]
+        runs = _Runs.of(slot[order])
         self.runs.used = 0
-        if len(slot) == 0:
-            return
-        starts = np.flatnonzero(np.r_[True, slot[1:] != slot[:-1]])
-        owners = slot[starts]
-        self.runs.append(
-            {
-                "start": starts,
-                "count": np.diff(np.r_[starts, len(slot)]),
-                "previous": np.full(len(starts), -1),
-            },
-            len(starts),
-        )
-        self.slots["head"][owners] = np.arange(len(starts))
+        none = np.full(len(runs.start), -1)
+        values = {"start": runs.start, "count": runs.count, "previous": none}
+        self.runs.append(values, len(runs.start))
+        self.slots["head"][runs.owner] = np.arange(len(runs.start))
+
+    def bodies(self, rows: I64) -> Scattered:
+        """Return the bytes of the events in some rows."""
+        r = self.rows
+        return self._bodies.at(r["buffer"][rows], r["start"][rows], r["size"][rows])
+
+    def body(self, row: int) -> bytes:
+        """Return the bytes of the event in one row."""
+        return self.bodies(np.array([row])).joined()
+
+    def _move_bodies(self, buffers: I64 | None) -> None:
+        """Lay the bodies that lie in some buffers, or in all, into one, and give those back."""
+        used = self.rows.used
+        is_moved = self.rows["slot"][:used] >= 0
+        if buffers is not None:
+            is_moved &= np.isin(self.rows["buffer"][:used], buffers)
+        rows = np.flatnonzero(is_moved)
+        moved = self.bodies(rows).packed()
+        self._bodies.release(self.rows["buffer"][rows])
+        if len(rows):
+            self.rows["buffer"][rows] = self._bodies.add(moved.data, len(rows), packed=True)
+            self.rows["start"][rows] = moved.start
+
+    def may_be_due(self, front_us: int) -> I64:
+        """Return the slots whose deadline is unknown, or before a time; (k,), ascending."""
+        return np.flatnonzero(self.slots["due_us"][: self.slots.used] < front_us)
 
     def live_slots(self) -> I64:
         """Return all live slots, (k,)."""

@@ -48,10 +48,28 @@ class Progress:
     disorder and delay allowances are this project's.
     """
 
-    __slots__ = ("_settings", "clock_us", "disorder_us", "event_us", "kafka_at_max_us", "max_us")
+    __slots__ = (
+        "_settings",
+        "_silent",
+        "clock_us",
+        "disorder_us",
+        "event_us",
+        "kafka_at_max_us",
+        "max_us",
+    )
 
-    def __init__(self, topics: int, settings: ProgressSettings | None = None) -> None:
+    def __init__(
+        self, topics: int, settings: ProgressSettings | None = None, silent: Sequence[int] = ()
+    ) -> None:
+        """Begin without any knowledge.
+
+        Args:
+            topics: how many there are.
+            settings: bounds of what is learned.
+            silent: topics whose events say nothing of how far the stream has come.
+        """
         self._settings = settings or ProgressSettings()
+        self._silent = frozenset(silent)
         self.max_us = np.full(topics, NEVER, np.int64)
         self.kafka_at_max_us = np.full(topics, NEVER, np.int64)
         self.disorder_us = np.zeros(topics, np.int64)
@@ -71,7 +89,7 @@ class Progress:
         """
         n = len(topic)
         out = np.repeat(self.progress_us()[:, None], n, axis=1)
-        for t in np.unique(topic).tolist():
+        for t in sorted(set(np.unique(topic).tolist()) - self._silent):
             rows = np.flatnonzero(topic == t)
             after = self._advance_one(t, timestamp_us[rows], kafka_us[rows])
             # Between its own rows a topic keeps the progress of the last one.

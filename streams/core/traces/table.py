@@ -1,18 +1,20 @@
 """A growing struct of arrays: rows of numbers and object references, appended in blocks."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+_LARGE_ROWS: Final = 1 << 17
 
 
 class Table:
     """Columns of equal capacity; the first `used` rows hold values.
 
-    Appending doubles the capacity when it is full, so a row is copied a constant number of times.
+    Appending makes room by a constant factor when it is full, so a row is copied a constant number
+    of times; a large table grows by a quarter only, since its spare rows are memory too.
     """
 
     __slots__ = ("_columns", "_fill", "capacity", "used")
@@ -44,7 +46,7 @@ class Table:
         need = self.used + extra
         if need <= self.capacity:
             return
-        capacity = max(need, 2 * self.capacity)
+        capacity = max(need, _with_spare(self.capacity))
         for name, old in self._columns.items():
             new = np.full((capacity, *old.shape[1:]), self._fill.get(name, 0), old.dtype)
             new[: self.used] = old[: self.used]
@@ -63,10 +65,14 @@ class Table:
     def keep(self, rows: Array) -> None:
         """Keep only the given rows, in the given order, and give spare memory back."""
         count = len(rows)
-        capacity = max(1024, 2 * count)
+        capacity = max(1024, _with_spare(count))
         for name, old in self._columns.items():
             new = np.full((capacity, *old.shape[1:]), self._fill.get(name, 0), old.dtype)
             new[:count] = old[rows]
             self._columns[name] = new
         self.capacity = capacity
         self.used = count
+
+
+def _with_spare(rows: int) -> int:
+    return 2 * rows if rows < _LARGE_ROWS else rows + rows // 4

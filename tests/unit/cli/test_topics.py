@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from streams.runtime import topics
+from streams.runtime.link import Link
 from streams.runtime.topics import DERIVED, TopicSpec
 from tests.unit.cli.shell import Shell
 
@@ -19,12 +20,15 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[TopicSpec]:
     """Return the specs that a command asks for; on this broker, traces are there already."""
     asked: list[TopicSpec] = []
 
-    def create(_client: object, specs: Sequence[TopicSpec], replication: int) -> list[str]:
+    def create(
+        _client: object, specs: Sequence[TopicSpec], replication: int, _who: str
+    ) -> list[str]:
         assert replication == 1
         asked.extend(specs)
         return [s.name for s in specs if not s.name.endswith(topics.TRACES)]
 
     monkeypatch.setattr(topics, "create", create)
+    monkeypatch.setattr(Link, "reach", lambda _link: None)
     return asked
 
 

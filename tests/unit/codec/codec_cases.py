@@ -7,8 +7,9 @@ from uuid import UUID
 
 import numpy as np
 
-from streams.codec.events import EventDecoder, Rejections
+from streams.codec.events import EventDecoder
 from streams.codec.records import decode, encode
+from streams.codec.rejections import Rejections
 from streams.codec.schemas import SchemaSet, default_schemas
 from streams.core.columns import EVENT_TYPES, SEVERITIES, STATUSES, EventColumns, Operations
 from streams.errors import RecordError
@@ -62,8 +63,8 @@ def values(n: int) -> list[bytes]:
 
 
 def decoder(schemas: SchemaSet | None = None, **options: Any) -> EventDecoder:
-    """Return a decoder whose nonce is fixed, so that a failure comes again."""
-    options = {"operations": Operations(), "nonce": lambda: 0x9E3779B97F4A7C15, **options}
+    """Return a decoder with operations of its own."""
+    options = {"operations": Operations(), **options}
     return EventDecoder(schemas or default_schemas(), **options)
 
 

@@ -50,7 +50,7 @@ def test_spliced_bodies_are_the_resolved_ones(
     kept = [{k: v for k, v in r.items() if k not in dropped} for r in records]
     extra = {} if added_at is None else {"region": "eu"}
     bodies = [encode_body(writer, {**record, **extra}) for record in kept]
-    assert splicer.splice(bodies, 99) == [canonical_body(writer, one, reader) for one in bodies]
+    assert splicer.splice(bodies) == [canonical_body(writer, one, reader) for one in bodies]
 
 
 def test_a_torn_body_is_left_to_the_slow_way() -> None:
@@ -59,10 +59,10 @@ def test_a_torn_body_is_left_to_the_slow_way() -> None:
     splicer = splicer_for(writer, reader)
     assert splicer is not None
     good = encode_body(writer, event(region="eu"))
-    spliced = splicer.splice([good[:-1], *[good] * 255], 99)
+    spliced = splicer.splice([good[:-1], *[good] * 255])
     assert spliced[0] is None
     assert spliced[SMALLEST_SPLIT:] == [canonical_body(writer, good, reader)] * 192
-    assert splicer.splice([b"x"], 99) == [None]
+    assert splicer.splice([b"x"]) == [None]
 
 
 def _retyped(name: str, kind: Any) -> Schema:

@@ -74,7 +74,7 @@ def test_every_foreign_value_is_a_span() -> None:
         Operation("BETA", "", "enrich"),
         Operation("ALPHA", "", "enrich"),
     ]
-    assert events.body == chunk
+    assert list(events.body) == chunk
 
 
 def test_a_foreign_enum_may_name_the_event_type() -> None:

@@ -51,8 +51,8 @@ def _renamed(schemas: SchemaSet, add_default: bool) -> dict[str, Any]:
     older = json.loads(json.dumps(schemas.current("trace_fragment")))
     older["fields"] = [f for f in older["fields"] if f["name"] != "contract_version"]
     if add_default:
-        last = schemas.current("trace_fragment")["fields"][-1]
-        assert last["name"] == "contract_version"
+        fields = schemas.current("trace_fragment")["fields"]
+        (last,) = (f for f in fields if f["name"] == "contract_version")
         last["default"] = "unknown"
     return {k: v for k, v in older.items() if not k.startswith("__")}
 
@@ -60,7 +60,8 @@ def _renamed(schemas: SchemaSet, add_default: bool) -> dict[str, Any]:
 FRAGMENT = {
     "trace_id": "t", "revision": 1, "flow": "f", "record_id": "r", "batch_id": "b",
     "has_first": True, "has_last": False, "first_stage": "a", "last_stage": "b", "start": 1,
-    "end": 2, "first_span_id": "s", "last_span_id": "e",
+    "end": 2, "first_span_id": "s", "last_span_id": "e", "stages": ["a", "b"],
+    "partition": 3,
 }  # fmt: skip
 
 

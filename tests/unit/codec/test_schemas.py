@@ -9,7 +9,7 @@ IDS = {
     "telemetry_event": 1,
     "message_header": 2,
     "assembled_trace": 3,
-    "trace_fragment": 4,
+    "trace_fragment": 10,
     "fidelity_partial": 5,
     "fidelity_stats": 6,
     "alert": 7,
@@ -24,6 +24,7 @@ def test_ids_never_change() -> None:
     assert {name: schemas.id_of(name) for name in schemas} == IDS
     assert all(schemas.name_of(i) == name for name, i in IDS.items())
     assert 1 in schemas
+    assert schemas.name_of(4) == "trace_fragment", "version 1 is still read"
     assert 99 not in schemas
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from streams.codec.assembled import TraceEncoder, TraceRecord
 from streams.codec.tracebatch import StageRows, TraceBatchEncoder, TraceColumns
+from streams.core.bodies import Scattered
 from streams.units import span_id_text
 
 STATUSES = ("COMPLETE", "INCOMPLETE", "BROKEN", "TRUNCATED")
@@ -70,6 +71,17 @@ def alone(trace: dict, encoder: TraceEncoder) -> bytes:
     return encoder.value(record, trace["bodies"])
 
 
+def in_two_buffers(bodies: list[bytes]) -> Scattered:
+    """Return bodies that lie in two buffers by turns, with something between them."""
+    source = np.arange(len(bodies)) % 2
+    start = np.zeros(len(bodies), np.int64)
+    buffers = [b"", b""]
+    for i, body in enumerate(bodies):
+        start[i] = len(buffers[i % 2]) + 1
+        buffers[i % 2] += b"|" + body
+    return Scattered(buffers, source, start, np.array([len(b) for b in bodies], np.int64))
+
+
 def columns_of(batch: list[dict]) -> TraceColumns:
     """Return the traces as columns."""
     numbers = np.array([t["numbers"] for t in batch], np.int64).reshape(-1, 7)
@@ -92,7 +104,7 @@ def columns_of(batch: list[dict]) -> TraceColumns:
         {i: t["missing"] for i, t in enumerate(batch) if t["missing"]},
         StageRows(*(table[:, i] for i in range(5))),
         np.cumsum([0, *(len(t["bodies"]) for t in batch)]),
-        [body for t in batch for body in t["bodies"]],
+        in_two_buffers([body for t in batch for body in t["bodies"]]),
     )
 
 

@@ -94,3 +94,9 @@ def test_the_worst_edges_are_shown_first_and_the_rest_counted() -> None:
     assert text.index("f:00>x") < text.index("f:01>x")
     assert f"f:{EDGES_SHOWN_MAX:02}>x" not in text
     assert "and 3 more" in text
+
+
+def test_linked_traces_are_told() -> None:
+    """How many traces name their record's others; without any, nothing is said of it."""
+    assert "1,204 traces of records" in printed(GOOD | {"linked_traces": 1_204})
+    assert "traces of records" not in printed(GOOD | {"linked_traces": 0})

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from streams.core.traces.links import CONTEXT_RESTARTED
 from streams.demo.watcher import Watcher
 from streams.runtime import topics
 
@@ -17,9 +18,11 @@ def watcher() -> Watcher:
     return Watcher("127.0.0.1:1", WINDOW_US)
 
 
-def trace(trace_id: str, revision: int, status: str) -> tuple[str, dict[str, Any]]:
-    """Return a record of the traces topic."""
-    return topics.TRACES, {"trace_id": trace_id, "revision": revision, "status": status}
+def trace(trace_id: str, revision: int, status: str, *spans: str) -> tuple[str, dict[str, Any]]:
+    """Return a record of the traces topic; `spans` are names."""
+    named = [{"name": name} for name in spans]
+    record = {"trace_id": trace_id, "revision": revision, "status": status, "spans": named}
+    return topics.TRACES, record
 
 
 def edge(start: int, revision: int, counts: tuple[int, int], **changes: Any) -> tuple[str, Any]:
@@ -50,9 +53,10 @@ def test_the_highest_revision_is_kept(watcher: Watcher, seed: int) -> None:
     """Traces, windows and incidents are as their last revision says, read in any order, twice."""
     records = [
         trace("t1", 1, "INCOMPLETE"),
-        trace("t1", 2, "BROKEN"),
+        trace("t1", 2, "BROKEN", CONTEXT_RESTARTED),
         trace("t1", 10, "COMPLETE"),
         trace("t2", 1, "COMPLETE"),
+        trace("t2", 2, "COMPLETE", "a", CONTEXT_RESTARTED),
         edge(0, 1, (10, 5)),
         edge(0, 2, (10, 9)),
         edge(0, 10, (10, 10)),
@@ -64,6 +68,7 @@ def test_the_highest_revision_is_kept(watcher: Watcher, seed: int) -> None:
     random.Random(seed).shuffle(records)
     shown(watcher, records)
     assert watcher.statuses() == {"COMPLETE": 2}
+    assert watcher.linked() == 1, "a link that was taken back is none"
     assert watcher.edges() == {("f", "a", "b"): (14, 13)}
     assert [(i["incident_id"], i["version"]) for i in watcher.incidents()] == [("i2", 2), ("i1", 1)]
 

@@ -1,5 +1,10 @@
 """Which closed traces may be halves of a restarted context, by hand."""
 
+from dataclasses import replace
+
+import numpy as np
+
+from streams.core.columns import Operation
 from streams.units import SECOND_US, span_id_text
 from tests.join_cases import BEGIN_US, Event, World, at, three_stages
 
@@ -48,3 +53,47 @@ def test_a_half_that_was_completed_says_so() -> None:
     first, second = fragments(at("a", 1, 0), at("b", 1, 1), late=(at("c", 1, 2, came=41),))
     assert (first["revision"], first["has_last"]) == (1, False)
     assert (second["revision"], second["has_last"], second["has_first"]) == (2, True, True)
+
+
+def test_a_fragment_says_which_stages_it_holds() -> None:
+    """By name, each once, in the contract's order."""
+    again = replace(at("a", 1, 2), number=9)
+    (half,) = fragments(at("b", 1, 1), at("a", 1, 0), again)
+    assert half["stages"] == ["a", "b"]
+
+
+def test_a_half_that_is_of_no_flow_any_more_says_so() -> None:
+    """A late root of something else: the old half must not go on waiting for the other one."""
+    plan = three_stages()
+    stranger = replace(at("a", 1, 0, came=41), number=8, operation=Operation("X", "x", "y"))
+    other = replace(
+        plan.flows[0],
+        name="g",
+        stage_code=np.array([3]),
+        stage_id=("y",),
+        entry=0,
+        is_required=np.array([False]),
+        required_bit=np.array([-1]),
+        min_count=np.array([1]),
+        deadline_us=np.array([0]),
+        edges=np.zeros((0, 2), np.int64),
+    )
+    world = World(
+        replace(
+            plan,
+            stage_operation=(*plan.stage_operation, Operation("X", "x", "y")),
+            flows=(*plan.flows, other),
+        )
+    )
+    world.feed([at("b", 1, 1)])
+    world.tick(BEGIN_US + 40 * SECOND_US)
+    world.cut()
+    world.feed([replace(stranger, parent=1)])
+    world.cut()
+    world.recall()
+    world.tick(BEGIN_US + 80 * SECOND_US)
+    first, second = world.fragments
+    assert (first["flow"], first["has_first"], first["stages"]) == ("f", False, ["b"])
+    assert (second["revision"], second["flow"], second["stages"]) == (2, "", [])
+    assert second["has_first"]
+    assert second["has_last"]

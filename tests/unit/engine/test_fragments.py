@@ -34,6 +34,8 @@ def half(trace: str, stages: str, start: int, **fields: Any) -> dict[str, Any]:
         "first_span_id": "",
         "last_span_id": "",
         "contract_version": "1",
+        "stages": list(stages),
+        "partition": 1,
     } | fields
 
 
@@ -45,10 +47,10 @@ def task(**settings: Any) -> FragmentTask:
 def step(of: FragmentTask, *fragments: dict[str, Any]) -> list[tuple[int, int, str, int]]:
     """Return (window, sequence, far stage, restarts) of what is said."""
     outputs = of.step(fragments, LATER, True)
-    assert all(output.topic_kind == "restarts" for output in outputs)
     return [
         (o.record["window_start"] // SECOND, o.record["sequence"], scope["to_stage"], n)
         for o in outputs
+        if o.topic_kind == "restarts"
         for scope in o.record["scopes"]
         for n in scope["counters"].values()
     ]
@@ -58,7 +60,8 @@ def test_a_restart_is_counted_where_its_record_began() -> None:
     """The second half makes a partial in the first half's window, in a partition of its own."""
     fragments = task()
     assert step(fragments, half("x", "a", 3)) == []
-    (output,) = fragments.step([half("y", "bc", 7)], LATER, True)
+    output = fragments.step([half("y", "bc", 7)], LATER, True)[0]
+    assert output.topic_kind == "restarts"
     record = output.record
     assert record["window_start"] == 3 * SECOND
     assert (record["partition"], record["partitions_total"]) == (RESTART_PARTITION_BASE + 2, 4)
@@ -139,3 +142,83 @@ def test_a_saved_task_goes_on_as_it_was() -> None:
     assert step(again, second) == step(fragments, second) == [(3, 2, "b", 2)]
     with pytest.raises(StateError, match="Operator action"):
         FragmentTask.restore(fragments.settings, SHAPE, saved | {"format": 0})
+
+
+def links(of: FragmentTask, *fragments: dict[str, Any]) -> list[tuple[str, str, list[str], int]]:
+    """Return (trace told, name, traces named, partition) of the synthetic spans written."""
+    return [
+        (
+            o.key,
+            o.record["name"].removeprefix("spanloom."),
+            [linked["trace_id"] for linked in o.record["links"]],
+            -7 if o.partition is None else o.partition,
+        )
+        for o in of.step(fragments, LATER, True)
+        if o.topic_kind == "links"
+    ]
+
+
+def test_both_halves_are_told_once() -> None:
+    """In the partition where each lies; neither repeats nor the next revisions tell it again."""
+    fragments = task()
+    first, second = half("x", "a", 3, partition=2), half("y", "bc", 7, partition=0)
+    assert links(fragments, first, second, first) == [
+        ("x", "context_restarted", ["y"], 2),
+        ("y", "context_restarted", ["x"], 0),
+    ]
+    assert links(fragments, first | {"revision": 2}, second | {"revision": 2}) == []
+    saved = json.loads(json.dumps(fragments.snapshot()))
+    again = FragmentTask.restore(fragments.settings, SHAPE, saved)
+    assert links(again, first | {"revision": 3}, second) == []
+
+
+def test_another_link_follows_what_changed() -> None:
+    """A part that came late takes its place in the chain; who is told the same is told nothing."""
+    fragments = task()
+    links(fragments, half("x", "a", 3), half("z", "c", 9))
+    assert links(fragments, half("y", "b", 6)) == [
+        ("x", "context_restarted", ["y", "z"], 1),
+        ("y", "context_restarted", ["x"], 1),
+        ("y", "context_restarted", ["z"], 1),
+        ("z", "context_restarted", ["y", "x"], 1),
+    ]
+
+
+def test_a_link_that_no_longer_holds_is_withdrawn() -> None:
+    """The first half was only late: whole now, it goes on in no other trace."""
+    fragments = task()
+    links(fragments, half("x", "a", 3), half("y", "bc", 7))
+    assert links(fragments, half("x", "abc", 3, revision=2)) == [
+        ("x", "link_withdrawn", [], 1),
+        ("y", "link_withdrawn", [], 1),
+    ]
+
+
+def test_what_is_forgotten_in_a_step_was_told_before() -> None:
+    """The bound lets the oldest records go at once, and their traces know of each other."""
+    fragments = task(max_records=1)
+    rows = [half("x", "a", 3), half("y", "bc", 7), half("u", "a", 90, record_id="r2")]
+    told = [trace for trace, *_ in links(fragments, *rows)]
+    assert told == ["x", "y"]
+    assert list(fragments.records) == ["record/r2"]
+
+
+def test_nobody_is_told_where_nobody_reads() -> None:
+    """Without a links topic among the join's own, restarts are counted and no span is written."""
+    fragments = task(tells_links=False)
+    assert links(fragments, half("x", "a", 3), half("y", "bc", 7)) == []
+    assert fragments.sequence == 1
+
+
+def test_state_of_the_first_format_is_read() -> None:
+    """Fragments without stages and partition go on waiting; the other half finds them."""
+    fragments = task()
+    step(fragments, half("x", "a", 3))
+    saved = json.loads(json.dumps(fragments.snapshot()))
+    saved["format"] = 1
+    saved["records"] = [row[:12] for row in saved["records"]]
+    again = FragmentTask.restore(fragments.settings, SHAPE, saved)
+    assert links(again, half("y", "bc", 7)) == [
+        ("x", "context_restarted", ["y"], -1),
+        ("y", "context_restarted", ["x"], 1),
+    ]

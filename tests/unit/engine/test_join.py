@@ -214,3 +214,20 @@ def test_events_without_a_trace_are_counted_and_join_nothing() -> None:
     accounts = w.task.state.accounting()
     assert (accounts["accepted"], accounts["untraced"], accounts["rejected"]) == (7, 4, 3)
     assert len(TOPICS) == 5
+
+
+def test_windows_count_a_repeat_the_same_before_and_after_closing() -> None:
+    """The copy of a span counts in its window whether its trace was still open when it came."""
+    early, late = world(), world()
+    whole = [at("a", 1, 0), at("b", 1, 1), at("c", 1, 2)]
+    early.feed([*whole, at("b", 1, 1)])
+    early.feed(passing(2.3))
+    late.feed(whole)
+    late.feed(passing(2.3))
+    late.feed([at("b", 1, 1)])
+    assert early.task.state.reasons["while_open"] == 1
+    assert late.task.state.reasons["after_closing"] == 1
+    found, wanted = late.windows(), early.windows()
+    assert found == wanted
+    modules = {name[-1]: counters for name, counters in found.items() if name[1] == "module"}
+    assert modules["BETA"]["duplicate"] == 1

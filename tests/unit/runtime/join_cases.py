@@ -5,14 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from streams.codec.recordbatch import Record
 from streams.codec.records import decode, encode
 from streams.runtime.build import JoinFactory, load_pipeline
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import OutRecord
 from streams.runtime.join_runner import JoinRunner
 from streams.settings import load_settings
+from tests.record_batches import batch
 from tests.unit.codec import codec_cases
-from tests.unit.runtime.shell_cases import Record
 
 T0_US = codec_cases.T0_US
 SECOND_US = 1_000_000
@@ -80,7 +81,7 @@ def chunk(topic: str, *values: Mapping[str, Any] | bytes | None, start: int = 0)
         else:
             arrived_ms, key, value = T0_US // 1000, b"key", one
         records.append(Record(start + at, arrived_ms, key, value))
-    return Chunk(topic, PARTITION, start, start + len(values), records)
+    return Chunk(topic, PARTITION, start, start + len(values), [batch(records)] if records else [])
 
 
 def feed(runner: JoinRunner, *chunks: Chunk) -> None:

@@ -6,34 +6,28 @@ The fakes keep what they were told, so that a test reads like the exchange it is
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
+from streams.codec.recordbatch import Record
 from streams.runtime import host as host_module
 from streams.runtime.changelog import Restored
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import Cut, OutRecord
 from streams.runtime.host import Connection, HostSettings, RecallJob, TaskHost, TaskId
 from streams.state.segment import Segment, scalars_segment
+from tests.record_batches import batch
 
 PARTITION = 3
 QUICK = HostSettings(coalesce_seconds=0.0, cut_interval_seconds=3600.0)
 
 
-class Record(NamedTuple):
-    """A record as aiokafka hands it out."""
-
-    offset: int
-    timestamp: int = 0
-    key: bytes | None = None
-    value: bytes | None = b"v"
-
-
 def chunk(topic: str, start: int, end: int, offsets: Sequence[int] | None = None) -> Chunk:
     """Return a chunk with a record at every offset of [start, end), or at those given."""
     at = range(start, end) if offsets is None else offsets
-    return Chunk(topic, PARTITION, start, end, [Record(offset) for offset in at])
+    records = [Record(offset, 0, None, b"v") for offset in at]
+    return Chunk(topic, PARTITION, start, end, [batch(records)] if records else [])
 
 
 class FakeSource:
@@ -82,14 +76,14 @@ class FakeRunner:
             assert one.start == self.positions.get(one.topic, 0), "chunks are contiguous"
             self.positions[one.topic] = one.end
             self.offsets.setdefault(one.topic, []).extend(r.offset for r in one.records)
-            self.rows += len(one.records)
+            self.rows += one.rows
             self.is_dirty = True
 
     def collect(self, cut_ms: int, *, full: bool) -> tuple[list[OutRecord], Segment]:
         if self.fails_to_collect is not None:
             raise self.fails_to_collect
         self.is_dirty = False
-        record = OutRecord("out", PARTITION, None, b"o", cut_ms)
+        record = OutRecord("out", PARTITION, None, b"o")
         return [record], scalars_segment({"positions": self.positions})
 
     def load(self, segments: Sequence[Segment]) -> None:

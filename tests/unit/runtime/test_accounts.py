@@ -6,6 +6,7 @@ from typing import cast
 
 import numpy as np
 
+from streams.core.bodies import Bodies
 from streams.runtime.accounts import group_accounts
 from streams.runtime.reading import Message, Reading, Span
 from streams.state.segment import Segment, SegmentRows, encode_pieces, scalars_segment
@@ -23,6 +24,9 @@ class Changelog:
     def topics(self) -> dict[str, int]:
         return {TOPIC: len(self.partitions)}
 
+    def known(self, topics: list[str]) -> list[str]:
+        return [topic for topic in topics if topic == TOPIC and self.partitions]
+
     def spans(self, _topics: list[str]) -> dict[tuple[str, int], Span]:
         return {(TOPIC, p): Span(0, len(values)) for p, values in enumerate(self.partitions)}
 
@@ -38,16 +42,17 @@ class Changelog:
 def segment(accepted: int, joined: int, rows: int = 0) -> Segment:
     """Return a segment that says so; its rows only take room."""
     taken = SegmentRows(
-        [os.urandom(16) for _ in range(rows)],
+        np.zeros((rows, 2), np.uint64),
         np.zeros(rows, np.uint8),
         np.zeros(rows, np.int64),
         np.zeros(rows, np.bool_),
         np.zeros(rows, np.bool_),
-        [os.urandom(300_000) for _ in range(rows)],
+        Bodies.of([os.urandom(300_000) for _ in range(rows)]),
     )
     scalars = {
         "accounts": {"accepted": accepted, "joined": joined, "rejected": 1},
         "reasons": {"bad_magic": 1},
+        "positions": {"telemetry.other.v1": accepted},
     }
     return replace(scalars_segment(scalars), rows=taken)
 
@@ -84,3 +89,9 @@ def test_a_partition_without_commits_counts_for_nothing() -> None:
     found = group_accounts(cast(Reading, Changelog([], encode_pieces(segment(3, 2), 1, 0))), "g")
     assert found is not None
     assert (found.partitions, found.partitions_total, found.accounts["accepted"]) == (1, 2, 3)
+    assert found.sources == {"telemetry.other.v1"}
+
+
+def test_a_group_without_a_changelog_has_no_accounts() -> None:
+    """It has never run here."""
+    assert group_accounts(cast(Reading, Changelog()), "g") is None

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
-from streams.errors import BrokerError, ConfigError
+from streams.errors import BrokerError, ConfigError, RightError
 from streams.runtime import commit
 from streams.runtime.commit import (
     CommitRefusedError,
@@ -96,7 +96,8 @@ class FakeProducer:
 def a_cut() -> Cut:
     """Return a cut of one trace, two pieces and one offset."""
     return Cut(
-        [OutRecord("traces", 1, b"k", b"t", 7)],
+        7,
+        [OutRecord("traces", 1, b"k", b"t")],
         [OutRecord("changelog", 1, b"0/0", b"x"), OutRecord("changelog", 1, b"0/1", b"y")],
         {("telemetry", 1): 9},
     )
@@ -134,7 +135,7 @@ def test_a_cut_is_one_transaction() -> None:
     """Outputs, state and offsets lie between begin and commit; the changelog's end is known."""
     producer, cut = FakeProducer(), a_cut()
     commit_cut(producer, cut, b"m")  # type: ignore[arg-type]
-    assert producer.calls == ["begin", "produce", "produce", "produce", "offsets", "commit"]
+    assert producer.calls == ["poll", "begin", *["produce"] * 3, "offsets", "commit"]
     assert producer.sent == [
         ("traces", 1, b"k", b"t", 7),
         ("changelog", 1, b"0/0", b"x", 0),
@@ -155,7 +156,7 @@ def test_a_full_queue_is_waited_for() -> None:
     """A broker slower than the task makes it wait; no record is lost or sent twice."""
     producer = FakeProducer({"produce": [BufferError("full"), BufferError("full")]})
     commit_cut(producer, a_cut(), b"m")  # type: ignore[arg-type]
-    assert producer.calls[:6] == ["begin", "produce", "poll", "produce", "poll", "produce"]
+    assert producer.calls[1:7] == ["begin", "produce", "poll", "produce", "poll", "produce"]
     assert len(producer.sent) == 3
 
 
@@ -177,6 +178,24 @@ def test_what_the_broker_refuses_was_not_committed(
         commit_cut(producer, a_cut(), b"m")  # type: ignore[arg-type]
     assert ("abort" in producer.calls) == aborts
     assert producer.calls.count("commit") == (call == "commit")
+
+
+@pytest.mark.parametrize("call", ["offsets", "commit"])
+def test_what_is_forbidden_is_not_tried_again(call: str) -> None:
+    """A missing right does not come back by restarting the task: the worker ends and names it."""
+    denied = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "no Write", txn_requires_abort=True)
+    producer = FakeProducer({call: [KafkaException(denied)]})
+    with pytest.raises(RightError, match=r"a commit was forbidden: no Write\. Operator action"):
+        commit_cut(producer, a_cut(), b"m")  # type: ignore[arg-type]
+    assert producer.calls[-1] == "abort"
+
+
+def test_forbidden_transactional_ids_are_named() -> None:
+    """A start that is denied says which right is missing, not that the broker is away."""
+    denied = KafkaError(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+    producer = FakeProducer({"init": [KafkaException(denied)]})
+    with pytest.raises(RightError, match="may not Write the transactional ids"):
+        init_transactions([producer])  # type: ignore[list-item]
 
 
 def test_a_failed_abort_is_left_to_the_successor() -> None:
@@ -219,6 +238,6 @@ def test_a_cut_reaches_a_broker(embedded: str) -> None:
     init_transactions([producer])
     for end in (2, 4):
         pieces = [OutRecord("changelog", 0, b"0/0", b"x"), OutRecord("changelog", 0, b"0/1", b"y")]
-        cut = Cut([OutRecord("traces", 0, b"k", b"t", 7)], pieces, {("telemetry", 0): end})
+        cut = Cut(7, [OutRecord("traces", 0, b"k", b"t")], pieces, {("telemetry", 0): end})
         commit_cut(producer, cut, group_metadata("g", -1, "", None))
         assert cut.next_changelog_offset == end

@@ -11,11 +11,12 @@ from streams.runtime import crashpoints
 from streams.runtime.crashpoints import POINTS, VARIABLE, arm, reached
 
 SCRIPT = """
+from types import SimpleNamespace
 from streams.runtime.crashpoints import arm_from_environment, reached
 arm_from_environment()
 for visit in range(1, 4):
     print(visit, flush=True)
-    reached("after_commit", lambda: print("flushed", flush=True))
+    reached("after_commit", SimpleNamespace(flush=lambda: print("flushed", flush=True)))
     reached("before_begin")
 """
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from streams.core.traces.links import CONTEXT_RESTARTED
 from streams.runtime import topics
 from streams.runtime.join_runner import REJECTED_VALUE_MAX, JoinRunner
 from streams.runtime.recall import TraceReader
@@ -58,15 +59,6 @@ def test_spans_of_all_topics_make_one_trace(tmp_path: Path) -> None:
     assert (trace["status"], trace["revision"]) == ("COMPLETE", 1)
     assert trace["spans"] == [go, mid, end]
     assert accounts(runner) == {"accepted": 3, "joined": 3}
-
-
-def test_every_output_carries_the_time_of_its_cut(tmp_path: Path) -> None:
-    """One time a cut: by it a revision is found again."""
-    runner = join_runner(tmp_path)
-    feed(runner, chunk(A, *whole_trace(), b"junk"))
-    let_time_pass(runner, 60)
-    traces = of_topic(cut(runner, 60), topics.TRACES)
-    assert [r.timestamp_ms for r in traces] == [T0_US // 1000 + 60_000]
 
 
 def test_a_rejected_event_names_its_place_and_reason(tmp_path: Path) -> None:
@@ -215,14 +207,14 @@ def test_what_a_cut_published_is_not_published_again(tmp_path: Path) -> None:
 
 def test_a_late_span_asks_for_its_trace_and_amends_it(tmp_path: Path) -> None:
     """A span after the close has the last revision read back, and the next one holds them all."""
-    runner = join_runner(tmp_path)
+    runner = join_runner(tmp_path, halves_bytes_max=0)
     go, mid, end = whole_trace()
     feed(runner, chunk(A, go, mid))
     let_time_pass(runner, 60)
     (first,) = of_topic(cut(runner, 60), topics.TRACES)
     feed(runner, chunk(B, end))
     trace_id = bytes.fromhex(go["trace_id"])
-    assert runner.pending_recalls() == [(trace_id, first.timestamp_ms, 1)]
+    assert runner.pending_recalls() == [(trace_id, T0_US // 1000 + 60_000, 1)]
     revision, bodies = TraceReader().read(first.value)
     runner.recalled(trace_id, bodies)
     assert (revision, runner.pending_recalls()) == (1, [])
@@ -234,7 +226,7 @@ def test_a_late_span_asks_for_its_trace_and_amends_it(tmp_path: Path) -> None:
 
 def test_a_trace_that_cannot_be_read_back_is_counted_late(tmp_path: Path) -> None:
     """When the first revision is gone, the late span is an outcome with a reason, not an error."""
-    runner = join_runner(tmp_path)
+    runner = join_runner(tmp_path, halves_bytes_max=0)
     go, mid, end = whole_trace()
     feed(runner, chunk(A, go, mid))
     let_time_pass(runner, 60)
@@ -243,4 +235,38 @@ def test_a_trace_that_cannot_be_read_back_is_counted_late(tmp_path: Path) -> Non
     runner.recalled(bytes.fromhex(go["trace_id"]), None)
     assert runner.is_dirty
     assert accounts(runner) == {"accepted": 3, "joined": 2, "late": 1}
-    assert runner.status()["reasons"] == {"recall_failed": 1}
+    assert runner.status()["reasons"] == {"recall_failed": 1, "halves_bytes_max": 1}
+
+
+def test_a_half_that_is_still_in_memory_is_not_read_back(tmp_path: Path) -> None:
+    """What asks for its last revision finds the events where they were kept, and amends it."""
+    runner = join_runner(tmp_path)
+    go, mid, end = whole_trace()
+    feed(runner, chunk(A, go, mid))
+    let_time_pass(runner, 60)
+    cut(runner, 60)
+    feed(runner, chunk(B, end))
+    assert runner.pending_recalls() == []
+    let_time_pass(runner, 120)
+    (trace,) = decoded(cut(runner, 120), topics.TRACES)
+    assert (trace["revision"], trace["status"], trace["spans"]) == (2, "COMPLETE", [go, mid, end])
+
+
+def test_a_synthetic_span_makes_the_next_revision(tmp_path: Path) -> None:
+    """Read from the links topic: what is held elsewhere is restarted; it counts as no span."""
+    runner = join_runner(tmp_path)
+    go, mid, _ = whole_trace()
+    feed(runner, chunk(A, go, mid))
+    let_time_pass(runner, 60)
+    (fragment,) = decoded(cut(runner, 60), topics.FRAGMENTS)
+    assert (fragment["partition"], fragment["stages"]) == (PARTITION, ["go", "mid"])
+    told = {"relation": "continues_in", "stages": "end"}
+    link = span("x", 77, name=CONTEXT_RESTARTED, component="link", dimensions=told)
+    feed(runner, chunk(topics.LINKS, link))
+    let_time_pass(runner, 120)
+    (trace,) = decoded(cut(runner, 120), topics.TRACES)
+    assert (trace["revision"], trace["span_count"], trace["annotation_count"]) == (2, 2, 0)
+    assert len(trace["spans"]) == 3
+    assert [row["cause"] for row in trace["missing"]] == ["CONTEXT_RESTARTED"]
+    assert accounts(runner) == {"accepted": 2, "joined": 2}
+    assert runner.status()["reasons"] == {"link_accepted": 1, "link_joined": 1}

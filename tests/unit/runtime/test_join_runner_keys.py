@@ -1,30 +1,22 @@
 """What the join's shell says of keys and rejections, beyond the events that it decodes."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import pytest
 
+from streams.codec.recordbatch import Record
 from streams.codec.records import encode
 from streams.core.traces.partitioners import Misplaced, crc32_partition, murmur2_partition
 from streams.runtime.build import JoinFactory, load_pipeline
 from streams.runtime.chunk import Chunk
 from streams.runtime.join_runner import JoinRunner
 from streams.settings import load_settings
+from tests.record_batches import batch
 from tests.unit.codec.codec_cases import T0_US, TRACE_ID, event, value
 
 BETA, OTHER = "telemetry.beta.v1", "telemetry.other.v1"
 KEY = TRACE_ID.encode()
 PARTITION, PARTITIONS = 1, 4
-
-
-class Record(NamedTuple):
-    """A record as aiokafka hands it out."""
-
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +34,7 @@ def runner(factory: JoinFactory) -> JoinRunner:
 def take(runner: JoinRunner, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> None:
     """Let the runner take one chunk, a record a second."""
     rows = [Record(i, T0_US // 1000 + i * 1000, key, body) for i, (key, body) in enumerate(records)]
-    runner.step([Chunk(topic, PARTITION, 0, len(rows), list(rows))], {}, T0_US)
+    runner.step([Chunk(topic, PARTITION, 0, len(rows), [batch(rows)])], {}, T0_US)
 
 
 @pytest.mark.parametrize(

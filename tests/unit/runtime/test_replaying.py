@@ -10,8 +10,19 @@ from confluent_kafka import KafkaError, KafkaException
 from streams.errors import BrokerError, ConfigError
 from streams.runtime import replaying
 from streams.runtime.build import load_pipeline
+from streams.runtime.link import Link
 from streams.settings import load_settings
 from tests.unit.codec.codec_cases import T0_US, event
+
+
+class NearLink(Link):
+    """A link whose broker always answers: what is sent goes no further than a fake producer."""
+
+    def reach(self) -> None:
+        return
+
+
+LINK = NearLink.plain("127.0.0.1:9092")
 
 
 class NoSuchTopic:
@@ -28,7 +39,7 @@ def test_a_missing_topic_is_named_with_the_fix(monkeypatch: pytest.MonkeyPatch) 
     """An event whose topic is not there ends the replay with the topic and the command to run."""
     monkeypatch.setattr(replaying, "Producer", NoSuchTopic)
     monkeypatch.setattr(replaying, "encode", lambda *_: b"")
-    replay = replaying.Replay(load_pipeline(load_settings()), "max", show=False)
+    replay = replaying.Replay(load_pipeline(load_settings()), LINK, "max", show=False)
     event = {"timestamp": 1, "module": "shop", "trace_id": "ab" * 16, "component": ""}
     with pytest.raises(BrokerError, match=r"telemetry\.other\.v1 .*spanloom topics create"):
         replay.send([event])
@@ -49,7 +60,7 @@ class Taker:
         self, topic: str, _value: bytes, key: bytes, *, on_delivery: Callable[..., None]
     ) -> None:
         self.sent.append((topic, key))
-        on_delivery(self.error, None)
+        on_delivery(self.error, SimpleNamespace(topic=lambda: topic))
 
     def poll(self, seconds: float) -> None:
         self.waited_seconds += seconds
@@ -68,7 +79,7 @@ def taker(monkeypatch: pytest.MonkeyPatch) -> type[Taker]:
 
 def replay_of(speed: str) -> replaying.Replay:
     """Return a replay with the seed contract."""
-    return replaying.Replay(load_pipeline(load_settings(contract="seed")), speed, show=False)
+    return replaying.Replay(load_pipeline(load_settings(contract="seed")), LINK, speed, show=False)
 
 
 def producer_of(replay: replaying.Replay) -> Taker:
@@ -127,5 +138,8 @@ def test_an_unacknowledged_event_fails_the_replay(taker: type[Taker]) -> None:
         replay_of("max").send([event()])
     taker.left = 0
     taker.error = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
-    with pytest.raises(BrokerError, match=r"(?i)not acknowledged .*authoriz.*Operator action"):
+    with pytest.raises(BrokerError, match=r"may not Write topic telemetry\.beta\.v1 .*action"):
+        replay_of("max").send([event()])
+    taker.error = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
+    with pytest.raises(BrokerError, match=r"not acknowledged .*too large.*Operator action"):
         replay_of("max").send([event()])

@@ -4,20 +4,21 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from streams.codec.recordbatch import Record
 from streams.codec.records import decode, encode
 from streams.codec.schemas import schema_folder
 from streams.engine.outputs import Output, Outputs
 from streams.runtime.chunk import Chunk
 from streams.runtime.stage_runner import StageRunner
 from streams.state.segment import decode_pieces, encode_pieces, read_piece
-from tests.unit.runtime.shell_cases import Record
+from tests.record_batches import batch
 
 TARGETS = {"links": ("target.v1", "trace_fragment", 2)}
 
 
 def fragment(trace_id: str) -> dict[str, Any]:
     """Return a record of the fragments topic."""
-    example = schema_folder() / "examples" / "trace_fragment" / "1" / "first_half.json"
+    example = schema_folder() / "examples" / "trace_fragment" / "2" / "first_half.json"
     return json.loads(example.read_text("utf-8")) | {"trace_id": trace_id}
 
 
@@ -58,20 +59,20 @@ def task_of(made: StageRunner) -> Echo:
 
 def a_chunk(*values: bytes, start: int = 0) -> Chunk:
     """Return a chunk of the source topic."""
-    records = [Record(start + i, value=value) for i, value in enumerate(values)]
-    return Chunk("source.v1", 2, start, start + len(values), records)
+    records = [Record(start + i, 0, None, value) for i, value in enumerate(values)]
+    return Chunk("source.v1", 2, start, start + len(values), [batch(records)])
 
 
 def test_records_reach_the_task_and_its_words_the_topics() -> None:
-    """What comes is decoded, what follows is encoded for its topic, stamped with the cut."""
+    """What comes is decoded, what follows is encoded for its topic."""
     made = runner()
     made.step([a_chunk(value("one"), value("two"))], {"source.v1": 0}, now_us=7)
     assert task_of(made).seen == ["one", "two"]
     assert (made.is_dirty, made.rows, made.positions) == (True, 2, {"source.v1": 2})
     outputs, _ = made.collect(5_000, full=True)
-    assert [(r.topic, r.partition, r.key, r.timestamp_ms) for r in outputs] == [
-        ("target.v1", 2, b"one", 5_000),
-        ("target.v1", 2, b"two", 5_000),
+    assert [(r.topic, r.partition, r.key) for r in outputs] == [
+        ("target.v1", 2, b"one"),
+        ("target.v1", 2, b"two"),
     ]
     assert [decode(r.value) for r in outputs] == [fragment("one"), fragment("two")]
 

@@ -131,7 +131,7 @@ def test_a_topic_made_by_another_at_the_same_time_is_fine() -> None:
 def test_a_refused_topic_is_named() -> None:
     """Without the right to create topics the message says which, and whom to ask."""
     client: Any = FakeAdmin({}, refused={"a": KafkaError.TOPIC_AUTHORIZATION_FAILED})
-    with pytest.raises(BrokerError, match=r"topic a cannot be created.*Operator action"):
+    with pytest.raises(BrokerError, match=r"may not Create topic a .*Operator action"):
         topics.create(client, [topics.spec("a", 4)])
 
 

@@ -10,8 +10,10 @@ import pytest
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP
 
+from streams.codec.recordbatch import Record, RecordBatch
 from streams.runtime.chunk import Chunk
-from streams.runtime.transport import ChunkConsumer
+from streams.runtime.transport import ChunkConsumer, Polled
+from tests.record_batches import batch
 
 AT = TP("telemetry.alpha.v1", 1)
 IDLE = TP("telemetry.other.v1", 1)
@@ -27,7 +29,7 @@ class Client:
         self.sought: list[tuple[TP, int]] = []
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
         self.while_seeking: Callable[[], Awaitable[None]] | None = None
-        self._brings: list[Any] = []
+        self._brings: list[RecordBatch] = []
         self.consumer = made = ChunkConsumer.__new__(ChunkConsumer)
         made.taken = {}
         made._end_seen_us = {}
@@ -46,16 +48,16 @@ class Client:
     async def _getmany(self, *_: object) -> dict[TP, list[Any]]:
         if self.meanwhile is not None:
             await self.meanwhile()
-        return {AT: self._brings, IDLE: []}
+        return {AT: Polled(self._brings, len(self._brings)), IDLE: Polled([], 0)}
 
     async def _seek(self, tp: TP, offset: int) -> None:
         self.sought.append((tp, offset))
         if self.while_seeking is not None:
             await self.while_seeking()
 
-    def brought(self, *offsets: int) -> list[Any]:
+    def brought(self, *offsets: int) -> list[RecordBatch]:
         """Return what a fetch brings."""
-        return [SimpleNamespace(offset=o, timestamp=1, timestamp_type=0) for o in offsets]
+        return [batch([Record(o, 1, None, b"v")]) for o in offsets]
 
     def poll(self, *offsets: int, **known: Any) -> Chunk | None:
         """Poll once: the fetch brings these offsets, and this is known of the partition then."""

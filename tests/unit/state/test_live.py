@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from streams.core.bodies import Bodies
 from streams.errors import StateError
 from streams.state.live import LiveSegments, piece_key
 from streams.state.segment import Segment, SegmentRows, encode_pieces, scalars_segment
@@ -18,7 +19,14 @@ def large(generation: int, number: int) -> list[bytes]:
     n = 6
     body = [np.random.default_rng(i).bytes(200_000) for i in range(n)]
     none = np.zeros(n, np.bool_)
-    rows = SegmentRows([bytes(16)] * n, np.zeros(n, np.uint8), np.arange(n), none, none, body)
+    rows = SegmentRows(
+        np.zeros((n, 2), np.uint64),
+        np.zeros(n, np.uint8),
+        np.arange(n),
+        none,
+        none,
+        Bodies.of(body),
+    )
     empty = scalars_segment({})
     return encode_pieces(Segment(rows, [], empty.closed, [], {}), generation, number)
 

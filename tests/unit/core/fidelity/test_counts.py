@@ -6,6 +6,7 @@ import fastavro
 import numpy as np
 import pytest
 
+from streams.core.bodies import Bodies
 from streams.core.columns import LOG, STATUS_ERROR, TRACE, EventColumns, Operation, Operations
 from streams.core.fidelity import missing
 from streams.core.fidelity.counts import WindowCounts
@@ -88,7 +89,7 @@ def events(operations: Operations, *rows: tuple[str, int, int, int]) -> EventCol
         trace_flags=u8,
         record_hash=u64,
         batch_hash=u64,
-        body=[b""] * n,
+        body=Bodies.of([b""] * n),
     )
 
 
@@ -333,6 +334,19 @@ def test_a_window_that_was_given_up_is_never_begun_again() -> None:
     add(counts, WHOLE)
     assert counts.take_changed(0) == []
     assert counts.discarded["window_expired"] > 0
+
+
+def test_what_was_told_stays_told_after_a_restart() -> None:
+    """A window saved before it was taken, and untouched since, is not told again when restored."""
+    counts = new()
+    add(counts, [span("a", 1), span("b", 2, 1)])
+    before = counts.snapshot(full=False)
+    assert counts.take_changed(0)
+    after = counts.snapshot(full=False)
+    restored = WindowCounts.restore(before)
+    restored.amend(after)
+    assert not restored.has_changed()
+    assert restored.take_changed(0) == []
 
 
 def test_modules_beyond_the_bound_share_one_scope() -> None:

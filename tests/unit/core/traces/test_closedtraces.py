@@ -6,6 +6,11 @@ from streams.core.traces.closedtraces import ClosedBatch, ClosedTraces, fold_key
 from streams.core.traces.progress import NEVER
 
 
+def key(name: str) -> bytes:
+    """Return the trace id of a name."""
+    return bytes(15) + name.encode()
+
+
 def batch(closed_us: int, **events: list[int]) -> ClosedBatch:
     """Return a batch of traces by name, with the identities of their events."""
     k = len(events)
@@ -13,7 +18,7 @@ def batch(closed_us: int, **events: list[int]) -> ClosedBatch:
         closed_us=np.full(k, closed_us),
         cut_ms=0,
         cut=0,
-        keys=[name.encode() for name in events],
+        trace_id=np.array([[0, ord(name)] for name in events], np.uint64),
         revision=np.ones(k, np.int64),
         is_truncated=np.zeros(k, np.bool_),
         known=np.zeros((k, 5), np.uint64),
@@ -26,12 +31,15 @@ def test_a_closed_trace_knows_its_own_events_only() -> None:
     """Trace b holds event 3; event 1 is that of its neighbour in the batch."""
     closed = ClosedTraces(10)
     closed.add(batch(5, a=[1, 2], b=[3]))
-    found = closed.find(b"b")
+    found = closed.find(key("b"))
     assert found is not None
     assert closed.holds_event(*found, 3)
     assert not closed.holds_event(*found, 1)
-    assert closed.find(b"c") is None
-    assert closed.knows([b"a", b"c"]).tolist() == [True, False]
+    assert closed.find(key("c")) is None
+    high, low = np.zeros(2, np.uint64), np.array([ord("b"), ord("c")], np.uint64)
+    entries = closed.entries(high, low).tolist()
+    assert closed.at(entries[0]) == found
+    assert entries[1] == -1
 
 
 def test_a_trace_closed_again_is_in_its_last_batch() -> None:
@@ -39,13 +47,14 @@ def test_a_trace_closed_again_is_in_its_last_batch() -> None:
     closed = ClosedTraces(10)
     first, second = batch(5, a=[1], b=[2]), batch(9, a=[1, 7])
     closed.add(first)
-    closed.reopen(b"a")
-    assert closed.find(b"a") is None
+    closed.reopen(key("a"))
+    assert closed.find(key("a")) is None
     closed.add(second)
-    assert closed.find(b"a") == (second, 0)
-    assert closed.live_in(first).tolist() == [False, True]
+    assert closed.find(key("a")) == (second, 0)
+    live = [(batch is first, mine.tolist()) for batch, mine in closed.live(None)]
+    assert live == [(True, [False, True]), (False, [True])]
     assert closed.expire(6) == 1
-    assert closed.find(b"a") == (second, 0)
+    assert closed.find(key("a")) == (second, 0)
 
 
 def test_entries_go_when_their_time_is_over() -> None:
@@ -63,7 +72,7 @@ def test_beyond_the_bound_the_oldest_go_first_and_it_is_said_since_when() -> Non
     closed.add(batch(5, a=[1], b=[2]))
     closed.add(batch(7, c=[3], d=[4]))
     assert (len(closed), closed.expired_early, closed.forgotten_us) == (2, 2, 5)
-    assert closed.find(b"a") is None
+    assert closed.find(key("a")) is None
 
 
 def test_identities_of_spans_are_exact() -> None:

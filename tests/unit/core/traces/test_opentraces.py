@@ -19,7 +19,7 @@ ROW = len(stage_of_alpha(1, 10).body())
 def add(open_: OpenTraces, events: list[Event], entry: int = -1) -> list[bool]:
     """Add events, opening their traces; return which were evicted."""
     keys = [trace_key(e.trace) for e in events]
-    slot = [open_.slot_of[k] if k in open_.slot_of else open_.open(k) for k in keys]
+    slot = [open_.slot(k) if open_.slot(k) >= 0 else open_.open(k) for k in keys]
     bits = np.array([[1 << (e.number % 8)] for e in events], np.uint64)
     flows = np.full(len(events), entry, np.int32)
     columns = columns_of(events, Operations())
@@ -29,8 +29,8 @@ def add(open_: OpenTraces, events: list[Event], entry: int = -1) -> list[bool]:
 
 def bodies(open_: OpenTraces, trace: int) -> list[bytes]:
     """Return the bodies of an open trace's events, as gathered."""
-    rows, _ = open_.gather(np.array([open_.slot_of[trace_key(trace)]]))
-    return [open_.rows["body"][r] for r in rows.tolist()]
+    rows, _ = open_.gather(np.array([open_.slot(trace_key(trace))]))
+    return list(open_.bodies(rows).packed())
 
 
 def span(trace: int, number: int, at_us: int = 10) -> Event:
@@ -43,7 +43,11 @@ def test_open_traces_are_a_dictionary_of_lists(rng: random.Random) -> None:
     """Whatever is added and closed, in blocks: each trace has its events in order of arrival."""
     open_ = OpenTraces(1, TraceBounds())
     model: dict[int, list[Event]] = {}
-    with patch("streams.core.traces.opentraces.COMPACT_MIN_ROWS", rng.choice((0, 3, 1 << 20))):
+    with (
+        patch("streams.core.traces.opentraces.COMPACT_MIN_ROWS", rng.choice((0, 3, 1 << 20))),
+        patch("streams.core.traces.arena.SPARSE_MIN_BYTES", rng.choice((0, 1 << 20))),
+        patch("streams.core.traces.arena._RAW_MAX", rng.choice((2, 64))),
+    ):
         for _ in range(rng.randint(1, 12)):
             block = [span(rng.randint(1, 6), rng.randint(1, 99)) for _ in range(rng.randrange(9))]
             add(open_, block)
@@ -51,7 +55,7 @@ def test_open_traces_are_a_dictionary_of_lists(rng: random.Random) -> None:
                 model.setdefault(event.trace, []).append(event)
             gone = [t for t in model if rng.random() < 0.25]
             if gone:
-                slots = np.array([open_.slot_of[trace_key(t)] for t in gone])
+                slots = np.array([open_.slot(trace_key(t)) for t in gone])
                 rows, owner = open_.gather(slots)
                 assert owner.tolist() == [i for i, t in enumerate(gone) for _ in model[t]]
                 open_.close(slots, rows)
@@ -68,10 +72,10 @@ def test_a_slot_used_again_knows_nothing_of_the_last_trace() -> None:
     """Masks, times, counts and the flow of the trace that was closed are gone."""
     open_ = OpenTraces(1, TraceBounds(rows_max=2))
     add(open_, [span(1, n, 500) for n in (1, 2, 3)], entry=4)
-    slots = np.array([open_.slot_of[trace_key(1)]])
+    slots = np.array([open_.slot(trace_key(1))])
     open_.close(slots, open_.gather(slots)[0])
     add(open_, [span(2, 5, 700)])
-    slot = open_.slot_of[trace_key(2)]
+    slot = open_.slot(trace_key(2))
     assert slot == slots[0]
     found = {
         n: open_.slots[n][slot].tolist() for n in ("rows", "evicted", "entry_flow", "first_us")
@@ -85,7 +89,7 @@ def test_rows_beyond_a_bound_are_evicted_in_order_of_arrival() -> None:
     open_ = OpenTraces(1, TraceBounds(rows_max=3))
     assert add(open_, [span(1, 1), span(1, 2)]) == [False, False]
     assert add(open_, [span(1, 3), span(2, 1), span(1, 4)]) == [False, False, True]
-    assert open_.slots["evicted"][open_.slot_of[trace_key(1)]] == 1
+    assert open_.slots["evicted"][open_.slot(trace_key(1))] == 1
 
 
 def test_bytes_are_bounded_too_and_the_first_event_always_fits() -> None:
@@ -103,7 +107,7 @@ def test_the_earliest_root_names_the_flow_whenever_it_comes(order: tuple[int, ..
     open_ = OpenTraces(1, TraceBounds())
     for i in order:
         add(open_, [roots[i][0]], entry=roots[i][1])
-    assert open_.slots["entry_flow"][open_.slot_of[trace_key(1)]] == 2
+    assert open_.slots["entry_flow"][open_.slot(trace_key(1))] == 2
 
 
 def test_a_reopened_trace_waits_for_its_events_and_its_new_ones_are_late() -> None:

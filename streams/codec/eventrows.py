@@ -1,0 +1,275 @@
+"""Rows of a telemetry schema become the columns that the engine reads.
+
+Owns which field fills which column, the codes of operations, and the verdict on each event. Ids
+are read where they lie; a text becomes an object only when its operation is seen for the first
+time, or when it is shown in a rejection.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from streams.codec.checks import REASONS, Facts, detail, judge
+from streams.codec.columnar import Block, Field, length_name
+from streams.codec.hashes import hash_expression, settled, text_hash
+from streams.codec.profile import Profile
+from streams.codec.rejections import Rejections
+from streams.core.bodies import NOTHING, Bodies
+from streams.core.columns import (
+    EVENT_TYPES,
+    INFO,
+    SEVERITIES,
+    STATUS_UNSET,
+    STATUSES,
+    TRACE,
+    EventColumns,
+    Operation,
+    Operations,
+)
+from streams.errors import ConfigError
+from streams.units import I32, I64, U8, U64, Mask, TimesUs
+
+_CODES: Final = {
+    "event_type": (EVENT_TYPES, TRACE),
+    "severity": (SEVERITIES, INFO),
+    "status": (STATUSES, STATUS_UNSET),
+}
+_NAMES: Final = ("module", "component", "name")
+_TEXTS: Final = ("trace_id", "span_id", "parent_span_id", "event_id", "module", "name")
+_HASHED: Final = ("record_id", "batch_id")
+_MIX: Final = dict(zip(_NAMES, (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 1), strict=True))
+
+
+class EventRows:
+    """Turns blocks of one schema into columns.
+
+    Args:
+        fields: the schema's fields.
+        operations: interns (module, component, name); shared with the engine.
+        profile: which field fills which column.
+        dimensions: keys of the event's dimensions that become columns.
+
+    Raises:
+        ConfigError: a field of codes has other symbols than ours.
+    """
+
+    def __init__(
+        self,
+        fields: Sequence[Field],
+        operations: Operations,
+        profile: Profile,
+        dimensions: tuple[str, ...],
+    ) -> None:
+        self._operations = operations
+        self._profile = profile
+        self._dimensions = dimensions
+        self._field = {f.name: f for f in fields}
+        self._code_tables = {c: self._code_table(c) for c in _CODES if c in profile.columns}
+        self._known_hash = np.zeros(0, np.uint64)
+        self._known_code = np.zeros(0, np.int32)
+        hashed = [*_HASHED, *(n for n in _NAMES if self._is_text(n))]
+        self._hashes = [
+            hash_expression(profile.columns[name]).alias(name)
+            for name in hashed
+            if name in profile.columns
+        ]
+
+    def of(
+        self,
+        block: Block,
+        row: I64,
+        body: Bodies,
+        topic: U8,
+        kafka_us: TimesUs,
+        rejected: Rejections,
+    ) -> EventColumns:
+        """Return the good events of a block; the others are added to `rejected`.
+
+        Args:
+            block: n rows; the schema's fields may stand among others, but together and in order.
+            row: (n,) position of each row in the chunk.
+            body: the n bodies.
+            topic: topic of every row of the chunk.
+            kafka_us: record time of every row of the chunk.
+            rejected: takes the rows that are no good events.
+        """
+        frame = block.frame
+        codes = {name: self._codes(frame, name) for name in _CODES}
+        text_bytes = {name: self._text_bytes(frame, name) for name in (*_TEXTS, *_HASHED)}
+        facts = Facts(
+            data=block.data,
+            at={name: self._text_at(block, name, text_bytes[name]) for name in _TEXTS},
+            text_bytes=text_bytes,
+            event_type=codes["event_type"],
+            timestamp_us=self._numbers(frame, "timestamp_us", 0),
+            duration_us=self._numbers(frame, "duration_us", 0),
+            trace_flags=self._numbers(frame, "trace_flags", 1),
+        )
+        identity, verdict = judge(facts)
+        for i in np.flatnonzero(verdict).tolist():
+            reason = REASONS[verdict[i] - 1]
+            rejected.add(int(row[i]), reason, detail(facts, i, reason))
+        hashes = frame.select_seq(self._hashes)
+        events = EventColumns(
+            row=row,
+            topic=topic[row],
+            trace_id=identity.trace_id,
+            event_key=identity.event_key,
+            span_id=identity.span_id,
+            parent_span_id=identity.parent_span_id,
+            timestamp_us=facts.timestamp_us,
+            duration_us=facts.duration_us,
+            kafka_us=kafka_us[row],
+            operation=self._operation_codes(frame, hashes, verdict == 0),
+            event_type=codes["event_type"],
+            severity=codes["severity"],
+            status=codes["status"],
+            trace_flags=facts.trace_flags.astype(np.uint8),
+            record_hash=_hash(hashes, "record_id", text_bytes["record_id"]),
+            batch_hash=_hash(hashes, "batch_id", text_bytes["batch_id"]),
+            body=body,
+            dimension={key: self._dimension(frame, key) for key in self._dimensions},
+        )
+        return events.take(verdict == 0) if verdict.any() else events
+
+    def _is_text(self, column: str) -> bool:
+        name = self._profile.columns.get(column)
+        return name is not None and not self._field[name].symbols
+
+    def _text_bytes(self, frame: pl.DataFrame, column: str) -> I64:
+        """Return the (n,) UTF-8 lengths of a text column; 0 where there is none."""
+        name = self._profile.columns.get(column)
+        if name is None:
+            return np.zeros(frame.height, np.int64)
+        if symbols := self._field[name].symbols:
+            sizes = np.array([len(s) for s in symbols])  # a symbol is ASCII
+            there = frame[name].is_not_null().to_numpy()
+            return np.where(there, sizes[self._numbers(frame, column, 0)], 0)
+        return frame[length_name(name)].to_numpy()
+
+    def _text_at(self, block: Block, column: str, text_bytes: I64) -> I64:
+        """Return the (n,) places where the texts of a column begin; some place for no text."""
+        if not self._is_text(column):
+            return np.zeros(len(text_bytes), np.int64)
+        place = block.frame.columns.index(self._profile.columns[column])  # fields come first
+        return np.asarray(block.starts[place + 1] - text_bytes, np.int64)
+
+    def _numbers(self, frame: pl.DataFrame, column: str, constant: int) -> I64:
+        name = self._profile.columns.get(column)
+        if name is None:
+            return np.full(frame.height, constant, np.int64)
+        series = frame[name]
+        filled = series.fill_null(constant) if series.null_count() else series
+        return np.asarray(filled.to_numpy(), np.int64)
+
+    def _codes(self, frame: pl.DataFrame, column: str) -> U8:
+        if column not in self._code_tables:
+            return np.full(frame.height, _CODES[column][1], np.uint8)
+        return self._code_tables[column][self._numbers(frame, column, 0)]
+
+    def _code_table(self, column: str) -> U8:
+        """Return our code for each symbol index of the field that fills `column`."""
+        name = self._profile.columns[column]
+        known = _CODES[column][0]
+        symbols = self._field[name].symbols
+        strange = [s for s in symbols if s not in known]
+        if not symbols or strange:
+            raise ConfigError(
+                f"profile {self._profile.name}: {column} needs an enum of {known}; field {name} "
+                f"has {strange or 'no symbols'}. Leave {column} out to have it constant."
+            )
+        return np.array([known.index(s) for s in symbols], np.uint8)
+
+    def _operation_codes(self, frame: pl.DataFrame, hashes: pl.DataFrame, is_good: Mask) -> I32:
+        """Return the operation of each good row; what is rejected gets no code of its own."""
+        mixed = np.zeros(frame.height, np.uint64)
+        for name, factor in _MIX.items():
+            if name in hashes.columns:
+                mixed ^= hashes[name].to_numpy() * np.uint64(factor)
+            elif name in self._profile.columns:
+                index = self._numbers(frame, name, -1) + 1
+                mixed ^= index.view(np.uint64) * np.uint64(factor | 1 << 33)
+        codes, is_known = self._look_up(mixed)
+        rows = np.flatnonzero(is_good & ~is_known)
+        if len(rows):
+            codes[rows] = self._new_codes(frame, mixed[rows], rows)
+        return codes
+
+    def _look_up(self, mixed: U64) -> tuple[I32, Mask]:
+        if not len(self._known_hash):
+            return np.zeros(len(mixed), np.int32), np.zeros(len(mixed), np.bool_)
+        at = np.minimum(np.searchsorted(self._known_hash, mixed), len(self._known_hash) - 1)
+        return self._known_code[at], self._known_hash[at] == mixed
+
+    def _new_codes(self, frame: pl.DataFrame, mixed: U64, rows: I64) -> I32:
+        """Return the codes of rows whose operations were not seen before."""
+        distinct, first, place = np.unique(mixed, return_index=True, return_inverse=True)
+        codes = np.empty(len(distinct), np.int32)
+        keep = np.zeros(len(distinct), np.bool_)
+        for i, row in enumerate(rows[first].tolist()):
+            operation = Operation(*(self._name(frame, name, row) for name in _NAMES))
+            codes[i] = self._operations.code(operation)
+            # What is beyond the bound is not remembered: its code is not its own.
+            keep[i] = self._operations[int(codes[i])] == operation
+        known = np.concatenate([self._known_hash, distinct[keep]])
+        order = np.argsort(known)
+        self._known_hash = known[order]
+        self._known_code = np.concatenate([self._known_code, codes[keep]])[order]
+        return codes[place]
+
+    def _name(self, frame: pl.DataFrame, column: str, row: int) -> str:
+        name = self._profile.columns.get(column)
+        if name is None:
+            return ""
+        found = frame[name][row]
+        symbols = self._field[name].symbols
+        return "" if found is None else str(symbols[found] if symbols else found)
+
+    def _dimension(self, frame: pl.DataFrame, key: str) -> U64:
+        out = np.zeros(frame.height, np.uint64)
+        name = self._profile.columns.get("dimensions")
+        if name is None:
+            return out
+        count = frame[name].list.len()
+        owner = np.repeat(np.arange(frame.height), count.to_numpy())
+        if not len(owner):
+            return out
+        entries = frame[name].filter(count > 0).explode().struct.unnest()
+        is_key = entries["key"] == key
+        out[owner[is_key.to_numpy()]] = text_hash(entries["value"].filter(is_key))
+        return out
+
+
+def _hash(hashes: pl.DataFrame, column: str, text_bytes: I64) -> U64:
+    if column not in hashes.columns:
+        return np.zeros(len(text_bytes), np.uint64)
+    raw = hashes[column]
+    return settled((raw.fill_null(0) if raw.null_count() else raw).to_numpy(), text_bytes)
+
+
+def no_events(dimensions: tuple[str, ...]) -> EventColumns:
+    """Return columns without a row."""
+    number, small = np.zeros(0, np.int64), np.zeros(0, np.uint8)
+    pair, single = np.zeros((0, 2), np.uint64), np.zeros(0, np.uint64)
+    return EventColumns(
+        row=number,
+        topic=small,
+        trace_id=pair,
+        event_key=pair,
+        span_id=single,
+        parent_span_id=single,
+        timestamp_us=number,
+        duration_us=number,
+        kafka_us=number,
+        operation=np.zeros(0, np.int32),
+        event_type=small,
+        severity=small,
+        status=small,
+        trace_flags=small,
+        record_hash=single,
+        batch_hash=single,
+        body=NOTHING,
+        dimension={key: single for key in dimensions},
+    )

@@ -1,0 +1,271 @@
+"""Kafka's record batches as they lie in the log, read as columns together with what they carry.
+
+A record of format 2 is, byte for byte, an Avro record: its numbers are the same zigzag varints,
+its key and value are length and bytes, no headers are an empty array. So the records of many
+batches, laid one after the other, are read by the same call that reads the events in them, and
+no record ever becomes an object.
+
+Invariant: the records that `BatchReader` returns are those that `records_of` finds one by one.
+Source: Apache Kafka, "Record batch", message format v2; Avro 1.11, "Binary encoding".
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from streams.codec.columnar import Block, ColumnarReader, Field, length_name, varint_bytes
+from streams.core.bodies import Bodies
+from streams.errors import RecordError
+from streams.units import I64, Mask
+
+RECORD_BYTES_MIN: Final = 7
+"""Length, attributes, two deltas, no key, no value, no headers."""
+HEADERS_MAX: Final = 8
+"""Records with more headers are read one by one."""
+_LENGTH, _ATTRIBUTES, _DELAY, _STEP = "__length", "__attributes", "__delay", "__step"
+_KEY, _VALUE, _WIRE, _HEADERS = "__key", "__value", "__wire", "__headers"
+
+
+class Record(NamedTuple):
+    """One record, with what anybody here asks of it; `timestamp` is in milliseconds."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBatch:
+    """A batch of records of one producer, inflated.
+
+    Attributes:
+        base_offset: the first record's offset, before any was compacted away.
+        next_offset: where the partition goes on after it.
+        base_ms: the time that the records' delays are added to.
+        append_ms: the broker's time for all of them, where the topic says so; else -1.
+        count: how many records there are.
+        payload: the records.
+    """
+
+    base_offset: int
+    next_offset: int
+    base_ms: int
+    append_ms: int
+    count: int
+    payload: bytes
+
+
+class Shape(NamedTuple):
+    """What the columns of a batch depend on: whether records have a key, how many headers."""
+
+    is_keyed: bool
+    headers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """n records that were read together; all arrays (n,).
+
+    Attributes:
+        block: the columns; those of the event have their own names.
+        batch: index of each record's batch among those read.
+        offset: where each lies in its partition.
+        kafka_us: record time, microseconds.
+        key: where the keys lie in `block.data`; None where the records have none.
+        value: where the values lie.
+        body: where the bodies lie: the values without their wire header.
+    """
+
+    block: Block
+    batch: I64
+    offset: I64
+    kafka_us: I64
+    key: Bodies | None
+    value: Bodies
+    body: Bodies
+
+
+class BatchReader:
+    """Reads batches whose values have one schema and one wire header.
+
+    Args:
+        fields: the schema's fields.
+        header_bytes: length of the wire header in front of each value, 0 for none.
+    """
+
+    def __init__(self, fields: Sequence[Field], header_bytes: int) -> None:
+        self._fields = tuple(fields)
+        self._header_bytes = header_bytes
+        self._readers: dict[Shape, ColumnarReader] = {}
+
+    def read(self, batches: Sequence[RecordBatch], shape: Shape) -> Records | None:
+        """Return the records of batches of one shape.
+
+        None when they are not exactly what the schema says: then they are to be read one by one.
+        """
+        count = np.array([batch.count for batch in batches], np.int64)
+        block = self._reader(shape).read_block([b.payload for b in batches], int(count.sum()))
+        if block is None:
+            return None
+        batch = np.repeat(np.arange(len(batches)), count)
+        at = dict(zip((f.name for f in self._reader(shape).fields), block.starts, strict=False))
+        value_bytes = _numbers(block, _VALUE)
+        begin = at[_WIRE] if self._header_bytes else at[self._fields[0].name]
+        if not _is_framed(block, at, begin, value_bytes):
+            return None
+        base_ms = np.array([b.base_ms for b in batches], np.int64)[batch]
+        append_ms = np.array([b.append_ms for b in batches], np.int64)[batch]
+        base_offset = np.array([b.base_offset for b in batches], np.int64)[batch]
+        time_ms = np.where(append_ms >= 0, append_ms, base_ms + _numbers(block, _DELAY))
+        key = None
+        if shape.is_keyed:
+            key_bytes = _numbers(block, length_name(_KEY))
+            key = Bodies(block.data, begin - varint_bytes(value_bytes) - key_bytes, key_bytes)
+        head = self._header_bytes
+        return Records(
+            block,
+            batch,
+            base_offset + _numbers(block, _STEP),
+            time_ms * 1000,
+            key,
+            Bodies(block.data, begin, value_bytes),
+            Bodies(block.data, begin + head, value_bytes - head),
+        )
+
+    def wire_headers(self, records: Records) -> Sequence[bytes]:
+        """Return the distinct wire headers of the records' values."""
+        if not self._header_bytes:
+            return [b""]
+        return records.block.frame[_WIRE].unique().to_list()
+
+    def with_header(self, records: Records, header: bytes) -> Mask:
+        """Return which records' values begin with this wire header; (n,) bool."""
+        if not self._header_bytes:
+            return np.ones(len(records.offset), np.bool_)
+        is_equal = records.block.frame.select_seq(pl.col(_WIRE) == pl.lit(header))
+        return is_equal[_WIRE].to_numpy()
+
+    def _reader(self, shape: Shape) -> ColumnarReader:
+        reader = self._readers.get(shape)
+        if reader is None:
+            reader = self._readers[shape] = ColumnarReader(self._row(shape))
+        return reader
+
+    def _row(self, shape: Shape) -> list[Field]:
+        """Return the fields of one record: frame, key, value, headers."""
+        key = Field(_KEY, "bytes") if shape.is_keyed else Field(_KEY, "long", low=-1, high=-1)
+        row = [
+            Field(_LENGTH, "long"),
+            Field(_ATTRIBUTES, "fixed", size=1),
+            Field(_DELAY, "long"),
+            Field(_STEP, "long"),
+            key,
+            Field(_VALUE, "long"),
+        ]
+        if self._header_bytes:
+            row.append(Field(_WIRE, "fixed", size=self._header_bytes))
+        row += [*self._fields, Field(_HEADERS, "long", low=shape.headers, high=shape.headers)]
+        for i in range(shape.headers):
+            row += [Field(f"__header_{i}", "bytes"), Field(f"__header_value_{i}", "bytes")]
+        return row
+
+
+def _is_framed(block: Block, at: dict[str, I64], begin: I64, value_bytes: I64) -> bool:
+    """Whether each record and each value is as long as it says, and has the batch's shape."""
+    length = _numbers(block, _LENGTH)
+    after = at[_LENGTH] + varint_bytes(length) + length
+    is_whole = np.array_equal(after, block.starts[-1]) and np.array_equal(
+        begin + value_bytes, at[_HEADERS]
+    )
+    return is_whole and len(np.unique(_numbers(block, _HEADERS))) == 1
+
+
+def shape_of(batch: RecordBatch) -> Shape | None:
+    """Return the shape of a batch's first record; None when it must be read one by one."""
+    if not 0 < batch.count <= len(batch.payload) // RECORD_BYTES_MIN:
+        return None
+    walk = _Walk(batch.payload)
+    try:
+        walk.frame()
+        key_bytes = walk.skip_bytes()
+        walk.skip_bytes()
+        headers = walk.long()
+    except IndexError:
+        return None
+    return Shape(key_bytes >= 0, headers) if 0 <= headers <= HEADERS_MAX else None
+
+
+def records_of(batch: RecordBatch) -> list[Record]:
+    """Return the records of a batch, one by one.
+
+    Raises:
+        RecordError: `corrupt_batch`: the bytes are not so many records.
+    """
+    walk = _Walk(batch.payload)
+    out: list[Record] = []
+    try:
+        for _ in range(batch.count):
+            end, delay, step = walk.frame()
+            key, value = walk.octets(), walk.octets()
+            for _ in range(walk.long()):
+                walk.skip_bytes()
+                walk.skip_bytes()
+            if walk.at != end:
+                raise RecordError("corrupt_batch", f"record {len(out)} is not as long as it says")
+            time_ms = batch.append_ms if batch.append_ms >= 0 else batch.base_ms + delay
+            out.append(Record(batch.base_offset + step, time_ms, key, value))
+    except IndexError as error:
+        raise RecordError("corrupt_batch", f"record {len(out)} is cut short") from error
+    if walk.at != len(batch.payload):
+        raise RecordError("corrupt_batch", f"{len(batch.payload) - walk.at} bytes too many")
+    return out
+
+
+class _Walk:
+    """Steps over the fields of records; raises IndexError beyond the end."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload = payload
+        self.at = 0
+
+    def long(self) -> int:
+        """Return a number."""
+        bits = shift = 0
+        while True:
+            octet = self._payload[self.at]
+            self.at += 1
+            bits |= (octet & 0x7F) << shift
+            if octet < 0x80:
+                return (bits >> 1) ^ -(bits & 1)
+            shift += 7
+            if shift > 63:
+                raise IndexError
+
+    def frame(self) -> tuple[int, int, int]:
+        """Return where a record ends, its delay and its step."""
+        length = self.long()
+        end = self.at + length
+        self.at += 1  # attributes: unused
+        return end, self.long(), self.long()
+
+    def skip_bytes(self) -> int:
+        """Step over bytes and return how many, -1 for null."""
+        length = self.long()
+        self.at += max(length, 0)
+        if self.at > len(self._payload) or length < -1:
+            raise IndexError
+        return length
+
+    def octets(self) -> bytes | None:
+        """Return bytes; None for null."""
+        length = self.skip_bytes()
+        return None if length < 0 else self._payload[self.at - length : self.at]
+
+
+def _numbers(block: Block, column: str) -> I64:
+    found: Any = block.frame[column].to_numpy()
+    return np.asarray(found, np.int64)

@@ -1,0 +1,82 @@
+"""The buffers in which the bodies of open traces lie, for as long as one of them is open.
+
+A chunk's buffer is kept as it came, so that taking an event in copies nothing. Invariant: a buffer
+is held exactly as long as a row that lies in it is.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from streams.core.bodies import Scattered
+from streams.core.order import distinct
+from streams.units import I32, I64
+
+SPARSE_MIN_BYTES: Final = 8 << 20
+"""Below this much no buffer is worth emptying."""
+_SPARSE_FACTOR: Final = 2
+_RAW_MAX: Final = 64
+"""More buffers as they came than this, and the older ones are packed: what is left in them will
+stay for a while, without the keys and frames around it."""
+
+
+class Arena:
+    """Buffers by number, each with the count of rows in it."""
+
+    def __init__(self) -> None:
+        self._data: list[bytes] = []
+        self._rows = np.zeros(0, np.int64)
+        self._free: list[int] = []
+        self._raw: dict[int, None] = {}
+        self.held_bytes = 0
+
+    def add(self, data: bytes, rows: int, *, packed: bool = False) -> int:
+        """Hold a buffer for so many rows and return its number.
+
+        Args:
+            data: the buffer.
+            rows: how many rows lie in it, at least one.
+            packed: nothing but rows lies in it.
+        """
+        if self._free:
+            number = self._free.pop()
+            self._data[number] = data
+        else:
+            number = len(self._data)
+            self._data.append(data)
+            if number >= len(self._rows):
+                self._rows = np.concatenate([self._rows, np.zeros(number + 16, np.int64)])
+        self._rows[number] = rows
+        self.held_bytes += len(data)
+        if not packed:
+            self._raw[number] = None
+        return number
+
+    def release(self, buffer: I32) -> None:
+        """Let rows go; (n,) the buffer of each."""
+        gone = np.bincount(buffer, minlength=len(self._data))
+        self._rows[: len(gone)] -= gone
+        for number in np.flatnonzero((gone > 0) & (self._rows[: len(gone)] == 0)).tolist():
+            self.held_bytes -= len(self._data[number])
+            self._data[number] = b""
+            self._free.append(number)
+            self._raw.pop(number, None)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there are many buffers as they came."""
+        return len(self._raw) > _RAW_MAX
+
+    def oldest(self) -> I64:
+        """Return the older half of the buffers that are as they came."""
+        return np.array(list(self._raw)[: _RAW_MAX // 2], np.int64)
+
+    def is_sparse(self, live_bytes: int) -> bool:
+        """Whether the buffers hold more than twice what lies in them, and that is much."""
+        return self.held_bytes > max(SPARSE_MIN_BYTES, _SPARSE_FACTOR * live_bytes)
+
+    def at(self, buffer: I32, start: I64, size: I64) -> Scattered:
+        """Return the bodies at some places."""
+        numbers, source = distinct(buffer.astype(np.int64))
+        sources = [self._data[i] for i in numbers.tolist()]
+        return Scattered(sources, source, start, size.astype(np.int64))

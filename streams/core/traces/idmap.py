@@ -1,0 +1,146 @@
+"""Trace ids to small numbers, looked up and changed by the column.
+
+Owns an open-addressing hash table over 128-bit ids: what a dict of 16-byte keys does one key at
+a time costs 0.15 us a look-up and about 200 bytes an entry; this takes a tenth of the time in a
+chunk and 24 bytes a place, at most two thirds of which are taken.
+
+Invariant: an id is in the table at most once; every probe ends at an empty place, since a third
+of the places at least is empty.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from streams.units import I64, U64
+
+ABSENT: Final = -1
+_EMPTY: Final = -1
+_GONE: Final = -2
+_SMALLEST: Final = 1 << 10
+_MIX_HIGH: Final = np.uint64(0x9E3779B97F4A7C15)
+_MIX_LOW: Final = np.uint64(0xC2B2AE3D27D4EB4F)
+_FOLD: Final = np.uint64(29)
+
+
+class TraceIdMap:
+    """A map from trace id to a number from 0; different ids have different numbers."""
+
+    __slots__ = ("_hi", "_lo", "_mask", "_taken", "_used", "_value")
+
+    def __init__(self) -> None:
+        self._used = 0
+        self._allocate(_SMALLEST)
+
+    def __len__(self) -> int:
+        return self._used
+
+    def _allocate(self, places: int) -> None:
+        self._hi = np.zeros(places, np.uint64)
+        self._lo = np.zeros(places, np.uint64)
+        self._value = np.full(places, _EMPTY, np.int64)
+        self._mask = places - 1
+        self._taken = 0
+
+    def find(self, hi: U64, lo: U64) -> I64:
+        """Return the number of each id, `ABSENT` for those that are not there; (n,)."""
+        at = self._locate(hi, lo)
+        return np.where(at >= 0, self._value[at], ABSENT)
+
+    def find_one(self, key: bytes) -> int:
+        """Return the number of one id of 16 bytes, `ABSENT` when it is not there."""
+        return int(self.find(*halves([key]))[0])
+
+    def put(self, hi: U64, lo: U64, value: I64) -> None:
+        """Add ids that are not there yet; ids and numbers are distinct."""
+        self._make_room(len(hi))
+        self._used += len(hi)
+        at = _places(hi, lo, self._mask)
+        rows = np.arange(len(hi))
+        while len(rows):
+            place = at[rows]
+            was = self._value[place]
+            free = was < 0
+            self._value[place[free]] = value[rows[free]]  # of several, the last one stays
+            won = free & (self._value[place] == value[rows])
+            self._taken += int((was[won] == _EMPTY).sum())
+            self._hi[place[won]] = hi[rows[won]]
+            self._lo[place[won]] = lo[rows[won]]
+            rows = rows[~won]
+            at[rows] = (at[rows] + 1) & self._mask
+
+    def remove(self, hi: U64, lo: U64) -> None:
+        """Take out distinct ids; those that are not there are passed over."""
+        at = self._locate(hi, lo)
+        at = at[at >= 0]
+        self._value[at] = _GONE
+        self._used -= len(at)
+
+    def _locate(self, hi: U64, lo: U64) -> I64:
+        """Return the place of each id, -1 for those that are not there."""
+        at = _places(hi, lo, self._mask)
+        value = self._value[at]
+        hit = (value >= 0) & (self._hi[at] == hi) & (self._lo[at] == lo)
+        rows = np.flatnonzero(~hit & (value != _EMPTY))
+        out = np.where(hit, at, -1)
+        while len(rows):
+            place = (at[rows] + 1) & self._mask
+            at[rows] = place
+            value = self._value[place]
+            hit = (value >= 0) & (self._hi[place] == hi[rows]) & (self._lo[place] == lo[rows])
+            out[rows[hit]] = place[hit]
+            rows = rows[~hit & (value != _EMPTY)]
+        return out
+
+    def _make_room(self, more: int) -> None:
+        """Lay the table out anew when ids, and places of removed ones, would take two thirds."""
+        if 3 * (self._taken + more) <= 2 * len(self._value):
+            return
+        places = _SMALLEST
+        while places < 3 * (self._used + more):
+            places *= 2
+        live = np.flatnonzero(self._value >= 0)
+        hi, lo, value = self._hi[live], self._lo[live], self._value[live]
+        self._allocate(places)
+        self._used = 0
+        self.put(hi, lo, value)
+
+
+def first_of_each(hi: U64, lo: U64) -> I64:
+    """Return for each row the first row with the same id; (n,)."""
+    size = _SMALLEST
+    while size < 2 * len(hi):
+        size *= 2
+    at = _places(hi, lo, size - 1)
+    owner_at = np.full(size, _EMPTY, np.int64)
+    first = np.empty(len(hi), np.int64)
+    rows = np.arange(len(hi))
+    while len(rows):
+        place = at[rows]
+        free = np.flatnonzero(owner_at[place] == _EMPTY)[::-1]
+        owner_at[place[free]] = rows[free]  # of several, the last one stays: the first row
+        owner = owner_at[place]
+        same = (hi[owner] == hi[rows]) & (lo[owner] == lo[rows])
+        first[rows[same]] = owner[same]
+        rows = rows[~same]
+        at[rows] = (at[rows] + 1) & (size - 1)
+    return first
+
+
+def halves(keys: list[bytes]) -> tuple[U64, U64]:
+    """Return ids of 16 bytes as their high and low halves."""
+    both = np.frombuffer(b"".join(keys), ">u8").astype(np.uint64).reshape(-1, 2)
+    return both[:, 0], both[:, 1]
+
+
+def key_bytes(hi: U64, lo: U64) -> list[bytes]:
+    """Return ids as 16 bytes each."""
+    both = np.stack([hi, lo], axis=1).astype(">u8")
+    out: list[bytes] = both.view("V16").ravel().tolist()
+    return out
+
+
+def _places(hi: U64, lo: U64, mask: int) -> I64:
+    mixed = (hi * _MIX_HIGH) ^ (lo * _MIX_LOW)
+    mixed ^= mixed >> _FOLD
+    return (mixed & np.uint64(mask)).astype(np.int64)

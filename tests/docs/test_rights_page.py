@@ -1,0 +1,38 @@
+"""The page of rights is the worker's own list: who grants what it says can start a worker."""
+
+import re
+
+from streams.runtime.build import load_pipeline
+from streams.runtime.host import changelog_topic
+from streams.runtime.rights import Right, of_worker
+from streams.runtime.worker import JOIN, STAGES
+from streams.settings import load_settings
+from tests.docs.pages import text_of
+
+GROUP, PREFIX, SUMMARY = "G", "P", "summary_topic"
+CHANGELOGS = [changelog_topic(GROUP, kind) for kind in (JOIN, *STAGES)]
+KINDS = {"Topic": "topic", "Group": "group", "TransactionalId": "transactional id"}
+
+
+def listed() -> set[Right]:
+    """Return the worker's rows of docs/security.md, wildcards written out, Create aside."""
+    found = set()
+    for line in text_of("docs/security.md").splitlines():
+        if not line.startswith("| worker |"):
+            continue
+        _, resource, operations, _ = (cell.strip() for cell in line.strip("|").split("|"))
+        names = re.findall(r"`([^`]+)`", resource)
+        wild = {"telemetry.*": ["telemetry.other.v1"], "spanloom.G.<task>.state.v1": CHANGELOGS}
+        for name in wild.get(names[0], names[:1]):
+            for operation in operations.split(", "):
+                if operation != "Create":
+                    kind = KINDS[resource.split()[0]]
+                    is_prefix = resource.split()[1] == "prefix"
+                    found.add(Right(kind, name, operation, is_prefix))
+    return found
+
+
+def test_the_page_lists_what_the_worker_asks_for() -> None:
+    """Neither more, which would be granted for nothing, nor less, which would end it."""
+    settings = load_settings(group=GROUP, derived_prefix=PREFIX, summary_topic=SUMMARY)
+    assert listed() == set(of_worker(load_pipeline(settings), CHANGELOGS))

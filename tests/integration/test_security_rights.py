@@ -1,0 +1,298 @@
+"""The least rights of every process: with them all works, without any one the process says which.
+
+On a real broker with TLS, SCRAM and ACLs.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from streams.errors import BrokerError
+from streams.runtime.build import load_pipeline
+from streams.runtime.link import Link
+from streams.runtime.rights import Right
+from streams.runtime.worker import Worker
+from streams.settings import load_link, load_settings
+from tests.fault.harness import TRACES, assert_spans_are_whole, wait_for
+from tests.integration.secured import SecuredBroker, SecuredDeployment
+from tests.integration.traces import trace_of
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+
+OTHER = "telemetry.other.v1"
+START_US = 1_700_000_000_000_000
+PASSWORD = "a-" + uuid.uuid4().hex
+GROUP = "least"
+DERIVED_WRITTEN = (
+    "alerts.raised.v1", "fidelity.partials.v1", "fidelity.stats.v1", "incidents.events.v1",
+    "spanloom.links.v1", "telemetry.rejected.v1", TRACES, "traces.fragments.v1",
+)  # fmt: skip
+READ_BACK = (
+    "alerts.raised.v1", "fidelity.partials.v1", "spanloom.links.v1", TRACES, "traces.fragments.v1",
+)  # fmt: skip
+CHANGELOGS = tuple(
+    f"spanloom.{GROUP}.{kind}.state.v1" for kind in ("join", "fragments", "fidelity", "incidents")
+)
+WORKER = (
+    *(Right("topic", name, "Read") for name in (OTHER, *READ_BACK, *CHANGELOGS)),
+    *(Right("topic", name, "Write") for name in (*DERIVED_WRITTEN, *CHANGELOGS)),
+    Right("topic", TRACES, "DescribeConfigs"),
+    Right("group", GROUP, "Read"),
+    Right("transactional id", f"{GROUP}-", "Write", is_prefix=True),
+)
+"""Written out by hand: docs/security.md has the same rows."""
+CREATE = Right("topic", f"spanloom.{GROUP}.", "Create", is_prefix=True)
+REPLAY = (Right("topic", OTHER, "Write"),)
+STATS = (
+    *(
+        Right("topic", name, "Describe")
+        for name in (*DERIVED_WRITTEN, OTHER)
+        if name != "telemetry.rejected.v1"
+    ),
+    Right("topic", "telemetry.rejected.v1", "Read"),
+    Right("topic", CHANGELOGS[0], "Read"),
+    Right("group", GROUP, "Describe"),
+)
+
+
+@pytest.fixture(scope="module")
+def place(
+    secured: SecuredBroker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SecuredDeployment]:
+    """Yield a deployment whose topics the administrator made, and its users with their rights."""
+    folder = tmp_path_factory.mktemp("least")
+    made = SecuredDeployment(secured.address, folder, GROUP)
+    for user, rights in {
+        "worker": (*WORKER, CREATE), "replay": REPLAY, "stats": STATS,
+        "tail": (Right("topic", TRACES, "Read"),),
+    }.items():  # fmt: skip
+        secured.add_user(user, PASSWORD)
+        secured.grant(user, rights)
+    made.broker, made.link = secured.tls_address, admin_link(secured)
+    made.create_topics()
+    made.broker, made.link = secured.address, {}
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+def admin_link(secured: SecuredBroker) -> dict[str, object]:
+    """Return how the administrator reaches the broker: by certificate."""
+    return {
+        "security_protocol": "SSL",
+        "ca_file": secured.secrets / "ca.pem",
+        "certificate_file": secured.secrets / "admin.pem",
+        "key_file": secured.secrets / "admin.key",
+    }
+
+
+def as_user(secured: SecuredBroker, place: SecuredDeployment, name: str) -> SecuredDeployment:
+    """Return the deployment as a user sees it, by SCRAM over TLS."""
+    return place.with_link(
+        security_protocol="SASL_SSL",
+        sasl_mechanism="SCRAM-SHA-512",
+        ca_file=secured.secrets / "ca.pem",
+        username=name,
+        password=PASSWORD,
+    )
+
+
+def test_with_exactly_these_rights_everything_works(
+    secured: SecuredBroker, place: SecuredDeployment
+) -> None:
+    """Replay sends, the worker joins and commits, tail and stats read: each with its rows alone."""
+    events = [e for n in range(1, 41) for e in trace_of(n, spans=3, start_us=START_US + n * 10_000)]
+    sender = as_user(secured, place, "replay")
+    sent = sender.replay(events)
+    assert sent.returncode == 0, sent.stderr
+    settings = load_link(secured.address, **sender.link)
+    producer = Producer(Link(secured.address, settings).librdkafka())
+    producer.produce(OTHER, b"{garbage}", b"key")  # or no reader would look at what was rejected
+    assert producer.flush(30) == 0
+    worker = as_user(secured, place, "worker").worker(
+        "--exit-after", len(events) + 1, "--drain-seconds", 60, "--fixed-waits", 1,
+        "--log-level", "DEBUG",
+    )  # fmt: skip
+    assert worker.wait(240) == 0, worker.tail()
+    assert PASSWORD not in worker.log.read_text("utf-8"), "at any level"
+    assert worker.accounting()["joined"] == len(events)
+    valid = as_user(secured, place, "tail").tail(TRACES)
+    expected: dict[str, set[str]] = {}
+    for event in events:
+        expected.setdefault(event["trace_id"], set()).add(event["span_id"])
+    assert_spans_are_whole(valid, expected)
+    shown = as_user(secured, place, "stats").cli("stats", "--group", GROUP, "--json")
+    assert shown.returncode == 0, shown.stderr
+    assert '"joined": 120' in shown.stdout
+
+
+def prepare(secured: SecuredBroker, place: SecuredDeployment, folder: Path) -> None:
+    """Do what a worker does before its first record, as user worker."""
+    settings = load_settings(broker=secured.address, group=GROUP, state_dir=folder)
+    given = {**as_user(secured, place, "worker").link}
+    link = Link(secured.address, load_link(secured.address, **given))
+    Worker(load_pipeline(settings), link).prepare()
+
+
+@pytest.fixture
+def without(secured: SecuredBroker) -> Iterator[Callable[[str, Right], None]]:
+    """Return what takes a right from a user for the time of a test."""
+    taken: list[tuple[str, Right]] = []
+
+    def take(user: str, right: Right) -> None:
+        secured.revoke(user, [right])
+        taken.append((user, right))
+
+    yield take
+    for user, right in taken:
+        secured.grant(user, [right])
+
+
+@pytest.mark.parametrize("right", WORKER, ids=str)
+def test_a_worker_without_one_right_names_it(
+    secured: SecuredBroker,
+    place: SecuredDeployment,
+    without: Callable[[str, Right], None],
+    right: Right,
+    tmp_path: Path,
+) -> None:
+    """Each row that is taken away ends the worker before it joins, and is all that is named."""
+    without("worker", right)
+    with pytest.raises(BrokerError) as caught:
+        prepare(secured, place, tmp_path)
+    assert str(caught.value) == (
+        f"user worker (SCRAM-SHA-512) may not: {right}. Operator action: grant the rights as "
+        "docs/security.md lists them, and start again."
+    )
+
+
+def test_all_missing_rights_are_named_at_once(
+    secured: SecuredBroker,
+    place: SecuredDeployment,
+    without: Callable[[str, Right], None],
+    tmp_path: Path,
+) -> None:
+    """One start is enough to see them: also those of a topic that may not even be seen."""
+    for right in (Right("topic", OTHER, "Read"), *WORKER[-2:]):
+        without("worker", right)
+    with pytest.raises(BrokerError, match=rf"Read topic {OTHER}; Read group {GROUP}; Write tr"):
+        prepare(secured, place, tmp_path)
+
+
+def refusal(place: SecuredDeployment, *arguments: object) -> str:
+    """Run a worker that must end by itself with 3; return the one sentence that it says."""
+    worker = place.worker(*arguments, state=f"state-{uuid.uuid4().hex}")
+    assert worker.wait(240) == 3, worker.tail()
+    said = worker.log.read_text("utf-8")
+    assert "Traceback" not in said, said
+    (line,) = [one for one in said.splitlines() if one.startswith("spanloom: ")]
+    assert "Operator action: " in line
+    return line
+
+
+def test_a_new_group_needs_create_or_somebody_who_does_it(
+    secured: SecuredBroker, place: SecuredDeployment
+) -> None:
+    """A group whose changelogs are not there yet, without Create, is told which topic it is."""
+    mine = as_user(secured, place, "worker")
+    mine.group = "other"
+    rights = [Right("group", "other", "Read"), Right("topic", "spanloom.other.", "Describe", True)]
+    rights += [Right("topic", "spanloom.other.", one, True) for one in ("Read", "Write")]
+    rights += [Right("transactional id", "other-", "Write", True)]
+    secured.grant("worker", rights)
+    assert "may not Create topic spanloom.other." in refusal(mine)
+
+
+@pytest.mark.parametrize(
+    ("user", "right", "arguments"),
+    [
+        ("tail", Right("topic", TRACES, "Read"), ("tail", TRACES, "--no-follow")),
+        *(("stats", right, ("stats", "--group", GROUP)) for right in STATS),
+    ],
+    ids=str,
+)
+def test_a_reader_without_one_right_names_it(
+    secured: SecuredBroker,
+    place: SecuredDeployment,
+    without: Callable[[str, Right], None],
+    user: str,
+    right: Right,
+    arguments: tuple[str, ...],
+) -> None:
+    """Readers end with 3, name the right, and never say that a topic is missing which is not."""
+    without(user, right)
+    code, said = as_user(secured, place, user).said(*arguments)
+    assert code == 3
+    assert f"may not Describe {right.kind} {right.name} " in said, "Read goes, and Describe with it"
+
+
+def test_a_topic_that_may_be_seen_and_not_read_is_told_apart(
+    secured: SecuredBroker, place: SecuredDeployment
+) -> None:
+    """With Describe alone the topic is found, and Read is what is missing."""
+    secured.add_user("looker", PASSWORD)
+    secured.grant("looker", [Right("topic", TRACES, "Describe")])
+    code, said = as_user(secured, place, "looker").said("tail", TRACES, "--no-follow")
+    assert code == 3
+    assert f"user looker (SCRAM-SHA-512) may not Read topic {TRACES} " in said
+
+
+def test_a_sender_without_its_right_names_it(
+    secured: SecuredBroker, place: SecuredDeployment, without: Callable[[str, Right], None]
+) -> None:
+    """A replay ends with 3 and names the topic that it may not write."""
+    without("replay", REPLAY[0])
+    sent = as_user(secured, place, "replay").replay(trace_of(1, spans=1, start_us=START_US))
+    assert sent.returncode == 3
+    assert f"may not Write topic {OTHER} " in sent.stderr
+
+
+def test_topics_are_made_only_by_who_may(secured: SecuredBroker, place: SecuredDeployment) -> None:
+    """Whoever lacks Create is told for which topic; with it, the least right, they are made."""
+    secured.add_user("maker", PASSWORD)
+    maker = as_user(secured, place, "maker")
+    code, said = maker.said("topics", "create", "--derived-prefix", "made.", "--input-topic", "x")
+    assert code == 3
+    assert "user maker (SCRAM-SHA-512) may not Create topic made." in said
+    secured.grant("maker", [Right("topic", "made.", "Create", is_prefix=True)])
+    made = maker.cli("topics", "create", "--derived-prefix", "made.", "--input-topic", "x")
+    assert made.returncode == 0, made.stderr
+    again = maker.cli("topics", "create", "--derived-prefix", "made.", "--input-topic", "x")
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        Right("topic", OTHER, "Read"),
+        Right("topic", TRACES, "Write"),
+        *WORKER[-2:],
+    ],
+    ids=str,
+)
+def test_a_right_that_goes_while_a_worker_runs_ends_it(
+    secured: SecuredBroker,
+    place: SecuredDeployment,
+    without: Callable[[str, Right], None],
+    right: Right,
+) -> None:
+    """It stops with 3 and the right, instead of trying again for ever."""
+    worker = as_user(secured, place, "worker").worker("--fixed-waits", 1, state="state-of-runs")
+    worker.wait_until_restored(place.partitions, seconds=240)
+    without("worker", right)
+    sender = as_user(secured, place, "replay")
+    events = trace_of(uuid.uuid4().int % 10_000 + 100, spans=2, start_us=START_US + 60_000_000)
+
+    def has_ended() -> bool:
+        sender.replay(events)
+        return not worker.is_alive
+
+    wait_for(has_ended, 240, worker.tail)
+    assert worker.wait(1) == 3, worker.tail()
+    said = worker.log.read_text("utf-8").splitlines()[-1]
+    assert f"may not: {right}. " in said
+    assert "Operator action: " in said

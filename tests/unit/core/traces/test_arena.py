@@ -1,0 +1,37 @@
+"""A buffer is held exactly as long as a row lies in it."""
+
+import numpy as np
+
+from streams.core.traces.arena import SPARSE_MIN_BYTES, Arena
+
+
+def test_a_buffer_goes_with_its_last_row() -> None:
+    """Of two buffers the one without rows is let go, and its number is used again."""
+    arena = Arena()
+    first, second = arena.add(b"abc", 2), arena.add(b"defg", 1)
+    arena.release(np.array([first, second], np.int32))
+    assert arena.held_bytes == 3
+    assert arena.add(b"hi", 1) == second
+    at = arena.at(np.array([first, second], np.int32), np.array([1, 0]), np.array([2, 2]))
+    assert at.joined() == b"bchi"
+    arena.release(np.array([first], np.int32))
+    assert arena.held_bytes == 2
+
+
+def test_many_buffers_are_told_apart() -> None:
+    """More buffers than there was room for at first."""
+    arena = Arena()
+    numbers = [arena.add(bytes([i]), 1) for i in range(100)]
+    assert numbers == list(range(100))
+    chosen = np.array([99, 0, 50], np.int32)
+    assert arena.at(chosen, np.zeros(3, np.int64), np.ones(3, np.int64)).joined() == b"\x63\x00\x32"
+
+
+def test_buffers_are_sparse_when_little_of_much_is_open() -> None:
+    """A few megabytes are never worth moving; of more, half must be open."""
+    arena = Arena()
+    arena.add(bytes(SPARSE_MIN_BYTES), 1)
+    assert not arena.is_sparse(0)
+    arena.add(b"x", 1)
+    assert arena.is_sparse(10)
+    assert not arena.is_sparse(SPARSE_MIN_BYTES)
