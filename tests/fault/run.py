@@ -15,6 +15,7 @@ from typing import Any, Final
 from streams.codec.records import decode
 from streams.contract.loader import load_contract
 from streams.runtime.accounts import group_accounts
+from streams.runtime.link import Link
 from streams.runtime.reading import Reading
 from tests.fault.arrivals import Arrivals, quantile
 from tests.fault.broker import BrokerNode
@@ -208,8 +209,8 @@ def _finish(run: Run) -> dict[str, Any]:
             run.fleet.start(seat)
     sent = run.feed.end()
     run.say(f"faults are over; {sent} records sent; waiting until all is told")
-    truth = read_truth(run.deployment.broker, input_topics(), run.feed.start_us - DAY_US)
-    accounts = _settle(run, truth, sent)
+    truth = read(run)
+    truth, accounts = _settle(run, truth)
     run.fleet.terminate_all()
     verdict = check(run.deployment.broker, truth, accounts, run.feed.start_us - 60 * WINDOW_US)
     problems = [*run.failures, *run.fleet.bad_ends]
@@ -224,8 +225,13 @@ def input_topics() -> list[str]:
     return [*(f"telemetry.{name}.v1" for name in [*modules, "other"]), "spanloom.links.v1"]
 
 
-def _settle(run: Run, truth: Truth, sent: int) -> dict[str, int]:
-    """Wait until the workers have closed all traces and told all windows; return the accounts."""
+def _settle(run: Run, first: Truth) -> tuple[Truth, dict[str, int]]:
+    """Wait until the workers have closed all traces and told all windows.
+
+    Returns:
+        The truth, read again if the workers have written input of their own, and the accounts.
+    """
+    truth = first
     accounts: dict[str, int] = {}
     changed = [time.monotonic()]
     patience = 1.0 if run.plan.is_patient else IMPATIENCE
@@ -233,7 +239,7 @@ def _settle(run: Run, truth: Truth, sent: int) -> dict[str, int]:
     def all_closed() -> bool:
         run.tend()
         before = dict(accounts)
-        with Reading(run.deployment.broker) as reading:
+        with Reading(Link.plain(run.deployment.broker)) as reading:
             found = group_accounts(reading, run.deployment.group)
         if found is None:
             return False
@@ -263,7 +269,14 @@ def _settle(run: Run, truth: Truth, sent: int) -> dict[str, int]:
             run.say(f"{what} after {took:.1f} s")
         except AssertionError as error:  # the checks say what is missing
             run.say(f"gave up waiting until {what}: {error}"[:300])
-    return accounts
+        if accounts.get("accepted") != truth.accounting["accepted"]:
+            truth = read(run)
+    return truth, accounts
+
+
+def read(run: Run) -> Truth:
+    """Return what must come out of all input that there is now."""
+    return read_truth(run.deployment.broker, input_topics(), run.feed.start_us - DAY_US)
 
 
 def report(run: Run, truth: Truth, verdict: Verdict) -> dict[str, Any]:
