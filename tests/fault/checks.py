@@ -118,8 +118,21 @@ def check_traces(verdict: Verdict, traces: Sequence[Event], truth: Truth) -> Non
         if difference and there.keys() == expected.identities:
             differing.append(f"{trace_id} r{found['revision']}: {difference}")
     verdict.add("lost", "events of traces", lost)
+    verdict.problems += [_history(traces, one) for one in lost[:PROBLEMS_SHOWN]]
     verdict.add("wrong", "events in a trace that should not be there", invented)
     verdict.add("wrong", "traces judged otherwise", differing)
+
+
+def _history(traces: Sequence[Event], lost: str) -> str:
+    """Say which revisions of a trace there are, and which of them hold the lost event."""
+    trace_id, _, name = lost.partition("/")
+    told = [
+        f"r{t['revision']} {t['status']} by {t['closed_by']}, {len(t['spans'])} events"
+        + (", holds it" if any(identity_of(event)[1] == name for event in t["spans"]) else "")
+        for t in traces
+        if t["trace_id"] == trace_id
+    ]
+    return f"the revisions of {lost}: {'; '.join(told)}"
 
 
 def _difference(found: Event, expected: Trace) -> str:
