@@ -74,7 +74,7 @@ bench-fidelity: $(DEV_STAMP) ## precision and recall of lost spans on a recordin
 
 # --- check ---------------------------------------------------------------------------------------
 
-.PHONY: check test sim kafka browser fuzz fuzz-properties lint format types imports
+.PHONY: check test sim kafka browser fault fuzz fuzz-properties lint format types imports
 check: ## all of CI: tests, lint, types, imports, real broker, browser
 	.ci/run
 
@@ -92,6 +92,9 @@ browser: $(DEV_STAMP) ## the tests in a browser
 		$(BIN)/pytest -m browser $(ARGS); \
 	elif [ $$? -eq 5 ]; then echo "browser: no test is marked browser yet"; \
 	else $(BIN)/pytest -m browser --collect-only -q; fi
+
+fault: $(DEV_STAMP) ## kills, storms and damage against an oracle (ARGS="--scenario kills --kills 20")
+	@$(BIN)/python -m tests.fault $(ARGS)
 
 fuzz: $(DEV_STAMP) ## hostile telemetry against the shipped worker (ARGS="--seed 7 --json fuzz.json")
 	$(BIN)/python -m benchmarks.fuzz $(ARGS)

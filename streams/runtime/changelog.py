@@ -16,6 +16,7 @@ import structlog
 
 from streams.errors import StateError
 from streams.runtime.commit import Cut, OutRecord
+from streams.runtime.crashpoints import reached
 from streams.runtime.restore_reading import end_of, read_from
 from streams.state.compaction import STEP_BYTES, STEP_FACTOR, Compaction, is_due
 from streams.state.live import Delta, Line, LiveSegments, encode_manifest
@@ -137,6 +138,7 @@ class Changelog:
         else:
             live, start, from_local = LiveSegments(), 0, 0
         tail, end = self._read(start)
+        reached("after_changelog_read")
         try:
             _apply(live, tail)
             line = live.line()
@@ -262,7 +264,9 @@ class Changelog:
         while self._retiring and self._retiring[0][0] <= time.monotonic():
             self._retired += self._retiring.popleft()[1]
         self._uncopied.append((records, cut.next_changelog_offset))
+        reached("in_local_write")
         self.catch_up()
+        reached("after_local_write")
         if not self.waiting_for:
             self._compact(size_bytes)
 

@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from streams.errors import BrokerError, ConfigError, RightError
 from streams.runtime import refusals
+from streams.runtime.crashpoints import reached
 from streams.runtime.link import open_client
 
 TRANSACTION_TIMEOUT_MS = 15_000
@@ -146,19 +147,24 @@ def commit_cut(
             cut.next_changelog_offset = max(cut.next_changelog_offset, offset + 1)
 
     deadline = time.monotonic() + patience_seconds
+    reached("before_begin")
     producer.poll(0)  # a token that is due is asked for here: what follows would wait for it
     try:
         producer.begin_transaction()
+        reached("after_begin")
         for record in cut.outputs:
             send(producer, record, cut.cut_ms, None)
+        reached("after_produce", producer)
         for record in cut.changelog:
             send(producer, record, 0, delivered_state)
+        reached("after_changelog", producer)
         if metadata is not None and cut.offsets:
             offsets = [TopicPartition(t, p, o) for (t, p), o in cut.offsets.items()]
             _retried(
                 lambda: producer.send_offsets_to_transaction(offsets, metadata, _CALL_SECONDS),
                 deadline,
             )
+        reached("after_offsets", producer)
         _retried(lambda: producer.commit_transaction(_CALL_SECONDS), deadline)
     except KafkaException as error:
         _abort(producer, error)
@@ -170,6 +176,7 @@ def commit_cut(
         ) from error
     if refused:
         raise CommitRefusedError(refused[0])
+    reached("after_commit")
 
 
 def send(producer: Producer, record: OutRecord, timestamp_ms: int, callback: object) -> None:

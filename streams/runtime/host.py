@@ -20,6 +20,7 @@ from streams.monitoring.meter import Meter
 from streams.runtime.changelog import Changelog, Restored
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import CommitRefusedError, Cut
+from streams.runtime.crashpoints import reached
 from streams.runtime.delivery import Publisher, publisher_for
 from streams.runtime.pace import Pace
 from streams.runtime.recall import settled
@@ -108,6 +109,7 @@ class TaskHost:
             connection.patience_seconds,
         )
         self._publisher.start()
+        reached("after_init_transactions")
         self._changelog = Changelog(
             connection.base,
             changelog_topic(connection.group, self.id.kind),
@@ -153,6 +155,7 @@ class TaskHost:
         if cut and self.failed is None:
             await self.cut()
         async with self._cutting:
+            self._ready = False  # a cut that still waits for its turn would open the copy again
             if self._changelog is not None:
                 await self._in_thread(self._changelog.close)
 
@@ -364,7 +367,7 @@ class TaskHost:
     async def cut(self) -> None:
         """Commit outputs, state and positions since the last cut; a refusal restarts the task."""
         async with self._cutting:
-            if not self.runner.is_dirty or self.failed is not None:
+            if not self._ready or not self.runner.is_dirty or self.failed is not None:
                 return
             try:
                 try:
@@ -420,6 +423,8 @@ class TaskHost:
 
     async def _restart(self, why: str) -> None:
         """Throw the memory away, which is ahead of what is committed, and read it back."""
+        # What the refused cut collected is gone: a later cut of this memory would commit past it.
+        self._ready = False
         now = time.monotonic()
         window_seconds = self._settings.restart_window_seconds
         self.meter.restarts += 1
@@ -439,7 +444,6 @@ class TaskHost:
         if self._closed:
             return
         runner = self._make()
-        self._ready = False
         old, self.runner = self.runner, runner
         try:
             await self._in_thread(self.restore)

@@ -161,6 +161,7 @@ class ChunkConsumer(driver.Consumer):
         self._end_seen_us: dict[TP, int] = {}
         """Per partition when its end was last reached, 0 while it is not."""
         self._seeks: Counter[TP] = Counter()
+        self._seeking: Counter[TP] = Counter()
 
     @property
     def seats(self) -> Seats:
@@ -177,7 +178,7 @@ class ChunkConsumer(driver.Consumer):
         spans = {}
         for tp, found in polled.items():
             if len(found):
-                is_moved = self._seeks[tp] != seeks[tp]
+                is_moved = self._is_moved(tp, seeks)
                 start, end = self._span(tp, found.batches, is_moved=is_moved)
                 spans[tp] = [(found.batches, start, end)]
                 self.taken[tp] = end
@@ -186,6 +187,10 @@ class ChunkConsumer(driver.Consumer):
         for tp in self.assignment():
             self._end_seen_us[tp] = self._read_to_end_us(tp)
         return spans
+
+    def _is_moved(self, tp: TP, seeks: Counter[TP]) -> bool:
+        """Say whether a seek began, was under way or ended since `seeks` was copied."""
+        return self._seeks[tp] != seeks[tp] or self._seeking[tp] > 0
 
     def _span(self, tp: TP, batches: Sequence[RecordBatch], *, is_moved: bool) -> tuple[int, int]:
         """Return the fetch positions before and after batches.
@@ -196,7 +201,8 @@ class ChunkConsumer(driver.Consumer):
         first, after = batches[0].base_offset, batches[-1].next_offset
         if is_moved:
             return first, after
-        return self.taken.get(tp, first), max(self.fetch_position(tp) or 0, after)
+        # Never later than what is there: records of before would pass for new ones.
+        return min(self.taken.get(tp, first), first), max(self.fetch_position(tp) or 0, after)
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
         batches, start, end = record
@@ -247,8 +253,12 @@ class ChunkConsumer(driver.Consumer):
     async def again(self, tp: TP, position: int) -> None:
         """Fetch a partition again from a position, after a gap was seen."""
         self._seeks[tp] += 1
-        await self.seek(tp, position)
-        self._seeks[tp] += 1
+        self._seeking[tp] += 1  # a poll may begin and end while the client's thread seeks
+        try:
+            await self.seek(tp, position)
+        finally:
+            self._seeking[tp] -= 1
+            self._seeks[tp] += 1
         self.taken[tp] = position
         self._end_seen_us[tp] = 0
 

@@ -26,6 +26,7 @@ from streams.runtime.build import JoinFactory, Pipeline
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import check_group_metadata, group_metadata
 from streams.runtime.consumer_link import ConsumerLink
+from streams.runtime.crashpoints import arm_from_environment
 from streams.runtime.global_stage import GlobalFactory
 from streams.runtime.host import TaskHost
 from streams.runtime.join_runner import JoinRunner
@@ -106,6 +107,7 @@ class Worker:
         check_group_metadata()
         if self.settings.delivery == "at_least_once":
             log.warning("outputs_may_repeat", delivery=self.settings.delivery)
+        arm_from_environment()
         lock_state_folder(self.settings.state_dir / self.settings.group)
         self.link.reach()
         client = topics.admin(self._base)
@@ -309,7 +311,18 @@ class Worker:
             if host.failed is not None:
                 log.error("task_stopped", task=str(host.id), error=str(host.failed))
         # Source before sink: what the join still has to say reaches the stages after a restart.
-        await asyncio.gather(*(host.stop(cut=cut) for host in self.hosts.values()))
+        hosts = list(self.hosts.values())
+        stops = [host.stop(cut=cut) for host in hosts]
+        for host, problem in zip(
+            hosts, await asyncio.gather(*stops, return_exceptions=True), strict=True
+        ):
+            if isinstance(problem, Exception):
+                # Raised from here it would leave the client's thread alive, with our partitions.
+                log.error("task_stop_failed", task=str(host.id), error=repr(problem))
+                host.failed = host.failed or StateError(
+                    f"task {host.id} could not be stopped: {problem!r}. Operator action: look at "
+                    "the disk of the state directory; what was committed is safe."
+                )
         if self.error is None:  # a last cut that failed is no good end
             self.error = next((h.failed for h in self.hosts.values() if h.failed is not None), None)
         starting.cancel()

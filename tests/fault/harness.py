@@ -25,6 +25,7 @@ from confluent_kafka.admin import AdminClient
 from streams.codec.records import encode
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
+PROGRAM: Final = ("-m", "streams.cli.main")
 TRACES: Final = "traces.assembled.v1"
 READ_SECONDS_MAX: Final = 60.0
 SESSION_SECONDS: Final = 6.0
@@ -74,6 +75,14 @@ class WorkerProcess:
     def terminate(self) -> None:
         """Ask it to end: SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
+
+    def pause(self) -> None:
+        """Let it do nothing, as a long stop of the machine would: SIGSTOP."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on: SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
 
     def wait(self, seconds: float) -> int:
         """Return the exit code; fail with the end of the log when it takes longer."""
@@ -196,9 +205,10 @@ class Deployment:
         instance: str = "",
         state: str = "state",
         settings: Mapping[str, object] | None = None,
+        program: Sequence[str] = PROGRAM,
     ) -> WorkerProcess:
-        """Start a worker; `settings` become SPANLOOM_* variables."""
-        command = [sys.executable, "-m", "streams.cli.main", "worker", "--group", self.group]
+        """Start a worker; `settings` become SPANLOOM_* variables, `program` runs the command."""
+        command = [sys.executable, *program, "worker", "--group", self.group]
         command += ["--state-dir", str(self.folder / state), *map(str, arguments)]
         if instance:
             command += ["--instance", instance]
@@ -278,6 +288,7 @@ class Feeder:
                 "enable.idempotence": True,
                 "linger.ms": 5,
                 "queue.buffering.max.messages": 200_000,
+                "log_level": 2,  # a broker that goes away is often what we want
             }
         )
 

@@ -252,6 +252,39 @@ def test_a_refused_commit_goes_back_to_the_last_one(monkeypatch: pytest.MonkeyPa
     asyncio.run(story())
 
 
+def test_a_refused_task_that_ends_commits_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a refusal while it stops, a cut that still waits must not commit past what is lost."""
+
+    async def story() -> None:
+        shell = Shell(monkeypatch)
+        await shell.host.put(chunk("a", 0, 2))
+        await shell.step()
+        await shell.host.cut()
+        await shell.host.put(chunk("a", 2, 5))
+        await shell.step()
+        shell.broker.meets = [CommitRefusedError("unknown member")]
+        await shell.host.stop(cut=True)
+        shell.runner.is_dirty = True  # a chunk was joined while the refused cut was under way
+        await shell.host.cut()
+        assert [cut.offsets for cut in shell.broker.commits] == [{("a", PARTITION): 2}]
+
+    asyncio.run(story())
+
+
+def test_a_stopped_task_is_not_cut_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cut that was asked for before the end and gets its turn after it does nothing."""
+
+    async def story() -> None:
+        shell = Shell(monkeypatch)
+        await shell.host.put(chunk("a", 0, 2))
+        await shell.step()
+        await shell.host.stop(cut=False)
+        await shell.host.cut()
+        assert shell.broker.commits == []
+
+    asyncio.run(story())
+
+
 def test_commits_refused_again_and_again_end_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the bound of restarts the task fails and says what a person should look at."""
 

@@ -28,11 +28,13 @@ class Client:
         )
         self.sought: list[tuple[TP, int]] = []
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
+        self.while_seeking: Callable[[], Awaitable[None]] | None = None
         self._brings: list[RecordBatch] = []
         self.consumer = made = ChunkConsumer.__new__(ChunkConsumer)
         made.taken = {}
         made._end_seen_us = {}
         made._seeks = Counter()
+        made._seeking = Counter()
         self._tps = {AT: self.state}
         assignment = SimpleNamespace(tps=self._tps, state_value=self._tps.__getitem__)
         subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
@@ -50,10 +52,16 @@ class Client:
 
     async def _seek(self, tp: TP, offset: int) -> None:
         self.sought.append((tp, offset))
+        if self.while_seeking is not None:
+            await self.while_seeking()
+
+    def brought(self, *offsets: int) -> list[RecordBatch]:
+        """Return what a fetch brings."""
+        return [batch([Record(o, 1, None, b"v")]) for o in offsets]
 
     def poll(self, *offsets: int, **known: Any) -> Chunk | None:
         """Poll once: the fetch brings these offsets, and this is known of the partition then."""
-        self._brings = [batch([Record(o, 1, None, b"v")]) for o in offsets]
+        self._brings = self.brought(*offsets)
         self.state.__dict__.update(known)
         polled = asyncio.run(self.consumer._getmany(None, 1.0))
         assert polled.keys() <= {AT}, "a partition that brought nothing is left out"
@@ -122,6 +130,28 @@ def test_a_client_that_skipped_records_shows_a_gap(client: Client) -> None:
 
     client.meanwhile = seek_back
     assert span(client.poll(6, position=2)) == (6, 7), "not (2, 7): 2 to 5 never came"
+
+
+def test_a_poll_within_a_seek_is_no_later_than_its_records(client: Client) -> None:
+    """The seek has happened and has not been told: old records must not pass for new ones."""
+    client.poll(6, position=7)
+    found = []
+
+    async def poll() -> None:
+        polled = await client.consumer._getmany(None, 1.0)
+        found.append(client.consumer._to_message(AT, polled[AT][0]).value)
+
+    client.while_seeking = poll
+    client.poll(position=4)
+    client._brings = client.brought(3)
+    client.again(3)
+    assert [span(chunk) for chunk in found] == [(3, 4)], "not (7, 4): 3 was joined before"
+
+
+def test_a_chunk_begins_no_later_than_its_first_record(client: Client) -> None:
+    """Whoever moved the client back without a word: its records are seen to be old."""
+    client.poll(6, position=7)
+    assert span(client.poll(3, position=4)) == (3, 4)
 
 
 # --- seeks
