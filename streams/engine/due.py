@@ -1,8 +1,9 @@
 """When a trace is due: its deadline, and the topics whose progress must have passed it.
 
-A trace whose contract is met is due `settle_us` after its last event; any other when its wait is
-over. Either way a topic that could still carry what the trace lacks holds the answer back until
-its progress has passed the deadline: consumer lag delays answers, it never falsifies them.
+A trace whose contract is met is due `settle_us` after its last event, without a settling time at
+once; any other when its wait is over. Either way a topic that could still carry what the trace
+lacks holds the answer back until its progress has passed the deadline: consumer lag delays
+answers, it never falsifies them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 
 from streams.core.fidelity.masks import closable, flow_of_mask, missing_modules_mask
 from streams.core.fidelity.plan import Plan
+from streams.core.traces.progress import NEVER
 from streams.units import I32, I64, U64, Mask
 
 _ALL = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
@@ -117,9 +119,13 @@ class DueRule:
         # A flow that requires nothing lacks nothing either, and yet it waits for its stages.
         modules = missing_modules_mask(mask, flow, self._plan)
         modules = np.where(is_met | (modules == 0), self._flow_modules[flow], modules)
-        return Deadlines(
-            flow, is_met, np.where(is_met, settled, wait_over), self._topics(modules, flow)
-        )
+        deadline_us = np.where(is_met, settled, wait_over)
+        topics = self._topics(modules, flow)
+        # Nobody wants to wait for what is optional: what is met is due, wherever the stream stands.
+        at_once = is_met & (self._settle_us[flow] == 0)
+        deadline_us[at_once] = NEVER
+        topics[at_once] = False
+        return Deadlines(flow, is_met, deadline_us, topics)
 
     def _topics(self, modules: U64, flow: I32) -> Mask:
         distinct, which = np.unique(modules, return_inverse=True)

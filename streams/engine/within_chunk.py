@@ -17,6 +17,7 @@ from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.tables import plan_tables
 from streams.core.order import stable_order
 from streams.core.traces.opentraces import RECALL_WANTED, OpenTraces, waiting_times
+from streams.core.traces.progress import NEVER
 from streams.engine.due import DueRule
 from streams.units import I32, I64, U64, Mask
 
@@ -122,7 +123,8 @@ class WithinChunk:
         mask |= s["mask"][runs.owner]
         required = plan_tables(self._plan).required
         is_met = (required[None] & ~mask[:, None] == 0).all(axis=2).any(axis=1)
-        settled = first + min(f.settle_us for f in self._plan.flows)
+        settle_us = min(f.settle_us for f in self._plan.flows)
+        settled = first + settle_us if settle_us else np.full(len(first), NEVER)
         return np.where(is_met, np.minimum(soonest, settled), soonest)
 
     def _walk(self, open_: OpenTraces, rows: Arrivals, runs: _Runs, wait_us: int) -> Mask:

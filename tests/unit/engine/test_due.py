@@ -1,9 +1,12 @@
 """When a trace is due, and whose progress has to say so; in seconds, by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from streams.core.fidelity.plan import Plan
+from streams.core.traces.progress import NEVER
 from streams.engine.due import Deadlines, DueRule
 from streams.units import SECOND_US
 from tests.join_cases import LINKS, OTHER, TOPIC_OF_MODULE, TOPICS, three_stages
@@ -49,6 +52,17 @@ def test_a_trace_whose_contract_is_met_settles() -> None:
     """200 ms after its last event; optional stages could come by any topic of its flow."""
     due = deadline("abc", last=2)
     assert (seconds(due), topics(due), due.is_met[0]) == (2.2, [0, 1, 2], True)
+
+
+def test_without_a_settling_time_a_trace_is_due_at_once() -> None:
+    """It waits for no topic: what is passed is asked of nobody."""
+    plan = three_stages()
+    plan = replace(plan, flows=tuple(replace(flow, settle_us=0) for flow in plan.flows))
+    due = deadline("abc", last=2, plan=plan)
+    assert (topics(due), due.is_met[0]) == ([], True)
+    assert due.passed(np.full(len(TOPICS), NEVER)).all()
+    lacking = deadline("ab", plan=plan)
+    assert (seconds(lacking), topics(lacking)) == (30, [2])
 
 
 def test_settling_never_outlasts_the_wait() -> None:
