@@ -236,7 +236,7 @@ class Closer:
             state.open.keys(reopened),
             lambda _: ("", ""),
             sign=-1,
-            revision=state.open.slots["revision"][reopened],
+            revision=state.open.slots["revision"][reopened].astype(np.int64),
             start_us=table["timestamp_us"][kept[first]],
         )
 
@@ -254,7 +254,7 @@ class Closer:
         table, s = state.open.rows, state.open.slots
         k = len(slots)
         offset = np.searchsorted(owner, np.arange(k + 1))
-        evicted = s["evicted"][slots].copy()
+        evicted = s["evicted"][slots].astype(np.int64)
         ends = table["timestamp_us"][kept] + table["duration_us"][kept]
         spans = np.bincount(batch.trace, minlength=k)
         links = np.bincount(owner[self._links.among(table, kept)], minlength=k)
@@ -263,7 +263,7 @@ class Closer:
         root_id = np.where(root >= 0, batch.span_id[root], 0) if len(batch) else np.zeros(k)
         return AssembledBatch(
             keys=keys,
-            revision=s["revision"][slots] + 1,
+            revision=s["revision"][slots].astype(np.int64) + 1,
             status=np.where(evicted > 0, TRUNCATED, judgement.status).astype(np.uint8),
             closed_by=by,
             judgement=judgement,

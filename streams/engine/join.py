@@ -436,7 +436,7 @@ class JoinTask:
                 cut_ms=int(state.open.slots["cut_ms"][slot]),
                 cut=state.open.cut,
                 trace_id=np.stack(halves([key]), axis=1),
-                revision=state.open.slots["revision"][slots].copy(),
+                revision=state.open.slots["revision"][slots].astype(np.int64),
                 is_truncated=np.ones(1, np.bool_),  # nothing can amend it any more
                 known=nothing_known(1),
                 offset=np.array([0, len(events)]),

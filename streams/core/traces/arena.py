@@ -16,7 +16,8 @@ SPARSE_MIN_BYTES: Final = 8 << 20
 """Below this much no buffer is worth emptying."""
 _SPARSE_FACTOR: Final = 2
 _RAW_MAX: Final = 64
-"""More buffers as they came than this, and the older ones are packed: what is left in them will
+_RAW_BYTES_MAX: Final = 32 << 20
+"""More buffers as they came than this, and the older half is packed: what is left in them will
 stay for a while, without the keys and frames around it."""
 
 
@@ -28,6 +29,7 @@ class Arena:
         self._rows = np.zeros(0, np.int64)
         self._free: list[int] = []
         self._raw: dict[int, None] = {}
+        self._raw_bytes = 0
         self.held_bytes = 0
 
     def add(self, data: bytes, rows: int, *, packed: bool = False) -> int:
@@ -50,6 +52,7 @@ class Arena:
         self.held_bytes += len(data)
         if not packed:
             self._raw[number] = None
+            self._raw_bytes += len(data)
         return number
 
     def release(self, buffer: I32) -> None:
@@ -58,18 +61,21 @@ class Arena:
         self._rows[: len(gone)] -= gone
         for number in np.flatnonzero((gone > 0) & (self._rows[: len(gone)] == 0)).tolist():
             self.held_bytes -= len(self._data[number])
+            if number in self._raw:
+                del self._raw[number]
+                self._raw_bytes -= len(self._data[number])
             self._data[number] = b""
             self._free.append(number)
-            self._raw.pop(number, None)
 
     @property
     def is_crowded(self) -> bool:
-        """Whether there are many buffers as they came."""
-        return len(self._raw) > _RAW_MAX
+        """Whether there are many buffers as they came, or large ones."""
+        is_large = self._raw_bytes > _RAW_BYTES_MAX and len(self._raw) > 1
+        return is_large or len(self._raw) > _RAW_MAX
 
     def oldest(self) -> I64:
         """Return the older half of the buffers that are as they came."""
-        return np.array(list(self._raw)[: _RAW_MAX // 2], np.int64)
+        return np.array(list(self._raw)[: (len(self._raw) + 1) // 2], np.int64)
 
     def is_sparse(self, live_bytes: int) -> bool:
         """Whether the buffers hold more than twice what lies in them, and that is much."""

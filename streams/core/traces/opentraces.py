@@ -58,16 +58,16 @@ _SLOT_COLUMNS: Final[dict[str, Any]] = {
     "entry_flow": np.int32,
     "entry_us": np.int64,
     "entry_id": np.uint64,
-    "rows": np.int64,
+    "rows": np.int32,
     "bytes": np.int64,
-    "evicted": np.int64,
-    "head": np.int64,
-    "revision": np.int64,
+    "evicted": np.int32,
+    "head": np.int32,
+    "revision": np.int32,
     "cut_ms": np.int64,
     "recall": np.uint8,
     "due_us": np.int64,
-    "born_cut": np.int64,
-    "meta_cut": np.int64,
+    "born_cut": np.int32,
+    "meta_cut": np.int32,
 }
 _SLOT_FILL: Final[dict[str, Any]] = {"entry_flow": -1, "head": -1, "due_us": -NEVER}
 _OWN_COLUMNS: Final = frozenset(
@@ -118,7 +118,7 @@ class OpenTraces:
         slots["known"] = (np.uint64, (len(KNOWN_NAMES),))
         self.slots = Table(slots, _SLOT_FILL)
         self.runs = Table(
-            {"start": (np.int64, ()), "count": (np.int64, ()), "previous": (np.int64, ())}, {}
+            {"start": (np.int32, ()), "count": (np.int32, ()), "previous": (np.int32, ())}, {}
         )
         self._slots = TraceIdMap()
         self._bodies = Arena()
