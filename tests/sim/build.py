@@ -177,7 +177,11 @@ class Process:
     def _fragments(self, partition: int) -> Runner:
         topology = self._topology
         settings = FragmentSettings(
-            partition, self._features.partitions, WINDOW_US, retention_us=FOR_EVER_US
+            partition,
+            self._features.partitions,
+            WINDOW_US,
+            retention_us=FOR_EVER_US,
+            tells_links=False,  # what an oracle of the input alone knows nothing of
         )
         return StageRunner(
             FragmentTask(settings, topology),

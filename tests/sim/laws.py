@@ -177,8 +177,9 @@ class Observer:
         waiting = len(state.pending_recalls()) + _unpublished(state)
         settings = state.settings
         law = "memory is bounded"
-        demand(len(state.open) <= settings.open_traces_max + waiting, law, "open traces")
         # What was read back after a step is looked at by the next one.
+        again = waiting + len(state.open.reopened)
+        demand(len(state.open) <= settings.open_traces_max + again, law, "open traces")
         if not waiting and not state.open.reopened:
             demand(state.open.live_bytes <= settings.open_bytes_max, law, "open bytes")
         accounts = state.accounting()
