@@ -10,11 +10,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 python=${SPANLOOM_PYTHON:-$here/../.venv/bin/python}
 export PYTHONPATH=$here/..${PYTHONPATH:+:$PYTHONPATH}
 
-# A backlog is read faster in larger polls and steps; the price is memory (results.md).
-export SPANLOOM_POLL_RECORDS=${SPANLOOM_POLL_RECORDS:-50000}
-export SPANLOOM_FETCH_BYTES=${SPANLOOM_FETCH_BYTES:-8388608}
-export SPANLOOM_STEP_ROWS_MAX=${SPANLOOM_STEP_ROWS_MAX:-50000}
-export SPANLOOM_INBOX_ROWS_MAX=${SPANLOOM_INBOX_ROWS_MAX:-150000}
+# The worker's defaults, but for the cut: a backlog needs no answer three times a second.
 export SPANLOOM_CUT_INTERVAL_SECONDS=${SPANLOOM_CUT_INTERVAL_SECONDS:-1}
 
 mkdir -p "$STATE_DIR"
