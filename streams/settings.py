@@ -84,7 +84,7 @@ class WorkerSettings(BaseSettings):
     poll_records: int = Field(default=20_000, ge=100, le=50_000)
     fetch_bytes: int = Field(default=4 << 20, ge=1 << 16)
     coalesce_seconds: float = Field(default=0.05, ge=0, le=5)
-    cut_interval_seconds: float = Field(default=0.3, gt=0, le=60)
+    cut_interval_seconds: float = Field(default=0.2, gt=0, le=60)
     cut_cpu_share: float = Field(default=0.1, gt=0, le=1)
     cuts_at_once: int = Field(default=4, ge=1, le=64)
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
