@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
@@ -79,6 +79,7 @@ class Worker:
             self.settings.cut_cpu_share,
             self.settings.cuts_at_once,
         )
+        self._restores: list[Future[Any]] = []
         self._ending = asyncio.Event()
         self._partitions = 0
         self._kinds: dict[str, tuple[str, ...]] = {}
@@ -206,6 +207,11 @@ class Worker:
             ports,
         )
 
+    @property
+    def is_restoring(self) -> bool:
+        """Whether a thread still reads a state back, though perhaps for nobody any more."""
+        return any(job.running() for job in self._restores)
+
     def stop(self) -> None:
         """Ask the worker to end: cut what is done, leave the group, exit."""
         self._ending.set()
@@ -327,7 +333,7 @@ class Worker:
             self.error = next((h.failed for h in self.hosts.values() if h.failed is not None), None)
         starting.cancel()
         try:
-            await asyncio.gather(starting, return_exceptions=True)
+            await asyncio.wait({starting}, timeout=STOP_SECONDS)
             await asyncio.wait_for(app.stop(), STOP_SECONDS)
         except TimeoutError:
             log.warning("client_stop_cut_short", seconds=STOP_SECONDS)  # all is committed
@@ -370,10 +376,8 @@ class Worker:
         for task_id in [t for t in self.hosts if t not in wanted]:
             await self.hosts.pop(task_id).stop(cut=False)
         fresh = [self._new_host(task_id) for task_id in wanted if task_id not in self.hosts]
-        loop = asyncio.get_running_loop()
-        restored = await asyncio.gather(
-            *(loop.run_in_executor(self._pool, host.restore) for host in fresh)
-        )
+        self._restores = [self._pool.submit(host.restore) for host in fresh]
+        restored = await asyncio.gather(*map(asyncio.wrap_future, self._restores))
         for host, result in zip(fresh, restored, strict=True):
             log.info(
                 "task_restored",
