@@ -92,18 +92,18 @@ def run(
     if settings.workers > 1:
         raise typer.Exit(_supervise(settings, given))
     worker = asyncio.run(_run(load_pipeline(settings), connect(settings)))
-    if settings.exit_after:
-        typer.echo("ACCOUNTS " + json.dumps(worker.accounting()))
-        typer.echo("RESULT " + json.dumps(_result(worker)))
     _leave(worker)
 
 
 def _leave(worker: "Worker") -> None:
-    """End at once where a thread still reads a state back for nobody.
+    """Say what was done, and end at once where a thread still reads a state back for nobody.
 
     It would be waited for, for as long as the broker lets it wait. There is nothing to commit: all
     that was done is.
     """
+    if worker.settings.exit_after:
+        typer.echo("ACCOUNTS " + json.dumps(worker.accounting()))
+        typer.echo("RESULT " + json.dumps(_result(worker)))
     if worker.is_restoring:
         sys.stdout.flush()
         sys.stderr.flush()
