@@ -6,6 +6,7 @@ time, or when it is shown in a rejection.
 """
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Final
 
 import numpy as np
@@ -67,8 +68,9 @@ class EventRows:
         self._dimensions = dimensions
         self._field = {f.name: f for f in fields}
         self._code_tables = {c: self._code_table(c) for c in _CODES if c in profile.columns}
-        self._known_hash = np.zeros(0, np.uint64)
-        self._known_code = np.zeros(0, np.int32)
+        # Tasks share it, and restore in threads of their own: both arrays change in one go.
+        self._known = np.zeros(0, np.uint64), np.zeros(0, np.int32)
+        self._naming = Lock()
         hashed = [*_HASHED, *(n for n in _NAMES if self._is_text(n))]
         self._hashes = [
             hash_expression(profile.columns[name]).alias(name)
@@ -194,14 +196,16 @@ class EventRows:
         codes, is_known = self._look_up(mixed)
         rows = np.flatnonzero(is_good & ~is_known)
         if len(rows):
-            codes[rows] = self._new_codes(frame, mixed[rows], rows)
+            with self._naming:
+                codes[rows] = self._new_codes(frame, mixed[rows], rows)
         return codes
 
     def _look_up(self, mixed: U64) -> tuple[I32, Mask]:
-        if not len(self._known_hash):
+        known_hash, known_code = self._known
+        if not len(known_hash):
             return np.zeros(len(mixed), np.int32), np.zeros(len(mixed), np.bool_)
-        at = np.minimum(np.searchsorted(self._known_hash, mixed), len(self._known_hash) - 1)
-        return self._known_code[at], self._known_hash[at] == mixed
+        at = np.minimum(np.searchsorted(known_hash, mixed), len(known_hash) - 1)
+        return known_code[at], known_hash[at] == mixed
 
     def _new_codes(self, frame: pl.DataFrame, mixed: U64, rows: I64) -> I32:
         """Return the codes of rows whose operations were not seen before."""
@@ -213,10 +217,10 @@ class EventRows:
             codes[i] = self._operations.code(operation)
             # What is beyond the bound is not remembered: its code is not its own.
             keep[i] = self._operations[int(codes[i])] == operation
-        known = np.concatenate([self._known_hash, distinct[keep]])
-        order = np.argsort(known)
-        self._known_hash = known[order]
-        self._known_code = np.concatenate([self._known_code, codes[keep]])[order]
+        known, first_known = np.unique(
+            np.concatenate([self._known[0], distinct[keep]]), return_index=True
+        )
+        self._known = known, np.concatenate([self._known[1], codes[keep]])[first_known]
         return codes[place]
 
     def _name(self, frame: pl.DataFrame, column: str, row: int) -> str:

@@ -87,6 +87,8 @@ class JoinFactory:
             compile_rules(contract.operations) if contract and contract.operations else None
         )
         self._operations = Operations(settings.operations_max)
+        for stage in self._plan.stage_operation:  # before any thread restores a task
+            self._operations.code(stage)
         self._schemas = default_schemas()
         self._decoder = EventDecoder(
             self._schemas,

@@ -15,14 +15,14 @@ from tests.fault.harness import TRACES
 
 
 def _drop_output() -> None:
-    """Each task forgets one trace in 200."""
+    """Each task forgets one trace in 25."""
     real, seen = delivery.commit_cut, [0]
 
     def dropping(producer: Any, cut: Any, metadata: Any, *patience: Any) -> None:
         kept = []
         for record in cut.outputs:
             seen[0] += record.topic == TRACES
-            if record.topic != TRACES or seen[0] % 200:
+            if record.topic != TRACES or seen[0] % 25:
                 kept.append(record)
         cut.outputs = kept
         real(producer, cut, metadata, *patience)
@@ -31,14 +31,14 @@ def _drop_output() -> None:
 
 
 def _repeat_output() -> None:
-    """One trace in 200 is published twice."""
+    """One trace in 25 is published twice."""
     real, seen = delivery.commit_cut, [0]
 
     def repeating(producer: Any, cut: Any, metadata: Any, *patience: Any) -> None:
         twice = []
         for record in cut.outputs:
             seen[0] += record.topic == TRACES
-            if record.topic == TRACES and not seen[0] % 200:
+            if record.topic == TRACES and not seen[0] % 25:
                 twice.append(record)
         cut.outputs = [*cut.outputs, *twice]
         real(producer, cut, metadata, *patience)

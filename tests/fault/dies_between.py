@@ -17,9 +17,9 @@ _left = [int(sys.argv.pop(1))]
 _send_all = AtLeastOnce._send_all
 
 
-def _dying(publisher: AtLeastOnce, records: Sequence[OutRecord]) -> int:
+def _dying(publisher: AtLeastOnce, records: Sequence[OutRecord], timestamp_ms: int) -> int:
     """Send the records; die after the last outputs that are to be sent."""
-    end = _send_all(publisher, records)
+    end = _send_all(publisher, records, timestamp_ms)
     if any(record.topic.endswith("traces.assembled.v1") for record in records):
         _left[0] -= 1
         if not _left[0]:
