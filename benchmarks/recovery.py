@@ -166,14 +166,14 @@ def from_local(
 ) -> None:
     """Measure a restart that finds its local copy."""
     for partition, pieces in enumerate(states):
-        local = LocalState(folder / str(partition))
+        local = LocalState(folder / str(partition), f"bench/{partition}")
         for key, value in pieces.items():
             local.write([(key, value)], 1, replace=False)
         local.close()
 
     def restart(partition: int) -> float:
         began = time.perf_counter()
-        local = LocalState(folder / str(partition))
+        local = LocalState(folder / str(partition), f"bench/{partition}")
         found = local.load()
         assert found is not None
         live = LiveSegments()

@@ -104,7 +104,7 @@ class Changelog:
         self.waiting_for = ""
         """Why the copy is behind what is committed: "disk_full", or "" when it is not."""
         self._base = base
-        self._local = LocalState(folder, free_bytes_min)
+        self._local = LocalState(folder, f"{topic}/{partition}", free_bytes_min)
         self._rebuilds: Counter[str] = Counter() if rebuilds is None else rebuilds
         self._generation = 0
         self._number = 0

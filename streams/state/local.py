@@ -2,8 +2,10 @@
 
 Owns one database per task. A copy is written after the commit, in one batch with its position: it
 is a cache of what is committed, it may be behind, and it may be deleted or damaged at any time.
-What it says is believed only when it is whole, as its manifest counts it; the checksum of each
-piece is the reader's to check. What is not believed is thrown away, and read from the changelog.
+What it says is believed only when it is whole, as its manifest counts it, and of this task: a
+folder that was moved or mounted in another's place holds a state without fault that is not ours.
+The checksum of each piece is the reader's to check. What is not believed is thrown away, and read
+from the changelog.
 """
 
 import contextlib
@@ -21,7 +23,7 @@ from rocksdict import Options, Rdict, WriteBatch
 
 from streams.errors import StateError
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 _MANIFEST: Final = b"manifest"
 _HELD: Final = ("IO error: While lock file", "IO error: lock hold by")
 """How RocksDB says that another process, or this one, holds a database; damage is a "block"."""
@@ -56,12 +58,14 @@ class Manifest:
         records: how many keys are there.
         total: sum of a checksum of each key and header.
         changelog_offset: where the changelog goes on after the last record.
+        changelog: topic and partition that this is a copy of.
     """
 
     format: int
     records: int
     total: int
     changelog_offset: int
+    changelog: str
 
 
 class LocalState:
@@ -69,22 +73,27 @@ class LocalState:
 
     Args:
         folder: where it is.
+        changelog: topic and partition that it is a copy of.
         free_bytes_min: no write is begun while the disk has less room than this.
     """
 
-    def __init__(self, folder: Path, free_bytes_min: int = 0) -> None:
+    def __init__(self, folder: Path, changelog: str, free_bytes_min: int = 0) -> None:
         self._folder = folder
+        self._changelog = changelog
         self._free_bytes_min = free_bytes_min
         self._db: Rdict | None = None
         self._sums: dict[bytes, int] = {}
-        self._manifest = Manifest(FORMAT, 0, 0, 0)
+        self._manifest = self._nothing()
+
+    def _nothing(self) -> Manifest:
+        return Manifest(FORMAT, 0, 0, 0, self._changelog)
 
     def load(self) -> tuple[list[tuple[bytes, bytes]], int] | None:
         """Return the records and the changelog offset after them, None when there is no copy.
 
         Raises:
             StateError: another process holds the database, or it may not be written.
-            DamagedCopyError: it is not whole.
+            DamagedCopyError: it is not whole, or of another task.
             NoRoomError: it cannot be opened, because that takes room.
         """
         if not self._folder.exists():
@@ -94,13 +103,15 @@ class LocalState:
         except Exception as error:
             raise self._judged(error, "damaged") from error
         manifest = self._manifest
+        if manifest.changelog != self._changelog:
+            raise DamagedCopyError("foreign", f"it is a copy of {manifest.changelog}")
         if manifest.records != len(records) or manifest.total != sum(self._sums.values()):
             raise DamagedCopyError("damaged", "it does not hold what its manifest counts")
         return (records, manifest.changelog_offset) if records else None
 
     def _read(self, db: Rdict) -> list[tuple[bytes, bytes]]:
         records = []
-        self._manifest = Manifest(FORMAT, 0, 0, 0)
+        self._manifest = self._nothing()
         cursor = db.iter()
         cursor.seek_to_first()
         while cursor.valid():
@@ -155,7 +166,9 @@ class LocalState:
                 else:
                     batch.put(key, value)
                     sums[key] = _sum(key, value)
-            manifest = Manifest(FORMAT, len(sums), sum(sums.values()), changelog_offset)
+            manifest = Manifest(
+                FORMAT, len(sums), sum(sums.values()), changelog_offset, self._changelog
+            )
             if was_closed and not replace:
                 self._check_nothing_is_lost(db, manifest)
             batch.put(_MANIFEST, json.dumps(asdict(manifest)).encode())
@@ -170,7 +183,7 @@ class LocalState:
     def _check_nothing_is_lost(self, db: Rdict, next_one: Manifest) -> None:
         """Pass when a database opened again is as it was, or has the write that seemed to fail."""
         stored = db.get(_MANIFEST)
-        found = Manifest(FORMAT, 0, 0, 0) if stored is None else _manifest_in(bytes(stored))
+        found = self._nothing() if stored is None else _manifest_in(bytes(stored))
         if found not in (self._manifest, next_one):
             raise DamagedCopyError("damaged", "the database went back")
 

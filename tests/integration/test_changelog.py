@@ -16,6 +16,7 @@ from streams.runtime.commit import Cut, commit_cut, init_transactions, producer_
 from streams.state import compaction
 from streams.state.live import LiveSegments
 from streams.state.segment import Segment
+from tests.fault.harness import delete_topics
 from tests.integration.disks import small_disk
 from tests.unit.state.state_cases import with_events
 
@@ -178,17 +179,39 @@ def test_a_copy_that_is_lost_while_the_task_runs_is_made_anew(
     again.die()
 
 
+def test_the_copy_of_another_task_is_not_believed(broker: str, unique: str, tmp_path: Path) -> None:
+    """A folder moved or mounted in another's place is whole, fits its changelog, and is not ours.
+
+    The other changelog is longer and numbers its segments the same way: nothing else tells them
+    apart, and what it says would be joined to the wrong positions.
+    """
+    mine = Task(broker, f"{unique}.a", tmp_path / "a")
+    other = Task(broker, f"{unique}.b", tmp_path / "b")
+    for n in range(5):
+        mine.commit(n)
+        other.commit(n + 10)
+    other.commit(15)
+    mine.die()
+    other.die()
+    shutil.rmtree(tmp_path / "b")
+    (tmp_path / "a").rename(tmp_path / "b")
+    again = Task(broker, f"{unique}.b", tmp_path / "b")
+    assert (again.found, dict(again.rebuilds)) == ([10, 11, 12, 13, 14, 15], {"foreign": 1})
+    again.die()
+
+
 def test_a_topic_that_was_made_anew_is_believed_before_the_copy(
     broker: str, unique: str, tmp_path: Path
 ) -> None:
-    """A copy that knows more than the topic belongs to another one."""
-    first = Task(broker, f"{unique}.a", tmp_path / "state")
+    """A copy that knows more than the topic belongs to an earlier one of the same name."""
+    first = Task(broker, unique, tmp_path / "state")
     for n in range(5):
         first.commit(n)
     first.die()
-    other = Task(broker, f"{unique}.b", tmp_path / "state")
-    assert (other.found, dict(other.rebuilds)) == ([], {"ahead": 1})
-    other.die()
+    delete_topics(broker, unique.__eq__)
+    again = Task(broker, unique, tmp_path / "state")
+    assert (again.found, dict(again.rebuilds)) == ([], {"ahead": 1})
+    again.die()
 
 
 # --- a full disk

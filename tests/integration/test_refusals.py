@@ -105,7 +105,7 @@ def test_a_state_that_fails_at_assignment_ends_the_worker(
 ) -> None:
     """When a task cannot be restored the worker ends with 3; it does not stay in the group idle."""
     deployment.create_topics()
-    held = LocalState(tmp_path / "state" / deployment.group / "join-1")
+    held = LocalState(tmp_path / "state" / deployment.group / "join-1", "any/1")
     held.write([], 0, replace=True)
     try:
         code, said = refusal(deployment)

@@ -188,7 +188,7 @@ def test_a_copy_of_another_format_is_read_again_from_the_changelog(tmp_path: Pat
     for n in range(3):
         task.commit(event(n))
     task.close()
-    local = LocalState(tmp_path)
+    local = LocalState(tmp_path, f"{task.topic}/{task.partition}")
     local.write(with_format(log.records, FORMAT - 1), len(log.records), replace=True)
     local.close()
     again = MemoryChangelog(log, tmp_path)
