@@ -30,6 +30,11 @@ TRACES: Final = "traces.assembled.v1"
 READ_SECONDS_MAX: Final = 60.0
 SESSION_SECONDS: Final = 6.0
 """The least that brokers allow by default: how long a dead worker holds its partitions."""
+_NO_COORDINATOR: Final = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
 Event = dict[str, Any]
 
 
@@ -270,7 +275,8 @@ class Deployment:
                 offsets: list[TopicPartition] = consumer.committed(wanted, timeout=10)
                 return offsets
             except KafkaException as error:
-                if not error.args[0].retriable() or time.monotonic() > deadline:
+                # `retriable()` speaks of transactions only: of these it says no.
+                if error.args[0].code() not in _NO_COORDINATOR or time.monotonic() > deadline:
                     raise
                 time.sleep(0.25)
 
