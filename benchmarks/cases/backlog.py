@@ -85,7 +85,7 @@ def _read(run: Run, spans: int, workers: int) -> tuple[Stretch, Sampler, Stretch
             )
         first = sampler.now()
         if ends_itself:
-            run.workers[0].wait(RUN_SECONDS)
+            run.workers[0].finish(RUN_SECONDS)
         else:
             run.wait_for(lambda: run.committed() >= spans, RUN_SECONDS, "all is committed", 0.5)
             _wait_until_closed(run, sampler)

@@ -25,6 +25,7 @@ from confluent_kafka.admin import AdminClient
 from benchmarks.cases.feed import FeedSpec
 from benchmarks.cases.load import Load
 from streams.runtime import topics
+from tests.fault import harness
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 BROKER_SCRIPT: Final = ROOT / "deploy" / "kafka" / "broker.sh"
@@ -128,41 +129,16 @@ def _script(environment: Mapping[str, str], *arguments: str) -> int:
     ).returncode
 
 
-class WorkerProcess:
-    """One `spanloom worker`, with its two output files and its metrics."""
+class WorkerProcess(harness.WorkerProcess):
+    """One `spanloom worker` that serves its metrics and measures itself."""
 
     def __init__(self, command: list[str], environment: Mapping[str, str], place: Path) -> None:
-        place.mkdir(parents=True)
-        self.out, self.log = place / "out", place / "log"
         self.metrics_port = _free_port()
-        command = [*command, METRICS_OPTION, str(self.metrics_port)]
-        self.started_unix = time.time()
-        with self.out.open("wb") as out, self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command,
-                env=dict(environment),
-                cwd=place,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=log,
-            )
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the process still runs."""
-        return self.process.poll() is None
-
-    def tail(self) -> str:
-        """Return the end of what it said."""
-        return self.log.read_text("utf-8", "replace")[-2_000:]
+        super().__init__([*command, METRICS_OPTION, str(self.metrics_port)], environment, place)
 
     def restored(self) -> list[dict[str, Any]]:
         """Return its `task_restored` events so far."""
-        found = []
-        for line in self.log.read_text("utf-8", "replace").splitlines():
-            if '"task_restored"' in line and line.endswith("}"):
-                found.append(json.loads(line))
-        return found
+        return self.events("task_restored")
 
     def is_ready(self, tasks: int) -> bool:
         """Whether it consumes: it says so, or it has restored so many tasks."""
@@ -178,7 +154,7 @@ class WorkerProcess:
         result: dict[str, Any] = json.loads(said[-1])
         return result
 
-    def wait(self, seconds: float) -> None:
+    def finish(self, seconds: float) -> None:
         """Wait for its good end.
 
         Raises:
@@ -191,15 +167,10 @@ class WorkerProcess:
         if code != 0:
             raise CaseError(f"the worker ended with {code}: {self.tail()}")
 
-    def kill(self) -> None:
-        """End it as a power cut would."""
-        self.process.kill()
-        self.process.wait()
-
     def stop(self) -> None:
         """Ask it to end and wait for that."""
-        self.process.terminate()
-        self.wait(STOP_SECONDS)
+        self.terminate()
+        self.finish(STOP_SECONDS)
 
 
 def _free_port() -> int:

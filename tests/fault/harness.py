@@ -104,7 +104,7 @@ class WorkerProcess:
         """Return its log events of one name."""
         found = []
         for line in self.log.read_text("utf-8", "replace").splitlines():
-            if f'"{name}"' in line:
+            if f'"{name}"' in line and line.endswith("}"):  # the last may be half written
                 event = json.loads(line)
                 if event["event"] == name:
                     found.append(event)

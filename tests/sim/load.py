@@ -5,7 +5,6 @@ knows of the input: the distinct events of each trace.
 """
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -194,13 +193,3 @@ def telemetry_event(event: Event) -> dict[str, Any]:
 def topic_of_module() -> dict[str, int]:
     """Return the topic index of each module that has a topic of its own."""
     return dict(TOPIC_OF_MODULE)
-
-
-def distinct_events(load: Load) -> int:
-    """Return how many distinct traced events the load has."""
-    return sum(len(events) for events in load.events.values())
-
-
-def traced_arrivals(arrivals: Sequence[Arrival]) -> int:
-    """Return how many records are good events of a trace."""
-    return sum(a.event is not None and a.event.trace > 0 for a in arrivals)
