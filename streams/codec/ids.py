@@ -1,5 +1,6 @@
 """Ids as text become numbers, a column at a time: trace ids, span ids, UUIDs."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -7,6 +8,8 @@ import numpy.typing as npt
 
 from streams.units import I64, U8, U64, Mask
 
+HEX: Final = np.array([list(b"%02x" % octet) for octet in range(256)], np.uint8)
+"""(256, 2) the two digits of each octet."""
 _BAD: Final = 0x8000
 _BAD_IN_QUAD: Final = np.uint64(0x8000_8000_8000_8000)
 
@@ -22,6 +25,13 @@ def _pair_table(digits: bytes) -> npt.NDArray[np.uint16]:
 
 _LOWER: Final = _pair_table(b"0123456789abcdef")
 _ANY_CASE: Final = _pair_table(b"0123456789abcdef0123456789ABCDEF")
+
+
+def hex_texts(ids: Sequence[bytes]) -> list[bytes]:
+    """Return trace ids of 16 bytes each as 32 lower-case hex digits."""
+    octets = np.frombuffer(b"".join(ids), np.uint8)
+    texts: list[bytes] = HEX[octets].reshape(-1).view("S32").tolist()
+    return texts
 
 
 def hex_ids(data: bytes, at: I64, is_whole: Mask, digits: int) -> tuple[U64, Mask]:

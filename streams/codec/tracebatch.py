@@ -14,13 +14,13 @@ from typing import Final
 import numpy as np
 
 from streams.codec.assembled import END, MissingRow, TraceEncoder
+from streams.codec.ids import HEX
 from streams.codec.varints import text, varint
 from streams.core.bodies import Scattered
 from streams.core.order import distinct
 from streams.units import I64, U8, U64, Mask
 
 _LONGEST: Final = 10  # bytes of an Avro long
-_HEX: Final = np.array([list(b"%02x" % octet) for octet in range(256)], np.uint8)
 _SPAN_ID_DIGITS: Final = 16
 _HEAD, _STAGES, _RARE = range(3)
 """Sources of the bytes of traces, before those of the events."""
@@ -161,7 +161,7 @@ class TraceBatchEncoder:
         blocks = [
             _chosen(self._header, one),
             _full(np.full((len(one), 1), 2 * 32, np.uint8)),
-            _full(_HEX[octets].reshape(-1, 32)),
+            _full(HEX[octets].reshape(-1, 32)),
             _longs(columns.revision),
             _chosen(self._flow, columns.flow),
             _chosen(self._version, one),
@@ -261,5 +261,5 @@ def _span_ids(span_id: U64) -> Block:
     is_there = span_id != 0
     octets = np.empty((len(span_id), 1 + _SPAN_ID_DIGITS), np.uint8)
     octets[:, 0] = np.where(is_there, 2 * _SPAN_ID_DIGITS, 0)
-    octets[:, 1:] = _HEX[span_id.astype(">u8").view(np.uint8).reshape(-1, 8)].reshape(-1, 16)
+    octets[:, 1:] = HEX[span_id.astype(">u8").view(np.uint8).reshape(-1, 8)].reshape(-1, 16)
     return octets, np.where(is_there, 1 + _SPAN_ID_DIGITS, 1)

@@ -19,7 +19,7 @@ from streams.runtime.commit import (
     commit_cut,
     init_transactions,
     producer_for,
-    send,
+    send_all,
     settings_for,
 )
 from streams.runtime.link import open_client
@@ -100,8 +100,7 @@ class AtLeastOnce:
                 offset = message.offset()  # type: ignore[attr-defined]
                 next_offset = max(next_offset, offset + 1)
 
-        for record in records:
-            send(self._producer, record, timestamp_ms, delivered)
+        send_all(self._producer, records, timestamp_ms, delivered)
         deadline = time.monotonic() + self._patience_seconds
         while self._producer.flush(1.0):
             if time.monotonic() > deadline:

@@ -86,3 +86,7 @@ class Arena:
         numbers, source = distinct(buffer.astype(np.int64))
         sources = [self._data[i] for i in numbers.tolist()]
         return Scattered(sources, source, start, size.astype(np.int64))
+
+    def one(self, buffer: int, start: int, size: int) -> bytes:
+        """Return the body at one place."""
+        return self._data[buffer][start : start + size]

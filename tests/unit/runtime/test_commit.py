@@ -68,11 +68,12 @@ class FakeProducer:
         topic: str,
         value: bytes,
         key: bytes | None,
-        *,
         partition: int,
-        timestamp: int,
         on_delivery: Callable[..., None] | None,
+        alias: None,
+        timestamp: int,
     ) -> None:
+        assert alias is None
         self._note("produce")
         self.sent.append((topic, partition, key, value, timestamp))
         if on_delivery is not None:

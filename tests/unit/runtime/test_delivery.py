@@ -36,9 +36,10 @@ class FakeProducer:
         self.never_acknowledges = False
         self._waiting: list[tuple[bytes, Callable[..., None]]] = []
 
-    def produce(self, topic: str, value: bytes, key: bytes, **given: Any) -> None:
+    def produce(self, topic: str, value: bytes, key: bytes, *given: Any) -> None:
         self.calls.append(f"{topic} {key.decode()}")
-        self._waiting.append((key, given["on_delivery"]))
+        _partition, told, _alias, _timestamp = given
+        self._waiting.append((key, told))
 
     def flush(self, _seconds: float) -> int:
         self.calls.append("flush")
