@@ -46,14 +46,18 @@ class Life:
 
     def restored(self) -> dict[int, float]:
         """Return when it last took over each join partition in this life, Unix seconds."""
-        found = {}
+        return dict(self.takeovers())
+
+    def takeovers(self) -> list[tuple[int, float]]:
+        """Return each time it took over a join partition in this life, Unix seconds, in order."""
+        found = []
         for event in self.worker.events("task_restored"):
             task = str(event["task"])
             if task.startswith(JOIN):
                 at = datetime.fromisoformat(event["timestamp"]).timestamp()
                 if at < self.counted_from_unix or (self.ended_unix and at > self.ended_unix):
                     continue
-                found[int(task.removeprefix(JOIN))] = at
+                found.append((int(task.removeprefix(JOIN)), at))
         return found
 
     def recovery_seconds(self, arrivals: Arrivals) -> float | None:

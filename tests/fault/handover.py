@@ -11,7 +11,7 @@ from typing import Any, Final
 from tests.fault.arrivals import Arrivals, quantile
 from tests.fault.fleet import Life
 
-MEASURED: Final = ("join", "term", "kill", "pause")
+MEASURED: Final = ("join", "term", "kill", "pause", "quiet")
 STRETCH_SECONDS: Final = 18.0
 """Within it, a change is over: session, takeover, and the start of a worker."""
 ALONE_SECONDS: Final = 12.0
@@ -32,11 +32,10 @@ def handovers(
 ) -> dict[str, Any]:
     """Return, by kind of change, the largest silences of partitions that stayed and that moved.
 
-    Each is {"count", "p50", "max"} in seconds over (change, partition) pairs.
+    Each is {"count", "p50", "p95", "max"} in seconds over (change, partition) pairs.
     """
-    taken = [
-        (at, partition, life.seat) for life in lives for partition, at in life.restored().items()
-    ]
+    # All of them: a worker that gets a partition back later has taken it over before, too.
+    taken = [(at, partition) for life in lives for partition, at in life.takeovers()]
     found: dict[str, list[float]] = {}
     ordered = sorted(changes, key=lambda change: change.at_unix)
     for index, change in enumerate(ordered):
@@ -44,7 +43,7 @@ def handovers(
         if change.kind not in MEASURED or later - change.at_unix < ALONE_SECONDS:
             continue
         end = min(change.at_unix + STRETCH_SECONDS, later)
-        moved = {p for at, p, _ in taken if change.at_unix <= at <= end}
+        moved = {p for at, p in taken if change.at_unix <= at <= end}
         for number, partition in arrivals.partitions.items():
             what = "moved" if number in moved else "stayed"
             silence = partition.silence(change.at_unix, end)
@@ -53,6 +52,7 @@ def handovers(
         name: {
             "count": len(values),
             "p50": quantile(values, 0.5),
+            "p95": quantile(values, 0.95),
             "max": quantile(values, 1.0),
         }
         for name, values in sorted(found.items())

@@ -6,6 +6,7 @@ from tests.fault.run import Scenario
 from tests.fault.scenario_broker import broker
 from tests.fault.scenario_damage import damage
 from tests.fault.scenario_disk import disk
+from tests.fault.scenario_handover import handover
 from tests.fault.scenario_kills import kills, points
 from tests.fault.scenario_rebalance import rebalance
 
@@ -13,6 +14,7 @@ SCENARIOS: Final[dict[str, tuple[Scenario, int]]] = {
     "kills": (kills, 10),
     "points": (points, 2),
     "rebalance": (rebalance, 0),
+    "handover": (handover, 5),
     "broker": (broker, 1),
     "damage": (damage, 1),
     "disk": (disk, 3),

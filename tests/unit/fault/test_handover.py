@@ -38,13 +38,13 @@ def test_moved_and_staying_partitions_are_told_apart() -> None:
             1: partition(*range(50), *range(57, 100)),
         }
     )
-    taker = SimpleNamespace(seat="b", restored=lambda: {1: 56.5})
+    taker = SimpleNamespace(takeovers=lambda: [(1, 56.5), (1, 150.0)])
     changes = [Change(49.5, "kill", "a"), Change(80.0, "join", "c"), Change(81.0, "term", "c")]
     found: dict[str, Any] = handovers(changes, cast(list[Life], [taker]), cast(Arrivals, arrivals))
     assert found == {
-        "kill moved": {"count": 1, "p50": 8, "max": 8},
-        "kill stayed": {"count": 1, "p50": 1, "max": 1},
-        "term stayed": {"count": 2, "p50": 1, "max": 1},
+        "kill moved": {"count": 1, "p50": 8, "p95": 8, "max": 8},
+        "kill stayed": {"count": 1, "p50": 1, "p95": 1, "max": 1},
+        "term stayed": {"count": 2, "p50": 1, "p95": 1, "max": 1},
     }
 
 
