@@ -1,10 +1,14 @@
 """The Faust app of a worker: what Faust is told, and what it must not do."""
 
 import asyncio
+from typing import Final
 
 from streams.runtime.link import Link
 from streams.runtime.transport import ChunkApp
 from streams.settings import WorkerSettings
+
+HEARTBEAT_SECONDS: Final = 0.3
+"""A member hears of a rebalance by its next heartbeat, and the first one waits for the last."""
 
 
 def chunk_app(settings: WorkerSettings, link: Link) -> ChunkApp:
@@ -27,7 +31,7 @@ def chunk_app(settings: WorkerSettings, link: Link) -> ChunkApp:
         consumer_max_fetch_size=settings.fetch_bytes,
         broker_max_poll_records=settings.poll_records,
         broker_session_timeout=settings.session_timeout_seconds,
-        broker_heartbeat_interval=settings.session_timeout_seconds / 5,
+        broker_heartbeat_interval=HEARTBEAT_SECONDS,
         broker_rebalance_timeout=30.0,
         broker_request_timeout=40.0,
         broker_max_poll_interval=300.0,

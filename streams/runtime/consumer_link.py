@@ -1,4 +1,4 @@
-"""What the monitor may ask of the Kafka client, which is not there before it has started."""
+"""What worker and monitor may ask of the Kafka client, which is not there before it has started."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -43,3 +43,9 @@ class ConsumerLink:
         """Whether what is fetched reaches the tasks."""
         consumer = self._consumer()
         return consumer is not None and consumer.flow_active
+
+    async def leave_group(self) -> None:
+        """Leave the group now; without a client there is none to leave."""
+        consumer = self._consumer()
+        if consumer is not None:
+            await consumer.leave_group()

@@ -34,7 +34,8 @@ UNFENCED_SECONDS = 60.0
 """Where nobody is fenced, a holder that lost its task has heard of it long before."""
 DISK_RETRY_SECONDS = 1.0
 """How often a full disk is looked at again."""
-
+MEMBER_RETRY_SECONDS = 0.5
+"""How often a broker is asked again that did not say whether we are a member of the group."""
 
 RecallJob = Callable[[int, list[tuple[bytes, int, int]]], dict[bytes, list[bytes] | None]]
 
@@ -88,6 +89,9 @@ class TaskHost:
         self.is_paused = False
         """Between a revoke and the next assignment nothing is stepped or cut: another worker may
         hold the task, and a cut of ours would fence it."""
+        self.is_refused = False
+        """The memory was thrown away, and the task is not known to be ours any more: the next
+        assignment takes it away, or lets it be restored."""
         self._closed = False
         self._ready = False
         self.lost_to_retention = 0
@@ -137,6 +141,7 @@ class TaskHost:
                 self.runner.positions[topic] = low
         self.meter.restore_seconds.add(time.monotonic() - began)
         self._ready = True
+        self.is_refused = False
         return restored
 
     def start(self) -> None:
@@ -441,20 +446,48 @@ class TaskHost:
             return
         if self._changelog is not None:
             await self._in_thread(self._changelog.close)
-        if self._closed:
+        self.is_refused = True
+        if not await self._is_still_ours():
+            log.info("task_waits_for_assignment", task=str(self.id))
             return
-        runner = self._make()
-        old, self.runner = self.runner, runner
+        old = self.runner
+        self.renew()
         try:
             await self._in_thread(self.restore)
         except SpanloomError as error:
             self.runner = old
             self.failed = error
             return
+        self._empty_inbox()  # what came meanwhile is from before the seek
+        for topic in self.topics:
+            await self._source.again(topic, self.id.partition, self.runner.positions.get(topic, 0))
+
+    async def _is_still_ours(self) -> bool:
+        """Return whether no other worker can hold the task.
+
+        A restore fences whoever holds it. A worker that was refused because it lost its place in
+        the group would fence the one that has the task now, and throw its work away.
+        """
+
+        def is_left() -> bool:  # a revoke waits for this cut, and then we join again
+            return self._closed or self.is_paused
+
+        while not is_left():
+            is_ours = await self._source.is_member()
+            if is_ours is not None:
+                return is_ours and not is_left()
+            await asyncio.sleep(MEMBER_RETRY_SECONDS)
+        return False
+
+    def renew(self) -> None:
+        """Begin with an empty memory; what waits is dropped, and fetched again after a restore."""
+        self.runner = self._make()
+        self._empty_inbox()
+
+    def _empty_inbox(self) -> None:
         for topic in self.topics:
             self._inbox[topic].clear()
             self._inbox_rows[topic] = self._inbox_bytes[topic] = 0
-            await self._source.again(topic, self.id.partition, runner.positions.get(topic, 0))
         self._note_room()
 
     async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:

@@ -20,3 +20,11 @@ class Source(Protocol):
 
     def group_metadata(self) -> bytes | None:
         """Return the consumer group metadata as of now."""
+
+    async def is_member(self) -> bool | None:
+        """Ask the broker whether our membership in the group is the current one.
+
+        Returns:
+            True when it is, and no other worker can have the task before we join again; False when
+            it is not, and an assignment is about to come; None when the broker did not say.
+        """

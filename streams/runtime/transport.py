@@ -10,8 +10,10 @@ says where its fetch began and where the next one will.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
 import aiokafka
@@ -28,6 +30,9 @@ _LENGTH_END: Final = 12
 """A batch begins with its first offset, 8 bytes, and the length of what follows, 4 bytes."""
 FETCH_WAIT_MS = 200
 """How long an idle fetch waits at the broker; also how fresh "read to the end" is."""
+
+CLIENT_SECONDS: Final = 15.0
+"""How long the client's thread may take for a call."""
 
 
 class Seats(Protocol):
@@ -144,11 +149,65 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def on_thread_stop(self) -> None:
-        """Leave the group at a planned stop; aiokafka never leaves with a static member id."""
-        consumer = self._consumer
-        if consumer is not None and consumer._coordinator is not None:
-            consumer._coordinator._group_instance_id = None
+        """Leave the group at a planned stop."""
+        await self.leave_group()
         await super().on_thread_stop()
+
+    # --- called in the thread of the client, by `call_thread`
+
+    async def leave_group(self) -> None:
+        """Leave the group, once; aiokafka never leaves with a static member id."""
+        coordinator = self._coordinator()
+        if coordinator is not None:
+            coordinator._group_instance_id = None
+            await coordinator.close()
+
+    async def seek_assigned(self, positions: Mapping[TP, int]) -> list[TP]:
+        """Seek those partitions that are assigned; return them."""
+        consumer = self._ensure_consumer()
+        assigned = [tp for tp in positions if tp in consumer.assignment()]
+        for tp in assigned:
+            consumer.seek(tp, positions[tp])
+        return assigned
+
+    async def is_member(self) -> bool | None:
+        """Ask the broker whether our membership is the group's current one.
+
+        Returns:
+            True when it is, so that no other worker can have our partitions before we join again;
+            False when it is not or will not be for long, and we are about to join again; None when
+            the broker did not say.
+        """
+        coordinator = self._coordinator()
+        if coordinator is None:
+            return True  # without a group nobody else can have them
+        generation = coordinator.generation
+        is_well = await coordinator._do_heartbeat()
+        if coordinator.generation != generation or coordinator._rejoin_needed_fut.done():
+            return False
+        return True if is_well else None
+
+    def _coordinator(self) -> Any:
+        """Return aiokafka's coordinator of the group, None outside of one."""
+        coordinator = self._consumer._coordinator if self._consumer is not None else None
+        return coordinator if hasattr(coordinator, "generation") else None
+
+
+class NoOffsets(dict[TP, int | None]):
+    """Forgets what it is told: Faust drops what is before the newest offset that it has seen.
+
+    It notes a message after it was handed on, maybe after a seek back: what was fetched again
+    would be dropped, and the gap be seen with the record after it, if there ever is one.
+    """
+
+    def __getitem__(self, tp: TP) -> int | None:
+        return None
+
+    def __setitem__(self, tp: TP, offset: int | None) -> None:
+        return None
+
+    def update(self, *_args: Any, **_kwargs: Any) -> None:
+        """Do nothing."""
 
 
 class ChunkConsumer(driver.Consumer):
@@ -156,6 +215,9 @@ class ChunkConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._read_offset = NoOffsets()
+        self._wanted = asyncio.Event()
+        """Set when a partition may be fetched that could not before."""
         self.taken: dict[TP, int] = {}
         """Per partition the fetch position after the last records that left the fetcher."""
         self._end_seen_us: dict[TP, int] = {}
@@ -169,8 +231,29 @@ class ChunkConsumer(driver.Consumer):
         seats: Seats = self.app.seats  # type: ignore[attr-defined]
         return seats
 
+    _thread: ChunkConsumerThread
+
     def _new_consumer_thread(self) -> ChunkConsumerThread:
         return ChunkConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        """Fetch partitions again."""
+        super().resume_partitions(tps)
+        self._wanted.set()
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """Fetch a partition again that was held."""
+        super().on_buffer_drop(tp)
+        self._wanted.set()
+
+    async def _wait_next_records(self, timeout: float) -> Any:
+        if self.flow_active and not self._get_active_partitions():
+            # Faust looks again every second: an assignment would wait for that on its first poll.
+            self._wanted.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), timeout)
+            return {}, set()
+        return await super()._wait_next_records(timeout)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         seeks = self._seeks.copy()
@@ -246,21 +329,49 @@ class ChunkConsumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Seek every partition to where its state stands; committed offsets are not asked."""
-        for tp, position in self.seats.seek_positions().items():
-            if tp in self.assignment():
-                await self.again(tp, position)
+        await self.seek_all(self.seats.seek_positions())
 
     async def again(self, tp: TP, position: int) -> None:
         """Fetch a partition again from a position, after a gap was seen."""
-        self._seeks[tp] += 1
-        self._seeking[tp] += 1  # a poll may begin and end while the client's thread seeks
+        await self.seek_all({tp: position})
+
+    async def seek_all(self, positions: Mapping[TP, int]) -> None:
+        """Fetch partitions again from positions; those that are not ours are left out.
+
+        The client's own thread seeks: its fetcher goes over what it has fetched, a seek takes that
+        away (a KeyError of it ended a worker), and no other thread can wake it.
+        """
+        self._seeks.update(positions.keys())
+        self._seeking.update(positions.keys())  # a poll may begin and end meanwhile
+        sought: Sequence[TP] = ()
         try:
-            await self.seek(tp, position)
+            sought = await self._in_client(self._thread.seek_assigned, dict(positions))
         finally:
-            self._seeking[tp] -= 1
-            self._seeks[tp] += 1
-        self.taken[tp] = position
-        self._end_seen_us[tp] = 0
+            self._seeking.subtract(positions.keys())
+            self._seeks.update(positions.keys())
+        for tp in sought:
+            self.taken[tp] = positions[tp]
+            self._end_seen_us[tp] = 0
+
+    async def leave_group(self) -> None:
+        """Leave the group now: the others need not wait until all of the client has stopped."""
+        await self._in_client(self._thread.leave_group)
+
+    async def is_member(self) -> bool | None:
+        """Ask whether our membership is the group's current one, see `ChunkConsumerThread`."""
+        try:
+            answer: bool | None = await self._in_client(self._thread.is_member)
+        except TimeoutError:
+            return None
+        return answer
+
+    async def _in_client(self, call: Callable[..., Any], *args: Any) -> Any:
+        """Call in the client's thread; one that has died would never answer.
+
+        Raises:
+            TimeoutError: it does not.
+        """
+        return await asyncio.wait_for(self._thread.call_thread(call, *args), CLIENT_SECONDS)
 
     # --- what aiokafka knows of a partition
 
@@ -323,9 +434,8 @@ class ChunkConsumer(driver.Consumer):
 
     def membership(self) -> tuple[int, str, str | None] | None:
         """Return (generation, member id, instance id) in the group, None outside of it."""
-        consumer = self._thread._consumer
-        coordinator = consumer._coordinator if consumer is not None else None
-        if coordinator is None or not hasattr(coordinator, "generation"):
+        coordinator = self._thread._coordinator()
+        if coordinator is None:
             return None
         return coordinator.generation, coordinator.member_id, coordinator._group_instance_id
 

@@ -25,8 +25,9 @@ from streams.runtime import refusals, rights, topics
 from streams.runtime.app import chunk_app
 from streams.runtime.build import JoinFactory, Pipeline
 from streams.runtime.chunk import Chunk
-from streams.runtime.commit import check_group_metadata, group_metadata
+from streams.runtime.commit import check_group_metadata
 from streams.runtime.consumer_link import ConsumerLink
+from streams.runtime.consumer_source import ConsumerSource
 from streams.runtime.crashpoints import arm_from_environment
 from streams.runtime.global_stage import GlobalFactory
 from streams.runtime.host import TaskHost
@@ -83,6 +84,7 @@ class Worker:
         )
         self._restores: list[Future[Any]] = []
         self._ending = asyncio.Event()
+        self._is_stopping = False
         self._partitions = 0
         self._kinds: dict[str, tuple[str, ...]] = {}
         self._kind_of_topic: dict[str, str] = {}
@@ -94,8 +96,8 @@ class Worker:
             self.settings.stalled_timeout_seconds,
             self.settings.unhealthy_ratio,
         )
-        consumer = ConsumerLink(lambda: self._app)
-        self.monitor = Monitor(limits, lambda: list(self.hosts.values()), consumer, on_ready)
+        self._client = ConsumerLink(lambda: self._app)
+        self.monitor = Monitor(limits, lambda: list(self.hosts.values()), self._client, on_ready)
 
     # --- preparation
 
@@ -316,6 +318,7 @@ class Worker:
     async def _shut_down(self, app: ChunkApp, starting: asyncio.Task[None]) -> None:
         self._is_over.set()
         cut = self.error is None
+        self._is_stopping = True
         for host in self.hosts.values():
             if host.failed is not None:
                 log.error("task_stopped", task=str(host.id), error=str(host.failed))
@@ -334,6 +337,7 @@ class Worker:
                 )
         if self.error is None:  # a last cut that failed is no good end
             self.error = next((h.failed for h in self.hosts.values() if h.failed is not None), None)
+        await self._leave_group()
         starting.cancel()
         try:
             await asyncio.wait({starting}, timeout=STOP_SECONDS)
@@ -344,10 +348,19 @@ class Worker:
             log.warning("client_stop_failed", error=repr(error))
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    async def _leave_group(self) -> None:
+        """Let the others have our partitions at once: Faust takes a second or two to stop."""
+        try:
+            await self._client.leave_group()
+        except Exception as error:  # a session later they have them all the same
+            log.warning("group_not_left", error=repr(error))
+
     # --- seats: called by the transport around a rebalance
 
     async def assigned(self, partitions: set[TP]) -> None:
         """Restore what is new, keep what stays, drop what went; all before the flow resumes."""
+        if self._is_stopping:  # we leave the group: whoever has them next must not be fenced
+            return
         self.monitor.enter("restoring")
         try:
             await self._assign(partitions)
@@ -379,9 +392,13 @@ class Worker:
         for task_id in [t for t in self.hosts if t not in wanted]:
             await self.hosts.pop(task_id).stop(cut=False)
         fresh = [self._new_host(task_id) for task_id in wanted if task_id not in self.hosts]
-        self._restores = [self._pool.submit(host.restore) for host in fresh]
+        refused = [host for host in self.hosts.values() if host.is_refused]
+        for host in refused:
+            host.renew()
+        to_restore = [*fresh, *refused]
+        self._restores = [self._pool.submit(host.restore) for host in to_restore]
         restored = await asyncio.gather(*map(asyncio.wrap_future, self._restores))
-        for host, result in zip(fresh, restored, strict=True):
+        for host, result in zip(to_restore, restored, strict=True):
             log.info(
                 "task_restored",
                 task=str(host.id),
@@ -392,8 +409,9 @@ class Worker:
                 seconds=round(result.seconds, 3),
                 load_seconds=round(host.load_seconds, 3),
             )
-            self.hosts[host.id] = host
-            host.start()
+            if host.id not in self.hosts:
+                self.hosts[host.id] = host
+                host.start()
         for host in self.hosts.values():
             host.is_paused = False
 
@@ -429,7 +447,7 @@ class Worker:
                 settings.delivery,
                 settings.broker_timeout_seconds,
             ),
-            _ConsumerSource(self),
+            ConsumerSource(settings.group, lambda: self.consumer),
             self._pool,
             HostSettings(
                 coalesce_seconds=settings.coalesce_seconds,
@@ -469,30 +487,3 @@ class Worker:
 
 def _is_good(starting: asyncio.Task[None]) -> bool:
     return not starting.cancelled() and starting.exception() is None
-
-
-class _ConsumerSource:
-    """What hosts may ask of the consumer."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-
-    def read_to_end_at_us(self, topic: str, partition: int, position: int) -> int:
-        return self._worker.consumer.read_to_end_at_us(TP(topic, partition), position)
-
-    async def again(self, topic: str, partition: int, position: int) -> None:
-        tp = TP(topic, partition)
-        if tp in self._worker.consumer.assignment():  # else the next assignment seeks
-            await self._worker.consumer.again(tp, position)
-
-    def hold(self, topic: str, partition: int) -> None:
-        self._worker.consumer.on_buffer_full(TP(topic, partition))
-
-    def release(self, topic: str, partition: int) -> None:
-        self._worker.consumer.on_buffer_drop(TP(topic, partition))
-
-    def group_metadata(self) -> bytes | None:
-        membership = self._worker.consumer.membership()
-        if membership is None:
-            return None
-        return group_metadata(self._worker.settings.group, *membership)

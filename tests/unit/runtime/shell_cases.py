@@ -38,6 +38,9 @@ class FakeSource:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, int]] = []
+        self.memberships: list[bool | None] = []
+        """What the next questions are answered; then that we are a member."""
+        self.while_asked: Callable[[], None] | None = None
 
     def read_to_end_at_us(self, topic: str, partition: int, position: int) -> int:
         return position * 10
@@ -53,6 +56,11 @@ class FakeSource:
 
     def group_metadata(self) -> bytes | None:
         return b"metadata"
+
+    async def is_member(self) -> bool | None:
+        if self.while_asked is not None:
+            self.while_asked()
+        return self.memberships.pop(0) if self.memberships else True
 
 
 class FakeRunner:
@@ -114,10 +122,11 @@ class FakeBroker:
         self.fails_to_restore: Exception | None = None
         self.low: dict[str, int] = {}
         self.closed = 0
+        self.starts = 0
         self.disk_is_full = False
 
     def start(self) -> None:
-        pass
+        self.starts += 1
 
     def commit(self, cut: Cut, metadata: bytes | None) -> None:
         assert metadata == b"metadata"

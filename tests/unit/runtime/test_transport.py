@@ -7,12 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.consumer import fetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP
 
 from streams.codec.recordbatch import Record, RecordBatch
 from streams.runtime.chunk import Chunk
-from streams.runtime.transport import ChunkConsumer, ChunkConsumerThread, Polled
+from streams.runtime.transport import ChunkConsumer, ChunkConsumerThread, NoOffsets, Polled
 from tests.record_batches import batch
 
 AT = TP("telemetry.alpha.v1", 1)
@@ -29,6 +30,7 @@ class Client:
         self.sought: list[tuple[TP, int]] = []
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
         self.while_seeking: Callable[[], Awaitable[None]] | None = None
+        self.is_in_thread = False
         self._brings: list[RecordBatch] = []
         self.consumer = made = ChunkConsumer.__new__(ChunkConsumer)
         made.taken = {}
@@ -38,22 +40,36 @@ class Client:
         self._tps = {AT: self.state}
         assignment = SimpleNamespace(tps=self._tps, state_value=self._tps.__getitem__)
         subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
-        self.kafka = SimpleNamespace(_subscription=subscription, _coordinator=None)
-        made._thread = SimpleNamespace(_consumer=self.kafka)  # type: ignore[assignment]
+        self.kafka = SimpleNamespace(
+            _subscription=subscription,
+            _coordinator=None,
+            assignment=lambda: set(self._tps),
+            seek=self._seek,
+        )
+        made._thread = ChunkConsumerThread.__new__(ChunkConsumerThread)
+        made._thread._consumer = self.kafka
+        made._wanted = asyncio.Event()
         made.app = SimpleNamespace(consumer_generation_id=1)  # type: ignore[assignment]
         monkeypatch.setattr(driver.Consumer, "_getmany", self._getmany)
         monkeypatch.setattr(ChunkConsumer, "assignment", lambda _self: set(self._tps))
-        monkeypatch.setattr(ChunkConsumer, "seek", self._seek)
+        monkeypatch.setattr(ChunkConsumerThread, "call_thread", self._call_thread)
 
     async def _getmany(self, *_: object) -> dict[TP, list[Any]]:
         if self.meanwhile is not None:
             await self.meanwhile()
         return {AT: Polled(self._brings, len(self._brings)), IDLE: Polled([], 0)}
 
-    async def _seek(self, tp: TP, offset: int) -> None:
-        self.sought.append((tp, offset))
+    async def _call_thread(self, call: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        self.is_in_thread = True
+        found = await call(*args)
+        self.is_in_thread = False
         if self.while_seeking is not None:
             await self.while_seeking()
+        return found
+
+    def _seek(self, tp: TP, offset: int) -> None:
+        assert self.is_in_thread, "the fetcher goes over what a seek takes away"
+        self.sought.append((tp, offset))
 
     def brought(self, *offsets: int) -> list[RecordBatch]:
         """Return what a fetch brings."""
@@ -176,6 +192,91 @@ def test_asked_again_a_partition_goes_on_from_there(client: Client) -> None:
     assert span(client.poll(41, position=42)) == (40, 42)
 
 
+def test_what_is_not_ours_any_more_is_not_sought(client: Client) -> None:
+    """A task that asks for a partition that has gone leaves the client as it is."""
+    client.forget()
+    client.again(40)
+    assert client.sought == []
+    assert client.consumer.taken == {}
+
+
+def test_a_fetcher_in_the_midst_of_its_records_meets_no_seek() -> None:
+    """A seek out of another thread took records away that a poll was about to look at.
+
+    This is aiokafka's own fetcher: the KeyError that ended a worker, and why it cannot come from a
+    seek that has its turn between two polls.
+    """
+    found = fetcher.Fetcher.__new__(fetcher.Fetcher)
+    found._subscriptions = SimpleNamespace(
+        reassignment_in_progress=False, seek=lambda _tp, _offset: None
+    )
+    found._wait_consume_future = None
+    found._notify = lambda _future: None
+
+    class Emptied(fetcher.FetchResult):  # type: ignore[misc]
+        """The first of two; while it is read another thread seeks the second."""
+
+        def __init__(self, meanwhile: Callable[[], None]) -> None:
+            self._meanwhile = meanwhile
+
+        def getall(self, max_records: int | None = None) -> Polled:
+            self._meanwhile()
+            return Polled([], 0)
+
+        def has_more(self) -> bool:
+            return True
+
+    async def poll(meanwhile: Callable[[], None]) -> None:
+        kinds = fetcher.FetchResult
+        fetcher.FetchResult = Emptied  # it is asked for its very type
+        try:
+            found._records = {AT: Emptied(meanwhile), IDLE: Emptied(lambda: None)}
+            await found.fetched_records([AT, IDLE], 0)
+        finally:
+            fetcher.FetchResult = kinds
+
+    with pytest.raises(KeyError):
+        asyncio.run(poll(lambda: found.seek_to(IDLE, 5)))
+
+    async def both() -> None:
+        polled = asyncio.create_task(poll(lambda: None))
+        asyncio.get_running_loop().call_soon(found.seek_to, IDLE, 5)
+        await polled
+
+    asyncio.run(both())
+
+
+def test_faust_drops_nothing_that_is_fetched_again() -> None:
+    """It notes a message after handing it on, maybe after a seek back: nothing is noted."""
+    read = NoOffsets()
+    read[AT] = 40
+    read.update({AT: 41})
+    assert read[AT] is None
+
+
+# --- the first poll
+
+
+def test_a_poll_waits_for_partitions_no_longer_than_it_must(client: Client) -> None:
+    """What is resumed or released is fetched at once, not a second later."""
+    made = client.consumer
+    made._active_partitions, made._paused_partitions = set(), {AT}
+    made._buffered_partitions = set()
+
+    async def story(wake: Callable[[], None]) -> None:
+        waiting = asyncio.create_task(made._wait_next_records(3600.0))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        wake()
+        async with asyncio.timeout(10):
+            assert await waiting == ({}, set())
+
+    asyncio.run(story(lambda: made.resume_partitions({AT})))
+    made._active_partitions, made._buffered_partitions = set(), {AT}
+    asyncio.run(story(lambda: made.on_buffer_drop(AT)))
+    assert made._active_partitions == {AT}
+
+
 # --- read to the end
 
 
@@ -247,6 +348,54 @@ def test_a_partition_of_others_is_not_known(client: Client) -> None:
 
 
 # --- group and broker
+
+
+class Coordinator:
+    """A member of a group whose heartbeats end as a test says."""
+
+    def __init__(self, is_well: bool = True) -> None:
+        self.generation, self.member_id, self._group_instance_id = 4, "m", "w0"
+        self.is_well = is_well
+        self.meanwhile: Callable[[], None] = lambda: None
+        self.left_as: list[str | None] = []
+        self._rejoin_needed_fut = asyncio.Future(loop=asyncio.new_event_loop())
+
+    async def _do_heartbeat(self) -> bool:
+        self.meanwhile()
+        return self.is_well
+
+    async def close(self) -> None:
+        self.left_as.append(self._group_instance_id)
+
+
+def test_membership_is_what_the_broker_says_of_it(client: Client) -> None:
+    """A stale one, and one that ends with the next join, is none to restore a task with."""
+
+    def asked(**known: Any) -> bool | None:
+        client.kafka._coordinator = made = Coordinator()
+        made.__dict__.update(known)
+        return asyncio.run(client.consumer.is_member())
+
+    assert asked() is True
+    assert asked(is_well=False) is None, "no answer"
+
+    def evict() -> None:
+        client.kafka._coordinator.generation = -1
+
+    def rebalance() -> None:
+        client.kafka._coordinator._rejoin_needed_fut.set_result(None)
+
+    assert asked(is_well=False, meanwhile=evict) is False
+    assert asked(meanwhile=rebalance) is False
+    client.kafka._coordinator = SimpleNamespace()  # partitions assigned by hand: no group
+    assert asyncio.run(client.consumer.is_member()) is True
+
+
+def test_a_planned_stop_leaves_the_group_although_its_member_is_static(client: Client) -> None:
+    """Aiokafka never leaves with an instance id: the others would wait for a session."""
+    client.kafka._coordinator = coordinator = Coordinator()
+    asyncio.run(client.consumer.leave_group())
+    assert coordinator.left_as == [None]
 
 
 def test_lag_is_what_lies_before_the_end(client: Client) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from faust.types.tuples import TP
@@ -12,6 +12,7 @@ from streams.errors import BrokerError, StalledError, StateError
 from streams.monitoring.view import health
 from streams.runtime import worker as worker_module
 from streams.runtime.build import load_pipeline
+from streams.runtime.changelog import Restored
 from streams.runtime.task import TaskId
 from streams.runtime.topics import LINKS, OTHER
 from streams.runtime.worker import Worker
@@ -100,6 +101,87 @@ def test_topics_of_a_partition_stay_together(embedded: str, tmp_path: Path) -> N
     worker = asyncio.run(story())
     assert isinstance(worker.error, StateError), "the worker ends with it"
     assert worker.hosts == {}
+
+
+class RefusedHost(FakeHost):
+    """A host whose cut was refused, and which notes what an assignment does to it."""
+
+    id = TaskId("join", 0)
+    load_seconds = 0.0
+    is_paused = True
+
+    def __init__(self, *, is_refused: bool) -> None:
+        super().__init__()
+        self.is_refused = is_refused
+        self.did: list[str] = []
+
+    def renew(self) -> None:
+        self.did.append("renew")
+
+    def restore(self) -> Restored:
+        self.did.append("restore")
+        return Restored([], 0, 0, 0.0)
+
+
+def assigned(folder: Path, host: RefusedHost, prepare: Callable[[Worker], None]) -> Worker:
+    """Return a worker whose task stays with it in an assignment."""
+
+    async def story() -> Worker:
+        worker = worker_of(folder)
+        worker._add_kind("join", (OTHER,), lambda _partition: None)
+        worker._partitions = 1
+        worker.hosts = {host.id: cast(Any, host)}
+        prepare(worker)
+        await worker.assigned({TP(OTHER, 0)})
+        return worker
+
+    return asyncio.run(story())
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_an_assignment_restores_what_was_refused_and_nothing_else(
+    tmp_path: Path, is_refused: bool
+) -> None:
+    """A task that stays keeps its memory, unless that was thrown away."""
+    host = RefusedHost(is_refused=is_refused)
+    worker = assigned(tmp_path, host, lambda _worker: None)
+    assert host.did == (["renew", "restore"] if is_refused else [])
+    assert (list(worker.hosts), host.is_paused) == ([host.id], False)
+
+
+def test_a_worker_that_stops_takes_nothing_over(tmp_path: Path) -> None:
+    """A rebalance may end while it leaves the group: whoever is next must not be fenced."""
+    host = RefusedHost(is_refused=True)
+    assigned(tmp_path, host, lambda worker: setattr(worker, "_is_stopping", True))
+    assert host.did == []
+
+
+def test_the_others_hear_of_a_stop_before_the_client_has_stopped(tmp_path: Path) -> None:
+    """The group is left after the last cut, which needs the membership, and before all the rest."""
+    did: list[str] = []
+
+    class Client:
+        async def leave_group(self) -> None:
+            did.append("left")
+            raise TimeoutError  # a session later the others have them all the same
+
+    class Host(FakeHost):
+        async def stop(self, *, cut: bool) -> None:
+            did.append("cut")
+
+    class App(FakeApp):
+        async def stop(self) -> None:
+            did.append("stopped")
+
+    async def story() -> Worker:
+        worker = worker_of(tmp_path)
+        worker.hosts = {TaskId("join", 0): cast(Any, Host())}
+        worker._client = cast(Any, Client())
+        await worker._shut_down(cast(Any, App()), asyncio.create_task(asyncio.sleep(0)))
+        return worker
+
+    assert asyncio.run(story()).error is None
+    assert did == ["cut", "left", "stopped"]
 
 
 def test_a_worker_is_ready_once_and_ends_with_what_its_monitor_finds(
