@@ -205,7 +205,13 @@ def send_all(
 
 
 def _retried(call: Callable[[], object], deadline: float) -> None:
-    """Repeat a call while its outcome is unknown: an abort then could undo what was committed."""
+    """Repeat a call while its outcome is unknown: an abort then could undo what was committed.
+
+    The calls of a transaction say of each error what it asks for, `retriable()` or
+    `txn_requires_abort()`; an answer like "not the coordinator" they try again by themselves, and
+    come out with a retriable time-out. An error that says nothing throws the memory away: what is
+    read back after `init_transactions` is what was committed, whatever that error was.
+    """
     for attempt in itertools.count():
         try:
             call()

@@ -23,6 +23,7 @@ from confluent_kafka.admin import AdminClient
 from streams.errors import BrokerError, ConfigError
 from streams.runtime import refusals
 from streams.runtime.link import Link, open_client
+from streams.runtime.transient import is_transient
 
 CALL_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.2
@@ -30,14 +31,6 @@ _LOOK: Final = (
     "Operator action: start Kafka, or name the right address with --broker HOST:PORT or "
     "SPANLOOM_BROKER."
 )
-_PASSING: Final = frozenset(
-    {
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-    }
-)
-"""What a broker says of a partition that was made, or has changed hands, a moment ago."""
 Place = tuple[str, int]
 """Topic and partition."""
 
@@ -168,7 +161,7 @@ class Reading:
                 if refusals.is_of_right(reason):
                     hidden = f"topic {topic}"
                     raise refusals.of_right(reason, "Describe", hidden, self._who) from error
-                if reason.code() not in _PASSING or time.monotonic() > deadline:
+                if not is_transient(reason) or time.monotonic() > deadline:
                     raise BrokerError(
                         f"the offsets of {topic}/{partition} on {self._broker} cannot be read: "
                         f"{reason.str()}. {_LOOK}"
@@ -225,10 +218,8 @@ class Reading:
             return  # librdkafka looks for a coordinator that a reading never needs
         if refusals.is_of_right(error):
             raise refusals.of_right(error, "Read", f"topic {topic}", self._who)
-        if error.code() in (KafkaError._PARTITION_EOF,) or error.retriable():
-            return
-        if error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
-            return  # it may come back: whoever follows waits, whoever does not has a deadline
+        if error.code() == KafkaError._PARTITION_EOF or is_transient(error):
+            return  # whoever follows waits, whoever does not has a deadline
         raise BrokerError(f"reading failed: {error.str()}. {_LOOK}")
 
     def _away(self, error: KafkaException) -> BrokerError:
@@ -244,17 +235,26 @@ def committed_offsets(link: Link, group: str) -> dict[Place, int]:
     """
     client = open_client(AdminClient, {**link.librdkafka(), "log_level": 0})
     request = [ConsumerGroupTopicPartitions(group)]
-    try:
-        asked = client.list_consumer_group_offsets(request, request_timeout=CALL_SECONDS)
-        found = asked[group].result().topic_partitions
-    except KafkaException as error:
-        if refusals.is_of_right(error.args[0]):
-            what = f"group {group}"
-            raise refusals.of_right(error.args[0], "Describe", what, link.settings.who) from error
-        raise BrokerError(
-            f"the offsets of group {group} cannot be read: {error.args[0].str()}. {_LOOK}"
-        ) from error
-    return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
+    deadline = time.monotonic() + CALL_SECONDS
+    while True:
+        try:
+            asked = client.list_consumer_group_offsets(request, request_timeout=CALL_SECONDS)
+            found = asked[group].result().topic_partitions
+            return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
+        except KafkaException as error:
+            if is_transient(error.args[0]) and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+                continue
+            raise _no_offsets(error, link, group) from error
+
+
+def _no_offsets(error: KafkaException, link: Link, group: str) -> BrokerError:
+    if refusals.is_of_right(error.args[0]):
+        what = f"group {group}"
+        return refusals.of_right(error.args[0], "Describe", what, link.settings.who)
+    return BrokerError(
+        f"the offsets of group {group} cannot be read: {error.args[0].str()}. {_LOOK}"
+    )
 
 
 def _message(message: object) -> Message:

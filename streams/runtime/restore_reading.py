@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from streams.errors import BrokerError
 from streams.runtime import refusals
 from streams.runtime.link import open_client
+from streams.runtime.transient import is_transient
 from streams.state.local import Record
 
 _READ_SECONDS: Final = 120.0
@@ -57,7 +58,7 @@ def read_from(
                     continue  # librdkafka looks for a coordinator that is never needed here
                 elif refusals.is_of_right(error):
                     raise refusals.of_right(error, "Read", f"topic {topic}")
-                elif not error.retriable():
+                elif not is_transient(error):
                     raise BrokerError(f"{topic}: {error.str()}. " + _LOOK)
     finally:
         consumer.close()
