@@ -22,6 +22,8 @@ _READ_SECONDS: Final = 120.0
 _SAY_SECONDS: Final = 2.0
 """How often a long restore says how far it is."""
 _FETCH_BYTES: Final = 16 << 20
+_FETCH_WAIT_MS: Final = 10
+"""The end is told by an empty fetch, which by default waits at the broker for 500 ms."""
 _POLL_SECONDS: Final = 0.02
 """A consumer waits for so long for more, the end of the topic seen or not."""
 _LOOK: Final = "Operator action: look at the broker; the worker starts again from its last commit."
@@ -133,6 +135,7 @@ def _consumer(base: Mapping[str, object]) -> Consumer:
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
+            "fetch.wait.max.ms": _FETCH_WAIT_MS,
             "fetch.max.bytes": _FETCH_BYTES,
             "max.partition.fetch.bytes": _FETCH_BYTES,
         },

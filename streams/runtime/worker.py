@@ -35,6 +35,7 @@ from streams.runtime.join_runner import JoinRunner
 from streams.runtime.link import Link
 from streams.runtime.monitor import Monitor
 from streams.runtime.pace import Pace
+from streams.runtime.rebalance import Rebalance
 from streams.runtime.recall import recall
 from streams.runtime.reporting import Reporter
 from streams.runtime.state_folder import lock_state_folder
@@ -85,6 +86,7 @@ class Worker:
         self._restores: list[Future[Any]] = []
         self._ending = asyncio.Event()
         self._is_stopping = False
+        self._rebalance = Rebalance()
         self._partitions = 0
         self._kinds: dict[str, tuple[str, ...]] = {}
         self._kind_of_topic: dict[str, str] = {}
@@ -379,6 +381,7 @@ class Worker:
             raise self.error from error
 
     async def _assign(self, partitions: set[TP]) -> None:
+        self._rebalance.joined()
         wanted: dict[TaskId, set[str]] = {}
         for tp in partitions:
             kind = self._kind_of_topic.get(tp.topic)
@@ -389,8 +392,8 @@ class Worker:
             wanted = {
                 t: v for t, v in wanted.items() if t.kind in (JOIN, "fragments") or t.partition == 0
             }
-        for task_id in [t for t in self.hosts if t not in wanted]:
-            await self.hosts.pop(task_id).stop(cut=False)
+        lost = [t for t in self.hosts if t not in wanted]
+        await asyncio.gather(*(self.hosts.pop(task_id).stop(cut=False) for task_id in lost))
         fresh = [self._new_host(task_id) for task_id in wanted if task_id not in self.hosts]
         refused = [host for host in self.hosts.values() if host.is_refused]
         for host in refused:
@@ -414,6 +417,7 @@ class Worker:
                 host.start()
         for host in self.hosts.values():
             host.is_paused = False
+        self._rebalance.restored(len(self.hosts) - len(to_restore), len(to_restore), len(lost))
 
     def _assert_whole(self, wanted: Mapping[TaskId, set[str]]) -> None:
         """Refuse an assignment that tears traces, or that this worker's count does not fit."""
@@ -472,9 +476,11 @@ class Worker:
     async def revoked(self, partitions: set[TP]) -> None:
         """Commit what is done while the partitions are still ours, and rest until assigned."""
         self.monitor.enter("rebalancing")
+        self._rebalance.revoked()
         for host in self.hosts.values():
             host.is_paused = True
         await asyncio.gather(*(host.cut() for host in self.hosts.values()))
+        self._rebalance.cut()
 
     def seek_positions(self) -> Mapping[TP, int]:
         """Return where the state of each task stands."""
