@@ -17,21 +17,18 @@ import structlog
 
 from streams.errors import BrokerError, SpanloomError, StateError
 from streams.monitoring.meter import Meter
-from streams.runtime.changelog import Changelog, Restored
+from streams.runtime.changelog import Changelog
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import CommitRefusedError, Cut
-from streams.runtime.crashpoints import reached
-from streams.runtime.delivery import Publisher, publisher_for
+from streams.runtime.delivery import Publisher
 from streams.runtime.pace import Pace
 from streams.runtime.recall import settled
-from streams.runtime.restore_reading import beginnings
+from streams.runtime.recovery import Recovered, fence, recover
 from streams.runtime.runner import Runner
 from streams.runtime.source import Source
-from streams.runtime.task import Connection, HostSettings, TaskId, changelog_topic
+from streams.runtime.task import Connection, HostSettings, TaskId
 
 log = structlog.get_logger()
-UNFENCED_SECONDS = 60.0
-"""Where nobody is fenced, a holder that lost its task has heard of it long before."""
 DISK_RETRY_SECONDS = 1.0
 """How often a full disk is looked at again."""
 MEMBER_RETRY_SECONDS = 0.5
@@ -102,51 +99,42 @@ class TaskHost:
 
     # --- life
 
-    def restore(self) -> Restored:
-        """Fence earlier holders, then read the state; blocking, before the flow resumes."""
+    def fence(self) -> None:
+        """Keep earlier holders from committing; blocking.
+
+        Raises:
+            BrokerError: the broker does not answer, or refuses.
+        """
+        self._publisher = fence(self.id, self._connection)
+
+    def recover(self) -> Recovered:
+        """Read the state back, beside what the host holds; blocking, after `fence`.
+
+        Raises:
+            BrokerError, StateError: it cannot be read.
+        """
         began = time.monotonic()
-        connection = self._connection
-        self._publisher = publisher_for(
-            connection.delivery,
-            connection.base,
-            f"{connection.group}-{self.id}",
-            connection.patience_seconds,
-        )
-        self._publisher.start()
-        reached("after_init_transactions")
-        self._changelog = Changelog(
-            connection.base,
-            changelog_topic(connection.group, self.id.kind),
-            self.id.partition,
-            connection.state_dir / connection.group / str(self.id),
-            connection.disk_free_min_bytes,
-            self.local_rebuilds,
-            0.0 if connection.delivery == "exactly_once" else UNFENCED_SECONDS,
-        )
-        restored = self._changelog.restore()
-        self._note_waiting()
-        began = time.monotonic()
-        self.runner.load(restored.segments)
-        self.load_seconds = time.monotonic() - began
-        for topic, low in beginnings(connection.base, self.topics, self.id.partition).items():
-            position = self.runner.positions.setdefault(topic, low)
-            if position < low:
-                log.error(
-                    "telemetry_lost_to_retention",
-                    task=str(self.id),
-                    topic=topic,
-                    records=low - position,
-                )
-                self.lost_to_retention += low - position
-                self.runner.positions[topic] = low
+        found = recover(self.id, self.topics, self._make, self._connection, self.local_rebuilds)
         self.meter.restore_seconds.add(time.monotonic() - began)
-        self._ready = True
+        return found
+
+    def adopt(self, found: Recovered) -> None:
+        """Hold what was read; the source is to be sought to its positions, then `begin`."""
+        self.runner, self._changelog = found.runner, found.changelog
+        self.load_seconds = found.load_seconds
+        self.lost_to_retention += found.lost_records
         self.is_refused = False
-        return restored
+        self._empty_inbox()
+        self._note_waiting()
+
+    def begin(self) -> None:
+        """Let the task step from now on."""
+        self._ready = not self._closed
 
     def start(self) -> None:
-        """Begin to step; the state has been restored."""
-        self._loop_task = asyncio.get_running_loop().create_task(self._run())
+        """Take care of the task from now on; called again it does nothing."""
+        if self._loop_task is None and not self._closed:
+            self._loop_task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self, *, cut: bool) -> None:
         """Stop stepping; with `cut`, commit what is done first."""
@@ -163,6 +151,11 @@ class TaskHost:
             self._ready = False  # a cut that still waits for its turn would open the copy again
             if self._changelog is not None:
                 await self._in_thread(self._changelog.close)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was stopped."""
+        return self._closed
 
     @property
     def is_settled(self) -> bool:
@@ -191,7 +184,7 @@ class TaskHost:
         """Take a chunk into the inbox; waits while the inbox is full."""
         while not self._room.is_set() and chunk.topic not in self._held and not self._closed:
             await self._room.wait()
-        if self._closed:
+        if self._closed or not self._ready:  # it is fetched again from where the state stands
             return
         size_bytes = chunk.size_bytes
         self._inbox[chunk.topic].append((chunk, size_bytes))
@@ -235,9 +228,9 @@ class TaskHost:
         except SpanloomError as error:
             self.failed = error
         except Exception as error:
-            self._fail(error)
+            self.fail(error)
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
         """Stop on an error that nobody foresaw, with a word on what to do."""
         log.exception("task_failed", task=str(self.id))
         self.failed = StateError(
@@ -385,7 +378,7 @@ class TaskHost:
             except SpanloomError as error:
                 self.failed = error
             except Exception as error:  # a cut runs beside the steps: nobody else would hear of it
-                self._fail(error)
+                self.fail(error)
 
     async def _commit(self) -> None:
         assert self._changelog is not None
@@ -450,17 +443,19 @@ class TaskHost:
         if not await self._is_still_ours():
             log.info("task_waits_for_assignment", task=str(self.id))
             return
-        old = self.runner
-        self.renew()
+
+        def back() -> Recovered:
+            self.fence()
+            return self.recover()
+
         try:
-            await self._in_thread(self.restore)
+            self.adopt(await self._in_thread(back))
         except SpanloomError as error:
-            self.runner = old
             self.failed = error
             return
-        self._empty_inbox()  # what came meanwhile is from before the seek
         for topic in self.topics:
             await self._source.again(topic, self.id.partition, self.runner.positions.get(topic, 0))
+        self.begin()
 
     async def _is_still_ours(self) -> bool:
         """Return whether no other worker can hold the task.
@@ -478,11 +473,6 @@ class TaskHost:
                 return is_ours and not is_left()
             await asyncio.sleep(MEMBER_RETRY_SECONDS)
         return False
-
-    def renew(self) -> None:
-        """Begin with an empty memory; what waits is dropped, and fetched again after a restore."""
-        self.runner = self._make()
-        self._empty_inbox()
 
     def _empty_inbox(self) -> None:
         for topic in self.topics:

@@ -1,4 +1,4 @@
-"""Where the seconds of a rebalance go, from the first word of it to restored tasks.
+"""Where the seconds of a rebalance go, from the first word of it to the flow of what stays.
 
 Owns the times of one rebalance and the line that the log gets of it.
 """
@@ -32,12 +32,12 @@ class Rebalance:
         """Note that the assignment is there."""
         self._joined_at = time.monotonic()
 
-    def restored(self, kept: int, taken: int, lost: int) -> None:
+    def assigned(self, kept: int, taken: int, lost: int) -> None:
         """Say where the time went; the flow resumes.
 
         Args:
             kept: tasks that stayed.
-            taken: tasks that were restored.
+            taken: tasks whose restore begins.
             lost: tasks that went to other workers.
         """
         now = time.monotonic()
@@ -48,7 +48,7 @@ class Rebalance:
             lost=lost,
             cut_seconds=round(self._cut_seconds, 3),
             group_seconds=round(self._joined_at - (self._left_at or self._joined_at), 3),
-            restore_seconds=round(now - self._joined_at, 3),
+            assign_seconds=round(now - self._joined_at, 3),
             seconds=round(now - (self._revoked_at or self._joined_at), 3),
         )
         self._revoked_at, self._cut_seconds, self._left_at = None, 0.0, None

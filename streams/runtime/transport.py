@@ -39,13 +39,16 @@ class Seats(Protocol):
     """What the transport asks of the worker."""
 
     async def assigned(self, partitions: set[TP]) -> None:
-        """Restore the state of newly assigned partitions; called before the flow resumes."""
+        """Begin to restore newly assigned partitions; called before the flow resumes."""
 
     async def revoked(self, partitions: set[TP]) -> None:
         """Cut what is done; called before partitions go."""
 
     def seek_positions(self) -> Mapping[TP, int]:
         """Return where each assigned partition goes on."""
+
+    def is_restoring_partition(self, tp: TP) -> bool:
+        """Whether a partition must not be fetched yet."""
 
 
 class RawRecords:
@@ -237,8 +240,8 @@ class ChunkConsumer(driver.Consumer):
         return ChunkConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
-        """Fetch partitions again."""
-        super().resume_partitions(tps)
+        """Fetch partitions again, but those whose state is not there yet: see `go_on`."""
+        super().resume_partitions({tp for tp in tps if not self.seats.is_restoring_partition(tp)})
         self._wanted.set()
 
     def on_buffer_drop(self, tp: TP) -> None:
@@ -318,7 +321,7 @@ class ChunkConsumer(driver.Consumer):
     # --- assignment
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Restore before Faust resumes the flow: its own signal comes too late."""
+        """Take partitions over before Faust resumes the flow: its own signal comes too late."""
         await self.seats.assigned(set(assigned))
         await super().on_partitions_assigned(assigned, generation_id)
 
@@ -352,6 +355,11 @@ class ChunkConsumer(driver.Consumer):
         for tp in sought:
             self.taken[tp] = positions[tp]
             self._end_seen_us[tp] = 0
+
+    async def go_on(self, positions: Mapping[TP, int]) -> None:
+        """Fetch partitions from now on whose state has been restored."""
+        await self.seek_all(positions)
+        self.resume_partitions(tp for tp in positions if tp in self.assignment())
 
     async def leave_group(self) -> None:
         """Leave the group now: the others need not wait until all of the client has stopped."""

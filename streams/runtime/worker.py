@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Event
 from typing import Any, Final
@@ -40,6 +40,7 @@ from streams.runtime.recall import recall
 from streams.runtime.reporting import Reporter
 from streams.runtime.state_folder import lock_state_folder
 from streams.runtime.stop_signals import StopSignals
+from streams.runtime.takeover import Takeovers
 from streams.runtime.task import Connection, HostSettings, TaskId, changelog_topic
 from streams.runtime.transport import ChunkApp, ChunkConsumer
 
@@ -83,7 +84,7 @@ class Worker:
             self.settings.cut_cpu_share,
             self.settings.cuts_at_once,
         )
-        self._restores: list[Future[Any]] = []
+        self._takeovers = Takeovers(self._go_on, self._note_restored)
         self._ending = asyncio.Event()
         self._is_stopping = False
         self._rebalance = Rebalance()
@@ -99,7 +100,7 @@ class Worker:
             self.settings.unhealthy_ratio,
         )
         self._client = ConsumerLink(lambda: self._app)
-        self.monitor = Monitor(limits, lambda: list(self.hosts.values()), self._client, on_ready)
+        self.monitor = Monitor(limits, self._restored, self._client, on_ready)
 
     # --- preparation
 
@@ -216,7 +217,7 @@ class Worker:
     @property
     def is_restoring(self) -> bool:
         """Whether a thread still reads a state back, though perhaps for nobody any more."""
-        return any(job.running() for job in self._restores)
+        return self._takeovers.is_busy
 
     def stop(self) -> None:
         """Ask the worker to end: cut what is done, leave the group, exit."""
@@ -290,9 +291,14 @@ class Worker:
     def _refused(self, error: BaseException | None) -> BrokerError | None:
         return refusals.of_aiokafka(error, self.link.settings.who) if error is not None else None
 
+    def _restored(self) -> list[TaskHost]:
+        """Return the hosts of the tasks whose state is there."""
+        restoring = self._takeovers.is_restoring
+        return [host for task_id, host in self.hosts.items() if not restoring(task_id)]
+
     def joins(self) -> dict[TaskHost, JoinRunner]:
         """Return the hosts of this worker's join tasks with their runners."""
-        runners = {host: host.runner for host in self.hosts.values()}
+        runners = {host: host.runner for host in self._restored()}
         return {host: r for host, r in runners.items() if isinstance(r, JoinRunner)}
 
     def records(self) -> int:
@@ -325,7 +331,8 @@ class Worker:
             if host.failed is not None:
                 log.error("task_stopped", task=str(host.id), error=str(host.failed))
         # Source before sink: what the join still has to say reaches the stages after a restart.
-        hosts = list(self.hosts.values())
+        self._takeovers.end()
+        hosts = self._restored()
         stops = [host.stop(cut=cut) for host in hosts]
         for host, problem in zip(
             hosts, await asyncio.gather(*stops, return_exceptions=True), strict=True
@@ -360,23 +367,25 @@ class Worker:
     # --- seats: called by the transport around a rebalance
 
     async def assigned(self, partitions: set[TP]) -> None:
-        """Restore what is new, keep what stays, drop what went; all before the flow resumes."""
+        """Drop what went, keep what stays, begin to restore what is new; then the flow resumes.
+
+        Raises:
+            StateError: the assignment does not fit.
+        """
         if self._is_stopping:  # we leave the group: whoever has them next must not be fenced
             return
         self.monitor.enter("restoring")
         try:
             await self._assign(partitions)
-            self.monitor.enter("running")
         except SpanloomError as error:
             self.error = error
             raise
         except Exception as error:
             # Faust only logs what a rebalance raises: without this the worker would live on, idle.
-            log.exception("restore_failed")
+            log.exception("assignment_failed")
             self.error = StateError(
-                f"the state cannot be restored ({type(error).__name__}: {error}). Operator action: "
-                "run the version that wrote it; else report this with the log, and start a new "
-                "group."
+                f"an assignment failed ({type(error).__name__}: {error}). Operator action: report "
+                "this with the log; nothing uncommitted was published, a restart is safe."
             )
             raise self.error from error
 
@@ -393,31 +402,24 @@ class Worker:
                 t: v for t, v in wanted.items() if t.kind in (JOIN, "fragments") or t.partition == 0
             }
         lost = [t for t in self.hosts if t not in wanted]
-        await asyncio.gather(*(self.hosts.pop(task_id).stop(cut=False) for task_id in lost))
+        await asyncio.gather(*(self._takeovers.leave(self.hosts.pop(t)) for t in lost))
         fresh = [self._new_host(task_id) for task_id in wanted if task_id not in self.hosts]
         refused = [host for host in self.hosts.values() if host.is_refused]
-        for host in refused:
-            host.renew()
-        to_restore = [*fresh, *refused]
-        self._restores = [self._pool.submit(host.restore) for host in to_restore]
-        restored = await asyncio.gather(*map(asyncio.wrap_future, self._restores))
-        for host, result in zip(to_restore, restored, strict=True):
-            log.info(
-                "task_restored",
-                task=str(host.id),
-                segments=result.live_segments,
-                pieces=result.pieces,
-                size_bytes=result.size_bytes,
-                from_local=result.from_local,
-                seconds=round(result.seconds, 3),
-                load_seconds=round(host.load_seconds, 3),
-            )
-            if host.id not in self.hosts:
-                self.hosts[host.id] = host
-                host.start()
+        self.hosts |= {host.id: host for host in fresh}
         for host in self.hosts.values():
             host.is_paused = False
-        self._rebalance.restored(len(self.hosts) - len(to_restore), len(to_restore), len(lost))
+        to_restore = [*fresh, *(h for h in refused if not self._takeovers.is_restoring(h.id))]
+        self._takeovers.begin(to_restore)
+        self._note_restored()
+        self._rebalance.assigned(len(self.hosts) - len(to_restore), len(to_restore), len(lost))
+
+    def _note_restored(self) -> None:
+        if self.monitor.view.phase == "restoring" and len(self._restored()) == len(self.hosts):
+            self.monitor.enter("running")
+
+    async def _go_on(self, host: TaskHost) -> None:
+        positions = host.runner.positions
+        await self.consumer.go_on({TP(t, host.id.partition): at for t, at in positions.items()})
 
     def _assert_whole(self, wanted: Mapping[TaskId, set[str]]) -> None:
         """Refuse an assignment that tears traces, or that this worker's count does not fit."""
@@ -479,16 +481,23 @@ class Worker:
         self._rebalance.revoked()
         for host in self.hosts.values():
             host.is_paused = True
-        await asyncio.gather(*(host.cut() for host in self.hosts.values()))
+        cuts = [host.cut() for host in self.hosts.values()]
+        await asyncio.gather(self._takeovers.fenced(), *cuts)
         self._rebalance.cut()
 
     def seek_positions(self) -> Mapping[TP, int]:
-        """Return where the state of each task stands."""
+        """Return where the state of each task stands that has been restored."""
         return {
             TP(topic, task_id.partition): position
             for task_id, host in self.hosts.items()
+            if not self._takeovers.is_restoring(task_id)
             for topic, position in host.runner.positions.items()
         }
+
+    def is_restoring_partition(self, tp: TP) -> bool:
+        """Whether the state of a partition's task is not there yet."""
+        kind = self._kind_of_topic.get(tp.topic)
+        return kind is not None and self._takeovers.is_restoring(TaskId(kind, tp.partition))
 
 
 def _is_good(starting: asyncio.Task[None]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from streams.codec.recordbatch import Record
-from streams.runtime import host as host_module
+from streams.runtime import recovery as recovery_module
 from streams.runtime.changelog import Restored
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import Cut, OutRecord
@@ -182,10 +182,10 @@ class Shell:
     ) -> None:
         self.broker = broker or FakeBroker()
         self.source = FakeSource()
-        monkeypatch.setattr(host_module, "publisher_for", lambda *_: self.broker)
-        monkeypatch.setattr(host_module, "Changelog", lambda *_: FakeChangelog(self.broker))
+        monkeypatch.setattr(recovery_module, "publisher_for", lambda *_: self.broker)
+        monkeypatch.setattr(recovery_module, "Changelog", lambda *_: FakeChangelog(self.broker))
         monkeypatch.setattr(
-            host_module,
+            recovery_module,
             "beginnings",
             lambda _base, names, _partition: {name: self.broker.low.get(name, 0) for name in names},
         )
@@ -200,7 +200,13 @@ class Shell:
             recall,
             pace,
         )
-        self.host.restore()
+        self.restore()
+
+    def restore(self) -> None:
+        """Do what a takeover does, without a source that is sought."""
+        self.host.fence()
+        self.host.adopt(self.host.recover())
+        self.host.begin()
 
     @property
     def runner(self) -> FakeRunner:

@@ -43,15 +43,14 @@ def test_who_lost_its_place_in_the_group_fences_nobody(monkeypatch: pytest.Monke
 
 
 def test_an_assignment_lets_a_refused_task_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Renewed and restored it stands where it committed, and nothing of its inbox is left."""
+    """Restored it stands where it committed, and nothing of its inbox is left."""
 
     async def story() -> None:
         shell = Shell(monkeypatch)
         shell.source.memberships = [False]
         await refused(shell)
         await shell.host.put(chunk("a", 5, 6))
-        shell.host.renew()
-        shell.host.restore()
+        shell.restore()
         assert (shell.host.is_refused, shell.runner.positions) == (False, {"a": 2})
         assert shell.host.inbox == (0, 0)
         await shell.host.put(chunk("a", 2, 6))

@@ -20,7 +20,9 @@ def test_a_task_says_why_it_rests_and_what_waits(monkeypatch: pytest.MonkeyPatch
         assert shell.host.rest == "rebalancing"
         shell.host._ready = False
         assert shell.host.rest == "restoring"
-        assert shell.host.inbox == (0, 0)
+        await shell.host.put(chunk("a", 0, 3))
+        assert shell.host.inbox == (0, 0), "it is fetched again from where the state stands"
+        shell.host.begin()
         await shell.host.put(chunk("a", 0, 3))
         records, size_bytes = shell.host.inbox
         assert (records, size_bytes > 0) == (3, True)

@@ -49,7 +49,10 @@ class Client:
         made._thread = ChunkConsumerThread.__new__(ChunkConsumerThread)
         made._thread._consumer = self.kafka
         made._wanted = asyncio.Event()
-        made.app = SimpleNamespace(consumer_generation_id=1)  # type: ignore[assignment]
+        self.restoring: set[TP] = set()
+        seats = SimpleNamespace(is_restoring_partition=lambda tp: tp in self.restoring)
+        app = SimpleNamespace(consumer_generation_id=1, seats=seats)
+        made.app = app  # type: ignore[assignment]
         monkeypatch.setattr(driver.Consumer, "_getmany", self._getmany)
         monkeypatch.setattr(ChunkConsumer, "assignment", lambda _self: set(self._tps))
         monkeypatch.setattr(ChunkConsumerThread, "call_thread", self._call_thread)
@@ -277,6 +280,20 @@ def test_a_poll_waits_for_partitions_no_longer_than_it_must(client: Client) -> N
     assert made._active_partitions == {AT}
 
 
+def test_what_is_restored_is_fetched_when_its_state_is_there(client: Client) -> None:
+    """The flow of the others resumes before; then it goes on from where its state stands."""
+    made = client.consumer
+    made._active_partitions, made._paused_partitions = set(), {AT, IDLE}
+    client.restoring = {AT}
+    made.resume_partitions([AT, IDLE])
+    assert (made._active_partitions, made._paused_partitions) == ({IDLE}, {AT})
+    client.restoring = set()
+    asyncio.run(made.go_on({AT: 42, TP("gone", 0): 7}))
+    assert client.sought == [(AT, 42)]
+    assert (made._active_partitions, made._paused_partitions) == ({IDLE, AT}, set())
+    assert span(client.poll(45, position=46)) == (42, 46)
+
+
 # --- read to the end
 
 
@@ -358,7 +375,8 @@ class Coordinator:
         self.is_well = is_well
         self.meanwhile: Callable[[], None] = lambda: None
         self.left_as: list[str | None] = []
-        self._rejoin_needed_fut = asyncio.Future(loop=asyncio.new_event_loop())
+        self.is_rebalancing = False
+        self._rejoin_needed_fut = SimpleNamespace(done=lambda: self.is_rebalancing)
 
     async def _do_heartbeat(self) -> bool:
         self.meanwhile()
@@ -383,7 +401,7 @@ def test_membership_is_what_the_broker_says_of_it(client: Client) -> None:
         client.kafka._coordinator.generation = -1
 
     def rebalance() -> None:
-        client.kafka._coordinator._rejoin_needed_fut.set_result(None)
+        client.kafka._coordinator.is_rebalancing = True
 
     assert asked(is_well=False, meanwhile=evict) is False
     assert asked(meanwhile=rebalance) is False

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 from faust.types.tuples import TP
@@ -107,20 +109,21 @@ class RefusedHost(FakeHost):
     """A host whose cut was refused, and which notes what an assignment does to it."""
 
     id = TaskId("join", 0)
-    load_seconds = 0.0
     is_paused = True
+    is_closed = False
 
     def __init__(self, *, is_refused: bool) -> None:
         super().__init__()
         self.is_refused = is_refused
         self.did: list[str] = []
+        self.runner = SimpleNamespace(positions={})
 
-    def renew(self) -> None:
-        self.did.append("renew")
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def do(*_: object) -> Any:
+            self.did.append(name)
+            return SimpleNamespace(restored=Restored([], 0, 0, 0.0), load_seconds=0.0)
 
-    def restore(self) -> Restored:
-        self.did.append("restore")
-        return Restored([], 0, 0, 0.0)
+        return do
 
 
 def assigned(folder: Path, host: RefusedHost, prepare: Callable[[Worker], None]) -> Worker:
@@ -130,9 +133,12 @@ def assigned(folder: Path, host: RefusedHost, prepare: Callable[[Worker], None])
         worker = worker_of(folder)
         worker._add_kind("join", (OTHER,), lambda _partition: None)
         worker._partitions = 1
+        worker._takeovers._go_on = AsyncMock()
         worker.hosts = {host.id: cast(Any, host)}
         prepare(worker)
         await worker.assigned({TP(OTHER, 0)})
+        while worker.monitor.view.phase == "restoring":
+            await asyncio.sleep(0.005)
         return worker
 
     return asyncio.run(story())
@@ -145,7 +151,8 @@ def test_an_assignment_restores_what_was_refused_and_nothing_else(
     """A task that stays keeps its memory, unless that was thrown away."""
     host = RefusedHost(is_refused=is_refused)
     worker = assigned(tmp_path, host, lambda _worker: None)
-    assert host.did == (["renew", "restore"] if is_refused else [])
+    steps = ["fence", "recover", "adopt", "begin", "start"]
+    assert host.did == (steps if is_refused else [])
     assert (list(worker.hosts), host.is_paused) == ([host.id], False)
 
 

@@ -1,0 +1,105 @@
+"""How a task comes back: whoever held it is fenced, then its state is read into an empty memory.
+
+Owns the order of these steps. Invariant: nothing of a state is read before its earlier holders are
+fenced, or they could commit after it was read.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from streams.runtime.changelog import Changelog, Restored
+from streams.runtime.crashpoints import reached
+from streams.runtime.delivery import Publisher, publisher_for
+from streams.runtime.restore_reading import beginnings
+from streams.runtime.runner import Runner
+from streams.runtime.task import Connection, TaskId, changelog_topic
+
+log = structlog.get_logger()
+UNFENCED_SECONDS: Final = 60.0
+"""Where nobody is fenced, a holder that lost its task has heard of it long before."""
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """A task as it was last committed.
+
+    Attributes:
+        runner: the memory.
+        changelog: where it goes on.
+        restored: how the reading went.
+        load_seconds: what it took to make memory of what was read.
+        lost_records: of its sources, deleted before they were joined.
+    """
+
+    runner: Runner
+    changelog: Changelog
+    restored: Restored
+    load_seconds: float
+    lost_records: int
+
+
+def fence(task_id: TaskId, connection: Connection) -> Publisher:
+    """Take a task over: after this no earlier holder can commit; blocking.
+
+    Raises:
+        BrokerError: the broker does not answer, or refuses.
+    """
+    publisher = publisher_for(
+        connection.delivery,
+        connection.base,
+        f"{connection.group}-{task_id}",
+        connection.patience_seconds,
+    )
+    publisher.start()
+    reached("after_init_transactions")
+    return publisher
+
+
+def recover(
+    task_id: TaskId,
+    topics: tuple[str, ...],
+    make: Callable[[], Runner],
+    connection: Connection,
+    rebuilds: Counter[str],
+) -> Recovered:
+    """Read the state of a task that was fenced into a new memory; blocking.
+
+    Args:
+        task_id: whose.
+        topics: its sources.
+        make: makes an empty memory.
+        connection: how to reach broker and disk.
+        rebuilds: counts by reason how often the local copy was made anew.
+
+    Raises:
+        BrokerError: changelog or sources cannot be read.
+        StateError: the state is incomplete or damaged.
+    """
+    changelog = Changelog(
+        connection.base,
+        changelog_topic(connection.group, task_id.kind),
+        task_id.partition,
+        connection.state_dir / connection.group / str(task_id),
+        connection.disk_free_min_bytes,
+        rebuilds,
+        0.0 if connection.delivery == "exactly_once" else UNFENCED_SECONDS,
+    )
+    restored = changelog.restore()
+    runner = make()
+    began = time.monotonic()
+    runner.load(restored.segments)
+    load_seconds = time.monotonic() - began
+    lost_records = 0
+    for topic, low in beginnings(connection.base, topics, task_id.partition).items():
+        position = runner.positions.setdefault(topic, low)
+        if position < low:
+            lost = low - position
+            log.error("telemetry_lost_to_retention", task=str(task_id), topic=topic, records=lost)
+            lost_records += lost
+            runner.positions[topic] = low
+    return Recovered(runner, changelog, restored, load_seconds, lost_records)

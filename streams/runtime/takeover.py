@@ -1,0 +1,133 @@
+"""Takes over the tasks of an assignment, beside the flow of those that stay.
+
+Owns the restores that go on. Each task is fenced and read back in threads of their own, then its
+partitions are sought to where its state stands, and only then fetched and joined: what stays with
+the worker does not wait for what comes to it, however large that is.
+
+Invariant: after `fenced` no restore of ours can fence another worker, so that a rebalance may go
+on; before it the partitions are ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final
+
+import structlog
+
+from streams.errors import SpanloomError, StateError
+from streams.runtime.host import TaskHost
+from streams.runtime.recovery import Recovered
+from streams.runtime.task import TaskId
+
+log = structlog.get_logger()
+RESTORES_AT_ONCE: Final = 8
+GoOn = Callable[[TaskHost], Awaitable[None]]
+"""Seeks a task's partitions to where its state stands and lets them be fetched."""
+
+
+class Takeovers:
+    """The tasks that are being restored.
+
+    Args:
+        go_on: called for each task when its state is there.
+        on_done: called after each.
+    """
+
+    def __init__(self, go_on: GoOn, on_done: Callable[[], None]) -> None:
+        self._go_on = go_on
+        self._on_done = on_done
+        self._pool = ThreadPoolExecutor(RESTORES_AT_ONCE, thread_name_prefix="spanloom-restore")
+        self._running: dict[TaskId, asyncio.Task[None]] = {}
+        self._fences: dict[TaskId, asyncio.Future[None]] = {}
+        self._threads: list[Future[Any]] = []
+
+    def begin(self, hosts: Iterable[TaskHost]) -> None:
+        """Restore tasks that were assigned; returns at once."""
+        hosts = list(hosts)
+        self._threads = [one for one in self._threads if not one.done()]
+        # All are fenced before any is read: a revoke waits for that and for no more.
+        for host in hosts:
+            self._fences[host.id] = asyncio.wrap_future(self._submit(host.fence))
+        for host in hosts:
+            running = asyncio.get_running_loop().create_task(self._take_over(host))
+            self._running[host.id] = running
+
+    def is_restoring(self, task_id: TaskId) -> bool:
+        """Whether the state of a task is not there yet."""
+        return task_id in self._running
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a thread still works, though perhaps for nobody any more."""
+        return any(one.running() for one in self._threads)
+
+    async def fenced(self) -> None:
+        """Wait until no restore can fence another worker any more."""
+        if self._fences:
+            await asyncio.wait(list(self._fences.values()))
+
+    async def leave(self, host: TaskHost) -> None:
+        """Give up a task that went to another worker; its local copy is closed."""
+        running = self._running.get(host.id)
+        await host.stop(cut=False)
+        if running is not None:
+            await asyncio.gather(running, return_exceptions=True)
+
+    def end(self) -> None:
+        """Wait for nobody any more; threads that still read are left to the end of the process."""
+        for running in self._running.values():
+            running.cancel()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(self, call: Callable[[], Any]) -> Future[Any]:
+        future = self._pool.submit(call)
+        self._threads.append(future)
+        return future
+
+    async def _take_over(self, host: TaskHost) -> None:
+        try:
+            await self._fences[host.id]
+            found: Recovered = await asyncio.wrap_future(self._submit(host.recover))
+            if host.is_closed:
+                found.changelog.close()
+                return
+            self._say(host, found)
+            host.adopt(found)
+        except SpanloomError as error:
+            host.failed = error
+            return
+        except Exception as error:
+            log.exception("restore_failed", task=str(host.id))
+            host.failed = StateError(
+                f"the state of task {host.id} cannot be restored ({type(error).__name__}: {error})."
+                " Operator action: run the version that wrote it; else report this with the log, "
+                "and start a new group."
+            )
+            return
+        finally:
+            # From here on an assignment seeks it and lets it be fetched like any other task.
+            del self._running[host.id], self._fences[host.id]
+        try:
+            await self._go_on(host)
+        except Exception as error:
+            host.fail(error)
+            return
+        host.begin()
+        host.start()
+        self._on_done()
+
+    def _say(self, host: TaskHost, found: Recovered) -> None:
+        restored = found.restored
+        log.info(
+            "task_restored",
+            task=str(host.id),
+            segments=restored.live_segments,
+            pieces=restored.pieces,
+            size_bytes=restored.size_bytes,
+            from_local=restored.from_local,
+            seconds=round(restored.seconds, 3),
+            load_seconds=round(found.load_seconds, 3),
+        )
