@@ -82,6 +82,7 @@ class JoinState:
         self.topics = tuple(topics)
         self.settings = settings
         self.positions: dict[str, int] = {}
+        self.topic_ids: dict[str, str] = {}
         self.progress = Progress(len(topics), settings.progress, silent)
         self.is_link_topic = np.zeros(max(256, len(topics)), np.bool_)
         self.is_link_topic[list(silent)] = True
@@ -206,6 +207,7 @@ class JoinState:
         return {
             "topics": list(self.topics),
             "positions": self.positions,
+            "topic_ids": self.topic_ids,
             "progress": self.progress.snapshot(),
             "accounts": self.accounts,
             "reasons": self.reasons,
@@ -247,6 +249,7 @@ class JoinState:
     def restore_scalars(self, scalars: Mapping[str, Any]) -> None:
         """Take over the small part of a segment; topics are matched by name."""
         self.positions = dict(scalars["positions"])
+        self.topic_ids = dict(scalars.get("topic_ids", {}))
         was = scalars["topics"]
         at = [self.topics.index(t) for t in was if t in self.topics]
         kept = [i for i, t in enumerate(was) if t in self.topics]

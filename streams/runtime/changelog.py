@@ -85,6 +85,8 @@ class Changelog:
         folder: of the local copy.
         free_bytes_min: the copy is not written while the disk has less room than this.
         rebuilds: counts by reason how often the copy was made anew.
+        topic_id: the broker's id of the topic, "" where it gives none: a copy of another topic of
+            the same name is not believed.
         retire_seconds: what a base replaces is kept for so long. Where nobody is fenced, a holder
             that lost its task may make one: by then it knows, and what it replaced is still there.
     """
@@ -98,13 +100,14 @@ class Changelog:
         free_bytes_min: int = 0,
         rebuilds: Counter[str] | None = None,
         retire_seconds: float = 0.0,
+        topic_id: str = "",
     ) -> None:
         self.topic = topic
         self.partition = partition
         self.waiting_for = ""
         """Why the copy is behind what is committed: "disk_full", or "" when it is not."""
         self._base = base
-        self._local = LocalState(folder, f"{topic}/{partition}", free_bytes_min)
+        self._local = LocalState(folder, f"{topic}/{partition} {topic_id}".rstrip(), free_bytes_min)
         self._rebuilds: Counter[str] = Counter() if rebuilds is None else rebuilds
         self._generation = 0
         self._number = 0

@@ -71,6 +71,15 @@ class JoinRunner:
         self._nothing = decoder.decode(0, [], [], np.zeros(0, np.int64))[0]
 
     @property
+    def topic_ids(self) -> dict[str, str]:
+        """The broker's ids of the source topics, as the state remembers them."""
+        return self.task.state.topic_ids
+
+    @topic_ids.setter
+    def topic_ids(self, ids: dict[str, str]) -> None:
+        self.task.state.topic_ids = ids
+
+    @property
     def last_cut_ms(self) -> int:
         """Kafka timestamp of the last cut, restarts included."""
         return self.task.state.last_cut_ms

@@ -18,6 +18,7 @@ from streams.runtime.delivery import Publisher, publisher_for
 from streams.runtime.restore_reading import beginnings
 from streams.runtime.runner import Runner
 from streams.runtime.task import Connection, TaskId, changelog_topic
+from streams.runtime.topic_ids import check_same
 
 log = structlog.get_logger()
 UNFENCED_SECONDS: Final = 60.0
@@ -78,22 +79,27 @@ def recover(
 
     Raises:
         BrokerError: changelog or sources cannot be read.
-        StateError: the state is incomplete or damaged.
+        StateError: the state is incomplete or damaged, or made from other topics.
     """
+    log_topic = changelog_topic(connection.group, task_id.kind)
+    ids = connection.topic_ids([log_topic, *topics])
     changelog = Changelog(
         connection.base,
-        changelog_topic(connection.group, task_id.kind),
+        log_topic,
         task_id.partition,
         connection.state_dir / connection.group / str(task_id),
         connection.disk_free_min_bytes,
         rebuilds,
         0.0 if connection.delivery == "exactly_once" else UNFENCED_SECONDS,
+        ids.get(log_topic, ""),
     )
     restored = changelog.restore()
     runner = make()
     began = time.monotonic()
     runner.load(restored.segments)
     load_seconds = time.monotonic() - began
+    check_same(str(task_id), runner.topic_ids, ids)
+    runner.topic_ids |= {topic: ids[topic] for topic in topics if topic in ids}
     lost_records = 0
     for topic, low in beginnings(connection.base, topics, task_id.partition).items():
         position = runner.positions.setdefault(topic, low)

@@ -17,6 +17,8 @@ class Runner(Protocol):
 
     positions: dict[str, int]
     """Next offset per source topic: up to here everything is in the state."""
+    topic_ids: dict[str, str]
+    """The broker's ids of the source topics that `positions` speaks of, where it gives them."""
     is_dirty: bool
     """Whether there is something to cut."""
     held: frozenset[str]

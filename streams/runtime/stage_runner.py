@@ -42,6 +42,7 @@ class StageRunner:
     ) -> None:
         self.task = task
         self.positions: dict[str, int] = {}
+        self.topic_ids: dict[str, str] = {}
         self.held: frozenset[str] = frozenset()
         self.rows = 0
         self.is_dirty = False
@@ -81,6 +82,7 @@ class StageRunner:
         self.is_dirty = False
         scalars = {
             "positions": self.positions,
+            "topic_ids": self.topic_ids,
             "task": self.task.snapshot(),
             "unreadable": self.unreadable,
         }
@@ -91,6 +93,7 @@ class StageRunner:
         if segments:
             scalars = segments[-1].scalars
             self.positions = dict(scalars["positions"])
+            self.topic_ids = dict(scalars.get("topic_ids", {}))
             self.unreadable = scalars["unreadable"]
             self.task = self._restore(scalars["task"])
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from streams.runtime.delivery import Delivery
+from streams.runtime.topic_ids import TopicIds, no_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Connection:
         disk_free_min_bytes: room that the disk of `state_dir` must have.
         delivery: what is promised to readers of the outputs.
         patience_seconds: how long a broker may be away in the middle of a commit.
+        topic_ids: tells a topic from one that was made again under its name.
     """
 
     base: Mapping[str, object] = field(repr=False)  # it may hold a password
@@ -59,6 +61,7 @@ class Connection:
     disk_free_min_bytes: int = 0
     delivery: Delivery = "exactly_once"
     patience_seconds: float = 120.0
+    topic_ids: TopicIds = no_ids
 
 
 def changelog_topic(group: str, kind: str) -> str:

@@ -42,7 +42,9 @@ from streams.runtime.state_folder import lock_state_folder
 from streams.runtime.stop_signals import StopSignals
 from streams.runtime.takeover import Takeovers
 from streams.runtime.task import Connection, HostSettings, TaskId, changelog_topic
+from streams.runtime.topic_ids import BrokerTopicIds, no_ids
 from streams.runtime.transport import ChunkApp, ChunkConsumer
+from streams.runtime.wholeness import assert_whole
 
 log = structlog.get_logger()
 JOIN: Final = "join"
@@ -78,6 +80,7 @@ class Worker:
         self.link = link or Link.plain(self.settings.broker)
         self._base: dict[str, object] = {**self.link.librdkafka(), "log_level": 2}
         self._is_over = Event()
+        self._topic_ids = no_ids if self.settings.embedded else BrokerTopicIds(self._base)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spanloom-task")
         self._pace = Pace(
             self.settings.cut_interval_seconds,
@@ -396,7 +399,10 @@ class Worker:
             kind = self._kind_of_topic.get(tp.topic)
             if kind is not None:
                 wanted.setdefault(TaskId(kind, tp.partition), set()).add(tp.topic)
-        self._assert_whole(wanted)
+        counts = {
+            kind: self._partitions if kind in (JOIN, "fragments") else 1 for kind in self._kinds
+        }
+        assert_whole(wanted, self._kinds, counts, is_counted=not self.settings.embedded)
         if self.settings.embedded:  # its single-partition topics have four
             wanted = {
                 t: v for t, v in wanted.items() if t.kind in (JOIN, "fragments") or t.partition == 0
@@ -421,24 +427,6 @@ class Worker:
         positions = host.runner.positions
         await self.consumer.go_on({TP(t, host.id.partition): at for t, at in positions.items()})
 
-    def _assert_whole(self, wanted: Mapping[TaskId, set[str]]) -> None:
-        """Refuse an assignment that tears traces, or that this worker's count does not fit."""
-        for task_id, sources in wanted.items():
-            torn = set(self._kinds[task_id.kind]) - sources
-            if torn:
-                raise StateError(
-                    f"partition {task_id.partition} of {sorted(torn)} went to another worker: "
-                    "traces would be torn. Operator action: give all telemetry topics one "
-                    "partition count and restart all workers of the group."
-                )
-            many = self._partitions if task_id.kind in (JOIN, "fragments") else 1
-            if task_id.partition >= many and not self.settings.embedded:
-                raise StateError(
-                    f"partition {task_id.partition} of {sorted(sources)} was added while this "
-                    f"worker ran; it knows {many}, and keys have moved. Operator action: give all "
-                    "telemetry topics one partition count and restart all workers of the group."
-                )
-
     def _new_host(self, task_id: TaskId) -> TaskHost:
         settings = self.settings
         return TaskHost(
@@ -452,6 +440,7 @@ class Worker:
                 settings.disk_free_min_bytes,
                 settings.delivery,
                 settings.broker_timeout_seconds,
+                self._topic_ids,
             ),
             ConsumerSource(settings.group, lambda: self.consumer),
             self._pool,

@@ -68,6 +68,7 @@ class FakeRunner:
 
     def __init__(self) -> None:
         self.positions: dict[str, int] = {}
+        self.topic_ids: dict[str, str] = {}
         self.is_dirty = False
         self.held: frozenset[str] = frozenset()
         self.rows = 0
@@ -95,11 +96,12 @@ class FakeRunner:
             raise self.fails_to_collect
         self.is_dirty = False
         record = OutRecord("out", PARTITION, None, b"o")
-        return [record], scalars_segment({"positions": self.positions})
+        return [record], scalars_segment({"positions": self.positions, "topic_ids": self.topic_ids})
 
     def load(self, segments: Sequence[Segment]) -> None:
         if segments:
             self.positions = dict(segments[-1].scalars["positions"])
+            self.topic_ids = dict(segments[-1].scalars["topic_ids"])
 
     def status(self) -> dict[str, Any]:
         return {"rows": self.rows}
@@ -179,6 +181,7 @@ class Shell:
         recall: RecallJob | None = None,
         broker: FakeBroker | None = None,
         pace: Pace | None = None,
+        ids: Mapping[str, str] | None = None,
     ) -> None:
         self.broker = broker or FakeBroker()
         self.source = FakeSource()
@@ -193,7 +196,7 @@ class Shell:
             TaskId("join", PARTITION),
             tuple(topics),
             FakeRunner,
-            Connection({}, "group", Path("unused")),
+            Connection({}, "group", Path("unused"), topic_ids=lambda _names: ids or {}),
             self.source,
             ThreadPoolExecutor(1),
             settings,

@@ -35,10 +35,12 @@ class Log:
 class MemoryChangelog(Changelog):
     """The real changelog over a log in memory."""
 
-    def __init__(self, log: Log, folder: Path, retire_seconds: float = 0.0) -> None:
+    def __init__(
+        self, log: Log, folder: Path, retire_seconds: float = 0.0, topic_id: str = ""
+    ) -> None:
         self.log = log
         self.rebuilds: Counter[str] = Counter()
-        super().__init__({}, "state", 0, folder, 0, self.rebuilds, retire_seconds)
+        super().__init__({}, "state", 0, folder, 0, self.rebuilds, retire_seconds, topic_id)
         self.restored = self.restore()
 
     def _end(self) -> int:
@@ -339,4 +341,19 @@ def test_what_a_base_replaces_is_kept_for_a_while(
         task.commit(event(n))
         n += 1
     assert b"1/0/0" not in log.kept()
+    task.close()
+
+
+def test_a_copy_of_a_changelog_that_was_made_again_is_not_believed(tmp_path: Path) -> None:
+    """The new one holds more than the old did: by its offsets the old copy would fit."""
+    old, new = Log(), Log()
+    task = MemoryChangelog(old, tmp_path, topic_id="1")
+    task.commit(event(7))
+    task.close()
+    elsewhere = MemoryChangelog(new, tmp_path / "elsewhere", topic_id="2")
+    for n in (1, 2, 3):
+        elsewhere.commit(event(n))
+    elsewhere.close()
+    task = MemoryChangelog(new, tmp_path, topic_id="2")
+    assert (task.found, task.rebuilds) == ([1, 2, 3], {"foreign": 1})
     task.close()
