@@ -51,6 +51,7 @@ class TaskHost:
         settings: HostSettings,
         recall: RecallJob | None = None,
         pace: Pace | None = None,
+        recall_pool: ThreadPoolExecutor | None = None,
     ) -> None:
         self.id = task_id
         self.topics = topics
@@ -69,6 +70,8 @@ class TaskHost:
         self._pool = pool
         self._settings = settings
         self._recall = recall
+        # A recall may wait for a dead worker's transaction: no commit shall wait for its thread.
+        self._recall_pool = recall_pool or pool
         self._pace = pace or Pace(settings.cut_interval_seconds)
         self._recalling: asyncio.Task[None] | None = None
         self._inbox: dict[str, deque[tuple[Chunk, int]]] = {topic: deque() for topic in topics}
@@ -329,7 +332,9 @@ class TaskHost:
         assert self._recall is not None
         runner = self.runner
         try:
-            found = await self._in_thread(self._recall, self.id.partition, pending)
+            found = await asyncio.get_running_loop().run_in_executor(
+                self._recall_pool, self._recall, self.id.partition, pending
+            )
         except BrokerError as error:
             log.warning("recall_failed", task=str(self.id), error=str(error))
             await asyncio.sleep(1.0)

@@ -79,9 +79,10 @@ class Worker:
         self.first_record_at: tuple[float, float] | None = None
         self.link = link or Link.plain(self.settings.broker)
         self._base: dict[str, object] = {**self.link.librdkafka(), "log_level": 2}
-        self._is_over = Event()
         self._topic_ids = no_ids if self.settings.embedded else BrokerTopicIds(self._base)
+        self._is_over = Event()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spanloom-task")
+        self._recall_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spanloom-recall")
         self._pace = Pace(
             self.settings.cut_interval_seconds,
             self.settings.cut_cpu_share,
@@ -89,7 +90,6 @@ class Worker:
         )
         self._takeovers = Takeovers(self._go_on, self._note_restored)
         self._ending = asyncio.Event()
-        self._is_stopping = False
         self._rebalance = Rebalance()
         self._partitions = 0
         self._kinds: dict[str, tuple[str, ...]] = {}
@@ -329,7 +329,6 @@ class Worker:
     async def _shut_down(self, app: ChunkApp, starting: asyncio.Task[None]) -> None:
         self._is_over.set()
         cut = self.error is None
-        self._is_stopping = True
         for host in self.hosts.values():
             if host.failed is not None:
                 log.error("task_stopped", task=str(host.id), error=str(host.failed))
@@ -358,7 +357,8 @@ class Worker:
             log.warning("client_stop_cut_short", seconds=STOP_SECONDS)  # all is committed
         except Exception as error:
             log.warning("client_stop_failed", error=repr(error))
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._recall_pool):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     async def _leave_group(self) -> None:
         """Let the others have our partitions at once: Faust takes a second or two to stop."""
@@ -375,7 +375,7 @@ class Worker:
         Raises:
             StateError: the assignment does not fit.
         """
-        if self._is_stopping:  # we leave the group: whoever has them next must not be fenced
+        if self._is_over.is_set():  # we leave the group: whoever has them next must not be fenced
             return
         self.monitor.enter("restoring")
         try:
@@ -399,10 +399,7 @@ class Worker:
             kind = self._kind_of_topic.get(tp.topic)
             if kind is not None:
                 wanted.setdefault(TaskId(kind, tp.partition), set()).add(tp.topic)
-        counts = {
-            kind: self._partitions if kind in (JOIN, "fragments") else 1 for kind in self._kinds
-        }
-        assert_whole(wanted, self._kinds, counts, is_counted=not self.settings.embedded)
+        self._assert_whole(wanted)
         if self.settings.embedded:  # its single-partition topics have four
             wanted = {
                 t: v for t, v in wanted.items() if t.kind in (JOIN, "fragments") or t.partition == 0
@@ -426,6 +423,11 @@ class Worker:
     async def _go_on(self, host: TaskHost) -> None:
         positions = host.runner.positions
         await self.consumer.go_on({TP(t, host.id.partition): at for t, at in positions.items()})
+
+    def _assert_whole(self, wanted: Mapping[TaskId, set[str]]) -> None:
+        many = self._partitions
+        counts = {kind: many if kind in (JOIN, "fragments") else 1 for kind in self._kinds}
+        assert_whole(wanted, self._kinds, counts, is_counted=not self.settings.embedded)
 
     def _new_host(self, task_id: TaskId) -> TaskHost:
         settings = self.settings
@@ -455,6 +457,7 @@ class Worker:
             ),
             self._recall if task_id.kind == JOIN else None,
             self._pace,
+            self._recall_pool,
         )
 
     def _recall(self, partition: int, wanted: list[tuple[bytes, int, int]]) -> Any:

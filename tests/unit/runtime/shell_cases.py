@@ -182,6 +182,7 @@ class Shell:
         broker: FakeBroker | None = None,
         pace: Pace | None = None,
         ids: Mapping[str, str] | None = None,
+        recall_pool: ThreadPoolExecutor | None = None,
     ) -> None:
         self.broker = broker or FakeBroker()
         self.source = FakeSource()
@@ -202,6 +203,7 @@ class Shell:
             settings,
             recall,
             pace,
+            recall_pool,
         )
         self.restore()
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -461,3 +463,27 @@ def test_recalls_are_answered_from_outside_the_loop(monkeypatch: pytest.MonkeyPa
 
     with contextlib.closing(asyncio.new_event_loop()) as loop:
         loop.run_until_complete(story())
+
+
+def test_a_recall_that_waits_holds_up_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may wait for a dead worker's transaction, and has threads of its own."""
+    may_end = threading.Event()
+
+    def recall(
+        _partition: int, _wanted: list[tuple[bytes, int, int]]
+    ) -> dict[bytes, list[bytes] | None]:
+        assert may_end.wait(10)
+        return {}
+
+    async def story() -> None:
+        shell = Shell(monkeypatch, recall=recall, recall_pool=ThreadPoolExecutor(1))
+        shell.runner.recalls = [(b"t", 5, 1)]
+        await shell.host.put(chunk("a", 0, 2))
+        await shell.step()
+        async with asyncio.timeout(10):
+            await shell.host.cut()
+        assert len(shell.broker.commits) == 1
+        may_end.set()
+        await shell.host.stop(cut=False)
+
+    asyncio.run(story())

@@ -159,7 +159,7 @@ def test_an_assignment_restores_what_was_refused_and_nothing_else(
 def test_a_worker_that_stops_takes_nothing_over(tmp_path: Path) -> None:
     """A rebalance may end while it leaves the group: whoever is next must not be fenced."""
     host = RefusedHost(is_refused=True)
-    assigned(tmp_path, host, lambda worker: setattr(worker, "_is_stopping", True))
+    assigned(tmp_path, host, lambda worker: worker._is_over.set())
     assert host.did == []
 
 
