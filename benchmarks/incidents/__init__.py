@@ -1,0 +1,1 @@
+"""How good the incidents are: storms whose truth is known, and recordings with labelled faults."""
