@@ -1,1 +1,1 @@
-"""How good the incidents are: storms whose truth is known, and recordings with labelled faults."""
+"""Incidents and their causes, judged on recordings and storms whose truth is known."""

@@ -6,24 +6,88 @@ kind and seed, same plan; a plan's faults lie between a clean head and a clean t
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from random import Random
 from typing import Final
 
 from streams.contract.model import Contract
-from streams.simulate.faults import Fault
-from streams.simulate.layout import read_layout
+from streams.simulate.behaviour import (
+    ACK_PATTERNS,
+    ENRICHMENT_SOURCES,
+    FEATURE_SETS,
+    SOURCE_SYSTEMS,
+)
+from streams.simulate.faults import (
+    BACK_PRESSURE,
+    BAD_DEPLOY,
+    BREAKER_OPEN,
+    BUFFER_FULL,
+    CACHE_STALE,
+    CONFIG_CHANGE,
+    DEAD_LETTER_GROWTH,
+    DESTINATION_DOWN,
+    ERROR_BURST,
+    FEATURE_DRIFT,
+    MALFORMED_SOURCE,
+    QUEUE_BACKLOG,
+    RETRY_STORM,
+    SCHEMA_DRIFT,
+    SLOW_DEPENDENCY,
+    WRONG_MODEL_VERSION,
+    Fault,
+)
+from streams.simulate.layout import Layout, read_layout
 from streams.simulate.plan import places
 from streams.units import SECOND_US
 
 HEAD_S: Final = 20.0
 """Clean seconds before the first fault: what is normal must be known before it is broken."""
-LENGTH_S: Final = (8.0, 12.0)
+LENGTH_S: Final = (10.0, 16.0)
 """How long a fault lasts, shortest and longest."""
 TAIL_S: Final = 16.0
 """Clean seconds after the last fault."""
 RECORDS_PER_SECOND: Final = 20.0
 QUIET_SECONDS: Final = 600.0
 """Length of a run without a fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """Where a kind of fault may strike: components, and the values of one dimension."""
+
+    components: tuple[str, ...]
+    dimension: str = ""
+    values: tuple[str, ...] = ("",)
+
+
+_PLACES: Final[dict[str, dict[str, _Where]]] = {
+    "seed": {
+        SLOW_DEPENDENCY: _Where(("BETA.enrichment",), "enrichment_source", ENRICHMENT_SOURCES),
+        ERROR_BURST: _Where(("BETA.mapping", "BETA.transform", "GAMMA.rendering")),
+        MALFORMED_SOURCE: _Where(("ALPHA.parser",), "source_system", SOURCE_SYSTEMS),
+        SCHEMA_DRIFT: _Where(("ALPHA.validation",), "source_system", SOURCE_SYSTEMS),
+        QUEUE_BACKLOG: _Where(("PHI.executor",)),
+        RETRY_STORM: _Where(("PHI.recovery",)),
+        CACHE_STALE: _Where(("EPSILON.cache",)),
+        BREAKER_OPEN: _Where(("INTEGRATION.circuit_breaker",), "hop", ("beta_gamma",)),
+        BACK_PRESSURE: _Where(("GAMMA.rendering",)),
+        BUFFER_FULL: _Where(("ALPHA.buffer",)),
+        DESTINATION_DOWN: _Where(("GAMMA.delivery",), "destination", tuple(ACK_PATTERNS)),
+        DEAD_LETTER_GROWTH: _Where(("GAMMA.dead_letter_queue",)),
+        BAD_DEPLOY: _Where(
+            ("BETA.mapping", "BETA.transform", "BETA.quality", "GAMMA.routing", "PHI.executor")
+        ),
+        CONFIG_CHANGE: _Where(("ALPHA.connection",)),
+    },
+    "inference": {
+        CACHE_STALE: _Where(("FEATURES.store",)),
+        WRONG_MODEL_VERSION: _Where(("MODEL.registry",)),
+        FEATURE_DRIFT: _Where(("FEATURES.transform",), "feature_set", FEATURE_SETS),
+        SLOW_DEPENDENCY: _Where(("FEATURES.store",), "feature_set", FEATURE_SETS),
+        ERROR_BURST: _Where(("SCORING.scorer",)),
+        BAD_DEPLOY: _Where(("SCORING.scorer", "FEATURES.transform")),
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +118,28 @@ def single_storms(contract: Contract, seeds: Sequence[int], start_us: int) -> It
     layout = read_layout(contract)
     for seed in seeds:
         rng = Random(f"{seed}/storm")
-        for fault in sorted(places(layout, rng), key=lambda f: f.kind):
+        for fault in sorted(all_places(layout, rng), key=lambda f: f.kind):
             length_s = rng.uniform(*LENGTH_S)
             placed = _at(fault, start_us, HEAD_S + rng.uniform(0, 2), length_s)
             seconds = (placed.end_us - start_us) / SECOND_US + TAIL_S
             yield _storm(contract, fault.kind, seed, seconds, (placed,))
+
+
+def all_places(layout: Layout, rng: Random) -> Iterator[Fault]:
+    """Yield one fault of every kind that has a place in the contract; their times are still 0."""
+    by_kind: dict[str, list[Fault]] = {}
+    for fault in component_faults(layout):
+        by_kind.setdefault(fault.kind, []).append(fault)
+    for faults in by_kind.values():
+        yield rng.choice(faults)
+    yield from places(layout, rng)
+
+
+def component_faults(layout: Layout) -> Iterator[Fault]:
+    """Yield every kind of fault of a component at all its places; their times are still 0."""
+    for kind, where in _PLACES.get(layout.name, {}).items():
+        for component, value in product(where.components, where.values):
+            yield Fault(kind, component, 0, 0, dimension=where.dimension, value=value)
 
 
 def quiet_storm(contract: Contract, seed: int, seconds: float = QUIET_SECONDS) -> Storm:

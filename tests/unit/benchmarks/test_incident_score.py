@@ -11,13 +11,13 @@ from tests.unit.simulate.oracle_recount import SEED_CONTRACT
 LAYOUT = read_layout(SEED_CONTRACT)
 PARSER = Blame(
     frozenset({("ALPHA", "parser")}),
-    frozenset({("ALPHA", "parser"), ("BETA", "mapping")}),
+    {("ALPHA", "parser"): 100 * SECOND_US, ("BETA", "mapping"): 101 * SECOND_US},
     100 * SECOND_US,
     110 * SECOND_US,
 )
 DELIVERY = Blame(
     frozenset({("GAMMA", "delivery")}),
-    frozenset({("GAMMA", "delivery"), ("BETA", "mapping")}),
+    {("GAMMA", "delivery"): 100 * SECOND_US, ("BETA", "mapping"): 101 * SECOND_US},
     100 * SECOND_US,
     110 * SECOND_US,
 )

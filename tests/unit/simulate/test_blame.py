@@ -1,5 +1,6 @@
 """Whom a fault is blamed on, and how far it reaches."""
 
+from dataclasses import replace
 from random import Random
 
 from streams.simulate.blame import blame, candidates, stage_component
@@ -14,10 +15,11 @@ LAYOUT = read_layout(SEED_CONTRACT)
 def test_causes_are_components_of_the_contract_and_are_reached() -> None:
     """Whatever the fault, its causes exist, and what it reaches holds them."""
     for seed in range(20):
-        for fault in places(LAYOUT, Random(seed)):
+        for planned in places(LAYOUT, Random(seed)):
+            fault = replace(planned, end_us=1)
             found = blame(LAYOUT, fault)
             assert found.causes
-            assert found.causes <= found.reached <= candidates(LAYOUT)
+            assert found.causes <= found.reached.keys() <= candidates(LAYOUT)
 
 
 def test_an_edge_is_the_fault_of_either_end() -> None:
@@ -30,7 +32,8 @@ def test_an_edge_is_the_fault_of_either_end() -> None:
 def test_silence_and_clocks_are_a_whole_module_s() -> None:
     """All components of the module are to blame, and its name alone is the answer."""
     silent = blame(LAYOUT, Fault(MODULE_SILENT, "EPSILON", 5, 7))
-    assert silent.causes == {("EPSILON", "cache"), ("EPSILON", "warm_up")}
+    assert {("EPSILON", "cache"), ("EPSILON", "warm_up")} < silent.causes
+    assert {module for module, _ in silent.causes} == {"EPSILON"}
     skewed = blame(LAYOUT, Fault(CLOCK_SKEW, "transfer_beta_gamma>rendering", 5, 7, skew_us=1))
     assert {module for module, _ in skewed.causes} == {"GAMMA"}
     assert silent.is_module
