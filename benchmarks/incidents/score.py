@@ -11,6 +11,7 @@ component that the fault reaches; an alert of an edge stands at both of its ends
 The truth comes from the plan; nothing here looks at an incident's title, kind or explanation.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -52,7 +53,8 @@ class Score:
     """How one run was told.
 
     Attributes:
-        incidents: per fault the incidents that it claims, the first told first.
+        incidents: per fault the incidents that it claims, first the one that is most its own: with
+            the most alerts that it alone claims; of equals the first told.
         false: incidents that no fault claims.
         over_merged: incidents that hold two faults.
         split: incidents too many.
@@ -66,7 +68,7 @@ class Score:
 
 def score(layout: Layout, blames: Sequence[Blame], told: Iterable[Told]) -> Score:
     """Return what belongs to what."""
-    mine: list[list[Told]] = [[] for _ in blames]
+    mine: list[list[tuple[int, Told]]] = [[] for _ in blames]
     alone = [0] * len(blames)
     false, over_merged = [], []
     for one in sorted(told, key=lambda t: (t.first_us, t.incident["incident_id"])):
@@ -75,9 +77,9 @@ def score(layout: Layout, blames: Sequence[Blame], told: Iterable[Told]) -> Scor
             for alert in one.incident["alerts"]
         ]
         of = set().union(*claims)
-        only = {next(iter(c)) for c in claims if len(c) == 1}
+        only = Counter(next(iter(c)) for c in claims if len(c) == 1)
         for number in of:
-            mine[number].append(one)
+            mine[number].append((-only[number], one))
         for number in only:
             alone[number] += 1
         if not of:
@@ -85,7 +87,7 @@ def score(layout: Layout, blames: Sequence[Blame], told: Iterable[Told]) -> Scor
         if len(only) > 1:
             over_merged.append(one)
     return Score(
-        tuple(map(tuple, mine)),
+        tuple(tuple(t for _, t in sorted(of, key=lambda pair: pair[0])) for of in mine),
         tuple(false),
         tuple(over_merged),
         sum(max(0, count - 1) for count in alone),

@@ -5,6 +5,7 @@ no fault at all. Parameters of engine and simulator are the same for every kind 
 """
 
 import argparse
+import json
 import multiprocessing
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,19 +14,25 @@ from typing import Any, Final
 
 from benchmarks.incidents.engine import CUT_US, SETTLE_US, Engine, Written, lab_settings
 from benchmarks.incidents.score import Score, Told, rank_of, ranked_causes, score
-from streams.contract.loader import load_contract
+from streams.contract.loader import SHIPPED, load_contract
 from streams.runtime import topics
 from streams.simulate.blame import Blame, blame, candidates
 from streams.simulate.layout import Layout, read_layout
 from streams.simulate.pipeline import Simulation
-from streams.simulate.storms import Storm, quiet_storm, single_storms
+from streams.simulate.storms import (
+    Storm,
+    double_storms,
+    flapping_storms,
+    quiet_storm,
+    single_storms,
+)
 from streams.units import SECOND_US
 
 START_US: Final = 1_760_000_000 * SECOND_US
 SEEDS: Final = tuple(range(1, 21))
 QUIET_RUNS: Final = 6
 """Fault-free runs a contract; of ten minutes each."""
-CONTRACTS: Final = ("seed",)
+CONTRACTS: Final = SHIPPED
 
 
 def run(
@@ -41,28 +48,37 @@ def run(
     Args:
         path: not read: the simulator makes the data.
         seeds: of the runs of each kind.
-        kinds: which; empty for all. "none" is the fault-free one.
+        kinds: which, or their first word: "flapping" or "two"; empty for all. "none" has no fault.
         contracts: names of shipped contracts.
         quiet_runs: how many fault-free runs a contract.
         processes: how many cases run at once.
     """
     del path
     storms = [s for c in contracts for s in plans(c, seeds, quiet_runs)]
-    storms = [s for s in storms if not kinds or s.kind in kinds]
+    storms = [s for s in storms if not kinds or s.kind in kinds or s.kind.split()[0] in kinds]
     if processes > 1:
         with multiprocessing.get_context("spawn").Pool(processes) as pool:
             found = list(pool.imap(run_storm, storms))
     else:
         found = [run_storm(storm) for storm in storms]
     cases = [case for run_ in found for case in run_["cases"]]
-    return {"cases": cases, "totals": totals(found), "by_kind": by_kind(found)}
+    return {
+        "cases": cases,
+        "totals": totals(found),
+        "by_kind": by_kind(found),
+        "problems": problems(found),
+    }
 
 
 def plans(contract_name: str, seeds: Sequence[int], quiet_runs: int) -> list[Storm]:
     """Return all storms of a contract."""
     contract = load_contract(contract_name)
-    storms = list(single_storms(contract, seeds, START_US))
-    return storms + [quiet_storm(contract, 1000 + n) for n in range(quiet_runs)]
+    return [
+        *single_storms(contract, seeds, START_US),
+        *flapping_storms(contract, seeds, START_US),
+        *double_storms(contract, seeds, START_US),
+        *(quiet_storm(contract, 1000 + n) for n in range(quiet_runs)),
+    ]
 
 
 def run_storm(storm: Storm) -> dict[str, Any]:
@@ -136,9 +152,10 @@ def told_incidents(
 def _cases(storm: Storm, blames: Sequence[Blame], judged: Score) -> list[dict[str, Any]]:
     cases = []
     for fault, one, incidents in zip(storm.faults, blames, judged.incidents, strict=True):
-        # Of several incidents a person reads the first one told.
+        # Of several incidents the one that is most the fault's own.
         ranked = list(incidents[0].ranked) if incidents else []
-        detected = (incidents[0].first_us - fault.start_us) / SECOND_US if incidents else None
+        first_us = min((i.first_us for i in incidents), default=None)
+        detected = None if first_us is None else (first_us - fault.start_us) / SECOND_US
         cases.append(
             {
                 "id": f"{storm.id}/{fault.kind}" if len(storm.faults) > 1 else storm.id,
@@ -182,6 +199,8 @@ def totals(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     split = sum(r["split"] for r in runs)
     chances = [chance for one in runs for chance in one["chance"]]
     quiet = [one for one in runs if not one["cases"]]
+    pairs = [one["cases"] for one in runs if len(one["cases"]) == 2]
+    both = sum(all(0 < c["rank"] <= 3 for c in pair) for pair in pairs)
     count = len(cases)
 
     def top(k: int) -> float | None:
@@ -192,6 +211,8 @@ def totals(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "top1": top(1),
         "top3": top(3),
         "top5": top(5),
+        "pairs": len(pairs),
+        "both_top3": both / len(pairs) if pairs else None,
         "missed": sum(not c["incidents"] for c in cases),
         "over_merged": over_merged,
         "over_merged_ratio": over_merged / incidents if incidents else 0.0,
@@ -209,6 +230,16 @@ def totals(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def problems(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what was wrong with which run, a line each."""
+    out = []
+    for one in runs:
+        out += [f"{what}: {one['id']}: {i}" for what in ("false", "over_merged") for i in one[what]]
+        out += [f"split: {one['id']}: {one['split']} too many"] * bool(one["split"])
+        out += [f"missed: {case['id']}" for case in one["cases"] if not case["incidents"]]
+    return out
+
+
 def by_kind(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return the totals of each kind, by name."""
     kinds = Counter(one["kind"] for one in runs)
@@ -216,8 +247,8 @@ def by_kind(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 _COLUMNS: Final = (
-    "cases", "top1", "top3", "missed", "over_merged", "split", "alerts", "events", "incidents",
-    "false_per_hour", "first_event_s_max", "chance_top1",
+    "cases", "top1", "top3", "both_top3", "missed", "over_merged", "split", "alerts", "events",
+    "incidents", "false_per_hour", "first_event_s_max", "chance_top1",
 )  # fmt: skip
 
 
@@ -238,16 +269,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.incidents.storms")
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many a kind")
     parser.add_argument("--kind", action="append", default=[], help="only this; repeatable")
+    parser.add_argument("--contract", action="append", default=[], help="only this; repeatable")
+    parser.add_argument("--json", type=Path, help="write cases and totals here")
     parser.add_argument("--quiet-runs", type=int, default=QUIET_RUNS)
     parser.add_argument("--processes", type=int, default=1)
     given = parser.parse_args()
     result = run(
         seeds=range(1, given.seeds + 1),
         kinds=given.kind,
+        contracts=given.contract or CONTRACTS,
         quiet_runs=given.quiet_runs,
         processes=given.processes,
     )
     print(table(result))
+    if given.json:
+        given.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    for problem in result["problems"]:
+        print(problem)
     for case in result["cases"]:
         if case["rank"] != 1:
             print(f"not first: {case['id']}: truth {case['truth']}, ranked {case['ranked'][:3]}")

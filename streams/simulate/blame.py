@@ -53,7 +53,7 @@ class Blame:
 
 def blame(layout: Layout, fault: Fault, rate: float = 20.0) -> Blame:
     """Return whom a fault is to be blamed on, and how far it reaches at a rate of records."""
-    causes = _causes(layout, fault)
+    causes = causes_of(layout, fault)
     reached = dict.fromkeys(causes, fault.start_us)
     for component, since_us in _measured(layout, fault, rate).items():
         reached.setdefault(component, since_us)
@@ -76,7 +76,8 @@ def stage_component(layout: Layout, flow: str, stage_id: str) -> Component | Non
     return None
 
 
-def _causes(layout: Layout, fault: Fault) -> frozenset[Component]:
+def causes_of(layout: Layout, fault: Fault) -> frozenset[Component]:
+    """Return the components that are a fault's cause, wherever and whenever it strikes."""
     if fault.component is not None:
         return frozenset((fault.component,))
     if fault.edge is not None:

@@ -6,7 +6,7 @@ kind and seed, same plan; a plan's faults lie between a clean head and a clean t
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import combinations, product
 from random import Random
 from typing import Final
 
@@ -17,6 +17,7 @@ from streams.simulate.behaviour import (
     FEATURE_SETS,
     SOURCE_SYSTEMS,
 )
+from streams.simulate.blame import blame, causes_of, stage_component
 from streams.simulate.faults import (
     BACK_PRESSURE,
     BAD_DEPLOY,
@@ -46,6 +47,11 @@ LENGTH_S: Final = (10.0, 16.0)
 """How long a fault lasts, shortest and longest."""
 TAIL_S: Final = 16.0
 """Clean seconds after the last fault."""
+FLAPPING_LENGTH_S: Final = 24.0
+FLAP_S: Final = (2.0, 4.0)
+"""How long a flapping fault is on and then off, in whole seconds."""
+DOUBLES: Final = {"apart": 2, "crossing": 2, "nested": 1}
+"""How many storms of two faults a seed, by how they stand to each other."""
 RECORDS_PER_SECOND: Final = 20.0
 QUIET_SECONDS: Final = 600.0
 """Length of a run without a fault."""
@@ -123,6 +129,75 @@ def single_storms(contract: Contract, seeds: Sequence[int], start_us: int) -> It
             placed = _at(fault, start_us, HEAD_S + rng.uniform(0, 2), length_s)
             seconds = (placed.end_us - start_us) / SECOND_US + TAIL_S
             yield _storm(contract, fault.kind, seed, seconds, (placed,))
+
+
+def flapping_storms(contract: Contract, seeds: Sequence[int], start_us: int) -> Iterator[Storm]:
+    """Yield a storm of each kind of fault of a component that comes and goes, for each seed."""
+    layout = read_layout(contract)
+    for seed in seeds:
+        rng = Random(f"{seed}/flapping")
+        faults = [fault for fault in all_places(layout, rng) if fault.component is not None]
+        for fault in sorted(faults, key=lambda f: f.kind):
+            flap_us = round(rng.uniform(*FLAP_S)) * SECOND_US
+            placed = _at(fault, start_us, HEAD_S + rng.uniform(0, 2), FLAPPING_LENGTH_S)
+            seconds = (placed.end_us - start_us) / SECOND_US + TAIL_S
+            flaps = replace(placed, flap_us=flap_us)
+            yield _storm(contract, f"flapping {fault.kind}", seed, seconds, (flaps,))
+
+
+def double_storms(contract: Contract, seeds: Sequence[int], start_us: int) -> Iterator[Storm]:
+    """Yield for each seed storms of two faults, about as many of each relation as there are.
+
+    Their kind tells how they stand to each other: "two apart" share no component that both reach
+    (a coincidence: they are two problems, whatever the time), "two crossing" share some but
+    neither's cause is reached by the other, "two nested" are the rest: one lies in the other's way.
+    Of a nested pair nobody could say that they are two, so it is only counted who is named.
+    """
+    layout = read_layout(contract)
+    for seed in seeds:
+        rng = Random(f"{seed}/double")
+        faults = sorted(all_places(layout, rng), key=lambda f: f.kind)
+        pairs = [(a, b) for a, b in combinations(faults, 2) if not _collide(layout, a, b)]
+        rng.shuffle(pairs)
+        wanted = dict(DOUBLES)
+        for pair in pairs:
+            begin_s, apart_s = HEAD_S + rng.uniform(0, 2), rng.uniform(0, 6)
+            first, second = rng.sample(pair, 2)
+            placed = (
+                _at(first, start_us, begin_s, rng.uniform(*LENGTH_S)),
+                _at(second, start_us, begin_s + apart_s, rng.uniform(*LENGTH_S)),
+            )
+            relation = _relation(layout, placed)
+            if wanted[relation]:
+                wanted[relation] -= 1
+                end_us = max(fault.end_us for fault in placed)
+                seconds = (end_us - start_us) / SECOND_US + TAIL_S
+                kind = f"two {relation}"
+                storm = _storm(contract, kind, seed, seconds, placed)
+                yield replace(storm, id=f"{storm.id}/{first.kind}+{second.kind}")
+            if not any(wanted.values()):
+                break
+
+
+def _collide(layout: Layout, one: Fault, other: Fault) -> bool:
+    """Say whether two faults strike the same place, so that nobody could tell them apart."""
+    return bool(causes_of(layout, one) & causes_of(layout, other))
+
+
+def _relation(layout: Layout, faults: tuple[Fault, Fault]) -> str:
+    one, other = (blame(layout, fault) for fault in faults)
+    if one.causes & other.reached.keys() or other.causes & one.reached.keys():
+        return "nested"
+    if one.reached.keys() & other.reached.keys():
+        return "crossing"
+    # Neighbours of the flow are not apart: an edge between them shows both.
+    edges = [
+        {stage_component(layout, "", near), stage_component(layout, "", far)}
+        for flow in layout.flows.values()
+        for near, far in flow.edges
+    ]
+    touching = any(edge & one.reached.keys() and edge & other.reached.keys() for edge in edges)
+    return "crossing" if touching else "apart"
 
 
 def all_places(layout: Layout, rng: Random) -> Iterator[Fault]:
