@@ -69,6 +69,11 @@ else
 	for name in $(BENCH); do $(BIN)/python -m benchmarks.$$name $(ARGS); done
 endif
 
+.PHONY: signals
+signals: $(RUN_STAMP) ## docs/signals.md anew, from the shipped contracts
+	$(BIN)/python -m streams.cli.main contract signals --markdown seed inference > docs/signals.md.new
+	mv docs/signals.md.new docs/signals.md
+
 bench-fidelity: $(DEV_STAMP) ## precision and recall of lost spans on a recording (see --help)
 	$(BIN)/python -m benchmarks.fidelity $(ARGS)
 

@@ -11,6 +11,7 @@ from streams import __version__
 from streams.cli import (
     contract,
     contract_learn,
+    contract_signals,
     demo,
     fidelity,
     replay,
@@ -47,6 +48,7 @@ def root(
 
 
 contract.app.command("learn")(contract_learn.learn)
+contract.app.command("signals")(contract_signals.signals)
 app.add_typer(contract.app, name="contract", help="Check, show and learn pipeline contracts.")
 app.add_typer(topics.app, name="topics", help="Create and check the Kafka topics.")
 app.add_typer(replay.app, name="replay", help="Send recorded telemetry into the topics.")

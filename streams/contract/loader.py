@@ -22,7 +22,8 @@ from streams.errors import ConfigError
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 SHOWN_MAX: Final = 100
 """Problems shown of one file; a reader corrects these and comes back."""
-SEED: Final = Path(__file__).with_name("seed.yaml")
+SHIPPED: Final = ("seed", "inference")
+"""Names of the contracts that ship with Spanloom."""
 
 
 class FileProblem(NamedTuple):
@@ -47,8 +48,9 @@ class ContractError(ConfigError):
 
 
 def contract_path(name_or_path: str | Path) -> Path:
-    """Return where a contract lies: "seed" is the one that ships with Spanloom."""
-    return SEED if str(name_or_path) == "seed" else Path(name_or_path)
+    """Return where a contract lies: "seed" and "inference" are those that ship with Spanloom."""
+    name = str(name_or_path)
+    return Path(__file__).with_name(f"{name}.yaml") if name in SHIPPED else Path(name_or_path)
 
 
 def load_contract(path: str | Path) -> Contract:

@@ -26,6 +26,8 @@ class Behaviour:
         audit: operation of the audit entry that the stage writes; "" for none.
         span_kind: as in TelemetryEvent.
         error_category: what an error of this stage is called.
+        ends_on_error: whether a record that fails here for a fault's sake is refused and goes no
+            further; elsewhere it goes on, from a fallback or after another try.
     """
 
     duration_ms: float = 10.0
@@ -37,17 +39,25 @@ class Behaviour:
     audit: str = ""
     span_kind: str = "INTERNAL"
     error_category: str = "Processing"
+    ends_on_error: bool = False
 
 
 DEFAULT: Final = Behaviour()
 
 BEHAVIOURS: Final[dict[str, Behaviour]] = {
     "connection": Behaviour(
-        12, ("source_system",), audit="READ", span_kind="SERVER", error_category="Connection"
+        12,
+        ("source_system",),
+        audit="READ",
+        span_kind="SERVER",
+        error_category="Connection",
+        ends_on_error=True,
     ),
-    "parser": Behaviour(8, ("source_system",), error_category="Parse"),
-    "validation": Behaviour(10, error_category="Validation"),
-    "buffer": Behaviour(40, error_category="Buffer Overflow"),
+    "parser": Behaviour(8, ("source_system",), error_category="Parse", ends_on_error=True),
+    "validation": Behaviour(
+        10, ("source_system",), error_category="Validation", ends_on_error=True
+    ),
+    "buffer": Behaviour(40, error_category="Buffer Overflow", ends_on_error=True),
     "transfer_alpha_beta": Behaviour(25, span_kind="PRODUCER"),
     "schema_mapping": Behaviour(15, span_kind="CONSUMER"),
     "field_transformation": Behaviour(30, audit="TRANSFORM"),
@@ -92,6 +102,12 @@ BEHAVIOURS: Final[dict[str, Behaviour]] = {
     "cache_warm_up": Behaviour(60, ("tier", "job_id"), probability=0.2),
     "recovery": Behaviour(30, ("job_id",), probability=0.03),
     "completion": Behaviour(10, ("job_id",)),
+    "request": Behaviour(10, span_kind="SERVER"),
+    "feature_lookup": Behaviour(12, ("feature_set",), span_kind="CLIENT", error_category="Feature"),
+    "feature_transform": Behaviour(20, ("feature_set",), error_category="Feature"),
+    "model_routing": Behaviour(3, ("model_version",), error_category="Model"),
+    "scoring": Behaviour(45, ("model_version",), audit="PREDICT", error_category="Timeout"),
+    "response": Behaviour(5, span_kind="SERVER"),
 }
 
 # (dimension, value) -> how many times longer a span with it takes.
@@ -109,6 +125,9 @@ FACTORS: Final[dict[tuple[str, str], float]] = {
 SOURCE_SYSTEMS: Final = ("orders", "payments", "inventory", "telemetry_hub")
 ENRICHMENT_SOURCES: Final = ("customer_master", "geo_lookup", "price_list")
 FORMATS: Final = ("JSON", "XML", "CSV", "Avro", "Parquet")
+FEATURE_SETS: Final = ("customer", "session", "catalog")
+MODEL_VERSION: Final = "v7"
+"""The released one."""
 JOB_KINDS: Final = ("compaction", "reindex", "reference_refresh")
 # A destination acknowledges in its own way, always the same.
 ACK_PATTERNS: Final = {
@@ -138,6 +157,8 @@ def draw_profile(rng: Random) -> dict[str, str]:
         "ack_pattern": ACK_PATTERNS[destination],
         "attempt": "1",
         "job_kind": rng.choice(JOB_KINDS),
+        "feature_set": rng.choice(FEATURE_SETS),
+        "model_version": MODEL_VERSION,
     }
 
 

@@ -19,11 +19,49 @@ DUPLICATE_STORM: Final = "duplicate_storm"
 CONTEXT_RESTARTED: Final = "context_restarted"
 CLOCK_SKEW: Final = "clock_skew"
 
+SLOW_DEPENDENCY: Final = "slow_dependency"
+ERROR_BURST: Final = "error_burst"
+MALFORMED_SOURCE: Final = "malformed_source"
+SCHEMA_DRIFT: Final = "schema_drift"
+QUEUE_BACKLOG: Final = "queue_backlog"
+RETRY_STORM: Final = "retry_storm"
+CACHE_STALE: Final = "cache_stale"
+BREAKER_OPEN: Final = "breaker_open"
+BACK_PRESSURE: Final = "back_pressure"
+BUFFER_FULL: Final = "buffer_full"
+DESTINATION_DOWN: Final = "destination_down"
+DEAD_LETTER_GROWTH: Final = "dead_letter_growth"
+BAD_DEPLOY: Final = "bad_deploy"
+CONFIG_CHANGE: Final = "config_change"
+WRONG_MODEL_VERSION: Final = "wrong_model_version"
+FEATURE_DRIFT: Final = "feature_drift"
+
 MODULE_KINDS: Final = (MODULE_SILENT, SLOW_ENRICHMENT, DUPLICATE_STORM)
 """Faults of a module: `where` is its name."""
 EDGE_KINDS: Final = (CONTEXT_DROPPED, ACKNOWLEDGMENTS_LOST, CONTEXT_RESTARTED, CLOCK_SKEW)
 """Faults of an edge of the record flow: `where` is `near>far`."""
-KINDS: Final = MODULE_KINDS + EDGE_KINDS
+COMPONENT_KINDS: Final = (
+    SLOW_DEPENDENCY,
+    ERROR_BURST,
+    MALFORMED_SOURCE,
+    SCHEMA_DRIFT,
+    QUEUE_BACKLOG,
+    RETRY_STORM,
+    CACHE_STALE,
+    BREAKER_OPEN,
+    BACK_PRESSURE,
+    BUFFER_FULL,
+    DESTINATION_DOWN,
+    DEAD_LETTER_GROWTH,
+    BAD_DEPLOY,
+    CONFIG_CHANGE,
+    WRONG_MODEL_VERSION,
+    FEATURE_DRIFT,
+)
+"""Faults of the pipeline's own state, which cascade: `where` is `MODULE.component`."""
+CHANGE_KINDS: Final = (BAD_DEPLOY, CONFIG_CHANGE, WRONG_MODEL_VERSION)
+"""Faults that a change brought: an AUDIT event `change_applied` tells of it when they begin."""
+KINDS: Final = MODULE_KINDS + EDGE_KINDS + COMPONENT_KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +77,17 @@ class Fault:
         duplicate_storm: a share of the module's events is delivered twice.
         context_restarted: a share of the records goes on under a new trace id, with a new root.
         clock_skew: the clock of the far stage's module is off by `skew_us`.
+        The faults of a component change the state of the pipeline's model (`modules/`), and spans
+            and signals follow from that: queues fill, breakers open, errors and retries come.
 
     Attributes:
         kind: one of `KINDS`.
-        where: a module, or `near>far` with stage ids of the record flow.
+        where: a module, `near>far` with stage ids of the record flow, or `MODULE.component`.
         start_us, end_us: when it strikes, Unix microseconds, start < end.
         share: part of the records (or events) that it hits, 0 < share <= 1.
-        dimension, value: of slow_enrichment, which spans are slow.
+        dimension, value: which source, destination or hop it is about, where it is about one.
         skew_us: of clock_skew, what the clock shows less the true time; negative is behind.
+        flap_us: how long it is on and then off, in turns, from its start on; 0 for always on.
     """
 
     kind: str
@@ -57,12 +98,25 @@ class Fault:
     dimension: str = ""
     value: str = ""
     skew_us: int = 0
+    flap_us: int = 0
 
     @property
     def edge(self) -> tuple[str, str] | None:
         """The (near, far) stages, None for a fault of a module."""
         near, arrow, far = self.where.partition(">")
         return (near, far) if arrow else None
+
+    @property
+    def component(self) -> tuple[str, str] | None:
+        """The (module, component) of a fault of a component, else None."""
+        module, dot, component = self.where.partition(".")
+        return (module, component) if dot else None
+
+    def is_on(self, at_us: int) -> bool:
+        """Say whether it strikes at that time."""
+        if not self.start_us <= at_us < self.end_us:
+            return False
+        return not self.flap_us or (at_us - self.start_us) // self.flap_us % 2 == 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fault as a JSON-able mapping."""
@@ -84,6 +138,8 @@ class FaultTable:
         self._module: dict[tuple[str, str], list[int]] = {}
         self._edge: dict[tuple[str, str, str], list[int]] = {}
         for number, fault in enumerate(self.faults):
+            if fault.component is not None:
+                continue  # it strikes the model, and the model everything else
             if fault.edge is None:
                 self._module.setdefault((fault.kind, fault.where), []).append(number)
             elif fault.kind == CLOCK_SKEW:
@@ -106,7 +162,7 @@ class FaultTable:
 
     def _striking(self, numbers: list[int] | None, at_us: int) -> int | None:
         for number in numbers or ():
-            if self.faults[number].start_us <= at_us < self.faults[number].end_us:
+            if self.faults[number].is_on(at_us):
                 return number
         return None
 
@@ -119,7 +175,11 @@ def _check(layout: Layout, fault: Fault) -> None:
         raise ConfigError(f"{place}: start_us {fault.start_us} must be before end_us")
     if not 0 < fault.share <= 1:
         raise ConfigError(f"{place}: share {fault.share} must be over 0 and at most 1")
-    if fault.kind in MODULE_KINDS:
+    if fault.flap_us < 0:
+        raise ConfigError(f"{place}: flap_us {fault.flap_us} must not be negative")
+    if fault.kind in COMPONENT_KINDS:
+        _check_component(layout, fault, place)
+    elif fault.kind in MODULE_KINDS:
         if fault.where not in layout.topics:
             known = ", ".join(layout.topics)
             raise ConfigError(f"{place}: unknown module; the contract has {known}")
@@ -132,3 +192,12 @@ def _check(layout: Layout, fault: Fault) -> None:
         raise ConfigError(f"{place}: name the slow spans by dimension and value")
     if fault.kind == CLOCK_SKEW and fault.skew_us == 0:
         raise ConfigError(f"{place}: skew_us must not be 0")
+
+
+def _check_component(layout: Layout, fault: Fault, place: str) -> None:
+    components = {f"{s.module}.{s.component}" for f in layout.flows.values() for s in f.stages}
+    if fault.where not in components:
+        known = ", ".join(sorted(components))
+        raise ConfigError(
+            f"{place}: no component with a stage of its own; the contract has {known}"
+        )

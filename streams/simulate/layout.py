@@ -11,6 +11,7 @@ from streams.contract.model import Contract, Flow, Stage
 from streams.errors import ConfigError
 
 RECORD_FLOW: Final = "record"
+"""The flow that records take; a contract without one has its first flow for that."""
 BATCH_FLOW: Final = "batch"
 JOB_FLOW: Final = "job"
 
@@ -66,13 +67,16 @@ class Layout:
     """All that the simulator needs to know of a contract.
 
     Attributes:
-        version: the contract's version.
+        version, name: the contract's.
+        record_flow: id of the flow that a record takes.
         topics: topic of each module, in the contract's order.
-        components: components of each module that the flows name, in their order.
+        components: components of each module that flows and signals name, in their order.
         flows: by id.
     """
 
     version: str
+    name: str
+    record_flow: str
     topics: dict[str, str]
     components: dict[str, tuple[str, ...]]
     flows: dict[str, FlowSpec]
@@ -80,11 +84,11 @@ class Layout:
     @property
     def record(self) -> FlowSpec:
         """The flow that a record takes."""
-        return self.flows[RECORD_FLOW]
+        return self.flows[self.record_flow]
 
     def stage_modules(self) -> dict[str, str]:
         """Return the module of every stage id; the record flow's where flows share an id."""
-        others = [flow for name, flow in self.flows.items() if name != RECORD_FLOW]
+        others = [flow for name, flow in self.flows.items() if name != self.record_flow]
         return {s.id: s.module for flow in (*others, self.record) for s in flow.stages}
 
 
@@ -92,21 +96,24 @@ def read_layout(contract: Contract) -> Layout:
     """Return the contract as flows in walking order.
 
     Raises:
-        ConfigError: the contract has no flow for records.
+        ConfigError: the contract has no flow.
     """
-    if RECORD_FLOW not in contract.flows:
-        known = ", ".join(contract.flows) or "none"
+    if not contract.flows:
         raise ConfigError(
-            f"contract {contract.name!r}: the simulator needs a flow {RECORD_FLOW!r} "
-            f"(it has: {known}); add one, or simulate the contract 'seed'"
+            f"contract {contract.name!r}: the simulator needs a flow that records take; add one, "
+            "or simulate the contract 'seed'"
         )
+    record_flow = RECORD_FLOW if RECORD_FLOW in contract.flows else next(iter(contract.flows))
     flows = {name: _flow(name, flow) for name, flow in contract.flows.items()}
     components: dict[str, tuple[str, ...]] = {}
     for module in contract.modules:
-        named = (s.component for f in flows.values() for s in f.stages if s.module == module)
+        named = [s.component for f in flows.values() for s in f.stages if s.module == module]
+        named += [s.component for s in contract.signals if s.module == module.lower()]
         components[module] = tuple(dict.fromkeys(named)) or (module.lower(),)
     return Layout(
         version=contract.version,
+        name=contract.name,
+        record_flow=record_flow,
         topics={module: contract.topic(module) for module in contract.modules},
         components=components,
         flows=flows,

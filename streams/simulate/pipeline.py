@@ -21,9 +21,10 @@ from streams.simulate.faults import (
     Fault,
     FaultTable,
 )
-from streams.simulate.gauges import render_second
 from streams.simulate.layout import BATCH_FLOW, JOB_FLOW, FlowSpec, read_layout
+from streams.simulate.modules.model import PipelineModel
 from streams.simulate.render import Draft, render_steps
+from streams.simulate.signals import Signals
 from streams.simulate.truth import Truth
 from streams.simulate.walk import Step, Unit, Walk
 from streams.units import SECOND_US
@@ -51,15 +52,16 @@ class Simulation:
     the same topics repeats traces that the engine knows already.
 
     Args:
-        contract: the pipeline; its flow `record` must exist, `batch` and `job` may.
+        contract: the pipeline; records take its flow `record`, else its first; the flows `batch`
+            and `job` are taken where they exist.
         seed: decides everything that chance decides.
         start_us: when it begins, Unix microseconds.
         seconds: for how long records are born; the last ones come to their end a little later.
-        records_per_second: how many of them, > 0; about 19 events each.
+        records_per_second: how many of them, > 0; about 19 events each, beside the signals' own.
         faults: what goes wrong; times are absolute.
 
     Raises:
-        ConfigError: no flow for records, a rate or length that is not over 0, or a fault at a
+        ConfigError: no flow, a rate or length that is not over 0, or a fault at a
             place that the contract does not have.
     """
 
@@ -79,6 +81,8 @@ class Simulation:
             )
         self._layout = read_layout(contract)
         self._table = FaultTable(self._layout, faults)
+        self._model = PipelineModel(self._layout, seed, records_per_second, start_us, faults)
+        self._signals = Signals(contract, self._layout)
         self._seed = seed
         self._start_us = start_us
         self._period_us = SECOND_US / records_per_second
@@ -153,7 +157,8 @@ class Simulation:
 
     def _bear_second(self, born_us: int, number: int) -> None:
         unit = self._unit("second", number, born_us)
-        self._deliver(unit, render_second(self._layout, unit, number))
+        second = self._model.at(born_us)
+        self._deliver(unit, self._signals.render(unit, number, second))
         self.truth.count_effects(unit, ())
 
     def _bear_record(self, born_us: int, number: int) -> None:
@@ -199,7 +204,8 @@ class Simulation:
         return f"batch-{record // RECORDS_PER_BATCH:06d}"
 
     def _walk(self, unit: Unit, flow: FlowSpec) -> list[Step]:
-        steps = Walk(unit, flow, self._table).run()
+        is_record = flow is self._layout.record
+        steps = Walk(unit, flow, self._table, self._model, is_record=is_record).run()
         spans = self._deliver(unit, render_steps(unit, steps))
         for by_stage in spans.values():
             self.truth.count_trace(flow, by_stage)

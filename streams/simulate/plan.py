@@ -66,11 +66,11 @@ def plan_faults(
     layout = read_layout(contract)
     rng = Random(f"{seed}/faults")
     room_s = seconds - HEAD_S - TAIL_S
-    places = list(_places(layout, rng))
-    rng.shuffle(places)
-    slots: list[_Slot] = [(fault,) for fault in places]
+    placed = list(places(layout, rng))
+    rng.shuffle(placed)
+    slots: list[_Slot] = [(fault,) for fault in placed]
     if _needed_s(slots) > room_s:
-        slots = _paired(layout, rng, places)
+        slots = _paired(layout, rng, placed)
         while slots and _needed_s(slots) > room_s:
             slots.pop()
     slots = _apart(layout, rng, slots)
@@ -90,7 +90,7 @@ def fault_modules(layout: Layout, fault: Fault) -> frozenset[str]:
     return frozenset(modules[stage] for stage in fault.edge)
 
 
-def _places(layout: Layout, rng: Random) -> Iterator[Fault]:
+def places(layout: Layout, rng: Random) -> Iterator[Fault]:
     """Yield one fault of each kind at its place; a kind for which there is no place is left out."""
     record = layout.record
     skewable = [hop for hop in _hops(layout) if _tolerates_skew(layout, hop[1].module)]
@@ -173,15 +173,15 @@ def _tolerates_skew(layout: Layout, module: str) -> bool:
     return _is_entered_once(layout, module) and all(not d or d >= least_us for d in leaving)
 
 
-def _paired(layout: Layout, rng: Random, places: list[Fault]) -> list[_Slot]:
+def _paired(layout: Layout, rng: Random, placed: list[Fault]) -> list[_Slot]:
     """Put the duplicate storm beside another fault, in a module apart from the record flow."""
-    storm = next((fault for fault in places if fault.kind == DUPLICATE_STORM), None)
+    storm = next((fault for fault in placed if fault.kind == DUPLICATE_STORM), None)
     on_the_way = {stage.module for stage in layout.record.stages}
     apart = [m for m in layout.topics if m not in on_the_way and _has_stage(layout, m)]
-    if storm is None or not apart or len(places) == 1:
-        return [(fault,) for fault in places]
+    if storm is None or not apart or len(placed) == 1:
+        return [(fault,) for fault in placed]
     storm = replace(storm, where=rng.choice(apart))
-    rest = [fault for fault in places if fault.kind != DUPLICATE_STORM]
+    rest = [fault for fault in placed if fault.kind != DUPLICATE_STORM]
     # Not beside the silence, which lasts longer.
     partner = next((fault for fault in rest if fault.kind != MODULE_SILENT), rest[0])
     return [(fault, storm) if fault is partner else (fault,) for fault in rest]

@@ -5,6 +5,7 @@ nothing of topics or delivery. Invariant: without a fault a walk is one tree wit
 required stages are in it.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ from streams.simulate.faults import (
     SLOW_ENRICHMENT,
     FaultTable,
 )
-from streams.simulate.layout import RECORD_FLOW, FlowSpec, StageSpec
+from streams.simulate.layout import FlowSpec, StageSpec
+from streams.simulate.modules.model import PipelineModel
 
 ERROR_RATIO: Final = 0.001
 """Spans that fail for no planted reason: noise that must not become an incident."""
@@ -64,7 +66,8 @@ class Unit:
 class Step:
     """One passage through a stage; times are true times, Unix microseconds.
 
-    A step without a trace id has lost its context: it leaves a log line instead of a span.
+    A step without a trace id has lost its context: it leaves a log line instead of a span. One that
+    is refused failed for a fault's sake.
     """
 
     stage: StageSpec
@@ -75,16 +78,35 @@ class Step:
     parent_span_id: str
     dimensions: dict[str, str]
     is_error: bool
+    is_refused: bool = False
 
 
 class Walk:
-    """Takes one unit through its flow; `steps` then holds what happened, in the order it began."""
+    """Takes one unit through its flow; `steps` then holds what happened, in the order it began.
 
-    def __init__(self, unit: Unit, flow: FlowSpec, faults: FaultTable) -> None:
+    Args:
+        unit: what walks.
+        flow: which way.
+        faults: what may happen to it on the way.
+        model: how the stages do at which time.
+        is_record: whether the flow is the one whose edges can be broken.
+    """
+
+    def __init__(
+        self,
+        unit: Unit,
+        flow: FlowSpec,
+        faults: FaultTable,
+        model: PipelineModel,
+        *,
+        is_record: bool = True,
+    ) -> None:
         self.steps: list[Step] = []
         self._unit = unit
         self._flow = flow
         self._faults = faults
+        self._model = model
+        self._is_record = is_record
         self._last: dict[str, Step] = {}
         # Stages that do not stand in line: they happen inside another, or only for a retry.
         self._inside: dict[str, list[StageSpec]] = {}
@@ -140,11 +162,18 @@ class Walk:
             step = self._work(stage, start_us, trace_id, parent)
             start_us = step.end_us + HOP_US[0]
         keeper = self._flow.stage(behaviour_of(stage.id).kept_in)
-        if keeper is not None and self._unit.rng.random() < RETRY_RATIO:
+        if keeper is None:
+            return
+        # One draw a record, whether or not it failed: what follows must not depend on it.
+        is_unlucky = self._unit.rng.random() < RETRY_RATIO
+        if is_unlucky or step.is_refused:
             step.is_error = True
             kept = self._work(keeper, start_us, trace_id, step.span_id)
             retry_us = kept.end_us + HOP_US[0]
-            self._work(stage, retry_us, trace_id, kept.span_id, attempt="2").is_error = False
+            again = self._work(stage, retry_us, trace_id, kept.span_id, attempt="2")
+            again.is_error = again.is_refused
+            if again.is_refused:
+                del self._last[stage.id]  # the queue keeps it: nothing follows in this trace
 
     def _work(
         self, stage: StageSpec, start_us: int, trace_id: str, parent: str, attempt: str = "1"
@@ -154,22 +183,34 @@ class Walk:
         profile = {**unit.profile, "attempt": attempt}
         wanted = behaviour_of(stage.id).dimensions
         dimensions = {key: profile[key] for key in wanted if key in profile}
+        for name in dimensions:
+            said, share = self._model.at(start_us).says.get((stage.id, name), ("", 0.0))
+            if share > 0 and unit.chance.random() < share:
+                dimensions[name] = said
         duration_us = draw_duration_us(stage, dimensions, unit.rng)
+        factor, fails = self._condition(stage, dimensions, start_us)
+        duration_us = int(duration_us * factor)
         slow = self._faults.at_module(SLOW_ENRICHMENT, stage.module, start_us)
         if slow is not None and self._is_slow(slow, dimensions):
             deadline_us = stage.deadline_us or NO_DEADLINE_US
             duration_us = int(deadline_us * unit.chance.uniform(*SLOW_FACTOR))
+        span_id = span_id_from(unit.rng)  # drawn with or without a trace: what follows is the same
         step = Step(
             stage=stage,
             start_us=start_us,
             end_us=start_us + duration_us,
             trace_id=trace_id,
-            span_id=span_id_from(unit.rng) if trace_id else "",
+            span_id=span_id if trace_id else "",
             parent_span_id=parent if trace_id else "",
             dimensions=dimensions,
             is_error=unit.rng.random() < ERROR_RATIO,
         )
         self.steps.append(step)
+        # The draw comes from the unit's own chance: a fault elsewhere must change nothing here.
+        if fails > 0 and unit.chance.random() < fails:
+            step.is_error = step.is_refused = True
+            if behaviour_of(stage.id).ends_on_error:
+                return step  # refused: nothing follows
         self._last[stage.id] = step
         for inner in self._inside.get(stage.id, ()):
             if self._happens(inner):
@@ -177,6 +218,17 @@ class Walk:
                 if inner.id in self._last:
                     step.end_us = max(step.end_us, self._last[inner.id].end_us + HOP_US[0])
         return step
+
+    def _condition(
+        self, stage: StageSpec, dimensions: dict[str, str], at_us: int
+    ) -> tuple[float, float]:
+        """Return how many times longer the stage takes now, and with which probability it fails."""
+        second = self._model.at(at_us)
+        if not second.slow and not second.fails:
+            return 1.0, 0.0
+        keys = [(stage.id, "", ""), *((stage.id, *item) for item in dimensions.items())]
+        factor = math.prod(second.slow.get(key, 1.0) for key in keys)
+        return factor, max(second.fails.get(key, 0.0) for key in keys)
 
     def _is_slow(self, number: int, dimensions: dict[str, str]) -> bool:
         fault = self._faults.faults[number]
@@ -186,7 +238,7 @@ class Walk:
 
     def _is_hit(self, kind: str, near: Sequence[str], stage: StageSpec, at_us: int) -> bool:
         """Draw whether a fault of that kind on the way into the stage hits this record."""
-        if self._flow.name != RECORD_FLOW:
+        if not self._is_record:
             return False
         number = self._faults.at_edge(kind, near, stage.id, at_us)
         return number is not None and self._draw(number)

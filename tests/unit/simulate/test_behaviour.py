@@ -2,6 +2,7 @@
 
 from random import Random
 
+from streams.contract.loader import SHIPPED, load_contract
 from streams.core.columns import SPAN_KINDS
 from streams.simulate.behaviour import (
     ACK_PATTERNS,
@@ -15,9 +16,9 @@ from streams.simulate.layout import read_layout
 from tests.unit.simulate.oracle_recount import SEED_CONTRACT
 
 
-def test_every_stage_of_the_seed_contract_has_a_behaviour() -> None:
-    """Table and contract name the same stages, so that no stage is walked by default."""
-    flows = SEED_CONTRACT.flows.values()
+def test_every_stage_of_the_shipped_contracts_has_a_behaviour() -> None:
+    """Table and contracts name the same stages, so that no stage is walked by default."""
+    flows = [flow for name in SHIPPED for flow in load_contract(name).flows.values()]
     assert set(BEHAVIOURS) == {stage.id for flow in flows for stage in flow.stages}
 
 

@@ -71,8 +71,17 @@ def test_a_stage_of_any_component_comes_from_one() -> None:
     assert second.component == "second"
 
 
-def test_a_contract_without_records_is_refused() -> None:
-    """The message says which flow is missing and what to do."""
+def test_records_take_the_first_flow_where_none_is_named_for_them() -> None:
+    """A contract need not call its flow `record`."""
+    plain = small_contract().plain()
+    plain["flows"] = {"request": plain["flows"]["record"]}
+    layout = read_layout(Contract.model_validate(plain))
+    assert layout.record.name == "request"
+    assert layout.stage_modules()["second"] == "B"
+
+
+def test_a_contract_without_flows_is_refused() -> None:
+    """The message says what is missing and what to do."""
     contract = Contract.model_validate({"version": "1", "name": "empty", "modules": {"A": {}}})
-    with pytest.raises(ConfigError, match=r"needs a flow 'record' \(it has: none\)"):
+    with pytest.raises(ConfigError, match="needs a flow that records take; add one"):
         read_layout(contract)

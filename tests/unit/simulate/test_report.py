@@ -10,7 +10,8 @@ from streams.simulate.faults import (
     CLOCK_SKEW,
     CONTEXT_DROPPED,
     DUPLICATE_STORM,
-    KINDS,
+    EDGE_KINDS,
+    MODULE_KINDS,
     MODULE_SILENT,
     SLOW_ENRICHMENT,
     Fault,
@@ -95,7 +96,7 @@ def test_a_right_answer_passes() -> None:
 
 def test_every_kind_of_fault_has_kinds_it_causes() -> None:
     """No fault is beyond being found."""
-    assert set(CAUSED_KINDS) == set(KINDS)
+    assert set(CAUSED_KINDS) == set(MODULE_KINDS + EDGE_KINDS)
     assert all(CAUSED_KINDS.values())
 
 

@@ -1,5 +1,6 @@
 """One record on its way."""
 
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -14,6 +15,7 @@ from streams.simulate.faults import (
     FaultTable,
 )
 from streams.simulate.layout import read_layout
+from streams.simulate.modules.model import PipelineModel
 from streams.simulate.walk import Step, Unit, Walk
 from tests.unit.simulate.oracle_recount import SEED_CONTRACT, START_US
 
@@ -23,11 +25,17 @@ SEEDS = range(40)
 LONG_US = 60_000_000
 
 
+def model(faults: Sequence[Fault] = ()) -> PipelineModel:
+    return PipelineModel(LAYOUT, 1, 20.0, START_US, faults)
+
+
 def walk(seed: int, *faults: Fault, flow: str = "record", **profile: str) -> list[Step]:
     rng = Random(seed)
     unit = Unit(START_US, rng, Random(seed), Random(seed + 1), record_id="r")
     unit.profile = draw_profile(rng) | profile
-    return Walk(unit, LAYOUT.flows[flow], FaultTable(LAYOUT, faults)).run()
+    is_record = flow == "record"
+    table = FaultTable(LAYOUT, faults)
+    return Walk(unit, LAYOUT.flows[flow], table, model(faults), is_record=is_record).run()
 
 
 def fault(kind: str, where: str, **more: Any) -> Fault:
@@ -145,6 +153,7 @@ def test_faults_of_a_record_edge_leave_other_flows_alone() -> None:
     has_trace = {}
     for name in ("record", "job"):
         unit = Unit(START_US, Random(1), Random(1), Random(1))
-        steps = Walk(unit, layout.flows[name], table).run()
+        is_record = name == "record"
+        steps = Walk(unit, layout.flows[name], table, model(), is_record=is_record).run()
         has_trace[name] = [bool(step.trace_id) for step in steps]
     assert has_trace == {"record": [True, False], "job": [True, True]}

@@ -1,0 +1,44 @@
+"""Storms through the engine in one process: a planted fault becomes one incident, and counts."""
+
+import pytest
+
+from benchmarks.incidents.engine import Engine, batch_of, lab_settings
+from benchmarks.incidents.storms import START_US, by_kind, plans, run_storm, table, totals
+from streams.codec.recordbatch import Record, records_of
+from streams.contract.loader import load_contract
+from streams.simulate.pipeline import Simulation
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_batch_holds_the_records_it_was_made_of() -> None:
+    """What the engine's own topics hand on is read back as it was written."""
+    records = [Record(7, 1_000, b"key", b"value"), Record(8, 1_250, None, b"")]
+    assert records_of(batch_of(records)) == records
+
+
+def test_every_event_is_accounted_for() -> None:
+    """The in-process engine takes in all that it is fed, and nothing stays open."""
+    simulation = Simulation(load_contract("seed"), 3, START_US, 4, 5)
+    engine = Engine(lab_settings("seed"))
+    fed = engine.feed(simulation.drain())
+    for second in range(1, 25):
+        engine.tick(START_US + second * 1_000_000)
+    accounts = engine.accounting()
+    assert accounts["accepted"] == fed == simulation.truth.events
+    assert accounts["open"] == 0
+    assert engine.counters() == {}
+
+
+def test_a_storm_is_found_and_counted() -> None:
+    """One planted fault is one incident that names it first, and the totals say so."""
+    storm = next(s for s in plans("seed", [1], 0) if s.kind == "acknowledgments_lost")
+    found = run_storm(storm)
+    assert [case["rank"] for case in found["cases"]] == [1]
+    assert 0 < found["cases"][0]["detected_at_s"] < 15
+    assert (found["false"], found["over_merged"], found["split"]) == ([], [], 0)
+    summed = totals([found])
+    assert (summed["cases"], summed["top1"], summed["missed"]) == (1, 1.0, 0)
+    assert summed["chance_top1"] == pytest.approx(2 / 23)
+    result = {"by_kind": by_kind([found]), "totals": summed}
+    assert table(result).count("\n") == 2
