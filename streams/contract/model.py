@@ -8,7 +8,7 @@ Invariant: a `Contract` that exists has passed both.
 
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
 from streams.contract.checks import (
@@ -19,34 +19,25 @@ from streams.contract.checks import (
     path_text,
 )
 from streams.contract.operations import OperationRules
+from streams.contract.part import Identifier, Part, Text
+from streams.contract.rules import Rule
 
 PROBLEM_TYPE: Final = "contract_problem"
 """Pydantic error type of what `checks.find_problems` finds; the loader reports those itself."""
 
-Text = Annotated[str, Field(min_length=1, max_length=256)]
-Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 # Below 1: the burn rate divides by the error budget, 1 - objective.
 Objective = Annotated[float, Field(gt=0, lt=1)]
 Milliseconds = Annotated[int, Field(gt=0, le=24 * 3600 * 1000)]
 Seconds = Annotated[float, Field(gt=0, le=90 * 24 * 3600)]
+RULES_MAX: Final = 500
+"""Every rule is asked of every series when the series is first seen."""
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 # YAML has lists only; the model is frozen, so they become tuples (their items stay strict).
 Texts = Annotated[tuple[Text, ...], Field(strict=False)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        strict=True,
-        extra="forbid",
-        frozen=True,
-        populate_by_name=True,
-        allow_inf_nan=False,
-        validate_default=True,
-    )
-
-
-class Module(_Part):
+class Module(Part):
     """Who answers for a module and where its telemetry arrives.
 
     Attributes:
@@ -66,7 +57,7 @@ class Module(_Part):
     playbook: Text | None = None
 
 
-class When(_Part):
+class When(Part):
     """The stage is required when an upstream stage carries one of these dimension values.
 
     Attributes:
@@ -80,7 +71,7 @@ class When(_Part):
     values: Annotated[tuple[Text, ...], Field(alias="in", strict=False, min_length=1)]
 
 
-class Stage(_Part):
+class Stage(Part):
     """One span that a record is expected to leave behind.
 
     Attributes:
@@ -114,7 +105,7 @@ class Stage(_Part):
     playbook: Text | None = None
 
 
-class Flow(_Part):
+class Flow(Part):
     """One expected path through the pipeline: a directed acyclic graph of stages.
 
     Attributes:
@@ -144,7 +135,7 @@ class Flow(_Part):
         raise KeyError(stage_id)
 
 
-class EdgeObjective(_Part):
+class EdgeObjective(Part):
     """The fidelity objective of one edge, where it differs from its flow's.
 
     Attributes:
@@ -160,7 +151,7 @@ class EdgeObjective(_Part):
     fidelity: Objective
 
 
-class Objectives(_Part):
+class Objectives(Part):
     """What share of the telemetry must arrive, and how fast the error budget may burn.
 
     Attributes:
@@ -184,7 +175,7 @@ class Objectives(_Part):
     edges: Annotated[tuple[EdgeObjective, ...], Field(strict=False)] = ()
 
 
-class Thresholds(_Part):
+class Thresholds(Part):
     """Where counts become alerts; each ratio is of the scope's own spans, events or traces.
 
     Attributes:
@@ -210,7 +201,7 @@ class Thresholds(_Part):
     min_count: Count = 20
 
 
-class Contract(_Part):
+class Contract(Part):
     """What a pipeline promises; exists only when every check has passed.
 
     Attributes:
@@ -225,6 +216,7 @@ class Contract(_Part):
         metric_names: old metric name to new.
         invariants: reserved for reconciliation; kept as written.
         playbooks: by key, a text or a URL.
+        rules: alert rules over metric points, log lines and rejected events.
     """
 
     version: Text
@@ -240,6 +232,7 @@ class Contract(_Part):
     metric_names: dict[Text, Text] = Field(default_factory=dict)
     invariants: list[JsonValue] = Field(default_factory=list)
     playbooks: dict[Text, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+    rules: Annotated[tuple[Rule, ...], Field(strict=False, max_length=RULES_MAX)] = ()
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
