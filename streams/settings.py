@@ -104,6 +104,7 @@ class WorkerSettings(BaseSettings):
     operations_max: int = Field(default=100_000, ge=1)
     series_max: int = Field(default=20_000, ge=1)
     signal_groups_max: int = Field(default=10_000, ge=1, le=100_000)
+    signal_baselines_max: int = Field(default=500, ge=1, le=10_000)
     signal_series_max: int = Field(default=2_000, ge=1, le=20_000)
     signal_dimensions: tuple[str, ...] = DIMENSIONS
     wait_initial_seconds: float = Field(default=30, gt=0)

@@ -159,8 +159,9 @@ class Rule(Part):
 
 
 _USUAL_STAT: Final = {THRESHOLD: "last", RATE: "rate", ANOMALY: "mean", LOG_PATTERN: "count"}
-ANOMALY_SCORE: Final = 5.0
-"""Score from which on an anomaly is told where the rule names none; see `baseline.py`."""
+ANOMALY_SCORE: Final = 4.0
+"""Score from which on an anomaly is told where the rule names none: a value so far out comes once
+in 10,000; see `baseline.py`."""
 
 
 def compile_signal_rule(

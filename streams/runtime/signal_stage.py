@@ -19,6 +19,7 @@ def signal_settings(settings: WorkerSettings, contract: Contract | None) -> Sign
     watch = WatchSettings(
         max_counters=settings.signal_groups_max,
         max_groups=settings.signal_groups_max,
+        max_baselines=settings.signal_baselines_max,
         warm_up_us=round(settings.warm_up_seconds * SECOND_US),
     )
     alerts = RuleSettings(quiet_us=round(settings.quiet_seconds * SECOND_US))

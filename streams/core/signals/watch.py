@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Final
 
+from streams.core.signals.baseline import Baseline
 from streams.core.signals.cell import Cell
 from streams.core.signals.measure import Lookback, Point, increase_of
-from streams.core.signals.rule import ABSENCE, LOG_PATTERN, SignalRule
+from streams.core.signals.rule import ABSENCE, ANOMALY, LOG_PATTERN, SignalRule
 from streams.core.signals.series import METRIC, Series
 from streams.units import HOUR_US, MINUTE_US, SECOND_US
 
 GROUP_BOUND: Final = "group_over_bound"
 COUNTER_BOUND: Final = "counter_over_bound"
+BASELINE_BOUND: Final = "baseline_over_bound"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class WatchSettings:
     Attributes:
         max_counters: bound on the metrics whose last value is known, for what they rise by.
         max_groups: bound on the groups of all rules together.
+        max_baselines: bound on the groups of anomaly rules; each holds some 200 numbers.
         forget_us: a group that said nothing for so long is no longer known.
         new_us: how long a log template counts as new after it was first seen.
         warm_up_us: after the first window this passes before templates count as new, and before
@@ -36,6 +39,7 @@ class WatchSettings:
 
     max_counters: int = 10_000
     max_groups: int = 10_000
+    max_baselines: int = 500
     forget_us: int = 24 * HOUR_US
     new_us: int = 10 * MINUTE_US
     warm_up_us: int = MINUTE_US
@@ -74,6 +78,7 @@ class Group:
         since_us: start of the violation that goes on; 0 for none.
         count: points of the violation so far.
         lookback: the windows that the rule looks back on.
+        baseline: of an anomaly rule.
     """
 
     first_us: int
@@ -81,6 +86,7 @@ class Group:
     since_us: int = 0
     count: int = 0
     lookback: Lookback = field(default_factory=Lookback)
+    baseline: Baseline | None = None
 
 
 Key = tuple[int, Series]
@@ -100,6 +106,7 @@ class RuleWatch:
         self.settings = settings
         self.groups: dict[Key, Group] = {}
         self.discarded: Counter[str] = Counter()
+        self._baselines = 0
         self._last: dict[Series, tuple[float, int]] = {}
         self._matching: dict[Series, tuple[int, ...]] = {}
 
@@ -119,10 +126,7 @@ class RuleWatch:
         for key in fresh:
             if key in self.groups:
                 continue
-            if len(self.groups) >= self.settings.max_groups:
-                self.discarded[GROUP_BOUND] += 1
-                continue
-            self.groups[key] = Group(start_us, end_us)
+            self._add_group(key, Group(start_us, end_us))
         found = []
         for key in sorted(self.groups):
             rule, group = self.rules[key[0]], self.groups[key]
@@ -137,6 +141,18 @@ class RuleWatch:
         return found
 
     # --- taking a window in ---------------------------------------------------------------------
+
+    def _add_group(self, key: Key, group: Group) -> None:
+        if len(self.groups) >= self.settings.max_groups:
+            self.discarded[GROUP_BOUND] += 1
+            return
+        if self.rules[key[0]].kind == ANOMALY:
+            if self._baselines >= self.settings.max_baselines:
+                self.discarded[BASELINE_BOUND] += 1
+                return
+            self._baselines += 1
+            group.baseline = Baseline()
+        self.groups[key] = group
 
     def _points(self, start_us: int, cells: Mapping[Series, Cell]) -> dict[Key, Point]:
         """Return the window's point of each group that has one."""
@@ -177,7 +193,7 @@ class RuleWatch:
     def _forget(self, end_us: int) -> None:
         before_us = end_us - self.settings.forget_us
         for key in [key for key, group in self.groups.items() if group.last_us < before_us]:
-            del self.groups[key]
+            self._baselines -= self.groups.pop(key).baseline is not None
         for series in [s for s, (_, last_us) in self._last.items() if last_us < before_us]:
             del self._last[series]
 
@@ -192,10 +208,17 @@ class RuleWatch:
         window_us: int,
         warm_us: int,
     ) -> Violation | None:
-        value = self._value(rule, group, end_us, warm_us)
-        if value is None:
+        measured = self._measured(rule, group, end_us, warm_us)
+        value, expected = measured, 0.0
+        if group.baseline is not None:
+            if point is None:  # there is nothing new to judge: what was said of the last stands
+                return None
+            if measured is not None:
+                value, expected = group.baseline.step(end_us, measured)
+        if value is None or not self._is_too_much(rule, group, value, end_us, warm_us):
             group.since_us, group.count = 0, 0
             return None
+        assert measured is not None
         fresh = point.cell.points if point is not None else int(rule.kind == ABSENCE)
         if not group.since_us:
             # What is absent has been so since it was last seen.
@@ -204,24 +227,31 @@ class RuleWatch:
         if end_us - group.since_us < rule.for_us:
             return None
         threshold = rule.condition.threshold
-        return Violation(group.since_us, end_us, group.count, fresh, value, threshold)
+        return Violation(
+            group.since_us, end_us, group.count, fresh, value, threshold, measured, expected
+        )
 
-    def _value(self, rule: SignalRule, group: Group, end_us: int, warm_us: int) -> float | None:
-        """Return what the rule measured where that is too much, else None."""
+    @staticmethod
+    def _measured(rule: SignalRule, group: Group, end_us: int, warm_us: int) -> float | None:
+        """Return what the rule measures of a group; None where there is nothing to judge."""
         if rule.kind == ABSENCE:
-            silent_us = end_us - group.last_us
-            is_absent = end_us >= warm_us and silent_us >= rule.over_us
-            return silent_us / SECOND_US if is_absent else None
+            return (end_us - group.last_us) / SECOND_US if end_us >= warm_us else None
         if group.lookback.count() < rule.min_points:
             return None
+        value = group.lookback.value(rule.stat, rule.over_us)
+        return value if value is not None and isfinite(value) else None
+
+    def _is_too_much(
+        self, rule: SignalRule, group: Group, value: float, end_us: int, warm_us: int
+    ) -> bool:
+        """Say whether a measured value, of an anomaly its score, violates the rule."""
+        if rule.kind == ABSENCE:
+            return value * SECOND_US >= rule.over_us
         if rule.kind == LOG_PATTERN and rule.is_new:
             age_us = end_us - group.first_us
             if group.first_us < warm_us or age_us > self.settings.new_us:
-                return None
-        value = group.lookback.value(rule.stat, rule.over_us)
-        if value is None or not isfinite(value) or not rule.condition.holds(value):
-            return None
-        return value
+                return False
+        return rule.condition.holds(value)
 
     # --- state ----------------------------------------------------------------------------------
 
@@ -244,7 +274,8 @@ class RuleWatch:
         place = {_name(rule): at for at, rule in enumerate(self.rules)}
         for name, series, row in snapshot["groups"]:
             if name in place:
-                self.groups[place[name], Series.read(series)] = _group_of(row)
+                group = self.groups[place[name], Series.read(series)] = _group_of(row)
+                self._baselines += group.baseline is not None
 
 
 def _name(rule: SignalRule) -> str:
@@ -253,9 +284,11 @@ def _name(rule: SignalRule) -> str:
 
 def _group_row(group: Group) -> list[Any]:
     times = [group.first_us, group.last_us, group.since_us, group.count]
-    return [*times, group.lookback.snapshot()]
+    baseline = group.baseline.snapshot() if group.baseline is not None else None
+    return [*times, group.lookback.snapshot(), baseline]
 
 
 def _group_of(row: Sequence[Any]) -> Group:
-    first_us, last_us, since_us, count, points = row
-    return Group(first_us, last_us, since_us, count, Lookback.restore(points))
+    first_us, last_us, since_us, count, points, baseline = row
+    known = Baseline.restore(baseline) if baseline is not None else None
+    return Group(first_us, last_us, since_us, count, Lookback.restore(points), known)

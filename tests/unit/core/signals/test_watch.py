@@ -52,7 +52,7 @@ def test_a_threshold_holds_from_the_window_that_crosses_it() -> None:
     assert spoke(found) == [1, 2]
     ((_, group, first),), ((_, _, second),) = found[1], found[2]
     assert group == series()
-    assert first == Violation(T0 + WINDOW, T0 + 2 * WINDOW, 1, 1, 150.0, 100.0)
+    assert first == Violation(T0 + WINDOW, T0 + 2 * WINDOW, 1, 1, 150.0, 100.0, measured=150.0)
     assert (second.since_us, second.count, second.value) == (T0 + WINDOW, 2, 160.0)
 
 
@@ -168,6 +168,28 @@ def test_what_is_quiet_for_long_is_forgotten() -> None:
     gone = rule(kind="absence", over_us=WINDOW)
     found = run([gone], gauge(1, None, None, None), WatchSettings(warm_up_us=0, forget_us=WINDOW))
     assert spoke(found) == [1, 2]
+
+
+def test_an_anomaly_rule_compares_the_score_and_tells_what_is_usual() -> None:
+    """80 windows about 10, then 500: the score violates, dated and with both numbers."""
+    odd = rule(kind="anomaly", stat="mean", condition=Condition(">=", 4.0))
+    usual = [10.0 + at % 3 for at in range(80)]
+    found = run([odd], gauge(*usual, 500.0, 11.0))
+    assert spoke(found) == [80]
+    violation = found[80][0][2]
+    assert violation.value >= 4.0
+    assert (violation.threshold, violation.measured) == (4.0, 500.0)
+    assert violation.expected == pytest.approx(11.0, abs=1.0)
+    assert run([odd], gauge(*usual, 500.0, 11.0), restart=True) == found
+
+
+def test_baselines_have_a_bound_of_their_own() -> None:
+    """The second group of an anomaly rule is not judged, and counted."""
+    odd = rule(kind="anomaly", stat="mean")
+    watch = RuleWatch([odd, rule()], WatchSettings(max_baselines=1, warm_up_us=0))
+    watch.observe(T0 + WINDOW, WINDOW, T0, {series(n): cell(1.0) for n in ("a", "b")})
+    assert dict(watch.discarded) == {"baseline_over_bound": 1}
+    assert len(watch.groups) == 3
 
 
 VALUES = st.lists(st.one_of(st.none(), st.integers(0, 200)), max_size=12)
