@@ -13,6 +13,7 @@ from streams.codec.events import EventDecoder
 from streams.codec.records import encode
 from streams.codec.schemas import default_schemas
 from streams.core.columns import Operations
+from streams.core.signals.series import SeriesBook
 
 CHUNK = 5_000
 STAGES = (
@@ -83,7 +84,9 @@ def main() -> None:
     values = event_values(CHUNK, seed=1)
     keys = [None] * CHUNK
     kafka_us = np.full(CHUNK, 1_760_000_000_000_000, np.int64)
-    decoder = EventDecoder(default_schemas(), Operations(), dimensions=tuple(args.dimension))
+    decoder = EventDecoder(
+        default_schemas(), Operations(), dimensions=tuple(args.dimension), series=SeriesBook()
+    )
     decoder.decode(0, keys, values, kafka_us)
     rounds, chunks = 5, max(1, args.events // CHUNK // 5)
     spent = []

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from streams.core.signals.series import DIMENSIONS
 from streams.errors import ConfigError
 
 
@@ -101,6 +102,11 @@ class WorkerSettings(BaseSettings):
     closed_traces_max: int = Field(default=2_000_000, ge=1)
     closed_retention_seconds: float = Field(default=600, gt=0)
     operations_max: int = Field(default=100_000, ge=1)
+    series_max: int = Field(default=20_000, ge=1)
+    signal_groups_max: int = Field(default=10_000, ge=1, le=100_000)
+    signal_baselines_max: int = Field(default=500, ge=1, le=10_000)
+    signal_series_max: int = Field(default=2_000, ge=1, le=20_000)
+    signal_dimensions: tuple[str, ...] = DIMENSIONS
     wait_initial_seconds: float = Field(default=30, gt=0)
     wait_floor_seconds: float = Field(default=5, gt=0)
     wait_ceiling_seconds: float = Field(default=300, gt=0)
@@ -129,9 +135,11 @@ def load_settings(**given: Any) -> WorkerSettings:
             name = ".".join(str(part) for part in problem["loc"])
             lines.append(f"{name} (SPANLOOM_{name.upper()}): {problem['msg']}")
         raise ConfigError("settings are wrong: " + "; ".join(lines)) from error
-    except SettingsError as error:  # only a list is parsed before it is checked: there is one
+    except SettingsError as error:  # only lists are parsed before they are checked
+        named = [n for n in ("input_topics", "signal_dimensions") if f'"{n}"' in str(error)]
+        name = named[0] if named else "input_topics"
         raise ConfigError(
-            "settings are wrong: input_topics (SPANLOOM_INPUT_TOPICS): give a JSON list, such as "
+            f"settings are wrong: {name} (SPANLOOM_{name.upper()}): give a JSON list, such as "
             '["a.v1", "b.v1"]'
         ) from error
 

@@ -272,6 +272,16 @@ def _partial(line: Text, partial: Record) -> None:
     _say(line, (f"watermark {time_of_day(partial['watermark'])}", "dim"))
 
 
+def _signals(line: Text, partial: Record) -> None:
+    _say(line, _at(partial["window_start"]), f"{partial['window_us'] / SECOND_US:g} s partition ")
+    _say(line, f"{partial['partition']} of {partial['partitions_total']} ")
+    kinds = [row["kind"] for row in partial["series"]]
+    counts = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+    _say(line, f"{len(kinds)} series ", _counters(counts))
+    _say(line, (f"sequence {partial['sequence']} ", "dim"))
+    _say(line, (f"watermark {time_of_day(partial['watermark'])}", "dim"))
+
+
 def _rejected(line: Text, event: Record) -> None:
     _say(line, _at(event["timestamp"]), (f"{event['reason']} ", "red"))
     _say(line, f"{event['topic']}/{event['partition']}@{event['offset']} ")
@@ -300,6 +310,7 @@ _WRITERS: Final[dict[str, Callable[[Text, Record], None]]] = {
     "incident_event": _incident,
     "fidelity_stats": _stats,
     "fidelity_partial": _partial,
+    "signal_partial": _signals,
     "rejected_event": _rejected,
     "trace_fragment": _fragment,
     "unreadable": _unreadable_line,

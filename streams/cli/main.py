@@ -15,6 +15,7 @@ from streams.cli import (
     demo,
     fidelity,
     replay,
+    rules,
     stats,
     tail,
     topics,
@@ -50,6 +51,7 @@ def root(
 contract.app.command("learn")(contract_learn.learn)
 contract.app.command("signals")(contract_signals.signals)
 app.add_typer(contract.app, name="contract", help="Check, show and learn pipeline contracts.")
+app.add_typer(rules.app, name="rules", help="Test the alert rules of a contract.")
 app.add_typer(topics.app, name="topics", help="Create and check the Kafka topics.")
 app.add_typer(replay.app, name="replay", help="Send recorded telemetry into the topics.")
 app.command("worker")(worker.run)

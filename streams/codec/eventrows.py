@@ -5,7 +5,7 @@ are read where they lie; a text becomes an object only when its operation is see
 time, or when it is shown in a rejection.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Final
 
@@ -17,6 +17,7 @@ from streams.codec.columnar import Block, Field, length_name
 from streams.codec.hashes import hash_expression, settled, text_hash
 from streams.codec.profile import Profile
 from streams.codec.rejections import Rejections
+from streams.codec.signalrows import SignalRows
 from streams.core.bodies import NOTHING, Bodies
 from streams.core.columns import (
     EVENT_TYPES,
@@ -29,8 +30,9 @@ from streams.core.columns import (
     Operation,
     Operations,
 )
+from streams.core.signals.series import NO_SIGNAL
 from streams.errors import ConfigError
-from streams.units import I32, I64, U8, U64, Mask, TimesUs
+from streams.units import F64, I32, I64, U8, U64, Mask, TimesUs
 
 _CODES: Final = {
     "event_type": (EVENT_TYPES, TRACE),
@@ -51,6 +53,7 @@ class EventRows:
         operations: interns (module, component, name); shared with the engine.
         profile: which field fills which column.
         dimensions: keys of the event's dimensions that become columns.
+        signals: gives metric points and log lines their series; None where nobody asks.
 
     Raises:
         ConfigError: a field of codes has other symbols than ours.
@@ -62,10 +65,12 @@ class EventRows:
         operations: Operations,
         profile: Profile,
         dimensions: tuple[str, ...],
+        signals: SignalRows | None = None,
     ) -> None:
         self._operations = operations
         self._profile = profile
         self._dimensions = dimensions
+        self._signals = signals
         self._field = {f.name: f for f in fields}
         self._code_tables = {c: self._code_table(c) for c in _CODES if c in profile.columns}
         # Tasks share it, and restore in threads of their own: both arrays change in one go.
@@ -114,6 +119,8 @@ class EventRows:
             reason = REASONS[verdict[i] - 1]
             rejected.add(int(row[i]), reason, detail(facts, i, reason))
         hashes = frame.select_seq(self._hashes)
+        is_good = verdict == 0
+        mixed = self._mixed(frame, hashes)
         events = EventColumns(
             row=row,
             topic=topic[row],
@@ -124,17 +131,35 @@ class EventRows:
             timestamp_us=facts.timestamp_us,
             duration_us=facts.duration_us,
             kafka_us=kafka_us[row],
-            operation=self._operation_codes(frame, hashes, verdict == 0),
+            operation=self._operation_codes(frame, mixed, is_good),
             event_type=codes["event_type"],
             severity=codes["severity"],
             status=codes["status"],
             trace_flags=facts.trace_flags.astype(np.uint8),
             record_hash=_hash(hashes, "record_id", text_bytes["record_id"]),
             batch_hash=_hash(hashes, "batch_id", text_bytes["batch_id"]),
+            value=self._values(frame),
+            series=self._series(frame, mixed, codes, is_good),
             body=body,
             dimension={key: self._dimension(frame, key) for key in self._dimensions},
         )
-        return events.take(verdict == 0) if verdict.any() else events
+        return events if is_good.all() else events.take(is_good)
+
+    def _values(self, frame: pl.DataFrame) -> F64:
+        """Return the (n,) values of the events; NaN for none."""
+        name = self._profile.columns.get("value")
+        if name is None:
+            return np.full(frame.height, np.nan)
+        series = frame[name]
+        filled = series.fill_null(np.nan) if series.null_count() else series
+        return np.asarray(filled.to_numpy(), np.float64)
+
+    def _series(
+        self, frame: pl.DataFrame, mixed: U64, codes: Mapping[str, U8], is_good: Mask
+    ) -> I32:
+        if self._signals is None:
+            return np.full(frame.height, NO_SIGNAL, np.int32)
+        return self._signals.codes(frame, mixed, codes["event_type"], codes["severity"], is_good)
 
     def _is_text(self, column: str) -> bool:
         name = self._profile.columns.get(column)
@@ -184,8 +209,8 @@ class EventRows:
             )
         return np.array([known.index(s) for s in symbols], np.uint8)
 
-    def _operation_codes(self, frame: pl.DataFrame, hashes: pl.DataFrame, is_good: Mask) -> I32:
-        """Return the operation of each good row; what is rejected gets no code of its own."""
+    def _mixed(self, frame: pl.DataFrame, hashes: pl.DataFrame) -> U64:
+        """Return (n,) hashes of module, component and name together."""
         mixed = np.zeros(frame.height, np.uint64)
         for name, factor in _MIX.items():
             if name in hashes.columns:
@@ -193,6 +218,10 @@ class EventRows:
             elif name in self._profile.columns:
                 index = self._numbers(frame, name, -1) + 1
                 mixed ^= index.view(np.uint64) * np.uint64(factor | 1 << 33)
+        return mixed
+
+    def _operation_codes(self, frame: pl.DataFrame, mixed: U64, is_good: Mask) -> I32:
+        """Return the operation of each good row; what is rejected gets no code of its own."""
         codes, is_known = self._look_up(mixed)
         rows = np.flatnonzero(is_good & ~is_known)
         if len(rows):
@@ -274,6 +303,8 @@ def no_events(dimensions: tuple[str, ...]) -> EventColumns:
         trace_flags=small,
         record_hash=single,
         batch_hash=single,
+        value=np.zeros(0),
+        series=np.zeros(0, np.int32),
         body=NOTHING,
         dimension={key: single for key in dimensions},
     )

@@ -27,9 +27,11 @@ from streams.codec.recordbatch import (
 )
 from streams.codec.rejections import Rejections
 from streams.codec.schemas import Schema, SchemaSet, wire_form
+from streams.codec.signalrows import SignalRows
 from streams.codec.step import Message, Step, messages_of
 from streams.core.bodies import Bodies
 from streams.core.columns import EventColumns, Operations
+from streams.core.signals.series import DIMENSIONS, SeriesBook
 from streams.errors import RecordError
 from streams.units import I64, U8, Mask, TimesUs
 
@@ -53,6 +55,9 @@ class EventDecoder:
         profile: Profile = TELEMETRY_PROFILE,
         dimensions: tuple[str, ...] = (),
         max_event_bytes: int = wire.MAX_EVENT_BYTES,
+        *,
+        series: SeriesBook | None = None,
+        signal_dimensions: Sequence[str] = DIMENSIONS,
     ) -> None:
         """Make the decode plan of the profile's schema.
 
@@ -62,6 +67,9 @@ class EventDecoder:
             profile: which field fills which column.
             dimensions: keys of the event's dimensions that become columns.
             max_event_bytes: largest value accepted, wire header included.
+            series: interns the series of metric points and log lines, shared with the engine;
+                None where nobody asks.
+            signal_dimensions: keys of the dimensions that tell series apart.
 
         Raises:
             ConfigError: the schema cannot be read as columns; the message names the field.
@@ -75,7 +83,8 @@ class EventDecoder:
         self._reader = ColumnarReader(fields)
         self._batches = BatchReader(fields, wire.HEADER_BYTES if profile.has_header else 0)
         self._many = None if profile.schema else EventBatchReader(schemas, self._reader)
-        self._rows = EventRows(fields, operations, profile, dimensions)
+        signals = SignalRows(profile, series, signal_dimensions) if series is not None else None
+        self._rows = EventRows(fields, operations, profile, dimensions, signals)
         self._dimensions = dimensions
         self._operations = operations
         self._same_wire: dict[int, bool] = {}

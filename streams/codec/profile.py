@@ -28,6 +28,8 @@ OPTIONAL: Final = (
     "record_id",
     "batch_id",
     "dimensions",
+    "value",
+    "unit",
 )
 
 
@@ -38,7 +40,8 @@ class Profile:
     Attributes:
         name: for messages.
         columns: field of the schema by column. A column without a field is constant: "" for text,
-            0 for `duration_us`, TRACE, INFO, UNSET, and 1 (sampled) for `trace_flags`.
+            0 for `duration_us`, NaN for `value`, TRACE, INFO, UNSET, and 1 (sampled) for
+            `trace_flags`.
         schema: parsed schema of the values; None for TelemetryEvent in its registered versions.
         has_header: values start with the wire header; false only with a `schema`.
         schema_id: the one id that a foreign schema's header carries.

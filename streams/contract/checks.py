@@ -26,6 +26,8 @@ DERIVED_TOPICS: Final = frozenset(
         "alerts.raised.v1",
         "incidents.events.v1",
         "spanloom.links.v1",
+        "signals.partials.v1",
+        "alerts.external.v1",
     }
 )
 STAGES_MAX: Final = 1000
@@ -96,6 +98,7 @@ def _problems(root: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _metric_names(root)
     for loc, text in signal_problems(root):
         yield Problem(loc, text)
+    yield from _rules(root)
 
 
 def _modules(root: Mapping[str, Any]) -> Iterator[Problem]:
@@ -321,6 +324,26 @@ def _metric_names(root: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(at, f"{text}; {suggestion(found['module'], modules)}")
         if new in names:
             yield Problem(at, f"'{new}' is itself an old name; map '{old}' to the last one")
+
+
+def _rules(root: Mapping[str, Any]) -> Iterator[Problem]:
+    rules = root.get("rules")
+    modules = _mapping(root.get("modules"))
+    seen: set[str] = set()
+    for index, rule in enumerate(rules if isinstance(rules, list) else []):
+        parts = _mapping(rule)
+        at: Loc = ("rules", index)
+        own_id = parts.get("id")
+        if isinstance(own_id, str):
+            if own_id in seen:
+                yield Problem((*at, "id"), f"rule '{own_id}' is there twice; rename one")
+            seen.add(own_id)
+        module = _mapping(parts.get("match")).get("module")
+        is_name = isinstance(module, str) and not set("*?[") & set(module)
+        if is_name and module not in modules and module != "OTHER":
+            text = f"unknown module '{module}'; {suggestion(str(module), _nameable(modules))}"
+            yield Problem((*at, "match", "module"), text)
+        yield from _playbook(root, at, parts)
 
 
 def _playbook(root: Mapping[str, Any], at: Loc, part: Mapping[str, Any]) -> Iterator[Problem]:

@@ -20,6 +20,7 @@ from streams.contract.checks import (
 )
 from streams.contract.operations import OperationRules
 from streams.contract.part import Identifier, Part, Text
+from streams.contract.rules import Rule
 from streams.contract.signals import NamedEvent, Signal, Values
 
 PROBLEM_TYPE: Final = "contract_problem"
@@ -30,6 +31,8 @@ Ratio = Annotated[float, Field(ge=0, le=1)]
 Objective = Annotated[float, Field(gt=0, lt=1)]
 Milliseconds = Annotated[int, Field(gt=0, le=24 * 3600 * 1000)]
 Seconds = Annotated[float, Field(gt=0, le=90 * 24 * 3600)]
+RULES_MAX: Final = 500
+"""Every rule is asked of every series when the series is first seen."""
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 # YAML has lists only; the model is frozen, so they become tuples (their items stay strict).
 Texts = Annotated[tuple[Text, ...], Field(strict=False)]
@@ -218,6 +221,7 @@ class Contract(Part):
         requirements: what signals answer, by key.
         signals: the metrics that the modules emit.
         events: the named events that they emit besides.
+        rules: alert rules over metric points, log lines and rejected events.
     """
 
     version: Text
@@ -237,6 +241,7 @@ class Contract(Part):
     requirements: dict[Text, Text] = Field(default_factory=dict)
     signals: Annotated[tuple[Signal, ...], Field(strict=False)] = ()
     events: Annotated[tuple[NamedEvent, ...], Field(strict=False)] = ()
+    rules: Annotated[tuple[Rule, ...], Field(strict=False, max_length=RULES_MAX)] = ()
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:

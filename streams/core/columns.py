@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from streams.core.bodies import Bodies
-from streams.units import I32, I64, U8, U64, Mask, TimesUs
+from streams.units import F64, I32, I64, U8, U64, Mask, TimesUs
 
 # Symbol order of the enums in schemas/telemetry_event.v1.avsc: the codes below are the wire's.
 METRIC, LOG, TRACE, AUDIT = range(4)
@@ -86,6 +86,9 @@ class EventColumns:
         event_type, severity, status, trace_flags: (n,) codes as on the wire.
         record_hash, batch_hash: (n,) 64-bit hash of record_id / batch_id, 0 for none.
         dimension: per requested dimension key, (n,) 64-bit hash of its value, 0 for absent.
+        value: (n,) the events' values, NaN for none.
+        series: (n,) code in the codec's `SeriesBook` of the series that a metric point or a log
+            line belongs to; -1 for other events, -2 beyond the bound.
         body: the n encoded bodies, without the wire header, where they came.
     """
 
@@ -105,6 +108,8 @@ class EventColumns:
     trace_flags: U8
     record_hash: U64
     batch_hash: U64
+    value: F64
+    series: I32
     body: Bodies
     dimension: dict[str, U64] = field(default_factory=dict)
 

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any, Final, Self
 
 from streams.core.alerts.book import AlertBook
+from streams.core.alerts.ownership import with_rules
 from streams.core.alerts.rules import evaluate
 from streams.core.alerts.settings import RuleSettings
 from streams.core.alerts.silence import SilenceWatch
@@ -83,7 +84,8 @@ class FidelityTask:
             ]
             window = self.windows.windows.get(end_us - self.settings.merge.window_us)
             version = window.contract_version() if window is not None else ""
-            alerts += self.alerts.update(end_us, findings, version)
+            named = with_rules(findings, self.windows, self.topology)
+            alerts += self.alerts.update(end_us, named, version)
 
     def _ends(self, target_us: int | None) -> Iterator[int]:
         while (end_us := self.windows.end_next(target_us)) is not None:

@@ -18,6 +18,7 @@ from streams.core.fidelity.causes import nothing_known
 from streams.core.fidelity.masks import entry_flows, stage_bits
 from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.rule_table import RuleTable
+from streams.core.signals.series import SeriesBook
 from streams.core.traces.closedtraces import ClosedBatch, fold_key
 from streams.core.traces.idmap import first_of_each, halves, key_bytes
 from streams.core.traces.links import ReadLink, tells_nothing
@@ -61,6 +62,7 @@ class JoinTask:
         silent: topics that no trace waits for: those of synthetic spans.
         read_link: reads what a synthetic span tells from its bytes.
         partition, partitions: which partition is read of the topics, and how many they have.
+        series: the codec's interned series; None where it gives none.
     """
 
     def __init__(
@@ -79,12 +81,14 @@ class JoinTask:
         read_link: ReadLink = tells_nothing,
         partition: int = 0,
         partitions: int = 1,
+        series: SeriesBook | None = None,
     ) -> None:
         self.plan = plan
         self.settings = settings
         watch = PartitionerWatch(topics, partition, partitions, ignored=silent)
         self.state = JoinState(plan, topics, settings, watch, silent)
         self._operations = operations
+        self._series = SeriesBook() if series is None else series
         self._conditions = condition_hashes or {}
         self._due = DueRule(
             plan,
@@ -110,6 +114,7 @@ class JoinTask:
         rejected: Mapping[str, int],
         caught_up_us: Sequence[int],
         rejected_us: I64 | None = None,
+        rejected_from: Sequence[tuple[str, str, str]] = (),
         rejected_traces: Sequence[tuple[bytes, str]] = (),
         key_of: KeyOf | None = None,
     ) -> JoinEffects:
@@ -122,6 +127,7 @@ class JoinTask:
             caught_up_us: per topic the latest time at which it was known to be read to its end,
                 0 while it is behind.
             rejected_us: when each of the rejected events came, by the broker.
+            rejected_from: module, topic and reason of each of them.
             rejected_traces: trace and module of rejected spans, where they can be told.
             key_of: gives the key of a record of the chunk by its position, as in `events.row`.
 
@@ -132,6 +138,9 @@ class JoinTask:
         effects = JoinEffects()
         state.positions.update(positions)
         state.count_events("accepted", events.topic)
+        state.signals.add_events(events, self._series)
+        if rejected_from and rejected_us is not None:
+            state.signals.add_rejected(rejected_from, rejected_us)
         self._account_rejected(rejected, rejected_us, rejected_traces)
         state.partitioners.observe(events.topic, events.trace_id, events.row, key_of)
         floor_us = self._floor_us()
@@ -169,6 +178,10 @@ class JoinTask:
         if forgotten:
             name = "rejected_traces_max"
             state.reasons[name] = state.reasons.get(name, 0) + forgotten
+
+    def signal_watermark_us(self) -> int:
+        """Return the time that all topics of modules have passed."""
+        return max(0, self._floor_us())
 
     def watermark_us(self) -> int:
         """Return the time before which no open trace starts, as far as the stream has come."""

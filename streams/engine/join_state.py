@@ -13,6 +13,7 @@ import numpy as np
 from streams.core.fidelity.causes import nothing_known
 from streams.core.fidelity.counts import WindowCounts
 from streams.core.fidelity.plan import Plan
+from streams.core.signals.counts import SignalBounds, SignalCounts
 from streams.core.traces.closedtraces import ClosedTraces
 from streams.core.traces.opentraces import RECALL_WANTED, OpenTraces, TraceBounds
 from streams.core.traces.partitioners import PartitionerWatch
@@ -46,7 +47,8 @@ class JoinSettings:
             closed early (closed_by = bound).
         halves_bytes_max: events kept in memory of traces that may be halves of a restarted
             context; those beyond it are read back from the output topic when a link asks for them.
-        window_us: length of a fidelity window.
+        window_us: length of a fidelity window, and of one of signals.
+        signals: how many series and windows of metric points and log lines are counted.
         rejected_traces_max: of how many traces it is remembered that an event was rejected.
         hold_ahead_us: how far a topic may run ahead of one that is behind; None: twice the
             longest wait.
@@ -62,6 +64,7 @@ class JoinSettings:
     window_retention_us: int = 30 * MINUTE_US
     rejected_traces_max: int = 10_000
     hold_ahead_us: int | None = None
+    signals: SignalBounds = field(default_factory=SignalBounds)
     bounds: TraceBounds = field(default_factory=TraceBounds)
     progress: ProgressSettings = field(default_factory=ProgressSettings)
     waits: WaitSettings = field(default_factory=WaitSettings)
@@ -89,6 +92,7 @@ class JoinState:
         self.open = OpenTraces(plan.words, settings.bounds)
         self.closed = ClosedTraces(settings.closed_max)
         self.counts = WindowCounts(settings.window_us, plan.version)
+        self.signals = SignalCounts(settings.window_us, settings.signals)
         self.wait = LearnedWait(settings.waits)
         self.partitioners = partitioners
         self.rejected = RejectedTraces(settings.rejected_traces_max)
@@ -212,6 +216,7 @@ class JoinState:
             "accounts": self.accounts,
             "reasons": self.reasons,
             "counts": self.counts.snapshot(full=full),
+            "signals": self.signals.snapshot(full=full),
             "wait": self.wait.snapshot(),
             "partitioners": self.partitioners.snapshot(),
             "sequence": self.sequence,
@@ -260,6 +265,8 @@ class JoinState:
         counts = scalars["counts"]
         if counts["window_us"] == self.counts.window_us:
             self.counts.amend(counts)
+        if "signals" in scalars:  # state from before signals were counted has none
+            self.signals.restore(scalars["signals"])
         self.wait.restore(scalars["wait"])
         self.partitioners.restore(scalars["partitioners"])
         self.sequence = scalars["sequence"]

@@ -19,6 +19,8 @@ from streams.contract.model import Contract
 from streams.contract.operations import compile_rules
 from streams.core.columns import Operations
 from streams.core.fidelity.plan import EMPTY
+from streams.core.signals.counts import SignalBounds
+from streams.core.signals.series import SeriesBook
 from streams.core.traces.links import Told, told_by
 from streams.core.traces.opentraces import TraceBounds
 from streams.core.traces.progress import ProgressSettings
@@ -90,12 +92,16 @@ class JoinFactory:
         for stage in self._plan.stage_operation:  # before any thread restores a task
             self._operations.code(stage)
         self._schemas = default_schemas()
+        # Foreign spans hold no metric points, and nothing but traces is derived of them.
+        self._series = None if pipeline.is_foreign else SeriesBook(settings.series_max)
         self._decoder = EventDecoder(
             self._schemas,
             self._operations,
             pipeline.profile,
             self._plan.dimensions,
             settings.max_event_bytes,
+            series=self._series,
+            signal_dimensions=settings.signal_dimensions,
         )
         self._conditions: dict[int, U64] = {
             c.bit: np.array([value_hash(v) for v in c.values], np.uint64)
@@ -122,6 +128,7 @@ class JoinFactory:
             rules=self._rules,
             partition=partition,
             partitions=self._partitions,
+            series=self._series,
         )
         writer = TraceWriter(
             self._plan,
@@ -135,6 +142,7 @@ class JoinFactory:
             pipeline.derived(topics.FRAGMENTS),
             pipeline.derived(topics.PARTIALS),
             pipeline.derived(topics.REJECTED),
+            pipeline.derived(topics.SIGNALS),
         )
         return JoinRunner(
             task,
@@ -182,6 +190,7 @@ def join_settings(settings: WorkerSettings) -> JoinSettings:
         open_bytes_max=settings.open_bytes_max,
         halves_bytes_max=settings.halves_bytes_max,
         window_us=_us(settings.window_seconds),
+        signals=signal_bounds(settings),
         hold_ahead_us=_us(settings.hold_ahead_seconds) or None,
         bounds=TraceBounds(settings.trace_events_max, settings.trace_bytes_max),
         progress=ProgressSettings(
@@ -193,6 +202,16 @@ def join_settings(settings: WorkerSettings) -> JoinSettings:
             _us(settings.wait_ceiling_seconds),
         ),
     )
+
+
+def signal_bounds(settings: WorkerSettings) -> SignalBounds:
+    """Return how many series and windows of signals a partition counts."""
+    window_us = _us(settings.window_seconds)
+    least = SignalBounds()
+    retention_us = max(least.retention_us, 2 * window_us)
+    # Beside the windows that still take points some are ahead: topics do not run abreast.
+    windows_max = max(least.windows_max, 2 * (retention_us // window_us))
+    return SignalBounds(settings.signal_series_max, windows_max, retention_us)
 
 
 def _us(seconds: float) -> int:

@@ -8,9 +8,11 @@ from streams.core.incidents.topology import Edge, ModuleInfo, Place, Topology
 from streams.engine.fidelity import FidelitySettings, FidelityTask
 from streams.engine.fragments import FragmentSettings, FragmentTask
 from streams.engine.incidents import IncidentTask
+from streams.engine.signals import SignalsTask
 from streams.runtime import topics
 from streams.runtime.build import Pipeline
 from streams.runtime.runner import Runner
+from streams.runtime.signal_stage import graph_of, signal_settings
 from streams.runtime.stage_runner import StageRunner
 from streams.settings import WorkerSettings
 from streams.units import SECOND_US
@@ -22,7 +24,7 @@ AMEND_WINDOWS = 90
 
 
 class GlobalFactory:
-    """Makes the runners of fidelity, incidents and fragments."""
+    """Makes the runners of fidelity, signals, incidents and fragments."""
 
     def __init__(self, pipeline: Pipeline, partitions: int) -> None:
         self._pipeline = pipeline
@@ -38,14 +40,18 @@ class GlobalFactory:
         return {
             "fragments": (derived(topics.FRAGMENTS),),
             "fidelity": (derived(topics.PARTIALS),),
+            "signals": (derived(topics.SIGNALS),),
             "incidents": (derived(topics.ALERTS),),
         }
 
     def make(self, kind: str, partition: int) -> Runner:
         """Make the runner of one task, without state."""
-        return {"fragments": self._fragments, "fidelity": self._merge, "incidents": self._group}[
-            kind
-        ](partition)
+        return {
+            "fragments": self._fragments,
+            "fidelity": self._merge,
+            "signals": self._signals,
+            "incidents": self._group,
+        }[kind](partition)
 
     def _fragments(self, partition: int) -> Runner:
         topology = self._topology
@@ -74,6 +80,16 @@ class GlobalFactory:
                 "stats": (derived(topics.STATS), "fidelity_stats", 0),
                 "alerts": (derived(topics.ALERTS), "alert", 0),
             },
+        )
+
+    def _signals(self, _partition: int) -> Runner:
+        contract = self._pipeline.contract
+        settings = signal_settings(self._pipeline.settings, contract)
+        graph = graph_of(contract, self._topology)
+        return StageRunner(
+            SignalsTask(settings, graph),
+            lambda snapshot: SignalsTask.restore(settings, graph, snapshot),
+            {"alerts": (self._pipeline.derived(topics.ALERTS), "alert", 0)},
         )
 
     def _group(self, _partition: int) -> Runner:

@@ -13,6 +13,7 @@ from streams.codec.rejections import Rejections
 from streams.codec.step import Step
 from streams.core.bodies import Bodies
 from streams.core.columns import EventColumns
+from streams.core.signals.stages import stage_partials
 from streams.engine.halves import RecentHalves
 from streams.engine.join import JoinTask
 from streams.errors import RecordError, StateError
@@ -67,6 +68,7 @@ class JoinRunner:
         self._outbox: list[OutRecord] = []
         self._watermark_us = 0
         self._watermark_said_us = 0
+        self._signal_watermark_us = 0
         self._halves = RecentHalves(task.settings.halves_bytes_max)
         self._nothing = decoder.decode(0, [], [], np.zeros(0, np.int64))[0]
 
@@ -100,6 +102,7 @@ class JoinRunner:
             rejected=refused.reasons,
             caught_up_us=[caught_up_us.get(t, 0) for t in self._topics],
             rejected_us=np.array(refused.kafka_us, np.int64),
+            rejected_from=refused.origins,
             rejected_traces=refused.traces,
             key_of=key_of,
         )
@@ -128,7 +131,9 @@ class JoinRunner:
         """Ask for a cut when stream time went on, though nothing came; not at every tick."""
         if now_us - self._watermark_said_us < PARTIALS_US:
             return
-        if self.task.watermark_us() > self._watermark_us or self.task.state.counts.has_changed():
+        state = self.task.state
+        has_changed = state.counts.has_changed() or state.signals.has_changed()
+        if has_changed or self.task.watermark_us() > self._watermark_us:
             self.is_dirty = True
 
     def _decode(self, chunks: Sequence[Chunk], refused: "_Refused") -> tuple[EventColumns, Step]:
@@ -151,7 +156,8 @@ class JoinRunner:
             chunk, record = chunks[records.batch_of(row)], records.record(row)
             value = record.value or b""
             module = self.task.own_module.get(self._index[chunk.topic], "")
-            refused.add(reason, record.timestamp * 1000, _span_of(record.key, value, module))
+            span = _span_of(record.key, value, module)
+            refused.add(reason, record.timestamp * 1000, (module, chunk.topic, reason), span)
             event = {
                 "reason": reason,
                 "detail": records.place(row) + detail,
@@ -198,18 +204,37 @@ class JoinRunner:
         self._watermark_us = watermark_us
         self._watermark_said_us = cut_ms * 1000
         state.counts.expire(watermark_us - state.settings.window_retention_us)
-        out = []
-        for partial in partials:
-            state.sequence += 1
-            record = partial | {
-                "partition": self.partition,
-                "partitions_total": self._partitions,
-                "sequence": state.sequence,
-            }
-            key = f"{partial['window_start']}/{self.partition}".encode()
-            value = encode("fidelity_partial", record)
-            out.append(OutRecord(self._names.partials, 0, key, value))
-        return out
+        signals = self._signal_partials(partials)
+        return [
+            *(self._partial(self._names.partials, "fidelity_partial", p) for p in partials),
+            *(self._partial(self._names.signals, "signal_partial", p) for p in signals),
+        ]
+
+    def _signal_partials(self, partials: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return what to tell of signals; how many spans the stages had is in the others."""
+        signals = self.task.state.signals
+        watermark_us = max(self.task.signal_watermark_us(), self._signal_watermark_us)
+        told = [
+            *signals.take_changed(watermark_us),
+            *stage_partials(partials, watermark_us),
+        ]
+        if not told and watermark_us > self._signal_watermark_us:
+            start_us = watermark_us // signals.window_us * signals.window_us
+            told = [signals.record(start_us, watermark_us, [])]
+        self._signal_watermark_us = watermark_us
+        signals.expire(watermark_us - signals.bounds.retention_us)
+        return told
+
+    def _partial(self, topic: str, schema: str, partial: dict[str, Any]) -> OutRecord:
+        state = self.task.state
+        state.sequence += 1
+        record = partial | {
+            "partition": self.partition,
+            "partitions_total": self._partitions,
+            "sequence": state.sequence,
+        }
+        key = f"{partial['window_start']}/{self.partition}".encode()
+        return OutRecord(topic, 0, key, encode(schema, record))
 
     # --- restoring, and events of earlier revisions
 
@@ -250,6 +275,7 @@ class JoinRunner:
         return {
             **state.reasons,
             **state.counts.discarded,
+            **state.signals.discarded,
             "closed_max_dropped": state.closed.expired_early,
             "operations_max": self._decoder.overflowed,
             "halves_bytes_max": self._halves.forgotten,
@@ -280,11 +306,13 @@ class OutputTopics:
         fragments: str = "traces.fragments.v1",
         partials: str = "fidelity.partials.v1",
         rejected: str = "telemetry.rejected.v1",
+        signals: str = "signals.partials.v1",
     ) -> None:
         self.traces = traces
         self.fragments = fragments
         self.partials = partials
         self.rejected = rejected
+        self.signals = signals
 
 
 @dataclass(slots=True)
@@ -293,12 +321,27 @@ class _Refused:
 
     reasons: dict[str, int] = field(default_factory=dict)
     kafka_us: list[int] = field(default_factory=list)
+    origins: list[tuple[str, str, str]] = field(default_factory=list)
     traces: list[tuple[bytes, str]] = field(default_factory=list)
 
-    def add(self, reason: str, kafka_us: int, span: tuple[bytes, str] | None) -> None:
-        """Add one event; `span` is its trace and module, where it is a span and they are known."""
+    def add(
+        self,
+        reason: str,
+        kafka_us: int,
+        origin: tuple[str, str, str],
+        span: tuple[bytes, str] | None,
+    ) -> None:
+        """Add one event.
+
+        Args:
+            reason: why.
+            kafka_us: when it came.
+            origin: module (as far as its topic tells), topic and reason.
+            span: its trace and module, where it is a span and they are known.
+        """
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
         self.kafka_us.append(kafka_us)
+        self.origins.append(origin)
         if span is not None:
             self.traces.append(span)
 

@@ -60,7 +60,7 @@ def of_worker(pipeline: Pipeline, changelogs: Iterable[str]) -> list[Right]:
     settings = pipeline.settings
     read = {*pipeline.telemetry, pipeline.derived(topics.TRACES), *changelogs}
     if not pipeline.is_foreign:
-        stages = (topics.FRAGMENTS, topics.PARTIALS, topics.ALERTS)
+        stages = (topics.FRAGMENTS, topics.PARTIALS, topics.SIGNALS, topics.ALERTS)
         read |= {pipeline.derived(name) for name in stages}
     write = {*(pipeline.derived(name) for name in topics.DERIVED), *changelogs}
     write |= {settings.summary_topic} - {""}

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from streams.core.fidelity.windows import with_earlier
+from streams.core.signals import counts as signals
 from streams.core.traces.rejected import RejectedTraces
 from streams.state.segment import (
     FRAME_TARGET_BYTES,
@@ -192,4 +193,7 @@ def _with_earlier(scalars: dict[str, Any], earlier: dict[str, Any]) -> dict[str,
     """Return the scalars of a segment after an earlier one's: only counted windows add up."""
     if "counts" not in scalars or "counts" not in earlier:
         return scalars
-    return scalars | {"counts": with_earlier(scalars["counts"], earlier["counts"])}
+    out = scalars | {"counts": with_earlier(scalars["counts"], earlier["counts"])}
+    if "signals" in scalars and "signals" in earlier:
+        out["signals"] = signals.with_earlier(scalars["signals"], earlier["signals"])
+    return out

@@ -34,7 +34,8 @@ READ_BACK = (
     "alerts.raised.v1", "fidelity.partials.v1", "spanloom.links.v1", TRACES, "traces.fragments.v1",
 )  # fmt: skip
 CHANGELOGS = tuple(
-    f"spanloom.{GROUP}.{kind}.state.v1" for kind in ("join", "fragments", "fidelity", "incidents")
+    f"spanloom.{GROUP}.{kind}.state.v1"
+    for kind in ("join", "fragments", "fidelity", "signals", "incidents")
 )
 WORKER = (
     *(Right("topic", name, "Read") for name in (OTHER, *READ_BACK, *CHANGELOGS)),

@@ -97,7 +97,7 @@ class AlertBook:
             "severity": finding.severity,
             "flow": scope.flow,
             "module": scope.module,
-            "component": "",
+            "component": finding.component,
             "from_stage": scope.from_stage,
             "to_stage": scope.to_stage,
             "name": finding.name,
@@ -110,6 +110,14 @@ class AlertBook:
             "explanation": finding.explanation,
             **{name: [] for name in _ID_FIELDS},
             "contract_version": contract_version,
+            "rule_id": finding.rule_id,
+            "rule_version": finding.rule_version,
+            "owner": finding.owner,
+            "playbook": finding.playbook,
+            "source": "",
+            "labels": dict(finding.labels),
+            "fidelity_ratio": finding.fidelity_ratio,
+            "records_at_risk_per_second": finding.records_at_risk_per_second,
         }
         self._add_samples(state, finding)
         return _tell(state)
@@ -131,6 +139,15 @@ class AlertBook:
             threshold=finding.threshold,
             explanation=finding.explanation,
             contract_version=contract_version,
+            # An alert of a state from before rules had names takes the names over here.
+            rule_id=finding.rule_id,
+            rule_version=finding.rule_version,
+            owner=finding.owner,
+            playbook=finding.playbook,
+            fidelity_ratio=finding.fidelity_ratio,
+            records_at_risk_per_second=max(
+                finding.records_at_risk_per_second, alert.get("records_at_risk_per_second", 0.0)
+            ),
         )
         return _tell(state)
 

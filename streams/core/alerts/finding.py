@@ -41,6 +41,12 @@ class Finding:
         value, threshold, unit: what was measured and from where on it violates.
         explanation: the rule, the value, the threshold and the window in one plain sentence.
         samples: records that show it.
+        component: of the module, where the rule looks at one.
+        subject: tells places of one scope apart; "" where the scope alone does.
+        rule_id, rule_version, owner, playbook: of the rule; `ownership.py` has the engine's own.
+        labels: (key, value) that the alert carries.
+        fidelity_ratio: weight of its trace evidence, 0 to 1.
+        records_at_risk_per_second: what flows downstream of it, where it may stop that.
     """
 
     kind: str
@@ -55,10 +61,21 @@ class Finding:
     unit: str
     explanation: str
     samples: tuple[Sample, ...] = ()
+    component: str = ""
+    subject: str = ""
+    rule_id: str = ""
+    rule_version: str = ""
+    owner: str = ""
+    playbook: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    fidelity_ratio: float = 1.0
+    records_at_risk_per_second: float = 0.0
 
     @property
     def name(self) -> str:
         """Return what tells this place from others of its kind, fit for reading."""
+        if self.subject:
+            return self.subject
         scope = self.scope
         if scope.kind == "module":
             return scope.module
@@ -70,7 +87,7 @@ class Finding:
         """Return the identity of the alert that this finding belongs to."""
         scope = self.scope
         stages = (scope.from_stage, scope.to_stage)
-        return fingerprint(self.kind, scope.module, "", *stages, self.name)
+        return fingerprint(self.kind, scope.module, self.component, *stages, self.name)
 
 
 def fingerprint(

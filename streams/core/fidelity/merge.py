@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from streams.core.event_windows import EventWindows
 from streams.core.fidelity.rolling import Changes, Counts, RollingSum, Scope, change
 from streams.errors import ConfigError
 from streams.units import HOUR_US, MINUTE_US, SECOND_US
@@ -125,57 +126,22 @@ class OpenWindow:
         return max(judged, default=(0, ""))[1]
 
 
-@dataclass(slots=True)
-class Progress:
-    """How far each source partition has come: its watermark, and how many there are."""
-
-    watermark_us: dict[int, int] = field(default_factory=dict)
-    total: int = 0
-
-    def report(self, partition: int, watermark_us: int, total: int) -> None:
-        """Take over a partition's watermark; it never goes back."""
-        known = self.watermark_us.get(partition, watermark_us)
-        self.watermark_us[partition] = max(known, watermark_us)
-        self.total = max(self.total, total, partition + 1)
-
-    def low_us(self) -> int | None:
-        """Return the time that all partitions have passed; None while one has not reported."""
-        if not self.total or len(self.watermark_us) < self.total:
-            return None
-        return min(self.watermark_us.values())
-
-    def high_us(self) -> int | None:
-        """Return the time that the first partition has passed; None before any report."""
-        return max(self.watermark_us.values(), default=None)
-
-    def reported(self, end_us: int) -> int:
-        """Return how many partitions have passed `end_us`."""
-        return sum(watermark >= end_us for watermark in self.watermark_us.values())
-
-
-class MergedWindows:
+class MergedWindows(EventWindows[OpenWindow]):
     """All windows of the global stage, and the running sums that rules and burn rates read.
 
     Attributes:
-        ended_us: windows up to here have ended; None before the first.
-        first_us: start of the first window that ended; rules leave the time after it alone.
         short, recent, long: sums over `short_us`, twice `short_us` and `long_us` up to `ended_us`.
         dirty: by scope, the starts of ended windows that changed since `take_dirty`.
-        discarded: partials, scopes and windows not used, by reason.
     """
 
     def __init__(self, settings: MergeSettings) -> None:
+        super().__init__(settings)
         self.settings = settings
-        self.progress = Progress()
-        self.windows: dict[int, OpenWindow] = {}
         self.sealed: dict[int, dict[Scope, Counts]] = {}
-        self.ended_us: int | None = None
-        self.first_us = 0
         self.short = RollingSum(settings.short_us)
         self.recent = RollingSum(2 * settings.short_us)
         self.long = RollingSum(settings.long_us, SEALED_COUNTERS)
         self.dirty: dict[Scope, set[int]] = {}
-        self.discarded: Counter[str] = Counter()
 
     # --- taking partials in ---------------------------------------------------------------------
 
@@ -218,12 +184,8 @@ class MergedWindows:
         window = self.windows.get(start_us)
         if window is not None:
             return window
-        if len(self.windows) >= self.settings.max_windows:
-            self.discarded["window_over_bound"] += 1
-            newest_us = max(self.windows)
-            if start_us > newest_us:
-                return None
-            del self.windows[newest_us]
+        if not self.make_room(start_us):
+            return None
         self.windows[start_us] = OpenWindow()
         return self.windows[start_us]
 
@@ -241,58 +203,20 @@ class MergedWindows:
 
     # --- moving on ------------------------------------------------------------------------------
 
-    def overdue_us(self, now_us: int, caught_up: bool) -> int | None:
-        """Return up to where windows end by the wall limit although partitions lag; None for none.
+    def _begun(self) -> None:
+        self.rebuild_sums()
 
-        The wait is measured only while the input is read to its end: being behind is our own lag,
-        and must not pass for a silent partition.
-        """
-        high_us = self.progress.high_us()
-        due_us: int | None = None
-        for start_us, window in self.windows.items():
-            end_us = start_us + self.settings.window_us
-            if high_us is None or end_us > high_us or (self.ended_us or 0) >= end_us:
-                continue
-            if not caught_up or not window.pending_since_us:
-                window.pending_since_us = now_us
-            elif now_us - window.pending_since_us >= self.settings.wall_limit_us:
-                due_us = max(end_us, due_us or 0)
-        return due_us
-
-    def end_next(self, target_us: int | None) -> int | None:
-        """End the next window that lies wholly before `target_us`; return its end, None for none.
-
-        After a gap longer than `max_windows` the windows in between are skipped and counted:
-        nothing was open in them.
-        """
-        if target_us is None:
-            return None
-        width_us = self.settings.window_us
-        if self.ended_us is None:
-            first_us = min((s for s in self.windows if s + width_us <= target_us), default=None)
-            if first_us is None:
-                return None
-            self.ended_us = self.first_us = first_us
-            self.rebuild_sums()
-        if self.ended_us + width_us > target_us:
-            return None
-        skipped = (target_us - self.ended_us) // width_us - self.settings.max_windows
-        if skipped > 0:
-            self.discarded["window_skipped"] += skipped
-            self._skip_to(self.ended_us + skipped * width_us)
-        self.ended_us += width_us
-        for rolling in (self.short, self.recent, self.long):
-            rolling.advance(self.ended_us, width_us, self.counts_at)
-        return self.ended_us
-
-    def _skip_to(self, ended_us: int) -> None:
+    def _skipped(self, before_us: int, ended_us: int) -> None:
         """Move on without evaluating; what was counted in between is published all the same."""
-        before_us, self.ended_us = self.ended_us or 0, ended_us
         for start_us in sorted(self.windows):
             if before_us <= start_us < ended_us:
                 for scope in self.windows[start_us].counts:
                     self.dirty.setdefault(scope, set()).add(start_us)
         self.rebuild_sums()
+
+    def _ended(self, ended_us: int) -> None:
+        for rolling in (self.short, self.recent, self.long):
+            rolling.advance(ended_us, self.settings.window_us, self.counts_at)
 
     def rebuild_sums(self) -> None:
         """Compute the running sums anew, after a jump or a restart."""

@@ -58,6 +58,7 @@ def snapshot_windows(windows: MergedWindows) -> dict[str, Any]:
         "first_us": windows.first_us,
         "partitions": windows.progress.total,
         "watermarks": [list(item) for item in windows.progress.watermark_us.items()],
+        "idle": sorted(windows.progress.idle),
         "discarded": dict(windows.discarded),
         "open": held,
         "sealed": sealed,
@@ -91,6 +92,7 @@ def restore_windows(windows: MergedWindows, snapshot: Mapping[str, Any]) -> None
     windows.first_us = snapshot["first_us"]
     windows.progress.total = snapshot["partitions"]
     windows.progress.watermark_us = dict(map(tuple, snapshot["watermarks"]))
+    windows.progress.idle = set(snapshot.get("idle", ()))
     windows.discarded.update(snapshot["discarded"])
     for start_us, pending_since_us, parts in snapshot["open"]:
         window = windows.windows[start_us] = OpenWindow(pending_since_us=pending_since_us)

@@ -13,7 +13,7 @@ def test_every_command_says_what_it_does() -> None:
     """All commands answer --help, those of groups too."""
     commands = (
         "worker", "tail", "fidelity", "stats", "demo", "topics create", "replay nezha",
-        "replay events", "contract check", "contract show", "contract learn",
+        "replay events", "contract check", "contract show", "contract learn", "rules test",
     )  # fmt: skip
     for command in commands:
         answer = CliRunner().invoke(app, [*command.split(), "--help"])

@@ -12,10 +12,11 @@ IDS = {
     "trace_fragment": 10,
     "fidelity_partial": 5,
     "fidelity_stats": 6,
-    "alert": 7,
+    "alert": 11,
     "incident_event": 8,
     "rejected_event": 9,
     "telemetry_batch": 20,
+    "signal_partial": 12,
 }
 
 
@@ -26,6 +27,7 @@ def test_ids_never_change() -> None:
     assert all(schemas.name_of(i) == name for name, i in IDS.items())
     assert 1 in schemas
     assert schemas.name_of(4) == "trace_fragment", "version 1 is still read"
+    assert schemas.name_of(7) == "alert", "version 1 is still read"
     assert 99 not in schemas
 
 

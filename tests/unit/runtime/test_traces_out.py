@@ -142,4 +142,6 @@ def test_without_a_topic_there_are_no_summaries(tmp_path: Path) -> None:
     runner = join_runner(tmp_path)
     feed(runner, chunk(A, *whole_trace()))
     let_time_pass(runner, 60)
-    assert {r.topic for r in cut(runner, 60)} == {topics.TRACES, topics.PARTIALS}
+    assert {r.topic for r in cut(runner, 60)} == {
+        topics.TRACES, topics.PARTIALS, topics.SIGNALS,
+    }  # fmt: skip

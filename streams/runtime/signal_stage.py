@@ -1,0 +1,43 @@
+"""What the signals task is made of: the contract's rules, its graph, and the worker's settings."""
+
+from streams.contract.model import Contract
+from streams.contract.rules import compile_signal_rule
+from streams.core.alerts.settings import RuleSettings
+from streams.core.incidents.topology import Place, Topology
+from streams.core.signals.impact import Pipeline
+from streams.core.signals.watch import WatchSettings
+from streams.core.signals.windows import SignalWindowSettings
+from streams.engine.signals import SignalSettings
+from streams.settings import WorkerSettings
+from streams.units import SECOND_US
+
+
+def signal_settings(settings: WorkerSettings, contract: Contract | None) -> SignalSettings:
+    """Return rules, windows and bounds of the signals task."""
+    window_us = round(settings.window_seconds * SECOND_US)
+    windows = SignalWindowSettings(window_us=window_us)
+    watch = WatchSettings(
+        max_counters=settings.signal_groups_max,
+        max_groups=settings.signal_groups_max,
+        max_baselines=settings.signal_baselines_max,
+        warm_up_us=round(settings.warm_up_seconds * SECOND_US),
+    )
+    alerts = RuleSettings(quiet_us=round(settings.quiet_seconds * SECOND_US))
+    if contract is None:
+        return SignalSettings((), windows, watch, alerts)
+    rules = tuple(
+        compile_signal_rule(rule, window_us, contract.playbooks) for rule in contract.rules
+    )
+    return SignalSettings(rules, windows, watch, alerts, contract.version)
+
+
+def graph_of(contract: Contract | None, topology: Topology) -> Pipeline:
+    """Return the pipeline's graph with the components of its stages."""
+    if contract is None:
+        return Pipeline(topology)
+    components = {
+        Place(flow_id, stage.id): stage.component
+        for flow_id, flow in contract.flows.items()
+        for stage in flow.stages
+    }
+    return Pipeline(topology, components)
