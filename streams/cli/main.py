@@ -12,7 +12,10 @@ from streams.cli import (
     contract,
     contract_learn,
     demo,
+    explain,
     fidelity,
+    incident,
+    noise,
     replay,
     stats,
     tail,
@@ -54,6 +57,9 @@ app.command("worker")(worker.run)
 app.command("tail")(tail.run)
 app.command("fidelity")(fidelity.run)
 app.command("stats")(stats.run)
+app.add_typer(incident.app, name="incident", help="See incidents, and order what becomes of them.")
+app.command("explain")(explain.run)
+app.add_typer(noise.app, name="noise", help="How much people were spared, and by which means.")
 app.command("demo")(demo.run)
 
 

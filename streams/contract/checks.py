@@ -24,6 +24,9 @@ DERIVED_TOPICS: Final = frozenset(
         "fidelity.stats.v1",
         "alerts.raised.v1",
         "incidents.events.v1",
+        "incidents.commands.v1",
+        "incidents.audit.v1",
+        "incidents.ledger.v1",
         "spanloom.links.v1",
     }
 )

@@ -18,6 +18,7 @@ from streams.contract.checks import (
     find_problems,
     path_text,
 )
+from streams.contract.incident_rules import IncidentRules
 from streams.contract.operations import OperationRules
 
 PROBLEM_TYPE: Final = "contract_problem"
@@ -221,6 +222,7 @@ class Contract(_Part):
         operations: rules learned from recorded traces; None when there are none.
         slos: objectives and burn windows.
         thresholds: where counts become alerts.
+        incidents: how incidents are told: escalation, occurrences, maintenance windows.
         field_classes: class (PII, SENSITIVE, PUBLIC) of an event's field or `dimensions.<key>`.
         metric_names: old metric name to new.
         invariants: reserved for reconciliation; kept as written.
@@ -234,6 +236,7 @@ class Contract(_Part):
     operations: OperationRules | None = None
     slos: Objectives = Objectives()
     thresholds: Thresholds = Thresholds()
+    incidents: IncidentRules = IncidentRules()
     field_classes: dict[Text, Annotated[str, Field(pattern=r"^(PII|SENSITIVE|PUBLIC)$")]] = Field(
         default_factory=dict
     )
