@@ -14,7 +14,7 @@ from typing import Any
 
 from streams.core.alerts.settings import RuleSettings
 from streams.core.fidelity.merge import MergeSettings
-from streams.core.incidents.book import IncidentSettings
+from streams.core.incidents.settings import IncidentSettings
 from streams.core.incidents.topology import Edge, ModuleInfo, Place, Topology
 from streams.engine.fidelity import FidelitySettings, FidelityTask
 from streams.engine.fragments import FragmentSettings, FragmentTask
@@ -350,7 +350,8 @@ def run(
         out.alerts += alerts
         if shuffle_alerts:
             shuffle_alerts.shuffle(alerts)
-        out.events += [o.record for o in incidents.step(alerts, now_us, True)]
+        told_incidents = incidents.step(alerts, now_us, True)
+        out.events += [o.record for o in told_incidents if o.topic_kind == "incidents"]
         if restart_every and tick % restart_every == 0:
             saved = json.loads(
                 json.dumps([task.snapshot() for task in (fidelity, incidents, fragments)])

@@ -13,7 +13,10 @@ from streams.cli import (
     contract_learn,
     contract_signals,
     demo,
+    explain,
     fidelity,
+    incident,
+    noise,
     replay,
     rules,
     stats,
@@ -58,6 +61,9 @@ app.command("worker")(worker.run)
 app.command("tail")(tail.run)
 app.command("fidelity")(fidelity.run)
 app.command("stats")(stats.run)
+app.add_typer(incident.app, name="incident", help="See incidents, and order what becomes of them.")
+app.command("explain")(explain.run)
+app.add_typer(noise.app, name="noise", help="How much people were spared, and by which means.")
 app.command("demo")(demo.run)
 
 

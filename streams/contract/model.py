@@ -18,6 +18,7 @@ from streams.contract.checks import (
     find_problems,
     path_text,
 )
+from streams.contract.incident_rules import IncidentRules
 from streams.contract.operations import OperationRules
 from streams.contract.part import Identifier, Part, Text
 from streams.contract.rules import Rule
@@ -213,6 +214,7 @@ class Contract(Part):
         operations: rules learned from recorded traces; None when there are none.
         slos: objectives and burn windows.
         thresholds: where counts become alerts.
+        incidents: how incidents are told: escalation, occurrences, maintenance windows.
         field_classes: class (PII, SENSITIVE, PUBLIC) of an event's field or `dimensions.<key>`.
         metric_names: old metric name to new.
         invariants: reserved for reconciliation; kept as written.
@@ -231,6 +233,7 @@ class Contract(Part):
     operations: OperationRules | None = None
     slos: Objectives = Objectives()
     thresholds: Thresholds = Thresholds()
+    incidents: IncidentRules = IncidentRules()
     field_classes: dict[Text, Annotated[str, Field(pattern=r"^(PII|SENSITIVE|PUBLIC)$")]] = Field(
         default_factory=dict
     )

@@ -1,20 +1,41 @@
-"""The incident task: alert states in, incident events out.
+"""The incident task: alert states and people's commands in, incident events and answers out.
 
-Owns the state's layout. Invariant: the events depend on the alerts of each step and the state, not
-on their order within the step; the clock only ends incidents that have gone quiet.
+Owns the order of what it says, and the state's format. Invariant: the events depend on the alerts
+of each step, the commands and the state, not on the alerts' order within the step; the clock only
+decides how long people wait for an event.
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, Final, Self
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple, Self
 
-from streams.core.incidents.book import IncidentBook, IncidentSettings
-from streams.core.incidents.incident import ALGORITHM, Incident, Member
+from streams.core.incidents.book import IncidentBook
+from streams.core.incidents.commands import Answer
+from streams.core.incidents.incident import ALGORITHM
+from streams.core.incidents.ledger import key_text
+from streams.core.incidents.settings import LEDGER_EVERY_US, IncidentSettings
 from streams.core.incidents.topology import Topology
+from streams.engine import incident_state
+from streams.engine.audit import audit_event
 from streams.engine.outputs import Output, Outputs
 from streams.errors import StateError
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+ALERT_CHARACTERS_MAX: Final = 200_000
+"""Texts of one alert: with more, its entry would not fit into a piece of the state."""
+
+
+class Changes(NamedTuple):
+    """What changed in a state since it was last asked: its entries by key.
+
+    Attributes:
+        removed: keys of entries that are gone or stand in `entries` anew; 16 bytes each.
+        entries: key and value of those that are there.
+    """
+
+    removed: list[bytes]
+    entries: list[tuple[bytes, bytes]]
 
 
 class IncidentTask:
@@ -22,31 +43,78 @@ class IncidentTask:
 
     def __init__(self, settings: IncidentSettings, topology: Topology) -> None:
         self.book = IncidentBook(settings, topology)
+        self._published_us = 0
 
-    def step(self, alerts: Sequence[dict[str, Any]], now_us: int, caught_up: bool) -> Outputs:
-        """Take alerts in; return the incident events that follow.
+    def step(self, records: Sequence[dict[str, Any]], now_us: int, caught_up: bool) -> Outputs:
+        """Take alerts and commands in; return the incident events and answers that follow.
 
         Args:
-            alerts: records in the shape of schemas/alert.v1.avsc.
+            records: alerts in the shape of schemas/alert.v1.avsc, and commands, which have a field
+                `command`, as `read_command` returns them.
             now_us: the wall clock, by which incidents end when no later alert tells the time.
-            caught_up: whether the topic has been read to its end.
+            caught_up: whether all topics have been read to their end.
         """
-        events = self.book.update(alerts, now_us, caught_up)
-        return [Output("incidents", event["incident_id"], event) for event in events]
+        alerts, commands = [], []
+        for record in records:
+            if "command" in record:
+                commands.append(record)
+            elif _characters(record) > ALERT_CHARACTERS_MAX:
+                self.book.discarded["alert_too_large"] += 1
+            else:
+                alerts.append(record)
+        events, answers = self.book.step(alerts, now_us, caught_up, commands)
+        outputs = [Output("incidents", event["incident_id"], event) for event in events]
+        outputs += [_audit(answer, number) for number, answer in enumerate(answers)]
+        return outputs + self._ledger(now_us)
+
+    def _ledger(self, now_us: int) -> Outputs:
+        """Publish the rows of the ledger that changed, once a minute."""
+        ledger = self.book.state.ledger
+        if not ledger.unpublished or now_us - self._published_us < LEDGER_EVERY_US:
+            return []
+        self._published_us = now_us
+        rows = ledger.publish()
+        self.book.state.dirty |= {("ledger", incident_state.ledger_id(key)) for key, _ in rows}
+        return [Output("ledger", key_text(key), row) for key, row in rows]
 
     def counters(self) -> dict[str, int]:
-        """Return how many alert states were not used, by reason, since the task began."""
-        return dict(self.book.discarded)
+        """Return how many alert states and commands were not used, by reason, since it began."""
+        left_out = self.book.state.partition.left_out
+        return {**self.book.discarded, "relation_over_bound": left_out}
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return the whole state, JSON-able."""
+    # --- state ----------------------------------------------------------------------------------
+
+    def header(self) -> dict[str, Any]:
+        """Return the small part of the state, which every cut writes."""
+        state = self.book.state
         return {
             "format": _FORMAT,
             "algorithm": ALGORITHM,
-            "stream_us": self.book.stream_us,
-            "open": [asdict(incident) for incident in self.book.open.values()],
-            "resolved": [asdict(incident) for incident in self.book.resolved.values()],
+            "stream_us": state.stream_us,
+            "time_us": state.time_us,
+            "now_us": state.now_us,
+            "published_us": self._published_us,
         }
+
+    def changes(self) -> Changes:
+        """Return the entries that changed since the last call."""
+        state = self.book.state
+        state.dirty |= {
+            ("ledger", incident_state.ledger_id(key)) for key in state.ledger.unpublished
+        }
+        removed, entries = [], []
+        for kind, id_ in sorted(state.dirty):
+            value = incident_state.entry(state, kind, id_)
+            key = entry_key(kind, id_)
+            removed.append(key)
+            if value is not None:
+                entries.append((key, json.dumps([kind, id_, value]).encode()))
+        state.dirty.clear()
+        return Changes(removed, entries)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the whole state, JSON-able."""
+        return {**self.header(), "entries": list(incident_state.entries(self.book.state))}
 
     @classmethod
     def restore(
@@ -54,22 +122,46 @@ class IncidentTask:
     ) -> Self:
         """Return a task in the state of a snapshot; open incidents keep their alerts and ids.
 
+        Args:
+            settings: as of a fresh task.
+            topology: as of a fresh task.
+            snapshot: what `snapshot` returned, or `header` with the live `entries`; also a whole
+                state of format 1.
+
         Raises:
             StateError: the snapshot has another format.
         """
-        if snapshot.get("format") != _FORMAT:
+        task = cls(settings, topology)
+        state = task.book.state
+        if snapshot.get("format") == 1:
+            incident_state.restore_first(state, snapshot)
+        elif snapshot.get("format") == _FORMAT:
+            state.stream_us, state.time_us = snapshot["stream_us"], snapshot["time_us"]
+            state.now_us, task._published_us = snapshot["now_us"], snapshot["published_us"]
+            incident_state.restore(state, snapshot["entries"])
+        else:
             raise StateError(
                 f"incident state has format {snapshot.get('format')}, this version reads "
                 f"{_FORMAT}. Operator action: run the version that wrote it, or delete the state."
             )
-        task = cls(settings, topology)
-        task.book.stream_us = int(snapshot["stream_us"])
-        task.book.open = {row["incident_id"]: _incident(row) for row in snapshot["open"]}
-        task.book.resolved = {row["incident_id"]: _incident(row) for row in snapshot["resolved"]}
-        task.book.index()
+        is_upgraded = snapshot["algorithm"] != ALGORITHM
+        task.book.index(is_upgraded)
+        if is_upgraded or snapshot["format"] != _FORMAT:
+            state.dirty |= incident_state.everything(state)
         return task
 
 
-def _incident(row: Mapping[str, Any]) -> Incident:
-    members = {print_: Member(**member) for print_, member in row["members"].items()}
-    return Incident(**{**row, "members": members})
+def entry_key(kind: str, id_: str) -> bytes:
+    """Return the key under which an entry of the state is kept: 16 bytes."""
+    return blake2b(f"{kind}/{id_}".encode(), digest_size=16).digest()
+
+
+def _characters(alert: Mapping[str, Any]) -> int:
+    ids = (i for name in ("trace_ids", "record_ids", "batch_ids") for i in alert[name])
+    labels = (text for pair in alert.get("labels", {}).items() for text in pair)
+    return len(alert["explanation"]) + sum(map(len, ids)) + sum(map(len, labels))
+
+
+def _audit(answer: Answer, number: int) -> Output:
+    event = audit_event(answer, number)
+    return Output("audit", event["record_id"] or "commands", event)

@@ -1,9 +1,12 @@
 """Builds the tasks of the global stage: what crosses partitions has one home of its own."""
 
+from streams.contract.incident_rules import IncidentRules
 from streams.contract.model import Contract
 from streams.core.alerts.settings import RuleSettings
 from streams.core.fidelity.merge import MergeSettings
-from streams.core.incidents.book import IncidentSettings
+from streams.core.incidents.commands import read_command
+from streams.core.incidents.settings import DampingSettings, IncidentSettings
+from streams.core.incidents.silences import Silence
 from streams.core.incidents.topology import Edge, ModuleInfo, Place, Topology
 from streams.engine.fidelity import FidelitySettings, FidelityTask
 from streams.engine.fragments import FragmentSettings, FragmentTask
@@ -11,11 +14,12 @@ from streams.engine.incidents import IncidentTask
 from streams.engine.signals import SignalsTask
 from streams.runtime import topics
 from streams.runtime.build import Pipeline
+from streams.runtime.keyed_runner import KeyedRunner
 from streams.runtime.runner import Runner
 from streams.runtime.signal_stage import graph_of, signal_settings
 from streams.runtime.stage_runner import StageRunner
 from streams.settings import WorkerSettings
-from streams.units import SECOND_US
+from streams.units import MINUTE_US, SECOND_US
 
 AMEND_SECONDS = 900
 """How long, in event time, an ended window still takes corrections ..."""
@@ -31,8 +35,9 @@ class GlobalFactory:
         self._partitions = partitions
         self._topology = topology_of(pipeline.contract)
         self._fidelity = fidelity_settings(pipeline.settings, pipeline.contract)
-        quiet_us = round(pipeline.settings.quiet_seconds * SECOND_US)
-        self._incidents = IncidentSettings.matching(self._fidelity.merge, quiet_us)
+        self._incidents = incident_settings(
+            pipeline.settings, pipeline.contract, self._fidelity.merge
+        )
 
     def kinds(self) -> dict[str, tuple[str, ...]]:
         """Return the source topics of each kind of task."""
@@ -41,7 +46,7 @@ class GlobalFactory:
             "fragments": (derived(topics.FRAGMENTS),),
             "fidelity": (derived(topics.PARTIALS),),
             "signals": (derived(topics.SIGNALS),),
-            "incidents": (derived(topics.ALERTS),),
+            "incidents": (derived(topics.ALERTS), derived(topics.COMMANDS)),
         }
 
     def make(self, kind: str, partition: int) -> Runner:
@@ -93,11 +98,16 @@ class GlobalFactory:
         )
 
     def _group(self, _partition: int) -> Runner:
-        settings, topology = self._incidents, self._topology
-        return StageRunner(
+        settings, topology, derived = self._incidents, self._topology, self._pipeline.derived
+        return KeyedRunner(
             IncidentTask(settings, topology),
             lambda snapshot: IncidentTask.restore(settings, topology, snapshot),
-            {"incidents": (self._pipeline.derived(topics.INCIDENTS), "incident_event", 0)},
+            {
+                "incidents": (derived(topics.INCIDENTS), "incident_event", 0),
+                "audit": (derived(topics.AUDIT), "telemetry_event", 0),
+                "ledger": (derived(topics.LEDGER), "noise_ledger", 0),
+            },
+            {derived(topics.COMMANDS): read_command},
         )
 
 
@@ -140,7 +150,16 @@ def topology_of(contract: Contract | None) -> Topology:
         frozenset(required),
         frozenset(acknowledgment),
         slo_ratio,
+        calls=_calls(contract),
     )
+
+
+def _calls(contract: Contract) -> tuple[tuple[str, str], ...]:
+    """Return (caller, callee) modules as the learned rules have seen them."""
+    if contract.operations is None:
+        return ()
+    pairs = {(n.parent[0], n.child[0]) for n in contract.operations.nesting}
+    return tuple(sorted((caller, callee) for caller, callee in pairs if caller != callee))
 
 
 def fidelity_settings(settings: WorkerSettings, contract: Contract | None) -> FidelitySettings:
@@ -175,6 +194,37 @@ def fidelity_settings(settings: WorkerSettings, contract: Contract | None) -> Fi
         warm_up_us=round(settings.warm_up_seconds * SECOND_US),
     )
     return FidelitySettings(merge, rules)
+
+
+def incident_settings(
+    settings: WorkerSettings, contract: Contract | None, merge: MergeSettings
+) -> IncidentSettings:
+    """Return how alerts become incidents: times from the settings, rules from the contract."""
+    rules = contract.incidents if contract is not None else IncidentRules()
+    return IncidentSettings.matching(
+        merge,
+        round(settings.quiet_seconds * SECOND_US),
+        DampingSettings(half_life_us=round(settings.flap_half_life_seconds * SECOND_US)),
+        hold_us=round(settings.incident_hold_seconds * SECOND_US),
+        update_us=round(settings.incident_update_seconds * SECOND_US),
+        escalate_us={
+            severity: round(minutes * MINUTE_US)
+            for severity, minutes in rules.escalate_minutes.items()
+        },
+        occurrences=rules.occurrences,
+        maintenance=tuple(
+            Silence(
+                f"maintenance/{window.name}",
+                window.matcher,
+                window.from_us,
+                window.until_us,
+                "contract",
+                window.reason,
+            )
+            for window in rules.maintenance
+        ),
+        min_occurrences=settings.incident_occurrences,
+    )
 
 
 def _aligned(seconds: float, window_us: int) -> int:

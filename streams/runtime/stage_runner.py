@@ -32,6 +32,8 @@ class StageRunner:
         restore: makes the task from a snapshot.
         targets: per topic kind the (topic, schema, partition) of its records; an output may name
             another partition, -1 for the one its key leads to.
+        readers: how the values of a topic are read that are not of our schemas; nothing that a
+            reader returns is refused, whatever the bytes.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class StageRunner:
         task: StageTask,
         restore: Callable[[dict[str, Any]], StageTask],
         targets: Mapping[str, tuple[str, str, int]],
+        readers: Mapping[str, Callable[[bytes | None], dict[str, Any]]] | None = None,
     ) -> None:
         self.task = task
         self.positions: dict[str, int] = {}
@@ -49,6 +52,7 @@ class StageRunner:
         self.unreadable = 0
         self._restore = restore
         self._targets = targets
+        self._readers = readers or {}
         self._outbox: list[OutRecord] = []
 
     @property
@@ -61,10 +65,11 @@ class StageRunner:
         taken: list[dict[str, Any]] = []
         for chunk in chunks:
             self.positions[chunk.topic] = chunk.end
+            read = self._readers.get(chunk.topic, records.decode)
             for record in chunk.records:
                 self.rows += 1
                 try:
-                    taken.append(records.decode(record.value))
+                    taken.append(read(record.value))
                 except RecordError:
                     self.unreadable += 1  # not ours: only the worker writes these topics
         caught_up = bool(caught_up_us) and all(caught_up_us.values())
@@ -80,13 +85,18 @@ class StageRunner:
         """End the cut; the segment always holds the whole state."""
         outputs, self._outbox = self._outbox, []
         self.is_dirty = False
-        scalars = {
+        return outputs, self._segment()
+
+    def _segment(self) -> Segment:
+        return scalars_segment(self._scalars(self.task.snapshot()))
+
+    def _scalars(self, task: dict[str, Any]) -> dict[str, Any]:
+        return {
             "positions": self.positions,
             "topic_ids": self.topic_ids,
-            "task": self.task.snapshot(),
+            "task": task,
             "unreadable": self.unreadable,
         }
-        return outputs, scalars_segment(scalars)
 
     def load(self, segments: Sequence[Segment]) -> None:
         """Take over the newest snapshot."""

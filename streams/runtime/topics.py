@@ -21,20 +21,17 @@ SIGNALS: Final = "signals.partials.v1"
 STATS: Final = "fidelity.stats.v1"
 ALERTS: Final = "alerts.raised.v1"
 INCIDENTS: Final = "incidents.events.v1"
+COMMANDS: Final = "incidents.commands.v1"
+AUDIT: Final = "incidents.audit.v1"
+LEDGER: Final = "incidents.ledger.v1"
 REJECTED: Final = "telemetry.rejected.v1"
 LINKS: Final = "spanloom.links.v1"
 OTHER: Final = "telemetry.other.v1"
 DERIVED: Final = (
-    TRACES,
-    FRAGMENTS,
-    PARTIALS,
-    STATS,
-    ALERTS,
-    INCIDENTS,
-    REJECTED,
-    LINKS,
+    TRACES, FRAGMENTS, PARTIALS, STATS, ALERTS, INCIDENTS, COMMANDS, AUDIT, LEDGER, REJECTED, LINKS,
     SIGNALS,
-)
+)  # fmt: skip
+"""Topics that are made with the telemetry topics; all but the commands only the worker writes."""
 _SECONDS: Final = 15.0
 _MS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000}
 
@@ -177,7 +174,8 @@ def check(
             f"partition counts differ: {listed}. Spans of one trace would be read by different "
             "workers. Operator action: give all of them the same number of partitions."
         )
-    single = [] if only_traces else [derived(n) for n in (PARTIALS, ALERTS, SIGNALS)]
+    stages = (PARTIALS, ALERTS, SIGNALS, COMMANDS)
+    single = [] if only_traces else [derived(n) for n in stages]
     problems = [
         f"{name} has {there[name]} partitions, not 1" for name in single if there[name] != 1
     ]

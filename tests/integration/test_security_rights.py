@@ -28,10 +28,12 @@ PASSWORD = "a-" + uuid.uuid4().hex
 GROUP = "least"
 DERIVED_WRITTEN = (
     "alerts.raised.v1", "fidelity.partials.v1", "fidelity.stats.v1", "incidents.events.v1",
+    "incidents.audit.v1", "incidents.ledger.v1",
     "spanloom.links.v1", "telemetry.rejected.v1", TRACES, "traces.fragments.v1",
 )  # fmt: skip
 READ_BACK = (
-    "alerts.raised.v1", "fidelity.partials.v1", "spanloom.links.v1", TRACES, "traces.fragments.v1",
+    "alerts.raised.v1", "fidelity.partials.v1", "incidents.commands.v1", "spanloom.links.v1",
+    TRACES, "traces.fragments.v1",
 )  # fmt: skip
 CHANGELOGS = tuple(
     f"spanloom.{GROUP}.{kind}.state.v1"

@@ -14,7 +14,7 @@ from streams.core.alerts.settings import RuleSettings
 from streams.core.columns import Operations
 from streams.core.fidelity.merge import RESTART_PARTITION_BASE, MergeSettings
 from streams.core.fidelity.plan import Plan
-from streams.core.incidents.book import IncidentSettings
+from streams.core.incidents.settings import IncidentSettings
 from streams.core.incidents.topology import Edge, ModuleInfo, Place, Topology
 from streams.core.traces.opentraces import TraceBounds
 from streams.core.traces.progress import ProgressSettings
@@ -25,6 +25,7 @@ from streams.engine.incidents import IncidentTask
 from streams.engine.join import JoinTask
 from streams.engine.join_state import JoinSettings
 from streams.runtime.join_runner import JoinRunner, OutputTopics
+from streams.runtime.keyed_runner import KeyedRunner
 from streams.runtime.runner import Runner
 from streams.runtime.stage_runner import StageRunner
 from streams.runtime.traces_out import TraceWriter
@@ -38,6 +39,7 @@ FRAGMENTS, PARTIALS, REJECTED = (
     "telemetry.rejected.v1",
 )
 STATS, ALERTS, INCIDENTS = "fidelity.stats.v1", "alerts.raised.v1", "incidents.events.v1"
+AUDIT, LEDGER = "incidents.audit.v1", "incidents.ledger.v1"
 SOURCES = {
     "join": TELEMETRY,
     "fragments": (FRAGMENTS,),
@@ -200,10 +202,14 @@ class Process:
     def _incidents(self, _partition: int) -> Runner:
         settings = IncidentSettings.matching(MERGE, RULES.quiet_us)
         topology = self._topology
-        return StageRunner(
+        return KeyedRunner(
             IncidentTask(settings, topology),
             lambda snapshot: IncidentTask.restore(settings, topology, snapshot),
-            {"incidents": (INCIDENTS, "incident_event", 0)},
+            {
+                "incidents": (INCIDENTS, "incident_event", 0),
+                "audit": (AUDIT, "telemetry_event", 0),
+                "ledger": (LEDGER, "noise_ledger", 0),
+            },
         )
 
 

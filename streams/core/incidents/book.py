@@ -1,135 +1,121 @@
-"""Incidents over time: opened, updated, merged, resolved, reopened.
+"""Incidents over time: opened, updated, acknowledged, merged, split, resolved, reopened.
 
-Owns the life of incidents and the accounting of noise. Invariants: versions of an incident count
-from 1 without gaps; one step tells an incident at most once besides its end; an event is told only
-for a material change: an alert joined, it became worse, or all of it grew by a magnitude.
+Owns the order of a step and what is worth telling. Invariants: versions of an incident count from
+1 without gaps; an event is told only for a material change (an alert joined or left, it became
+worse, all of it grew by a magnitude, it flaps, a silence began or ended, nobody took it in time, a
+person said so); what is not told is counted with the reason.
 """
 
+import json
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Final, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
-from streams.core.fidelity.merge import MergeSettings
-from streams.core.incidents.grouping import Group, group_alerts
-from streams.core.incidents.incident import (
-    Alert,
-    Incident,
-    IncidentEvent,
-    Member,
-    incident_event,
-    incident_id,
+from streams.core.causes.rank import rank as rank_alerts
+from streams.core.incidents.commands import Answer
+from streams.core.incidents.incident import Alert, Incident, IncidentEvent
+from streams.core.incidents.orders import Orders
+from streams.core.incidents.placing import Placing
+from streams.core.incidents.record import Rank, is_hidden, rule_of
+from streams.core.incidents.settings import IncidentSettings
+from streams.core.incidents.state import (
+    BY_PERSON,
+    FLAPPING,
+    OPENED,
+    REOPENED,
+    RESOLVED,
+    SILENCED,
+    UPDATED,
+    State,
+    Touch,
 )
-from streams.core.incidents.relate import Relations, RelationSettings
 from streams.core.incidents.topology import Topology
-from streams.units import MINUTE_US
 
 _MAGNITUDE: Final = 10
+_FIRING: Final = "FIRING"
 
 
-@dataclass(frozen=True, slots=True)
-class IncidentSettings:
-    """How alerts become incidents, and how many are kept.
-
-    Attributes:
-        relations: when two alerts are one problem.
-        quiet_us: an incident is resolved when all its alerts are and this has passed, by the event
-            time of other alerts or, once all input is read, by the clock.
-        reopen_us: an alert that fires again within this time of the end reopens its incident.
-        max_open: bound on open incidents; a problem beyond it waits for its alerts' next states.
-        max_alerts: bound on the alerts of one incident; further ones are counted only.
-        max_resolved: bound on the resolved incidents kept for reopening; the oldest go.
-        max_ids: bound on the trace and record ids of an event.
-    """
-
-    relations: RelationSettings = field(default_factory=RelationSettings)
-    quiet_us: int = MINUTE_US
-    reopen_us: int = 30 * MINUTE_US
-    max_open: int = 500
-    max_alerts: int = 100
-    max_resolved: int = 500
-    max_ids: int = 50
-
-    @classmethod
-    def matching(cls, merge: MergeSettings, quiet_us: int) -> Self:
-        """Return settings in proportion to the windows that the alerts were measured over.
-
-        Two onsets can be told apart no better than a few windows, so those of one cause count as
-        together within three windows, or a fifth of the short burn window where that is more.
-        """
-        relations = RelationSettings(
-            causal_us=max(3 * merge.window_us, merge.short_us // 5),
-            short_us=merge.short_us,
-            slo_ratio=merge.slo_ratio,
-        )
-        return cls(relations=relations, quiet_us=quiet_us, reopen_us=2 * merge.short_us)
-
-
-@dataclass(slots=True)
-class _Changes:
-    """What happened to one incident in a step."""
-
-    received: int = 0
-    is_material: bool = False
-    is_reopened: bool = False
+def _rank(alerts: Sequence[Alert], topology: Topology) -> Any:
+    return rank_alerts(alerts, (), topology)
 
 
 class IncidentBook:
-    """All open incidents, and the resolved ones that may still be reopened.
+    """All open incidents, and the resolved ones that may still be reopened."""
 
-    Attributes:
-        open, resolved: incidents by id.
-        stream_us: latest event time that any alert has told.
-        discarded: alert states not taken up, by reason.
-    """
-
-    def __init__(self, settings: IncidentSettings, topology: Topology) -> None:
+    def __init__(self, settings: IncidentSettings, topology: Topology, rank: Rank = _rank) -> None:
         self.settings = settings
-        self.relations = Relations(topology, settings.relations)
-        self.open: dict[str, Incident] = {}
-        self.resolved: dict[str, Incident] = {}
-        self.stream_us = 0
-        self.discarded: Counter[str] = Counter()
-        self._home: dict[str, str] = {}
+        self.state = State(settings, topology, rank)
+        self.placing = Placing(self.state)
+        self.orders = Orders(self.state, self.placing)
+        self._swept_us = 0
 
-    def update(self, alerts: Iterable[Alert], now_us: int, caught_up: bool) -> list[IncidentEvent]:
-        """Take alert states in and return what is worth telling.
+    def index(self, is_upgraded: bool) -> None:
+        """Make what follows from the state anew, after a restart."""
+        self.state.restored(is_upgraded)
+        self.placing.index()
+
+    @property
+    def open(self) -> dict[str, Incident]:
+        """The incidents that are open, by id."""
+        return self.state.open
+
+    @property
+    def resolved(self) -> dict[str, Incident]:
+        """The incidents that are over and may be reopened, by id."""
+        return self.state.resolved
+
+    @property
+    def discarded(self) -> Counter[str]:
+        """Alert states and commands not taken up, by reason."""
+        return self.state.discarded
+
+    def update(
+        self,
+        alerts: Iterable[Alert],
+        now_us: int,
+        caught_up: bool,
+        commands: Iterable[Mapping[str, Any]] = (),
+    ) -> list[IncidentEvent]:
+        """Take alert states and commands in and return what is worth telling.
 
         Args:
             alerts: records in the shape of schemas/alert.v1.avsc; their order does not matter.
-            now_us: the wall clock, for the end of incidents only.
+            now_us: the wall clock, for what people wait for, and for the end of incidents.
             caught_up: whether all alerts have been read.
+            commands: as `read_command` returns them, in the order in which they were given; they
+                are carried out after the alerts.
         """
-        changes: dict[str, _Changes] = {}
-        new: dict[str, tuple[Alert, int]] = {}
-        for print_, states in self._latest(alerts).items():
-            alert, received = states[-1], len(states)
-            self.stream_us = max(self.stream_us, alert["last_seen"])
-            has_fired = any(state["state"] == "FIRING" for state in states)
-            if self._update_member(alert, received, has_fired, changes):
-                continue
-            if has_fired:
-                new[print_] = (alert, received)
-            else:
-                self.discarded["alert_of_no_incident"] += received
-        events: list[IncidentEvent] = []
-        for group in group_alerts((a for a, _ in new.values()), self.open, self.relations):
-            received = sum(new[alert["fingerprint"]][1] for alert in group.alerts)
-            events += self._place(group, received, changes)
-        for id_ in sorted(changes, key=lambda i: (self.open[i].opened_us, i)):
-            events += self._tell(self.open[id_], changes[id_])
-        events += self._resolve(now_us, caught_up)
-        self._forget()
+        events, _ = self.step(alerts, now_us, caught_up, commands)
         return events
 
-    def index(self) -> None:
-        """Find again which incident each alert belongs to, after a restart."""
-        self._home = {
-            print_: incident.incident_id
-            for incidents in (self.resolved, self.open)
-            for incident in incidents.values()
-            for print_ in incident.members
-        }
+    def step(
+        self,
+        alerts: Iterable[Alert],
+        now_us: int,
+        caught_up: bool,
+        commands: Iterable[Mapping[str, Any]] = (),
+    ) -> tuple[list[IncidentEvent], list[Answer]]:
+        """As `update`, and return the answers to the commands too."""
+        state = self.state
+        if caught_up and state.time_us:
+            state.time_us += max(0, now_us - state.now_us)
+        state.now_us = max(state.now_us, now_us)
+        self._release()
+        for states in self._latest(alerts).values():
+            self._take(states)
+        self.placing.place()
+        answers = [a for record in commands if (a := self.orders.carry_out(record)) is not None]
+        if answers:
+            self._release()
+        touched, state.touched = state.touched, {}
+        for id_ in sorted(touched, key=lambda i: (state.open[i].opened_us, i)):
+            self._tell(state.open[id_], touched[id_])
+        for incident in state.sorted_open():
+            self._tell_in_time(incident)
+            self._resolve(incident, now_us, caught_up)
+        self._forget()
+        events, state.events = state.events, []
+        return events, answers
 
     # --- taking alerts in -----------------------------------------------------------------------
 
@@ -137,149 +123,251 @@ class IncidentBook:
         """Return the states that are new, by fingerprint, in the order of their versions."""
         states: dict[str, dict[int, Alert]] = {}
         for alert in alerts:
-            member = self._member(alert["fingerprint"])
-            known = member.alert["version"] if member else 0
+            known = self._known(alert["fingerprint"])
             of_alert = states.setdefault(alert["fingerprint"], {})
-            if alert["version"] <= known or alert["version"] in of_alert:
-                self.discarded["alert_known"] += 1
+            if alert["version"] <= (known["version"] if known else 0) or (
+                alert["version"] in of_alert
+            ):
+                self.state.discarded["alert_known"] += 1
             else:
                 of_alert[alert["version"]] = alert
-        return {p: [s[v] for v in sorted(s)] for p, s in sorted(states.items()) if s}
+        found = {p: [s[v] for v in sorted(s)] for p, s in sorted(states.items()) if s}
+        seen = [alert["last_seen"] for of_alert in found.values() for alert in of_alert]
+        self.state.stream_us = max([self.state.stream_us, *seen])
+        self.state.time_us = max(self.state.time_us, self.state.stream_us)
+        return found
 
-    def _member(self, print_: str) -> Member | None:
-        id_ = self._home.get(print_, "")
-        incident = self.open.get(id_) or self.resolved.get(id_)
-        return incident.members.get(print_) if incident else None
+    def _known(self, print_: str) -> Alert | None:
+        """Return the last state of an alert that was taken in; None of one that is not known."""
+        waiting = self.state.waiting.get(print_)
+        if waiting is not None:
+            return waiting.alert
+        incident = self.state.incident_of(print_)
+        return incident.members[print_].alert if incident else None
 
-    def _update_member(
-        self, alert: Alert, received: int, has_fired: bool, changes: dict[str, _Changes]
-    ) -> bool:
-        """Update the alert in its incident; False when it has none that it still belongs to."""
-        id_ = self._home.get(alert["fingerprint"], "")
-        incident = self.open.get(id_)
-        if incident is None:
-            incident = self.resolved.get(id_)
-            if incident is None or not has_fired:
-                return False
-            if alert["firing_since"] - incident.resolved_us > self.settings.reopen_us:
-                return False
-            self._reopen(incident)
-            changes[id_] = _Changes(is_reopened=True)
-        incident.members[alert["fingerprint"]].alert = alert
-        change = changes.setdefault(id_, _Changes())
-        change.received += received
-        change.is_material |= incident.worsen()
-        return True
-
-    def _reopen(self, incident: Incident) -> None:
-        del self.resolved[incident.incident_id]
-        self.open[incident.incident_id] = incident
-        incident.resolved_us = 0
-        incident.quiet_since_us = 0
-
-    def _place(
-        self, group: Group, received: int, changes: dict[str, _Changes]
-    ) -> list[IncidentEvent]:
-        events: list[IncidentEvent] = []
-        if group.incidents:
-            oldest = min(group.incidents, key=lambda i: (self.open[i].opened_us, i))
-            incident = self.open[oldest]
-            for id_ in sorted(set(group.incidents) - {oldest}):
-                events.append(self._merge(self.open[id_], incident, changes))
-        elif len(self.open) >= self.settings.max_open:
-            self.discarded["incident_over_bound"] += received
-            return []
+    def _take(self, states: list[Alert]) -> None:
+        state = self.state
+        alert = states[-1]
+        known = self._known(alert["fingerprint"])
+        fired = sum(one["state"] == _FIRING for one in states)
+        began = self._began(known, states)
+        incident = state.incident_of(alert["fingerprint"])
+        if incident is not None and alert["fingerprint"] not in state.waiting:
+            if incident.incident_id not in state.open:
+                incident = self._return(incident, states, began)
+            if incident is not None:
+                self._update(incident, states, began is not None)
+                return
+        if fired or alert["fingerprint"] in state.waiting:
+            self.placing.wait(alert, len(states), fired)
         else:
-            incident = Incident(incident_id(group.alerts))
-            incident.opened_us = min(alert["last_seen"] for alert in group.alerts)
-            self.open[incident.incident_id] = incident
-        change = changes.setdefault(incident.incident_id, _Changes())
-        change.received += received
-        for alert in group.alerts:
-            if len(incident.members) >= self.settings.max_alerts:
-                self.discarded["alert_over_bound"] += 1
-                continue
-            print_ = alert["fingerprint"]
-            incident.members[print_] = Member(alert, group.because[print_])
-            self._home[print_] = incident.incident_id
-            change.is_material = True
-        incident.worsen()
-        return events
+            state.discarded["alert_of_no_incident"] += len(states)
+            state.count_out(alert, "alert_of_no_incident", len(states))
 
-    def _merge(
-        self, incident: Incident, into: Incident, changes: dict[str, _Changes]
-    ) -> IncidentEvent:
-        """Move the alerts of one incident into another; return the last event of the first."""
-        change = changes.pop(incident.incident_id, _Changes())
-        incident.alerts_in += change.received
-        incident.alerts_suppressed += change.received
-        event = self._event(incident, "MERGED", incident.last_seen_us, into.incident_id)
-        del self.open[incident.incident_id]
-        for print_, member in incident.members.items():
-            member.because = f"it came with incident {incident.incident_id}: {member.because}"
-            into.members[print_] = member
-            self._home[print_] = into.incident_id
-        into.alerts_in += incident.alerts_in
-        into.alerts_suppressed += incident.alerts_suppressed
-        return event
+    def _began(self, known: Alert | None, states: list[Alert]) -> Alert | None:
+        """Charge the flips among some states; return the last that began an episode, if any."""
+        began = None
+        damper, last = self.state.damper, known
+        for alert in states:
+            print_, is_firing = alert["fingerprint"], alert["state"] == _FIRING
+            was_firing = last is not None and last["state"] == _FIRING
+            is_later = last is None or alert["firing_since"] > last["firing_since"]
+            if is_firing and (not was_firing or is_later):
+                began = alert
+                if last is not None:
+                    damper.flip(print_, alert["firing_since"])
+                if was_firing:  # its end was not told
+                    damper.flip(print_, alert["firing_since"])
+            elif was_firing and not is_firing:
+                damper.flip(print_, alert["last_seen"])
+            last = alert
+        return began
+
+    def _return(
+        self, incident: Incident, states: list[Alert], began: Alert | None
+    ) -> Incident | None:
+        """Take a resolved incident up again when its alert begins anew; None when it is over.
+
+        An alert that only goes on, after a person resolved its incident, is counted there.
+        """
+        state = self.state
+        print_ = states[-1]["fingerprint"]
+        if began is None:
+            if not incident.is_by_person:
+                return None
+            incident.members[print_].alert = states[-1]
+            state.put(incident, incident.members[print_])
+            fired = sum(one["state"] == _FIRING for one in states)
+            state.count(incident, states[-1], BY_PERSON, len(states), fired)
+            state.touched.pop(incident.incident_id, None)
+            return incident
+        late_us = began["firing_since"] - incident.resolved_us
+        if late_us > self.settings.reopen_us and not state.damper.is_damped(print_, state.time_us):
+            return None
+        if len(state.open) >= self.settings.max_open:
+            state.discarded["incident_over_bound"] += len(states)
+            return None
+        del state.resolved[incident.incident_id]
+        state.open[incident.incident_id] = incident
+        incident.quiet_since_us = 0
+        for member in incident.members.values():
+            state.partition.put(member.alert)
+        for other in incident.members:
+            state.home[other] = incident.incident_id
+        state.partition.settle()
+        state.partition.unite(incident.members, incident.incident_id)
+        return incident
+
+    def _update(self, incident: Incident, states: list[Alert], has_begun: bool) -> None:
+        state = self.state
+        alert = states[-1]
+        if incident.incident_id not in state.open:
+            return
+        member = incident.members[alert["fingerprint"]]
+        member.alert = alert
+        member.spoke = incident.version
+        state.partition.put(alert)
+        state.put(incident, member)
+        touch = state.touch(incident)
+        fired = sum(one["state"] == _FIRING for one in states)
+        became = state.why_untold(incident, member)
+        if not has_begun and became == FLAPPING and alert["state"] == _FIRING:
+            became = "repeated"
+        state.count(incident, alert, became, len(states), fired)
+        touch.is_heard |= bool(fired) and became not in (SILENCED, FLAPPING)
 
     # --- telling --------------------------------------------------------------------------------
 
-    def _tell(self, incident: Incident, change: _Changes) -> list[IncidentEvent]:
-        is_told = change.is_reopened or change.is_material or self._has_outgrown(incident)
-        incident.alerts_in += change.received
-        incident.alerts_suppressed += change.received - (1 if is_told else 0)
-        if not is_told:
-            return []
-        name = "REOPENED" if change.is_reopened else "UPDATED" if incident.version else "OPENED"
-        return [self._event(incident, name, incident.last_seen_us)]
+    def _tell(self, incident: Incident, touch: Touch) -> None:
+        state = self.state
+        self._note_flapping(incident, touch)
+        if not incident.version or incident.resolved_us:
+            if self._may_open(incident, touch.is_heard or bool(incident.audible)):
+                event = REOPENED if incident.version else OPENED
+                state.tell(incident, event, "fires again" if incident.version else "opened")
+            return
+        if touch.is_worse and incident.audible:
+            state.tell(incident, UPDATED, "worse")
+            return
+        if not touch.reason and self._has_outgrown(incident):
+            touch.reason = "grown"
+        incident.pending = incident.pending or touch.reason
+
+    def _may_open(self, incident: Incident, is_heard: bool) -> bool:
+        """Say whether people should hear of an incident that they do not know to be open."""
+        if not is_heard:
+            return False
+        if incident.version:
+            return True
+        needed = min(
+            self.settings.occurrences_of(rule_of(member.alert), member.alert["kind"])
+            for member in incident.members.values()
+        )
+        if incident.fired < needed:
+            self.state.discarded["below_occurrences"] += 1
+            return False
+        return True
+
+    def _note_flapping(self, incident: Incident, touch: Touch) -> None:
+        state = self.state
+        if incident.is_flapping or not incident.damped:
+            return
+        told = self.settings.damping.told
+        if any(state.damper.penalty(p, state.time_us) >= told for p in incident.damped):
+            incident.is_flapping = True
+            touch.reason = touch.reason or FLAPPING
 
     def _has_outgrown(self, incident: Incident) -> bool:
         """Say whether every alert of an incident grew since it was told, the largest tenfold."""
-        members = incident.members.items()
-        if incident.is_over or not all(
-            member.alert["version"] > incident.told.get(print_, 0) for print_, member in members
-        ):
+        if incident.is_over or len(incident.grown) < len(incident.members):
             return False
         largest = max(member.alert["count"] for member in incident.members.values())
         return bool(largest >= _MAGNITUDE * incident.told_records)
 
-    def _event(
-        self, incident: Incident, event: str, event_us: int, merged_into: str = ""
-    ) -> IncidentEvent:
-        incident.version += 1
-        incident.event_us = max(incident.event_us, event_us)
-        incident.told = {p: member.alert["version"] for p, member in incident.members.items()}
-        incident.told_records = max(m.alert["count"] for m in incident.members.values())
-        max_ids = self.settings.max_ids
-        return incident_event(incident, event, self.relations, max_ids, merged_into)
+    def _tell_in_time(self, incident: Incident) -> None:
+        """Tell what had to wait for its time: changes told together, and that nobody has come."""
+        state, now_us = self.state, self.state.now_us
+        if not incident.version or incident.resolved_us:
+            return
+        limit_us = self.settings.escalate_us.get(incident.severity)
+        if (
+            limit_us is not None
+            and not incident.acknowledged_by
+            and not incident.is_escalated
+            and incident.audible
+            and now_us - incident.opened_wall_us >= limit_us
+        ):
+            incident.is_escalated = True
+            state.tell(incident, UPDATED, "escalated")
+        elif incident.pending and now_us - incident.told_us >= self.settings.update_us:
+            state.tell(incident, UPDATED, incident.pending)
 
-    def _resolve(self, now_us: int, caught_up: bool) -> list[IncidentEvent]:
-        events = []
-        for incident in sorted(self.open.values(), key=lambda i: (i.opened_us, i.incident_id)):
-            if not incident.is_over:
-                incident.quiet_since_us = 0
+    def _release(self) -> None:
+        """Look again at who may be heard: silences began or ended, penalties have fallen."""
+        state = self.state
+        self.orders.expire()
+        silences = (*self.settings.maintenance, *(s for _, s in sorted(state.silences.items())))
+        active = tuple(silence for silence in silences if silence.holds(state.now_us))
+        has_changed = active != state.active
+        state.active = active
+        for incident in list(state.open.values()):
+            prints = set(incident.damped) if not has_changed else set(incident.members)
+            if not prints:
                 continue
-            if not caught_up or not incident.quiet_since_us:
-                incident.quiet_since_us = now_us  # an alert still unread may fire again
-            end_us = incident.last_seen_us + self.settings.quiet_us
-            waited_us = now_us - incident.quiet_since_us
-            if self.stream_us < end_us and waited_us < self.settings.quiet_us:
-                continue
+            was_hidden, heard = is_hidden(incident), set(incident.audible)
+            for print_ in sorted(prints):
+                member = incident.members[print_]
+                if has_changed or not state.damper.is_damped(print_, state.time_us):
+                    state.put(incident, member)
+            self._note_release(incident, was_hidden, heard)
+
+    def _note_release(self, incident: Incident, was_hidden: bool, heard: set[str]) -> None:
+        if incident.audible - heard:
+            touch = self.state.touch(incident)
+            touch.is_heard = True
+            if was_hidden:
+                touch.reason = "unsilenced"
+        elif incident.firing and is_hidden(incident) and not was_hidden:
+            self.state.touch(incident).reason = SILENCED
+
+    # --- the end --------------------------------------------------------------------------------
+
+    def _resolve(self, incident: Incident, now_us: int, caught_up: bool) -> None:
+        state, quiet_us = self.state, self.settings.quiet_us
+        if not incident.is_over:
+            incident.quiet_since_us = 0
+            return
+        if not caught_up or not incident.quiet_since_us:
+            incident.quiet_since_us = now_us  # an alert still unread may fire again
+            state.dirty.add(("incident", incident.incident_id))
+        end_us = incident.last_seen_us + quiet_us
+        waited_us = now_us - incident.quiet_since_us
+        if incident.damped or (state.stream_us < end_us and waited_us < quiet_us):
+            return
+        if incident.version and not incident.resolved_us:
             incident.resolved_us = end_us
-            events.append(self._event(incident, "RESOLVED", end_us))
-            del self.open[incident.incident_id]
-            self.resolved[incident.incident_id] = incident
-        return events
+            state.tell(incident, RESOLVED, "quiet", at_us=end_us)
+        state.close(incident, end_us)
 
     def _forget(self) -> None:
         """Drop resolved incidents that nothing can reopen any more, or that are too many."""
-        by_age = sorted(self.resolved.values(), key=lambda i: (i.resolved_us, i.incident_id))
+        state = self.state
+        by_age = sorted(state.resolved.values(), key=lambda i: (i.resolved_us, i.incident_id))
         excess = max(0, len(by_age) - self.settings.max_resolved)
-        self.discarded["resolved_over_bound"] += excess
+        state.discarded["resolved_over_bound"] += excess
         for index, incident in enumerate(by_age):
-            if index < excess or self.stream_us - incident.resolved_us > self.settings.reopen_us:
-                del self.resolved[incident.incident_id]
-                for print_ in incident.members:
-                    if self._home.get(print_) == incident.incident_id:
-                        del self._home[print_]
+            is_old = state.stream_us - incident.resolved_us > self.settings.reopen_us
+            is_going_on = incident.is_by_person and bool(incident.firing)
+            if is_old and not is_going_on:
+                is_going_on = any(
+                    state.damper.is_damped(print_, state.time_us) for print_ in incident.damped
+                )
+            if index < excess or (is_old and not is_going_on):
+                state.forget(incident)
+        if state.time_us - self._swept_us > self.settings.damping.half_life_us:
+            self._swept_us = state.time_us
+            state.damper.forget(state.time_us)
+        state.dirty |= {("flap", print_) for print_ in state.damper.changed}
+        state.damper.changed.clear()
+        for key in state.ledger.forget(state.stream_us):
+            state.dirty.add(("ledger", json.dumps(key)))

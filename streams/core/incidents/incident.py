@@ -1,9 +1,11 @@
-"""One incident: its alerts, which of them leads, and the record that tells all of it.
+"""One incident: its alerts, what was told of it, and where it stands.
 
-Owns identity, leadership and wording. Invariant: an event holds the whole incident, so the highest
-version alone is enough to understand it.
+Owns identity and the counts that follow from the alerts, kept so that an alert more costs the same
+whether the incident has ten or ten thousand. Invariant: the derived sets (`firing`, `audible`,
+`damped`, `modules`) are functions of the members; `index` makes them anew after a restart.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -19,31 +21,14 @@ from streams.core.alerts.finding import (
     MISPARTITIONED,
     MISSING_ACKNOWLEDGMENT,
     MODULE_SILENT,
-    SEVERITIES,
 )
-from streams.core.incidents.relate import Relations
-from streams.core.incidents.topology import ModuleInfo, Topology
 
-ALGORITHM: Final = "1"
+ALGORITHM: Final = "2"
 """Version of the grouping; part of every id, so that another grouping never takes an id over."""
 
 Alert = dict[str, Any]
 IncidentEvent = dict[str, Any]
-"""A record in the shape of schemas/incident_event.v1.avsc."""
-
-_ALERT_FIELDS: Final = (
-    "fingerprint",
-    "kind",
-    "state",
-    "module",
-    "from_stage",
-    "to_stage",
-    "firing_since",
-    "count",
-    "value",
-    "threshold",
-    "explanation",
-)
+"""A record in the shape of schemas/incident_event.v2.avsc."""
 
 _TITLES: Final = {
     MISPARTITIONED: "Events of {module} lie in other partitions than their traces",
@@ -61,10 +46,26 @@ _TITLES: Final = {
 
 @dataclass(slots=True)
 class Member:
-    """One alert of an incident, in its latest state, and why it belongs there."""
+    """One alert of an incident.
+
+    Attributes:
+        alert: its latest state.
+        because: why it belongs there.
+        spoke: version of the incident when the alert last spoke.
+        silenced_by: id of the silence that hides it; "" for none.
+        is_frozen: an earlier version of the grouping put it there, and there it stays.
+    """
 
     alert: Alert
     because: str
+    spoke: int = 0
+    silenced_by: str = ""
+    is_frozen: bool = False
+
+    @property
+    def is_firing(self) -> bool:
+        """Say whether the alert fires."""
+        return bool(self.alert["state"] == "FIRING")
 
 
 @dataclass(slots=True)
@@ -73,48 +74,125 @@ class Incident:
 
     Attributes:
         incident_id: see `incident_id`.
+        founder: fingerprint of the alert that it follows when its alerts turn out to be several
+            problems.
+        algorithm: version of the grouping that opened it.
         version: of the last event; 0 before the first.
         opened_us: event time at which its first alert spoke.
-        resolved_us: event time at which it was resolved; 0 while it is open.
+        resolved_us: event time at which it was last told to be resolved; 0 while told to be open.
         event_us: event time of the last event.
-        severity: the worst of any alert it had.
+        last_seen_us: event time of the latest violation.
+        severity: the worst that it had.
+        level: severity of the worst alert that it had, alone, as an index of `SEVERITIES`.
         members: its alerts by fingerprint.
         alerts_in: alert states received.
-        alerts_suppressed: of those, the ones that caused no event.
-        told: version of each alert at the last event.
+        suppressed: of those, the ones that caused no event, by reason.
+        untold: the ones since the last event, by reason; one of them may cause the next.
+        fired: of those received, how many said that an alert fires.
         told_records: largest count of an alert at the last event.
         quiet_since_us: wall time since when all alerts are resolved; 0 while one fires.
+        told_us, opened_wall_us: wall time of the last event, and of the first since it is open.
+        pending: why an event is due as soon as there may be one; "" for none.
+        acknowledged_by, acknowledged_us: who has taken it, and when (wall time); "" for nobody.
+        is_escalated: nobody took it in time.
+        is_flapping: it was told that an alert of it flaps.
+        is_by_person: a person resolved it, though alerts may fire.
+        command: the last command that changed it.
+        history: what became of it: version, event, wall time, reason.
+        merged_from, split_from: the incidents that it took over, and the one that it left.
+        pins: pairs of alerts that a person put together.
+        firing, audible, damped: fingerprints of alerts that fire, of those that fire and are
+            neither silenced nor damped, and of those that are damped.
+        modules: modules with an alert in it.
+        grown: fingerprints of alerts that spoke again since the last event.
     """
 
     incident_id: str
+    founder: str = ""
+    algorithm: str = ALGORITHM
     version: int = 0
     opened_us: int = 0
     resolved_us: int = 0
     event_us: int = 0
+    last_seen_us: int = 0
     severity: str = "INFO"
+    level: int = 0
     members: dict[str, Member] = field(default_factory=dict)
     alerts_in: int = 0
-    alerts_suppressed: int = 0
-    told: dict[str, int] = field(default_factory=dict)
+    suppressed: Counter[str] = field(default_factory=Counter)
+    untold: Counter[str] = field(default_factory=Counter)
+    fired: int = 0
     told_records: int = 0
     quiet_since_us: int = 0
+    told_us: int = 0
+    opened_wall_us: int = 0
+    pending: str = ""
+    acknowledged_by: str = ""
+    acknowledged_us: int = 0
+    is_escalated: bool = False
+    is_flapping: bool = False
+    is_by_person: bool = False
+    command: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    merged_from: list[str] = field(default_factory=list)
+    split_from: str = ""
+    pins: list[list[str]] = field(default_factory=list)
+    firing: set[str] = field(default_factory=set)
+    audible: set[str] = field(default_factory=set)
+    damped: set[str] = field(default_factory=set)
+    modules: set[str] = field(default_factory=set)
+    grown: set[str] = field(default_factory=set)
 
     @property
     def is_over(self) -> bool:
         """Say whether every alert of it is resolved."""
-        return all(member.alert["state"] == "RESOLVED" for member in self.members.values())
+        return not self.firing
 
     @property
-    def last_seen_us(self) -> int:
-        """Return the event time of the latest violation."""
-        return max(int(member.alert["last_seen"]) for member in self.members.values())
+    def alerts_suppressed(self) -> int:
+        """Return how many alert states caused no event."""
+        return self.suppressed.total() + self.untold.total()
 
-    def worsen(self) -> bool:
-        """Take over the worst severity of the alerts; return whether that is worse than before."""
-        worst = max((m.alert["severity"] for m in self.members.values()), key=SEVERITIES.index)
-        is_worse = SEVERITIES.index(worst) > SEVERITIES.index(self.severity)
-        self.severity = worst if is_worse else self.severity
-        return is_worse
+    def put(self, member: Member, is_damped: bool) -> None:
+        """Take a member in, or its next state, and keep what follows from it."""
+        alert = member.alert
+        print_ = alert["fingerprint"]
+        self.members[print_] = member
+        self.last_seen_us = max(self.last_seen_us, alert["last_seen"])
+        _set(self.firing, print_, member.is_firing)
+        _set(self.damped, print_, is_damped)
+        is_audible = member.is_firing and not is_damped and not member.silenced_by
+        _set(self.audible, print_, is_audible)
+        _set(self.grown, print_, member.spoke == self.version)
+        if alert["module"]:
+            self.modules.add(alert["module"])
+
+    def take_out(self, print_: str) -> Member:
+        """Let a member go."""
+        member = self.members.pop(print_)
+        for prints in (self.firing, self.damped, self.audible, self.grown):
+            prints.discard(print_)
+        self.modules = {m.alert["module"] for m in self.members.values()} - {""}
+        return member
+
+    def count(self, reason: str, received: int, fired: int) -> None:
+        """Count alert states that caused no event so far, and why they would not."""
+        self.alerts_in += received
+        self.fired += fired
+        self.untold[reason] += received
+
+    def note(self, event: str, now_us: int, text: str, max_history: int) -> None:
+        """Remember what became of it; of too much the second oldest goes, never the beginning."""
+        self.history.append({"version": self.version, "event": event, "at": now_us, "text": text})
+        if len(self.history) > max_history:
+            del self.history[1]
+
+
+def _set(prints: set[str], print_: str, is_in: bool) -> None:
+    if is_in:
+        prints.add(print_)
+    else:
+        prints.discard(print_)
 
 
 def incident_id(alerts: Iterable[Alert]) -> str:
@@ -124,89 +202,8 @@ def incident_id(alerts: Iterable[Alert]) -> str:
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def leading(incident: Incident, relations: Relations) -> Alert:
-    """Return the alert that the incident is named after.
-
-    It is the most upstream of those that no other alert explains; when every one is explained (two
-    may explain each other), the most upstream of all.
-    """
-    alerts = [member.alert for member in incident.members.values()]
-    causes = [
-        alert
-        for alert in alerts
-        if not any(relations.explains(other, alert) for other in alerts if other is not alert)
-    ]
-    return min(causes or alerts, key=relations.lead_order)
-
-
 def title_of(alert: Mapping[str, Any]) -> str:
     """Say what an alert is about in plain words."""
     kind = alert["kind"]
     text = _TITLES.get(kind, kind.replace("_", " ") + " at {module}").format_map(alert)
     return f"{text} (flow {alert['flow']})" if alert["flow"] else text
-
-
-def incident_event(
-    incident: Incident, event: str, relations: Relations, max_ids: int, merged_into: str = ""
-) -> IncidentEvent:
-    """Return the record of an incident's current version.
-
-    Args:
-        incident: with `version` and `event_us` of this event.
-        event: symbol of IncidentEventType.
-        relations: knows causes and the topology.
-        max_ids: how many trace and record ids at most.
-        merged_into: the incident that takes this one over, when it does.
-    """
-    lead = leading(incident, relations)
-    owner = relations.topology.modules.get(lead["module"], ModuleInfo())
-    members = sorted(incident.members.values(), key=lambda m: relations.lead_order(m.alert))
-    members.sort(key=lambda member: member.alert is not lead)
-    title = title_of(lead)
-    return {
-        "incident_id": incident.incident_id,
-        "version": incident.version,
-        "event": event,
-        "algorithm": ALGORITHM,
-        "timestamp": incident.event_us,
-        "opened_at": incident.opened_us,
-        "resolved_at": incident.resolved_us,
-        "title": f"Merged into incident {merged_into}: {title}" if merged_into else title,
-        "severity": incident.severity,
-        "module": lead["module"],
-        "from_stage": lead["from_stage"],
-        "to_stage": lead["to_stage"],
-        "kinds": list(dict.fromkeys(member.alert["kind"] for member in members)),
-        "owner": owner.owner,
-        "channel": owner.channel,
-        "playbook": owner.playbook,
-        "alerts": [
-            {name: m.alert[name] for name in _ALERT_FIELDS} | {"joined_because": m.because}
-            for m in members
-        ],
-        "trace_ids": _first_ids(members, "trace_ids", max_ids),
-        "record_ids": _first_ids(members, "record_ids", max_ids),
-        "blast_radius": _blast_radius(members, relations.topology),
-        "alerts_in": incident.alerts_in,
-        "alerts_suppressed": incident.alerts_suppressed,
-        "contract_version": lead["contract_version"],
-    }
-
-
-def _first_ids(members: Iterable[Member], name: str, max_ids: int) -> list[str]:
-    return list(dict.fromkeys(i for member in members for i in member.alert[name]))[:max_ids]
-
-
-def _blast_radius(members: list[Member], topology: Topology) -> dict[str, Any]:
-    modules = {member.alert["module"] for member in members if member.alert["module"]}
-    flows = {member.alert["flow"] for member in members if member.alert["flow"]}
-    for member in members:
-        if not member.alert["flow"]:
-            flows.update(topology.flows_of(member.alert["module"]))
-    below = {name for module in modules for name in topology.downstream(module)}
-    return {
-        "records": max(member.alert["count"] for member in members),
-        "flows": sorted(flows),
-        "modules": sorted(modules),
-        "downstream": sorted(below - modules),
-    }

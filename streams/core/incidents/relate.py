@@ -39,17 +39,33 @@ CAUSE_ORDER: Final = (
 )
 """Of two alerts at equal depth, the kind that stands first is more likely the other's cause."""
 
+_ONSET_PARTS: Final = 3
+"""An effect may seem to begin before its cause by this part of the causal time: one window."""
+
+
+def is_congestion(kind: str) -> bool:
+    """Say whether a kind of alert is about work that piles up, which its takers bring about."""
+    return "backpressure" in kind.replace("_", "") or kind.startswith("queue")
+
+
 _LOSSES: Final = frozenset({FIDELITY_BURN, MISSING_ACKNOWLEDGMENT})
 
-EXPLAINS, SAME_PLACE, SAME_RECORDS, NEIGHBOURS = range(4)
-"""Ranks of a relation, the strongest first."""
+PINNED, EXPLAINS, SAME_PLACE, SAME_RECORDS, FOLLOWS, NEIGHBOURS = range(-1, 5)
+"""Ranks of a relation, the strongest first; a pin is a person's word, or an earlier grouping."""
 
 
 class Relation(NamedTuple):
-    """Why two alerts are one problem: how strong the reason is, and the reason in words."""
+    """Why two alerts are one problem.
+
+    Attributes:
+        rank: how strong the reason is.
+        reason: the reason in words.
+        cause: fingerprint of the one that brings the other about; "" where neither does.
+    """
 
     rank: int
     reason: str
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +102,18 @@ class Relations:
             alert, other = other, alert
         for cause, effect in ((alert, other), (other, alert)):
             if self._began_within(effect, cause) and (why := self.explains(cause, effect)):
-                return Relation(EXPLAINS, why)
-        if self._overlap(alert, other) and (why := self._same_place(alert, other)):
-            return Relation(SAME_PLACE, why)
-        if self._overlap(alert, other) and (why := self._same_records(alert, other)):
-            return Relation(SAME_RECORDS, why)
-        if self._began_together(alert, other) and (why := self._neighbours(alert, other)):
-            return Relation(NEIGHBOURS, why)
-        return None
+                return Relation(EXPLAINS, why, cause["fingerprint"])
+        if self._overlap(alert, other):
+            if why := self._same_place(alert, other):
+                return Relation(SAME_PLACE, why)
+            if why := self._same_records(alert, other):
+                return Relation(SAME_RECORDS, why)
+        if not self._began_together(alert, other):
+            return None
+        if alert["kind"] in CAUSE_ORDER and other["kind"] in CAUSE_ORDER:
+            why = self._neighbours(alert, other)
+            return Relation(NEIGHBOURS, why) if why else None
+        return self._signals(alert, other)
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -171,6 +191,9 @@ class Relations:
     # --- place and evidence ---------------------------------------------------------------------
 
     def _same_place(self, alert: Alert, other: Alert) -> str:
+        component = alert["component"]
+        if component and (alert["module"], component) == (other["module"], other["component"]):
+            return f"both are about {component} of {alert['module']}"
         if not alert["to_stage"] or alert["flow"] != other["flow"]:
             return ""
         if alert["to_stage"] == other["to_stage"]:
@@ -212,6 +235,38 @@ class Relations:
             return "duplicates began in the module next to it at the same time"
         return ""
 
+    def _signals(self, alert: Alert, other: Alert) -> Relation | None:
+        """Relate alerts that began together, one of them of a kind without rules of its own.
+
+        Trouble travels from a module to those that need it, and back only as congestion.
+        """
+        module, beside = alert["module"], other["module"]
+        if not module and not beside:
+            if alert["name"] and (alert["kind"], alert["name"]) == (other["kind"], other["name"]):
+                return Relation(NEIGHBOURS, f"{alert['name']} began elsewhere at the same time")
+            return None
+        if module == beside:
+            return Relation(NEIGHBOURS, f"both began in {module} at the same time")
+        for cause, effect in sorted(
+            ((alert, other), (other, alert)), key=lambda pair: pair[0]["firing_since"]
+        ):
+            if why := self._follows(cause, effect):
+                return Relation(FOLLOWS, why, cause["fingerprint"])
+        return None
+
+    def _follows(self, cause: Alert, effect: Alert) -> str:
+        late_us = effect["firing_since"] - cause["firing_since"]
+        if late_us < -(self.settings.causal_us // _ONSET_PARTS):
+            return ""
+        first, then = cause["module"], effect["module"]
+        if is_congestion(effect["kind"]):
+            if self.topology.needs(first, then):
+                return f"{first}, which takes from {then}, was in trouble first: it backs up"
+            return ""
+        if self.topology.needs(then, first):
+            return f"it began in {first}, which {then} needs, and then here"
+        return ""
+
     def _neighbour_losses(self, alert: Alert, other: Alert) -> str:
         stages = {alert["from_stage"], alert["to_stage"]}
         if stages & {other["from_stage"], other["to_stage"]}:
@@ -248,6 +303,27 @@ class Relations:
             for place in self.topology.stages_of(module)
             if place.flow == flow
         )
+
+    def keys(self, alert: Alert) -> list[tuple[str, ...]]:
+        """Return what an alert is found by: two that are one problem share a key, or records."""
+        topology, flow, kind = self.topology, alert["flow"], alert["kind"]
+        stages = {stage for stage in (alert["from_stage"], alert["to_stage"]) if stage}
+        keys: set[tuple[str, ...]] = {("stage", flow, stage) for stage in stages}
+        modules = self._modules(alert)
+        if alert["to_stage"]:
+            modules |= self._near_modules(alert)
+        keys |= {("module", module) for module in modules if module}
+        if kind in (MODULE_SILENT, DUPLICATE_RATE) or not alert["module"]:
+            keys.add(("kind", kind, "" if alert["module"] else alert["name"]))
+        if kind == ERROR_SPANS:
+            far = alert["to_stage"]
+            keys |= {("edge", flow, near, far) for near in topology.near_stages(flow, far)}
+            keys |= {("edge", flow, far, after) for after in topology.far_stages(flow, far)}
+        module = alert["module"]
+        if module:
+            pairs = (tuple(sorted((module, beside))) for beside in topology.neighbours(module))
+            keys |= {("hop", *pair) for pair in pairs}
+        return sorted(keys)
 
     def depth(self, alert: Alert) -> int:
         """Return how far down the pipeline an alert sits; 0 is an entry."""

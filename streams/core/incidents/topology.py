@@ -55,6 +55,8 @@ class Topology:
         required: the stages that a complete trace must have, without condition.
         acknowledgment: the stages whose span says that the far side has taken the record.
         slo_ratio: objectives other than the default one, by edge, or by `Edge(flow, "", "")`.
+        calls: (caller, callee) modules of a learned call graph, for a pipeline that declares no
+            flows: a caller needs its callee.
     """
 
     modules: Mapping[str, ModuleInfo] = field(default_factory=dict)
@@ -63,6 +65,7 @@ class Topology:
     required: frozenset[Place] = frozenset()
     acknowledgment: frozenset[Place] = frozenset()
     slo_ratio: Mapping[Edge, float] = field(default_factory=dict)
+    calls: tuple[tuple[str, str], ...] = ()
 
     def module_of(self, flow: str, stage: str) -> str:
         """Return the module of a stage; a learned label `module:name` names it itself; else ""."""
@@ -122,6 +125,15 @@ class Topology:
         """Say whether one of two modules hands over to, or depends on, the other."""
         return other in self._upstream.get(module, ()) or module in self._upstream.get(other, ())
 
+    def needs(self, module: str, other: str) -> bool:
+        """Say whether a module takes from another one, calls it or depends on it, directly."""
+        return other in self._upstream.get(module, ())
+
+    def neighbours(self, module: str) -> tuple[str, ...]:
+        """Return the modules that this one needs directly, or that need it so; sorted."""
+        beside = {*self._upstream.get(module, ()), *self._downstream.get(module, ())}
+        return tuple(sorted(beside - {module}))
+
     @cached_property
     def _near(self) -> dict[Place, tuple[str, ...]]:
         return _grouped((Place(e.flow, e.to_stage), e.from_stage) for e in self.edges)
@@ -172,6 +184,7 @@ class Topology:
             far = self.module_of(edge.flow, edge.to_stage)
             if near and far and near != far:
                 pairs.append((far, near))
+        pairs += [(caller, callee) for caller, callee in self.calls if caller != callee]
         return _grouped(pairs)
 
     @cached_property

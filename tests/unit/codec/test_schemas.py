@@ -13,10 +13,11 @@ IDS = {
     "fidelity_partial": 5,
     "fidelity_stats": 6,
     "alert": 11,
-    "incident_event": 8,
+    "incident_event": 20,
     "rejected_event": 9,
-    "telemetry_batch": 20,
+    "telemetry_batch": 30,
     "signal_partial": 12,
+    "noise_ledger": 21,
 }
 
 

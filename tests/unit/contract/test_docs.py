@@ -7,6 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from streams.contract import model, rules
+from streams.contract.incident_rules import IncidentRules, Maintenance
 from streams.contract.loader import load_contract, parse_contract
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "contract.md").read_text(encoding="utf-8")
@@ -14,6 +15,7 @@ PARTS: list[type[BaseModel]] = [
     model.Contract, model.Module, model.Flow, model.Stage, model.When,
     model.Objectives, model.EdgeObjective, model.Thresholds, model.Signal, model.NamedEvent,
     rules.Rule, rules.RuleMatch, rules.RuleCondition,
+    IncidentRules, Maintenance,
 ]  # fmt: skip
 
 

@@ -25,7 +25,9 @@ def needed(**settings: Any) -> set[str]:
 def test_a_worker_writes_what_is_derived_and_reads_what_it_needs() -> None:
     """Nothing may be written into telemetry, and nothing created, deleted or altered."""
     found = needed(group="g", contract="seed")
-    assert {f"Write topic {name}" for name in topics.DERIVED} <= found
+    assert {f"Write topic {name}" for name in topics.DERIVED if name != topics.COMMANDS} <= found
+    assert f"Read topic {topics.COMMANDS}" in found
+    assert f"Write topic {topics.COMMANDS}" not in found, "only people order"
     assert {one for one in found if "telemetry." in one and "Write" in one} == {
         f"Write topic {topics.REJECTED}"
     }

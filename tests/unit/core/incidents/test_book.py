@@ -2,15 +2,17 @@
 
 from typing import Any
 
-from streams.core.incidents.book import IncidentBook, IncidentSettings
+from streams.core.incidents.book import IncidentBook
 from streams.core.incidents.incident import incident_id
 from streams.core.incidents.relate import RelationSettings
+from streams.core.incidents.settings import DampingSettings, IncidentSettings
 from tests.synthetic_pipeline import SECOND, TOPOLOGY
 from tests.unit.core.incidents.alerts import alert, resolved
 
 HOP = "transfer_beta_gamma>rendering"
 SETTINGS = IncidentSettings(
     relations=RelationSettings(causal_us=3 * SECOND, short_us=5 * SECOND),
+    damping=DampingSettings(half_life_us=5 * SECOND),
     quiet_us=5 * SECOND,
     reopen_us=20 * SECOND,
 )
@@ -21,7 +23,7 @@ def names(events: list[dict[str, Any]]) -> list[tuple[str, int]]:
 
 
 def book(**settings: Any) -> IncidentBook:
-    known = {f: getattr(SETTINGS, f) for f in ("relations", "quiet_us", "reopen_us")}
+    known = {f: getattr(SETTINGS, f) for f in ("relations", "damping", "quiet_us", "reopen_us")}
     return IncidentBook(IncidentSettings(**(known | settings)), TOPOLOGY)
 
 

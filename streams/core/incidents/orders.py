@@ -1,0 +1,192 @@
+"""Commands carried out on the incidents, or refused with the reason.
+
+Owns who may order what when. Invariant: a command changes incidents only where its answer says that
+it was not refused, and a command id that was answered is never carried out again.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from streams.core.incidents.commands import (
+    ACK,
+    MERGE,
+    RESOLVE,
+    SILENCE,
+    UNSILENCE,
+    Answer,
+    Command,
+    parse_command,
+)
+from streams.core.incidents.incident import Incident
+from streams.core.incidents.placing import Placing
+from streams.core.incidents.silences import Silence
+from streams.core.incidents.state import ACKNOWLEDGED, RESOLVED, UPDATED, State
+from streams.units import HOUR_US
+
+KEPT_US: Final = 7 * 24 * HOUR_US
+"""How long a command id is remembered at least, unless there are too many."""
+
+
+class Orders:
+    """Carries commands out."""
+
+    def __init__(self, state: State, placing: Placing) -> None:
+        self.state = state
+        self.placing = placing
+        self._rules: dict[str, Callable[[Command], str | Incident | None]] = {
+            ACK: self._acknowledge,
+            RESOLVE: self._resolve,
+            MERGE: self._merge,
+            SILENCE: self._silence,
+            UNSILENCE: self._unsilence,
+        }
+
+    def carry_out(self, record: Mapping[str, Any]) -> Answer | None:
+        """Carry a command out; None when its id was answered before.
+
+        Args:
+            record: as `read_command` returns it.
+        """
+        state = self.state
+        command = parse_command(record, state.now_us)
+        if command.command_id and command.command_id in state.answered:
+            state.discarded["command_known"] += 1
+            return None
+        result: str | Incident | None
+        result = command.fault or self._rules[command.command](command)
+        if command.command_id and not command.fault:
+            state.answered[command.command_id] = state.now_us
+            state.dirty.add(("answered", command.command_id))
+            self._forget()
+        if isinstance(result, str):
+            state.discarded["command_refused"] += 1
+            return Answer(command, result, command.incident_id, 0, state.now_us)
+        if result is None:
+            return Answer(command, "", command.incident_id, 0, state.now_us)
+        return Answer(command, "", result.incident_id, result.version, state.now_us)
+
+    def expire(self) -> None:
+        """Let go of the silences whose time is over."""
+        state = self.state
+        for id_ in [i for i, s in state.silences.items() if s.until_us <= state.now_us]:
+            del state.silences[id_]
+            state.dirty.add(("silence", id_))
+
+    def _forget(self) -> None:
+        state = self.state
+        old = [i for i, at_us in state.answered.items() if at_us < state.now_us - KEPT_US]
+        excess = len(state.answered) - len(old) - state.settings.max_commands
+        if excess > 0:
+            kept = sorted((at, i) for i, at in state.answered.items() if i not in set(old))
+            old += [i for _, i in kept[:excess]]
+            state.discarded["command_over_bound"] += excess
+        for id_ in old:
+            del state.answered[id_]
+            state.dirty.add(("answered", id_))
+
+    def _told(self, incident_id: str) -> str | Incident:
+        """Return an incident that people know to be open, else why there is none."""
+        state = self.state
+        incident = state.open.get(incident_id)
+        if incident is not None and incident.version and not incident.resolved_us:
+            return incident
+        if incident_id in state.resolved or (incident is not None and incident.version):
+            return "the incident is resolved"
+        if incident_id in state.gone:
+            return "the incident is merged into another one or was resolved long ago"
+        return "there is no such incident"
+
+    # --- the commands ---------------------------------------------------------------------------
+
+    def _acknowledge(self, command: Command) -> str | Incident:
+        incident = self._told(command.incident_id)
+        if isinstance(incident, str):
+            return incident
+        if incident.acknowledged_by:
+            return f"{incident.acknowledged_by} has acknowledged it already"
+        incident.acknowledged_by = command.actor
+        incident.acknowledged_us = self.state.now_us
+        incident.command = _plain(command)
+        self.state.tell(incident, ACKNOWLEDGED, "acknowledged")
+        return incident
+
+    def _resolve(self, command: Command) -> str | Incident:
+        incident = self._told(command.incident_id)
+        if isinstance(incident, str):
+            return incident
+        state = self.state
+        incident.command = _plain(command)
+        end_us = max(incident.last_seen_us, incident.event_us)
+        incident.resolved_us = end_us
+        state.tell(incident, RESOLVED, "resolved by a person", at_us=end_us)
+        state.touched.pop(incident.incident_id, None)
+        state.close(incident, end_us, is_by_person=True)
+        return incident
+
+    def _merge(self, command: Command) -> str | Incident:
+        if command.incident_id == command.into:
+            return "an incident cannot be merged into itself"
+        incident, into = self._told(command.incident_id), self._told(command.into)
+        if isinstance(incident, str):
+            return incident
+        if isinstance(into, str):
+            return f"into: {into}"
+        partition = self.state.partition
+        partition.pin(incident.founder, into.founder)
+        incident.command = _plain(command)
+        self.placing.merge(incident, into, f"merged by {command.actor}")
+        partition.unite(into.members, into.incident_id)
+        into.command = _plain(command)
+        self.state.tell(into, UPDATED, "merged")
+        into.pins.append([incident.founder, into.founder])
+        return into
+
+    def _silence(self, command: Command) -> str | None:
+        state = self.state
+        if command.until_us <= state.now_us:
+            return "until_us is over already"
+        if len(state.silences) >= state.settings.max_silences:
+            return f"there are {len(state.silences)} silences already: end some first"
+        if command.matcher is None:
+            known = state.open.get(command.incident_id) or state.resolved.get(command.incident_id)
+            if known is None:
+                return "there is no such incident"
+        matcher = command.matcher or {"incident_id": command.incident_id}
+        state.silences[command.command_id] = Silence(
+            command.command_id,
+            dict(matcher),
+            state.now_us,
+            command.until_us,
+            command.actor,
+            command.reason,
+        )
+        state.dirty.add(("silence", command.command_id))
+        return None
+
+    def _unsilence(self, command: Command) -> str | None:
+        state = self.state
+        matcher = command.matcher
+        if command.incident_id:
+            matcher = {"incident_id": command.incident_id}
+        found = [
+            id_
+            for id_, silence in state.silences.items()
+            if id_ == command.silence_id or (matcher and dict(silence.matcher) == dict(matcher))
+        ]
+        if not found:
+            is_declared = any(
+                s.silence_id == command.silence_id for s in state.settings.maintenance
+            )
+            if is_declared:
+                return "the contract declares this window: change it there"
+            return "there is no such silence"
+        for id_ in found:
+            del state.silences[id_]
+            state.dirty.add(("silence", id_))
+        return None
+
+
+def _plain(command: Command) -> dict[str, Any]:
+    kept = ("command", "command_id", "actor", "reason", "at_us")
+    return {name: value for name, value in asdict(command).items() if name in kept}

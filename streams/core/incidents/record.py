@@ -1,0 +1,204 @@
+"""The record that tells an incident: the whole of it, in words and figures, within bounds.
+
+Owns leadership and wording. Invariant: an event holds the whole incident, so the highest version
+alone is enough to understand it; where a bound leaves alerts out, it says how many there are.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from streams.core.causes.evidence import Cause
+from streams.core.incidents.incident import Alert, Incident, IncidentEvent, Member, title_of
+from streams.core.incidents.partition import Partition
+from streams.core.incidents.topology import ModuleInfo, Topology
+
+_ALERT_FIELDS: Final = (
+    "fingerprint",
+    "kind",
+    "state",
+    "severity",
+    "flow",
+    "module",
+    "component",
+    "from_stage",
+    "to_stage",
+    "name",
+    "firing_since",
+    "last_seen",
+    "count",
+    "value",
+    "threshold",
+    "unit",
+    "explanation",
+)
+_LATER_FIELDS: Final = ("rule_id", "rule_version", "source")
+RANKED_ALERTS_MAX: Final = 200
+"""Of so many alerts, the most upstream ones, the causes are ranked."""
+
+Rank = Callable[[Sequence[Alert], Topology], Sequence[Cause]]
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """One event of an incident.
+
+    Attributes:
+        event: symbol of IncidentEventType.
+        reason: why it is told: see docs/incidents.md.
+        merged_into: the incident that takes this one over, when it does.
+    """
+
+    event: str
+    reason: str
+    merged_into: str = ""
+
+
+def leading(members: Collection[Alert], partition: Partition) -> Alert:
+    """Return the alert that an incident is named after.
+
+    It is the most upstream of those that no other alert explains; when every one is explained (two
+    may explain each other), the most upstream of all.
+    """
+    within = {alert["fingerprint"] for alert in members}
+    causes = [a for a in members if not partition.is_explained(a["fingerprint"], within)]
+    return min(causes or members, key=partition.relations.lead_order)
+
+
+def incident_event(
+    incident: Incident,
+    telling: Telling,
+    partition: Partition,
+    rank: Rank,
+    max_ids: int,
+    max_alerts: int,
+) -> IncidentEvent:
+    """Return the record of an incident's current version.
+
+    Args:
+        incident: with `version` and `event_us` of this event.
+        telling: what happened.
+        partition: knows relations and the topology.
+        rank: ranks the causes.
+        max_ids: how many trace and record ids at most.
+        max_alerts: how many alerts at most.
+    """
+    relations, topology = partition.relations, partition.relations.topology
+    lead = leading([member.alert for member in incident.members.values()], partition)
+    owner = owner_of(lead, topology)
+    members = sorted(incident.members.values(), key=lambda m: relations.lead_order(m.alert))
+    members.sort(key=lambda member: member.alert is not lead)
+    title = title_of(lead)
+    into = telling.merged_into
+    ranked = rank([m.alert for m in members[:RANKED_ALERTS_MAX]], topology)
+    return {
+        "incident_id": incident.incident_id,
+        "version": incident.version,
+        "event": telling.event,
+        "reason": telling.reason,
+        "algorithm": incident.algorithm,
+        "timestamp": incident.event_us,
+        "opened_at": incident.opened_us,
+        "resolved_at": incident.resolved_us,
+        "title": f"Merged into incident {into}: {title}" if into else title,
+        "severity": incident.severity,
+        "flow": lead["flow"],
+        "module": lead["module"],
+        "component": lead["component"],
+        "from_stage": lead["from_stage"],
+        "to_stage": lead["to_stage"],
+        "kinds": list(dict.fromkeys(member.alert["kind"] for member in members)),
+        "rule_ids": list(dict.fromkeys(rule_of(member.alert) for member in members))[:max_alerts],
+        "owner": owner.owner,
+        "channel": owner.channel,
+        "playbook": lead.get("playbook", "") or owner.playbook,
+        "labels": dict(lead.get("labels", {})),
+        "alerts": [_told(m, partition, incident) for m in members[:max_alerts]],
+        "alert_count": len(members),
+        "alerts_firing": len(incident.firing),
+        "trace_ids": _first_ids(members, "trace_ids", max_ids),
+        "record_ids": _first_ids(members, "record_ids", max_ids),
+        "blast_radius": _blast_radius(members, topology),
+        "alerts_in": incident.alerts_in,
+        "alerts_suppressed": incident.alerts_suppressed,
+        "suppressed": dict(sorted((incident.suppressed + incident.untold).items())),
+        "causes": [asdict(cause) | {"evidence": list(cause.evidence)} for cause in ranked],
+        "acknowledged_by": incident.acknowledged_by,
+        "acknowledged_at": incident.acknowledged_us,
+        "escalated": incident.is_escalated,
+        "silenced": bool(incident.firing) and is_hidden(incident),
+        "flapping": incident.is_flapping,
+        **_command(incident.command),
+        "history": [dict(entry) for entry in incident.history],
+        "merged_into": into,
+        "merged_from": list(incident.merged_from),
+        "split_from": incident.split_from,
+        "contract_version": lead["contract_version"],
+    }
+
+
+def is_hidden(incident: Incident) -> bool:
+    """Say whether silences hide every alert of an incident that fires."""
+    return all(incident.members[print_].silenced_by for print_ in incident.firing)
+
+
+def owner_of(alert: Mapping[str, Any], topology: Topology) -> ModuleInfo:
+    """Return who answers for an alert: whom it names, else its module's owner."""
+    info = topology.modules.get(alert["module"], ModuleInfo())
+    named = alert.get("owner", "")
+    return ModuleInfo(named, info.channel, info.playbook) if named else info
+
+
+def rule_of(alert: Mapping[str, Any]) -> str:
+    """Return the rule that an alert comes from: its id, else its kind."""
+    return alert.get("rule_id", "") or str(alert["kind"])
+
+
+def _told(member: Member, partition: Partition, incident: Incident) -> dict[str, Any]:
+    alert = member.alert
+    links = partition.links.get(alert["fingerprint"], {})
+    causes = sorted(
+        other for other, link in links.items() if link.cause == other and other in incident.members
+    )
+    return (
+        {name: alert[name] for name in _ALERT_FIELDS}
+        | {name: alert.get(name, "") for name in _LATER_FIELDS}
+        | {
+            "joined_because": member.because,
+            "silenced_by": member.silenced_by,
+            "caused_by": causes[0] if causes else "",
+        }
+    )
+
+
+def _command(command: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "command": command.get("command", ""),
+        "command_id": command.get("command_id", ""),
+        "command_actor": command.get("actor", ""),
+        "command_reason": command.get("reason", ""),
+        "command_at": command.get("at_us", 0),
+    }
+
+
+def _first_ids(members: Sequence[Member], name: str, max_ids: int) -> list[str]:
+    found: dict[str, None] = {}
+    for member in members:
+        found.update(dict.fromkeys(member.alert[name]))
+        if len(found) >= max_ids:
+            break
+    return list(found)[:max_ids]
+
+
+def _blast_radius(members: Sequence[Member], topology: Topology) -> dict[str, Any]:
+    modules = {member.alert["module"] for member in members} - {""}
+    flows = {member.alert["flow"] for member in members} - {""}
+    for module in {m.alert["module"] for m in members if not m.alert["flow"]}:
+        flows.update(topology.flows_of(module))
+    below = {name for module in modules for name in topology.downstream(module)}
+    return {
+        "records": max(member.alert["count"] for member in members),
+        "flows": sorted(flows),
+        "modules": sorted(modules),
+        "downstream": sorted(below - modules),
+    }

@@ -1,0 +1,93 @@
+"""Silences: what is not told for a while because a person, or the contract, said so.
+
+Owns matching. A silence hides an alert from people, never from the books: it is counted, and told
+when the silence ends and it still fires. Invariant: a matcher names at least one field, and a field
+that nothing has matches nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+FIELDS: Final = (
+    "module",
+    "component",
+    "kind",
+    "owner",
+    "severity",
+    "flow",
+    "from_stage",
+    "to_stage",
+    "name",
+    "rule_id",
+    "source",
+    "fingerprint",
+    "incident_id",
+)
+LABEL: Final = "labels."
+"""A matcher's key `labels.<name>` asks for a label of the alert."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """One silence.
+
+    Attributes:
+        silence_id: the id of the command that made it, or `maintenance/<name>`.
+        matcher: field to pattern (`*` and `?` stand for any characters, `[` for itself); an alert
+            must match all of them.
+        from_us, until_us: wall time, [from, until).
+        actor, reason: who wants it, and why.
+    """
+
+    silence_id: str
+    matcher: Mapping[str, str]
+    from_us: int
+    until_us: int
+    actor: str = ""
+    reason: str = ""
+
+    def holds(self, now_us: int) -> bool:
+        """Say whether the silence holds at a time."""
+        return self.from_us <= now_us < self.until_us
+
+    def matches(self, alert: Mapping[str, Any], owner: str, incident_id: str = "") -> bool:
+        """Say whether an alert, of an owner and an incident, is meant."""
+        given = {"owner": owner, "incident_id": incident_id}
+        for key, pattern in self.matcher.items():
+            value = _value(alert, given, key)
+            if not value or not fnmatchcase(value, pattern.replace("[", "[[]")):
+                return False
+        return bool(self.matcher)
+
+
+def _value(alert: Mapping[str, Any], given: Mapping[str, str], key: str) -> str:
+    if key.startswith(LABEL):
+        found = alert.get("labels", {}).get(key.removeprefix(LABEL))
+    else:
+        found = given.get(key) or alert.get(key)
+    return str(found or "")
+
+
+def matcher_fault(matcher: object) -> str:
+    """Return what is wrong with a matcher, "" for nothing."""
+    if not isinstance(matcher, Mapping) or not matcher:
+        return "matcher must name at least one field"
+    for key, pattern in matcher.items():
+        is_label = isinstance(key, str) and key.startswith(LABEL) and len(key) > len(LABEL)
+        if key not in FIELDS and not is_label:
+            return f"matcher knows no field {key!r}; known: {', '.join(FIELDS)}, labels.<name>"
+        if not isinstance(pattern, str) or not pattern:
+            return f"matcher.{key} must be a text that is not empty"
+    return ""
+
+
+def silenced_by(
+    silences: Iterable[Silence], alert: Mapping[str, Any], owner: str, incident_id: str
+) -> str:
+    """Return the id of the first silence that means an alert, "" for none."""
+    for silence in silences:
+        if silence.matches(alert, owner, incident_id):
+            return silence.silence_id
+    return ""
