@@ -57,7 +57,7 @@ lock: $(DEV_STAMP) ## write the locks anew (ARGS="--upgrade-package NAME" to mov
 
 # --- run -----------------------------------------------------------------------------------------
 
-.PHONY: demo bench bench-fidelity
+.PHONY: demo bench bench-fidelity bench-incidents
 demo: $(RUN_STAMP) ## the whole engine on an embedded broker, with faults whose truth is known
 	$(BIN)/spanloom demo $(ARGS)
 
@@ -76,6 +76,9 @@ signals: $(RUN_STAMP) ## docs/signals.md anew, from the shipped contracts
 
 bench-fidelity: $(DEV_STAMP) ## precision and recall of lost spans on a recording (see --help)
 	$(BIN)/python -m benchmarks.fidelity $(ARGS)
+
+bench-incidents: $(DEV_STAMP) ## incidents and causes against truth (ARGS="--set nezha-tt --path DIR --json FILE")
+	$(BIN)/python -m benchmarks.incidents $(ARGS)
 
 # --- check ---------------------------------------------------------------------------------------
 

@@ -46,6 +46,8 @@ class Evidence:
         weight: how far it can be trusted, 0 to 1: evidence from broken traces counts less.
         sentence: the same for people, with the figures.
         trace_ids: a few traces that show it.
+        bits: how rare such a score is among places that are well, in bits (10: one in a thousand);
+            0 where nobody counted: then the score alone says it.
     """
 
     kind: str
@@ -59,6 +61,7 @@ class Evidence:
     weight: float = 1.0
     sentence: str = ""
     trace_ids: tuple[str, ...] = ()
+    bits: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

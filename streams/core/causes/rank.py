@@ -1,52 +1,104 @@
-"""Which place is most likely at fault, by the alerts and the pipeline's shape alone.
+"""Which place is most likely at fault, given all evidence and who needs whom.
 
-Invariant: the answer depends on the set of alerts, not on their order.
+Owns the one ranking. A place's strength is what speaks for it locally (its own resources, time,
+changes) and its symptoms (errors, slowness, missing steps), less the symptoms that trouble in
+something it needs explains; part of what is explained is credited there. Invariant: the answer
+depends on the set of alerts and evidence, not on their order.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from streams.core.causes.evidence import UNKNOWN, Cause, Evidence
+from streams.core.causes.evidence import KINDS, UNKNOWN, Cause, Evidence
+from streams.core.causes.of_alerts import rank_alerts
+from streams.core.causes.parameters import PARAMETERS, CauseParameters
+from streams.core.causes.strength import LOCAL_SOURCES, by_module, combined, source_of, strength
 from streams.core.incidents.topology import Topology
 
-_RANKED_MAX: Final = 5
+_SENTENCES_MAX: Final = 5
 
 
 def rank(
-    alerts: Sequence[Mapping[str, Any]], evidence: Iterable[Evidence], topology: Topology
+    alerts: Sequence[Mapping[str, Any]],
+    evidence: Iterable[Evidence],
+    topology: Topology,
+    parameters: CauseParameters = PARAMETERS,
 ) -> list[Cause]:
-    """Return the candidates, the most upstream place that began first leading.
+    """Return the candidates, the most probable first; UNKNOWN stands where it ranks.
 
     Args:
         alerts: of one incident, in the shape of schemas/alert.v1.avsc; may be empty.
-        evidence: what was found in the time of the incident; its sentences are told.
-        topology: who needs whom.
+        evidence: all that was found in the time of the incident; without any the alerts alone
+            are ranked.
+        topology: who needs whom; an unknown module needs nobody.
+        parameters: the constants.
+
+    Returns:
+        At least the UNKNOWN entry; probabilities sum to 1.
     """
-    first: dict[tuple[str, str], Mapping[str, Any]] = {}
-    for alert in sorted(alerts, key=lambda a: (a["firing_since"], a["fingerprint"])):
-        if alert["module"]:
-            first.setdefault((alert["module"], alert["component"]), alert)
-    if not first:
-        return [Cause(1, "", "", "", UNKNOWN, 1.0)]
-    told = list(evidence)
-    places = sorted(first.items(), key=lambda item: _order(item[1], topology))[:_RANKED_MAX]
-    total = sum(0.5**n for n in range(len(places)))
-    return [
-        Cause(
-            number + 1,
-            module,
-            component,
-            alert["name"],
-            alert["kind"],
-            0.5**number / total,
-            (alert["explanation"], *(e.sentence for e in told if e.module == module)),
+    places = by_module(evidence)
+    if not places and alerts:
+        return rank_alerts(alerts, topology)
+    strengths = _strengths(places, topology, parameters)
+    weights = {m: 2 ** (s / parameters.temperature_bits) for m, s in strengths.items()}
+    none = 2 ** (parameters.unknown_bits / parameters.temperature_bits)
+    total = sum(weights.values()) + none
+    order = sorted(weights, key=lambda m: (-weights[m], m))
+    causes: list[Cause] = []
+    told = False
+    for module in order:
+        if not told and weights[module] < none:
+            told = True
+            causes.append(_unknown(len(causes) + 1, none / total))
+        causes.append(
+            _cause(len(causes) + 1, module, places[module], weights[module] / total, parameters)
         )
-        for number, ((module, component), alert) in enumerate(places)
-    ]
+    if not told:
+        causes.append(_unknown(len(causes) + 1, none / total))
+    return causes
 
 
-def _order(alert: Mapping[str, Any], topology: Topology) -> tuple[int, int, str]:
-    depth = topology.module_depth(alert["module"])
-    if alert["to_stage"]:
-        depth = topology.depth(alert["flow"], alert["to_stage"])
-    return depth, alert["firing_since"], alert["fingerprint"]
+def _strengths(
+    places: Mapping[str, Sequence[Evidence]], topology: Topology, parameters: CauseParameters
+) -> dict[str, float]:
+    local: dict[str, float] = {}
+    symptom: dict[str, float] = {}
+    since: dict[str, int] = {}
+    for module, items in places.items():
+        own = [i for i in items if source_of(i) in LOCAL_SOURCES]
+        local[module] = combined(own, parameters)
+        symptom[module] = max(0.0, combined(items, parameters) - local[module])
+        since[module] = min(i.since_us for i in items)
+    total = {m: local[m] + symptom[m] for m in places}
+    result = dict(local)
+    for module in sorted(places):
+        needs = [
+            u
+            for u in sorted(topology.upstream(module))
+            if u in places and since[u] <= since[module] + parameters.onset_slack_us
+        ]
+        share = max((min(1.0, total[u] / (symptom[module] + 1e-9)) for u in needs), default=0.0)
+        result[module] += symptom[module] * (1 - parameters.explained_ratio * share)
+        credit = parameters.credit_ratio * symptom[module]
+        for u in needs:
+            result[u] += credit * min(1.0, total[u] / (symptom[module] + 1e-9)) / len(needs)
+    return result
+
+
+def _cause(
+    place: int,
+    module: str,
+    items: Sequence[Evidence],
+    probability: float,
+    parameters: CauseParameters,
+) -> Cause:
+    ordered = sorted(
+        items, key=lambda i: (-strength(i, parameters), KINDS.index(i.kind), i.name, i.sentence)
+    )
+    first = ordered[0]
+    sentences = tuple(dict.fromkeys(i.sentence for i in ordered))[:_SENTENCES_MAX]
+    return Cause(place, module, first.component, first.name, first.kind, probability, sentences)
+
+
+def _unknown(place: int, probability: float) -> Cause:
+    return Cause(place, "", "", "", UNKNOWN, probability, ("no evidence tells the places apart",))

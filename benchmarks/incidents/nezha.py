@@ -1,0 +1,181 @@
+"""The recordings of Nezha: TrainTicket and OnlineBoutique, faults injected one at a time.
+
+A folder holds `trace`, `log` and `metric` (each a folder or a .tar.xz; any of them may be absent),
+`faultfree` and `metric_threshold` where the authors recorded them, and `*fault_list.json`. The
+label file is read by `faults` alone, for the score; the recording never sees it. The fault-free
+minute is part of the stream, at its own time and without a mark. `metric_threshold` is what the
+authors measured in normal running before: the series' past when the recording begins.
+
+Source: https://github.com/IntelligentDDS/Nezha (FSE 2023).
+"""
+
+import io
+import json
+import math
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from benchmarks.incidents.archives import members
+from benchmarks.incidents.replay import Recording, replay
+from benchmarks.incidents.scoring import Fault, result
+from streams.codec.nezha import read_nezha
+from streams.core.causes.metric_evidence import CLIENT, SERVER, Sample, Series
+from streams.core.causes.watch import CauseWatch
+from streams.errors import ConfigError
+from streams.units import SECOND_US
+
+_LINE = re.compile(r"^\S+\s+(?P<severity>[A-Z]+)\s+(?P<location>\S+)\s+(?P<text>.*)$", re.DOTALL)
+_VARIABLE = re.compile(r"\S*\d\S*")
+_NOT_A_SERIES = {"Time", "time", "TimeStamp", "timestamp", "PodName", "ServiceName"}
+_SIDES = {"source": CLIENT, "destination": SERVER}
+
+
+def run(path: Path) -> dict[str, Any]:
+    """Replay one day and score it."""
+    recording = read(path)
+    incidents = replay(recording, CauseWatch())
+    scored = result(faults(path), incidents, recording)
+    return {**scored, "published": _published(path)}
+
+
+def _published(path: Path) -> dict[str, Any]:
+    """Return what the authors' own run gave, told the minute and offline, where the file is."""
+    file = path / "nezha_published_ranks.csv"
+    if not file.is_file():
+        return {}
+    ranks = pl.read_csv(file)["nezha_rank"].to_list()
+    top = {f"top{k}": sum(0 < r <= k for r in ranks) for k in (1, 3, 5)}
+    return {"Nezha (told the minute, offline)": {"cases": len(ranks), **top}}
+
+
+def service(pod: str) -> str:
+    """Return a pod's service: its name less the last two parts."""
+    return "-".join(pod.split("-")[:-2]) or pod
+
+
+def faults(path: Path) -> list[Fault]:
+    """Return the labelled faults in the label file's order; times from `inject_time`, UTC."""
+    found = sorted(path.glob("*fault_list.json"))
+    if not found:
+        raise ConfigError(f"{path}: no *fault_list.json; give the folder of a Nezha day")
+    hours = json.loads(found[0].read_text())
+    return [
+        Fault(
+            f"{label['inject_time']} {label['inject_pod']}",
+            label["inject_type"],
+            service(label["inject_pod"]),
+            _text_us(label["inject_time"]),
+        )
+        for labels in hours.values()
+        for label in labels
+    ]
+
+
+def read(path: Path) -> Recording:
+    """Return all telemetry of a day; no label."""
+    spans = _spans(path)
+    logs = _logs(path)
+    samples = list(_samples(path))
+    modules = {*spans["module"].unique().to_list(), *(s.series.module for s in samples)}
+    return Recording(spans, logs, samples, list(_normal(path)), frozenset(modules))
+
+
+def _spans(path: Path) -> pl.DataFrame:
+    frames = list(read_nezha(path, include_faultfree=True))
+    return (
+        pl.concat(frames)
+        .unique(["trace_id", "span_id"], keep="first", maintain_order=True)
+        .select(
+            "trace_id",
+            "span_id",
+            "parent_span_id",
+            "module",
+            "name",
+            "timestamp_us",
+            "duration_us",
+            is_error=pl.lit(False),
+        )
+    )
+
+
+def _logs(path: Path) -> pl.DataFrame:
+    frames = [
+        pl.read_csv(content, infer_schema=False, truncate_ragged_lines=True)
+        for stem in ("log", "faultfree")
+        for name, content in members(path, stem)
+        if name.endswith("_log.csv")
+    ]
+    schema = dict.fromkeys(("trace_id", "span_id", "template", "severity"), pl.String)
+    if not frames:
+        return pl.DataFrame(schema=schema)
+    rows = pl.concat(frames).unique(["TimeUnixNano", "SpanID", "Log"], maintain_order=True)
+    read_ = [_template(text) for text in rows["Log"].to_list()]
+    return rows.select(
+        trace_id=pl.col("TraceID").str.to_lowercase(), span_id=pl.col("SpanID").str.to_lowercase()
+    ).with_columns(
+        template=pl.Series([t for t, _ in read_], dtype=pl.String),
+        severity=pl.Series([s for _, s in read_], dtype=pl.String),
+    )
+
+
+def _template(log: str) -> tuple[str, str]:
+    """Return a log entry's template and severity: where it was written, else its constant words."""
+    try:
+        text = json.loads(log)["log"].strip()
+    except (ValueError, KeyError, TypeError):
+        text = log or ""
+    match = _LINE.match(text)
+    if match and "#" in match["location"]:
+        return match["location"], match["severity"]
+    if match:
+        return _VARIABLE.sub("*", match["text"])[:80], match["severity"]
+    return _VARIABLE.sub("*", text)[:80], "INFO"
+
+
+def _samples(path: Path) -> Iterator[Sample]:
+    for name, content in members(path, "metric"):
+        table = pl.read_csv(io.BytesIO(content), infer_schema=False)
+        times = "Time" if "Time" in table.columns else "time"
+        if times not in table.columns:
+            continue  # the call graph, and nothing with a time
+        at_us = [_text_us(text[:19]) for text in table[times].to_list()]
+        for column in table.columns:
+            series = _series(Path(name).name, table, column)
+            if series is None:
+                continue
+            values = table[column].cast(pl.Float64, strict=False).fill_null(math.nan)
+            yield from (Sample(series, t, v) for t, v in zip(at_us, values.to_list(), strict=True))
+
+
+def _series(file: str, table: pl.DataFrame, column: str) -> Series | None:
+    if column in _NOT_A_SERIES:
+        return None
+    if "PodName" in table.columns:
+        return Series(service(table["PodName"][0]), column)
+    view, _, quantile = file.removesuffix(".csv").partition("_")
+    if view in _SIDES and column.count("_") == 1:
+        caller, callee = column.split("_")
+        near, far = (caller, callee) if view == "source" else (callee, caller)
+        return Series(near, f"latency p{quantile}", peer=far, side=_SIDES[view])
+    return None
+
+
+def _normal(path: Path) -> Iterator[tuple[Series, float, float]]:
+    for name, content in members(path, "metric_threshold"):
+        table = pl.read_csv(io.BytesIO(content), infer_schema_length=None)
+        if table.height < 2:
+            continue
+        for column in table.columns:
+            mean, deviation = table[column].cast(pl.Float64, strict=False).to_list()[:2]
+            if mean is not None and deviation is not None:
+                yield Series(Path(name).name.removesuffix(".csv"), column), mean, deviation
+
+
+def _text_us(text: str) -> int:
+    moment = datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    return int(moment.timestamp()) * SECOND_US

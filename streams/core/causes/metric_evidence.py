@@ -1,0 +1,295 @@
+"""Evidence from metrics: a shift of a series against the median and spread of its own past.
+
+Owns the baselines of all series. A series may be about a module alone, or about the calls between
+two: as the caller sees them (`CLIENT`) or as the callee does (`SERVER`). What the caller sees
+beyond what the callee sees was spent on the way between them. Invariant: a sample that is far out
+is not learned, unless the series stays there.
+"""
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isnan, nan
+from typing import Final, NamedTuple
+
+from streams.core.causes.edges import Call, blame
+from streams.core.causes.evidence import METRIC_SHIFT, Evidence
+from streams.core.causes.metric_kinds import LATENCY, MetricKind, metric_kind
+from streams.core.causes.parameters import CauseParameters
+
+CLIENT: Final = "client"
+SERVER: Final = "server"
+WAY: Final = "time on the way"
+_QUARTILES: Final = 1.349
+_EXTREME: Final = 3.0
+
+
+class Series(NamedTuple):
+    """The identity of a series: whose, its name, and the other end where it is about calls."""
+
+    module: str
+    name: str
+    component: str = ""
+    peer: str = ""
+    side: str = ""
+
+
+class Sample(NamedTuple):
+    """One value of a series; NaN stands for "nothing was measured" and is no news."""
+
+    series: Series
+    at_us: int
+    value: float
+
+
+class Past:
+    """The latest values of a series, in order of time and in order of size."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.values: deque[float] = deque()
+        self.ordered: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def append(self, value: float) -> None:
+        """Take a value in; the oldest beyond the length goes."""
+        self.values.append(value)
+        insort(self.ordered, value)
+        if len(self.values) > self.length:
+            del self.ordered[bisect_left(self.ordered, self.values.popleft())]
+
+    def clear(self) -> None:
+        """Forget all."""
+        self.values.clear()
+        self.ordered.clear()
+
+    @property
+    def middle(self) -> float:
+        """Return the median; NaN without a value."""
+        if not self.ordered:
+            return nan
+        return (self.ordered[(len(self) - 1) // 2] + self.ordered[len(self) // 2]) / 2
+
+    def spread(self) -> float:
+        """Return the robust standard deviation.
+
+        It is that of the quartiles, and at least so large that the past's worst value but one is no
+        further out than 3 of them.
+        """
+        ordered, last = self.ordered, len(self) - 1
+        quartiles = (ordered[last - last // 4] - ordered[last // 4]) / _QUARTILES
+        middle = self.middle
+        extreme = max(ordered[last - 1] - middle, middle - ordered[1]) / _EXTREME
+        return max(quartiles, extreme)
+
+
+@dataclass(slots=True)
+class SeriesState:
+    """What is known of a series: its past, and the scores of its latest samples.
+
+    Attributes:
+        kind: what it measures.
+        past: of the usual values.
+        recent: time, score and value of the latest samples.
+        held: values of an episode that may turn out to be one.
+        is_primed: whether the past is not its own.
+    """
+
+    kind: MetricKind
+    past: Past
+    recent: deque[tuple[int, float, float]] = field(default_factory=lambda: deque(maxlen=4))
+    held: list[float] = field(default_factory=list)
+    is_primed: bool = False
+
+    def scores(self, oldest_us: int) -> list[float]:
+        """Return the scores of the latest two samples, if they are not older."""
+        return [score for at, score, _ in self.recent if at > oldest_us][-2:]
+
+
+class MetricBaseline:
+    """The baselines of all series, and what is unusual now."""
+
+    def __init__(self, parameters: CauseParameters) -> None:
+        self.parameters = parameters
+        self.series: dict[Series, SeriesState] = {}
+        self._hot: set[Series] = set()
+        self._calls: dict[str, set[Call]] = {}
+        self._views: dict[tuple[Call, str, int], dict[str, float]] = {}
+
+    def observe(self, samples: Iterable[Sample]) -> None:
+        """Score new samples against the past, then learn them."""
+        for sample in samples:
+            if isnan(sample.value):
+                continue
+            self._observe(*sample)
+            if sample.series.side:
+                self._pair(sample)
+
+    def prime(self, series: Series, mean: float, deviation: float) -> None:
+        """Give a series a past before its first sample, known from normal running elsewhere.
+
+        It is forgotten when the first sample does not fit it: that running was another.
+        """
+        state = self._state(series)
+        state.is_primed = True
+        for step in (-1.5, -1.0, -0.5, 0.0, 0.0, 0.5, 1.0, 1.5):
+            state.past.append(mean + step * deviation)
+
+    def evidence(self, now_us: int, *, lasting: bool = False) -> list[Evidence]:
+        """Return the series that are unusual now; those about calls are laid on one of the ends.
+
+        Args:
+            now_us: the time.
+            lasting: count only what two samples in a row show.
+        """
+        found: list[Evidence] = []
+        slow: dict[str, dict[Call, float]] = {}
+        oldest_us = now_us - 3 * self.parameters.window_us
+        for series in sorted(self._hot):
+            state = self.series[series]
+            score = _current(state.scores(oldest_us), lasting)
+            if abs(score) < self.parameters.evidence_score:
+                if not any(state.scores(oldest_us)):
+                    self._hot.discard(series)
+            elif _is_call(series):
+                if series.side == WAY or not self._has_way(series):
+                    slow.setdefault(series.name, {})[series.module, series.peer] = score
+            else:
+                found.append(self._shift(series, state, abs(score)))
+        for name in sorted(slow):
+            found.extend(self._on_the_way(name, slow[name], self._calls[name], now_us))
+        return found
+
+    def _state(self, series: Series) -> SeriesState:
+        state = self.series.get(series)
+        if state is None:
+            kind = metric_kind(series.name)
+            if series.side == WAY:
+                kind = MetricKind(LATENCY, False, False)
+            state = SeriesState(kind, Past(self.parameters.metric_samples))
+            self.series[series] = state
+            if _is_call(series):
+                self._calls.setdefault(series.name, set()).add((series.module, series.peer))
+        return state
+
+    def _observe(self, series: Series, at_us: int, value: float, level: float = 0.0) -> None:
+        """Score a value, then learn it."""
+        state = self._state(series)
+        score = self._score(state, value, level)
+        if state.is_primed and abs(score) >= self.parameters.evidence_score:
+            state.past.clear()
+            score = 0.0
+        state.is_primed = False
+        state.recent.append((at_us, score, value))
+        if abs(score) >= self.parameters.evidence_score:
+            self._hot.add(series)
+        self._learn(state, value, score)
+
+    def _learn(self, state: SeriesState, value: float, score: float) -> None:
+        """Learn a sample; a run of samples far out is an episode, and not part of the past.
+
+        A lone spike is part of it: a series that is known to spike is not in trouble when it does.
+        """
+        if abs(score) >= 2 * self.parameters.learn_score:
+            state.held.append(value)
+            if len(state.held) <= self.parameters.metric_samples // 4:
+                return
+        elif len(state.held) >= self.parameters.metric_episode_samples:
+            state.held.clear()
+        for held in state.held:
+            state.past.append(held)
+        state.held.clear()
+        if abs(score) < 2 * self.parameters.learn_score:
+            state.past.append(value)
+
+    def _pair(self, sample: Sample) -> None:
+        """Subtract the callee's view of a call from the caller's of the same minute."""
+        series = sample.series
+        if metric_kind(series.name).signal != LATENCY:
+            return
+        call = (
+            (series.module, series.peer) if series.side == CLIENT else (series.peer, series.module)
+        )
+        key = (call, series.name, sample.at_us // self.parameters.window_us)
+        views = self._views.setdefault(key, {})
+        views[series.side] = sample.value
+        if len(views) == 2:
+            way = Series(call[0], series.name, series.component, call[1], WAY)
+            callee = self._state(Series(call[1], series.name, series.component, call[0], SERVER))
+            usual = callee.past.middle
+            del self._views[key]
+            on_the_way = max(0.0, views[CLIENT] - views[SERVER])
+            # The spread is at least a share of the callee's own time, not of next to nothing.
+            self._observe(way, sample.at_us, on_the_way, 0.0 if isnan(usual) else abs(usual))
+        while len(self._views) > self.parameters.metric_samples * 10:
+            self._views.pop(next(iter(self._views)))
+
+    def _score(self, state: SeriesState, value: float, level: float = 0.0) -> float:
+        """Return the robust score of a value; 0 where the direction is no fault."""
+        parameters = self.parameters
+        if len(state.past) < parameters.metric_samples_min:
+            return 0.0
+        middle = state.past.middle
+        spread = max(
+            state.past.spread(),
+            parameters.metric_floor_ratio * max(abs(middle), level),
+            parameters.metric_floor_percent if state.kind.is_percent else 1e-9,
+        )
+        score = (value - middle) / spread
+        if (score > 0 and not state.kind.rises) or (score < 0 and not state.kind.falls):
+            return 0.0
+        return max(-parameters.metric_score_max, min(parameters.metric_score_max, score))
+
+    def _has_way(self, series: Series) -> bool:
+        return series._replace(side=WAY) in self.series
+
+    def _shift(self, series: Series, state: SeriesState, score: float) -> Evidence:
+        at_us, _, value = state.recent[-1]
+        onset_us = min((at for at, s, _ in state.recent if abs(s) >= 3), default=at_us)
+        from_stage = f"{series.peer}:" if series.peer else ""
+        of = f" of calls from {series.peer}" if series.peer else ""
+        return Evidence(
+            METRIC_SHIFT,
+            series.module,
+            series.component,
+            series.name,
+            from_stage=from_stage,
+            to_stage=f"{series.module}:" if series.peer else "",
+            since_us=onset_us,
+            score=score,
+            sentence=f"{series.module} {series.name}{of}: {value:.4g}, "
+            f"usually {state.past.middle:.4g}, {score:.0f} robust deviations away",
+        )
+
+    def _on_the_way(
+        self, name: str, slow: Mapping[Call, float], measured: Collection[Call], now_us: int
+    ) -> Iterable[Evidence]:
+        for module, (score, part, (caller, callee)) in sorted(blame(slow, measured).items()):
+            yield Evidence(
+                METRIC_SHIFT,
+                module,
+                name=f"{name} on the way",
+                from_stage=f"{caller}:",
+                to_stage=f"{callee}:",
+                since_us=now_us - self.parameters.window_us,
+                score=score,
+                weight=part,
+                sentence=f"{name} between {caller} and {callee} is {score:.0f} robust deviations "
+                f"above the usual; {module} has the most such calls",
+            )
+
+
+def _is_call(series: Series) -> bool:
+    return series.side in (WAY, CLIENT)
+
+
+def _current(scores: Sequence[float], lasting: bool) -> float:
+    """Return the mean of the latest two scores (one alone counts half), or the lower of them."""
+    if not lasting:
+        return sum(scores) / 2
+    if len(scores) < 2 or scores[0] * scores[1] <= 0:
+        return 0.0
+    return min(scores, key=abs)
