@@ -13,6 +13,7 @@ from streams.cli import (
     contract_learn,
     demo,
     fidelity,
+    notify,
     replay,
     stats,
     tail,
@@ -50,6 +51,9 @@ contract.app.command("learn")(contract_learn.learn)
 app.add_typer(contract.app, name="contract", help="Check, show and learn pipeline contracts.")
 app.add_typer(topics.app, name="topics", help="Create and check the Kafka topics.")
 app.add_typer(replay.app, name="replay", help="Send recorded telemetry into the topics.")
+app.add_typer(
+    notify.app, name="notify", help="Tell Alertmanager, webhooks and others of incidents."
+)
 app.command("worker")(worker.run)
 app.command("tail")(tail.run)
 app.command("fidelity")(fidelity.run)

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from streams.contract.graph import find_cycle, upstream
+from streams.contract.notify_checks import notify_problems
 
 RESERVED_MODULES: Final = frozenset({"REJECTED", "OTHER"})
 DERIVED_TOPICS: Final = frozenset(
@@ -93,6 +94,8 @@ def _problems(root: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _across_flows(root)
     yield from _objectives(root)
     yield from _metric_names(root)
+    for found in notify_problems(root.get("notify"), ("notify",)):
+        yield Problem(found.loc, found.text)
 
 
 def _modules(root: Mapping[str, Any]) -> Iterator[Problem]:

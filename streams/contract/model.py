@@ -18,6 +18,7 @@ from streams.contract.checks import (
     find_problems,
     path_text,
 )
+from streams.contract.notify import Notify
 from streams.contract.operations import OperationRules
 
 PROBLEM_TYPE: Final = "contract_problem"
@@ -225,6 +226,7 @@ class Contract(_Part):
         metric_names: old metric name to new.
         invariants: reserved for reconciliation; kept as written.
         playbooks: by key, a text or a URL.
+        notify: who is told of incidents; None for nobody.
     """
 
     version: Text
@@ -240,6 +242,7 @@ class Contract(_Part):
     metric_names: dict[Text, Text] = Field(default_factory=dict)
     invariants: list[JsonValue] = Field(default_factory=list)
     playbooks: dict[Text, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+    notify: Notify | None = None
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
