@@ -28,12 +28,14 @@ class Hook:
     Attributes:
         got: (arrival, headers, body) of everything that it took, in order.
         status: what it answers.
+        id_of: finds the id in a body.
     """
 
     def __init__(self) -> None:
         self.got: list[tuple[float, Mapping[str, str], dict[str, Any]]] = []
         self.raw: list[bytes] = []
         self.status = 200
+        self.id_of: Callable[[dict[str, Any]], str] = lambda body: str(body["id"])
         self.port = free_port()
         self._server: ThreadingHTTPServer | None = None
 
@@ -44,7 +46,7 @@ class Hook:
 
     def ids(self) -> list[str]:
         """Return the ids of what it took, in order."""
-        return [body["id"] for _, _, body in self.got]
+        return [self.id_of(body) for _, _, body in self.got]
 
     def up(self) -> None:
         """Begin to listen."""
