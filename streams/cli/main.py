@@ -17,6 +17,7 @@ from streams.cli import (
     fidelity,
     incident,
     noise,
+    notify,
     replay,
     rules,
     stats,
@@ -57,6 +58,9 @@ app.add_typer(contract.app, name="contract", help="Check, show and learn pipelin
 app.add_typer(rules.app, name="rules", help="Test the alert rules of a contract.")
 app.add_typer(topics.app, name="topics", help="Create and check the Kafka topics.")
 app.add_typer(replay.app, name="replay", help="Send recorded telemetry into the topics.")
+app.add_typer(
+    notify.app, name="notify", help="Tell Alertmanager, webhooks and others of incidents."
+)
 app.command("worker")(worker.run)
 app.command("tail")(tail.run)
 app.command("fidelity")(fidelity.run)

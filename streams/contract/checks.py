@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from streams.contract.graph import find_cycle, upstream
+from streams.contract.notify_checks import notify_problems
 from streams.contract.signals import signal_problems
 
 RESERVED_MODULES: Final = frozenset({"REJECTED", "OTHER"})
@@ -102,6 +103,8 @@ def _problems(root: Mapping[str, Any]) -> Iterator[Problem]:
     for loc, text in signal_problems(root):
         yield Problem(loc, text)
     yield from _rules(root)
+    for found in notify_problems(root.get("notify"), ("notify",)):
+        yield Problem(found.loc, found.text)
 
 
 def _modules(root: Mapping[str, Any]) -> Iterator[Problem]:

@@ -7,15 +7,24 @@ passed every check or raises `ContractError` with all problems; it never returns
 
 import json
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Final, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from streams.contract.checks import Loc, Problem, find_problems, path_text, suggestion
+from streams.contract.checks import (
+    PROBLEMS_MAX,
+    Loc,
+    Problem,
+    find_problems,
+    path_text,
+    suggestion,
+)
 from streams.contract.model import PROBLEM_TYPE, Contract
+from streams.contract.notify import Notify
+from streams.contract.notify_checks import notify_problems
 from streams.contract.yaml_tree import Tree, read_tree
 from streams.errors import ConfigError
 
@@ -24,6 +33,9 @@ SHOWN_MAX: Final = 100
 """Problems shown of one file; a reader corrects these and comes back."""
 SHIPPED: Final = ("seed", "inference")
 """Names of the contracts that ship with Spanloom."""
+_Model = TypeVar("_Model", bound=BaseModel)
+_Check = Callable[[Any], list[Problem]]
+SEED: Final = Path(__file__).with_name("seed.yaml")
 
 
 class FileProblem(NamedTuple):
@@ -69,13 +81,38 @@ def parse_contract(text: str, file: str = "contract.yaml") -> Contract:
     Raises:
         ContractError: the text is no valid contract; it lists every problem.
     """
-    tree = read_tree(text)
+    return _parse(read_tree(text), file, Contract, find_problems)
+
+
+def load_notify(path: str | Path) -> Notify:
+    """Read who is told of incidents: a file of its own, or a contract's `notify:` part.
+
+    Raises:
+        ContractError: the file cannot be read, is wrong, or is a contract that tells nobody.
+    """
+    where = contract_path(path)
+    tree = read_tree(_text(where))
+    if isinstance(tree.value, dict) and "modules" in tree.value:
+        notify = _parse(tree, where.name, Contract, find_problems).notify
+        if notify is None:
+            text = "the contract has no 'notify' part; add it as docs/notify.md shows"
+            raise ContractError((FileProblem(where.name, 1, "contract", text),))
+        return notify
+    return _parse(tree, where.name, Notify, _notify_problems)
+
+
+def _notify_problems(tree: Any) -> list[Problem]:
+    return [Problem(found.loc, found.text) for found in notify_problems(tree)][:PROBLEMS_MAX]
+
+
+def _parse(tree: Tree, file: str, model: type[_Model], check: _Check) -> _Model:
+    """Return what a file holds, or raise with every problem of it."""
     found = list(tree.problems)
-    contract: Contract | None = None
+    contract: _Model | None = None
     if tree.value is None and not found:
         found.append((1, Problem((), "the file is empty; see docs/contract.md for an example")))
     elif tree.value is not None:
-        contract, problems = _validate(tree)
+        contract, problems = _validate(tree, model, check)
         found += [(tree.line_of(problem.loc), problem) for problem in problems]
     if contract is None or found:
         found.sort(key=lambda entry: entry[0])
@@ -110,19 +147,21 @@ def _text(path: Path) -> str:
         raise refuse(f"byte {error.start} is not UTF-8; save the file as UTF-8") from error
 
 
-def _validate(tree: Tree) -> tuple[Contract | None, list[Problem]]:
-    problems = find_problems(tree.value)
+def _validate(
+    tree: Tree, model: type[_Model], check: _Check
+) -> tuple[_Model | None, list[Problem]]:
+    problems = check(tree.value)
     try:
         # Through JSON, where strict mode still takes a list for a tuple and a mapping for a model.
-        return Contract.model_validate_json(json.dumps(tree.value)), problems
+        return model.model_validate_json(json.dumps(tree.value)), problems
     except ValidationError as error:
         # The model repeats what `find_problems` said, unless it saw a default that the file hides.
         errors = [e for e in error.errors() if not (problems and e["type"] == PROBLEM_TYPE)]
-        problems += [_problem(e) for e in errors]
+        problems += [_problem(e, model) for e in errors]
     return None, problems
 
 
-def _problem(error: ErrorDetails) -> Problem:
+def _problem(error: ErrorDetails, model: type[BaseModel]) -> Problem:
     """Put an error of the model into words that name the fix."""
     loc: Loc = tuple(key for key in error["loc"] if key != "[key]")
     kind, value = error["type"], error["input"]
@@ -130,7 +169,7 @@ def _problem(error: ErrorDetails) -> Problem:
         return Problem(loc, f"'{loc[-1]}' is missing; add it")
     if kind == "extra_forbidden":
         return Problem(
-            loc, f"unknown key '{loc[-1]}'; {suggestion(str(loc[-1]), keys_at(loc[:-1]))}"
+            loc, f"unknown key '{loc[-1]}'; {suggestion(str(loc[-1]), keys_at(loc[:-1], model))}"
         )
     if kind == "too_short":
         return Problem(loc, f"'{loc[-1]}' must not be empty; add an item or remove the part")
@@ -143,15 +182,15 @@ def _problem(error: ErrorDetails) -> Problem:
     return Problem(loc, f"{text}; change it")
 
 
-def keys_at(loc: Loc) -> tuple[str, ...]:
+def keys_at(loc: Loc, model: type[BaseModel] = Contract) -> tuple[str, ...]:
     """Return the keys that the contract knows at a place; () where any key may stand."""
-    at: Any = Contract
+    at: Any = model
     for key in loc:
         at = _inside(at, key)
-    model = _without_wrapping(at)
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+    part = _without_wrapping(at)
+    if not (isinstance(part, type) and issubclass(part, BaseModel)):
         return ()
-    return tuple(info.alias or name for name, info in model.model_fields.items())
+    return tuple(info.alias or name for name, info in part.model_fields.items())
 
 
 def _inside(annotation: Any, key: str | int) -> Any:

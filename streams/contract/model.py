@@ -19,6 +19,7 @@ from streams.contract.checks import (
     path_text,
 )
 from streams.contract.incident_rules import IncidentRules
+from streams.contract.notify import Notify
 from streams.contract.operations import OperationRules
 from streams.contract.part import Identifier, Part, Text
 from streams.contract.rules import Rule
@@ -224,6 +225,7 @@ class Contract(Part):
         signals: the metrics that the modules emit.
         events: the named events that they emit besides.
         rules: alert rules over metric points, log lines and rejected events.
+        notify: who is told of incidents; None for nobody.
     """
 
     version: Text
@@ -245,6 +247,7 @@ class Contract(Part):
     signals: Annotated[tuple[Signal, ...], Field(strict=False)] = ()
     events: Annotated[tuple[NamedEvent, ...], Field(strict=False)] = ()
     rules: Annotated[tuple[Rule, ...], Field(strict=False, max_length=RULES_MAX)] = ()
+    notify: Notify | None = None
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:

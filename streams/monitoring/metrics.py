@@ -122,7 +122,11 @@ Row = tuple[Sequence[object], Any]
 
 def family(name: MetricName, rows: Iterable[Row]) -> Metric:
     """Return a metric of the catalogue with its values."""
-    entry = CATALOGUE[name]
+    return make_family(name, CATALOGUE[name], rows)
+
+
+def make_family(name: str, entry: Entry, rows: Iterable[Row]) -> Metric:
+    """Return a metric of a catalogue with its values."""
     made: Any = _FAMILIES[entry.kind](name, entry.text, labels=entry.labels)
     for labels, value in rows:
         texts = [str(label) for label in labels]

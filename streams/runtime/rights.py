@@ -81,6 +81,19 @@ def of_worker(pipeline: Pipeline, changelogs: Iterable[str]) -> list[Right]:
     ]
 
 
+def of_notify(topic: str, groups: Iterable[str], sent_to: Iterable[str]) -> list[Right]:
+    """Return what the process that hands incidents on needs.
+
+    Args:
+        topic: the incident topic.
+        groups: one for each target.
+        sent_to: topics that targets are.
+    """
+    rights = [Right("topic", topic, "Read")]
+    rights += [Right("group", group, "Read") for group in sorted(groups)]
+    return rights + [Right("topic", name, "Write") for name in sorted(set(sent_to))]
+
+
 def check(base: Mapping[str, object], needed: Iterable[Right], who: str) -> None:
     """Pass when the broker grants everything that it can be asked about; blocking.
 

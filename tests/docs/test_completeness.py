@@ -16,6 +16,8 @@ from streams.core.fidelity.missing import CAUSES
 from streams.engine.join_state import ACCOUNTS
 from streams.monitoring.liveness import Cause
 from streams.monitoring.metrics import CATALOGUE
+from streams.monitoring.notify_metrics import NOTIFY_CATALOGUE
+from streams.notify.settings import NotifySettings
 from streams.settings import KafkaLink, WorkerSettings
 from tests.docs.pages import PAGES, ROOT, name_of, options_of, rows, text_of
 
@@ -25,7 +27,8 @@ ENVIRONMENT_OF_TESTS = {
     "SPANLOOM_DATA", "SPANLOOM_TEST_BROKER", "SPANLOOM_TEST_BROKER_WIPE", "SPANLOOM_KILLS",
     "SPANLOOM_BROKER_AWAY_SECONDS",
     "SPANLOOM_PYTHON", "SPANLOOM_KAFKA_HOME", "SPANLOOM_KAFKA_JAVA_OPTS",
-    "SPANLOOM_CRASH_POINT",
+    "SPANLOOM_CRASH_POINT", "SPANLOOM_ALERTMANAGER",
+    "SPANLOOM_NOTIFY",  # what SPANLOOM_NOTIFY_* is read as
     "SPANLOOM_KAFKA",  # what SPANLOOM_KAFKA_* is read as
 }  # fmt: skip
 
@@ -33,7 +36,9 @@ ENVIRONMENT_OF_TESTS = {
 def settings() -> dict[str, object]:
     """Return every setting's default by its name: SPANLOOM_ and the name in capitals sets it."""
     links = {f"kafka_{name}": field for name, field in KafkaLink.model_fields.items()}
-    return {name: field.default for name, field in (WorkerSettings.model_fields | links).items()}
+    telling = {f"notify_{name}": field for name, field in NotifySettings.model_fields.items()}
+    fields = WorkerSettings.model_fields | links | telling
+    return {name: field.default for name, field in fields.items()}
 
 
 def sources() -> dict[str, str]:
@@ -90,8 +95,9 @@ def test_every_metric_is_listed() -> None:
     """docs/monitoring.md has a row for each metric, in the order and the words of the catalogue."""
     listed = {cells[0].strip("`"): cells[1:] for cells in rows("docs/monitoring.md")}
     metrics = {name: cells for name, cells in listed.items() if name.startswith("spanloom_")}
-    assert list(metrics) == list(CATALOGUE)
-    for name, entry in CATALOGUE.items():
+    catalogue = {**CATALOGUE, **NOTIFY_CATALOGUE}
+    assert list(metrics) == list(catalogue)
+    for name, entry in catalogue.items():
         labels = ", ".join(f"`{label}`" for label in entry.labels)
         assert metrics[name] == [entry.kind, labels, entry.text], name
 

@@ -31,7 +31,7 @@ def _two_free_ports() -> tuple[int, int]:
         return one.getsockname()[1], other.getsockname()[1]
 
 
-def _give_up(reason: str) -> None:
+def give_up(reason: str) -> None:
     """Skip the broker's tests, naming what is missing; where CI is set, fail them."""
     if os.environ.get("CI", "").lower() in ("1", "true"):
         pytest.fail(reason)
@@ -43,7 +43,7 @@ def _node() -> Iterator[tuple[str, int]]:
     """Yield address and process id of a Kafka node without data, started for the block."""
     missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
     if missing:
-        _give_up(f"no real broker: {' and '.join(missing)} missing (or set SPANLOOM_TEST_BROKER)")
+        give_up(f"no real broker: {' and '.join(missing)} missing (or set SPANLOOM_TEST_BROKER)")
     port, controller_port = _two_free_ports()
     environment = {**os.environ, "PORT": str(port), "CONTROLLER_PORT": str(controller_port)}
 
@@ -58,7 +58,7 @@ def _node() -> Iterator[tuple[str, int]]:
         )
 
     if run("start", "--fresh").returncode != 0:
-        _give_up(f"no real broker: {BROKER_SCRIPT.name} could not start one (its words are above)")
+        give_up(f"no real broker: {BROKER_SCRIPT.name} could not start one (its words are above)")
     try:
         pid = (kafka_home() / f"node-{port}" / "pid").read_text(encoding="ascii")
         yield f"127.0.0.1:{port}", int(pid)
@@ -71,11 +71,11 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]
     """Yield a real broker that lets nobody in without TLS and a proof, and allows nothing."""
     missing = [name for name in ("java", "mvn", "openssl") if shutil.which(name) is None]
     if missing:
-        _give_up(f"no secured broker: {' and '.join(missing)} missing")
+        give_up(f"no secured broker: {' and '.join(missing)} missing")
     node = SecuredBroker(tmp_path_factory.mktemp("secured"))
     try:
         if not node.start():
-            _give_up("no secured broker: broker.sh could not start one (its words are above)")
+            give_up("no secured broker: broker.sh could not start one (its words are above)")
         yield node
     finally:
         node.forget()

@@ -1,0 +1,1 @@
+"""The rules of delivery, pure: what is told, when it is tried again, and how it reads."""

@@ -1,0 +1,127 @@
+"""Secrets of targets, read from variables and files when the process starts.
+
+Invariant: a secret is in no repr, no log and no message: those name the variable or the file.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from streams.contract.notify import Secret, Target, Value
+from streams.contract.notify_checks import url_faults
+from streams.errors import ConfigError
+from streams.notify.rules.signing import SECRET_CHARACTERS_MIN, Key
+
+BYTES_MAX: Final = 64 << 10
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a target's requests are made with; never shown.
+
+    Attributes:
+        urls: addresses; they may hold a secret themselves.
+        headers: sent with each request.
+        keys: that sign bodies.
+        routing_key: of format pagerduty, else "".
+    """
+
+    urls: tuple[str, ...] = field(repr=False, default=())
+    headers: Mapping[str, str] = field(repr=False, default_factory=dict)
+    keys: tuple[Key, ...] = ()
+    routing_key: str = field(repr=False, default="")
+
+
+def read_credentials(target: Target, *hosts: tuple[str, ...]) -> Credentials:
+    """Return a target's addresses and secrets.
+
+    Args:
+        target: as the file says.
+        hosts: lists of the only hosts that may be called, each of which must hold a host; an empty
+            list holds any.
+
+    Raises:
+        ConfigError: one cannot be read or does not fit; names target, key and fix.
+    """
+    given = (target.url, *target.urls) if target.url is not None else target.urls
+    urls = tuple(_read(one, f"target {target.id}: url") for one in given)
+    headers = {
+        name.lower(): _read(one, f"target {target.id}: headers.{name}")
+        for name, one in target.headers.items()
+    }
+    keys = tuple(
+        Key(one.key_id, _read(one.secret, f"target {target.id}: signing.{one.key_id}"))
+        for one in target.signing
+    )
+    routing_key = ""
+    if target.routing_key is not None:
+        routing_key = _read(target.routing_key, f"target {target.id}: routing_key")
+    faults = [
+        *_url_faults(target, urls, hosts or ((),), bool(headers)),
+        *_text_faults(target, headers, keys),
+    ]
+    if faults:
+        raise ConfigError("; ".join(faults))
+    return Credentials(urls, headers, keys, routing_key)
+
+
+def _url_faults(
+    target: Target, urls: tuple[str, ...], hosts: Iterable[tuple[str, ...]], has_headers: bool
+) -> Iterator[str]:
+    """Check an address here too: one from a variable was not in the file."""
+    is_plain_allowed = target.allow_plain_http or (
+        target.kind == "alertmanager" and not has_headers
+    )
+    networks = list(target.allow_networks)
+    for url in urls:
+        faults = [
+            f for one in hosts for f in url_faults(url, networks, list(one), is_plain_allowed)
+        ]
+        for fault in dict.fromkeys(faults):
+            yield f"target {target.id}: url {fault}"
+
+
+def _text_faults(
+    target: Target, headers: Mapping[str, str], keys: tuple[Key, ...]
+) -> Iterator[str]:
+    for name, text in headers.items():
+        if not text.isascii() or not text.isprintable():
+            yield f"target {target.id}: headers.{name} holds what no header may; give ASCII text"
+    for key in keys:
+        if len(key.secret) < SECRET_CHARACTERS_MIN:
+            yield (
+                f"target {target.id}: signing.{key.key_id} is shorter than "
+                f"{SECRET_CHARACTERS_MIN} characters; make one with `openssl rand -hex 32`"
+            )
+
+
+def _read(given: Value | Secret, place: str) -> str:
+    if isinstance(given, Value) and given.text is not None:
+        return given.text
+    if given.env is not None:
+        text = os.environ.get(given.env, "")
+        if not text:
+            raise ConfigError(f"{place}: variable {given.env} is not set; set it, or give a file")
+        return text
+    assert given.file is not None, "the checks of the file say so"
+    return _read_file(Path(given.file), place)
+
+
+def _read_file(path: Path, place: str) -> str:
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read(BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError(f"{place}: {path} cannot be read: {error.strerror}") from error
+    if stat.S_ISREG(mode) and mode & stat.S_IWOTH:
+        raise ConfigError(f"{place}: {path} can be written by everybody: chmod o-w {path}")
+    if not text.strip() or len(text) > BYTES_MAX:
+        raise ConfigError(f"{place}: {path} holds {len(text)} bytes: give the secret alone")
+    try:
+        return text.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{place}: {path} is not UTF-8 text") from None
