@@ -16,6 +16,7 @@ IDS = {
     "incident_event": 8,
     "rejected_event": 9,
     "signal_partial": 12,
+    "telemetry_batch": 20,
 }
 
 
