@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.contract.loader import load_contract
-from streams.contract.rule_tests import ExpectedAlert, load_rule_tests
+from streams.contract.rule_tests import FILE_BYTES_MAX, ExpectedAlert, parse_rule_tests
 from streams.engine.rule_tests import NEVER, Difference, Raised, Result, run_test
 from streams.errors import ConfigError
 from streams.runtime.global_stage import topology_of
@@ -51,13 +51,21 @@ def run_tests(
         raise typer.Exit(1)
 
 
+def _read(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error}); give a file of rule tests") from error
+
+
 def run_file(file: Path) -> list[Result]:
     """Run all tests of a file.
 
     Raises:
         ConfigError: the file or its contract is wrong, or a test names a rule that is not there.
     """
-    tests = load_rule_tests(file)
+    tests = parse_rule_tests(_read(file), file.name)
     place = tests.contract if tests.contract == "seed" else file.parent / tests.contract
     contract = load_contract(place)
     settings = signal_settings(

@@ -35,7 +35,6 @@ SHIPPED: Final = ("seed", "inference")
 """Names of the contracts that ship with Spanloom."""
 _Model = TypeVar("_Model", bound=BaseModel)
 _Check = Callable[[Any], list[Problem]]
-SEED: Final = Path(__file__).with_name("seed.yaml")
 
 
 class FileProblem(NamedTuple):

@@ -6,7 +6,6 @@ Owns how tests stand in YAML, and the reading with line and fix. What they mean 
 
 import json
 import re
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -139,20 +138,22 @@ class RuleTests(Part):
     tests: Annotated[tuple[RuleTest, ...], Field(strict=False, min_length=1)]
 
 
-def load_rule_tests(path: Path) -> RuleTests:
-    """Read a file of rule tests.
+def parse_rule_tests(raw: bytes, name: str) -> RuleTests:
+    """Return the rule tests that a file holds.
+
+    Args:
+        raw: the file's bytes, or its first ones and one more than `FILE_BYTES_MAX`.
+        name: what the file is called in messages.
 
     Raises:
-        ConfigError: it cannot be read or is wrong; every problem with line and place.
+        ConfigError: it is too large or wrong; every problem with line and place.
     """
-    try:
-        with path.open("rb") as file:
-            raw = file.read(FILE_BYTES_MAX + 1)
-        text = raw.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give a file of rule tests") from error
     if len(raw) > FILE_BYTES_MAX:
-        raise ConfigError(f"{path}: larger than {FILE_BYTES_MAX} bytes; split it")
+        raise ConfigError(f"{name}: larger than {FILE_BYTES_MAX} bytes; split it")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name}: is no text ({error}); give a file of rule tests") from error
     tree = read_tree(text)
     problems = [(line, path_text(p.loc), p.text) for line, p in tree.problems]
     tests: RuleTests | None = None
@@ -162,8 +163,8 @@ def load_rule_tests(path: Path) -> RuleTests:
         except ValidationError as error:
             problems = [_problem(tree, e["loc"], e["msg"]) for e in error.errors()]
     if tests is None:
-        listed = [f"{path.name}:{line}: {place}: {text}" for line, place, text in problems]
-        raise ConfigError("\n".join(dict.fromkeys(listed)) or f"{path.name}: the file is empty")
+        listed = [f"{name}:{line}: {place}: {text}" for line, place, text in problems]
+        raise ConfigError("\n".join(dict.fromkeys(listed)) or f"{name}: the file is empty")
     return tests
 
 
