@@ -4,6 +4,7 @@ Owns the seats (instance, state folder) and the processes on them. A worker that
 started again, as a supervisor would do it, and its words are kept.
 """
 
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -138,7 +139,9 @@ class Fleet:
     def _gone(self, seat: str) -> Life:
         life = self.living.pop(seat)
         code = life.worker.wait(STOP_SECONDS)
-        if code != 0:
+        # Told before it listens, while Python still imports, a process ends by the signal itself.
+        is_early = code == -signal.SIGTERM and not life.worker.tail().strip()
+        if code != 0 and not is_early:
             self.bad_ends.append(f"{seat}: exit {code} after SIGTERM: {last_words(life.worker)}")
         return self._over(life, "term")
 
