@@ -7,8 +7,9 @@ no fault at all. Parameters of engine and simulator are the same for every kind 
 import argparse
 import json
 import multiprocessing
+import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,9 +59,9 @@ def run(
     storms = [s for s in storms if not kinds or s.kind in kinds or s.kind.split()[0] in kinds]
     if processes > 1:
         with multiprocessing.get_context("spawn").Pool(processes) as pool:
-            found = list(pool.imap(run_storm, storms))
+            found = list(_watched(pool.imap(run_storm, storms), len(storms)))
     else:
-        found = [run_storm(storm) for storm in storms]
+        found = list(_watched(map(run_storm, storms), len(storms)))
     cases = [case for run_ in found for case in run_["cases"]]
     return {
         "cases": cases,
@@ -68,6 +69,14 @@ def run(
         "by_kind": by_kind(found),
         "problems": problems(found),
     }
+
+
+def _watched(runs: Iterable[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
+    """Hand runs on, and say on a terminal how far they are."""
+    for number, one in enumerate(runs, 1):
+        if sys.stderr.isatty():
+            print(f"\r{number} of {count} storms", end="", file=sys.stderr, flush=True)
+        yield one
 
 
 def plans(contract_name: str, seeds: Sequence[int], quiet_runs: int) -> list[Storm]:

@@ -127,7 +127,7 @@ class Output:
         # Where the fault is the replayer, letters come as ever and nobody takes them out.
         entries = failed + 0.02 * world.rate * (1 + 4 * stuck)
         replayed = REPLAYED_RATIO * self.letters * (1 - 0.95 * stuck)
-        expired = 0.15 * self.letters * (self.letter_age_s > EXPIRES_AFTER_S)
+        expired = 0.05 * self.letters * (self.letter_age_s > EXPIRES_AFTER_S)
         self.letters = max(0.1, self.letters + entries - replayed - expired)
         self.letter_age_s += (self.letters / max(replayed, 0.05) / 2 - self.letter_age_s) * 0.3
         share = entries / len(ACK_PATTERNS)

@@ -3,10 +3,13 @@
 import pytest
 
 from benchmarks.incidents.engine import Engine, batch_of, lab_settings
-from benchmarks.incidents.storms import START_US, by_kind, plans, run_storm, table, totals
+from benchmarks.incidents.storms import START_US, by_kind, run_storm, table, totals
 from streams.codec.recordbatch import Record, records_of
 from streams.contract.loader import load_contract
+from streams.simulate.blame import candidates
+from streams.simulate.layout import read_layout
 from streams.simulate.pipeline import Simulation
+from streams.simulate.storms import single_storms
 
 pytestmark = pytest.mark.slow
 
@@ -32,13 +35,15 @@ def test_every_event_is_accounted_for() -> None:
 
 def test_a_storm_is_found_and_counted() -> None:
     """One planted fault is one incident that names it first, and the totals say so."""
-    storm = next(s for s in plans("seed", [1], 0) if s.kind == "acknowledgments_lost")
+    storms = single_storms(load_contract("seed"), [1], START_US)
+    storm = next(storm for storm in storms if storm.kind == "acknowledgments_lost")
     found = run_storm(storm)
     assert [case["rank"] for case in found["cases"]] == [1]
     assert 0 < found["cases"][0]["detected_at_s"] < 15
     assert (found["false"], found["over_merged"], found["split"]) == ([], [], 0)
     summed = totals([found])
+    layout = read_layout(load_contract("seed"))
     assert (summed["cases"], summed["top1"], summed["missed"]) == (1, 1.0, 0)
-    assert summed["chance_top1"] == pytest.approx(2 / 23)
+    assert summed["chance_top1"] == pytest.approx(2 / len(candidates(layout)))
     result = {"by_kind": by_kind([found]), "totals": summed}
     assert table(result).count("\n") == 2
