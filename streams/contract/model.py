@@ -20,7 +20,7 @@ from streams.contract.checks import (
 )
 from streams.contract.operations import OperationRules
 from streams.contract.part import Identifier, Part, Text
-from streams.contract.rules import Rule
+from streams.contract.rules import ExternalAlerts, Rule
 
 PROBLEM_TYPE: Final = "contract_problem"
 """Pydantic error type of what `checks.find_problems` finds; the loader reports those itself."""
@@ -216,6 +216,7 @@ class Contract(Part):
         metric_names: old metric name to new.
         invariants: reserved for reconciliation; kept as written.
         playbooks: by key, a text or a URL.
+        external_alerts: how the labels of alerts from outside are read.
         rules: alert rules over metric points, log lines and rejected events.
     """
 
@@ -232,6 +233,7 @@ class Contract(Part):
     metric_names: dict[Text, Text] = Field(default_factory=dict)
     invariants: list[JsonValue] = Field(default_factory=list)
     playbooks: dict[Text, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+    external_alerts: ExternalAlerts = ExternalAlerts()
     rules: Annotated[tuple[Rule, ...], Field(strict=False, max_length=RULES_MAX)] = ()
 
     @model_validator(mode="after")

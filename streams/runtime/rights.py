@@ -60,9 +60,10 @@ def of_worker(pipeline: Pipeline, changelogs: Iterable[str]) -> list[Right]:
     settings = pipeline.settings
     read = {*pipeline.telemetry, pipeline.derived(topics.TRACES), *changelogs}
     if not pipeline.is_foreign:
-        stages = (topics.FRAGMENTS, topics.PARTIALS, topics.SIGNALS, topics.ALERTS)
+        stages = (topics.FRAGMENTS, topics.PARTIALS, topics.SIGNALS, topics.EXTERNAL, topics.ALERTS)
         read |= {pipeline.derived(name) for name in stages}
-    write = {*(pipeline.derived(name) for name in topics.DERIVED), *changelogs}
+    written = [name for name in topics.DERIVED if name != topics.EXTERNAL]
+    write = {*(pipeline.derived(name) for name in written), *changelogs}
     write |= {settings.summary_topic} - {""}
     rights = [Right("topic", name, "Read") for name in sorted(read)]
     rights += [Right("topic", name, "Write") for name in sorted(write)]

@@ -19,6 +19,7 @@ FRAGMENTS: Final = "traces.fragments.v1"
 PARTIALS: Final = "fidelity.partials.v1"
 SIGNALS: Final = "signals.partials.v1"
 STATS: Final = "fidelity.stats.v1"
+EXTERNAL: Final = "alerts.external.v1"
 ALERTS: Final = "alerts.raised.v1"
 INCIDENTS: Final = "incidents.events.v1"
 REJECTED: Final = "telemetry.rejected.v1"
@@ -34,7 +35,9 @@ DERIVED: Final = (
     REJECTED,
     LINKS,
     SIGNALS,
+    EXTERNAL,
 )
+"""Topics that are made with the telemetry topics; all but `EXTERNAL` only the worker writes."""
 _SECONDS: Final = 15.0
 _MS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000}
 
@@ -177,7 +180,7 @@ def check(
             f"partition counts differ: {listed}. Spans of one trace would be read by different "
             "workers. Operator action: give all of them the same number of partitions."
         )
-    single = [] if only_traces else [derived(n) for n in (PARTIALS, ALERTS, SIGNALS)]
+    single = [] if only_traces else [derived(n) for n in (PARTIALS, ALERTS, SIGNALS, EXTERNAL)]
     problems = [
         f"{name} has {there[name]} partitions, not 1" for name in single if there[name] != 1
     ]

@@ -13,7 +13,7 @@ PAGE = (Path(__file__).resolve().parents[3] / "docs" / "contract.md").read_text(
 PARTS: list[type[BaseModel]] = [
     model.Contract, model.Module, model.Flow, model.Stage, model.When,
     model.Objectives, model.EdgeObjective, model.Thresholds,
-    rules.Rule, rules.RuleMatch, rules.RuleCondition,
+    rules.Rule, rules.RuleMatch, rules.RuleCondition, rules.ExternalAlerts,
 ]  # fmt: skip
 
 
