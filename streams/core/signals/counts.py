@@ -82,7 +82,9 @@ class SignalCounts:
             return
         over = int((events.series == OVER_BOUND).sum())
         self._leave_out(BOOK_BOUND, over)
-        value = np.where(events.event_type == METRIC, events.value, 0.0)
+        # A line may have a value, as events of breakers do; one without counts as 0.
+        is_bare = (events.event_type != METRIC) & ~np.isfinite(events.value)
+        value = np.where(is_bare, 0.0, events.value)
         has_value = np.isfinite(value)
         self._leave_out(NO_VALUE, int((is_signal & ~has_value).sum()))
         rows = np.flatnonzero((events.series >= 0) & has_value)
