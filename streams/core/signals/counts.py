@@ -59,6 +59,7 @@ class SignalCounts:
     Attributes:
         window_us: length of a window, microseconds; windows are [start, end).
         floor_us: windows that start before it were given up.
+        sequence: number of the last record told; every record has its own.
         discarded: points left out, by reason.
     """
 
@@ -67,6 +68,7 @@ class SignalCounts:
         self.window_us = window_us
         self.bounds = bounds or SignalBounds()
         self.floor_us = 0
+        self.sequence = 0
         self.discarded: Counter[str] = Counter()
         self._windows: dict[int, dict[Series, _Entry]] = {}
 
@@ -168,6 +170,7 @@ class SignalCounts:
                 told_now.append(self.record(start_us, watermark_us, rows))
             for series in changed:
                 window[series].is_changed = False
+                window[series].is_unsaved = True  # that it was told is state too
         return told_now
 
     def record(
@@ -203,6 +206,7 @@ class SignalCounts:
         return {
             "window_us": self.window_us,
             "floor_us": self.floor_us,
+            "sequence": self.sequence,
             "discarded": dict(self.discarded),
             "windows": windows,
         }
@@ -211,6 +215,7 @@ class SignalCounts:
         """Put a snapshot on top of what is there; one of other windows says nothing."""
         if snapshot["window_us"] != self.window_us:
             return
+        self.sequence = snapshot["sequence"]
         self.discarded = Counter(snapshot["discarded"])
         for start_us, rows in snapshot["windows"]:
             window = self._windows.setdefault(start_us, {})
