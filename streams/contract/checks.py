@@ -105,6 +105,7 @@ def _problems(root: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _rules(root)
     for found in notify_problems(root.get("notify"), ("notify",)):
         yield Problem(found.loc, found.text)
+    yield from _external_alerts(root)
 
 
 def _modules(root: Mapping[str, Any]) -> Iterator[Problem]:
@@ -350,6 +351,15 @@ def _rules(root: Mapping[str, Any]) -> Iterator[Problem]:
             text = f"unknown module '{module}'; {suggestion(str(module), _nameable(modules))}"
             yield Problem((*at, "match", "module"), text)
         yield from _playbook(root, at, parts)
+
+
+def _external_alerts(root: Mapping[str, Any]) -> Iterator[Problem]:
+    modules = _mapping(root.get("modules"))
+    named = _mapping(_mapping(root.get("external_alerts")).get("modules"))
+    for value, module in named.items():
+        if isinstance(module, str) and module not in modules:
+            text = f"unknown module '{module}'; {suggestion(module, _nameable(modules))}"
+            yield Problem(("external_alerts", "modules", value), text)
 
 
 def _playbook(root: Mapping[str, Any], at: Loc, part: Mapping[str, Any]) -> Iterator[Problem]:

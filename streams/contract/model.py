@@ -22,7 +22,7 @@ from streams.contract.incident_rules import IncidentRules
 from streams.contract.notify import Notify
 from streams.contract.operations import OperationRules
 from streams.contract.part import Identifier, Part, Text
-from streams.contract.rules import Rule
+from streams.contract.rules import ExternalAlerts, Rule
 from streams.contract.signals import NamedEvent, Signal, Values
 
 PROBLEM_TYPE: Final = "contract_problem"
@@ -224,6 +224,7 @@ class Contract(Part):
         requirements: what signals answer, by key.
         signals: the metrics that the modules emit.
         events: the named events that they emit besides.
+        external_alerts: how the labels of alerts from outside are read.
         rules: alert rules over metric points, log lines and rejected events.
         notify: who is told of incidents; None for nobody.
     """
@@ -246,6 +247,7 @@ class Contract(Part):
     requirements: dict[Text, Text] = Field(default_factory=dict)
     signals: Annotated[tuple[Signal, ...], Field(strict=False)] = ()
     events: Annotated[tuple[NamedEvent, ...], Field(strict=False)] = ()
+    external_alerts: ExternalAlerts = ExternalAlerts()
     rules: Annotated[tuple[Rule, ...], Field(strict=False, max_length=RULES_MAX)] = ()
     notify: Notify | None = None
 

@@ -19,7 +19,8 @@ from streams.errors import ConfigError
 FILE_BYTES_MAX: Final = 4 << 20
 VALUES_MAX: Final = 100_000
 """Values of one series, written out."""
-_REPEATED: Final = re.compile(r"(_|[-+]?[0-9.]+(?:e[-+]?[0-9]+)?)(?:\.\.\.([-+0-9.e]+))?x([0-9]+)")
+_NUMBER: Final = r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?"
+_REPEATED: Final = re.compile(rf"(_|{_NUMBER})(?:\.\.\.({_NUMBER}))?x(\d{{1,6}})")
 Value = float | str | None
 
 

@@ -158,6 +158,30 @@ class Rule(Part):
         ]
 
 
+class ExternalAlerts(Part):
+    """How the labels of alerts from outside are read.
+
+    Attributes:
+        module_labels: labels that may name the module; the first that an alert has wins.
+        modules: module by what such a label says; other values are taken as the module's name.
+        severity_label: the label that names the severity.
+        severities: severity by what it says, besides the usual words (page, critical, warning ...).
+        expire_s: a firing alert that nobody repeated for so long ends.
+    """
+
+    module_labels: Annotated[tuple[Text, ...], Field(strict=False, min_length=1)] = (
+        "module",
+        "service",
+        "job",
+    )
+    modules: dict[Text, Text] = Field(default_factory=dict)
+    severity_label: Text = "severity"
+    severities: dict[Text, Literal["INFO", "WARN", "ERROR", "CRITICAL"]] = Field(
+        default_factory=dict
+    )
+    expire_s: Annotated[float, Field(gt=0, le=90 * 24 * 3600)] = 86_400.0
+
+
 _USUAL_STAT: Final = {THRESHOLD: "last", RATE: "rate", ANOMALY: "mean", LOG_PATTERN: "count"}
 ANOMALY_SCORE: Final = 4.0
 """Score from which on an anomaly is told where the rule names none: a value so far out comes once

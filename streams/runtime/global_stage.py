@@ -8,15 +8,17 @@ from streams.core.incidents.commands import read_command
 from streams.core.incidents.settings import DampingSettings, IncidentSettings
 from streams.core.incidents.silences import Silence
 from streams.core.incidents.topology import Edge, ModuleInfo, Place, Topology
+from streams.engine.external import ExternalTask
 from streams.engine.fidelity import FidelitySettings, FidelityTask
 from streams.engine.fragments import FragmentSettings, FragmentTask
 from streams.engine.incidents import IncidentTask
 from streams.engine.signals import SignalsTask
 from streams.runtime import topics
 from streams.runtime.build import Pipeline
+from streams.runtime.external_runner import ExternalRunner
 from streams.runtime.keyed_runner import KeyedRunner
 from streams.runtime.runner import Runner
-from streams.runtime.signal_stage import graph_of, signal_settings
+from streams.runtime.signal_stage import external_settings, graph_of, signal_settings
 from streams.runtime.stage_runner import StageRunner
 from streams.settings import WorkerSettings
 from streams.units import MINUTE_US, SECOND_US
@@ -47,6 +49,7 @@ class GlobalFactory:
             "fidelity": (derived(topics.PARTIALS),),
             "signals": (derived(topics.SIGNALS),),
             "incidents": (derived(topics.ALERTS), derived(topics.COMMANDS)),
+            "external": (derived(topics.EXTERNAL),),
         }
 
     def make(self, kind: str, partition: int) -> Runner:
@@ -55,6 +58,7 @@ class GlobalFactory:
             "fragments": self._fragments,
             "fidelity": self._merge,
             "signals": self._signals,
+            "external": self._external,
             "incidents": self._group,
         }[kind](partition)
 
@@ -95,6 +99,18 @@ class GlobalFactory:
             SignalsTask(settings, graph),
             lambda snapshot: SignalsTask.restore(settings, graph, snapshot),
             {"alerts": (self._pipeline.derived(topics.ALERTS), "alert", 0)},
+        )
+
+    def _external(self, _partition: int) -> Runner:
+        settings, topology = external_settings(self._pipeline.contract), self._topology
+        derived = self._pipeline.derived
+        return ExternalRunner(
+            ExternalTask(settings, topology),
+            lambda snapshot: ExternalTask.restore(settings, topology, snapshot),
+            {
+                "alerts": (derived(topics.ALERTS), "alert", 0),
+                "rejected": (derived(topics.REJECTED), "rejected_event", 0),
+            },
         )
 
     def _group(self, _partition: int) -> Runner:

@@ -205,10 +205,14 @@ class JoinRunner:
         self._watermark_said_us = cut_ms * 1000
         state.counts.expire(watermark_us - state.settings.window_retention_us)
         signals = self._signal_partials(partials)
-        return [
-            *(self._partial(self._names.partials, "fidelity_partial", p) for p in partials),
-            *(self._partial(self._names.signals, "signal_partial", p) for p in signals),
-        ]
+        out = []
+        for partial in partials:
+            state.sequence += 1
+            out.append(self._partial("fidelity_partial", partial, state.sequence))
+        for partial in signals:
+            state.signals.sequence += 1
+            out.append(self._partial("signal_partial", partial, state.signals.sequence))
+        return out
 
     def _signal_partials(self, partials: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return what to tell of signals; how many spans the stages had is in the others."""
@@ -225,13 +229,13 @@ class JoinRunner:
         signals.expire(watermark_us - signals.bounds.retention_us)
         return told
 
-    def _partial(self, topic: str, schema: str, partial: dict[str, Any]) -> OutRecord:
-        state = self.task.state
-        state.sequence += 1
+    def _partial(self, schema: str, partial: dict[str, Any], sequence: int) -> OutRecord:
+        names = self._names
+        topic = names.signals if schema == "signal_partial" else names.partials
         record = partial | {
             "partition": self.partition,
             "partitions_total": self._partitions,
-            "sequence": state.sequence,
+            "sequence": sequence,
         }
         key = f"{partial['window_start']}/{self.partition}".encode()
         return OutRecord(topic, 0, key, encode(schema, record))

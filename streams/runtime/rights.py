@@ -64,11 +64,12 @@ def of_worker(pipeline: Pipeline, changelogs: Iterable[str]) -> list[Right]:
             topics.FRAGMENTS,
             topics.PARTIALS,
             topics.SIGNALS,
+            topics.EXTERNAL,
             topics.ALERTS,
             topics.COMMANDS,
         )
         read |= {pipeline.derived(name) for name in stages}
-    written = [name for name in topics.DERIVED if name != topics.COMMANDS]
+    written = [name for name in topics.DERIVED if name not in (topics.COMMANDS, topics.EXTERNAL)]
     write = {*(pipeline.derived(name) for name in written), *changelogs}
     write |= {settings.summary_topic} - {""}
     rights = [Right("topic", name, "Read") for name in sorted(read)]

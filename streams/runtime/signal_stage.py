@@ -1,7 +1,8 @@
-"""What the signals task is made of: the contract's rules, its graph, and the worker's settings."""
+"""What the tasks of signals and of external alerts are made of: the contract, and the settings."""
 
 from streams.contract.model import Contract
 from streams.contract.rules import compile_signal_rule
+from streams.core.alerts.external import ExternalSettings
 from streams.core.alerts.settings import RuleSettings
 from streams.core.incidents.topology import Place, Topology
 from streams.core.signals.impact import Pipeline
@@ -29,6 +30,20 @@ def signal_settings(settings: WorkerSettings, contract: Contract | None) -> Sign
         compile_signal_rule(rule, window_us, contract.playbooks) for rule in contract.rules
     )
     return SignalSettings(rules, windows, watch, alerts, contract.version)
+
+
+def external_settings(contract: Contract | None) -> ExternalSettings:
+    """Return how alerts from outside are read."""
+    if contract is None:
+        return ExternalSettings()
+    given = contract.external_alerts
+    return ExternalSettings(
+        module_labels=given.module_labels,
+        modules=given.modules,
+        severity_label=given.severity_label,
+        severities=given.severities,
+        expire_us=round(given.expire_s * SECOND_US),
+    )
 
 
 def graph_of(contract: Contract | None, topology: Topology) -> Pipeline:

@@ -73,13 +73,18 @@ class StageRunner:
                 except RecordError:
                     self.unreadable += 1  # not ours: only the worker writes these topics
         caught_up = bool(caught_up_us) and all(caught_up_us.values())
-        for kind, key, output, own_partition in self.task.step(taken, now_us, caught_up):
+        self.publish(self.task.step(taken, now_us, caught_up))
+        self.is_dirty = self.is_dirty or bool(chunks)
+
+    def publish(self, outputs: Outputs) -> None:
+        """Keep what a step returned for the next cut."""
+        for kind, key, output, own_partition in outputs:
             topic, schema, partition = self._targets[kind]
             if own_partition is not None:
                 partition = own_partition
             value = records.encode(schema, output)
             self._outbox.append(OutRecord(topic, partition, key.encode(), value))
-        self.is_dirty = self.is_dirty or bool(chunks) or bool(self._outbox)
+        self.is_dirty = self.is_dirty or bool(self._outbox)
 
     def collect(self, cut_ms: int) -> tuple[list[OutRecord], Segment]:
         """End the cut; the segment always holds the whole state."""

@@ -19,6 +19,7 @@ FRAGMENTS: Final = "traces.fragments.v1"
 PARTIALS: Final = "fidelity.partials.v1"
 SIGNALS: Final = "signals.partials.v1"
 STATS: Final = "fidelity.stats.v1"
+EXTERNAL: Final = "alerts.external.v1"
 ALERTS: Final = "alerts.raised.v1"
 INCIDENTS: Final = "incidents.events.v1"
 COMMANDS: Final = "incidents.commands.v1"
@@ -30,8 +31,10 @@ OTHER: Final = "telemetry.other.v1"
 DERIVED: Final = (
     TRACES, FRAGMENTS, PARTIALS, STATS, ALERTS, INCIDENTS, COMMANDS, AUDIT, LEDGER, REJECTED, LINKS,
     SIGNALS,
+    EXTERNAL,
 )  # fmt: skip
-"""Topics that are made with the telemetry topics; all but the commands only the worker writes."""
+"""Topics that are made with the telemetry topics; all but commands and alerts from outside only the
+worker writes."""
 _SECONDS: Final = 15.0
 _MS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000}
 
@@ -174,7 +177,7 @@ def check(
             f"partition counts differ: {listed}. Spans of one trace would be read by different "
             "workers. Operator action: give all of them the same number of partitions."
         )
-    stages = (PARTIALS, ALERTS, SIGNALS, COMMANDS)
+    stages = (PARTIALS, ALERTS, SIGNALS, EXTERNAL, COMMANDS)
     single = [] if only_traces else [derived(n) for n in stages]
     problems = [
         f"{name} has {there[name]} partitions, not 1" for name in single if there[name] != 1

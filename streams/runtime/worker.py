@@ -48,7 +48,7 @@ from streams.runtime.wholeness import assert_whole
 
 log = structlog.get_logger()
 JOIN: Final = "join"
-STAGES: Final = ("fragments", "fidelity", "signals", "incidents")
+STAGES: Final = ("fragments", "fidelity", "signals", "external", "incidents")
 WATCH_SECONDS: Final = 0.2
 THREADS: Final = 8
 STOP_SECONDS: Final = 8.0

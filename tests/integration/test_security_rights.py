@@ -37,7 +37,7 @@ READ_BACK = (
 )  # fmt: skip
 CHANGELOGS = tuple(
     f"spanloom.{GROUP}.{kind}.state.v1"
-    for kind in ("join", "fragments", "fidelity", "signals", "incidents")
+    for kind in ("join", "fragments", "fidelity", "signals", "external", "incidents")
 )
 WORKER = (
     *(Right("topic", name, "Read") for name in (OTHER, *READ_BACK, *CHANGELOGS)),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streams.codec.records import decode
-from tests.fault.harness import Deployment, WorkerProcess, wait_for
+from tests.fault.harness import Deployment, Feeder, WorkerProcess, wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
@@ -79,6 +79,18 @@ def points(first: int, seconds: int, values: dict[str, float]) -> Iterator[tuple
             yield TOPIC, point(number, value, at_us, destination)
 
 
+EXTERNAL = b"""{"version": "4", "alerts": [{"status": "firing", "labels":
+{"alertname": "Disk", "service": "a", "severity": "critical"}, "annotations": {},
+"startsAt": "2026-01-05T10:00:00Z", "endsAt": "0001-01-01T00:00:00Z"}]}"""
+
+
+def has_external(deployment: Deployment) -> bool:
+    """Say whether the alert from outside was raised."""
+    alerts = firing(deployment, "alerts.raised.v1")
+    return any((a["kind"], a["module"], a["severity"]) == ("external", "A", "CRITICAL")
+               for a in alerts)  # fmt: skip
+
+
 def firing(deployment: Deployment, topic: str) -> list[dict[str, Any]]:
     """Return the committed records of a derived topic."""
     return list(deployment.read_by(topic, decode))
@@ -126,8 +138,14 @@ def test_a_threshold_in_the_contract_raises_an_alert_and_an_incident(
     assert (first["value"], first["threshold"]) == (500.0, 100.0)
     assert first["labels"]["destination"] == "erp"
     assert first["contract_version"] == "7"
-    (incident,) = {i["incident_id"] for i in firing(deployment, "incidents.events.v1")}
-    assert incident
+    with Feeder(deployment.broker) as feeder:
+        feeder.send_bytes("alerts.external.v1", None, EXTERNAL)
+        feeder.send_bytes("alerts.external.v1", None, b"{")
+    wait_for(lambda: has_external(deployment), 60, worker.tail, worker)
+    (rejected,) = firing(deployment, "telemetry.rejected.v1")
+    assert (rejected["reason"], rejected["offset"]) == ("external_not_json", 1)
+    kinds = [i["kinds"] for i in firing(deployment, "incidents.events.v1") if i["version"] == 1]
+    assert ["queue_lag"] in kinds
     partials = firing(deployment, "signals.partials.v1")
     told: dict[tuple[int, str], list[int]] = {}
     for partial in partials:

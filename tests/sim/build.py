@@ -16,6 +16,8 @@ from streams.core.fidelity.merge import RESTART_PARTITION_BASE, MergeSettings
 from streams.core.fidelity.plan import Plan
 from streams.core.incidents.settings import IncidentSettings
 from streams.core.incidents.topology import Edge, ModuleInfo, Place, Topology
+from streams.core.signals.counts import SignalBounds
+from streams.core.signals.series import SeriesBook
 from streams.core.traces.opentraces import TraceBounds
 from streams.core.traces.progress import ProgressSettings
 from streams.core.traces.waits import WaitSettings
@@ -33,10 +35,11 @@ from tests.sim.features import Features
 from tests.sim.load import LINKS, MS_US, OTHER, TELEMETRY, topic_of_module
 from tests.sim.tasks import TRACES, TaskName
 
-FRAGMENTS, PARTIALS, REJECTED = (
+FRAGMENTS, PARTIALS, REJECTED, SIGNALS = (
     "traces.fragments.v1",
     "fidelity.partials.v1",
     "telemetry.rejected.v1",
+    "signals.partials.v1",
 )
 STATS, ALERTS, INCIDENTS = "fidelity.stats.v1", "alerts.raised.v1", "incidents.events.v1"
 AUDIT, LEDGER = "incidents.audit.v1", "incidents.ledger.v1"
@@ -91,6 +94,7 @@ def join_settings(features: Features) -> JoinSettings:
         **given,
         closed_retention_us=retention_us,
         window_us=WINDOW_US,
+        signals=SignalBounds(windows_max=1 << 20, retention_us=FOR_EVER_US),
         progress=ProgressSettings(disorder_max_us=40 * MS_US, delay_max_us=delay_us),
         waits=WaitSettings(
             initial_us=150 * MS_US,
@@ -129,7 +133,10 @@ class Process:
         self._features = features
         self._schemas = default_schemas()
         self._operations = Operations()
-        self._decoder = EventDecoder(self._schemas, self._operations, dimensions=plan.dimensions)
+        self._series = SeriesBook()
+        self._decoder = EventDecoder(
+            self._schemas, self._operations, dimensions=plan.dimensions, series=self._series
+        )
         self._settings = join_settings(features)
         self._topology = topology_of(plan)
         self._conditions = {
@@ -160,6 +167,7 @@ class Process:
             condition_hashes=self._conditions,
             partition=partition,
             partitions=partitions,
+            series=self._series,
         )
         encoder = TraceEncoder(self._schemas)
         return JoinRunner(
@@ -169,7 +177,7 @@ class Process:
             TELEMETRY,
             partition,
             partitions,
-            names=OutputTopics(TRACES, FRAGMENTS, PARTIALS, REJECTED),
+            names=OutputTopics(TRACES, FRAGMENTS, PARTIALS, REJECTED, SIGNALS),
         )
 
     def _describe(self, body: bytes) -> tuple[str, str]:

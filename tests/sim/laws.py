@@ -10,6 +10,8 @@ from typing import Any
 
 from streams.codec.recalled import TraceReader
 from streams.codec.records import decode
+from streams.core.signals.counts import read_row
+from streams.core.signals.series import Series
 from streams.engine.join_state import ACCOUNTS
 from streams.runtime.stage_runner import StageRunner
 from tests.sim import build
@@ -22,6 +24,7 @@ IDENTITY = {
     TRACES: ("trace_id",),
     build.FRAGMENTS: ("trace_id",),
     build.PARTIALS: ("partition",),
+    build.SIGNALS: ("partition",),
     build.STATS: (
         *("window_start", "window_us", "kind", "flow", "from_stage", "to_stage", "module"),
     ),
@@ -33,6 +36,7 @@ VERSION = {
     TRACES: "revision",
     build.FRAGMENTS: "revision",
     build.PARTIALS: "sequence",
+    build.SIGNALS: "sequence",
     build.STATS: "revision",
     build.ALERTS: "version",
     build.INCIDENTS: "version",
@@ -74,6 +78,7 @@ class Observer:
         self._read: Counter[tuple[str, int]] = Counter()
         self._joined: Counter[int] = Counter()
         self._rejected: Counter[int] = Counter()
+        self._points: dict[tuple[int, int, Series], int] = {}
         self._bodies: dict[tuple[Any, ...], frozenset[bytes]] = {}
         self._state: dict[TaskName, Any] = {}
         self._positions: dict[TaskName, dict[str, int]] = {}
@@ -120,8 +125,18 @@ class Observer:
             self._take_trace(partition, known, record, value)
         if topic == build.PARTIALS:
             self.partials.append(record)
+        if topic == build.SIGNALS:
+            self._take_signals(record)
         self._rejected[partition] += topic == build.REJECTED
         self.last[topic][identity] = record
+
+    def _take_signals(self, record: dict[str, Any]) -> None:
+        for series, cell in map(read_row, record["series"]):
+            key = record["partition"], record["window_start"], series
+            known = self._points.get(key, 0)
+            law = "points of a window and series are told as absolute counts that only grow"
+            demand(series.kind == "STAGE" or cell.points > known, law, key, cell.points, known)
+            self._points[key] = cell.points
 
     def _take_trace(
         self, partition: int, known: dict[str, Any] | None, record: dict[str, Any], value: bytes
@@ -199,6 +214,13 @@ class Observer:
         untraced = sum(a.event is not None and not a.event.trace for a in self.load.arrivals)
         demand(total["rejected"] == bad, law, "rejected", dict(total))
         demand(total["untraced"] == untraced, law, "untraced", dict(total))
+        lines = sum(a.event is not None and not a.event.is_span for a in self.load.arrivals)
+        points = Counter[str]()
+        for (_, _, series), count in self._points.items():
+            points[series.kind] += count
+        law = "every log line and every rejected event counts once for its series"
+        demand(points["LOG"] == lines, law, points["LOG"], lines)
+        demand(points["REJECTED"] == bad, law, points["REJECTED"], bad)
         sent = {event.trace: set[bytes]() for event in self.load.bodies if event.trace}
         for event, body in self.load.bodies.items():
             if event.trace:

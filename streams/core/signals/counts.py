@@ -59,6 +59,7 @@ class SignalCounts:
     Attributes:
         window_us: length of a window, microseconds; windows are [start, end).
         floor_us: windows that start before it were given up.
+        sequence: number of the last record told; every record has its own.
         discarded: points left out, by reason.
     """
 
@@ -67,6 +68,7 @@ class SignalCounts:
         self.window_us = window_us
         self.bounds = bounds or SignalBounds()
         self.floor_us = 0
+        self.sequence = 0
         self.discarded: Counter[str] = Counter()
         self._windows: dict[int, dict[Series, _Entry]] = {}
 
@@ -82,7 +84,9 @@ class SignalCounts:
             return
         over = int((events.series == OVER_BOUND).sum())
         self._leave_out(BOOK_BOUND, over)
-        value = np.where(events.event_type == METRIC, events.value, 0.0)
+        # A line may have a value, as events of breakers do; one without counts as 0.
+        is_bare = (events.event_type != METRIC) & ~np.isfinite(events.value)
+        value = np.where(is_bare, 0.0, events.value)
         has_value = np.isfinite(value)
         self._leave_out(NO_VALUE, int((is_signal & ~has_value).sum()))
         rows = np.flatnonzero((events.series >= 0) & has_value)
@@ -166,6 +170,7 @@ class SignalCounts:
                 told_now.append(self.record(start_us, watermark_us, rows))
             for series in changed:
                 window[series].is_changed = False
+                window[series].is_unsaved = True  # that it was told is state too
         return told_now
 
     def record(
@@ -201,6 +206,7 @@ class SignalCounts:
         return {
             "window_us": self.window_us,
             "floor_us": self.floor_us,
+            "sequence": self.sequence,
             "discarded": dict(self.discarded),
             "windows": windows,
         }
@@ -209,6 +215,7 @@ class SignalCounts:
         """Put a snapshot on top of what is there; one of other windows says nothing."""
         if snapshot["window_us"] != self.window_us:
             return
+        self.sequence = snapshot["sequence"]
         self.discarded = Counter(snapshot["discarded"])
         for start_us, rows in snapshot["windows"]:
             window = self._windows.setdefault(start_us, {})

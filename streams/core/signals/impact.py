@@ -4,6 +4,7 @@ Owns the rates of stages, and the way from a series to its place in the contract
 Invariant: rates come from closed traces, so they are those of records, not of retries.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
@@ -17,8 +18,10 @@ from streams.units import MINUTE_US, SECOND_US
 KEPT_US: Final = 5 * MINUTE_US
 """Rates are of this long before: a stage that stopped a minute ago had a rate, and that is what is
 at risk."""
-_TARGETS: Final = ("target", "destination")
-"""Dimensions that may name the module that a breaker or a signal speaks of."""
+_TARGETS: Final = ("target", "destination", "hop")
+"""Dimensions that may name the module that a breaker or a signal speaks of; of a hop, `near_far`
+or `near>far`, it is the far one."""
+_BETWEEN: Final = re.compile(r"[_>]")
 
 
 class StageRates:
@@ -101,6 +104,16 @@ class Pipeline:
         places = self.places_of(series.module, series.component)
         return places[0] if len(places) == 1 else Place("", "")
 
+    def _target_of(self, series: Series) -> str:
+        """Return the module that a series speaks of: the one that it names, else its own."""
+        by_name = {name.lower(): name for name in self.topology.modules}
+        for key, value in series.dimensions:
+            if key in _TARGETS:
+                said = _BETWEEN.split(value)[-1] if key == "hop" else value
+                if said.lower() in by_name:
+                    return by_name[said.lower()]
+        return series.module
+
     def impact(self, series: Series, rates: StageRates) -> Impact:
         """Return what is at risk where a series speaks of.
 
@@ -110,10 +123,7 @@ class Pipeline:
         that are held back never reach the stage itself.
         """
         topology = self.topology
-        module = next(
-            (v for k, v in series.dimensions if k in _TARGETS and v in topology.modules),
-            series.module,
-        )
+        module = self._target_of(series)
         is_target = module != series.module
         places = () if is_target else self.places_of(module, series.component)
         first: dict[str, Place] = {}

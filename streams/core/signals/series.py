@@ -37,6 +37,14 @@ DIMENSIONS: Final = (
     "queue",
     "circuit",
     "instance",
+    "hop",
+    "from",
+    "to",
+    "job_kind",
+    "priority",
+    "outcome",
+    "purpose",
+    "quality_dimension",
 )
 """Dimensions that tell series apart where the settings name no others: each has few values. Ids of
 requests, jobs or attempts would make a series of every event."""

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from streams.core.signals.baseline import Baseline
 from streams.core.signals.cell import Cell
@@ -32,9 +32,9 @@ class WatchSettings:
         max_groups: bound on the groups of all rules together.
         max_baselines: bound on the groups of anomaly rules; each holds some 200 numbers.
         forget_us: a group that said nothing for so long is no longer known.
-        new_us: how long a log template counts as new after it was first seen.
-        warm_up_us: after the first window this passes before templates count as new, and before
-            anything is missed.
+        new_us: how long a log template counts as new after it was first seen; nothing is new for as
+            long after the first window, since what is rare has not come by then.
+        warm_up_us: after the first window this passes before anything is missed.
     """
 
     max_counters: int = 10_000
@@ -89,6 +89,13 @@ class Group:
     baseline: Baseline | None = None
 
 
+class From(NamedTuple):
+    """From when on something can be missed, and from when on something can be new."""
+
+    absence_us: int
+    news_us: int
+
+
 Key = tuple[int, Series]
 """A rule's place in the list of rules, and a group."""
 
@@ -121,7 +128,8 @@ class RuleWatch:
             first_us: start of the first window ever.
             cells: what came in it, by series, in their order.
         """
-        start_us, warm_us = end_us - window_us, first_us + self.settings.warm_up_us
+        start_us = end_us - window_us
+        from_us = From(first_us + self.settings.warm_up_us, first_us + self.settings.new_us)
         fresh = self._points(start_us, cells)
         for key in fresh:
             if key in self.groups:
@@ -134,7 +142,7 @@ class RuleWatch:
             if point is not None:
                 group.last_us = end_us
             group.lookback.add(point, end_us - max(window_us, rule.over_us))
-            violation = self._judge(rule, group, point, end_us, window_us, warm_us)
+            violation = self._judge(rule, group, point, end_us, window_us, from_us)
             if violation is not None:
                 found.append((rule, key[1], violation))
         self._forget(end_us)
@@ -206,16 +214,16 @@ class RuleWatch:
         point: Point | None,
         end_us: int,
         window_us: int,
-        warm_us: int,
+        from_us: From,
     ) -> Violation | None:
-        measured = self._measured(rule, group, end_us, warm_us)
+        measured = self._measured(rule, group, end_us, from_us.absence_us)
         value, expected = measured, 0.0
         if group.baseline is not None:
             if point is None:  # there is nothing new to judge: what was said of the last stands
                 return None
             if measured is not None:
                 value, expected = group.baseline.step(end_us, measured)
-        if value is None or not self._is_too_much(rule, group, value, end_us, warm_us):
+        if value is None or not self._is_too_much(rule, group, value, end_us, from_us.news_us):
             group.since_us, group.count = 0, 0
             return None
         assert measured is not None
@@ -242,14 +250,14 @@ class RuleWatch:
         return value if value is not None and isfinite(value) else None
 
     def _is_too_much(
-        self, rule: SignalRule, group: Group, value: float, end_us: int, warm_us: int
+        self, rule: SignalRule, group: Group, value: float, end_us: int, new_from_us: int
     ) -> bool:
         """Say whether a measured value, of an anomaly its score, violates the rule."""
         if rule.kind == ABSENCE:
             return value * SECOND_US >= rule.over_us
         if rule.kind == LOG_PATTERN and rule.is_new:
             age_us = end_us - group.first_us
-            if group.first_us < warm_us or age_us > self.settings.new_us:
+            if group.first_us < new_from_us or age_us > self.settings.new_us:
                 return False
         return rule.condition.holds(value)
 

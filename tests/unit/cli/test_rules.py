@@ -25,11 +25,12 @@ def changed(folder: Path, old: str, new: str) -> Path:
     return path
 
 
-def test_the_shipped_examples_pass(shell: Shell) -> None:
-    """What the page shows is true: 0, and every test said to be well."""
-    answer = shell("rules", "test", EXAMPLES / "rule-tests.yaml")
+@pytest.mark.parametrize(("name", "tests"), [("rule-tests.yaml", 4), ("seed-rule-tests.yaml", 7)])
+def test_the_shipped_examples_pass(shell: Shell, name: str, tests: int) -> None:
+    """What the page shows is true, and the shipped rules say what they should: 0, all well."""
+    answer = shell("rules", "test", EXAMPLES / name)
     assert (answer.code, answer.err) == (0, "")
-    assert "4 of 4 tests passed" in answer.out
+    assert f"{tests} of {tests} tests passed" in answer.out
 
 
 @pytest.mark.parametrize(

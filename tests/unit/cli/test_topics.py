@@ -44,7 +44,7 @@ def test_a_contract_gets_its_modules_and_all_derived_topics(
     single = {name for name, n in counts.items() if n == 1}
     assert single == {
         topics.PARTIALS, topics.STATS, topics.ALERTS, topics.INCIDENTS, topics.COMMANDS,
-        topics.AUDIT, topics.LEDGER, topics.SIGNALS,
+        topics.AUDIT, topics.LEDGER, topics.SIGNALS, topics.EXTERNAL,
     }  # fmt: skip
     assert {n for n in counts.values() if n != 1} == {6}
     lines = answer.out.splitlines()

@@ -14,7 +14,7 @@ PAGE = (Path(__file__).resolve().parents[3] / "docs" / "contract.md").read_text(
 PARTS: list[type[BaseModel]] = [
     model.Contract, model.Module, model.Flow, model.Stage, model.When,
     model.Objectives, model.EdgeObjective, model.Thresholds, model.Signal, model.NamedEvent,
-    rules.Rule, rules.RuleMatch, rules.RuleCondition,
+    rules.Rule, rules.RuleMatch, rules.RuleCondition, rules.ExternalAlerts,
     IncidentRules, Maintenance,
 ]  # fmt: skip
 

@@ -65,7 +65,9 @@ def a_deployment(**changes: int) -> dict[str, int]:
     """Return a whole deployment of 4 partitions, some counts changed: `a_b_v1=3` for a.b.v1."""
     counts = dict.fromkeys((*TELEMETRY, *topics.DERIVED), 4)
     single = (topics.PARTIALS, topics.STATS, topics.ALERTS, topics.INCIDENTS, topics.COMMANDS)
-    counts |= dict.fromkeys((*single, topics.SIGNALS, topics.AUDIT, topics.LEDGER), 1)
+    counts |= dict.fromkeys(
+        (*single, topics.SIGNALS, topics.EXTERNAL, topics.AUDIT, topics.LEDGER), 1
+    )
     return counts | {name.replace("_", "."): count for name, count in changes.items()}
 
 

@@ -221,7 +221,9 @@ def test_a_worker_is_ready_once_and_ends_with_what_its_monitor_finds(
     assert health(worker.monitor.view, 0.0)[1]["failed"] == str(error)
 
 
-@pytest.mark.parametrize("kind", ["join", "fragments", "fidelity", "signals", "incidents"])
+@pytest.mark.parametrize(
+    "kind", ["join", "fragments", "fidelity", "signals", "external", "incidents"]
+)
 def test_every_kind_of_task_has_its_topics_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:

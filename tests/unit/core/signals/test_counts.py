@@ -70,6 +70,13 @@ def test_a_line_without_a_message_is_its_name() -> None:
     assert (series.kind, series.name) == ("LOG", "pool exhausted")
 
 
+def test_a_line_with_a_value_keeps_it() -> None:
+    """A breaker's event says how many records a second it touches."""
+    lines = [log("opened", value=40.0), log("opened", value=2.0, at_us=T0 + 1), log("opened")]
+    (cell,) = told(counted(*lines)).values()
+    assert (cell.points, cell.total, cell.high) == (3, 42.0, 40.0)
+
+
 def test_points_without_a_number_are_counted_and_left_out() -> None:
     """NaN and infinity would poison every sum they touch."""
     counts = counted(metric(float("nan")), metric(float("inf")), metric(1.0))

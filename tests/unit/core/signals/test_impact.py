@@ -78,6 +78,13 @@ def test_a_target_that_is_a_module_is_what_stops() -> None:
     assert impact == Impact(20.0, ("f",), ("C",))
 
 
+@pytest.mark.parametrize("hop", ["b_c", "B>C", "x_c"])
+def test_a_hop_speaks_of_its_far_module(hop: str) -> None:
+    """In any case of letters."""
+    made = rates(breaker=[200, 200, 200], write=[100, 100, 100])
+    assert GRAPH.impact(metric("A", "circuit", hop=hop), made).records_per_second == 20.0
+
+
 def test_a_component_without_a_stage_stands_for_its_module() -> None:
     """The module's most upstream stage counts."""
     assert GRAPH.impact(metric("A", "pool"), rates(read=[100, 100])).records_per_second == 10.0

@@ -143,16 +143,15 @@ def test_log_patterns_count_lines_of_at_least_the_severity() -> None:
 
 
 def test_a_template_is_new_once_and_not_at_the_start() -> None:
-    """What the stream begins with is no news; what comes after the warm-up is, for a while."""
+    """What comes in the first while is no news; what comes first after it is, for a while."""
     new = rule(kind="log_pattern", stat="count", match=Match("LOG"), is_new=True,
                condition=Condition(">=", 1.0))  # fmt: skip
     old, young = (Series("LOG", "ALPHA", "parser", n, "", "ERROR") for n in ("old", "young"))
-    windows = [{old: cell(0)}] + [{old: cell(0), young: cell(0)}] * 4
-    settings = WatchSettings(warm_up_us=WINDOW, new_us=2 * WINDOW)
+    windows = [{old: cell(0)}] * 2 + [{old: cell(0), young: cell(0)}] * 4
+    settings = WatchSettings(warm_up_us=0, new_us=2 * WINDOW)
     found = run([new], windows, settings)
-    assert [[group.name for _, group, _ in at] for at in found] == [
-        [], ["young"], ["young"], [], [],
-    ]  # fmt: skip
+    names = [[group.name for _, group, _ in at] for at in found]
+    assert names == [[], [], ["young"], ["young"], [], []]
 
 
 def test_bounds_refuse_and_count() -> None:

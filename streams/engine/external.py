@@ -1,0 +1,95 @@
+"""The external task: JSON records of the topic for alerts from outside in, alerts out.
+
+Owns the order: read, reject what is wrong, remember the rest. Invariant: the alerts depend on the
+records; the clock only ends what nobody repeats.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Self
+
+from streams.codec.external_alerts import read_external
+from streams.core.alerts.external import ExternalBook, ExternalSettings
+from streams.core.incidents.topology import Topology
+from streams.engine.outputs import Output, Outputs
+from streams.errors import StateError
+
+_FORMAT: Final = 1
+KEPT_BYTES_MAX: Final = 64 << 10
+"""So much of a rejected value is kept."""
+
+
+class ExternalTask:
+    """Turns alerts from outside into alert records."""
+
+    def __init__(self, settings: ExternalSettings, topology: Topology) -> None:
+        self.settings = settings
+        self.topology = topology
+        self.book = ExternalBook(settings, topology)
+        self.rejected: dict[str, int] = {}
+
+    def step(self, records: Sequence[dict[str, Any]], now_us: int, caught_up: bool) -> Outputs:
+        """Take records in; return the alerts that follow and the records that were wrong.
+
+        Args:
+            records: per record topic, partition, offset, timestamp (of the broker), key and value.
+            now_us: the wall clock.
+            caught_up: whether the topic has been read to its end.
+        """
+        out: Outputs = []
+        for record in records:
+            body = read_external(record["value"])
+            out += [self._rejection(record, reason, detail) for reason, detail in body.bad]
+            for alert in body.alerts:
+                told = self.book.update(
+                    alert.source,
+                    alert.labels,
+                    alert.annotations,
+                    is_firing=alert.is_firing,
+                    starts_us=alert.starts_us,
+                    ends_us=alert.ends_us,
+                    came_us=record["timestamp"],
+                )
+                out += [Output("alerts", one["fingerprint"], one) for one in told]
+        ended = self.book.expire(now_us if caught_up else self.book.stream_us)
+        return out + [Output("alerts", one["fingerprint"], one) for one in ended]
+
+    def _rejection(self, record: Mapping[str, Any], reason: str, detail: str) -> Output:
+        self.rejected[reason] = self.rejected.get(reason, 0) + 1
+        value = record["value"] or b""
+        event = {
+            "reason": reason,
+            "detail": detail,
+            **{name: record[name] for name in ("topic", "partition", "offset", "timestamp")},
+            "key": record["key"] or b"",
+            "value": value[:KEPT_BYTES_MAX],
+            "value_bytes": len(value),
+        }
+        return Output("rejected", reason, event)
+
+    def counters(self) -> dict[str, int]:
+        """Return how much was not used, by reason, since the task began."""
+        return {**self.book.discarded, **self.rejected}
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the whole state, JSON-able."""
+        return {"format": _FORMAT, "book": self.book.snapshot(), "rejected": dict(self.rejected)}
+
+    @classmethod
+    def restore(
+        cls, settings: ExternalSettings, topology: Topology, snapshot: Mapping[str, Any]
+    ) -> Self:
+        """Return a task in the state of a snapshot.
+
+        Raises:
+            StateError: the snapshot has another format.
+        """
+        if snapshot.get("format") != _FORMAT:
+            raise StateError(
+                f"state of external alerts has format {snapshot.get('format')}, this version "
+                f"reads {_FORMAT}. Operator action: run the version that wrote it, or delete the "
+                "state."
+            )
+        task = cls(settings, topology)
+        task.book.restore(snapshot["book"])
+        task.rejected = dict(snapshot["rejected"])
+        return task
