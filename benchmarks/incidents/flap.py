@@ -25,7 +25,7 @@ EVENTS_MAX = 3
 PACES_S = (0.5, 1, 2, 5, 10, 20, 30, 60, 90, 119, 121, 150, 200, 240, 299)
 """Faster and slower than the quiet time of two minutes, up to the half-life of five."""
 SETTINGS = IncidentSettings.matching(
-    MergeSettings(), 2 * MINUTE_US, hold_us=2 * SECOND_US, update_us=30 * SECOND_US
+    MergeSettings(), 2 * MINUTE_US, hold_us=SECOND_US, update_us=30 * SECOND_US
 )
 TOPOLOGY = Topology(modules={"ALPHA": ModuleInfo("alpha-team"), "OMEGA": ModuleInfo("omega-team")})
 Alert = dict[str, Any]

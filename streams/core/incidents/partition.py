@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from streams.core.incidents.candidates import Candidates
 from streams.core.incidents.incident import Alert
-from streams.core.incidents.relate import PINNED, Relation, Relations
+from streams.core.incidents.relate import PINNED, Relation, Relations, Signature
 
 _REASONS_MAX: Final = 100_000
 _Weight = tuple[int, int, str]
@@ -111,7 +111,8 @@ class Partition:
         self._candidates = Candidates(relations.settings.min_shared)
         self._reasons: dict[str, str] = {}
         self._stale: set[str] = set()
-        self._signatures: dict[str, tuple[object, ...]] = {}
+        self._signatures: dict[str, Signature] = {}
+        self._former: dict[str, Signature] = {}
         self._best: dict[str, _Weight] = {}
         self._root_of: dict[str, _Roots] = {}
 
@@ -139,6 +140,7 @@ class Partition:
                 continue
             self._candidates.drop(print_)
             del self._signatures[print_]
+            self._former.pop(print_, None)
             self._best.pop(print_, None)
             self._root_of.pop(print_, None)
             for other in self.links.pop(print_, ()):
@@ -203,9 +205,15 @@ class Partition:
 
     def _relink(self, print_: str) -> bool:
         """Compare an alert with its candidates; say whether its relations have changed."""
-        alert, old = self.alerts[print_], self.links.get(print_, {})
+        alert, old = self.alerts[print_], self.links.get(print_)
+        stale, self._former[print_] = self._former.get(print_), self._signatures[print_]
+        is_new = old is None or stale is None or stale[0] != self._signatures[print_][0]
+        # One that only lasts longer loses no relation; it may gain some.
+        has_grown = not is_new and stale is not None and stale[1] <= self._signatures[print_][1]
+        kept = old or {}
+        near = {*self._candidates.near(print_, is_new), *(() if has_grown else kept)}
         new: dict[str, Relation] = {}
-        for other in self._candidates.near(print_):
+        for other in near - kept.keys() if has_grown else near:
             if print_ in self.frozen and other in self.frozen:
                 continue
             relation = self.relations.between(alert, self.alerts[other])
@@ -214,15 +222,19 @@ class Partition:
                 new[other] = Relation(relation.rank, reason, relation.cause)
         for other in self.pins.get(print_, ()):
             new[other] = Relation(PINNED, "they were put together")
-        is_new = print_ not in self.links
-        self.links[print_] = new
-        for other in old.keys() - new.keys():
+        if len(self._reasons) > _REASONS_MAX:
+            self._reasons.clear()
+        gone = [] if has_grown else [other for other in kept if other not in new]
+        has_changed = bool(gone) or any(
+            other not in kept or (kept[other].rank, kept[other].cause) != (link.rank, link.cause)
+            for other, link in new.items()
+        )
+        for other in gone:
             self.links[other].pop(print_, None)
         for other, relation in new.items():
             self.links.setdefault(other, {})[print_] = relation
-        if len(self._reasons) > _REASONS_MAX:
-            self._reasons.clear()
-        return is_new or print_ not in self.part_of or old != new
+        self.links[print_] = {**kept, **new} if has_grown else new
+        return old is None or print_ not in self.part_of or has_changed
 
     def _join_one(self, print_: str) -> bool:
         """Put a new alert into the one group it is related to, when that changes nothing else."""

@@ -50,6 +50,8 @@ def is_congestion(kind: str) -> bool:
 
 _LOSSES: Final = frozenset({FIDELITY_BURN, MISSING_ACKNOWLEDGMENT})
 
+Signature = tuple[tuple[object, ...], int]
+
 PINNED, EXPLAINS, SAME_PLACE, SAME_RECORDS, FOLLOWS, NEIGHBOURS = range(-1, 5)
 """Ranks of a relation, the strongest first; a pin is a person's word, or an earlier grouping."""
 
@@ -309,11 +311,11 @@ class Relations:
             if place.flow == flow
         )
 
-    def signature(self, alert: Alert) -> tuple[object, ...]:
-        """Return all of an alert's state that its relations depend on."""
+    def signature(self, alert: Alert) -> Signature:
+        """Return all of an alert's state that its relations depend on, and until when it lasts."""
         ids = (*alert["trace_ids"], *alert["record_ids"])
         rate = (alert["value"], alert["last_seen"]) if ids else ()
-        return alert["firing_since"], alert["state"], _end_us(alert), rate, ids
+        return (alert["firing_since"], alert["state"], rate, ids), _end_us(alert)
 
     def keys(self, alert: Alert) -> list[tuple[str, ...]]:
         """Return what an alert is found by: two that are one problem share a key, or records."""
@@ -353,12 +355,13 @@ def _end_us(alert: Alert) -> int:
     """Return until when an alert has violated, as far as it has told.
 
     One that goes on speaks again when its count has doubled, that is before its age has: what it
-    did not say by then, it no longer does. The age is taken in powers of two, so that a state more
-    of an alert seldom changes what it is related to.
+    did not say by then, it no longer does. Twice the age is taken in eighths of its power of two,
+    so that a state more of an alert seldom changes what it is related to.
     """
     last_us: int = alert["last_seen"]
     since_us: int = alert["firing_since"]
     age_us = last_us - since_us
     if alert["state"] != "FIRING" or age_us <= 0:
         return last_us
-    return since_us + (1 << (2 * age_us).bit_length() - 1)
+    step = max(0, (2 * age_us).bit_length() - 4)
+    return since_us + (-(-2 * age_us >> step) << step)
