@@ -108,7 +108,7 @@ def test_kills_lose_no_alert_and_tell_nothing_twice(deployment: Deployment) -> N
         if round_ == 2:
             deployment.lose_state()
     worker = deployment.worker(settings=SETTINGS)
-    answered = {event["correlation_id"] for event in read(deployment, AUDIT)}
+    worker.wait_until_restored(1, "incidents", 120)
     prints = {one["fingerprint"] for one in sent}
 
     def is_told() -> bool:
@@ -124,6 +124,5 @@ def test_kills_lose_no_alert_and_tell_nothing_twice(deployment: Deployment) -> N
     assert verdict.is_good, verdict.problems
     answers = [event["correlation_id"] for event in read(deployment, AUDIT)]
     assert sorted(answers) == sorted(orders), "each order is answered once"
-    assert answered <= set(answers)
     flapping = [e for e in read(deployment, INCIDENTS) if e["module"] == "FLAPS"]
     assert len(flapping) <= 3, [e["event"] for e in flapping]

@@ -87,6 +87,12 @@ class Life(RuleBasedStateMachine):
             model.ended = self.now
         self._send(name)
 
+    @rule(name=st.sampled_from(MODULES), times=st.integers(2, 7), gap=st.integers(1, 20))
+    def flip_often(self, name: str, times: int, gap: int) -> None:
+        """The alert flips at a pace."""
+        for _ in range(times):
+            self.flip(name=name, wait=gap)
+
     @precondition(lambda self: any(m.is_firing for m in self.models.values()))
     @rule(data=st.data(), wait=st.integers(1, 30))
     def go_on(self, data: st.DataObject, wait: int) -> None:
@@ -229,5 +235,5 @@ class Life(RuleBasedStateMachine):
             assert 0 <= incident.alerts_suppressed <= incident.alerts_in
 
 
-Life.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+Life.TestCase.settings = settings(max_examples=20, stateful_step_count=15, deadline=None)
 TestLife = Life.TestCase

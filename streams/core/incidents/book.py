@@ -154,7 +154,7 @@ class IncidentBook:
         known = seen_of(incident.members[print_].alert)
         has_begun = charge(state.damper, print_, known, [seen_of(one) for one in states])
         if incident.incident_id in state.open:
-            self._update(incident, states, has_begun)
+            self._update(incident, states)
         else:
             self._return(incident, states, has_begun)
 
@@ -190,7 +190,7 @@ class IncidentBook:
             state.home[other] = incident.incident_id
         state.partition.settle()
         state.partition.unite(incident.members, incident.incident_id)
-        self._update(incident, states, has_begun)
+        self._update(incident, states)
 
     def _count_on(self, incident: Incident, states: list[Alert]) -> None:
         """Count states of an alert that goes on in an incident that a person resolved."""
@@ -202,7 +202,7 @@ class IncidentBook:
         state.count(incident, states[-1], BY_PERSON, len(states), fired)
         state.touched.pop(incident.incident_id, None)
 
-    def _update(self, incident: Incident, states: list[Alert], has_begun: bool) -> None:
+    def _update(self, incident: Incident, states: list[Alert]) -> None:
         state = self.state
         alert = states[-1]
         member = incident.members[alert["fingerprint"]]
@@ -213,8 +213,6 @@ class IncidentBook:
         touch = state.touch(incident)
         fired = sum(one["state"] == _FIRING for one in states)
         became = state.why_untold(incident, member)
-        if not has_begun and became == FLAPPING and alert["state"] == _FIRING:
-            became = "repeated"
         state.count(incident, alert, became, len(states), fired)
         is_hushed = became == SILENCED or (became == FLAPPING and incident.version > 0)
         touch.is_heard |= bool(fired) and not is_hushed
