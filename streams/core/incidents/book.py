@@ -6,7 +6,6 @@ worse, all of it grew by a magnitude, it flaps, a silence began or ended, nobody
 person said so); what is not told is counted with the reason.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -350,5 +349,4 @@ class IncidentBook:
             state.damper.forget(state.time_us)
         state.dirty |= {("flap", print_) for print_ in state.damper.changed}
         state.damper.changed.clear()
-        for key in state.ledger.forget(state.stream_us):
-            state.dirty.add(("ledger", json.dumps(key)))
+        state.ledger.forget(state.stream_us)
