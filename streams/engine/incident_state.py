@@ -147,7 +147,8 @@ def _put_flap(state: State, id_: str, value: dict[str, Any]) -> None:
 
 
 def _put_waiting(state: State, id_: str, value: dict[str, Any]) -> None:
-    state.waiting[id_] = Waiting(**value)
+    seen = [tuple(one) for one in value.pop("seen")]
+    state.waiting[id_] = Waiting(**value, seen=seen)
 
 
 def _put_answered(state: State, id_: str, value: int) -> None:

@@ -73,9 +73,7 @@ class IncidentTask:
         if not ledger.unpublished or now_us - self._published_us < LEDGER_EVERY_US:
             return []
         self._published_us = now_us
-        rows = ledger.publish()
-        self.book.state.dirty |= {("ledger", incident_state.ledger_id(key)) for key, _ in rows}
-        return [Output("ledger", key_text(key), row) for key, row in rows]
+        return [Output("ledger", key_text(key), row) for key, row in ledger.publish()]
 
     def counters(self) -> dict[str, int]:
         """Return how many alert states and commands were not used, by reason, since it began."""
@@ -99,9 +97,9 @@ class IncidentTask:
     def changes(self) -> Changes:
         """Return the entries that changed since the last call."""
         state = self.book.state
-        state.dirty |= {
-            ("ledger", incident_state.ledger_id(key)) for key in state.ledger.unpublished
-        }
+        changed = state.ledger.changed
+        state.dirty |= {("ledger", incident_state.ledger_id(key)) for key in changed}
+        changed.clear()
         removed, entries = [], []
         for kind, id_ in sorted(state.dirty):
             value = incident_state.entry(state, kind, id_)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from streams.codec.records import decode
+from tests.fault import incidents
 from tests.fault.harness import TRACES, Event, balance, highest, read_committed
 from tests.fault.oracle import WINDOW_US, Identity, Scope, Trace, Truth, identity_of
 
@@ -79,8 +80,7 @@ def check(broker: str, truth: Truth, accounts: dict[str, int], from_us: int) -> 
     check_traces(verdict, traces, truth)
     stats = [decode(m.value) for m in read_committed(broker, STATS)]
     check_windows(verdict, stats, truth, from_us)
-    check_versions(verdict, "alert", _read(broker, ALERTS), ("fingerprint",), "version")
-    check_versions(verdict, "incident", _read(broker, INCIDENTS), ("incident_id",), "version")
+    check_incidents(verdict, _read(broker, ALERTS), _read(broker, INCIDENTS))
     check_fragments(verdict, _read(broker, FRAGMENTS))
     check_rejected(verdict, _read(broker, REJECTED), truth)
     check_accounts(verdict, accounts, truth)
@@ -89,6 +89,20 @@ def check(broker: str, truth: Truth, accounts: dict[str, int], from_us: int) -> 
 
 def _read(broker: str, topic: str) -> list[Event]:
     return [decode(m.value) for m in read_committed(broker, topic)]
+
+
+# --- alerts and incidents
+
+
+def check_incidents(verdict: Verdict, alerts: Sequence[Event], events: Sequence[Event]) -> None:
+    """Compare the incidents with the alerts that they were made of."""
+    check_versions(verdict, "alert", alerts, ("fingerprint",), "version")
+    check_versions(verdict, "incident", events, ("incident_id",), "version")
+    verdict.add("lost", "alerts that no incident tells", incidents.untold(alerts, events))
+    verdict.add("wrong", "lives of incidents out of order", incidents.disorder(events))
+    verdict.add("wrong", "alerts in two open incidents", incidents.doubled(events))
+    too_many = incidents.overcounted(alerts, events)
+    verdict.add("repeated", "alert states counted twice", [too_many] if too_many else [])
 
 
 # --- traces

@@ -6,16 +6,16 @@ worse, all of it grew by a magnitude, it flaps, a silence began or ended, nobody
 person said so); what is not told is counted with the reason.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from streams.core.causes.rank import rank as rank_alerts
 from streams.core.incidents.commands import Answer
+from streams.core.incidents.damping import charge
 from streams.core.incidents.incident import Alert, Incident, IncidentEvent
 from streams.core.incidents.orders import Orders
-from streams.core.incidents.placing import Placing
+from streams.core.incidents.placing import Placing, seen_of
 from streams.core.incidents.record import Rank, is_hidden, rule_of
 from streams.core.incidents.settings import IncidentSettings
 from streams.core.incidents.state import (
@@ -123,11 +123,8 @@ class IncidentBook:
         """Return the states that are new, by fingerprint, in the order of their versions."""
         states: dict[str, dict[int, Alert]] = {}
         for alert in alerts:
-            known = self._known(alert["fingerprint"])
             of_alert = states.setdefault(alert["fingerprint"], {})
-            if alert["version"] <= (known["version"] if known else 0) or (
-                alert["version"] in of_alert
-            ):
+            if alert["version"] in of_alert or self._is_known(alert):
                 self.state.discarded["alert_known"] += 1
             else:
                 of_alert[alert["version"]] = alert
@@ -137,92 +134,76 @@ class IncidentBook:
         self.state.time_us = max(self.state.time_us, self.state.stream_us)
         return found
 
-    def _known(self, print_: str) -> Alert | None:
-        """Return the last state of an alert that was taken in; None of one that is not known."""
+    def _is_known(self, alert: Alert) -> bool:
+        """Say whether a state was taken in, or is older than one that was."""
+        print_, version = alert["fingerprint"], alert["version"]
         waiting = self.state.waiting.get(print_)
-        if waiting is not None:
-            return waiting.alert
+        if waiting is not None:  # nothing is decided yet: older states count too
+            return any(version == seen[0] for seen in waiting.seen)
         incident = self.state.incident_of(print_)
-        return incident.members[print_].alert if incident else None
+        return incident is not None and version <= incident.members[print_].alert["version"]
 
     def _take(self, states: list[Alert]) -> None:
         state = self.state
-        alert = states[-1]
-        known = self._known(alert["fingerprint"])
-        fired = sum(one["state"] == _FIRING for one in states)
-        began = self._began(known, states)
-        incident = state.incident_of(alert["fingerprint"])
-        if incident is not None and alert["fingerprint"] not in state.waiting:
-            if incident.incident_id not in state.open:
-                incident = self._return(incident, states, began)
-            if incident is not None:
-                self._update(incident, states, began is not None)
-                return
-        if fired or alert["fingerprint"] in state.waiting:
-            self.placing.wait(alert, len(states), fired)
+        print_ = states[-1]["fingerprint"]
+        incident = state.incident_of(print_)
+        if incident is None or print_ in state.waiting:
+            self.placing.wait(states)
+            return
+        known = seen_of(incident.members[print_].alert)
+        has_begun = charge(state.damper, print_, known, [seen_of(one) for one in states])
+        if incident.incident_id in state.open:
+            self._update(incident, states)
         else:
-            state.discarded["alert_of_no_incident"] += len(states)
-            state.count_out(alert, "alert_of_no_incident", len(states))
+            self._return(incident, states, has_begun)
 
-    def _began(self, known: Alert | None, states: list[Alert]) -> Alert | None:
-        """Charge the flips among some states; return the last that began an episode, if any."""
-        began = None
-        damper, last = self.state.damper, known
-        for alert in states:
-            print_, is_firing = alert["fingerprint"], alert["state"] == _FIRING
-            was_firing = last is not None and last["state"] == _FIRING
-            is_later = last is None or alert["firing_since"] > last["firing_since"]
-            if is_firing and (not was_firing or is_later):
-                began = alert
-                if last is not None:
-                    damper.flip(print_, alert["firing_since"])
-                if was_firing:  # its end was not told
-                    damper.flip(print_, alert["firing_since"])
-            elif was_firing and not is_firing:
-                damper.flip(print_, alert["last_seen"])
-            last = alert
-        return began
+    def _return(self, incident: Incident, states: list[Alert], has_begun: bool) -> None:
+        """Take a resolved incident up again when its alert begins anew.
 
-    def _return(
-        self, incident: Incident, states: list[Alert], began: Alert | None
-    ) -> Incident | None:
-        """Take a resolved incident up again when its alert begins anew; None when it is over.
-
-        An alert that only goes on, after a person resolved its incident, is counted there.
+        An alert that only goes on, after a person resolved its incident, is counted there; one that
+        begins much later is a problem of its own.
         """
         state = self.state
         print_ = states[-1]["fingerprint"]
-        if began is None:
-            if not incident.is_by_person:
-                return None
-            incident.members[print_].alert = states[-1]
-            state.put(incident, incident.members[print_])
-            fired = sum(one["state"] == _FIRING for one in states)
-            state.count(incident, states[-1], BY_PERSON, len(states), fired)
-            state.touched.pop(incident.incident_id, None)
-            return incident
-        late_us = began["firing_since"] - incident.resolved_us
+        if not has_begun:
+            if incident.is_by_person:
+                self._count_on(incident, states)
+            else:
+                state.discarded["alert_of_no_incident"] += len(states)
+                state.count_out(states[-1], "alert_of_no_incident", len(states))
+            return
+        began_us = max(one["firing_since"] for one in states if one["state"] == _FIRING)
+        late_us = began_us - incident.resolved_us
         if late_us > self.settings.reopen_us and not state.damper.is_damped(print_, state.time_us):
-            return None
+            self.placing.wait(states)
+            return
         if len(state.open) >= self.settings.max_open:
             state.discarded["incident_over_bound"] += len(states)
-            return None
+            state.count_out(states[-1], "incident_over_bound", len(states))
+            return
         del state.resolved[incident.incident_id]
         state.open[incident.incident_id] = incident
         incident.quiet_since_us = 0
-        for member in incident.members.values():
+        for other, member in incident.members.items():
             state.partition.put(member.alert)
-        for other in incident.members:
             state.home[other] = incident.incident_id
         state.partition.settle()
         state.partition.unite(incident.members, incident.incident_id)
-        return incident
+        self._update(incident, states)
 
-    def _update(self, incident: Incident, states: list[Alert], has_begun: bool) -> None:
+    def _count_on(self, incident: Incident, states: list[Alert]) -> None:
+        """Count states of an alert that goes on in an incident that a person resolved."""
+        state = self.state
+        member = incident.members[states[-1]["fingerprint"]]
+        member.alert = states[-1]
+        state.put(incident, member)
+        fired = sum(one["state"] == _FIRING for one in states)
+        state.count(incident, states[-1], BY_PERSON, len(states), fired)
+        state.touched.pop(incident.incident_id, None)
+
+    def _update(self, incident: Incident, states: list[Alert]) -> None:
         state = self.state
         alert = states[-1]
-        if incident.incident_id not in state.open:
-            return
         member = incident.members[alert["fingerprint"]]
         member.alert = alert
         member.spoke = incident.version
@@ -231,10 +212,9 @@ class IncidentBook:
         touch = state.touch(incident)
         fired = sum(one["state"] == _FIRING for one in states)
         became = state.why_untold(incident, member)
-        if not has_begun and became == FLAPPING and alert["state"] == _FIRING:
-            became = "repeated"
         state.count(incident, alert, became, len(states), fired)
-        touch.is_heard |= bool(fired) and became not in (SILENCED, FLAPPING)
+        is_hushed = became == SILENCED or (became == FLAPPING and incident.version > 0)
+        touch.is_heard |= bool(fired) and not is_hushed
 
     # --- telling --------------------------------------------------------------------------------
 
@@ -369,5 +349,4 @@ class IncidentBook:
             state.damper.forget(state.time_us)
         state.dirty |= {("flap", print_) for print_ in state.damper.changed}
         state.damper.changed.clear()
-        for key in state.ledger.forget(state.stream_us):
-            state.dirty.add(("ledger", json.dumps(key)))
+        state.ledger.forget(state.stream_us)

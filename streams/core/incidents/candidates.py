@@ -85,13 +85,20 @@ class Candidates:
             if not posting.rows:
                 del self._postings[key]
 
-    def near(self, print_: str) -> list[str]:
-        """Return the fingerprints that an alert should be compared with, sorted."""
+    def near(self, print_: str, is_new: bool) -> list[str]:
+        """Return the fingerprints that an alert should be compared with, sorted.
+
+        One that is not new was compared with its neighbours under the larger keys before; those
+        that came since have looked for it.
+        """
         row, _, keys = self._filed[print_]
         found: set[str] = set()
         shared: Counter[str] = Counter()
         for key in keys:
-            rows, left_out = self._postings[key].near(row)
+            posting = self._postings[key]
+            if not is_new and len(posting.rows) > NEAR:
+                continue
+            rows, left_out = posting.near(row)
             if key[0] == "id":
                 shared.update(other for _, other in rows)
             else:

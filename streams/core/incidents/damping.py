@@ -4,10 +4,14 @@ Owns the penalty of each alert. Invariant: a penalty is a function of the event 
 alone; neither the clock nor the number of times that it is asked for changes it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from streams.core.incidents.settings import DampingSettings
+
+Seen = Sequence[Any]
+"""Version of a state, whether it fires, its start and its last violation."""
 
 
 @dataclass(slots=True)
@@ -83,3 +87,28 @@ class Damper:
     def _decayed(self, flap: Flap, at_us: int) -> float:
         age = max(0, at_us - flap.at_us) / self.settings.half_life_us
         return float(flap.penalty * 0.5**age)
+
+
+def charge(damper: Damper, print_: str, known: Seen | None, states: Sequence[Seen]) -> bool:
+    """Charge the flips among the states of an alert; return whether one began an episode.
+
+    Args:
+        damper: keeps the penalties.
+        print_: the alert's fingerprint.
+        known: the state before them; None for an alert that is new.
+        states: in the order of their versions.
+    """
+    began = False
+    last = known
+    for state in states:
+        _, is_firing, since_us, last_us = state
+        was_firing = last is not None and last[1]
+        if is_firing and (last is None or not was_firing or since_us > last[2]):
+            began = True
+            # An alert that begins anew while it fired has ended unseen: two flips.
+            for _ in range((last is not None) + was_firing):
+                damper.flip(print_, since_us)
+        elif was_firing and not is_firing:
+            damper.flip(print_, last_us)
+        last = state
+    return began

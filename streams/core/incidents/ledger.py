@@ -41,11 +41,18 @@ class Row:
 
 
 class Ledger:
-    """The rows of the last days."""
+    """The rows of the last days.
+
+    Attributes:
+        rows: by key.
+        unpublished: keys of rows that changed since they were published.
+        changed: keys of rows that changed since somebody wrote them down and cleared this.
+    """
 
     def __init__(self, max_days: int) -> None:
         self.rows: dict[RowKey, Row] = {}
         self.unpublished: set[RowKey] = set()
+        self.changed: set[RowKey] = set()
         self._max_days = max_days
 
     def take(self, time_us: int, rule: str, owner: str, became: str, states: int) -> None:
@@ -66,17 +73,20 @@ class Ledger:
         gone = [key for key in self.rows if key.day_us < oldest_us and key not in self.unpublished]
         for key in gone:
             del self.rows[key]
+        self.changed.update(gone)
         return gone
 
     def publish(self) -> list[tuple[RowKey, dict[str, Any]]]:
         """Return the rows that changed since the last call, whole, in a fixed order."""
         keys = sorted(self.unpublished)
         self.unpublished.clear()
+        self.changed.update(keys)
         return [(key, record_of(key, self.rows[key])) for key in keys]
 
     def _row(self, time_us: int, rule: str, owner: str) -> Row:
         key = RowKey(time_us // DAY_US * DAY_US, rule, owner)
         self.unpublished.add(key)
+        self.changed.add(key)
         row = self.rows.get(key)
         if row is None:
             row = self.rows[key] = Row()

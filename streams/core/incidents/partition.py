@@ -11,13 +11,13 @@ Pinned alerts stay together whatever the relations say. Invariant: the partition
 the latest state of each alert, not of the order in which the states came.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from streams.core.incidents.candidates import Candidates
 from streams.core.incidents.incident import Alert
-from streams.core.incidents.relate import PINNED, Relation, Relations
+from streams.core.incidents.relate import PINNED, Relation, Relations, Signature
 
 _REASONS_MAX: Final = 100_000
 _Weight = tuple[int, int, str]
@@ -30,6 +30,27 @@ class Part:
 
     prints: set[str] = field(default_factory=set)
     home: str = ""
+
+
+class _Roots:
+    """Alerts that nothing explains and that are one problem, and the symptom they go with.
+
+    Attributes:
+        attach: the strongest relation of any of them to a symptom; None without one.
+        above: what they are part of now; itself when they stand for themselves.
+    """
+
+    __slots__ = ("above", "attach")
+
+    def __init__(self, attach: _Weight | None) -> None:
+        self.attach = attach
+        self.above: _Roots = self
+
+    def find(self) -> "_Roots":
+        found = self
+        while found.above is not found:
+            found = found.above
+        return found
 
 
 class Change(NamedTuple):
@@ -90,6 +111,10 @@ class Partition:
         self._candidates = Candidates(relations.settings.min_shared)
         self._reasons: dict[str, str] = {}
         self._stale: set[str] = set()
+        self._signatures: dict[str, Signature] = {}
+        self._former: dict[str, Signature] = {}
+        self._best: dict[str, _Weight] = {}
+        self._root_of: dict[str, _Roots] = {}
 
     @property
     def left_out(self) -> int:
@@ -101,9 +126,12 @@ class Partition:
     def put(self, alert: Alert) -> None:
         """Take an alert's latest state in; its relations are looked at by `regroup`."""
         print_ = alert["fingerprint"]
+        signature = self.relations.signature(alert)
         self.alerts[print_] = alert
-        self._candidates.put(alert, self.relations.keys(alert))
-        self._stale.add(print_)
+        if self._signatures.get(print_) != signature:
+            self._signatures[print_] = signature
+            self._candidates.put(alert, self.relations.keys(alert))
+            self._stale.add(print_)
 
     def drop(self, prints: Iterable[str]) -> None:
         """Let go of alerts whose incident is over."""
@@ -111,6 +139,10 @@ class Partition:
             if self.alerts.pop(print_, None) is None:
                 continue
             self._candidates.drop(print_)
+            del self._signatures[print_]
+            self._former.pop(print_, None)
+            self._best.pop(print_, None)
+            self._root_of.pop(print_, None)
             for other in self.links.pop(print_, ()):
                 self.links[other].pop(print_, None)
             for other in self.pins.pop(print_, ()):
@@ -173,9 +205,15 @@ class Partition:
 
     def _relink(self, print_: str) -> bool:
         """Compare an alert with its candidates; say whether its relations have changed."""
-        alert, old = self.alerts[print_], self.links.get(print_, {})
+        alert, old = self.alerts[print_], self.links.get(print_)
+        stale, self._former[print_] = self._former.get(print_), self._signatures[print_]
+        is_new = old is None or stale is None or stale[0] != self._signatures[print_][0]
+        # One that only lasts longer loses no relation; it may gain some.
+        has_grown = not is_new and stale is not None and stale[1] <= self._signatures[print_][1]
+        kept = old or {}
+        near = {*self._candidates.near(print_, is_new), *(() if has_grown else kept)}
         new: dict[str, Relation] = {}
-        for other in self._candidates.near(print_):
+        for other in near - kept.keys() if has_grown else near:
             if print_ in self.frozen and other in self.frozen:
                 continue
             relation = self.relations.between(alert, self.alerts[other])
@@ -184,34 +222,90 @@ class Partition:
                 new[other] = Relation(relation.rank, reason, relation.cause)
         for other in self.pins.get(print_, ()):
             new[other] = Relation(PINNED, "they were put together")
-        is_new = print_ not in self.links
-        self.links[print_] = new
-        for other in old.keys() - new.keys():
+        if len(self._reasons) > _REASONS_MAX:
+            self._reasons.clear()
+        gone = [] if has_grown else [other for other in kept if other not in new]
+        has_changed = bool(gone) or any(
+            other not in kept or (kept[other].rank, kept[other].cause) != (link.rank, link.cause)
+            for other, link in new.items()
+        )
+        for other in gone:
             self.links[other].pop(print_, None)
         for other, relation in new.items():
             self.links.setdefault(other, {})[print_] = relation
-        if len(self._reasons) > _REASONS_MAX:
-            self._reasons.clear()
-        return is_new or print_ not in self.part_of or _shape(old) != _shape(new)
+        self.links[print_] = {**kept, **new} if has_grown else new
+        return old is None or print_ not in self.part_of or has_changed
 
     def _join_one(self, print_: str) -> bool:
         """Put a new alert into the one group it is related to, when that changes nothing else."""
-        links = self.links[print_]
-        if print_ in self.part_of or any(o not in self.part_of for o in links):
-            return False  # it was grouped already, or it is related to others that are as new
-        parts = {id(self.part_of[o]): self.part_of[o] for o in links}
-        if len(parts) > 1 or any(link.cause == print_ for link in links.values()):
+        if print_ in self.part_of:
             return False
-        is_symptom = any(link.cause for link in links.values())
-        if is_symptom and not all(link.cause or self._is_symptom(o) for o, link in links.items()):
-            return False  # it might draw those over that nothing explains
-        part = next(iter(parts.values()), None) or Part()
+        # Others that are as new see it when their turn comes.
+        links = {o: link for o, link in self.links[print_].items() if o in self.part_of}
+        if any(link.rank == PINNED for link in links.values()) or self._draws(print_, links):
+            return False
+        best = self._best_cause(print_, links)
+        part = self.part_of[best[2]] if best else self._part_of_root(print_, links)
+        if part is None:
+            return False
+        if best:
+            for other, link in links.items():
+                roots = self._root_of.get(other)
+                if roots is None or link.cause:
+                    continue
+                weight = self._weight(other, print_)
+                roots = roots.find()
+                if self.part_of[other] is not part:
+                    if roots.attach is None or weight < roots.attach:
+                        return False
+                elif roots.attach is None:
+                    roots.attach = weight
+                elif weight < roots.attach:
+                    return False
+            self._best[print_] = best
         part.prints.add(print_)
         self.part_of[print_] = part
         return True
 
-    def _is_symptom(self, print_: str) -> bool:
-        return any(link.cause not in ("", print_) for link in self.links[print_].values())
+    def _draws(self, print_: str, links: Mapping[str, Relation]) -> bool:
+        """Say whether a new alert explains another one better than what that one goes with."""
+        return any(
+            link.cause == print_
+            and (other not in self._best or self._weight(other, print_) < self._best[other])
+            for other, link in links.items()
+        )
+
+    def _part_of_root(self, print_: str, links: Mapping[str, Relation]) -> Part | None:
+        """Return the group of a new alert that nothing explains; None where groups would change."""
+        near: list[_Weight] = []
+        beside: list[_Roots] = []
+        for other, link in links.items():
+            roots = self._root_of.get(other)
+            if roots is not None:
+                beside.append(roots.find())
+            elif not link.cause:
+                near.append(self._weight(print_, other))
+        beside = list(dict.fromkeys(beside))
+        attach = min(near) if near else None
+        if not beside:
+            self._root_of[print_] = _Roots(attach)
+            return self.part_of[attach[2]] if attach else Part()
+        attached = [roots.attach for roots in beside if roots.attach is not None]
+        parts = {id(self.part_of[o]): self.part_of[o] for o in links if o in self._root_of}
+        if len(parts) > 1 or len(attached) > 1:
+            return None
+        (part,) = parts.values()
+        if attach is not None:
+            if attached and attach < attached[0]:
+                return None
+            if not attached and self.part_of[attach[2]] is not part:
+                return None
+        head = beside[0]
+        head.attach = attached[0] if attached else attach
+        for roots in beside[1:]:
+            roots.above = head
+        self._root_of[print_] = head
+        return part
 
     # --- groups ---------------------------------------------------------------------------------
 
@@ -246,36 +340,41 @@ class Partition:
         roots = _Union(prints)
         symptoms = set()
         for print_ in prints:
-            cause = self._best_cause(print_)
-            if cause:
+            best = self._best_cause(print_, self.links[print_])
+            self._best.pop(print_, None)
+            self._root_of.pop(print_, None)
+            if best is not None:
                 symptoms.add(print_)
-                union.join(print_, cause)
+                self._best[print_] = best
+                union.join(print_, best[2])
         for print_ in prints:
             for other, link in self.links[print_].items():
                 if link.rank == PINNED:
                     union.join(print_, other)
-                elif not link.cause and not {print_, other} & symptoms:
+                elif not link.cause and print_ not in symptoms and other not in symptoms:
                     union.join(print_, other)
                     roots.join(print_, other)
-        nearest: dict[str, tuple[_Weight, str]] = {}
+        nearest: dict[str, _Roots] = {}
         for print_ in prints:
             if print_ in symptoms:
                 continue
-            for other in self.links[print_].keys() & symptoms:
-                if not self.links[print_][other].cause:
-                    root, weight = roots.find(print_), self._weight(print_, other)
-                    nearest[root] = min(nearest.get(root, (weight, other)), (weight, other))
-        for root, (_, other) in sorted(nearest.items()):
-            union.join(root, other)
+            root = self._root_of[print_] = nearest.setdefault(roots.find(print_), _Roots(None))
+            for other, link in self.links[print_].items():
+                if other in symptoms and not link.cause:
+                    weight = self._weight(print_, other)
+                    root.attach = min(weight, root.attach or weight)
+        for name, root in nearest.items():
+            if root.attach is not None:
+                union.join(name, root.attach[2])
         return union.sets()
 
-    def _best_cause(self, print_: str) -> str:
+    def _best_cause(self, print_: str, links: Mapping[str, Relation]) -> _Weight | None:
         causes = [
             self._weight(print_, other)
-            for other, link in self.links[print_].items()
+            for other, link in links.items()
             if link.cause not in ("", print_)
         ]
-        return min(causes)[2] if causes else ""
+        return min(causes) if causes else None
 
     def _weight(self, print_: str, other: str) -> _Weight:
         since = self.alerts[print_]["firing_since"] - self.alerts[other]["firing_since"]
@@ -289,7 +388,3 @@ class Partition:
             return None
         other = min(near)[2]
         return Link(other, links[other].rank, links[other].reason)
-
-
-def _shape(links: dict[str, Relation]) -> set[tuple[str, int, str]]:
-    return {(other, link.rank, link.cause) for other, link in links.items()}

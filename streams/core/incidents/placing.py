@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 from typing import Final
 
+from streams.core.incidents.damping import charge
 from streams.core.incidents.incident import Alert, Incident, Member, incident_id
 from streams.core.incidents.partition import Part
 from streams.core.incidents.state import JOINED, MERGED, SILENCED, State, Waiting, age
@@ -32,19 +33,19 @@ class Placing:
         self._due = [(waiting.due_us, print_) for print_, waiting in self.state.waiting.items()]
         heapify(self._due)
 
-    def wait(self, alert: Alert, received: int, fired: int) -> None:
-        """Take in an alert, or its next state, that is in no incident."""
+    def wait(self, states: list[Alert]) -> None:
+        """Take in an alert that is in no incident, or more states of it, in whatever order."""
         state = self.state
-        print_ = alert["fingerprint"]
+        print_ = states[-1]["fingerprint"]
         waiting = state.waiting.get(print_)
         if waiting is None:
-            waiting = Waiting(alert, state.now_us + state.settings.hold_us)
+            waiting = Waiting(states[-1], state.now_us + state.settings.hold_us)
             state.waiting[print_] = waiting
             heappush(self._due, (waiting.due_us, print_))
-        waiting.alert = alert
-        waiting.received += received
-        waiting.fired += fired
-        state.partition.put(alert)
+        waiting.alert = max(waiting.alert, states[-1], key=lambda alert: alert["version"])
+        waiting.seen += [seen_of(alert) for alert in states]
+        if waiting.fired:  # one that never fired is no problem of anybody
+            state.partition.put(waiting.alert)
         state.dirty.add(("waiting", print_))
 
     def place(self) -> None:
@@ -54,7 +55,10 @@ class Placing:
             self._place(change.part, change.new, is_due=False)
         while self._due and self._due[0][0] <= state.now_us:
             _, print_ = heappop(self._due)
-            if print_ in state.waiting:
+            waiting = state.waiting.get(print_)
+            if waiting is not None and not waiting.fired:
+                self._refuse(print_, "alert_of_no_incident")
+            elif waiting is not None:
                 part = state.partition.part_of[print_]
                 self._place(part, sorted(part.prints), is_due=True)
 
@@ -142,16 +146,17 @@ class Placing:
             if waiting is None:
                 self._leave(print_, incident)
                 incident.fired += 1  # the states that it had are in the books of the other one
+            else:
+                charge(state.damper, print_, None, sorted(waiting.seen))
             member = Member(alert, because, incident.version)
             state.put(incident, member)
             if waiting is not None:
                 del state.waiting[print_]
                 state.dirty.add(("waiting", print_))
                 became = SILENCED if member.silenced_by else JOINED
-                state.count(incident, alert, became, waiting.received, waiting.fired)
-            is_damped = print_ in incident.damped
-            if not member.silenced_by and not is_damped:
-                touch.is_heard = True
+                state.count(incident, alert, became, len(waiting.seen), waiting.fired)
+            if not member.silenced_by and not (incident.version and print_ in incident.damped):
+                touch.is_heard = True  # what nobody was ever told is told, though it flaps
                 touch.reason = touch.reason or "joined"
 
     def _leave(self, print_: str, into: Incident) -> None:
@@ -175,8 +180,8 @@ class Placing:
         waiting = state.waiting.pop(print_)
         state.dirty.add(("waiting", print_))
         state.partition.drop([print_])
-        state.discarded[reason] += waiting.received
-        state.count_out(waiting.alert, reason, waiting.received)
+        state.discarded[reason] += len(waiting.seen)
+        state.count_out(waiting.alert, reason, len(waiting.seen))
 
     def merge(self, incident: Incident, into: Incident, reason: str = "one cause") -> None:
         """Move the alerts of one incident into another, and tell the last of the first."""
@@ -201,3 +206,9 @@ class Placing:
         touch.is_heard |= bool(into.audible)
         touch.reason = touch.reason or "merged"
         state.forget(incident)
+
+
+def seen_of(alert: Alert) -> tuple[int, bool, int, int]:
+    """Return what flips are told by: version, whether it fires, start and last violation."""
+    is_firing = alert["state"] == "FIRING"
+    return alert["version"], is_firing, alert["firing_since"], alert["last_seen"]

@@ -5,7 +5,7 @@ the two alerts and the topology alone, never on what arrived first. It asks for 
 in time is none, and neither is a trace or two in common.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -49,6 +49,8 @@ def is_congestion(kind: str) -> bool:
 
 
 _LOSSES: Final = frozenset({FIDELITY_BURN, MISSING_ACKNOWLEDGMENT})
+
+Signature = tuple[tuple[object, ...], int]
 
 PINNED, EXPLAINS, SAME_PLACE, SAME_RECORDS, FOLLOWS, NEIGHBOURS = range(-1, 5)
 """Ranks of a relation, the strongest first; a pin is a person's word, or an earlier grouping."""
@@ -95,13 +97,22 @@ class Relations:
     def __init__(self, topology: Topology, settings: RelationSettings) -> None:
         self.topology = topology
         self.settings = settings
+        self._rules: dict[str, Callable[[Alert, Alert], str]] = {
+            MISPARTITIONED: self._misplacement_explains,
+            MODULE_SILENT: self._silence_explains,
+            CONTEXT_RESTARTED: self._restart_explains,
+            CLOCK_SKEW: self._skew_explains,
+            ERROR_SPANS: self._errors_explain,
+        }
 
     def between(self, alert: Alert, other: Alert) -> Relation | None:
         """Return the strongest reason why two alerts are one problem; None without one."""
         if alert["fingerprint"] > other["fingerprint"]:
             alert, other = other, alert
         for cause, effect in ((alert, other), (other, alert)):
-            if self._began_within(effect, cause) and (why := self.explains(cause, effect)):
+            if cause["kind"] not in self._rules or not self._began_within(effect, cause):
+                continue
+            if why := self.explains(cause, effect):
                 return Relation(EXPLAINS, why, cause["fingerprint"])
         if self._overlap(alert, other):
             if why := self._same_place(alert, other):
@@ -133,13 +144,7 @@ class Relations:
 
     def explains(self, cause: Alert, effect: Alert) -> str:
         """Return how one alert's fault brings the other about, whatever the time; "" when not."""
-        rule = {
-            MISPARTITIONED: self._misplacement_explains,
-            MODULE_SILENT: self._silence_explains,
-            CONTEXT_RESTARTED: self._restart_explains,
-            CLOCK_SKEW: self._skew_explains,
-            ERROR_SPANS: self._errors_explain,
-        }.get(cause["kind"])
+        rule = self._rules.get(cause["kind"])
         return rule(cause, effect) if rule is not None else ""
 
     def _misplacement_explains(self, cause: Alert, effect: Alert) -> str:
@@ -202,14 +207,16 @@ class Relations:
 
     def _same_records(self, alert: Alert, other: Alert) -> str:
         settings = self.settings
-        rates = [
-            violation_rate(a, self.topology, settings.slo_ratio, settings.short_us)
-            for a in (alert, other)
-        ]
         for name in ("trace_ids", "record_ids"):
+            if not alert[name] or not other[name]:
+                continue
             shared, distinct = shared_ids(alert[name], other[name])
             if shared < settings.min_shared:
                 continue
+            rates = [
+                violation_rate(a, self.topology, settings.slo_ratio, settings.short_us)
+                for a in (alert, other)
+            ]
             chance = overlap_by_chance(shared, distinct, *rates)
             if chance <= settings.chance:
                 what = name.removesuffix("_ids") + "s"
@@ -304,6 +311,12 @@ class Relations:
             if place.flow == flow
         )
 
+    def signature(self, alert: Alert) -> Signature:
+        """Return all of an alert's state that its relations depend on, and until when it lasts."""
+        ids = (*alert["trace_ids"], *alert["record_ids"])
+        rate = (alert["value"], alert["last_seen"]) if ids else ()
+        return (alert["firing_since"], alert["state"], rate, ids), _end_us(alert)
+
     def keys(self, alert: Alert) -> list[tuple[str, ...]]:
         """Return what an alert is found by: two that are one problem share a key, or records."""
         topology, flow, kind = self.topology, alert["flow"], alert["kind"]
@@ -342,8 +355,13 @@ def _end_us(alert: Alert) -> int:
     """Return until when an alert has violated, as far as it has told.
 
     One that goes on speaks again when its count has doubled, that is before its age has: what it
-    did not say by then, it no longer does.
+    did not say by then, it no longer does. Twice the age is taken in eighths of its power of two,
+    so that a state more of an alert seldom changes what it is related to.
     """
     last_us: int = alert["last_seen"]
-    age_us: int = last_us - alert["firing_since"]
-    return last_us + age_us if alert["state"] == "FIRING" else last_us
+    since_us: int = alert["firing_since"]
+    age_us = last_us - since_us
+    if alert["state"] != "FIRING" or age_us <= 0:
+        return last_us
+    step = max(0, (2 * age_us).bit_length() - 4)
+    return since_us + (-(-2 * age_us >> step) << step)

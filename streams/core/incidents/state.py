@@ -36,13 +36,17 @@ class Waiting:
     Attributes:
         alert: its latest state.
         due_us: wall time when it has waited long enough.
-        received, fired: its states so far, and how many of them fire.
+        seen: version, whether it fires, start and last violation of each state that came.
     """
 
     alert: Alert
     due_us: int
-    received: int = 0
-    fired: int = 0
+    seen: list[tuple[int, bool, int, int]] = field(default_factory=list)
+
+    @property
+    def fired(self) -> int:
+        """Return how many of its states fire."""
+        return sum(is_firing for _, is_firing, _, _ in self.seen)
 
 
 @dataclass(slots=True)

@@ -13,9 +13,9 @@ IDS = {
     "fidelity_partial": 5,
     "fidelity_stats": 6,
     "alert": 11,
-    "incident_event": 20,
+    "incident_event": 22,
     "rejected_event": 9,
-    "telemetry_batch": 30,
+    "telemetry_batch": 20,
     "signal_partial": 12,
     "noise_ledger": 21,
 }

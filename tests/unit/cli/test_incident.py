@@ -1,0 +1,123 @@
+"""What the commands about incidents write, show and refuse before a broker is asked."""
+
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from streams.cli import incident
+from streams.cli.explain import explanation, text_of
+from streams.cli.noise import summed
+from streams.codec.schemas import schema_folder
+from streams.errors import ConfigError
+from tests.unit.cli.shell import Shell
+
+EXAMPLES = schema_folder() / "examples" / "incident_event" / "2"
+
+
+def example(name: str, **fields: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(EXAMPLES / f"{name}.json").read_text("utf-8"))
+    return found | fields
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("ack", "x"), "--reason"),
+        (("ack", "x", "--reason", ""), "reason is missing"),
+        (("merge", "x", "--reason", "r"), "--into"),
+        (("silence", "--reason", "r", "--for", "1h"), "name an incident, or what to match"),
+        (("silence", "x", "--match", "kind=a", "--for", "1h", "--reason", "r"), "not both"),
+        (("silence", "x", "--reason", "r"), "give one of --for and --until"),
+        (("silence", "x", "--reason", "r", "--for", "soon"), "write 90s, 30m, 2h or 1d"),
+        (("silence", "x", "--reason", "r", "--until", "2026-01-01"), "say the time zone"),
+        (("silence", "x", "--reason", "r", "--until", "noon"), "--until noon"),
+        (("silence", "--match", "kind", "--for", "1h", "--reason", "r"), "write FIELD=PATTERN"),
+        (("silence", "--match", "colour=a", "--for", "1h", "--reason", "r"), "no field 'colour'"),
+        (("unsilence", "--reason", "r"), "name an incident, or what to match"),
+    ],
+)
+def test_what_is_wrong_is_said_before_a_broker_is_asked(
+    shell: Shell, words: tuple[str, ...], said: str
+) -> None:
+    """Exit code 2, and the words name the flag and the fix."""
+    answer = shell("incident", *words, "--broker", "127.0.0.1:1")
+    assert answer.code == 2
+    assert said in " ".join(answer.err.replace("│", " ").split())
+
+
+def test_a_silence_lasts_as_long_as_asked() -> None:
+    """Lengths have units, ends have zones."""
+    now_us = time.time_ns() // 1_000
+    for text, seconds in (("90s", 90), ("30m", 1_800), ("1.5h", 5_400), ("1d", 86_400)):
+        assert 0 <= incident._until_us(text, "") - now_us - seconds * 1_000_000 < 5_000_000
+    assert incident._until_us("", "1970-01-01T01:00:01+01:00") == 1_000_000
+    with pytest.raises(ConfigError):
+        incident._until_us("1h", "1970-01-01T00:00:01Z")
+
+
+def test_the_list_shows_state_and_marks() -> None:
+    """One row an incident; nobody owns is said; what steers a terminal is written out."""
+    one = example("opened", acknowledged_by="kim", escalated=True, owner="", title="bad\x1b[31m")
+    out = io.StringIO()
+    Console(file=out, width=200).print(incident._table([one]))
+    text = out.getvalue()
+    assert all(word in text for word in ("OPENED by kim escalated", "unowned", one["incident_id"]))
+    assert "\x1b" not in text
+
+
+def test_an_explanation_has_rule_measure_and_reason_of_each_alert() -> None:
+    """And owner, playbook, noise, causes, and who ordered what in which version."""
+    opened = example("opened")
+    taken = opened | {
+        "version": 2, "event": "ACKNOWLEDGED", "reason": "acknowledged", "command": "ack",
+        "command_id": "c", "command_actor": "kim", "command_reason": "mine",
+    }  # fmt: skip
+    resolved = example("resolved")
+    text = "\n".join(text_of([opened, taken, resolved]))
+    for alert in resolved["alerts"]:
+        assert alert["explanation"] in text
+        assert f"because {alert['joined_because']}" in text
+    for word in ("owner output-team #gamma", "playbook output", "likely causes", "1. GAMMA",
+                 "joined 1, repeated 2", "kim ordered ack: mine", "3. "):  # fmt: skip
+        assert word in text, word
+    whole = explanation([opened, taken, resolved])
+    assert [v["actor"] for v in whole["versions"]] == ["", "kim", "kim"] or (
+        whole["versions"][2]["command"] == resolved["command"]
+    )
+    assert {rule["rule"] for rule in whole["rules"]} == {"module_silent", "fidelity_burn"}
+    assert whole["suppressed"] == resolved["suppressed"]
+
+
+def test_what_is_unknown_is_said_to_be() -> None:
+    """No cause, no owner, no playbook, more alerts than are listed."""
+    bare = example("opened", causes=[], owner="", channel="", playbook="", alert_count=70)
+    text = "\n".join(text_of([bare]))
+    assert "unknown" in text
+    assert "owner nobody" in text
+    assert "playbook none" in text
+    assert "and 68 more" in text
+
+
+def test_a_report_sums_days_by_rule() -> None:
+    """By hand: 10 and 30 alert states of one rule, 4 events; 5 of another one, none."""
+    rows = [
+        {"day": "2026-01-01", "rule": "a", "owner": "x", "alerts": 10, "incidents": 1,
+         "became": {"joined": 4, "repeated": 6}, "events": {"OPENED": 1, "RESOLVED": 1}},
+        {"day": "2026-01-02", "rule": "a", "owner": "x", "alerts": 30, "incidents": 1,
+         "became": {"repeated": 30}, "events": {"OPENED": 1, "RESOLVED": 1}},
+        {"day": "2026-01-02", "rule": "b", "owner": "", "alerts": 5, "incidents": 0,
+         "became": {"silenced": 5}, "events": {}},
+    ]  # fmt: skip
+    found = summed(rows)
+    assert [row["rule"] for row in found["rows"]] == ["a", "b"]
+    first = found["rows"][0]
+    assert (first["alerts"], first["incidents"], first["events"]) == (40, 2, 4)
+    assert first["became"] == {"joined": 4, "repeated": 36}
+    assert first["reduction"] == pytest.approx(0.9)
+    assert found["total"]["reduction"] == pytest.approx(1 - 4 / 45)
+    assert summed([])["total"]["reduction"] == 0.0

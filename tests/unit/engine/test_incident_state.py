@@ -1,0 +1,119 @@
+"""The state of incidents survives its writing, and an upgrade of the grouping regroups nothing."""
+
+import json
+from typing import Any
+
+import pytest
+
+from streams.core.incidents.incident import ALGORITHM
+from streams.engine.incidents import ALERT_CHARACTERS_MAX, IncidentTask
+from streams.errors import StateError
+from tests.synthetic_pipeline import INCIDENTS, SECOND, TOPOLOGY
+from tests.unit.core.incidents.alerts import alert
+
+HOP = "transfer_beta_gamma>rendering"
+SILENT = alert("module_silent", "GAMMA", 10, last=13)
+LOSS = alert("fidelity_burn", HOP, 11)
+FAR = alert("duplicate_rate", "ALPHA", 11)
+
+
+def saved(task: IncidentTask) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(task.snapshot()))
+    return found
+
+
+def restore(snapshot: dict[str, Any]) -> IncidentTask:
+    return IncidentTask.restore(INCIDENTS, TOPOLOGY, snapshot)
+
+
+def of_first_version(*groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the version before wrote for some open incidents."""
+    return {
+        "format": 1,
+        "algorithm": "1",
+        "stream_us": 14 * SECOND,
+        "resolved": [],
+        "open": [
+            {
+                "incident_id": f"{number:032x}",
+                "version": 1,
+                "opened_us": 11 * SECOND,
+                "resolved_us": 0,
+                "event_us": 11 * SECOND,
+                "severity": "ERROR",
+                "members": {a["fingerprint"]: {"alert": a, "because": "so"} for a in group},
+                "alerts_in": len(group),
+                "alerts_suppressed": 0,
+                "told": {a["fingerprint"]: 1 for a in group},
+                "told_records": 10,
+                "quiet_since_us": 0,
+            }
+            for number, group in enumerate(groups, 1)
+        ],
+    }
+
+
+def groups(task: IncidentTask) -> dict[str, set[str]]:
+    return {id_: {m.alert["kind"] for m in i.members.values()} for id_, i in task.book.open.items()}
+
+
+def test_an_upgrade_neither_merges_nor_splits_open_incidents() -> None:
+    """What the new rules would put together stays apart, what they would part stays together."""
+    task = restore(of_first_version([SILENT], [LOSS, FAR]))
+    before = groups(task)
+    assert len(before) == 2
+    for at in range(3):
+        states = [a | {"version": 2 + at, "count": 11 + at} for a in (SILENT, LOSS, FAR)]
+        task.step(states, (20 + at) * SECOND, True)
+        assert groups(task) == before
+        task = restore(saved(task))
+    assert {i.algorithm for i in task.book.open.values()} == {"1"}
+
+
+def test_after_an_upgrade_new_alerts_find_the_open_incidents() -> None:
+    """A new alert joins what it is related to; one related to nothing opens by the new rules."""
+    task = restore(of_first_version([SILENT]))
+    other = alert("clock_skew", "connection>parser", 30, last=31)
+    outputs = task.step([LOSS, other], 31 * SECOND, True)
+    told = {o.record["incident_id"]: o.record for o in outputs if o.topic_kind == "incidents"}
+    assert told[f"{1:032x}"]["algorithm"] == "1"
+    assert told[f"{1:032x}"]["kinds"] == ["module_silent", "fidelity_burn"]
+    assert {e["algorithm"] for id_, e in told.items() if id_ != f"{1:032x}"} == {ALGORITHM}
+
+
+def test_changes_together_are_the_whole_state() -> None:
+    """Entries by key, the latest of each, less those removed, are what a snapshot holds."""
+    task = IncidentTask(INCIDENTS, TOPOLOGY)
+    kept: dict[bytes, bytes] = {}
+    order = {"command": "silence", "command_id": "s", "actor": "a", "reason": "r",
+             "matcher": {"kind": "clock*"}, "until_us": 40 * SECOND}  # fmt: skip
+    steps: list[list[dict[str, Any]]] = [
+        [SILENT, LOSS], [order, FAR], [], [SILENT | {"version": 2, "state": "RESOLVED"}],
+        [LOSS | {"version": 2, "state": "RESOLVED"}, alert("clock_skew", HOP, 30)], [], [],
+    ]  # fmt: skip
+    for number, records in enumerate(steps):
+        task.step(records, (15 + 10 * number) * SECOND, True)
+        changes = task.changes()
+        for key in changes.removed:
+            kept.pop(key, None)
+        kept.update(changes.entries)
+        whole = saved(task)
+        entries = sorted(json.loads(value) for value in kept.values())
+        assert [e[:2] for e in entries] == [e[:2] for e in whole["entries"]]
+        assert entries == whole["entries"]
+        assert task.changes().removed == [], "asked again, nothing has changed"
+
+
+def test_a_format_that_is_not_known_is_refused() -> None:
+    """The error says what to do."""
+    with pytest.raises(StateError, match="Operator action"):
+        restore({"format": 99})
+
+
+def test_an_alert_too_large_for_the_state_is_counted() -> None:
+    """It would not fit into a piece of the changelog, and must not stop the task."""
+    task = IncidentTask(INCIDENTS, TOPOLOGY)
+    huge = LOSS | {"explanation": "x" * (ALERT_CHARACTERS_MAX + 1)}
+    assert task.step([huge, FAR], 12 * SECOND, True)
+    assert task.counters()["alert_too_large"] == 1
+    assert len(task.book.open) == 1
