@@ -99,9 +99,9 @@ def test_an_earlier_version_does_not_wake_what_has_ended() -> None:
 
 def test_requests_and_memory_are_bounded() -> None:
     """A storm goes out in requests of 64 alerts; beyond 10,000 the oldest are left to a lease."""
-    said = book()
+    said, one = book(), incident()
     for number in range(INCIDENTS_MAX + 5):
-        said.note(incident(incident_id=f"{number:032x}"), NOW)
+        said.note(one | {"incident_id": f"{number:032x}"}, NOW)
     batches = said.again(NOW)
     assert sum(map(len, batches)) == INCIDENTS_MAX
     assert max(map(len, batches)) == BATCH_MAX
