@@ -83,8 +83,10 @@ def test_nothing_but_an_end_ends() -> None:
     for version, kind in enumerate(("UPDATED", "ACKNOWLEDGED", "SILENCED", "REOPENED"), 2):
         said = book()
         said.note(incident(), NOW)
-        said.note(incident(version=version) | {"event": kind}, NOW)
+        said.note(incident(version=version) | {"event": kind, "silenced": True}, NOW)
         assert said.active == 1, kind
+        (alert,) = said.alerts_of(ID, NOW)
+        assert alert["annotations"]["silenced"] == "true"
     said.note(incident(version=9, event="MERGED"), NOW)
     assert said.active == 0
 
