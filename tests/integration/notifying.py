@@ -111,11 +111,15 @@ class Notifying:
         self.topic = prefix + INCIDENTS
         self._started: list[WorkerProcess] = []
         self._secrets: dict[str, str] = {}
-        admin = AdminClient({"bootstrap.servers": broker})
+        admin = AdminClient({"bootstrap.servers": broker, "log_level": 0})
         self._admin = admin
         self.make_topic(self.topic)
         self._producer = Producer(
-            {"bootstrap.servers": broker, "transactional.id": f"{prefix}incidents"}
+            {
+                "bootstrap.servers": broker,
+                "transactional.id": f"{prefix}incidents",
+                "log_level": 0,
+            }
         )
         self._producer.init_transactions(30)
 
