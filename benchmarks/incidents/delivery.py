@@ -68,6 +68,9 @@ class Receiver:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                if receiver._server is None:  # a connection from before it went away
+                    self.close_connection = True
+                    return
                 self.send_response(receiver.answer(json.loads(body)["id"]))
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -79,6 +82,9 @@ class Receiver:
             daemon_threads = True
             allow_reuse_address = True
             request_queue_size = 64
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                """Say nothing: the other side was killed."""
 
         if not self.port:
             with socket.socket() as one:

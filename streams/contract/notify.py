@@ -162,6 +162,4 @@ class Notify(_Part):
     page_url: Annotated[str, Field(max_length=1024)] = ""
     source: Name = "/spanloom"
     allow_hosts: Names = ()
-    targets: Annotated[
-        tuple[Target, ...], Field(strict=False, min_length=1, max_length=TARGETS_MAX)
-    ]
+    targets: Annotated[tuple[Target, ...], Field(strict=False, max_length=TARGETS_MAX)]

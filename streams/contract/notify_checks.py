@@ -51,6 +51,8 @@ def notify_problems(tree: Any, at: Loc = ()) -> Iterator[Found]:
     yield from _page(tree.get("page_url"), (*at, "page_url"))
     targets = tree.get("targets")
     hosts = [host for host in _list(tree.get("allow_hosts")) if isinstance(host, str)]
+    if targets == []:  # the model would say so of a list whose only item is wrong, too
+        yield Found((*at, "targets"), "'targets' must not be empty; add a receiver")
     seen: dict[str, int] = {}
     for number, target in enumerate(_list(targets)):
         if not isinstance(target, dict):

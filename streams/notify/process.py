@@ -68,8 +68,8 @@ class Notifier:
         self._view = NotifyView()
         self._stop = asyncio.Event()
         self._watchdog = Watchdog(common.stalled_timeout_seconds, common.stop_seconds_max)
-        # A thread a target waits for the topic, another asks for its end.
-        self._pool = ThreadPoolExecutor(2 * len(notify.targets) + 2, "spanloom-notify")
+        # One thread of a target waits for the topic, one commits, one asks for the topic's end.
+        self._pool = ThreadPoolExecutor(3 * len(notify.targets) + 2, "spanloom-notify")
 
     def prepare(self) -> None:
         """Pass when the broker, the topic and the rights are there; blocking.
@@ -162,6 +162,7 @@ class Notifier:
             self._topic,
             self._settings.group_of(target.id),
             self._common.session_timeout_seconds,
+            self._common.instance,
         )
         sender = make_sender(self._notify, target, self._credentials[target.id], self._link)
         return TargetRunner(target, view, sender, self._pool, self._counts[target.id])

@@ -53,8 +53,11 @@ class Sender(Protocol):
     async def send(self, event: Incident, is_test: bool = False) -> Attempt:
         """Tell an event; at most as long as the target's timeout."""
 
-    def restore(self, event: Incident) -> None:
-        """Take note of an event that was told before a restart."""
+    def note(self, event: Incident) -> None:
+        """Take note of an event that is told, or was told before a restart."""
+
+    def forget(self) -> None:
+        """Forget all that was noted: it is read again."""
 
     async def again(self) -> None:
         """Say again what must be, if its time has come."""
@@ -75,8 +78,11 @@ def make_sender(notify: Notify, target: Target, credentials: Credentials, link: 
 class _Quiet:
     """A sender without a memory."""
 
-    def restore(self, event: Incident) -> None:
+    def note(self, event: Incident) -> None:
         """Take note of nothing."""
+
+    def forget(self) -> None:
+        """Forget nothing."""
 
     async def again(self) -> None:
         """Say nothing again."""
@@ -233,6 +239,7 @@ class AlertmanagerSender:
         self._lease = lease
         self._clock = clock
         self._stack = AsyncExitStack()
+        self._posts: set[asyncio.Task[Attempt]] = set()
         self._book = AlertBook(notify.page_url, lease)
         self._replicas = [
             _Replica(_name(url), url.rstrip("/") + PATH, HttpClient(target), asyncio.Lock())
@@ -251,13 +258,14 @@ class AlertmanagerSender:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the clients."""
+        """Let the posts under way end, and close the clients."""
+        if self._posts:
+            await asyncio.wait(self._posts)
         await self._stack.__aexit__(kind, error, trace)
 
     async def send(self, event: Incident, is_test: bool = False) -> Attempt:
-        """Tell an event to all replicas."""
+        """Tell an event to the replicas that are there; to all of them when it is a test."""
         if not is_test:
-            # Noted first: from here on nobody says the version before it.
             self._book.note(event, self._clock())
 
         def alerts() -> list[Any]:
@@ -265,11 +273,20 @@ class AlertmanagerSender:
                 return [alert_of(event, self._page, self._clock() + TEST_ALERT_US, is_test=True)]
             return self._book.alerts_of(event["incident_id"], self._clock())
 
-        attempts = await asyncio.gather(*(self._post(r, alerts) for r in self._replicas))
-        taken = [attempt for attempt in attempts if attempt.outcome == "delivered"]
-        if taken:
-            return taken[0]
-        order: tuple[Outcome, ...] = ("failed", "misconfigured", "refused")
+        # One that is away is left to `again`: to wait for it would hold every event up.
+        asked = [one for one in self._replicas if not one.why] or self._replicas
+        asked = self._replicas if is_test else asked
+        tasks = [asyncio.create_task(self._post(one, alerts)) for one in asked]
+        self._posts.update(tasks)
+        for task in tasks:
+            task.add_done_callback(self._posts.discard)
+        attempts = []
+        for done in asyncio.as_completed(tasks):
+            attempt = await done
+            attempts.append(attempt)
+            if attempt.outcome == "delivered" and not is_test:
+                return attempt
+        order: tuple[Outcome, ...] = ("delivered", "failed", "misconfigured", "refused")
         return min(attempts, key=lambda attempt: order.index(attempt.outcome))
 
     async def _post(self, replica: _Replica, alerts: Callable[[], list[Any]]) -> Attempt:
@@ -278,9 +295,13 @@ class AlertmanagerSender:
         replica.why = attempt.why
         return attempt
 
-    def restore(self, event: Incident) -> None:
-        """Take an incident up again that was told before a restart."""
+    def note(self, event: Incident) -> None:
+        """Take an incident up: from here on nobody says an earlier version of it."""
         self._book.note(event, self._clock())
+
+    def forget(self) -> None:
+        """Forget all incidents."""
+        self._book = AlertBook(self._page, self._lease)
 
     async def again(self) -> None:
         """Say again to each replica what is active or has just ended, when its time has come."""

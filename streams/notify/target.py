@@ -24,11 +24,14 @@ from streams.notify.rules.book import Book
 from streams.notify.rules.outbox import Entry, Outbox, Position
 from streams.notify.rules.retry import Policy
 from streams.notify.senders import Sender, now_us
-from streams.notify.topic import Assigned, Fetched, Revoked, TopicView
+from streams.notify.topic import Assigned, CaughtUp, Fetched, Revoked, TopicView
 from streams.units import SECOND_US
 
 TAKE_SECONDS: Final = 0.2
 COMMIT_SECONDS: Final = 0.2
+UNCOMMITTED_MAX: Final = 64
+"""Events told and not committed yet: what a kill may repeat, besides what is in flight."""
+_BREATH_SECONDS: Final = 0.02
 LOOK_SECONDS: Final = 10.0
 """How often the broker is asked for the topic's end: it shows lag, and that the broker is there."""
 AGAIN_SECONDS: Final = 1.0
@@ -99,8 +102,11 @@ class TargetRunner:
         self._wake = asyncio.Event()
         self._stopping = False
         self._attempts: set[asyncio.Task[None]] = set()
-        self._committed_at = 0.0
+        self._failed: BaseException | None = None
+        self._committed = 0
+        """How many of the deliveries of the outbox are in a committed position."""
         self._was_open = False
+        self._is_caught_up = False
         self._log = log.bind(target=target.id)
 
     @property
@@ -116,19 +122,24 @@ class TargetRunner:
         """
         async with self._sender:
             await self._ask(self._view.subscribe)
-            loops = [self._read(), self._send(), self._say_again(), self._look()]
-            tasks = [asyncio.create_task(loop) for loop in loops]
+            read = asyncio.create_task(self._read())
+            loops = (self._send(), self._commit(), self._say_again(), self._look())
+            others = [asyncio.create_task(loop) for loop in loops]
             try:
-                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
+                await asyncio.wait([read, *others], return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for task in tasks:
+                self._stopping = True
+                # A thread may be in the topic: it is not left there, nor closed under its feet.
+                await asyncio.wait([read])
+                for task in others:
                     task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                ended = await asyncio.gather(*others, return_exceptions=True)
                 if self._attempts:
                     await asyncio.wait(self._attempts, timeout=self.target.timeout_seconds)
                 await self._leave()
+        for error in (self._failed, read.exception(), *ended):
+            if isinstance(error, Exception):
+                raise error
 
     def stop(self) -> None:
         """Ask for the end."""
@@ -139,7 +150,7 @@ class TargetRunner:
         def leave() -> None:
             position = self._view.position
             if position is not None:
-                self._view.commit(position, wait=True)
+                self._view.commit(position)
             self._view.close()
 
         self._note_position()
@@ -162,13 +173,14 @@ class TargetRunner:
                     self._fetched(one)
                 elif isinstance(one, Assigned):
                     self._assigned(one)
+                elif isinstance(one, CaughtUp):
+                    self._is_caught_up = True
                 elif isinstance(one, Revoked):
                     self._revoked()
             if happened:
                 self.answered_at = time.monotonic()
                 self._wake.set()
             self._note_position()
-            await self._commit()
 
     def _assigned(self, assigned: Assigned) -> None:
         position = assigned.position
@@ -176,6 +188,9 @@ class TargetRunner:
         # What was told before is read again from `follow_from` on, and not told again.
         self._outbox.next_offset = min(position.follow_from, position.offset)
         self._book = Book(self.target.filters)
+        self._committed = 0
+        self._is_caught_up = False
+        self._sender.forget()
         self._log.info(
             "notify_target_assigned",
             offset=position.offset,
@@ -205,12 +220,14 @@ class TargetRunner:
                 self._dropped("unreadable", record.offset, "", error.reason)
             return
         is_wanted = self._book.wants(record.offset, event)
+        if is_wanted:
+            # Whatever was told before a crash and not committed is behind us once the topic is
+            # read to its end: from then on nothing older is said again.
+            self._sender.note(event)
         if is_told or not is_wanted:
             outbox.skip(record.offset)
             self._book.done(record.offset, event)
-            if is_told and is_wanted:
-                self._sender.restore(event)
-            elif not is_told:
+            if not is_told:
                 self.counts.events["filtered"] += 1
             return
         size = len(record.value or b"")
@@ -221,11 +238,11 @@ class TargetRunner:
     async def _send(self) -> None:
         while not self._stopping:
             outbox, wait_seconds = self._outbox, 1.0
-            if outbox is not None:
+            if outbox is not None and outbox.delivered - self._committed < UNCOMMITTED_MAX:
                 for entry in outbox.due(now_us()):
                     task = asyncio.create_task(self._try(outbox, self._book, entry))
                     self._attempts.add(task)
-                    task.add_done_callback(self._attempts.discard)
+                    task.add_done_callback(self._ended)
                 next_us = outbox.next_due_us()
                 if next_us is not None:
                     wait_seconds = min(1.0, max(0.0, (next_us - now_us()) / SECOND_US))
@@ -234,6 +251,12 @@ class TargetRunner:
                 await asyncio.wait_for(self._wake.wait(), wait_seconds)
             except TimeoutError:
                 continue
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._attempts.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._failed = task.exception()  # a fault of ours: the event would never be done
+            self.stop()
 
     async def _try(self, outbox: Outbox, book: Book, entry: Entry) -> None:
         attempt = await self._attempt(entry.event)
@@ -265,7 +288,7 @@ class TargetRunner:
 
     async def _say_again(self) -> None:
         while not self._stopping:
-            if self._outbox is not None:
+            if self._outbox is not None and self._is_caught_up:
                 await self._sender.again()
             await asyncio.sleep(AGAIN_SECONDS)
 
@@ -301,11 +324,22 @@ class TargetRunner:
         return outbox.position(self._book.follow_from())
 
     async def _commit(self) -> None:
-        now = time.monotonic()
-        position = self._view.position
-        if position is not None and now - self._committed_at >= COMMIT_SECONDS:
-            self._committed_at = now
-            await self._ask(self._view.commit, position)
+        """Commit what is done, at the latest when so much is not committed that telling waits."""
+        committed_at = 0.0
+        while not self._stopping:
+            await asyncio.sleep(_BREATH_SECONDS)
+            outbox, position = self._outbox, self._view.position
+            if outbox is None or position is None:
+                continue
+            delivered = outbox.delivered
+            is_held = delivered - self._committed >= UNCOMMITTED_MAX
+            if not is_held and time.monotonic() - committed_at < COMMIT_SECONDS:
+                continue
+            committed_at = time.monotonic()
+            if await self._ask(self._view.commit, position) and outbox is self._outbox:
+                self._committed = delivered
+                if is_held:
+                    self._wake.set()
 
     async def _look(self) -> None:
         while not self._stopping:

@@ -48,11 +48,15 @@ class Assigned(NamedTuple):
     lost: int
 
 
+class CaughtUp(NamedTuple):
+    """Everything that the topic held has been read."""
+
+
 class Revoked(NamedTuple):
     """The topic is another's to read."""
 
 
-Happened = Fetched | Assigned | Revoked
+Happened = Fetched | Assigned | CaughtUp | Revoked
 
 
 class TopicView:
@@ -63,9 +67,12 @@ class TopicView:
         topic: its whole name; it has one partition.
         group: of this target alone.
         session_seconds: without a heartbeat for so long, another process takes over.
+        instance: static member id: a process that starts again under it takes over at once.
     """
 
-    def __init__(self, link: Link, topic: str, group: str, session_seconds: float) -> None:
+    def __init__(
+        self, link: Link, topic: str, group: str, session_seconds: float, instance: str = ""
+    ) -> None:
         self.topic = topic
         self.position: Position | None = None
         """What a take-over commits; set by whoever owns the outbox."""
@@ -85,11 +92,12 @@ class TopicView:
                 "enable.auto.offset.store": False,
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "error",
+                "enable.partition.eof": True,
                 "session.timeout.ms": int(session_seconds * 1000),
+                **({"group.instance.id": instance} if instance else {}),
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": 4096,
                 "error_cb": self._hear,
-                "on_commit": self._heard_of_commit,
                 "log_level": 0,
             },
         )
@@ -116,6 +124,9 @@ class TopicView:
             if message is None:
                 break
             error = message.error()
+            if error is not None and error.code() == KafkaError._PARTITION_EOF:
+                self._happened.append(CaughtUp())
+                break
             if error is not None:
                 self._raise(error)
                 break
@@ -127,22 +138,19 @@ class TopicView:
         happened, self._happened = self._happened, []
         return happened
 
-    def commit(self, position: Position, *, wait: bool = False) -> None:
-        """Commit a position, unless it is the one that is committed already.
-
-        Raises:
-            BrokerError: waited for, and the broker refused.
-        """
+    def commit(self, position: Position) -> bool:
+        """Commit a position and wait for the broker's word; say whether it has it."""
         if position == self._committed:
-            return
+            return True
         where = TopicPartition(self.topic, 0, position.offset, position.metadata())
         try:
-            self._consumer.commit(offsets=[where], asynchronous=not wait)
-        except KafkaException as error:
-            if wait:
-                raise BrokerError(f"the position of {self._group} cannot be committed") from error
-            return  # the next one says as much and more
+            (found,) = self._consumer.commit(offsets=[where], asynchronous=False)
+        except KafkaException:
+            return False
+        if found.error is not None:
+            return False
         self._committed = position
+        return True
 
     def ends(self) -> tuple[int, int] | None:
         """Return (low, high) offsets of the topic as the broker says now; None when it is away."""
@@ -179,12 +187,10 @@ class TopicView:
             if lost or is_anew:
                 position = Position(low, low)
             self._committed = None
-            if is_new:
-                self.commit(position, wait=True)
         except KafkaException as error:
             self._failed = error.args[0]
             return
-        except BrokerError:
+        if is_new and not self.commit(position):
             self._failed = KafkaError(KafkaError._TRANSPORT)
             return
         self.position = position
@@ -194,8 +200,7 @@ class TopicView:
 
     def _revoked(self, _consumer: Any, partitions: list[TopicPartition]) -> None:
         if partitions and self.position is not None:
-            with suppress(BrokerError):  # whoever takes over tells it once more
-                self.commit(self.position, wait=True)
+            self.commit(self.position)  # if it does not go through, some is told once more
         self._lost(_consumer, partitions)
 
     def _lost(self, _consumer: Any, _partitions: list[TopicPartition]) -> None:
@@ -213,10 +218,6 @@ class TopicView:
     def _hear(self, error: KafkaError) -> None:
         if error.code() in _FATAL or refusals.is_of_right(error) or error.fatal():
             self._failed = error
-
-    def _heard_of_commit(self, error: KafkaError | None, _where: Any) -> None:
-        if error is not None:
-            self._committed = None  # said again with the next one
 
     def _raise(self, error: KafkaError) -> None:
         if refusals.is_of_right(error):

@@ -57,6 +57,9 @@ class Hook:
 
             def do_POST(self) -> None:
                 raw = self.rfile.read(int(self.headers["Content-Length"]))
+                if hook._server is None:  # a connection from before it went down
+                    self.close_connection = True
+                    return
                 if hook.status < 300:
                     headers = {name.lower(): text for name, text in self.headers.items()}
                     hook.raw.append(raw)
@@ -71,6 +74,9 @@ class Hook:
         class Server(ThreadingHTTPServer):
             daemon_threads = True
             allow_reuse_address = True
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                """Say nothing: the other side was killed."""
 
         self._server = Server(("127.0.0.1", self.port), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -105,11 +111,15 @@ class Notifying:
         self.topic = prefix + INCIDENTS
         self._started: list[WorkerProcess] = []
         self._secrets: dict[str, str] = {}
-        admin = AdminClient({"bootstrap.servers": broker})
+        admin = AdminClient({"bootstrap.servers": broker, "log_level": 0})
         self._admin = admin
         self.make_topic(self.topic)
         self._producer = Producer(
-            {"bootstrap.servers": broker, "transactional.id": f"{prefix}incidents"}
+            {
+                "bootstrap.servers": broker,
+                "transactional.id": f"{prefix}incidents",
+                "log_level": 0,
+            }
         )
         self._producer.init_transactions(30)
 

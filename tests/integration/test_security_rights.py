@@ -3,22 +3,26 @@
 On a real broker with TLS, SCRAM and ACLs.
 """
 
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import NewTopic
 
+from streams.codec.records import encode
 from streams.errors import BrokerError
 from streams.runtime.build import load_pipeline
 from streams.runtime.link import Link
 from streams.runtime.rights import Right
 from streams.runtime.worker import Worker
 from streams.settings import load_link, load_settings
-from tests.fault.harness import TRACES, assert_spans_are_whole, wait_for
+from tests.fault.harness import TRACES, WorkerProcess, assert_spans_are_whole, wait_for
 from tests.integration.secured import SecuredBroker, SecuredDeployment
 from tests.integration.traces import trace_of
+from tests.notify_events import incident
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
@@ -49,6 +53,11 @@ WORKER = (
 """Written out by hand: docs/security.md has the same rows."""
 CREATE = Right("topic", f"spanloom.{GROUP}.", "Create", is_prefix=True)
 REPLAY = (Right("topic", OTHER, "Write"),)
+NOTIFY = (
+    Right("topic", "incidents.events.v1", "Read"),
+    Right("topic", "incidents.bus", "Write"),
+    Right("group", "told.", "Read", is_prefix=True),
+)
 STATS = (
     *(
         Right("topic", name, "Describe")
@@ -69,13 +78,15 @@ def place(
     folder = tmp_path_factory.mktemp("least")
     made = SecuredDeployment(secured.address, folder, GROUP)
     for user, rights in {
-        "worker": (*WORKER, CREATE), "replay": REPLAY, "stats": STATS,
+        "worker": (*WORKER, CREATE), "replay": REPLAY, "stats": STATS, "notify": NOTIFY,
         "tail": (Right("topic", TRACES, "Read"),),
     }.items():  # fmt: skip
         secured.add_user(user, PASSWORD)
         secured.grant(user, rights)
     made.broker, made.link = secured.tls_address, admin_link(secured)
     made.create_topics()
+    bus = secured.admin.create_topics([NewTopic("incidents.bus", 1, 1)])
+    bus["incidents.bus"].result(30)
     made.broker, made.link = secured.address, {}
     try:
         yield made
@@ -252,6 +263,56 @@ def test_a_sender_without_its_right_names_it(
     sent = as_user(secured, place, "replay").replay(trace_of(1, spans=1, start_us=START_US))
     assert sent.returncode == 3
     assert f"may not Write topic {OTHER} " in sent.stderr
+
+
+def telling(secured: SecuredBroker, place: SecuredDeployment) -> WorkerProcess:
+    """Start to tell a topic of incidents, as user notify."""
+    config = place.folder / "notify.yaml"
+    config.write_text(
+        "targets: [{id: bus, kind: cloudevents, topic: incidents.bus}]\n", encoding="utf-8"
+    )
+    mine = as_user(secured, place, "notify")
+    command = [sys.executable, "-m", "streams.cli.main", "notify", "run"]
+    command += ["--config", str(config), "--group", "told", "--broker", mine.broker]
+    process = WorkerProcess(command, mine.environment, place.folder / uuid.uuid4().hex)
+    place.workers.append(process)
+    return process
+
+
+def test_incidents_are_told_with_exactly_these_rights(
+    secured: SecuredBroker, place: SecuredDeployment
+) -> None:
+    """Read the topic, read the group of each target, write the topic that is a target."""
+    process = telling(secured, place)
+    wait_for(lambda: "ready targets=bus" in process.out.read_text(), 60, process.tail, process)
+    given = load_link(secured.tls_address, **admin_link(secured))
+    producer = Producer(Link(secured.tls_address, given).librdkafka())
+    producer.produce("incidents.events.v1", encode("incident_event", incident()), b"a" * 32)
+    assert producer.flush(30) == 0
+    process.terminate()
+    assert process.wait(60) == 0, process.tail()
+    process = telling(secured, place)  # what came while nobody told is told now
+    wait_for(lambda: "ready targets=bus" in process.out.read_text(), 60, process.tail, process)
+    process.terminate()
+    assert process.wait(60) == 0, process.tail()
+    assert PASSWORD not in process.log.read_text("utf-8")
+
+
+@pytest.mark.parametrize("right", NOTIFY, ids=str)
+def test_who_tells_incidents_without_one_right_names_it(
+    secured: SecuredBroker,
+    place: SecuredDeployment,
+    without: Callable[[str, Right], None],
+    right: Right,
+) -> None:
+    """3 before anything is told, and the one that is missing."""
+    without("notify", right)
+    process = telling(secured, place)
+    assert process.wait(60) == 3, process.tail()
+    name = right.name + ("bus" if right.is_prefix else "")
+    said = process.log.read_text("utf-8")
+    assert f"{right.operation} {right.kind} {name}" in said
+    assert "Operator action: grant the rights" in said
 
 
 def test_topics_are_made_only_by_who_may(secured: SecuredBroker, place: SecuredDeployment) -> None:

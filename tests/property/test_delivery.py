@@ -141,7 +141,12 @@ class Delivery(RuleBasedStateMachine):
         entry = self.flying.pop(which % len(self.flying))
         if outcome == "delivered":
             self.take(entry)
+        was_held = self.outbox.breaker.hold_us > self.now_us
         result = self.outbox.finish(entry, outcome, self.now_us, patience * SECOND_US)
+        if outcome in ("delivered", "refused"):
+            assert not self.outbox.is_open, "it answered"
+        elif not was_held and not self.outbox.is_open and not patience:
+            assert self.outbox.breaker.hold_us <= self.now_us, "a closed breaker holds nothing"
         if result != "retry":
             self.finished(entry.offset, is_dropped=result != "delivered")
         for late in self.outbox.overdue(self.now_us):

@@ -1,15 +1,21 @@
 """The files around the code: portable, locked, and readable by the tools that they are for."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from streams.contract.loader import load_notify
 from streams.monitoring.liveness import Limits
+from streams.monitoring.notify_metrics import NotifyView
 from streams.monitoring.view import View
+from streams.notify.process import pages as notify_pages
+from streams.notify.settings import NotifySettings
 from streams.runtime.reporting import pages
 from streams.settings import WorkerSettings
 from tests.tidy.repository import ROOT, name_of, tracked_files
@@ -108,6 +114,25 @@ def test_kubernetes_manifest_fits_the_worker() -> None:
     limit_seconds = fields["stalled_timeout_seconds"].default
     rest_seconds = limit_seconds * (1 - fields["unhealthy_ratio"].default)
     assert liveness["periodSeconds"] * liveness["failureThreshold"] > rest_seconds
+
+
+def test_kubernetes_manifest_tells_incidents(tmp_path: Path) -> None:
+    """Its targets are valid, its hosts theirs, its variables settings, and its probe asks a page."""
+    path = ROOT / "deploy" / "kubernetes" / "notify.yaml"
+    config, deployment = yaml.safe_load_all(path.read_text(encoding="utf-8"))
+    file = tmp_path / "notify.yaml"
+    file.write_text(config["data"]["notify.yaml"], encoding="utf-8")
+    notify = load_notify(file)
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    given = {one["name"]: one["value"] for one in container["env"]}
+    known = {f"SPANLOOM_{name.upper()}" for name in WorkerSettings.model_fields}
+    known |= {f"SPANLOOM_NOTIFY_{name.upper()}" for name in NotifySettings.model_fields}
+    assert set(given) <= known
+    urls = [url.text for target in notify.targets for url in (target.url, *target.urls) if url]
+    hosts = json.loads(given["SPANLOOM_NOTIFY_HOSTS"])
+    assert sorted(urlsplit(url).hostname or "" for url in urls if url) == sorted(hosts)
+    there = notify_pages(NotifyView)
+    assert container["livenessProbe"]["httpGet"]["path"] in there
 
 
 def dockerfile_instructions() -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from streams.notify.rules.book import Incident, is_end
 from streams.notify.rules.payload import (
     causes_text,
     explanation_text,
+    is_silenced,
     page_link,
     rfc3339,
     shorten,
@@ -88,6 +89,7 @@ def alert_of(
         "causes": causes_text(event),
         "event": event["event"],
         "version": str(event["version"]),
+        "silenced": "true" if is_silenced(event) else "",
         "playbook": event["playbook"],
         "page": link,
     }

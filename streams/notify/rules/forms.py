@@ -16,6 +16,7 @@ from streams.notify.rules.payload import (
     causes_text,
     delivery_id,
     explanation_text,
+    is_silenced,
     page_link,
     plain,
     rfc3339,
@@ -66,6 +67,7 @@ def slack(event: Incident, page_url: str, is_test: bool = False) -> bytes:
     title = _escaped(shorten(event["title"], 300))
     mark = "\u2705" if is_end(event) else _MARKS.get(event["severity"], "\U0001f534")
     head = f"{mark} {'[TEST] ' if is_test else ''}*{event['event']}* {event['severity']}"
+    head += " (silenced)" if is_silenced(event) else ""
     lines = [
         f"{head} {f'<{_escaped(link)}|{title}>' if link else title}",
         f"Owner {_escaped(event['owner'] or 'unowned')}, channel "
@@ -110,6 +112,7 @@ def pagerduty(event: Incident, page_url: str, routing_key: str, is_test: bool = 
                 "custom_details": {
                     "event": event["event"],
                     "version": event["version"],
+                    "silenced": is_silenced(event),
                     "owner": event["owner"],
                     "channel": event["channel"],
                     "playbook": event["playbook"],

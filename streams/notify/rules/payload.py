@@ -39,6 +39,11 @@ def rfc3339(time_us: int) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%S}.{time_us % 1_000_000:06d}Z"
 
 
+def is_silenced(event: Incident) -> bool:
+    """Say whether a silence or a maintenance window holds over an incident that goes on."""
+    return bool(event.get("silenced", False))
+
+
 def causes_text(event: Incident) -> str:
     """Return the likely causes in one line, the likeliest first; "unknown" is an answer."""
     named = []
@@ -75,6 +80,8 @@ def body(event: Incident, page_url: str, is_test: bool = False) -> dict[str, Any
         "id": delivery_id(event),
         "is_test": is_test,
         "event": event["event"],
+        "reason": event.get("reason", ""),
+        "silenced": is_silenced(event),
         "incident_id": event["incident_id"],
         "version": event["version"],
         "time": rfc3339(event["timestamp"]),

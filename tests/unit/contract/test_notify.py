@@ -114,6 +114,7 @@ def test_a_contract_brings_its_own_part(tmp_path: Path) -> None:
         ("kind: webhook", "kind: webhook\n    backoff_seconds: 60.0", 6, "backoff_seconds_max"),
         ("severity: WARN", "severty: WARN", 8, "did you mean 'severity'?"),
         ("WARN", "WARNING", 8, "'WARN'"),
+        (GOOD[GOOD.index("targets:") :], "targets: []\n", 3, "must not be empty"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_with_line_and_fix(

@@ -83,8 +83,10 @@ def test_nothing_but_an_end_ends() -> None:
     for version, kind in enumerate(("UPDATED", "ACKNOWLEDGED", "SILENCED", "REOPENED"), 2):
         said = book()
         said.note(incident(), NOW)
-        said.note(incident(version=version) | {"event": kind}, NOW)
+        said.note(incident(version=version) | {"event": kind, "silenced": True}, NOW)
         assert said.active == 1, kind
+        (alert,) = said.alerts_of(ID, NOW)
+        assert alert["annotations"]["silenced"] == "true"
     said.note(incident(version=9, event="MERGED"), NOW)
     assert said.active == 0
 
@@ -99,9 +101,9 @@ def test_an_earlier_version_does_not_wake_what_has_ended() -> None:
 
 def test_requests_and_memory_are_bounded() -> None:
     """A storm goes out in requests of 64 alerts; beyond 10,000 the oldest are left to a lease."""
-    said = book()
+    said, one = book(), incident()
     for number in range(INCIDENTS_MAX + 5):
-        said.note(incident(incident_id=f"{number:032x}"), NOW)
+        said.note(one | {"incident_id": f"{number:032x}"}, NOW)
     batches = said.again(NOW)
     assert sum(map(len, batches)) == INCIDENTS_MAX
     assert max(map(len, batches)) == BATCH_MAX

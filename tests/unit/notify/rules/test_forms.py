@@ -60,7 +60,9 @@ def test_owner_channel_and_link_are_in_every_form() -> None:
 @pytest.mark.parametrize("kind", ["OPENED", "UPDATED", "REOPENED", "SILENCED", "SOMETHING_NEW"])
 def test_only_an_end_resolves(kind: str) -> None:
     """A silence, or a kind that this version does not know, must never close a page."""
-    event = incident() | {"event": kind}
+    event = incident() | {"event": kind, "silenced": True}
+    assert body(event, "")["silenced"] is True
+    assert "(silenced)" in json.loads(forms.slack(event, ""))["text"]
     assert json.loads(forms.pagerduty(event, "", ROUTING_KEY))["event_action"] == "trigger"
     assert "\u2705" not in json.loads(forms.slack(event, ""))["text"]
 

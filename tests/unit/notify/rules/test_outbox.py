@@ -50,6 +50,50 @@ def test_events_of_a_target_that_is_away_for_too_long_are_given_up_with_a_reason
     assert box.position().offset == 2
 
 
+def test_what_is_given_up_lets_what_follows_it_through() -> None:
+    """The next event of the same incident is young enough to be told."""
+    box = outbox(Policy(give_up_us=10 * MINUTE_US, breaker_failures=1, parallel=1))
+    box.offer(0, "a", "tried", NOW, NOW)
+    box.offer(1, "b", "old", NOW, NOW)
+    now = NOW + 10 * MINUTE_US
+    box.offer(2, "b", "young", now, now)
+    (entry,) = box.due(now)
+    assert box.finish(entry, "failed", now + 1) == "gave_up"
+    assert [late.event for late in box.overdue(now + 1)] == ["old"]
+    (entry,) = box.due(now + MINUTE_US)
+    assert entry.event == "young"
+
+
+def test_a_breaker_opens_for_one_and_closes_for_all() -> None:
+    """Open: one attempt at a time, after a wait. The first answer lets all others go at once."""
+    box = outbox(Policy(breaker_failures=2, parallel=3))
+    for offset in range(6):
+        box.offer(offset, f"incident {offset}", offset, NOW, NOW)
+    for entry in box.due(NOW):
+        box.finish(entry, "failed", NOW, why="no answer")
+    assert box.is_open
+    assert box.breaker.since_us == NOW
+    assert box.due(NOW) == []
+    now = NOW + MINUTE_US
+    (probe,) = box.due(now)
+    assert box.due(now) == []
+    assert box.finish(probe, "delivered", now) == "delivered"
+    assert not box.is_open
+    assert box.breaker.since_us == 0
+    assert len(box.due(now)) == 3
+
+
+def test_a_refusal_is_an_answer() -> None:
+    """A receiver that calls an event wrong is there: the breaker closes for it, too."""
+    box = outbox(Policy(breaker_failures=1))
+    box.offer(0, "a", 0, NOW, NOW)
+    (entry,) = box.due(NOW)
+    box.finish(entry, "failed", NOW)
+    (entry,) = box.due(NOW + MINUTE_US)
+    box.finish(entry, "refused", NOW + MINUTE_US)
+    assert not box.is_open
+
+
 def test_a_wrong_event_is_dropped_after_its_attempts_and_holds_nobody_up() -> None:
     """The receiver refuses one event; the next of the same incident goes out after it."""
     box = outbox(Policy(refused_attempts_max=3, parallel=1))
