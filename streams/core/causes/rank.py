@@ -11,7 +11,14 @@ from typing import Any, Final
 
 from streams.core.causes.evidence import KINDS, UNKNOWN, Cause, Evidence
 from streams.core.causes.parameters import PARAMETERS, CauseParameters
-from streams.core.causes.strength import LOCAL_SOURCES, by_module, combined, source_of, strength
+from streams.core.causes.senders import laid_on_senders
+from streams.core.causes.strength import (
+    LOCAL_SOURCES,
+    by_module,
+    combined,
+    source_of,
+    strength,
+)
 from streams.core.incidents.topology import Topology
 
 _SENTENCES_MAX: Final = 5
@@ -34,7 +41,7 @@ def rank(
     Returns:
         At least the UNKNOWN entry; probabilities sum to 1.
     """
-    places = by_module(evidence)
+    places = by_module(laid_on_senders(evidence, topology))
     strengths = _strengths(places, topology, parameters)
     weights = {m: 2 ** (s / parameters.temperature_bits) for m, s in strengths.items()}
     none = 2 ** (parameters.unknown_bits / parameters.temperature_bits)

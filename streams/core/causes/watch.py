@@ -12,6 +12,7 @@ from streams.core.causes.evidence import Cause, Evidence
 from streams.core.causes.metric_evidence import MetricBaseline, Sample
 from streams.core.causes.parameters import PARAMETERS, CauseParameters
 from streams.core.causes.rank import rank
+from streams.core.causes.senders import laid_on_senders
 from streams.core.causes.strength import ScoreTails, alarms, by_module
 from streams.core.causes.trace_evidence import TraceBaseline, Unusual
 from streams.core.causes.trace_partials import Call, Operation, TracePartial, merged
@@ -74,7 +75,8 @@ class CauseWatch:
         self._exclude(now_us, unusual.places)
         raw = [*unusual.evidence, *self.metrics.evidence(now_us)]
         lasting = [*unusual.evidence, *self.metrics.evidence(now_us, lasting=True)]
-        firing = alarms(by_module(self.tails.rated(lasting)), self.parameters)
+        laid = laid_on_senders(self.tails.rated(lasting), self.topology())
+        firing = alarms(by_module(laid), self.parameters)
         found = self.tails.rated(raw)
         self.tails.observe(now_us, raw, firing, self._places())
         return Finding(tuple(found), firing)
@@ -93,7 +95,7 @@ class CauseWatch:
     def topology(self) -> Topology:
         """Return the learned call graph: a caller needs what it calls."""
         needs: dict[str, set[str]] = {}
-        for caller, callee in self.calls:
+        for caller, callee in {*self.calls, *self.metrics.calls()}:
             needs.setdefault(caller, set()).add(callee)
         return Topology(
             {m: ModuleInfo(depends_on=tuple(sorted(n))) for m, n in sorted(needs.items())}
