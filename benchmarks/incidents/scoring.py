@@ -1,17 +1,17 @@
 """Holds incidents against labelled faults.
 
-A fault is detected by the incident that alarms longest while the fault lasts (`LASTS_US`), or, when
-none does, by the first one that opens soon after (`WITHIN_US`). What counts is the last ranking told
-while the fault lasts, or else the first told after. Two faults in one incident are an over-merge;
-two incidents opened for one fault a split. An incident that opens in no fault's time is false, even
-when it is still open as a fault begins; `EARLY_US` before a label's time is its fault's time too:
-the effect of some labels shows in the traces more than half a minute before the time they name.
+A fault is detected by the incident that alarms longest while the fault lasts (`LASTS_US`), or,
+when none does, by the first one that opens soon after (`WITHIN_US`). What counts is the last
+ranking told while the fault lasts, or else the first told after. Two faults in one incident are an
+over-merge; two incidents opened for one fault a split. An incident that opens in no fault's time is
+false, even when it is still open as a fault begins; `EARLY_US` before a label's time is its fault's
+time too: the effect of some labels shows in the traces half a minute before the time they name.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.incidents.replay import Incident, Recording
+from benchmarks.incidents.replay import Incident, Recording, Told
 from streams.units import HOUR_US, MINUTE_US, SECOND_US
 
 LASTS_US = 3 * MINUTE_US
@@ -105,15 +105,22 @@ def _matching(fault: Fault, end_us: int, incidents: list[Incident]) -> list[Inci
 def _case(fault: Fault, end_us: int, incident: Incident | None) -> dict[str, Any]:
     told = [t for t in incident.told if t.at_us < end_us] if incident else []
     in_time = [t for t in told if t.at_us <= fault.at_us + LASTS_US]
-    final = (in_time or told[:1])[-1:]
     at_us = max(fault.at_us, incident.opened_us) if incident else 0
+    case = told_case(fault, in_time or told[:1], at_us - fault.at_us)
+    case["events"] = sum(t.at_us >= fault.at_us for t in told)
+    return case
+
+
+def told_case(fault: Fault, told: list[Told], after_us: int) -> dict[str, Any]:
+    """Return the case of a fault whose last ranking counts; empty rankings mean it was missed."""
+    final = told[-1:]
     return {
         "id": fault.fault_id,
         "kind": fault.kind,
         "truth": fault.truth,
         "ranked": final[0].ranked if final else [],
-        "detected_at_s": (at_us - fault.at_us) / SECOND_US if told else None,
-        "events": sum(t.at_us >= fault.at_us for t in told),
+        "detected_at_s": after_us / SECOND_US if told else None,
+        "events": len(told),
         "causes": [
             {
                 "name": cause.module or cause.kind,

@@ -17,6 +17,7 @@ from streams.core.causes.edges import Call, blame
 from streams.core.causes.evidence import METRIC_SHIFT, Evidence
 from streams.core.causes.metric_kinds import LATENCY, SUCCESS, TRAFFIC, MetricKind, metric_kind
 from streams.core.causes.parameters import CauseParameters
+from streams.units import MINUTE_US
 
 CLIENT: Final = "client"
 SERVER: Final = "server"
@@ -25,7 +26,10 @@ FELL: Final = "fell"
 _QUARTILES: Final = 1.349
 _EXTREME: Final = 3.0
 _NEAR: Final = 1.0
+_NEAR_OWN: Final = 3.0
 _LATEST: Final = 3
+INTERVAL_US_MAX: Final = 10 * MINUTE_US
+"""Two samples further apart are a gap, and not the interval of the series."""
 _MANY: Final = 30
 
 
@@ -82,9 +86,9 @@ class Past:
         """Return the smallest value but for the few lowest; 0 without many."""
         return self.ordered[len(self) // _MANY] if len(self) >= _MANY else 0.0
 
-    def fits(self, value: float) -> bool:
-        """Say whether a value lies near the middle, whichever side."""
-        return abs(value - self.middle) <= _NEAR * self.spread()
+    def fits(self, value: float, near: float) -> bool:
+        """Say whether a value lies within so many deviations of the middle, whichever side."""
+        return abs(value - self.middle) <= near * max(self.spread(), 0.01 * abs(self.middle))
 
     def spread(self) -> float:
         """Return the robust standard deviation.
@@ -108,18 +112,25 @@ class SeriesState:
         past: of the usual values.
         recent: time, score and value of the latest samples.
         held: values of an episode that may turn out to be one.
-        is_primed: whether the past is not its own.
+        near: of a past from elsewhere, how many deviations off the first own value may be; else 0.
     """
 
     kind: MetricKind
     past: Past
     recent: deque[tuple[int, float, float]] = field(default_factory=lambda: deque(maxlen=4))
     held: list[float] = field(default_factory=list)
-    is_primed: bool = False
+    near: float = 0.0
 
-    def scores(self, oldest_us: int) -> list[float]:
-        """Return the scores of the latest three samples, if they are not older."""
-        return [score for at, score, _ in self.recent if at > oldest_us][-_LATEST:]
+    def scores(self, now_us: int, horizon_us: int) -> list[float]:
+        """Return the scores of the latest three samples, if they are not older than the horizon.
+
+        A series that is sampled more seldom is looked back at for three of its own intervals.
+        """
+        if len(self.recent) > 1:
+            interval_us = self.recent[-1][0] - self.recent[-2][0]
+            if interval_us <= INTERVAL_US_MAX:
+                horizon_us = max(horizon_us, _LATEST * interval_us)
+        return [score for at, score, _ in self.recent if at > now_us - horizon_us][-_LATEST:]
 
 
 class MetricBaseline:
@@ -151,9 +162,16 @@ class MetricBaseline:
         It is forgotten when the first sample does not fit it: that running was another.
         """
         state = self._state(series)
-        state.is_primed = True
+        state.near = _NEAR
         for step in (-1.5, -1.0, -0.5, 0.0, 0.0, 0.5, 1.0, 1.5):
             state.past.append(mean + step * deviation)
+
+    def reopen(self) -> None:
+        """Take all that is known for a past from elsewhere, as after a long gap."""
+        for state in self.series.values():
+            state.near = _NEAR_OWN
+            state.recent.clear()
+            state.held.clear()
 
     def evidence(self, now_us: int, *, lasting: bool = False) -> list[Evidence]:
         """Return the series that are unusual now; those about calls are laid on one of the ends.
@@ -164,12 +182,12 @@ class MetricBaseline:
         """
         found: list[Evidence] = []
         slow: dict[str, dict[Call, float]] = {}
-        oldest_us = now_us - 3 * self.parameters.window_us
+        horizon_us = _LATEST * self.parameters.window_us
         for series in sorted(self._hot):
             state = self.series[series]
-            score = _current(state.scores(oldest_us), lasting)
+            score = _current(state.scores(now_us, horizon_us), lasting)
             if abs(score) < self.parameters.evidence_score:
-                if not any(state.scores(oldest_us)):
+                if not any(state.scores(now_us, horizon_us)):
                     self._hot.discard(series)
             elif _is_call(series):
                 if series.side == WAY or not self._has_way(series):
@@ -196,10 +214,10 @@ class MetricBaseline:
         """Score a value, then learn it."""
         state = self._state(series)
         score = self._score(state, value, level)
-        if state.is_primed and not state.past.fits(value):
+        if state.near and len(state.past) and not state.past.fits(value, state.near):
             state.past.clear()
             score = 0.0
-        state.is_primed = False
+        state.near = 0.0
         state.recent.append((at_us, score, value))
         if abs(score) >= self.parameters.evidence_score:
             self._hot.add(series)

@@ -5,9 +5,11 @@ Invariant: what it says at a time is a function of what came before that time.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from streams.core.causes.changes import Change, change_evidence
 from streams.core.causes.evidence import Cause, Evidence
 from streams.core.causes.metric_evidence import MetricBaseline, Sample
 from streams.core.causes.parameters import PARAMETERS, CauseParameters
@@ -63,7 +65,7 @@ class CauseWatch:
         self, now_us: int, partial: TracePartial | None, samples: Iterable[Sample] = ()
     ) -> Finding:
         """Take in what came since the last step, up to `now_us`, and say what is unusual."""
-        if partial is not None and partial.traces:
+        if partial is not None and partial.operations:
             recent = Recent(now_us, partial)
             self._recent.append(recent)
             self._pending.append(recent)
@@ -85,12 +87,33 @@ class CauseWatch:
         known = {series.module for series in self.metrics.series}
         return len(known | {module for module, _ in self.traces.operations})
 
-    def causes(self, now_us: int, since_us: int, topology: Topology | None = None) -> list[Cause]:
-        """Rank the causes of an incident that began at `since_us`, from all that came since."""
+    def causes(
+        self,
+        now_us: int,
+        since_us: int,
+        topology: Topology | None = None,
+        alerts: Sequence[Mapping[str, Any]] = (),
+        changes: Iterable[Change] = (),
+    ) -> list[Cause]:
+        """Rank the causes of an incident that began at `since_us`, from all that came since.
+
+        Args:
+            now_us: the time; nothing later is known.
+            since_us: where to look from, no further back than `incident_window_us`.
+            topology: who needs whom; else the learned call graph.
+            alerts: of the incident, if rules raised some.
+            changes: that were told of so far.
+        """
+        evidence = self.evidence(now_us, since_us)
+        onset_us = min((e.since_us for e in evidence), default=now_us)
+        evidence += change_evidence(changes, onset_us, self.parameters)
+        return rank(alerts, evidence, topology or self.topology(), self.parameters)
+
+    def evidence(self, now_us: int, since_us: int) -> list[Evidence]:
+        """Return what is unusual since a time, with its rarity."""
         oldest_us = max(since_us, now_us - self.parameters.incident_window_us)
         found = self._unusual(now_us, oldest_us).evidence
-        evidence = self.tails.rated([*found, *self.metrics.evidence(now_us)])
-        return rank((), evidence, topology or self.topology())
+        return self.tails.rated([*found, *self.metrics.evidence(now_us)])
 
     def topology(self) -> Topology:
         """Return the learned call graph: a caller needs what it calls."""
