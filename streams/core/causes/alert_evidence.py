@@ -38,7 +38,7 @@ def alert_evidence(alerts: Iterable[Mapping[str, Any]]) -> list[Evidence]:
             alert["firing_since"],
             ALERT_SCORE,
             min(1.0, max(0.0, alert.get("fidelity_ratio", 1.0))),
-            alert.get("explanation", ""),
+            alert.get("explanation", "") or f"alert {alert['kind']} of {alert['module']}",
         )
         for alert in alerts
         if alert["module"]
