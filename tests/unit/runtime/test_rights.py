@@ -25,7 +25,10 @@ def needed(**settings: Any) -> set[str]:
 def test_a_worker_writes_what_is_derived_and_reads_what_it_needs() -> None:
     """Nothing may be written into telemetry, and nothing created, deleted or altered."""
     found = needed(group="g", contract="seed")
-    assert {f"Write topic {name}" for name in topics.DERIVED} <= found
+    own = set(topics.DERIVED) - {topics.EXTERNAL}
+    assert {f"Write topic {name}" for name in own} <= found
+    assert f"Read topic {topics.EXTERNAL}" in found, "others write it"
+    assert f"Write topic {topics.EXTERNAL}" not in found
     assert {one for one in found if "telemetry." in one and "Write" in one} == {
         f"Write topic {topics.REJECTED}"
     }
