@@ -5,7 +5,7 @@ columns or in the rejections, once; no bytes of one row ever show in another; bo
 values of the current schema.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -58,6 +58,7 @@ class EventDecoder:
         *,
         series: SeriesBook | None = None,
         signal_dimensions: Sequence[str] = DIMENSIONS,
+        metric_names: Mapping[str, str] | None = None,
     ) -> None:
         """Make the decode plan of the profile's schema.
 
@@ -70,6 +71,7 @@ class EventDecoder:
             series: interns the series of metric points and log lines, shared with the engine;
                 None where nobody asks.
             signal_dimensions: keys of the dimensions that tell series apart.
+            metric_names: old metric names and what they are called now.
 
         Raises:
             ConfigError: the schema cannot be read as columns; the message names the field.
@@ -83,7 +85,9 @@ class EventDecoder:
         self._reader = ColumnarReader(fields)
         self._batches = BatchReader(fields, wire.HEADER_BYTES if profile.has_header else 0)
         self._many = None if profile.schema else EventBatchReader(schemas, self._reader)
-        signals = SignalRows(profile, series, signal_dimensions) if series is not None else None
+        signals = None
+        if series is not None:
+            signals = SignalRows(profile, series, signal_dimensions, metric_names)
         self._rows = EventRows(fields, operations, profile, dimensions, signals)
         self._dimensions = dimensions
         self._operations = operations

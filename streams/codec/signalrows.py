@@ -4,7 +4,7 @@ Owns the way from the bytes of a signal to its series. Spans and audit entries c
 Texts become objects only when a series is seen for the first time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any, Final
 
@@ -35,12 +35,20 @@ class SignalRows:
         profile: which field fills which column.
         book: interns series; shared with the engine.
         dimensions: keys of the dimensions that tell series apart.
+        names: old metric names and what they are called now.
     """
 
-    def __init__(self, profile: Profile, book: SeriesBook, dimensions: Sequence[str]) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        book: SeriesBook,
+        dimensions: Sequence[str],
+        names: Mapping[str, str] | None = None,
+    ) -> None:
         self._columns = profile.columns
         self._book = book
         self._dimensions = tuple(sorted(dimensions))
+        self._names = names or {}
         self._keys = pl.Series([*self._dimensions, MESSAGE], dtype=pl.String)
         self._message = np.uint64(value_hash(MESSAGE))
         self._known: dict[int, int] = {}
@@ -126,7 +134,8 @@ class SignalRows:
         dimensions = tuple((key, value) for key, value in kept if value)
         place = text("module")[:TEXT_MAX], text("component")[:TEXT_MAX]
         if row[self._columns["event_type"]] == METRIC:
-            name, unit = text("name")[:TEXT_MAX], text("unit")[:VALUE_MAX]
+            said = text("name")
+            name, unit = self._names.get(said, said)[:TEXT_MAX], text("unit")[:VALUE_MAX]
             return Series(METRIC_SERIES, *place, name, unit, "", dimensions)
         severity = SEVERITIES[int(row[self._columns["severity"]])]
         template = template_of(given.get(MESSAGE) or text("name"))

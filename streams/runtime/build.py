@@ -102,6 +102,7 @@ class JoinFactory:
             settings.max_event_bytes,
             series=self._series,
             signal_dimensions=settings.signal_dimensions,
+            metric_names=contract.metric_names if contract else None,
         )
         self._conditions: dict[int, U64] = {
             c.bit: np.array([value_hash(v) for v in c.values], np.uint64)

@@ -32,12 +32,12 @@ PASSWORD = "a-" + uuid.uuid4().hex
 GROUP = "least"
 DERIVED_WRITTEN = (
     "alerts.raised.v1", "fidelity.partials.v1", "fidelity.stats.v1", "incidents.events.v1",
-    "incidents.audit.v1", "incidents.ledger.v1",
+    "incidents.audit.v1", "incidents.ledger.v1", "signals.partials.v1",
     "spanloom.links.v1", "telemetry.rejected.v1", TRACES, "traces.fragments.v1",
 )  # fmt: skip
 READ_BACK = (
-    "alerts.raised.v1", "fidelity.partials.v1", "incidents.commands.v1", "spanloom.links.v1",
-    TRACES, "traces.fragments.v1",
+    "alerts.external.v1", "alerts.raised.v1", "fidelity.partials.v1", "incidents.commands.v1",
+    "signals.partials.v1", "spanloom.links.v1", TRACES, "traces.fragments.v1",
 )  # fmt: skip
 CHANGELOGS = tuple(
     f"spanloom.{GROUP}.{kind}.state.v1"
@@ -61,7 +61,7 @@ NOTIFY = (
 STATS = (
     *(
         Right("topic", name, "Describe")
-        for name in (*DERIVED_WRITTEN, OTHER)
+        for name in (*DERIVED_WRITTEN, "alerts.external.v1", OTHER)
         if name != "telemetry.rejected.v1"
     ),
     Right("topic", "telemetry.rejected.v1", "Read"),

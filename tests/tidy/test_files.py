@@ -117,7 +117,7 @@ def test_kubernetes_manifest_fits_the_worker() -> None:
 
 
 def test_kubernetes_manifest_tells_incidents(tmp_path: Path) -> None:
-    """Its targets are valid, its hosts theirs, its variables settings, and its probe asks a page."""
+    """Its targets are valid, its hosts theirs, its variables settings, its probe a page."""
     path = ROOT / "deploy" / "kubernetes" / "notify.yaml"
     config, deployment = yaml.safe_load_all(path.read_text(encoding="utf-8"))
     file = tmp_path / "notify.yaml"

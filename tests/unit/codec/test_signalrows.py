@@ -1,8 +1,13 @@
 """Codes of series: same names, same code; nothing for spans; bounded."""
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.codec.events import EventDecoder
+from streams.codec.records import encode
+from streams.codec.schemas import default_schemas
+from streams.core.columns import Operations
 from streams.core.signals.series import (
     NO_SIGNAL,
     OVER_BOUND,
@@ -66,6 +71,19 @@ def test_long_texts_are_cut() -> None:
     columns([metric(1.0, name="n" * 10_000, dimensions={"queue": "v" * 10_000})], book)
     assert len(book[0].name) == TEXT_MAX
     assert book[0].dimensions == (("queue", "v" * VALUE_MAX),)
+
+
+def test_old_metric_names_count_for_the_new_one() -> None:
+    """As the contract's table says; the event itself is left as it came."""
+    book, operations = SeriesBook(), Operations()
+    decoder = EventDecoder(
+        default_schemas(), operations, series=book, metric_names={"old_total": "new_total"}
+    )
+    values = [encode("telemetry_event", metric(1.0, name=n)) for n in ("old_total", "new_total")]
+    events, _ = decoder.decode(0, [None, None], values, np.zeros(2, np.int64))
+    assert events.series.tolist() == [0, 0]
+    assert book[0].name == "new_total"
+    assert operations[int(events.operation[0])].name == "old_total"
 
 
 def test_a_metric_in_a_trace_is_a_signal_too() -> None:
