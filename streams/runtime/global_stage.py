@@ -143,6 +143,7 @@ def topology_of(contract: Contract | None) -> Topology:
     }
     edges: list[Edge] = []
     stage_module: dict[Place, str] = {}
+    stage_component: dict[Place, str] = {}
     required: set[Place] = set()
     acknowledgment: set[Place] = set()
     slo_ratio: dict[Edge, float] = {}
@@ -152,6 +153,7 @@ def topology_of(contract: Contract | None) -> Topology:
         for stage in flow.stages:
             place = Place(flow_id, stage.id)
             stage_module[place] = stage.module
+            stage_component[place] = stage.component
             if stage.required and stage.when is None:
                 required.add(place)
             if stage.acknowledges:
@@ -167,6 +169,7 @@ def topology_of(contract: Contract | None) -> Topology:
         frozenset(acknowledgment),
         slo_ratio,
         calls=_calls(contract),
+        stage_component=stage_component,
     )
 
 

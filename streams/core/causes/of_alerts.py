@@ -22,7 +22,10 @@ def rank_alerts(alerts: Sequence[Mapping[str, Any]], topology: Topology) -> list
     first: dict[tuple[str, str], Mapping[str, Any]] = {}
     for alert in sorted(alerts, key=lambda a: (a["firing_since"], a["fingerprint"])):
         if alert["module"]:
-            first.setdefault((alert["module"], alert["component"]), alert)
+            component = alert["component"] or topology.component_of(
+                alert["flow"], alert["to_stage"]
+            )
+            first.setdefault((alert["module"], component), alert)
     if not first:
         return [Cause(1, "", "", "", UNKNOWN, 1.0)]
     places = sorted(first.items(), key=lambda item: _order(item[1], topology))[:_RANKED_MAX]

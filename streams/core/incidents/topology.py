@@ -52,6 +52,7 @@ class Topology:
         modules: what is known of each module, by name.
         edges: the edges of all flows.
         stage_module: the module of each stage of each flow.
+        stage_component: the component of each, within its module.
         required: the stages that a complete trace must have, without condition.
         acknowledgment: the stages whose span says that the far side has taken the record.
         slo_ratio: objectives other than the default one, by edge, or by `Edge(flow, "", "")`.
@@ -66,6 +67,7 @@ class Topology:
     acknowledgment: frozenset[Place] = frozenset()
     slo_ratio: Mapping[Edge, float] = field(default_factory=dict)
     calls: tuple[tuple[str, str], ...] = ()
+    stage_component: Mapping[Place, str] = field(default_factory=dict)
 
     def module_of(self, flow: str, stage: str) -> str:
         """Return the module of a stage; a learned label `module:name` names it itself; else ""."""
@@ -74,6 +76,10 @@ class Topology:
             return known
         module, colon, _ = stage.partition(":")
         return module if colon else ""
+
+    def component_of(self, flow: str, stage: str) -> str:
+        """Return the component of a stage; "" for one that the contract does not name."""
+        return self.stage_component.get(Place(flow, stage), "")
 
     def slo(self, flow: str, from_stage: str, to_stage: str, default_ratio: float) -> float:
         """Return the objective of an edge, else of its flow, else the default one."""
