@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from streams.codec.recordbatch import Record
-from streams.codec.records import encode
+from streams.codec.records import decode, encode
 from streams.core.fidelity.merge import MergeSettings
 from streams.core.incidents.commands import read_command
 from streams.core.incidents.settings import IncidentSettings
@@ -34,7 +34,7 @@ RATE = 100_000 / 60
 STEP_S = 0.05
 CUT_S = 0.2
 EPOCH_US = 1_700_000_000 * SECOND_US
-MODULES = 40
+MODULES = 1_600
 SETTINGS = IncidentSettings.matching(
     MergeSettings(), 2 * MINUTE_US, hold_us=SECOND_US, update_us=30 * SECOND_US
 )
@@ -81,7 +81,7 @@ def alert(number: int, version: int, at_us: int, module: int, shared: int = 0) -
 def minute(seconds: float, alerts: int, modules: int) -> list[list[Alert]]:
     """Return what each step takes: states of so many alerts, spread over modules, in turn.
 
-    The first states of all come within the first half; the rest are their further states.
+    A window of a tenth of the alerts moves over all of them, so that incidents open all the time.
     """
     steps = round(seconds / STEP_S)
     per_step = RATE * STEP_S
@@ -94,10 +94,11 @@ def minute(seconds: float, alerts: int, modules: int) -> list[list[Alert]]:
         at_us = EPOCH_US + round(step * STEP_S * SECOND_US)
         chunk = []
         for number in range(sent, until):
-            one = number % alerts
+            part = max(1, alerts // 10)
+            one = (number * alerts // round(seconds * RATE) // part * part + number % part) % alerts
             versions[one] += 1
             began_us[one] = began_us[one] or at_us
-            state = alert(one, versions[one], at_us, one % modules)
+            state = alert(one, versions[one], at_us, one * modules // alerts)
             chunk.append(state | {"firing_since": began_us[one] - SECOND_US})
         sent = until
         found.append(chunk)
@@ -105,49 +106,52 @@ def minute(seconds: float, alerts: int, modules: int) -> list[list[Alert]]:
 
 
 class Watch:
-    """How long each new alert waited for the first event that counts it, on the clock of the feed.
+    """How long alerts wait, on the clock of the feed.
 
     A step begins when its alerts have come, or when the step before has ended, whichever is later:
-    so a task that is too slow falls behind, as it would.
+    so a task that is too slow falls behind, as it would. Two waits count: of every alert state
+    until the task has taken it in, and of an incident's first alert until the incident is told.
+    What joins later is told with its next event, at most every `incident_update_seconds`.
     """
 
     def __init__(self) -> None:
         self.free_s = 0.0
         self.cpu_s = 0.0
         self.step_s: list[float] = []
-        self.waited_s: list[float] = []
+        self.taken_s: list[float] = []
+        self.opened_s: list[float] = []
         self._came: dict[str, float] = {}
 
     def take(
-        self, came_s: float, chunk: Sequence[Alert], work: Callable[[float], list[str]]
+        self, came_s: float, chunk: Sequence[Alert], work: Callable[[float], list[list[str]]]
     ) -> None:
-        """Let a step work, and note which alerts it told; it returns their fingerprints."""
+        """Let a step work; it returns the alerts of each incident that it opened."""
         for one in chunk:
             self._came.setdefault(one["fingerprint"], came_s)
         begins_s = max(came_s, self.free_s)
         cpu = time.process_time()
-        told = work(begins_s)
+        opened = work(begins_s)
         took = time.process_time() - cpu
         self.cpu_s += took
         self.step_s.append(took)
         self.free_s = begins_s + took
-        for print_ in told:
-            came = self._came.pop(print_, None)
-            if came is not None:
-                self.waited_s.append(self.free_s - came)
+        self.taken_s += [self.free_s - came_s] * len(chunk)
+        for prints in opened:
+            self.opened_s.append(self.free_s - min(self._came[print_] for print_ in prints))
 
     def figures(self) -> dict[str, float]:
         """Return the quantiles of the waits and of the steps."""
-        waits, steps = sorted(self.waited_s), sorted(self.step_s)
+        taken, opened, steps = sorted(self.taken_s), sorted(self.opened_s), sorted(self.step_s)
         return {
             "cpu_s": round(self.cpu_s, 2),
             "step_p50_ms": _ms(steps, 0.5),
             "step_p99_ms": _ms(steps, 0.99),
             "step_max_ms": _ms(steps, 1.0),
             "behind_s": round(max(0.0, self.free_s - len(self.step_s) * STEP_S), 2),
-            "first_event_p50_s": round(_at(waits, 0.5), 3),
-            "first_event_p99_s": round(_at(waits, 0.99), 3),
-            "first_events": float(len(waits)),
+            "taken_p99_s": round(_at(taken, 0.99), 3),
+            "opened": float(len(opened)),
+            "opened_p50_s": round(_at(opened, 0.5), 3),
+            "opened_p99_s": round(_at(opened, 0.99), 3),
         }
 
 
@@ -159,21 +163,26 @@ def _ms(values: Sequence[float], share: float) -> float:
     return round(1_000 * _at(values, share), 2)
 
 
+def prints_of(task: IncidentTask, incident_id: str) -> list[str]:
+    """Return the alerts of an open incident, [] when it is over already."""
+    incident = task.book.open.get(incident_id)
+    return list(incident.members) if incident is not None else []
+
+
 def pure(
     chunks: Sequence[Sequence[Alert]], settings: IncidentSettings = SETTINGS
 ) -> dict[str, Any]:
-    """Run the pure task; every alert counts as told by the event that holds or counts it."""
+    """Run the pure task."""
     task = IncidentTask(settings, TOPOLOGY)
     watch = Watch()
     events = 0
 
-    def step(at_s: float, chunk: Sequence[Alert]) -> list[str]:
+    def step(at_s: float, chunk: Sequence[Alert]) -> list[list[str]]:
         nonlocal events
         outputs = task.step(chunk, EPOCH_US + round(at_s * SECOND_US), True)
         told = [o.record for o in outputs if o.topic_kind == "incidents"]
         events += len(told)
-        members = (task.book.open.get(event["incident_id"]) for event in told)
-        return [print_ for incident in members if incident for print_ in incident.members]
+        return [prints_of(task, e["incident_id"]) for e in told if e["event"] == "OPENED"]
 
     for number, chunk in enumerate(chunks):
         came_s = (number + 1) * STEP_S
@@ -208,7 +217,7 @@ def through_runner(chunks: Sequence[Sequence[Alert]]) -> dict[str, Any]:
         found = [Chunk("alerts.raised.v1", 0, offset, end, [batch(records)])] if records else []
         offset = end
 
-        def step(at_s: float, found: list[Chunk] = found, number: int = number) -> list[str]:
+        def step(at_s: float, found: list[Chunk] = found, number: int = number) -> list[list[str]]:
             nonlocal cuts, largest, written, cut_max
             runner.step(found, {"alerts.raised.v1": 1}, EPOCH_US + round(at_s * SECOND_US))
             if (number + 1) % every:
@@ -219,10 +228,9 @@ def through_runner(chunks: Sequence[Sequence[Alert]]) -> dict[str, Any]:
             sizes = [len(piece) for piece in pieces]
             largest, written = max(largest, *sizes), written + sum(sizes)
             cut_max = max(cut_max, sum(sizes))
-            ids = {o.key.decode() for o in outputs if o.topic == "incidents.events.v1" and o.key}
-            book = runner.task.book
-            members = (book.open[id_].members for id_ in ids if id_ in book.open)
-            return [print_ for one in members for print_ in one]
+            told = [decode(o.value) for o in outputs if o.topic == "incidents.events.v1"]
+            ids = [e["incident_id"] for e in told if e["event"] == "OPENED"]
+            return [prints_of(runner.task, id_) for id_ in ids]
 
         watch.take((number + 1) * STEP_S, chunk, step)
     return watch.figures() | {
@@ -277,9 +285,9 @@ def run(path: Path | None = None, seconds: float = 60) -> dict[str, Any]:
     runner = through_runner(minute(seconds, 5_000, MODULES))
     alone = one_incident()
     good = [
-        many["first_event_p99_s"] < 2,
-        runner["first_event_p99_s"] < 2,
-        runner["behind_s"] < 1,
+        many["opened_p99_s"] < 2,
+        runner["opened_p99_s"] < 2,
+        runner["taken_p99_s"] < 2,
         alone["alerts"] == 10_000,
     ]
     return {

@@ -173,9 +173,12 @@ class Partition:
 
     def settle(self) -> None:
         """Look at the relations of all that is new, without grouping anything anew."""
-        for print_ in sorted(self._stale):
+        stale = sorted(self._stale)
+        for print_ in stale:
             self._relink(print_)
         self._stale.clear()
+        for component in self._components(stale):
+            self._parts(component)  # for who goes with whom, which a later alert is held against
 
     def is_explained(self, print_: str, within: Collection[str]) -> bool:
         """Say whether another alert, one of some, brings this one about."""
