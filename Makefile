@@ -87,7 +87,7 @@ check: ## all of CI: tests, lint, types, imports, real broker, browser
 	.ci/run
 
 test: $(DEV_STAMP) ## the fast tests: no broker, no browser
-	$(BIN)/pytest -m "not kafka and not browser" $(ARGS)
+	$(BIN)/pytest -m "not kafka and not browser" -n 2 --dist loadfile $(ARGS)
 
 sim: $(DEV_STAMP) ## simulated runs from seeds (ARGS="--seed 7" shows one, "--runs 5000" judges many)
 	$(BIN)/python -m tests.sim $(or $(ARGS),--runs 1000)
