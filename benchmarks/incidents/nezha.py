@@ -157,6 +157,8 @@ def _series(file: str, table: pl.DataFrame, column: str) -> Series | None:
         return None
     if "PodName" in table.columns:
         return Series(service(table["PodName"][0]), column)
+    if "ServiceName" in table.columns:
+        return Series(str(table["ServiceName"][0]).lower(), column)
     view, _, quantile = file.removesuffix(".csv").partition("_")
     if view in _SIDES and column.count("_") == 1:
         caller, callee = column.split("_")
@@ -172,7 +174,7 @@ def _normal(path: Path) -> Iterator[tuple[Series, float, float]]:
             continue
         for column in table.columns:
             mean, deviation = table[column].cast(pl.Float64, strict=False).to_list()[:2]
-            if mean is not None and deviation is not None:
+            if mean is not None and deviation:  # without any spread nothing was measured
                 yield Series(Path(name).name.removesuffix(".csv"), column), mean, deviation
 
 

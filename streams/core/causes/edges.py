@@ -16,7 +16,7 @@ class Blame(NamedTuple):
 
     Attributes:
         score: the largest among the calls that it explains.
-        share: how many of all its calls are slow, 0 to 1.
+        share: how many of its calls in that role are slow, 0 to 1.
         call: the one with that score.
     """
 
@@ -28,6 +28,9 @@ class Blame(NamedTuple):
 def blame(scores: Mapping[Call, float], calls: Collection[Call]) -> dict[str, Blame]:
     """Return, by module, what its calls say of it.
 
+    A module is judged in two roles: as the callee of all who call it, and as the caller of all that
+    it calls. A fault of its own shows in one of them throughout.
+
     Args:
         scores: of each slow call (caller, callee), > 0.
         calls: all calls that were measured, slow or not.
@@ -35,27 +38,27 @@ def blame(scores: Mapping[Call, float], calls: Collection[Call]) -> dict[str, Bl
     Returns:
         Of each module blamed; empty when no call is slow.
     """
-    touching: dict[str, set[Call]] = {}
+    roles: dict[tuple[str, int], set[Call]] = {}
     for call in {*calls, *scores}:
-        for module in call:
-            touching.setdefault(module, set()).add(call)
+        for role, module in enumerate(call):
+            roles.setdefault((module, role), set()).add(call)
+    share = {key: sum(c in scores for c in own) / len(own) for key, own in roles.items()}
     left = dict(scores)
     blamed: dict[str, Blame] = {}
     while left:
         gains = {
-            module: sum(left[c] for c in sorted(own) if c in left)
-            * sum(c in scores for c in own)
-            / len(own)
-            for module, own in touching.items()
-            if module not in blamed
+            key: share[key] * sum(left[c] for c in sorted(own) if c in left)
+            for key, own in roles.items()
         }
-        best = max(sorted(gains), key=gains.__getitem__)
-        explained = sorted(c for c in touching[best] if c in left)
-        if not explained:
-            break
+        # Of two ends that explain as much, the callee: it may serve nobody else.
+        best = max(sorted(gains), key=lambda key: (gains[key], key[1]))
+        explained = sorted(c for c in roles[best] if c in left)
         worst = max(explained, key=left.__getitem__)
-        share = sum(c in scores for c in touching[best]) / len(touching[best])
-        blamed[best] = Blame(left[worst], share, worst)
+        found = Blame(left[worst], share[best], worst)
+        if best[0] not in blamed or blamed[best[0]].score * blamed[best[0]].share < (
+            found.score * found.share
+        ):
+            blamed[best[0]] = found
         for call in explained:
             del left[call]
     return blamed

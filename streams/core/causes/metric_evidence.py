@@ -10,19 +10,27 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isnan, nan
+from math import isnan, nan, sqrt
 from typing import Final, NamedTuple
 
 from streams.core.causes.edges import Call, blame
 from streams.core.causes.evidence import METRIC_SHIFT, Evidence
-from streams.core.causes.metric_kinds import LATENCY, MetricKind, metric_kind
+from streams.core.causes.metric_kinds import LATENCY, SUCCESS, TRAFFIC, MetricKind, metric_kind
 from streams.core.causes.parameters import CauseParameters
+from streams.units import MINUTE_US
 
 CLIENT: Final = "client"
 SERVER: Final = "server"
 WAY: Final = "time on the way"
+FELL: Final = "fell"
 _QUARTILES: Final = 1.349
 _EXTREME: Final = 3.0
+_NEAR: Final = 1.0
+_NEAR_OWN: Final = 3.0
+_LATEST: Final = 3
+INTERVAL_US_MAX: Final = 10 * MINUTE_US
+"""Two samples further apart are a gap, and not the interval of the series."""
+_MANY: Final = 30
 
 
 class Series(NamedTuple):
@@ -73,6 +81,15 @@ class Past:
             return nan
         return (self.ordered[(len(self) - 1) // 2] + self.ordered[len(self) // 2]) / 2
 
+    @property
+    def least(self) -> float:
+        """Return the smallest value but for the few lowest; 0 without many."""
+        return self.ordered[len(self) // _MANY] if len(self) >= _MANY else 0.0
+
+    def fits(self, value: float, near: float) -> bool:
+        """Say whether a value lies within so many deviations of the middle, whichever side."""
+        return abs(value - self.middle) <= near * max(self.spread(), 0.01 * abs(self.middle))
+
     def spread(self) -> float:
         """Return the robust standard deviation.
 
@@ -95,18 +112,25 @@ class SeriesState:
         past: of the usual values.
         recent: time, score and value of the latest samples.
         held: values of an episode that may turn out to be one.
-        is_primed: whether the past is not its own.
+        near: of a past from elsewhere, how many deviations off the first own value may be; else 0.
     """
 
     kind: MetricKind
     past: Past
     recent: deque[tuple[int, float, float]] = field(default_factory=lambda: deque(maxlen=4))
     held: list[float] = field(default_factory=list)
-    is_primed: bool = False
+    near: float = 0.0
 
-    def scores(self, oldest_us: int) -> list[float]:
-        """Return the scores of the latest two samples, if they are not older."""
-        return [score for at, score, _ in self.recent if at > oldest_us][-2:]
+    def scores(self, now_us: int, horizon_us: int) -> list[float]:
+        """Return the scores of the latest three samples, if they are not older than the horizon.
+
+        A series that is sampled more seldom is looked back at for three of its own intervals.
+        """
+        if len(self.recent) > 1:
+            interval_us = self.recent[-1][0] - self.recent[-2][0]
+            if interval_us <= INTERVAL_US_MAX:
+                horizon_us = max(horizon_us, _LATEST * interval_us)
+        return [score for at, score, _ in self.recent if at > now_us - horizon_us][-_LATEST:]
 
 
 class MetricBaseline:
@@ -128,15 +152,26 @@ class MetricBaseline:
             if sample.series.side:
                 self._pair(sample)
 
+    def calls(self) -> set[Call]:
+        """Return the calls between modules that series are about."""
+        return set().union(*self._calls.values())
+
     def prime(self, series: Series, mean: float, deviation: float) -> None:
         """Give a series a past before its first sample, known from normal running elsewhere.
 
         It is forgotten when the first sample does not fit it: that running was another.
         """
         state = self._state(series)
-        state.is_primed = True
+        state.near = _NEAR
         for step in (-1.5, -1.0, -0.5, 0.0, 0.0, 0.5, 1.0, 1.5):
             state.past.append(mean + step * deviation)
+
+    def reopen(self) -> None:
+        """Take all that is known for a past from elsewhere, as after a long gap."""
+        for state in self.series.values():
+            state.near = _NEAR_OWN
+            state.recent.clear()
+            state.held.clear()
 
     def evidence(self, now_us: int, *, lasting: bool = False) -> list[Evidence]:
         """Return the series that are unusual now; those about calls are laid on one of the ends.
@@ -147,18 +182,18 @@ class MetricBaseline:
         """
         found: list[Evidence] = []
         slow: dict[str, dict[Call, float]] = {}
-        oldest_us = now_us - 3 * self.parameters.window_us
+        horizon_us = _LATEST * self.parameters.window_us
         for series in sorted(self._hot):
             state = self.series[series]
-            score = _current(state.scores(oldest_us), lasting)
+            score = _current(state.scores(now_us, horizon_us), lasting)
             if abs(score) < self.parameters.evidence_score:
-                if not any(state.scores(oldest_us)):
+                if not any(state.scores(now_us, horizon_us)):
                     self._hot.discard(series)
             elif _is_call(series):
                 if series.side == WAY or not self._has_way(series):
                     slow.setdefault(series.name, {})[series.module, series.peer] = score
             else:
-                found.append(self._shift(series, state, abs(score)))
+                found.append(self._shift(series, state, score))
         for name in sorted(slow):
             found.extend(self._on_the_way(name, slow[name], self._calls[name], now_us))
         return found
@@ -179,10 +214,10 @@ class MetricBaseline:
         """Score a value, then learn it."""
         state = self._state(series)
         score = self._score(state, value, level)
-        if state.is_primed and abs(score) >= self.parameters.evidence_score:
+        if state.near and len(state.past) and not state.past.fits(value, state.near):
             state.past.clear()
             score = 0.0
-        state.is_primed = False
+        state.near = 0.0
         state.recent.append((at_us, score, value))
         if abs(score) >= self.parameters.evidence_score:
             self._hot.add(series)
@@ -236,12 +271,22 @@ class MetricBaseline:
         spread = max(
             state.past.spread(),
             parameters.metric_floor_ratio * max(abs(middle), level),
-            parameters.metric_floor_percent if state.kind.is_percent else 1e-9,
+            self._floor(state.kind),
         )
         score = (value - middle) / spread
+        if value == 0 < state.past.least and state.kind.signal == TRAFFIC:
+            score = min(score, -parameters.metric_stopped_score)
         if (score > 0 and not state.kind.rises) or (score < 0 and not state.kind.falls):
             return 0.0
         return max(-parameters.metric_score_max, min(parameters.metric_score_max, score))
+
+    def _floor(self, kind: MetricKind) -> float:
+        """Return the least spread of a series by its unit."""
+        if not kind.is_percent:
+            return 1e-9
+        if kind.signal == SUCCESS:
+            return self.parameters.metric_floor_success
+        return self.parameters.metric_floor_percent
 
     def _has_way(self, series: Series) -> bool:
         return series._replace(side=WAY) in self.series
@@ -250,18 +295,19 @@ class MetricBaseline:
         at_us, _, value = state.recent[-1]
         onset_us = min((at for at, s, _ in state.recent if abs(s) >= 3), default=at_us)
         from_stage = f"{series.peer}:" if series.peer else ""
+        fell = score < 0 and state.kind.signal == TRAFFIC
         of = f" of calls from {series.peer}" if series.peer else ""
         return Evidence(
             METRIC_SHIFT,
             series.module,
             series.component,
-            series.name,
+            f"{series.name} {FELL}" if fell else series.name,
             from_stage=from_stage,
             to_stage=f"{series.module}:" if series.peer else "",
             since_us=onset_us,
-            score=score,
+            score=abs(score),
             sentence=f"{series.module} {series.name}{of}: {value:.4g}, "
-            f"usually {state.past.middle:.4g}, {score:.0f} robust deviations away",
+            f"usually {state.past.middle:.4g}, {abs(score):.0f} robust deviations away",
         )
 
     def _on_the_way(
@@ -287,9 +333,17 @@ def _is_call(series: Series) -> bool:
 
 
 def _current(scores: Sequence[float], lasting: bool) -> float:
-    """Return the mean of the latest two scores (one alone counts half), or the lower of them."""
-    if not lasting:
-        return sum(scores) / 2
-    if len(scores) < 2 or scores[0] * scores[1] <= 0:
-        return 0.0
-    return min(scores, key=abs)
+    """Return what the latest two or three scores say together; one alone counts half.
+
+    With `lasting`, no more than the least of them, if all have one sign. Three of a size say more
+    than two, by the root of their number.
+    """
+    best = 0.0
+    for count in (2, _LATEST):
+        latest = scores[-count:]
+        value = sum(latest) / count
+        if lasting:
+            agree = len(latest) == count and (min(latest) > 0 or max(latest) < 0)
+            value = min(latest, key=abs) if agree else 0.0
+        best = max(best, value * sqrt(count / 2), key=abs)
+    return best

@@ -31,7 +31,7 @@ _SIGNALS: Final = (
     (LATENCY, {"latency", "duration", "delay", "rtt", "age", "lag", "wait", "p50", "p90"}),
     (
         RESOURCE,
-        {"cpu", "memory", "mem", "disk", "heap", "gc", "thread", "threads", "fd", "fds", "syscall"}
+        {"cpu", "memory", "mem", "disk", "heap", "gc", "thread", "threads", "fd", "fds"}
         | {"connections", "pool", "queue", "depth", "backlog", "saturation", "utilization"}
         | {"usage", "capacity", "iops", "swap", "load", "inflight", "buffer", "filesystem"},
     ),

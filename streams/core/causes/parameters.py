@@ -32,9 +32,12 @@ class CauseParameters:
         metric_episode_samples: so many samples far out in a row are an episode, not a spike.
         metric_floor_ratio: a series' spread is at least this share of its median.
         metric_floor_percent: the spread of a percentage is at least so many points.
+        metric_floor_success: that of a percentage of successes, where small shares matter more.
+        metric_stopped_score: traffic that never stopped before has this score when it does.
         metric_score_max: scores of series are cut here; how far beyond says nothing more.
-        score_unit, metric_tail, trace_tail: before anything was counted, a score s is exceeded with
-            probability (1 + s / score_unit) ** -tail; metrics have heavy tails, shares have not.
+        score_unit, metric_base, metric_tail, trace_base, trace_tail: before anything was counted, a
+            place reaches a score s in a stretch with probability base * (1 + s / score_unit) **
+            -tail; metrics have heavy tails, shares of visits have not.
         tail_weight: that guess counts as so many observations.
         alarm_score: so does the share of visits with, or without, a step from this score on.
         alarm_bits: a place's evidence opens an incident from so many bits on.
@@ -60,16 +63,20 @@ class CauseParameters:
     evidence_score: float = 3.0
     learn_score: float = 4.0
     metric_samples: int = 120
-    metric_samples_min: int = 5
+    metric_samples_min: int = 3
     metric_episode_samples: int = 3
     metric_floor_ratio: float = 0.1
     metric_floor_percent: float = 1.0
+    metric_floor_success: float = 0.5
+    metric_stopped_score: float = 12.0
     metric_score_max: float = 200.0
     score_unit: float = 3.0
-    metric_tail: float = 2.0
+    metric_base: float = 0.1
+    metric_tail: float = 1.3
+    trace_base: float = 0.05
     trace_tail: float = 4.0
     tail_weight: float = 50.0
-    alarm_bits: float = 12.0
+    alarm_bits: float = 7.5
     alarm_score: float = 4.0
     explained_ratio: float = 0.8
     credit_ratio: float = 0.25

@@ -11,6 +11,10 @@ from typing import Final
 _SMOOTH: Final = 0.5
 VARIANCE_MIN: Final = 0.1
 """Of log2 times: a spread of a quarter is nothing to speak of, however few visits showed less."""
+DRIFT_VARIANCE: Final = 0.1
+"""Of the mean of log2 times: windows drift by about a quarter, however many visits they have."""
+VISITS_MAX: Final = 200.0
+"""Of shares: what more visits than this would tell is lost in the drift of the mix of requests."""
 
 
 def share_score(k: float, n: float, base_k: float, base_n: float, dispersion: float = 1.0) -> float:
@@ -26,6 +30,7 @@ def share_score(k: float, n: float, base_k: float, base_n: float, dispersion: fl
     """
     if n <= 0 or base_n <= 0:
         return 0.0
+    k, n = k * min(1.0, VISITS_MAX / n), min(n, VISITS_MAX)
     pooled = (k + base_k + _SMOOTH) / (n + base_n + 2 * _SMOOTH)
     g = (
         _term(k, n * pooled)
@@ -52,7 +57,9 @@ def mean_score(
     """Return how many standard errors a mean lies above the baseline's (negative: below)."""
     if n <= 0 or base_n <= 0:
         return 0.0
-    variance = (base_variance + VARIANCE_MIN) * (1 / n + 1 / base_n) * max(1.0, dispersion)
+    variance = (base_variance + VARIANCE_MIN) * (1 / n + 1 / base_n) * max(
+        1.0, dispersion
+    ) + DRIFT_VARIANCE
     return (mean - base_mean) / sqrt(variance)
 
 

@@ -36,6 +36,7 @@ from streams.core.causes.metric_kinds import (
 from streams.core.causes.parameters import CauseParameters
 
 ON_THE_WAY: Final = "on the way"
+FELL: Final = "fell"
 CLIENT_SIDE: Final = "CLIENT"
 _SOURCE_WEIGHT: Final = {
     LATENCY: 0.8,
@@ -48,7 +49,7 @@ _SOURCE_WEIGHT: Final = {
 LOCAL_SOURCES: Final = frozenset({RESOURCE, ON_THE_WAY, SELF_TIME, CHANGE})
 """Sources that speak of the place itself: nothing it needs explains them away."""
 METRIC_SOURCES: Final = frozenset(
-    {LATENCY, ERRORS, SUCCESS, TRAFFIC, RESOURCE, OTHER, HOST, CLIENT_SIDE, ON_THE_WAY}
+    {LATENCY, ERRORS, SUCCESS, TRAFFIC, RESOURCE, OTHER, HOST, CLIENT_SIDE, ON_THE_WAY, FELL}
 )
 STEPS: Final = "steps"
 TIMES: Final = "times"
@@ -69,16 +70,19 @@ def source_of(item: Evidence) -> str:
     """Return what kind of observation an evidence is, where metrics are told apart by signal."""
     if item.kind != METRIC_SHIFT:
         return item.kind
-    if item.name.endswith(ON_THE_WAY):
-        return ON_THE_WAY
+    for ending in (ON_THE_WAY, FELL):
+        if item.name.endswith(ending):
+            return ending
     kind = metric_kind(item.name)
     return CLIENT_SIDE if kind.is_client else kind.signal
 
 
 def prior_bits(source: str, score: float, parameters: CauseParameters) -> float:
     """Return the rarity of a score before anything was counted."""
-    tail = parameters.metric_tail if source in METRIC_SOURCES else parameters.trace_tail
-    return tail * log2(1 + score / parameters.score_unit)
+    is_metric = source in METRIC_SOURCES
+    base = parameters.metric_base if is_metric else parameters.trace_base
+    tail = parameters.metric_tail if is_metric else parameters.trace_tail
+    return tail * log2(1 + score / parameters.score_unit) - log2(base)
 
 
 def strength(item: Evidence, parameters: CauseParameters) -> float:

@@ -40,6 +40,9 @@ _HEALS: Final = ("E:", "L:ERROR:", "L:CRITICAL:")
 """Features whose fall is no trouble."""
 _LOUD: Final = ("L:WARN:", "L:ERROR:", "L:CRITICAL:")
 PASSED_WEIGHT: Final = 0.5
+_MIXED: Final = 0.05
+MIX_WEIGHT: Final = 0.6
+"""A step that some visits have and some lack in normal running depends on what callers ask for."""
 
 
 @dataclass(slots=True)
@@ -317,6 +320,8 @@ def _feature_evidence(
     mark, _, text = feature.partition(":")
     rose = score > 0
     weight = _fidelity(counts)
+    if _MIXED < deviation.base_share < 1 - _MIXED:
+        weight *= MIX_WEIGHT
     to_stage = ""
     if mark == "L":
         is_new = rose and deviation.base_share <= _NEW_SHARE

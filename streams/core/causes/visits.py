@@ -24,6 +24,7 @@ SPAN_COLUMNS: Final = (
 )
 LOG_COLUMNS: Final = ("trace_id", "span_id", "template", "severity")
 ERROR_SEVERITIES: Final = frozenset({"ERROR", "CRITICAL"})
+LOG_OPERATION: Final = "log"
 _NONE: Final = -1
 
 
@@ -53,6 +54,26 @@ def trace_partial(spans: pl.DataFrame, logs: pl.DataFrame | None = None) -> Trac
     _count_visits(partial, visits, _failing(table, features))
     _count_features(partial, visits, features)
     _count_calls(partial, table, parent, entry)
+    for counts in partial.operations.values():
+        counts.bound()
+    return partial
+
+
+def log_partial(logs: pl.DataFrame) -> TracePartial:
+    """Return the partial of log entries that belong to no trace: each line counts as a visit.
+
+    Args:
+        logs: module, template, severity, text; one row a line.
+
+    Returns:
+        Of each module one operation, `LOG_OPERATION`, whose features are the templates.
+    """
+    partial = TracePartial()
+    rows = logs.group_by("module", "severity", "template").agg(pl.len())
+    for module, severity, template, n in rows.sort("module", "severity", "template").iter_rows():
+        counts = partial.operations.setdefault((module, LOG_OPERATION), OperationCounts())
+        counts.visits += n
+        counts.features[f"L:{severity}:{template}"] = float(n)
     for counts in partial.operations.values():
         counts.bound()
     return partial

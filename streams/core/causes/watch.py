@@ -5,13 +5,16 @@ Invariant: what it says at a time is a function of what came before that time.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from streams.core.causes.changes import Change, change_evidence
 from streams.core.causes.evidence import Cause, Evidence
 from streams.core.causes.metric_evidence import MetricBaseline, Sample
 from streams.core.causes.parameters import PARAMETERS, CauseParameters
 from streams.core.causes.rank import rank
+from streams.core.causes.senders import laid_on_senders
 from streams.core.causes.strength import ScoreTails, alarms, by_module
 from streams.core.causes.trace_evidence import TraceBaseline, Unusual
 from streams.core.causes.trace_partials import Call, Operation, TracePartial, merged
@@ -62,7 +65,7 @@ class CauseWatch:
         self, now_us: int, partial: TracePartial | None, samples: Iterable[Sample] = ()
     ) -> Finding:
         """Take in what came since the last step, up to `now_us`, and say what is unusual."""
-        if partial is not None and partial.traces:
+        if partial is not None and partial.operations:
             recent = Recent(now_us, partial)
             self._recent.append(recent)
             self._pending.append(recent)
@@ -74,7 +77,8 @@ class CauseWatch:
         self._exclude(now_us, unusual.places)
         raw = [*unusual.evidence, *self.metrics.evidence(now_us)]
         lasting = [*unusual.evidence, *self.metrics.evidence(now_us, lasting=True)]
-        firing = alarms(by_module(self.tails.rated(lasting)), self.parameters)
+        laid = laid_on_senders(self.tails.rated(lasting), self.topology())
+        firing = alarms(by_module(laid), self.parameters)
         found = self.tails.rated(raw)
         self.tails.observe(now_us, raw, firing, self._places())
         return Finding(tuple(found), firing)
@@ -83,17 +87,38 @@ class CauseWatch:
         known = {series.module for series in self.metrics.series}
         return len(known | {module for module, _ in self.traces.operations})
 
-    def causes(self, now_us: int, since_us: int, topology: Topology | None = None) -> list[Cause]:
-        """Rank the causes of an incident that began at `since_us`, from all that came since."""
+    def causes(
+        self,
+        now_us: int,
+        since_us: int,
+        topology: Topology | None = None,
+        alerts: Sequence[Mapping[str, Any]] = (),
+        changes: Iterable[Change] = (),
+    ) -> list[Cause]:
+        """Rank the causes of an incident that began at `since_us`, from all that came since.
+
+        Args:
+            now_us: the time; nothing later is known.
+            since_us: where to look from, no further back than `incident_window_us`.
+            topology: who needs whom; else the learned call graph.
+            alerts: of the incident, if rules raised some.
+            changes: that were told of so far.
+        """
+        evidence = self.evidence(now_us, since_us)
+        onset_us = min((e.since_us for e in evidence), default=now_us)
+        evidence += change_evidence(changes, onset_us, self.parameters)
+        return rank(alerts, evidence, topology or self.topology(), self.parameters)
+
+    def evidence(self, now_us: int, since_us: int) -> list[Evidence]:
+        """Return what is unusual since a time, with its rarity."""
         oldest_us = max(since_us, now_us - self.parameters.incident_window_us)
         found = self._unusual(now_us, oldest_us).evidence
-        evidence = self.tails.rated([*found, *self.metrics.evidence(now_us)])
-        return rank((), evidence, topology or self.topology())
+        return self.tails.rated([*found, *self.metrics.evidence(now_us)])
 
     def topology(self) -> Topology:
         """Return the learned call graph: a caller needs what it calls."""
         needs: dict[str, set[str]] = {}
-        for caller, callee in self.calls:
+        for caller, callee in {*self.calls, *self.metrics.calls()}:
             needs.setdefault(caller, set()).add(callee)
         return Topology(
             {m: ModuleInfo(depends_on=tuple(sorted(n))) for m, n in sorted(needs.items())}
