@@ -27,6 +27,8 @@ class CaseFile:
         for item in evidence:
             key = (source_of(item), item.module, item.name, item.from_stage, item.to_stage)
             known = self.seen.get(key)
+            if known is not None and known[0] <= now_us - self.parameters.incident_window_us:
+                known = None  # forgotten, though it may have been stronger
             if known is None or self._faded(known, now_us).bits <= item.bits:
                 since_us = min(item.since_us, known[1].since_us) if known else item.since_us
                 self.seen[key] = (now_us, replace(item, since_us=since_us))
