@@ -5,7 +5,8 @@ go through the join tasks of four partitions in this process: decode, join, judg
 and a cut of the state every `--cut-every` steps. With `--broker` they go through the shipped
 worker too, from a topic of their own that is deleted at the end.
 
-`python -m benchmarks.events [--seconds 60] [--rate 100] [--rows 5000] [--broker HOST:PORT]`
+`python -m benchmarks.events [--seconds 60] [--rate 100] [--rows 5000] [--together 100]
+[--broker HOST:PORT]`; `--together` puts so many events into one message.
 """
 
 import argparse
@@ -24,6 +25,8 @@ from typing import NamedTuple
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
+from streams.codec import wire
+from streams.codec.eventbatch import encode_batch
 from streams.codec.records import encode
 from streams.contract.loader import load_contract
 from streams.core.traces.table import Table
@@ -80,6 +83,20 @@ def simulated(seconds: float, rate: float) -> list[list[Record]]:
     return parts
 
 
+def together(part: Sequence[Record], count: int) -> list[Record]:
+    """Return the records as batch messages of `count` consecutive events of a topic."""
+    by_topic: dict[str, list[Record]] = defaultdict(list)
+    for record in part:
+        by_topic[record.topic].append(record)
+    messages = []
+    for topic, records in by_topic.items():
+        for offset, at in enumerate(range(0, len(records), count)):
+            some = records[at : at + count]
+            value = encode_batch([record.value[wire.HEADER_BYTES :] for record in some])
+            messages.append(Record(topic, offset, some[-1].timestamp, some[0].key, value))
+    return sorted(messages, key=lambda record: (record.timestamp, record.topic, record.offset))
+
+
 def steps(part: Sequence[Record], partition: int, rows: int) -> Iterator[list[Chunk]]:
     """Yield the chunks of each step: `rows` records, one chunk a topic."""
     for start in range(0, len(part), rows):
@@ -131,10 +148,9 @@ def _row_bytes(table: Table) -> int:
     return sum(table[name].itemsize * table[name][:1].size for name in table.names())
 
 
-def through_worker(parts: list[list[Record]], broker: str) -> dict[str, float]:
+def through_worker(parts: list[list[Record]], events: int, broker: str) -> dict[str, float]:
     """Run the records through the shipped worker; everything made on the broker is deleted."""
     name = f"bench-events-{time.time_ns()}"
-    events = sum(map(len, parts))
     admin = AdminClient({"bootstrap.servers": broker})
     topics.create(admin, [topics.TopicSpec(name, PARTITIONS, {})])
     try:
@@ -188,13 +204,16 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=100.0, help="records per second")
     parser.add_argument("--rows", type=int, default=5_000, help="events a step")
     parser.add_argument("--cut-every", type=int, default=1, help="steps a cut")
+    parser.add_argument("--together", type=int, default=1, help="events a message")
     parser.add_argument("--broker", help="run the shipped worker too, on this broker")
     arguments = parser.parse_args()
     parts = simulated(arguments.seconds, arguments.rate)
     events = sum(map(len, parts))
     size = sum(len(record.value) for part in parts for record in part) / events
     print(f"{events:,} events of {size:.0f} bytes in {PARTITIONS} partitions")
-    costs = in_process(parts, arguments.rows, arguments.cut_every)
+    if arguments.together > 1:
+        parts = [together(part, arguments.together) for part in parts]
+    costs = in_process(parts, max(1, arguments.rows // arguments.together), arguments.cut_every)
     total = costs.step_seconds + sum(costs.cut_ms) / 1e3
     print(f"in process: {events / total:,.0f} events per CPU second, cuts included")
     print(f"  steps of {arguments.rows:,}: {costs.step_seconds / events * 1e6:.2f} us an event")
@@ -207,7 +226,7 @@ def main() -> None:
         f"{costs.open_bytes / max(1, costs.open_traces):,.0f} bytes each"
     )
     if arguments.broker:
-        told = through_worker(parts, arguments.broker)
+        told = through_worker(parts, events, arguments.broker)
         print(
             f"worker: {told['spans'] / told['cpu_s']:,.0f} events per CPU second, "
             f"{told['spans'] / told['wall_s']:,.0f} a second"

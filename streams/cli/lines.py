@@ -7,6 +7,7 @@ is one line: control characters, which could steer a terminal, are written out.
 import base64
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -200,6 +201,15 @@ def _event(line: Text, event: Record) -> None:
         _say(line, (f"trace {event['trace_id']} span {event['span_id'] or '-'}", "dim"))
 
 
+def _batch(line: Text, batch: Record) -> None:
+    events = batch["events"]
+    _say(
+        line, _at(events[0]["timestamp"]) if events else "", f"{len(events)} events in one message "
+    )
+    modules = Counter(event["module"] for event in events)
+    _say(line, (", ".join(f"{name} {n}" for name, n in sorted(modules.items())), "cyan"))
+
+
 def _trace(line: Text, trace: Record) -> None:
     _say(line, _at(trace["start"]), _word(trace["status"], 10))
     _say(line, (trace["flow"] or "no flow", "cyan"), f" {trace['span_count']} spans ")
@@ -284,6 +294,7 @@ def _unreadable_line(line: Text, what: Record) -> None:
 
 _WRITERS: Final[dict[str, Callable[[Text, Record], None]]] = {
     "telemetry_event": _event,
+    "telemetry_batch": _batch,
     "assembled_trace": _trace,
     "alert": _alert,
     "incident_event": _incident,

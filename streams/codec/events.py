@@ -5,29 +5,29 @@ columns or in the rejections, once; no bytes of one row ever show in another; bo
 values of the current schema.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, repeat
+from itertools import repeat
 
 import numpy as np
 
 from streams.codec import records, wire
 from streams.codec.columnar import Block, ColumnarReader, schema_fields
+from streams.codec.eventbatch import EventBatchReader
 from streams.codec.eventrows import EventRows, no_events
 from streams.codec.evolve import Splicer, splicer_for
 from streams.codec.profile import TELEMETRY_PROFILE, Profile
 from streams.codec.recordbatch import (
     BatchReader,
-    Record,
     RecordBatch,
     Records,
     Shape,
-    records_of,
+    first_bytes,
     shape_of,
 )
 from streams.codec.rejections import Rejections
 from streams.codec.schemas import Schema, SchemaSet, wire_form
+from streams.codec.step import Message, Step, messages_of
 from streams.core.bodies import Bodies
 from streams.core.columns import EventColumns, Operations
 from streams.errors import RecordError
@@ -41,54 +41,6 @@ class _Part:
     block: Block
     row: I64
     body: Bodies
-
-
-class Step:
-    """The records of a step, by their position in all of its batches together."""
-
-    def __init__(self, batches: Sequence[RecordBatch]) -> None:
-        self.batches = batches
-        self._ends = list(accumulate(batch.count for batch in batches))
-        self._read: dict[int, tuple[Records, int]] = {}
-        self._listed: dict[int, Sequence[Record]] = {}
-
-    def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
-    def first_row(self, batch: int) -> int:
-        """Return the row of a batch's first record."""
-        return self._ends[batch] - self.batches[batch].count
-
-    def batch_of(self, row: int) -> int:
-        """Return the index of the batch that holds a record."""
-        return bisect_right(self._ends, row)
-
-    def key(self, row: int) -> bytes | None:
-        """Return a record's key."""
-        return self.record(row).key
-
-    def record(self, row: int) -> Record:
-        """Return one record."""
-        batch = self.batch_of(row)
-        at = row - self.first_row(batch)
-        if batch in self._read:
-            records, first = self._read[batch]
-            i = first + at
-            key = records.key[i] if records.key is not None else None
-            time_ms = int(records.kafka_us[i]) // 1000
-            return Record(int(records.offset[i]), time_ms, key, records.value[i])
-        return self._listed[batch][at]
-
-    def was_read(self, batches: Sequence[int], records: Records) -> None:
-        """Note where the records of some batches are."""
-        first = 0
-        for batch in batches:
-            self._read[batch] = records, first
-            first += self.batches[batch].count
-
-    def was_listed(self, batch: int, records: Sequence[Record]) -> None:
-        """Note the records of a batch that was read one by one."""
-        self._listed[batch] = records
 
 
 class EventDecoder:
@@ -122,6 +74,7 @@ class EventDecoder:
         fields = schema_fields(self._schema)
         self._reader = ColumnarReader(fields)
         self._batches = BatchReader(fields, wire.HEADER_BYTES if profile.has_header else 0)
+        self._many = None if profile.schema else EventBatchReader(schemas, self._reader)
         self._rows = EventRows(fields, operations, profile, dimensions)
         self._dimensions = dimensions
         self._operations = operations
@@ -187,21 +140,29 @@ class EventDecoder:
             The events, whose `row` counts the records of all batches; the rejected rows; and the
             records themselves, by row.
         """
-        step, rejected = Step(batches), Rejections()
+        one_by_one: list[int] = []
+        groups = list(self._read_batches(batches, one_by_one))
+        listed = {i: messages_of(batches[i]) for i in one_by_one}
+        messages = [m for i in one_by_one for m in listed[i] if m.record.offset >= begin[i]]
+        together = list(self._many.read(messages)) if self._many else []
+        step, rejected = Step(batches, listed), Rejections()
         kafka_us = np.zeros(len(step), np.int64)
         is_old = np.zeros(len(step), np.bool_)
         parts: list[_Part] = []
-        one_by_one: list[int] = []
-        for group in self._read_batches(batches, one_by_one):
-            indexes, records = group
-            step.was_read(indexes, records)
+        for indexes, found in groups:
+            step.was_read(indexes, found)
             row = np.concatenate([np.arange(batches[i].count) + step.first_row(i) for i in indexes])
-            kafka_us[row] = records.kafka_us
-            is_old[row] = records.offset < np.array(begin)[np.array(indexes)][records.batch]
-            parts += self._good_rows(records, row, is_old, rejected)
-        for i in one_by_one:
-            parts += self._list(step, i, begin[i], kafka_us, rejected)
-        topics = np.repeat(np.array(topic, np.uint8), [batch.count for batch in batches])
+            kafka_us[row] = found.kafka_us
+            is_old[row] = found.offset < np.array(begin)[np.array(indexes)][found.batch]
+            parts += self._good_rows(found, row, is_old, rejected)
+        for message in messages:
+            rows = slice(message.first_row, message.first_row + message.count)
+            kafka_us[rows] = message.record.timestamp * 1000
+        for block, some in together:
+            parts.append(self._sound_events(block, some, rejected, parts))
+        read = {id(message) for _, some in together for message in some}
+        parts += self._listed([m for m in messages if id(m) not in read], rejected)
+        topics = np.repeat(np.array(topic, np.uint8), step.counts)
         events, rejected = self._joined(parts, topics, kafka_us, rejected)
         return events, rejected, step
 
@@ -212,7 +173,7 @@ class EventDecoder:
         by_shape: dict[Shape, list[int]] = {}
         for i, batch in enumerate(batches):
             shape = shape_of(batch)
-            if shape is None:
+            if shape is None or self._is_of_many(batch):
                 one_by_one.append(i)
             else:
                 by_shape.setdefault(shape, []).append(i)
@@ -251,25 +212,41 @@ class EventDecoder:
         at = np.flatnonzero(good)
         return [_Part(taken(records.block, at), row[at], records.body.take(at)), *parts]
 
-    def _list(
-        self, step: Step, batch: int, begin: int, kafka_us: TimesUs, rejected: Rejections
-    ) -> list[_Part]:
-        """Return the rows of a batch that is read record by record."""
-        first, one = step.first_row(batch), step.batches[batch]
-        try:
-            records = records_of(one)
-        except RecordError as error:
-            records = [
-                Record(one.base_offset + i, one.base_ms, None, None) for i in range(one.count)
-            ]
-            for i in range(one.count):
-                if records[i].offset >= begin:
-                    rejected.add(first + i, error.reason, error.detail)
-            step.was_listed(batch, records)
-            return []
-        step.was_listed(batch, records)
-        kafka_us[first : first + len(records)] = [r.timestamp * 1000 for r in records]
-        values = ((first + i, r.value) for i, r in enumerate(records) if r.offset >= begin)
+    def _is_of_many(self, batch: RecordBatch) -> bool:
+        """Whether the first message of a batch is a batch message itself."""
+        return self._many is not None and self._many.is_batch(first_bytes(batch, wire.HEADER_BYTES))
+
+    def _sound_events(
+        self, block: Block, messages: Sequence[Message], rejected: Rejections, parts: list[_Part]
+    ) -> _Part:
+        """Return the rows of batch messages read together; doubtful ones are judged one by one."""
+        counts = [message.count for message in messages]
+        row = np.concatenate([np.arange(m.first_row, m.first_row + m.count) for m in messages])
+        body = Bodies(block.data, block.starts[0], block.starts[-1] - block.starts[0])
+        assert len(row) == len(block), (len(row), len(block), counts)
+        is_good = block.is_sound & (body.size + wire.HEADER_BYTES <= self._max_event_bytes)
+        if is_good.all():
+            return _Part(block, row, body)
+        header = messages[0].header
+        doubtful = np.flatnonzero(~is_good).tolist()
+        parts += self._parts(((int(row[i]), header + body[i]) for i in doubtful), rejected)
+        at = np.flatnonzero(is_good)
+        return _Part(taken(block, at), row[at], body.take(at))
+
+    def _listed(self, messages: Iterable[Message], rejected: Rejections) -> list[_Part]:
+        """Return the rows of messages that are read one by one."""
+        values: list[tuple[int, bytes | None]] = []
+        for message in messages:
+            if message.error is not None:
+                rejected.add(message.first_row, message.error.reason, message.error.detail)
+            elif message.bodies is not None:
+                header = message.header
+                values += (
+                    (row, header + body)
+                    for row, body in enumerate(message.bodies, start=message.first_row)
+                )
+            else:
+                values.append((message.first_row, message.record.value))
         return self._parts(values, rejected)
 
     # --- values that are judged one by one, or with those of their schema

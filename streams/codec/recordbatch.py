@@ -199,6 +199,15 @@ def shape_of(batch: RecordBatch) -> Shape | None:
     return Shape(key_bytes >= 0, headers) if 0 <= headers <= HEADERS_MAX else None
 
 
+def first_bytes(batch: RecordBatch, size: int) -> bytes:
+    """Return the first bytes of the first value of a batch that has a shape."""
+    walk = _Walk(batch.payload)
+    walk.frame()
+    walk.skip_bytes()
+    value_bytes = walk.long()
+    return batch.payload[walk.at : walk.at + min(size, max(value_bytes, 0))]
+
+
 def records_of(batch: RecordBatch) -> list[Record]:
     """Return the records of a batch, one by one.
 

@@ -20,6 +20,8 @@ Schema = dict[str, Any]
 """A schema as JSON holds it, or as fastavro parsed it."""
 
 _PACKAGED: Final = Path(__file__).resolve().parent.parent / "_schemas"
+_HOLDING_EVENTS: Final = {"assembled_trace": "spans", "telemetry_batch": "events"}
+"""Records that hold events, and the field that does."""
 _IN_REPOSITORY: Final = Path(__file__).resolve().parent.parent.parent / "schemas"
 
 
@@ -54,18 +56,20 @@ def load_schema(name: str, version: int | None = None) -> Schema:
     if not path.is_file():
         raise ConfigError(f"no schema {path.name} in {path.parent}")
     schema: Schema = json.loads(path.read_text("utf-8"))
-    if name == "assembled_trace":
+    if name in _HOLDING_EVENTS:
         return with_span_schema(schema, load_schema("telemetry_event"))
     return schema
 
 
-def with_span_schema(trace_schema: Schema, span_schema: Schema) -> Schema:
-    """Return the trace schema with `span_schema` written out as the items of its `spans`."""
+def with_span_schema(schema: Schema, span_schema: Schema) -> Schema:
+    """Return a schema with `span_schema` written out as the items of its array of events."""
     fields = [
-        {**f, "type": {"type": "array", "items": span_schema}} if f["name"] == "spans" else f
-        for f in trace_schema["fields"]
+        {**f, "type": {"type": "array", "items": span_schema}}
+        if f["name"] in _HOLDING_EVENTS.values()
+        else f
+        for f in schema["fields"]
     ]
-    return {**trace_schema, "fields": fields}
+    return {**schema, "fields": fields}
 
 
 def without_logical_types(schema: Any) -> Any:

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from streams.codec.events import EventDecoder, Step
+from streams.codec.events import EventDecoder
 from streams.codec.records import decode, encode
 from streams.codec.rejections import Rejections
+from streams.codec.step import Step
 from streams.core.bodies import Bodies
 from streams.core.columns import EventColumns
 from streams.engine.halves import RecentHalves
@@ -144,7 +145,7 @@ class JoinRunner:
             refused.add(reason, record.timestamp * 1000, _span_of(record.key, value, module))
             event = {
                 "reason": reason,
-                "detail": detail,
+                "detail": records.place(row) + detail,
                 "topic": chunk.topic,
                 "partition": chunk.partition,
                 "offset": record.offset,

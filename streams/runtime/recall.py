@@ -5,7 +5,7 @@ timestamp, so the broker finds the place; nothing but the trace's own cut is rea
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
@@ -29,8 +29,11 @@ def recall(
     reader: TraceReader,
     *,
     can_seek_time: bool,
+    is_over: Callable[[], bool],
 ) -> Recalled:
     """Return the events of earlier revisions; None for a trace that is not there any more.
+
+    Blocking; while a dead worker's transaction is open, for as long as it stays open.
 
     Args:
         base: connection settings of the client.
@@ -39,9 +42,10 @@ def recall(
         wanted: (trace id, cut_ms, revision) of each trace.
         reader: reads the values.
         can_seek_time: false for a broker without look-up by time: everything it holds is read.
+        is_over: asked twice a second: nobody wants the answer any more.
 
     Raises:
-        BrokerError: the topic cannot be read.
+        BrokerError: the topic cannot be read, or not before it is over.
     """
     consumer = open_client(
         Consumer,
@@ -60,7 +64,8 @@ def recall(
             cut = by_cut.setdefault(cut_ms if can_seek_time else 0, {})
             cut[trace_id.hex().encode()] = (trace_id, revision)
         for cut_ms, keys in sorted(by_cut.items()):
-            _read_cut(consumer, TopicPartition(topic, partition), cut_ms, keys, reader, found)
+            at = TopicPartition(topic, partition)
+            _read_cut(consumer, at, cut_ms, keys, reader, found, is_over)
     except KafkaException as error:
         raise BrokerError(
             f"{topic}/{partition} cannot be read back: {error.args[0].str()}. Operator action: "
@@ -99,20 +104,19 @@ def _read_cut(
     keys: dict[bytes, tuple[bytes, int]],
     reader: TraceReader,
     found: Recalled,
+    is_over: Callable[[], bool],
 ) -> None:
     low, high = consumer.get_watermark_offsets(at, timeout=_SECONDS)
     start = low
     if cut_ms:
         by_time = TopicPartition(at.topic, at.partition, cut_ms)
         start = consumer.offsets_for_times([by_time], timeout=_SECONDS)[0].offset
-        if start in (OFFSET_END, -1):
-            return
-    if start >= high:
+    if start in (OFFSET_END, -1) or start >= high:
         return
     consumer.assign([TopicPartition(at.topic, at.partition, start)])
     waiting = dict(keys)
     deadline = time.monotonic() + _SECONDS
-    while waiting and time.monotonic() < deadline:
+    while waiting and time.monotonic() < deadline and not is_over():
         for message in consumer.consume(200, 0.5):
             error = message.error()
             if error is not None:
@@ -131,8 +135,9 @@ def _read_cut(
         position = consumer.position([at])[0].offset
         if position >= high:
             return
-    if waiting:
+    if waiting:  # not the same as a trace that is not there any more
+        why = "before the worker ended" if is_over() else f"within {_SECONDS:.0f} s"
         raise BrokerError(
-            f"{at.topic}/{at.partition} could not be read back within {_SECONDS:.0f} s. Operator "
-            "action: look at the broker; the traces are asked for again."
+            f"{at.topic}/{at.partition} could not be read back {why}. Operator action: look at the "
+            "broker; the traces are asked for again."
         )

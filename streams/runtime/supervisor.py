@@ -8,6 +8,7 @@ Invariant: no child outlives the supervisor: each holds the end of a pipe that c
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -117,6 +118,17 @@ class Budget:
         return wait
 
 
+def tell(child: asyncio.subprocess.Process, name: signal.Signals) -> None:
+    """Send a child a signal, if it is still there.
+
+    By its pid: `terminate` and `kill` of the library look first whether it has ended, take its exit
+    code for themselves, and whoever waits for it is then told 255 (CPython 3.11, `Popen.poll`).
+    """
+    if child.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.pid, name)
+
+
 class Supervisor:
     """Runs the children of one command.
 
@@ -163,7 +175,7 @@ class Supervisor:
     def _told(self) -> None:
         if self._stopping.is_set():
             for child in self._running.values():
-                child.kill()
+                tell(child, signal.SIGKILL)
             self._codes.append(RESTARTABLE)
         self._stop()
 
@@ -171,7 +183,7 @@ class Supervisor:
         if not self._stopping.is_set():
             self._stopping.set()
             for child in self._running.values():
-                child.terminate()
+                tell(child, signal.SIGTERM)
 
     async def _keep(self, number: int) -> None:
         """Run a child, and again while it dies and may be; a good end or a bad one ends all."""
@@ -228,7 +240,7 @@ class Supervisor:
         )
         self._running[number] = child
         if self._stopping.is_set():  # told while the child was being made
-            child.terminate()
+            tell(child, signal.SIGTERM)
         copying = [
             asyncio.create_task(self._copy(number, "stdout", child.stdout)),
             asyncio.create_task(self._copy(number, "stderr", child.stderr)),
@@ -246,7 +258,7 @@ class Supervisor:
         """Kill a child that has not ended when it should have."""
         await self._stopping.wait()
         await asyncio.sleep(self._settings.stop_seconds_max + KILL_SECONDS)
-        child.kill()
+        tell(child, signal.SIGKILL)
 
     async def _copy(self, number: int, name: str, stream: asyncio.StreamReader | None) -> None:
         """Pass the lines of a child on; one that never ends is passed on in pieces."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from threading import Event
 from typing import Any, Final
 
 import structlog
@@ -73,6 +74,7 @@ class Worker:
         self.first_record_at: tuple[float, float] | None = None
         self.link = link or Link.plain(self.settings.broker)
         self._base: dict[str, object] = {**self.link.librdkafka(), "log_level": 2}
+        self._is_over = Event()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spanloom-task")
         self._pace = Pace(
             self.settings.cut_interval_seconds,
@@ -312,6 +314,7 @@ class Worker:
         )
 
     async def _shut_down(self, app: ChunkApp, starting: asyncio.Task[None]) -> None:
+        self._is_over.set()
         cut = self.error is None
         for host in self.hosts.values():
             if host.failed is not None:
@@ -443,8 +446,10 @@ class Worker:
 
     def _recall(self, partition: int, wanted: list[tuple[bytes, int, int]]) -> Any:
         topic = self.pipeline.derived(topics.TRACES)
-        can_seek = not self.settings.embedded
-        return recall(self._base, topic, partition, wanted, self._reader, can_seek_time=can_seek)
+        can_seek, over = not self.settings.embedded, self._is_over.is_set
+        return recall(
+            self._base, topic, partition, wanted, self._reader, can_seek_time=can_seek, is_over=over
+        )
 
     async def revoked(self, partitions: set[TP]) -> None:
         """Commit what is done while the partitions are still ours, and rest until assigned."""

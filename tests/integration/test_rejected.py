@@ -2,8 +2,10 @@
 
 import pytest
 
+from streams.codec.eventbatch import encode_batch
 from streams.codec.records import decode, encode
-from streams.codec.wire import header
+from streams.codec.wire import HEADER_BYTES, header
+from streams.core.traces.partitioners import murmur2_partition
 from tests.fault.harness import (
     TRACES,
     Deployment,
@@ -63,3 +65,32 @@ def test_bad_events_are_kept_with_reason_and_origin(deployment: Deployment) -> N
     assert len(on_two[4]["value"]) == 64 << 10
     valid = deployment.read_by(TRACES, decode)
     assert_spans_are_whole(valid, {good[0]["trace_id"]: {e["span_id"] for e in good}})
+
+
+def test_many_events_in_a_message_are_joined_with_those_sent_alone(deployment: Deployment) -> None:
+    """Two traces, each in part in a batch message with a bad event, in part alone."""
+    deployment.create_topics()
+    traces = [trace_of(n, spans=6, start_us=START_US) for n in (1, 2)]
+    bad = encode("telemetry_event", {**event_of(9, 1, START_US), "span_id": "xyz"})
+    with Feeder(deployment.broker) as feeder:
+        for events in traces:
+            together = [encode("telemetry_event", event)[HEADER_BYTES:] for event in events[:5]]
+            together.insert(2, bad[HEADER_BYTES:])
+            key = events[0]["trace_id"].encode()
+            partition = murmur2_partition(key, deployment.partitions)
+            feeder.send_bytes(TOPIC, key, encode_batch(together), partition=partition)
+            feeder.send_bytes(TOPIC, key, encode_batch(together)[:-9], partition=partition)
+            feeder.send(TOPIC, events[5])
+    worker = deployment.worker("--exit-after", 16, "--drain-seconds", 60, "--fixed-waits", 1)
+    assert worker.wait(90) == 0, worker.tail()
+
+    accounting = worker.accounting()
+    assert balance(accounting) == 0
+    assert (accounting["accepted"], accounting["rejected"], accounting["joined"]) == (16, 4, 12)
+    rejected = deployment.read_by("telemetry.rejected.v1", decode)
+    assert sorted(r["reason"] for r in rejected) == ["invalid_avro"] * 2 + ["invalid_span_id"] * 2
+    alone = [r for r in rejected if r["reason"] == "invalid_span_id"]
+    assert [r["value"] for r in alone] == [bad, bad]
+    assert {r["detail"].split(":")[0] for r in alone} == {"event 3 of 6"}
+    spans = {events[0]["trace_id"]: {e["span_id"] for e in events} for events in traces}
+    assert_spans_are_whole(deployment.read_by(TRACES, decode), spans)

@@ -55,6 +55,9 @@ def fnv1a_partition(key: bytes, partitions: int) -> int:
 
 KeyOf = Callable[[int], bytes | None]
 """Gives the key of a record by its position in the chunk."""
+BY_TRACE: Final = b"\x00by trace"
+"""Stands for the key of an event that came in a message with others: they were placed by their
+trace ids, or should have been."""
 PARTITIONERS: Final[Mapping[str, Callable[[bytes, int], int]]] = {
     "murmur2": murmur2_partition,
     "crc32": crc32_partition,
@@ -190,7 +193,10 @@ class PartitionerWatch:
         """Return which partitioners place a key where it lies, as bits, or what is odd about it."""
         if not key:
             return _IS_UNKEYED
-        if key != b"%016x%016x" % (high, low):
+        trace = b"%016x%016x" % (high, low)
+        if key == BY_TRACE:
+            key = trace
+        elif key != trace:
             return _IS_FOREIGN
         places = [place(key, self._partitions) for place in PARTITIONERS.values()]
         return sum((place == self._partition) << bit for bit, place in enumerate(places))

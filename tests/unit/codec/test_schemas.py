@@ -15,6 +15,7 @@ IDS = {
     "alert": 7,
     "incident_event": 8,
     "rejected_event": 9,
+    "telemetry_batch": 20,
 }
 
 

@@ -150,6 +150,22 @@ def test_a_child_that_ended_well_is_not_missed(
     assert len(run.pids(0)) == 1
 
 
+def test_the_code_of_a_child_that_was_told_after_its_end_is_its_own() -> None:
+    """It ended well; that it was told to stop in that very moment must not make it 255."""
+
+    async def story() -> list[int]:
+        codes = []
+        for _ in range(20):
+            child = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+            while is_there(child.pid):  # ended; the loop does not know it yet
+                time.sleep(0.001)
+            supervisor_module.tell(child, signal.SIGTERM)
+            codes.append(await child.wait())
+        return codes
+
+    assert asyncio.run(story()) == [0] * 20
+
+
 def test_a_second_signal_kills_what_does_not_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

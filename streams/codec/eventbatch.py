@@ -1,0 +1,143 @@
+"""Batch messages: many events in one Kafka message, read as columns like those sent alone.
+
+The value is an Avro record with one array of events. An array in one block is its count, the items
+one after the other and a zero, so the items of all batch messages of a step are rows that one call
+reads. What is written in another way is read event by event and written anew.
+
+Invariant: a batch message is read whole or refused whole; its events are then judged one by one.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+
+from streams.codec import records, wire
+from streams.codec.columnar import Block, ColumnarReader
+from streams.codec.schemas import Schema, SchemaSet, default_schemas
+from streams.codec.step import Message
+from streams.codec.varints import varint
+from streams.core.bodies import Bodies
+from streams.errors import RecordError
+
+NAME: Final = "telemetry_batch"
+EVENT_BYTES_MIN: Final = 18
+"""An event of nothing but empty fields: a count that promises more of them is no count."""
+
+
+def encode_batch(bodies: Sequence[bytes], schemas: SchemaSet | None = None) -> bytes:
+    """Return the wire value of a batch message.
+
+    Args:
+        bodies: events in the current schema, without their wire header; at least one.
+        schemas: gives the id.
+    """
+    known = schemas or default_schemas()
+    return wire.header(known.id_of(NAME)) + varint(len(bodies)) + b"".join(bodies) + b"\0"
+
+
+class EventBatchReader:
+    """Reads the batch messages of a step.
+
+    Args:
+        schemas: the ids that values may carry.
+        reader: reads events without a wire header.
+    """
+
+    def __init__(self, schemas: SchemaSet, reader: ColumnarReader) -> None:
+        self._schemas = schemas
+        self._reader = reader
+        self._event: Schema = schemas.current("telemetry_event")
+        self._header = wire.header(schemas.id_of("telemetry_event"))
+
+    def is_batch(self, value: bytes | None) -> bool:
+        """Whether a value, or its first bytes, are those of a batch message."""
+        if value is None or len(value) < wire.HEADER_BYTES or value[0] != wire.MAGIC:
+            return False
+        schema_id = int.from_bytes(value[1 : wire.HEADER_BYTES], "big")
+        return self._schemas.name_of(schema_id) == NAME
+
+    def read(self, messages: Sequence[Message]) -> Iterator[tuple[Block, list[Message]]]:
+        """Read the batch messages among some; yield those that were read as columns.
+
+        Each message then knows its events, or why it has none. Those that are not yielded, yet
+        have events, were read one by one.
+        """
+        waiting = [[m for m in messages if m.error is None and self.is_batch(m.record.value)]]
+        waiting = [self._counted(waiting[0])] if waiting[0] else []
+        while waiting:
+            some = waiting.pop()
+            block = self._block(some) if some else None
+            if block is not None:
+                yield block, some
+            elif len(some) == 1:
+                self._read_slowly(some[0])
+            elif some:
+                half = len(some) // 2
+                waiting += [some[half:], some[:half]]
+
+    def _counted(self, messages: Sequence[Message]) -> list[Message]:
+        """Return the messages whose events lie in one block, with their count; read the others."""
+        current = self._schemas.id_of(NAME)
+        quick = []
+        for message in messages:
+            assert message.record.value is not None
+            message.header = self._header
+            body = message.record.value[wire.HEADER_BYTES :]
+            is_current = message.record.value[: wire.HEADER_BYTES] == wire.header(current)
+            begin, count = _block_head(body) if is_current else (0, 0)
+            end = len(body) - 1
+            if count and body[end] == 0 and count * EVENT_BYTES_MIN <= end - begin:
+                message.count = count
+                message.bodies = Bodies(body, np.array([begin]), np.array([end - begin]))
+                quick.append(message)
+            else:
+                self._read_slowly(message)
+        return quick
+
+    def _block(self, messages: Sequence[Message]) -> Block | None:
+        """Return the events of messages as one block; None where they are not what was counted."""
+        items = [m.bodies[0] for m in messages if m.bodies is not None]
+        counts = np.array([m.count for m in messages])
+        block = self._reader.read_block(items, int(counts.sum()))
+        if block is None:
+            return None
+        begin, end = block.starts[0], block.starts[-1]
+        first = np.cumsum(counts) - counts
+        item_bytes = np.array([len(one) for one in items])
+        if not np.array_equal(begin[first] - begin[0], np.cumsum(item_bytes) - item_bytes):
+            return None  # an event of one message reaches into the next one
+        for message, at in zip(messages, first.tolist(), strict=True):
+            rows = slice(at, at + message.count)
+            message.bodies = Bodies(block.data, begin[rows], end[rows] - begin[rows])
+        return block
+
+    def _read_slowly(self, message: Message) -> None:
+        """Read one message exactly: several blocks, another writer's schema, or broken."""
+        value = message.record.value
+        assert value is not None
+        schema_id, body = wire.split(value, self._schemas)
+        message.count, message.bodies = 1, None
+        try:
+            current = self._schemas.current(NAME)
+            found = records.decode_body(self._schemas.writer(schema_id), body, current)
+            events = [records.encode_body(self._event, event) for event in found["events"]]
+        except RecordError as error:
+            message.error = error
+            return
+        message.count, message.bodies = len(events), Bodies.of(events)
+
+
+def _block_head(body: bytes) -> tuple[int, int]:
+    """Return where the items of an array's first block begin, and how many they are.
+
+    Count 0 where the block tells its size besides, is empty, or the number is no number.
+    """
+    bits = shift = 0
+    for at, octet in enumerate(body[:5]):
+        bits |= (octet & 0x7F) << shift
+        if octet < 0x80:
+            count = (bits >> 1) ^ -(bits & 1)
+            return at + 1, max(count, 0)
+        shift += 7
+    return 0, 0
