@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
+from streams.core.causes.casefile import CaseFile
 from streams.core.causes.evidence import UNKNOWN, Cause
 from streams.core.causes.metric_evidence import Sample, Series
 from streams.core.causes.parameters import PARAMETERS
+from streams.core.causes.rank import rank
 from streams.core.causes.visits import trace_partial
 from streams.core.causes.watch import CauseWatch
 from streams.units import MINUTE_US
@@ -71,6 +73,7 @@ def replay(recording: Recording, watch: CauseWatch) -> list[Incident]:
         watch.metrics.prime(series, mean, deviation)
     incidents: list[Incident] = []
     current: Incident | None = None
+    case = CaseFile(PARAMETERS)
     for now_us, spans, logs, samples in steps(recording):
         partial = trace_partial(spans, logs) if spans is not None else None
         finding = watch.step(now_us, partial, samples)
@@ -79,14 +82,16 @@ def replay(recording: Recording, watch: CauseWatch) -> list[Incident]:
         if finding.alarms and current is None:
             current = Incident(now_us, now_us, set(), [])
             incidents.append(current)
+            case = CaseFile(PARAMETERS)
         if current is None:
             continue
         if finding.alarms:
             current.last_us = now_us
             current.alerts += len(set(finding.alarms) - current.modules)
             current.modules |= set(finding.alarms)
-            since_us = current.opened_us - PARAMETERS.window_us
-            tell(current, Told(now_us, watch.causes(now_us, since_us)))
+            case.add(finding.evidence, now_us)
+            case.add(watch.evidence(now_us, current.opened_us - PARAMETERS.window_us), now_us)
+            tell(current, Told(now_us, rank((), case.evidence(now_us), watch.topology())))
     return incidents
 
 

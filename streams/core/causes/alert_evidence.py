@@ -26,9 +26,7 @@ _KIND_WORDS: Final = (
 )
 
 
-def alert_evidence(
-    alerts: Iterable[Mapping[str, Any]], topology: Topology
-) -> list[Evidence]:
+def alert_evidence(alerts: Iterable[Mapping[str, Any]], topology: Topology) -> list[Evidence]:
     """Return one evidence for each alert that names a module; resolved ones count, too."""
     return [
         Evidence(

@@ -5,7 +5,7 @@ proves nothing: most changes are harmless, so the ranking lets it count for no m
 is seen of the module.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from streams.core.causes.evidence import CHANGE, Evidence
@@ -26,15 +26,25 @@ class Change(NamedTuple):
 
 
 def change_evidence(
-    changes: Iterable[Change], onset_us: int, parameters: CauseParameters
+    changes: Iterable[Change],
+    onsets_us: Mapping[str, int],
+    onset_us: int,
+    parameters: CauseParameters,
 ) -> list[Evidence]:
-    """Return the changes before the onset; their score halves with each half-life between."""
+    """Return the changes before the onset; their score halves with each half-life between.
+
+    Args:
+        changes: that were told of.
+        onsets_us: since when the strongest evidence of a module is seen.
+        onset_us: the same of the incident, for modules without evidence.
+        parameters: the constants.
+    """
     found = []
     for change in sorted(changes):
-        before_us = onset_us - change.at_us
-        if before_us < -parameters.onset_slack_us:
+        before_us = onsets_us.get(change.module, onset_us) - change.at_us
+        if before_us < 0:
             continue
-        score = CHANGE_SCORE * 0.5 ** (max(0, before_us) / parameters.change_halflife_us)
+        score = CHANGE_SCORE * 0.5 ** (before_us / parameters.change_halflife_us)
         if score < parameters.evidence_score:
             continue
         found.append(
@@ -46,7 +56,7 @@ def change_evidence(
                 since_us=change.at_us,
                 score=score,
                 sentence=f"{change.kind} {change.name} of {change.module} "
-                f"{max(0, before_us) / MINUTE_US:.0f} min before the onset",
+                f"{before_us / MINUTE_US:.0f} min before the onset",
             )
         )
     return found

@@ -112,6 +112,7 @@ class SeriesState:
         past: of the usual values.
         recent: time, score and value of the latest samples.
         held: values of an episode that may turn out to be one.
+        onset_us: since when it is unusual; 0 while it is not.
         near: of a past from elsewhere, how many deviations off the first own value may be; else 0.
     """
 
@@ -119,6 +120,7 @@ class SeriesState:
     past: Past
     recent: deque[tuple[int, float, float]] = field(default_factory=lambda: deque(maxlen=4))
     held: list[float] = field(default_factory=list)
+    onset_us: int = 0
     near: float = 0.0
 
     def scores(self, now_us: int, horizon_us: int) -> list[float]:
@@ -219,6 +221,10 @@ class MetricBaseline:
             score = 0.0
         state.near = 0.0
         state.recent.append((at_us, score, value))
+        if abs(score) < self.parameters.evidence_score:
+            state.onset_us = 0
+        elif not state.onset_us:
+            state.onset_us = at_us
         if abs(score) >= self.parameters.evidence_score:
             self._hot.add(series)
         self._learn(state, value, score)
@@ -228,7 +234,7 @@ class MetricBaseline:
 
         A lone spike is part of it: a series that is known to spike is not in trouble when it does.
         """
-        if abs(score) >= 2 * self.parameters.learn_score:
+        if abs(score) >= self.parameters.metric_learn_score:
             state.held.append(value)
             if len(state.held) <= self.parameters.metric_samples // 4:
                 return
@@ -237,7 +243,7 @@ class MetricBaseline:
         for held in state.held:
             state.past.append(held)
         state.held.clear()
-        if abs(score) < 2 * self.parameters.learn_score:
+        if abs(score) < self.parameters.metric_learn_score:
             state.past.append(value)
 
     def _pair(self, sample: Sample) -> None:
@@ -292,8 +298,8 @@ class MetricBaseline:
         return series._replace(side=WAY) in self.series
 
     def _shift(self, series: Series, state: SeriesState, score: float) -> Evidence:
-        at_us, _, value = state.recent[-1]
-        onset_us = min((at for at, s, _ in state.recent if abs(s) >= 3), default=at_us)
+        _, _, value = state.recent[-1]
+        onset_us = state.onset_us or max(state.recent, key=lambda r: abs(r[1]))[0]
         from_stage = f"{series.peer}:" if series.peer else ""
         fell = score < 0 and state.kind.signal == TRAFFIC
         of = f" of calls from {series.peer}" if series.peer else ""

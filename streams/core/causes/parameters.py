@@ -27,6 +27,9 @@ class CauseParameters:
         slow_log2_min: a time that grew by less than this factor (log2) is no finding.
         evidence_score: evidence is told from this score on.
         learn_score: an operation with such a score is not learned from.
+        metric_learn_score: a sample with such a score is held back, until it is clear whether it is
+            a spike or an episode.
+        fade_halflife_us: evidence of an incident that is no longer seen fades by half in this time.
         metric_samples: how many past samples of a series make its baseline.
         metric_samples_min: fewer make none.
         metric_episode_samples: so many samples far out in a row are an episode, not a spike.
@@ -61,7 +64,9 @@ class CauseParameters:
     excluded_us: int = HOUR_US
     slow_log2_min: float = 0.5
     evidence_score: float = 3.0
-    learn_score: float = 4.0
+    learn_score: float = 3.0
+    metric_learn_score: float = 8.0
+    fade_halflife_us: int = MINUTE_US
     metric_samples: int = 120
     metric_samples_min: int = 3
     metric_episode_samples: int = 3

@@ -242,8 +242,8 @@ def _count_features(partial: TracePartial, visits: pl.DataFrame, features: pl.Da
 def _count_calls(partial: TracePartial, table: pl.DataFrame, parent: I64, entry: I64) -> None:
     """Count calls between modules, and the time on the way.
 
-    Only a span with a single child is surely the client side of that call: its time beyond the
-    child's was spent between the two.
+    Only a span inside a visit, with a single child, is the client side of that call: its time
+    beyond the child's was spent between the two. The entry of a visit does the module's own work.
     """
     rows = np.arange(len(parent), dtype=np.int64)
     children = np.bincount(parent[parent >= 0], minlength=len(parent))
@@ -256,7 +256,7 @@ def _count_calls(partial: TracePartial, table: pl.DataFrame, parent: I64, entry:
         {
             "caller": module[near],
             "callee": module[crossing],
-            "log2": np.where(children[near] == 1, between, np.nan),
+            "log2": np.where((children[near] == 1) & (entry[near] != near), between, np.nan),
             "micros": np.maximum(0, duration[near] - duration[crossing]),
         },
         schema={"caller": pl.String, "callee": pl.String, "log2": pl.Float64, "micros": pl.Int64},

@@ -15,7 +15,7 @@ from streams.core.causes.metric_evidence import MetricBaseline, Sample
 from streams.core.causes.parameters import PARAMETERS, CauseParameters
 from streams.core.causes.rank import rank
 from streams.core.causes.senders import laid_on_senders
-from streams.core.causes.strength import ScoreTails, alarms, by_module
+from streams.core.causes.strength import ScoreTails, alarms, by_module, strength
 from streams.core.causes.trace_evidence import TraceBaseline, Unusual
 from streams.core.causes.trace_partials import Call, Operation, TracePartial, merged
 from streams.core.incidents.topology import ModuleInfo, Topology
@@ -77,10 +77,11 @@ class CauseWatch:
         self._exclude(now_us, unusual.places)
         raw = [*unusual.evidence, *self.metrics.evidence(now_us)]
         lasting = [*unusual.evidence, *self.metrics.evidence(now_us, lasting=True)]
-        laid = laid_on_senders(self.tails.rated(lasting), self.topology())
+        topology = self.topology()
+        laid = laid_on_senders(self.tails.rated(lasting), topology)
         firing = alarms(by_module(laid), self.parameters)
         found = self.tails.rated(raw)
-        self.tails.observe(now_us, raw, firing, self._places())
+        self.tails.observe(now_us, laid_on_senders(raw, topology), firing, self._places())
         return Finding(tuple(found), firing)
 
     def _places(self) -> int:
@@ -105,9 +106,19 @@ class CauseWatch:
             changes: that were told of so far.
         """
         evidence = self.evidence(now_us, since_us)
-        onset_us = min((e.since_us for e in evidence), default=now_us)
-        evidence += change_evidence(changes, onset_us, self.parameters)
+        evidence += self.changes(now_us, evidence, changes)
         return rank(alerts, evidence, topology or self.topology(), self.parameters)
+
+    def changes(
+        self, now_us: int, evidence: Sequence[Evidence], changes: Iterable[Change]
+    ) -> list[Evidence]:
+        """Return the changes that came before the onset of what else is seen of their module."""
+        first: dict[str, int] = {}
+        ordered = sorted(evidence, key=lambda e: -strength(e, self.parameters))
+        for item in ordered:
+            first.setdefault(item.module, item.since_us)
+        onset_us = ordered[0].since_us if ordered else now_us
+        return change_evidence(changes, first, onset_us, self.parameters)
 
     def evidence(self, now_us: int, since_us: int) -> list[Evidence]:
         """Return what is unusual since a time, with its rarity."""

@@ -47,9 +47,9 @@ def test_a_symptom_gives_way_to_the_trouble_of_what_it_needs() -> None:
 def test_own_resources_are_never_explained_away() -> None:
     """A caller whose own CPU is far out stays first, though a callee is slow as well."""
     evidence = [
-        Evidence(METRIC_SHIFT, "frontend", name="CpuUsage", score=100.0),
+        Evidence(METRIC_SHIFT, "frontend", name="CpuUsage", score=150.0),
         Evidence(TRACE_SLOW, "frontend", score=6.0),
-        Evidence(TRACE_SLOW, "cart", score=6.0),
+        Evidence(TRACE_SLOW, "cart", score=3.5),
     ]
     assert names(evidence)[0] == "frontend"
 

@@ -1,0 +1,45 @@
+"""The evidence of one incident, as it came: the latest counts in full, older fades.
+
+What was seen a moment ago and is gone says less than what is seen now: an incident that opens on
+noise must not keep its first suspect. Owns the fading. Invariant: what the file says at a time is a
+function of what was added before, and of nothing else.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from streams.core.causes.evidence import Evidence
+from streams.core.causes.parameters import CauseParameters
+from streams.core.causes.strength import source_of
+
+Key = tuple[str, str, str, str, str]
+
+
+@dataclass(slots=True)
+class CaseFile:
+    """The evidence of one incident, the strongest of each place and kind of observation."""
+
+    parameters: CauseParameters
+    seen: dict[Key, tuple[int, Evidence]] = field(default_factory=dict)
+
+    def add(self, evidence: Iterable[Evidence], now_us: int) -> None:
+        """Take what is seen now in; what was stronger before counts as far as it has not faded."""
+        for item in evidence:
+            key = (source_of(item), item.module, item.name, item.from_stage, item.to_stage)
+            known = self.seen.get(key)
+            if known is not None and known[0] <= now_us - self.parameters.incident_window_us:
+                known = None  # forgotten, though it may have been stronger
+            if known is None or self._faded(known, now_us).bits <= item.bits:
+                since_us = min(item.since_us, known[1].since_us) if known else item.since_us
+                self.seen[key] = (now_us, replace(item, since_us=since_us))
+
+    def evidence(self, now_us: int) -> list[Evidence]:
+        """Return all evidence with what is left of its bits; what has faded is forgotten."""
+        oldest_us = now_us - self.parameters.incident_window_us
+        self.seen = {key: known for key, known in self.seen.items() if known[0] > oldest_us}
+        return [self._faded(self.seen[key], now_us) for key in sorted(self.seen)]
+
+    def _faded(self, known: tuple[int, Evidence], now_us: int) -> Evidence:
+        seen_us, item = known
+        left = 0.5 ** ((now_us - seen_us) / self.parameters.fade_halflife_us)
+        return replace(item, bits=item.bits * left)
