@@ -5,7 +5,7 @@ when none does, by the first one that opens soon after (`WITHIN_US`). What count
 ranking told while the fault lasts, or else the first told after. Two faults in one incident are an
 over-merge; two incidents opened for one fault a split. An incident that opens in no fault's time is
 false, even when it is still open as a fault begins; `EARLY_US` before a label's time is its fault's
-time too: the effect of some labels shows in the traces half a minute before the time they name.
+time too: in half of TrainTicket's labels the named code fails up to a minute before their time.
 """
 
 from dataclasses import dataclass
