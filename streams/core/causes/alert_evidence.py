@@ -18,6 +18,7 @@ from streams.core.causes.evidence import (
 from streams.core.incidents.topology import Topology
 
 ALERT_SCORE: Final = 12.0
+_NOWHERE: Final = Topology()
 _KIND_WORDS: Final = (
     (TRACE_ERRORS, ("ERROR", "MALFORMED", "SCHEMA", "RETRY", "DUPLICATE")),
     (TRACE_SLOW, ("DEADLINE", "SLOW", "LATENCY", "LAG", "BACKPRESSURE", "BACK_PRESSURE")),
@@ -26,13 +27,16 @@ _KIND_WORDS: Final = (
 )
 
 
-def alert_evidence(alerts: Iterable[Mapping[str, Any]], topology: Topology) -> list[Evidence]:
+def alert_evidence(
+    alerts: Iterable[Mapping[str, Any]], topology: Topology = _NOWHERE
+) -> list[Evidence]:
     """Return one evidence for each alert that names a module; resolved ones count, too."""
     return [
         Evidence(
             _kind(alert["kind"]),
             alert["module"],
-            alert.get("component") or topology.component_of(alert["flow"], alert["to_stage"]),
+            alert.get("component")
+            or topology.component_of(alert.get("flow", ""), alert.get("to_stage", "")),
             alert.get("name", ""),
             alert.get("from_stage", ""),
             alert.get("to_stage", ""),

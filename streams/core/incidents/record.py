@@ -35,6 +35,8 @@ _ALERT_FIELDS: Final = (
 _LATER_FIELDS: Final = ("rule_id", "rule_version", "source")
 RANKED_ALERTS_MAX: Final = 200
 """Of so many alerts, the most upstream ones, the causes are ranked."""
+CAUSES_MAX: Final = 10
+"""So many causes an event tells, the most probable first."""
 
 Rank = Callable[[Sequence[Alert], Topology], Sequence[Cause]]
 
@@ -90,7 +92,7 @@ def incident_event(
     members.sort(key=lambda member: member.alert is not lead)
     title = title_of(lead)
     into = telling.merged_into
-    ranked = rank([m.alert for m in members[:RANKED_ALERTS_MAX]], topology)
+    ranked = rank([m.alert for m in members[:RANKED_ALERTS_MAX]], topology)[:CAUSES_MAX]
     return {
         "incident_id": incident.incident_id,
         "version": incident.version,
