@@ -101,7 +101,7 @@ def test_a_worker_says_when_it_is_ready_and_how_it_gets_on(
     worker = deployment.worker("--health-port", port)
     wait_until_ready(worker)
     (line,) = ready_lines(worker)
-    assert line.startswith(f"ready partitions={deployment.partitions} tasks=fidelity-0,fragments-0")
+    assert line.startswith(f"ready partitions={deployment.partitions} tasks=external-0,fidelity-0,")
     assert line.endswith(f" health=http://127.0.0.1:{port}")
     assert ask(port, "/ready")[0] == 200
     traces = feed_traces(deployment, 1, 500)
@@ -165,13 +165,13 @@ SLOW_RESTORE = """
 import time
 from streams.cli import main
 from streams.runtime.host import TaskHost
-restore = TaskHost.restore
+recover = TaskHost.recover
 
 def slow(host):
     time.sleep(18 if str(host.id) == "join-0" else 0)
-    return restore(host)
+    return recover(host)
 
-TaskHost.restore = slow
+TaskHost.recover = slow
 main.main()
 """
 

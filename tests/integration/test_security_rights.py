@@ -61,7 +61,7 @@ NOTIFY = (
 STATS = (
     *(
         Right("topic", name, "Describe")
-        for name in (*DERIVED_WRITTEN, "alerts.external.v1", OTHER)
+        for name in (*DERIVED_WRITTEN, "alerts.external.v1", "incidents.commands.v1", OTHER)
         if name != "telemetry.rejected.v1"
     ),
     Right("topic", "telemetry.rejected.v1", "Read"),
