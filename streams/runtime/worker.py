@@ -52,7 +52,9 @@ STAGES: Final = ("fragments", "fidelity", "signals", "external", "incidents")
 WATCH_SECONDS: Final = 0.2
 THREADS: Final = 8
 STOP_SECONDS: Final = 8.0
-"""How long the Kafka client may take to leave the group; nothing of ours is in its hands then."""
+"""How long the Kafka client may take to stop; nothing of ours is in its hands then."""
+LEAVE_SECONDS: Final = 3.0
+"""A group that does not answer, or no longer lets us in, must not use up the time of the stop."""
 
 
 class Worker:
@@ -363,7 +365,7 @@ class Worker:
     async def _leave_group(self) -> None:
         """Let the others have our partitions at once: Faust takes a second or two to stop."""
         try:
-            await self._client.leave_group()
+            await asyncio.wait_for(self._client.leave_group(), LEAVE_SECONDS)
         except Exception as error:  # a session later they have them all the same
             log.warning("group_not_left", error=repr(error))
 

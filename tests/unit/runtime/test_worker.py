@@ -249,3 +249,18 @@ def prepared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
     worker = worker_of(folder)
     worker.prepare()
     return worker
+
+
+def test_a_group_that_never_answers_does_not_hold_up_the_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that no longer lets us in did, until the stop's deadline cut it short."""
+
+    class Silent:
+        async def leave_group(self) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(worker_module, "LEAVE_SECONDS", 0.01)
+    stopping = Worker.__new__(Worker)
+    stopping._client = cast(Any, Silent())
+    asyncio.run(stopping._leave_group())
