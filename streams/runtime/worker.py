@@ -51,10 +51,8 @@ JOIN: Final = "join"
 STAGES: Final = ("fragments", "fidelity", "signals", "external", "incidents")
 WATCH_SECONDS: Final = 0.2
 THREADS: Final = 8
-STOP_SECONDS: Final = 8.0
-"""How long the Kafka client may take to stop; nothing of ours is in its hands then."""
-LEAVE_SECONDS: Final = 3.0
-"""A group that does not answer, or no longer lets us in, must not use up the time of the stop."""
+STOP_SECONDS: Final = 8.0  # for the Kafka client; nothing of ours is in its hands then
+LEAVE_SECONDS: Final = 3.0  # a group that no longer lets us in must not use up the stop's time
 
 
 class Worker:
@@ -191,21 +189,25 @@ class Worker:
         try:
             await self._watch(starting)
         finally:
+            self._name_cause()  # before the stop: one that is cut short must still name it
             self.monitor.end(self.error)
             if self._watchdog is not None:
                 self._watchdog.stopping("" if self.error is None else str(self.error))
             await self._shut_down(app, starting)
             await reporter.stop()
         if self.error is not None:
-            self._name_cause(self.error)
             raise self.error
 
-    def _name_cause(self, error: SpanloomError) -> None:
+    def _name_cause(self) -> None:
         """Ask the broker again where it refused: a client in the middle of its work says little."""
-        if isinstance(error, RightError):
-            self._check_rights()
-        elif isinstance(error, BrokerError) and self.link.settings.security_protocol != "PLAINTEXT":
-            self.link.reach()
+        is_plain = self.link.settings.security_protocol == "PLAINTEXT"
+        try:
+            if isinstance(self.error, RightError):
+                self._check_rights()
+            elif isinstance(self.error, BrokerError) and not is_plain:
+                self.link.reach()
+        except SpanloomError as named:
+            self.error = named
 
     def _make_reporter(self) -> Reporter:
         settings, watchdog = self.settings, self._watchdog
