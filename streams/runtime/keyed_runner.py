@@ -92,10 +92,8 @@ class KeyedRunner(StageRunner):
                 entries.pop(key, None)
             keys = _keys(segment.rows)
             entries.update(zip(keys, segment.rows.body, strict=True))
-        self.positions = dict(scalars["positions"])
-        self.unreadable = scalars["unreadable"]
         found = [json.loads(value) for value in entries.values()]
-        self.task = self._restore({"entries": found, **scalars["task"]})
+        self._take_over(scalars, {"entries": found, **scalars["task"]})
 
 
 def _rows(entries: Sequence[tuple[bytes, bytes]]) -> SegmentRows:

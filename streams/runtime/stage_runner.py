@@ -107,10 +107,14 @@ class StageRunner:
         """Take over the newest snapshot."""
         if segments:
             scalars = segments[-1].scalars
-            self.positions = dict(scalars["positions"])
-            self.topic_ids = dict(scalars.get("topic_ids", {}))
-            self.unreadable = scalars["unreadable"]
-            self.task = self._restore(scalars["task"])
+            self._take_over(scalars, scalars["task"])
+
+    def _take_over(self, scalars: Mapping[str, Any], task: dict[str, Any]) -> None:
+        """Go on from what `_scalars` wrote, with the task in this state."""
+        self.positions = dict(scalars["positions"])
+        self.topic_ids = dict(scalars.get("topic_ids", {}))
+        self.unreadable = scalars["unreadable"]
+        self.task = self._restore(task)
 
     def status(self) -> dict[str, Any]:
         """Return what is known of the input, and what was not used, by reason."""

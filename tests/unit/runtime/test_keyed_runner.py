@@ -164,3 +164,14 @@ def test_a_task_without_segments_is_fresh() -> None:
     made = KeyedRunner(IncidentTask(INCIDENTS, Topology()), restore, TARGETS)
     made.load([])
     assert (made.task.book.open, made.positions) == ({}, {})
+
+
+def test_a_restart_still_knows_which_topics_it_read() -> None:
+    """A topic that was deleted and made again is refused by its id, which the state remembers."""
+    made = runner()
+    made.topic_ids = {ALERTS: "an-id"}
+    made.step([a_chunk(ALERTS, *some(1, 10))], {}, now_us=11 * SECOND)
+    _, segment = made.collect(1)
+    again = runner()
+    again.load(folded([segment]))
+    assert (again.topic_ids, again.positions) == ({ALERTS: "an-id"}, {ALERTS: 1})
