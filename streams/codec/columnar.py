@@ -14,9 +14,9 @@ its own, and where each field lies is known.
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 import polars as pl
@@ -37,6 +37,9 @@ _SPLIT: Final = 4
 _SYNC: Final = bytes(16)
 _INT: Final = (-(2**31), 2**31 - 1)
 _LONG: Final = (-(2**63), 2**63 - 1)
+T = TypeVar("T")
+R = TypeVar("R")
+Halves: TypeAlias = Iterator[tuple[Sequence[T], R | None]]
 _SCALARS: Final = {"string", "bytes", "long", "double", "float", "boolean"}
 
 
@@ -185,6 +188,23 @@ class ColumnarReader:
                 continue
             lengths.append(length.fill_null(0).cast(pl.Int64).alias(length_name(field.name)))
         return lengths
+
+
+def by_halves(items: Sequence[T], read: Callable[[Sequence[T]], R | None]) -> Halves[T, R]:
+    """Read items together; where that fails read halves of them, down to each alone.
+
+    Yields:
+        Items in their order with what they gave, None for one that cannot be read by itself.
+    """
+    waiting = [items] if items else []
+    while waiting:
+        some = waiting.pop()
+        found = read(some)
+        if found is not None or len(some) == 1:
+            yield some, found
+        else:
+            half = len(some) // 2
+            waiting += [some[half:], some[:half]]
 
 
 def schema_fields(schema: Schema) -> list[Field]:

@@ -13,7 +13,8 @@ from typing import Final
 import numpy as np
 
 from streams.codec import records, wire
-from streams.codec.columnar import Block, ColumnarReader
+from streams.codec.columnar import Block, ColumnarReader, by_halves
+from streams.codec.recordbatch import Walk
 from streams.codec.schemas import Schema, SchemaSet, default_schemas
 from streams.codec.step import Message
 from streams.codec.varints import varint
@@ -49,6 +50,7 @@ class EventBatchReader:
         self._reader = reader
         self._event: Schema = schemas.current("telemetry_event")
         self._header = wire.header(schemas.id_of("telemetry_event"))
+        self._batch_header = wire.header(schemas.id_of(NAME))
 
     def is_batch(self, value: bytes | None) -> bool:
         """Whether a value, or its first bytes, are those of a batch message."""
@@ -57,43 +59,34 @@ class EventBatchReader:
         schema_id = int.from_bytes(value[1 : wire.HEADER_BYTES], "big")
         return self._schemas.name_of(schema_id) == NAME
 
-    def read(self, messages: Sequence[Message]) -> Iterator[tuple[Block, list[Message]]]:
+    def read(self, messages: Sequence[Message]) -> Iterator[tuple[Block, Sequence[Message]]]:
         """Read the batch messages among some; yield those that were read as columns.
 
-        Each message then knows its events, or why it has none. Those that are not yielded, yet
-        have events, were read one by one.
+        Each message then knows its events, or why it has none; `is_column` tells those yielded.
         """
-        waiting = [[m for m in messages if m.error is None and self.is_batch(m.record.value)]]
-        waiting = [self._counted(waiting[0])] if waiting[0] else []
-        while waiting:
-            some = waiting.pop()
-            block = self._block(some) if some else None
-            if block is not None:
-                yield block, some
-            elif len(some) == 1:
+        batches = [m for m in messages if m.error is None and self.is_batch(m.record.value)]
+        for some, block in by_halves([m for m in batches if self._is_quick(m)], self._block):
+            if block is None:
                 self._read_slowly(some[0])
-            elif some:
-                half = len(some) // 2
-                waiting += [some[half:], some[:half]]
+                continue
+            for message in some:
+                message.is_column = True
+            yield block, some
 
-    def _counted(self, messages: Sequence[Message]) -> list[Message]:
-        """Return the messages whose events lie in one block, with their count; read the others."""
-        current = self._schemas.id_of(NAME)
-        quick = []
-        for message in messages:
-            assert message.record.value is not None
-            message.header = self._header
-            body = message.record.value[wire.HEADER_BYTES :]
-            is_current = message.record.value[: wire.HEADER_BYTES] == wire.header(current)
-            begin, count = _block_head(body) if is_current else (0, 0)
-            end = len(body) - 1
-            if count and body[end] == 0 and count * EVENT_BYTES_MIN <= end - begin:
+    def _is_quick(self, message: Message) -> bool:
+        """Count the events of a message if they lie in one block; else read it event by event."""
+        value = message.record.value
+        assert value is not None
+        message.header = self._header
+        if value.startswith(self._batch_header):
+            begin, count = _block_head(value)
+            end = len(value) - 1
+            if count and value[end] == 0 and count * EVENT_BYTES_MIN <= end - begin:
                 message.count = count
-                message.bodies = Bodies(body, np.array([begin]), np.array([end - begin]))
-                quick.append(message)
-            else:
-                self._read_slowly(message)
-        return quick
+                message.bodies = Bodies(value, np.array([begin]), np.array([end - begin]))
+                return True
+        self._read_slowly(message)
+        return False
 
     def _block(self, messages: Sequence[Message]) -> Block | None:
         """Return the events of messages as one block; None where they are not what was counted."""
@@ -128,16 +121,14 @@ class EventBatchReader:
         message.count, message.bodies = len(events), Bodies.of(events)
 
 
-def _block_head(body: bytes) -> tuple[int, int]:
-    """Return where the items of an array's first block begin, and how many they are.
+def _block_head(value: bytes) -> tuple[int, int]:
+    """Return where the items of a value's first block begin, and how many they are.
 
     Count 0 where the block tells its size besides, is empty, or the number is no number.
     """
-    bits = shift = 0
-    for at, octet in enumerate(body[:5]):
-        bits |= (octet & 0x7F) << shift
-        if octet < 0x80:
-            count = (bits >> 1) ^ -(bits & 1)
-            return at + 1, max(count, 0)
-        shift += 7
-    return 0, 0
+    walk = Walk(value, wire.HEADER_BYTES)
+    try:
+        count = walk.long()
+    except IndexError:
+        return 0, 0
+    return walk.at, max(count, 0)

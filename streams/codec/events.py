@@ -7,12 +7,13 @@ values of the current schema.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
 
 import numpy as np
 
 from streams.codec import records, wire
-from streams.codec.columnar import Block, ColumnarReader, schema_fields
+from streams.codec.columnar import Block, ColumnarReader, by_halves, schema_fields
 from streams.codec.eventbatch import EventBatchReader
 from streams.codec.eventrows import EventRows, no_events
 from streams.codec.evolve import Splicer, splicer_for
@@ -172,16 +173,15 @@ class EventDecoder:
             rows = slice(message.first_row, message.first_row + message.count)
             kafka_us[rows] = message.record.timestamp * 1000
         for block, some in together:
-            parts.append(self._sound_events(block, some, rejected, parts))
-        read = {id(message) for _, some in together for message in some}
-        parts += self._listed([m for m in messages if id(m) not in read], rejected)
+            parts += self._good_events(block, some, rejected)
+        parts += self._listed([m for m in messages if not m.is_column], rejected)
         topics = np.repeat(np.array(topic, np.uint8), step.counts)
         events, rejected = self._joined(parts, topics, kafka_us, rejected)
         return events, rejected, step
 
     def _read_batches(
         self, batches: Sequence[RecordBatch], one_by_one: list[int]
-    ) -> Iterator[tuple[list[int], Records]]:
+    ) -> Iterator[tuple[Sequence[int], Records]]:
         """Read batches as columns, those of one shape together; name those that cannot be."""
         by_shape: dict[Shape, list[int]] = {}
         for i, batch in enumerate(batches):
@@ -191,17 +191,16 @@ class EventDecoder:
             else:
                 by_shape.setdefault(shape, []).append(i)
         for shape, indexes in by_shape.items():
-            waiting = [indexes]
-            while waiting:
-                some = waiting.pop()
-                records = self._batches.read([batches[i] for i in some], shape)
-                if records is not None:
-                    yield some, records
-                elif len(some) == 1:
+            for some, found in by_halves(indexes, partial(self._records, batches, shape)):
+                if found is None:
                     one_by_one.append(some[0])
                 else:
-                    half = len(some) // 2
-                    waiting += [some[half:], some[:half]]
+                    yield some, found
+
+    def _records(
+        self, batches: Sequence[RecordBatch], shape: Shape, indexes: Sequence[int]
+    ) -> Records | None:
+        return self._batches.read([batches[i] for i in indexes], shape)
 
     def _good_rows(
         self, records: Records, row: I64, is_old: Mask, rejected: Rejections
@@ -217,34 +216,24 @@ class EventDecoder:
             is_good &= ours
         wanted = ~is_old[row]
         doubtful = np.flatnonzero(~is_good & wanted).tolist()
-        values = ((int(row[i]), records.value[i]) for i in doubtful)
-        parts = self._parts(values, rejected) if doubtful else []
-        good = is_good & wanted
-        if good.all():
-            return [_Part(records.block, row, records.body), *parts]
-        at = np.flatnonzero(good)
-        return [_Part(taken(records.block, at), row[at], records.body.take(at)), *parts]
+        values = [(int(row[i]), records.value[i]) for i in doubtful]
+        part = _good_part(records.block, row, records.body, is_good & wanted)
+        return [part, *self._parts(values, rejected)]
 
     def _is_of_many(self, batch: RecordBatch) -> bool:
         """Whether the first message of a batch is a batch message itself."""
         return self._many is not None and self._many.is_batch(first_bytes(batch, wire.HEADER_BYTES))
 
-    def _sound_events(
-        self, block: Block, messages: Sequence[Message], rejected: Rejections, parts: list[_Part]
-    ) -> _Part:
+    def _good_events(
+        self, block: Block, messages: Sequence[Message], rejected: Rejections
+    ) -> list[_Part]:
         """Return the rows of batch messages read together; doubtful ones are judged one by one."""
-        counts = [message.count for message in messages]
         row = np.concatenate([np.arange(m.first_row, m.first_row + m.count) for m in messages])
         body = Bodies(block.data, block.starts[0], block.starts[-1] - block.starts[0])
-        assert len(row) == len(block), (len(row), len(block), counts)
         is_good = block.is_sound & (body.size + wire.HEADER_BYTES <= self._max_event_bytes)
-        if is_good.all():
-            return _Part(block, row, body)
-        header = messages[0].header
         doubtful = np.flatnonzero(~is_good).tolist()
-        parts += self._parts(((int(row[i]), header + body[i]) for i in doubtful), rejected)
-        at = np.flatnonzero(is_good)
-        return _Part(taken(block, at), row[at], body.take(at))
+        values = [(int(row[i]), messages[0].header + body[i]) for i in doubtful]
+        return [_good_part(block, row, body, is_good), *self._parts(values, rejected)]
 
     def _listed(self, messages: Iterable[Message], rejected: Rejections) -> list[_Part]:
         """Return the rows of messages that are read one by one."""
@@ -403,7 +392,11 @@ def taken(block: Block, at: I64) -> Block:
 
 
 def _sound_part(block: Block, row: I64, body: Bodies) -> _Part:
-    if block.is_sound.all():
+    return _good_part(block, row, body, block.is_sound)
+
+
+def _good_part(block: Block, row: I64, body: Bodies, is_good: Mask) -> _Part:
+    if is_good.all():
         return _Part(block, row, body)
-    at = np.flatnonzero(block.is_sound)
+    at = np.flatnonzero(is_good)
     return _Part(taken(block, at), row[at], body.take(at))

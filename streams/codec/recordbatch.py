@@ -188,7 +188,7 @@ def shape_of(batch: RecordBatch) -> Shape | None:
     """Return the shape of a batch's first record; None when it must be read one by one."""
     if not 0 < batch.count <= len(batch.payload) // RECORD_BYTES_MIN:
         return None
-    walk = _Walk(batch.payload)
+    walk = Walk(batch.payload)
     try:
         walk.frame()
         key_bytes = walk.skip_bytes()
@@ -201,7 +201,7 @@ def shape_of(batch: RecordBatch) -> Shape | None:
 
 def first_bytes(batch: RecordBatch, size: int) -> bytes:
     """Return the first bytes of the first value of a batch that has a shape."""
-    walk = _Walk(batch.payload)
+    walk = Walk(batch.payload)
     walk.frame()
     walk.skip_bytes()
     value_bytes = walk.long()
@@ -214,7 +214,7 @@ def records_of(batch: RecordBatch) -> list[Record]:
     Raises:
         RecordError: `corrupt_batch`: the bytes are not so many records.
     """
-    walk = _Walk(batch.payload)
+    walk = Walk(batch.payload)
     out: list[Record] = []
     try:
         for _ in range(batch.count):
@@ -234,12 +234,12 @@ def records_of(batch: RecordBatch) -> list[Record]:
     return out
 
 
-class _Walk:
+class Walk:
     """Steps over the fields of records; raises IndexError beyond the end."""
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: bytes, at: int = 0) -> None:
         self._payload = payload
-        self.at = 0
+        self.at = at
 
     def long(self) -> int:
         """Return a number."""

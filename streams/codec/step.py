@@ -25,6 +25,7 @@ class Message:
         header: the wire header of each of them.
         error: why nothing of it can be read.
         first_row: row of its first event.
+        is_column: its events were read as columns.
     """
 
     record: Record
@@ -33,6 +34,7 @@ class Message:
     header: bytes = b""
     error: RecordError | None = None
     first_row: int = 0
+    is_column: bool = False
 
     def one(self, nth: int) -> Record:
         """Return the record that its nth event would be if it were sent alone."""
