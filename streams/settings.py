@@ -287,23 +287,29 @@ def read_secret(path: Path, name: str) -> str:
     Raises:
         ConfigError: it cannot be read, is empty, is far too large, or anybody may write it.
     """
-    variable = f"{_LINK}{name.upper()}"
+    return secret_text(path, f"{_LINK}{name.upper()}={path}")
+
+
+def secret_text(path: Path, place: str) -> str:
+    """Return the text of a secret's file; `place` is what names it in messages.
+
+    Raises:
+        ConfigError: as `read_secret`.
+    """
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             text = file.read(SECRET_BYTES_MAX + 1)
     except OSError as error:
-        raise ConfigError(f"{variable}={path} cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{place} cannot be read: {error.strerror}") from error
     if stat.S_ISREG(mode) and mode & stat.S_IWOTH:
-        raise ConfigError(f"{variable}={path} can be written by everybody: chmod o-w {path}")
+        raise ConfigError(f"{place} can be written by everybody: chmod o-w {path}")
     if not text.strip() or len(text) > SECRET_BYTES_MAX:
-        raise ConfigError(
-            f"{variable}={path} holds {len(text)} bytes: give a file with the secret alone"
-        )
+        raise ConfigError(f"{place} holds {len(text)} bytes: give a file with the secret alone")
     try:
         return text.decode().rstrip("\r\n")
     except UnicodeDecodeError:
-        raise ConfigError(f"{variable}={path} is not UTF-8 text") from None
+        raise ConfigError(f"{place} is not UTF-8 text") from None
 
 
 def is_loopback(host: str) -> bool:

@@ -11,7 +11,8 @@ import typer
 
 from streams.cli.connection import connect
 from streams.cli.incident_reading import Event, versions
-from streams.cli.lines import clean, edge_name, plain, time_of_day
+from streams.cli.lines import clean, edge_name, time_of_day
+from streams.codec.plain import plain
 from streams.errors import ConfigError
 from streams.runtime import topics
 from streams.runtime.reading import Reading

@@ -18,8 +18,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from streams.cli.connection import connect
-from streams.cli.lines import causes, clean, edge_name, percent, plain, time_of_day
+from streams.cli.lines import causes, clean, edge_name, percent, time_of_day
 from streams.codec import records
+from streams.codec.plain import plain
 from streams.errors import ConfigError, RecordError
 from streams.runtime import topics
 from streams.runtime.reading import Reading

@@ -18,7 +18,8 @@ from rich.table import Table
 
 from streams.cli.connection import connect
 from streams.cli.incident_reading import OVER, Event, versions
-from streams.cli.lines import clean, plain, time_of_day
+from streams.cli.lines import clean, time_of_day
+from streams.codec.plain import plain
 from streams.core.incidents.commands import ACK, MERGE, RESOLVE, SILENCE, UNSILENCE, parse_command
 from streams.errors import ConfigError
 from streams.runtime import commanding, topics

@@ -4,7 +4,6 @@ Owns the words of a line and the JSON form of a record. Invariant: whatever a re
 is one line: control characters, which could steer a terminal, are written out.
 """
 
-import base64
 import json
 import math
 from collections import Counter
@@ -15,6 +14,7 @@ from typing import Any, Final
 from rich.text import Text
 
 from streams.codec import records, wire
+from streams.codec.plain import plain
 from streams.codec.schemas import default_schemas
 from streams.errors import RecordError, StateError
 from streams.runtime.reading import Message
@@ -99,19 +99,6 @@ def as_json(message: Message) -> str:
         "record": record,
     }
     return json.dumps(plain(line), ensure_ascii=False, allow_nan=False)
-
-
-def plain(value: Any) -> Any:
-    """Return a value with what JSON cannot say replaced: bytes by base64, NaN by None."""
-    if isinstance(value, Mapping):
-        return {name: plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def as_line(message: Message) -> Text:

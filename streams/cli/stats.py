@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.cli.connection import connect
-from streams.cli.lines import clean, plain
+from streams.cli.lines import clean
 from streams.codec import records
+from streams.codec.plain import plain
 from streams.errors import RecordError
 from streams.runtime import topics
 from streams.runtime.accounts import group_accounts

@@ -4,18 +4,15 @@ Invariant: a secret is in no repr, no log and no message: those name the variabl
 """
 
 import os
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from streams.contract.notify import Secret, Target, Value
 from streams.contract.notify_checks import url_faults
 from streams.errors import ConfigError
 from streams.notify.rules.signing import SECRET_CHARACTERS_MIN, Key
-
-BYTES_MAX: Final = 64 << 10
+from streams.settings import secret_text
 
 
 @dataclass(frozen=True)
@@ -107,21 +104,4 @@ def _read(given: Value | Secret, place: str) -> str:
             raise ConfigError(f"{place}: variable {given.env} is not set; set it, or give a file")
         return text
     assert given.file is not None, "the checks of the file say so"
-    return _read_file(Path(given.file), place)
-
-
-def _read_file(path: Path, place: str) -> str:
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            text = file.read(BYTES_MAX + 1)
-    except OSError as error:
-        raise ConfigError(f"{place}: {path} cannot be read: {error.strerror}") from error
-    if stat.S_ISREG(mode) and mode & stat.S_IWOTH:
-        raise ConfigError(f"{place}: {path} can be written by everybody: chmod o-w {path}")
-    if not text.strip() or len(text) > BYTES_MAX:
-        raise ConfigError(f"{place}: {path} holds {len(text)} bytes: give the secret alone")
-    try:
-        return text.decode().rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{place}: {path} is not UTF-8 text") from None
+    return secret_text(Path(given.file), f"{place}: {given.file}")

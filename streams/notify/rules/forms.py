@@ -10,6 +10,7 @@ PagerDuty's Events API v2.
 import json
 from typing import Any, Final
 
+from streams.codec.plain import plain
 from streams.notify.rules.book import Incident, is_end
 from streams.notify.rules.payload import (
     body,
@@ -18,7 +19,6 @@ from streams.notify.rules.payload import (
     explanation_text,
     is_silenced,
     page_link,
-    plain,
     rfc3339,
     shorten,
 )

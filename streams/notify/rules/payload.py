@@ -5,12 +5,10 @@ forms are made of. Pure and stable: one version of an incident gives one body. I
 channel are in every form, and an unknown cause is called unknown.
 """
 
-import base64
-import math
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from streams.codec.plain import plain
 from streams.notify.rules.book import Incident
 
 SCHEMA: Final = "spanloom.incident/1"
@@ -98,16 +96,3 @@ def body(event: Incident, page_url: str, is_test: bool = False) -> dict[str, Any
         "causes": causes_text(event),
         "incident": plain(event),
     }
-
-
-def plain(value: Any) -> Any:
-    """Return a value with what JSON cannot say replaced: bytes by base64, NaN by None."""
-    if isinstance(value, Mapping):
-        return {name: plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.cli.lines import as_json, as_line, percent, plain
+from streams.cli.lines import as_json, as_line, percent
+from streams.codec.plain import plain
 from streams.codec.records import decode, encode
 from streams.codec.schemas import default_schemas, schema_folder
 from streams.runtime.reading import Message
