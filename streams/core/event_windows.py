@@ -6,8 +6,11 @@ moment that depends on the watermarks; the clock only limits the wait for source
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
+
+from streams.errors import StateError
 
 WINDOW_BOUND = "window_over_bound"
 WINDOW_SKIPPED = "window_skipped"
@@ -167,6 +170,40 @@ class EventWindows(Generic[W]):
         self.ended_us += width_us
         self._ended(self.ended_us)
         return self.ended_us
+
+    def header(self) -> dict[str, Any]:
+        """Return the state without the windows themselves, JSON-able."""
+        return {
+            "window_us": self._layout.window_us,
+            "ended_us": self.ended_us,
+            "first_us": self.first_us,
+            "partitions": self.progress.total,
+            "watermarks": [list(item) for item in self.progress.watermark_us.items()],
+            "idle": sorted(self.progress.idle),
+            "discarded": dict(self.discarded),
+        }
+
+    def restore_header(self, header: Mapping[str, Any], what: str) -> None:
+        """Take over what `header` returned, into windows that have seen nothing yet.
+
+        Args:
+            header: may hold more besides.
+            what: names the state in messages.
+
+        Raises:
+            StateError: its windows are of another width than the layout's.
+        """
+        if header["window_us"] != self._layout.window_us:
+            raise StateError(
+                f"{what} state has windows of {header['window_us']} us, settings say "
+                f"{self._layout.window_us}. Operator action: set the old width, or delete the "
+                f"{what} state and let it be counted anew."
+            )
+        self.ended_us, self.first_us = header["ended_us"], header["first_us"]
+        self.progress.total = header["partitions"]
+        self.progress.watermark_us = dict(map(tuple, header["watermarks"]))
+        self.progress.idle = set(header.get("idle", ()))
+        self.discarded.update(header["discarded"])
 
     def _begun(self) -> None:
         """Follow the beginning: `ended_us` is the start of the first window."""

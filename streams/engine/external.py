@@ -10,8 +10,8 @@ from typing import Any, Final, Self
 from streams.codec.external_alerts import read_external
 from streams.core.alerts.external import ExternalBook, ExternalSettings
 from streams.core.incidents.topology import Topology
+from streams.engine.formats import check_format
 from streams.engine.outputs import Output, Outputs
-from streams.errors import StateError
 
 _FORMAT: Final = 1
 KEPT_BYTES_MAX: Final = 64 << 10
@@ -83,12 +83,7 @@ class ExternalTask:
         Raises:
             StateError: the snapshot has another format.
         """
-        if snapshot.get("format") != _FORMAT:
-            raise StateError(
-                f"state of external alerts has format {snapshot.get('format')}, this version "
-                f"reads {_FORMAT}. Operator action: run the version that wrote it, or delete the "
-                "state."
-            )
+        check_format(snapshot, _FORMAT, "state of external alerts")
         task = cls(settings, topology)
         task.book.restore(snapshot["book"])
         task.rejected = dict(snapshot["rejected"])

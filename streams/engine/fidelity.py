@@ -19,8 +19,8 @@ from streams.core.fidelity.merge import MergedWindows, MergeSettings
 from streams.core.fidelity.merge_state import restore_windows, snapshot_windows
 from streams.core.fidelity.stats import Row, StatsPublisher, row_key
 from streams.core.incidents.topology import Topology
+from streams.engine.formats import check_format
 from streams.engine.outputs import Output, Outputs
-from streams.errors import StateError
 
 _FORMAT: Final = 1
 
@@ -112,11 +112,7 @@ class FidelityTask:
         Raises:
             StateError: the snapshot has another format or other windows than the settings.
         """
-        if snapshot.get("format") != _FORMAT:
-            raise StateError(
-                f"fidelity state has format {snapshot.get('format')}, this version reads "
-                f"{_FORMAT}. Operator action: run the version that wrote it, or delete the state."
-            )
+        check_format(snapshot, _FORMAT, "fidelity state")
         task = cls(settings, topology)
         restore_windows(task.windows, snapshot["windows"])
         task.publisher.restore(snapshot["published"])

@@ -18,8 +18,8 @@ from streams.core.incidents.settings import LEDGER_EVERY_US, IncidentSettings
 from streams.core.incidents.topology import Topology
 from streams.engine import incident_state
 from streams.engine.audit import audit_event
+from streams.engine.formats import check_format
 from streams.engine.outputs import Output, Outputs
-from streams.errors import StateError
 
 _FORMAT: Final = 2
 ALERT_CHARACTERS_MAX: Final = 200_000
@@ -133,15 +133,11 @@ class IncidentTask:
         state = task.book.state
         if snapshot.get("format") == 1:
             incident_state.restore_first(state, snapshot)
-        elif snapshot.get("format") == _FORMAT:
+        else:
+            check_format(snapshot, _FORMAT, "incident state")
             state.stream_us, state.time_us = snapshot["stream_us"], snapshot["time_us"]
             state.now_us, task._published_us = snapshot["now_us"], snapshot["published_us"]
             incident_state.restore(state, snapshot["entries"])
-        else:
-            raise StateError(
-                f"incident state has format {snapshot.get('format')}, this version reads "
-                f"{_FORMAT}. Operator action: run the version that wrote it, or delete the state."
-            )
         is_upgraded = snapshot["algorithm"] != ALGORITHM
         task.book.index(is_upgraded)
         if is_upgraded or snapshot["format"] != _FORMAT:

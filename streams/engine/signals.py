@@ -18,8 +18,8 @@ from streams.core.signals.rule import SignalRule
 from streams.core.signals.watch import RuleWatch, WatchSettings
 from streams.core.signals.windows import SignalWindows, SignalWindowSettings
 from streams.core.signals.words import finding_of
+from streams.engine.formats import check_format
 from streams.engine.outputs import Output, Outputs
-from streams.errors import StateError
 
 _FORMAT: Final = 1
 
@@ -115,11 +115,7 @@ class SignalsTask:
         Raises:
             StateError: the snapshot has another format or other windows than the settings.
         """
-        if snapshot.get("format") != _FORMAT:
-            raise StateError(
-                f"signals state has format {snapshot.get('format')}, this version reads "
-                f"{_FORMAT}. Operator action: run the version that wrote it, or delete the state."
-            )
+        check_format(snapshot, _FORMAT, "signals state")
         task = cls(settings, pipeline)
         task.windows.restore(snapshot["windows"])
         task.rates.restore(snapshot["rates"])

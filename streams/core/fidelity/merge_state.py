@@ -9,7 +9,6 @@ from typing import Any
 
 from streams.core.fidelity.merge import MergedWindows, OpenWindow, Part, Sample
 from streams.core.fidelity.rolling import Counts, Scope, change
-from streams.errors import StateError
 
 
 def snapshot_windows(windows: MergedWindows) -> dict[str, Any]:
@@ -53,13 +52,7 @@ def snapshot_windows(windows: MergedWindows) -> dict[str, Any]:
     ]
     sealed = [[start_us, counted(counts)] for start_us, counts in windows.sealed.items()]
     return {
-        "window_us": windows.settings.window_us,
-        "ended_us": windows.ended_us,
-        "first_us": windows.first_us,
-        "partitions": windows.progress.total,
-        "watermarks": [list(item) for item in windows.progress.watermark_us.items()],
-        "idle": sorted(windows.progress.idle),
-        "discarded": dict(windows.discarded),
+        **windows.header(),
         "open": held,
         "sealed": sealed,
         "scopes": [list(scope) for scope in number],
@@ -73,12 +66,7 @@ def restore_windows(windows: MergedWindows, snapshot: Mapping[str, Any]) -> None
     Raises:
         StateError: the snapshot's windows are of another width than the settings say.
     """
-    if snapshot["window_us"] != windows.settings.window_us:
-        raise StateError(
-            f"fidelity state has windows of {snapshot['window_us']} us, settings say "
-            f"{windows.settings.window_us}. Operator action: set the old width, or delete the "
-            "fidelity state and let it be counted anew."
-        )
+    windows.restore_header(snapshot, "fidelity")
     scopes = [Scope(*row) for row in snapshot["scopes"]]
     counters: list[str] = snapshot["counters"]
 
@@ -88,12 +76,6 @@ def restore_windows(windows: MergedWindows, snapshot: Mapping[str, Any]) -> None
             for row in rows
         }
 
-    windows.ended_us = snapshot["ended_us"]
-    windows.first_us = snapshot["first_us"]
-    windows.progress.total = snapshot["partitions"]
-    windows.progress.watermark_us = dict(map(tuple, snapshot["watermarks"]))
-    windows.progress.idle = set(snapshot.get("idle", ()))
-    windows.discarded.update(snapshot["discarded"])
     for start_us, pending_since_us, parts in snapshot["open"]:
         window = windows.windows[start_us] = OpenWindow(pending_since_us=pending_since_us)
         for partition, contract, sequence, watermark_us, counted, samples in parts:

@@ -13,7 +13,7 @@ from streams.core.event_windows import EventWindows
 from streams.core.signals.cell import Cell
 from streams.core.signals.counts import read_row
 from streams.core.signals.series import Series
-from streams.errors import ConfigError, StateError
+from streams.errors import ConfigError
 from streams.units import SECOND_US
 
 OTHER_WINDOWS: Final = "signals_of_other_windows"
@@ -130,17 +130,7 @@ class SignalWindows(EventWindows[SignalWindow]):
             ]
             for start_us, window in self.windows.items()
         ]
-        return {
-            "window_us": self.settings.window_us,
-            "ended_us": self.ended_us,
-            "first_us": self.first_us,
-            "partitions": self.progress.total,
-            "watermarks": [list(item) for item in self.progress.watermark_us.items()],
-            "idle": sorted(self.progress.idle),
-            "discarded": dict(self.discarded),
-            "open": held,
-            "series": [list(series) for series in number],
-        }
+        return {**self.header(), "open": held, "series": [list(series) for series in number]}
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Take over what `snapshot` returned, into windows that have seen nothing yet.
@@ -148,17 +138,7 @@ class SignalWindows(EventWindows[SignalWindow]):
         Raises:
             StateError: the snapshot's windows are of another width than the settings say.
         """
-        if snapshot["window_us"] != self.settings.window_us:
-            raise StateError(
-                f"signal state has windows of {snapshot['window_us']} us, settings say "
-                f"{self.settings.window_us}. Operator action: set the old width, or delete the "
-                "signals state and let it be counted anew."
-            )
-        self.ended_us, self.first_us = snapshot["ended_us"], snapshot["first_us"]
-        self.progress.total = snapshot["partitions"]
-        self.progress.watermark_us = dict(map(tuple, snapshot["watermarks"]))
-        self.progress.idle = set(snapshot.get("idle", ()))
-        self.discarded.update(snapshot["discarded"])
+        self.restore_header(snapshot, "signals")
         series = [Series.read(row) for row in snapshot["series"]]
         for start_us, pending_since_us, rows in snapshot["open"]:
             window = self.windows[start_us] = SignalWindow(pending_since_us=pending_since_us)
