@@ -25,6 +25,7 @@ from benchmarks.incidents.replay import Recording, replay
 from benchmarks.incidents.scoring import Fault, result
 from streams.codec.nezha import read_nezha
 from streams.core.causes.metric_evidence import CLIENT, SERVER, Sample, Series
+from streams.core.causes.visits import SPAN_COLUMNS
 from streams.core.causes.watch import CauseWatch
 from streams.errors import ConfigError
 from streams.units import SECOND_US
@@ -90,16 +91,8 @@ def _spans(path: Path) -> pl.DataFrame:
     return (
         pl.concat(frames)
         .unique(["trace_id", "span_id"], keep="first", maintain_order=True)
-        .select(
-            "trace_id",
-            "span_id",
-            "parent_span_id",
-            "module",
-            "name",
-            "timestamp_us",
-            "duration_us",
-            is_error=pl.lit(False),
-        )
+        .with_columns(is_error=pl.lit(False))
+        .select(SPAN_COLUMNS)
     )
 
 

@@ -11,7 +11,7 @@ from operator import eq, ge, gt, le, lt, ne
 from typing import Final
 
 from streams.core.columns import SEVERITIES
-from streams.core.signals.series import LOG, METRIC, REJECTED, Series
+from streams.core.signals.series import LOG, METRIC, Series
 from streams.units import SECOND_US
 
 THRESHOLD, RATE, ABSENCE, ANOMALY, LOG_PATTERN = (
@@ -39,7 +39,6 @@ DOMAIN_ALERTS: Final = (
 """Kinds of alert that a rule may raise instead, by what they mean for a pipeline."""
 SIGNAL_ALERTS: Final = frozenset((*ALERT_OF_KIND.values(), *DOMAIN_ALERTS))
 
-SERIES_KINDS: Final = (METRIC, LOG, REJECTED)
 STATS: Final = ("last", "mean", "min", "max", "sum", "count", "increase", "rate")
 """What is measured over the look-back of a rule. `increase` and `rate` are of a counter that only
 rises, starting anew at 0 included; of series without values they are of the number of events."""
