@@ -24,7 +24,6 @@ TIMEOUT_S: Final = 0.25
 REFRESHED_EVERY_S: Final = 60.0
 INFERENCE_S: Final = {"v7": 0.045, "v8": 0.22}
 QUEUE_SECONDS: Final = 1.5
-WORKERS: Final = 8.0
 NEEDS_S: Final = 0.12
 """What a request usually takes of a worker."""
 

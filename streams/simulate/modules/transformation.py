@@ -19,8 +19,6 @@ QUALITY: Final = {
     "conformance": 0.98,
     "timeliness": 0.96,
 }
-QUALITY_LIMIT: Final = 0.9
-"""A dimension's score below which a record violates its threshold."""
 
 
 @dataclass
