@@ -351,7 +351,7 @@ class TaskHost:
             for trace_id, bodies in answers.items():
                 runner.recalled(trace_id, bodies)  # type: ignore[attr-defined]
             self._news.set()
-            if len(answers) < len(found):
+            if len(answers) < len(pending):
                 await asyncio.sleep(0.5)  # before what is not visible yet is asked for again
 
     # --- cutting

@@ -8,7 +8,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
 from streams.codec.recalled import TraceReader
 from streams.errors import BrokerError
@@ -33,7 +39,8 @@ def recall(
 ) -> Recalled:
     """Return the events of earlier revisions; None for a trace that is not there any more.
 
-    Blocking; while a dead worker's transaction is open, for as long as it stays open.
+    A trace is left out while an open transaction, of a dead worker perhaps, hides what follows.
+    Blocking.
 
     Args:
         base: connection settings of the client.
@@ -54,6 +61,7 @@ def recall(
             "group.id": "spanloom-recall",  # never committed, never joined
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
+            "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
         },
     )
@@ -63,9 +71,10 @@ def recall(
         for trace_id, cut_ms, revision in wanted:
             cut = by_cut.setdefault(cut_ms if can_seek_time else 0, {})
             cut[trace_id.hex().encode()] = (trace_id, revision)
+        cuts = _Cuts(consumer, topic, partition)
         for cut_ms, keys in sorted(by_cut.items()):
-            at = TopicPartition(topic, partition)
-            _read_cut(consumer, at, cut_ms, keys, reader, found, is_over)
+            cuts.begin(cut_ms)
+            _read_cut(cuts, cut_ms, keys, reader, found, is_over)
     except KafkaException as error:
         raise BrokerError(
             f"{topic}/{partition} cannot be read back: {error.args[0].str()}. Operator action: "
@@ -97,31 +106,54 @@ def settled(
     }
 
 
+class _Cuts:
+    """A consumer that reads one cut of a partition after the other."""
+
+    def __init__(self, consumer: Consumer, topic: str, partition: int) -> None:
+        self.consumer, self.topic, self.partition = consumer, topic, partition
+        self._is_assigned = False
+
+    def begin(self, cut_ms: int) -> None:
+        """Go to a cut, 0: to the beginning; to the end if nothing that can be read is so new."""
+        at = TopicPartition(self.topic, self.partition, cut_ms or OFFSET_BEGINNING)
+        if cut_ms:
+            at = self.consumer.offsets_for_times([at], timeout=_SECONDS)[0]
+        if self._is_assigned:
+            # Assigning once more would stop the fetching of the same partition a second time: if
+            # that meets a close, librdkafka aborts the process (issue 5573 there).
+            self.consumer.seek(at)
+        else:
+            self.consumer.assign([at])
+            self._is_assigned = True
+
+    def is_hidden_from(self, offset: int) -> bool:
+        """Whether there is more, at an offset where no more can be read: a transaction is open."""
+        at = TopicPartition(self.topic, self.partition)
+        _, end = self.consumer.get_watermark_offsets(at, cached=True)
+        return bool(offset < end)
+
+
 def _read_cut(
-    consumer: Consumer,
-    at: TopicPartition,
+    cuts: _Cuts,
     cut_ms: int,
     keys: dict[bytes, tuple[bytes, int]],
     reader: TraceReader,
     found: Recalled,
     is_over: Callable[[], bool],
 ) -> None:
-    low, high = consumer.get_watermark_offsets(at, timeout=_SECONDS)
-    start = low
-    if cut_ms:
-        by_time = TopicPartition(at.topic, at.partition, cut_ms)
-        start = consumer.offsets_for_times([by_time], timeout=_SECONDS)[0].offset
-    if start in (OFFSET_END, -1) or start >= high:
-        return
-    consumer.assign([TopicPartition(at.topic, at.partition, start)])
     waiting = dict(keys)
     deadline = time.monotonic() + _SECONDS
     while waiting and time.monotonic() < deadline and not is_over():
-        for message in consumer.consume(200, 0.5):
+        for message in cuts.consumer.consume(200, 0.5):
             error = message.error()
             if error is not None:
+                if error.code() == KafkaError._PARTITION_EOF:
+                    if cuts.is_hidden_from(message.offset()):
+                        for trace_id, _ in waiting.values():
+                            del found[trace_id]
+                    return
                 if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                    raise refusals.of_right(error, "Read", f"topic {at.topic}")
+                    raise refusals.of_right(error, "Read", f"topic {cuts.topic}")
                 continue
             if cut_ms and message.timestamp()[1] > cut_ms:
                 return
@@ -132,12 +164,9 @@ def _read_cut(
             if revision == known[1]:
                 found[known[0]] = bodies
                 del waiting[message.key()]
-        position = consumer.position([at])[0].offset
-        if position >= high:
-            return
     if waiting:  # not the same as a trace that is not there any more
         why = "before the worker ended" if is_over() else f"within {_SECONDS:.0f} s"
         raise BrokerError(
-            f"{at.topic}/{at.partition} could not be read back {why}. Operator action: look at the "
-            "broker; the traces are asked for again."
+            f"{cuts.topic}/{cuts.partition} could not be read back {why}. Operator action: look at "
+            "the broker; the traces are asked for again."
         )

@@ -19,6 +19,8 @@ from streams.state.local import Record
 
 _READ_SECONDS: Final = 120.0
 """A broker that sends nothing for so long is given up."""
+_ASK_SECONDS: Final = 30.0
+"""A broker that has just started, or a topic just made, is not known everywhere for a while."""
 _SAY_SECONDS: Final = 2.0
 """How often a long restore says how far it is."""
 _FETCH_BYTES: Final = 16 << 20
@@ -144,17 +146,15 @@ def _consumer(base: Mapping[str, object]) -> Consumer:
 
 
 def _watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
-    for attempt in range(20):
+    deadline = time.monotonic() + _ASK_SECONDS
+    while True:
         try:
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
             return int(low), int(high)
         except KafkaException as error:
-            if refusals.is_of_right(error.args[0]):
-                raise refusals.of_right(error.args[0], "Describe", f"topic {topic}") from error
-            # A topic made a moment ago is not yet known to every broker.
-            if attempt == 19:
-                raise BrokerError(
-                    f"{topic}/{partition}: {error.args[0].str()}. " + _LOOK
-                ) from error
+            reason = error.args[0]
+            if refusals.is_of_right(reason):
+                raise refusals.of_right(reason, "Describe", f"topic {topic}") from error
+            if not is_transient(reason) or time.monotonic() > deadline:
+                raise BrokerError(f"{topic}/{partition}: {reason.str()}. " + _LOOK) from error
             time.sleep(0.25)
-    raise AssertionError
