@@ -120,7 +120,7 @@ print("whole")
 
 
 def test_an_end_in_the_midst_of_several_cuts_is_survived(broker: str) -> None:
-    """librdkafka aborts a process that closes while a second assignment is under way."""
+    """Librdkafka aborts a process that closes while a second assignment is under way."""
     cuts = Cuts(broker)
     for cut in range(3):
         cuts.write(cut, range(cut * 500, cut * 500 + 500))
