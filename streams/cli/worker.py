@@ -5,13 +5,17 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 from streams.cli.connection import connect
+from streams.errors import SpanloomError
 from streams.monitoring.logs import configure_logs
 from streams.runtime.build import Pipeline, load_pipeline
 from streams.runtime.link import Link
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 
 _COLLECT_EVERY: Final = 200_000
 """New objects between two collections of the youngest."""
+THREADS_SECONDS: Final = 1.0
+"""At the end, for threads that are about to end too."""
 
 
 def run(
@@ -91,23 +97,46 @@ def run(
     configure_logs(settings.log_level)
     if settings.workers > 1:
         raise typer.Exit(_supervise(settings, given))
-    worker = asyncio.run(_run(load_pipeline(settings), connect(settings)))
-    _leave(worker)
+    with _leaving_threads():
+        asyncio.run(_run(load_pipeline(settings), connect(settings)))
 
 
-def _leave(worker: "Worker") -> None:
-    """Say what was done, and end at once where a thread still reads a state back for nobody.
+@contextmanager
+def _leaving_threads() -> Iterator[None]:
+    """End the process at once where a thread of the block still waits for the broker, for nobody.
 
-    It would be waited for, for as long as the broker lets it wait. There is nothing to commit: all
-    that was done is.
+    Python would wait for it, for as long as the broker lets it wait, and the stop's deadline would
+    pass. There is nothing to commit: all that was done is.
     """
+    before = set(threading.enumerate())
+    code = 0
+    try:
+        yield
+    except SpanloomError as error:
+        if not _outlive(before):
+            raise
+        typer.echo(f"spanloom: {error}", err=True)
+        code = error.exit_code
+    if _outlive(before):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _outlive(before: Collection[threading.Thread]) -> bool:
+    """Whether a thread that came since then works on, after a moment for those that do not."""
+    deadline = time.monotonic() + THREADS_SECONDS
+    came = [one for one in threading.enumerate() if one not in before and not one.daemon]
+    for one in came:
+        one.join(max(0.0, deadline - time.monotonic()))
+    return any(one.is_alive() for one in came)
+
+
+def _tell(worker: "Worker") -> None:
+    """Say what was done."""
     if worker.settings.exit_after:
         typer.echo("ACCOUNTS " + json.dumps(worker.accounting()))
         typer.echo("RESULT " + json.dumps(_result(worker)))
-    if worker.is_restoring:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
 
 
 def _supervise(settings: WorkerSettings, given: Mapping[str, Any]) -> int:
@@ -125,7 +154,7 @@ def _say(stream: str, line: str) -> None:
     typer.echo(line, err=stream == "stderr")
 
 
-async def _run(pipeline: Pipeline, link: Link) -> "Worker":
+async def _run(pipeline: Pipeline, link: Link) -> None:
     # Faust takes a second to import: no other command shall pay for it.
     from streams.monitoring.watchdog import Watchdog
     from streams.runtime.worker import Worker
@@ -138,7 +167,7 @@ async def _run(pipeline: Pipeline, link: Link) -> "Worker":
     )
     worker.prepare()
     await worker.run()
-    return worker
+    _tell(worker)
 
 
 def _ready_line(settings: WorkerSettings, tasks: Sequence[str]) -> str:

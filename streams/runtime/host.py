@@ -161,6 +161,11 @@ class TaskHost:
         return self._closed
 
     @property
+    def may_cut(self) -> bool:
+        """Whether the task holds a memory that may be committed."""
+        return self._ready
+
+    @property
     def is_settled(self) -> bool:
         """Whether no chunk waits and no cut is in flight."""
         return not any(self._inbox.values()) and not self._cutting.locked()

@@ -51,6 +51,9 @@ JOIN: Final = "join"
 STAGES: Final = ("fragments", "fidelity", "signals", "external", "incidents")
 WATCH_SECONDS: Final = 0.2
 THREADS: Final = 8
+HOST_SECONDS: Final = (
+    8.0  # for a task that has nothing to commit: it waits for the broker, or reads
+)
 STOP_SECONDS: Final = 8.0  # for the Kafka client; nothing of ours is in its hands then
 LEAVE_SECONDS: Final = 3.0  # a group that no longer lets us in must not use up the stop's time
 
@@ -221,11 +224,6 @@ class Worker:
             ports,
         )
 
-    @property
-    def is_restoring(self) -> bool:
-        """Whether a thread still reads a state back, though perhaps for nobody any more."""
-        return self._takeovers.is_busy
-
     def stop(self) -> None:
         """Ask the worker to end: cut what is done, leave the group, exit."""
         self._ending.set()
@@ -339,11 +337,17 @@ class Worker:
         # Source before sink: what the join still has to say reaches the stages after a restart.
         self._takeovers.end()
         hosts = self._restored()
-        stops = [host.stop(cut=cut) for host in hosts]
+        # All bounds together are less than `stop_seconds_max`; only a last cut takes what it takes.
+        stops = [
+            asyncio.wait_for(host.stop(cut=cut), None if cut and host.may_cut else HOST_SECONDS)
+            for host in hosts
+        ]
         for host, problem in zip(
             hosts, await asyncio.gather(*stops, return_exceptions=True), strict=True
         ):
-            if isinstance(problem, Exception):
+            if isinstance(problem, TimeoutError):
+                log.warning("task_stop_cut_short", task=str(host.id), seconds=HOST_SECONDS)
+            elif isinstance(problem, Exception):
                 # Raised from here it would leave the client's thread alive, with our partitions.
                 log.error("task_stop_failed", task=str(host.id), error=repr(problem))
                 host.failed = host.failed or StateError(
@@ -355,8 +359,9 @@ class Worker:
         await self._leave_group()
         starting.cancel()
         try:
-            await asyncio.wait({starting}, timeout=STOP_SECONDS)
-            await asyncio.wait_for(app.stop(), STOP_SECONDS)
+            async with asyncio.timeout(STOP_SECONDS):
+                await asyncio.wait({starting})
+                await app.stop()
         except TimeoutError:
             log.warning("client_stop_cut_short", seconds=STOP_SECONDS)  # all is committed
         except Exception as error:

@@ -24,7 +24,10 @@ from streams.settings import load_settings
 class FakeHost:
     """A host whose last cut fails with `error`, if it has one."""
 
+    may_cut = True
+
     def __init__(self, error: BrokerError | None = None) -> None:
+        self.id = TaskId("join", 0)
         self.failed: BrokerError | None = None
         self.stopped_with_cut: bool | None = None
         self._error = error
@@ -88,6 +91,33 @@ def test_after_a_failure_nothing_more_is_committed(tmp_path: Path) -> None:
     worker = ended(tmp_path, hosts, break_it)
     assert hosts[0].stopped_with_cut is False
     assert worker.error is first
+
+
+class StuckHost(FakeHost):
+    """A host that waits for the broker; it ends with a cut only."""
+
+    async def stop(self, *, cut: bool) -> None:
+        if not (cut and self.may_cut):
+            await asyncio.sleep(3600)
+        await super().stop(cut=cut)
+
+
+def test_a_task_that_waits_for_the_broker_does_not_use_up_the_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failure, or while a task is being restored, there is nothing to commit."""
+    monkeypatch.setattr(worker_module, "HOST_SECONDS", 0.05)
+    first = StateError("damaged")
+    restoring, other = StuckHost(), StuckHost()
+    restoring.may_cut = False
+    worker = ended(tmp_path, [restoring, other], lambda _worker: None)
+    assert (restoring.stopped_with_cut, other.stopped_with_cut) == (None, True)
+    assert worker.error is None
+
+    def break_it(worker: Worker) -> None:
+        worker.error = first
+
+    assert ended(tmp_path, [StuckHost(), FakeHost()], break_it).error is first
 
 
 def test_topics_of_a_partition_stay_together(embedded: str, tmp_path: Path) -> None:

@@ -1,0 +1,52 @@
+"""The end of `spanloom worker` waits for no thread that waits for the broker."""
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import threading, time
+from streams.cli import worker
+from streams.errors import BrokerError
+seconds, fails = {seconds}, {fails}
+with worker._leaving_threads():
+    threading.Thread(target=time.sleep, args=(seconds,)).start()
+    print("done")
+    if fails:
+        raise BrokerError("no broker. Operator action: look.")
+print("went on")
+"""
+SAID = "spanloom: no broker. Operator action: look.\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fails", "code", "stdout", "stderr"),
+    [
+        (60, False, 0, "done\n", ""),
+        (60, True, 3, "done\n", SAID),
+        (0.1, False, 0, "done\nwent on\n", ""),
+    ],
+)
+def test_a_thread_that_works_for_nobody_is_not_waited_for(
+    seconds: float, fails: bool, code: int, stdout: str, stderr: str
+) -> None:
+    """It could wait for a broker for longer than a stop may take; the exit code is the same."""
+    run = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(seconds=seconds, fails=fails)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (code, stdout, stderr)
+
+
+def test_an_error_without_such_a_thread_is_raised_as_ever() -> None:
+    """The command line says it."""
+    script = SCRIPT.format(seconds=0.1, fails=True)
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert run.returncode == 1
+    assert "BrokerError: no broker" in run.stderr
