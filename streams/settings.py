@@ -119,6 +119,7 @@ class WorkerSettings(BaseSettings):
     burn_long_seconds: float = Field(default=0, ge=0)
     quiet_seconds: float = Field(default=120, gt=0)
     warm_up_seconds: float = Field(default=60, ge=0)
+    rule_time_ratio: float = Field(default=1, gt=0, le=1)
 
     incident_hold_seconds: float = Field(default=1, ge=0, le=60)
     incident_update_seconds: float = Field(default=30, ge=0)

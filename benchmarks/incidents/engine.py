@@ -31,13 +31,14 @@ SETTLE_US: Final = 120 * SECOND_US
 
 
 def lab_settings(contract: str, **given: Any) -> WorkerSettings:
-    """Return a worker's settings, in the demonstration's time scale: windows of one second."""
+    """Return a worker's settings, in a tenth of its time: windows of one second, and rules so."""
     scale = {
         "window_seconds": 1.0,
         "burn_short_seconds": 5.0,
         "burn_long_seconds": 30.0,
         "quiet_seconds": 4.0,
         "warm_up_seconds": 2.0,
+        "rule_time_ratio": 0.1,
     }
     return load_settings(contract=contract, **(scale | given))
 

@@ -136,7 +136,24 @@ def _modules(root: Mapping[str, Any]) -> Iterator[Problem]:
                 yield Problem(
                     where, f"unknown module '{needed}'; {suggestion(needed, _nameable(modules))}"
                 )
+        yield from _components(loc, parts, modules)
         yield from _playbook(root, loc, parts)
+
+
+def _components(
+    loc: Loc, module: Mapping[str, Any], modules: Mapping[str, Any]
+) -> Iterator[Problem]:
+    for name, component in _mapping(module.get("components")).items():
+        for needed in _texts(_mapping(component).get("needs")):
+            where: Loc = (*loc, "components", name, "needs")
+            wanted, dot, part = needed.partition(".")
+            if not dot or not part:
+                yield Problem(where, f"'{needed}' is no component; write MODULE.component")
+            elif wanted not in modules:
+                fix = suggestion(wanted, _nameable(modules))
+                yield Problem(where, f"unknown module '{wanted}' in '{needed}'; {fix}")
+            elif (wanted, part) == (loc[-1], name):
+                yield Problem(where, f"'{needed}' needs itself; remove it")
 
 
 def _flow(

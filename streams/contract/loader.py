@@ -64,6 +64,10 @@ def contract_path(name_or_path: str | Path) -> Path:
     return Path(__file__).with_name(f"{name}.yaml") if name in SHIPPED else Path(name_or_path)
 
 
+_CONTRACT_HINT: Final = f"give a path, or one of the shipped contracts: {', '.join(SHIPPED)}"
+_TARGETS_HINT: Final = "give the path of a file of targets, or of a contract with a notify part"
+
+
 def load_contract(path: str | Path) -> Contract:
     """Read a contract file, or "seed"; every check has passed.
 
@@ -71,7 +75,7 @@ def load_contract(path: str | Path) -> Contract:
         ContractError: the file cannot be read or is no valid contract; it lists every problem.
     """
     where = contract_path(path)
-    return parse_contract(_text(where), where.name)
+    return parse_contract(_text(where, "contract", _CONTRACT_HINT), where.name)
 
 
 def parse_contract(text: str, file: str = "contract.yaml") -> Contract:
@@ -90,7 +94,7 @@ def load_notify(path: str | Path) -> Notify:
         ContractError: the file cannot be read, is wrong, or is a contract that tells nobody.
     """
     where = contract_path(path)
-    tree = read_tree(_text(where))
+    tree = read_tree(_text(where, "targets", _TARGETS_HINT))
     if isinstance(tree.value, dict) and "modules" in tree.value:
         notify = _parse(tree, where.name, Contract, find_problems).notify
         if notify is None:
@@ -127,9 +131,9 @@ def _parse(tree: Tree, file: str, model: type[_Model], check: _Check) -> _Model:
     return contract
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, what: str, hint: str) -> str:
     def refuse(text: str) -> ContractError:
-        return ContractError((FileProblem(path.name, 1, "contract", text),))
+        return ContractError((FileProblem(path.name, 1, what, text),))
 
     try:
         with path.open("rb") as file:
@@ -137,7 +141,7 @@ def _text(path: Path) -> str:
             raw = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         reason = f"cannot read {path}: {error.strerror}"
-        raise refuse(f"{reason}; give a path, or seed for the shipped contract") from error
+        raise refuse(f"{reason}; {hint}") from error
     if len(raw) > FILE_BYTES_MAX:
         raise refuse(f"larger than {FILE_BYTES_MAX} bytes; split the pipeline")
     try:

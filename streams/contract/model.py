@@ -40,6 +40,19 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Texts = Annotated[tuple[Text, ...], Field(strict=False)]
 
 
+class Component(Part):
+    """What a component of a module cannot do without, for the search of causes.
+
+    Attributes:
+        needs: `MODULE.component` whose trouble becomes this one's, besides those that hand over to
+            it in a flow.
+        reports: it only tells of other components of its module: never a cause itself.
+    """
+
+    needs: Texts = ()
+    reports: bool = False
+
+
 class Module(Part):
     """Who answers for a module and where its telemetry arrives.
 
@@ -50,6 +63,7 @@ class Module(Part):
         depends_on: modules whose trouble becomes this module's trouble.
         topic: the topic of its telemetry; None for `telemetry.<name in lower case>.v1`.
         playbook: key into the contract's playbooks.
+        components: those of which more is known than the flows and signals say, by name.
     """
 
     owner: str = ""
@@ -58,6 +72,7 @@ class Module(Part):
     depends_on: Texts = ()
     topic: Text | None = None
     playbook: Text | None = None
+    components: dict[Text, Component] = Field(default_factory=dict)
 
 
 class When(Part):

@@ -189,9 +189,19 @@ in 10,000; see `baseline.py`."""
 
 
 def compile_signal_rule(
-    rule: Rule, window_us: int, playbooks: Mapping[str, str] | None = None
+    rule: Rule,
+    window_us: int,
+    playbooks: Mapping[str, str] | None = None,
+    time_ratio: float = 1.0,
 ) -> SignalRule:
-    """Return a rule as the engine evaluates it; look-backs are whole windows, at least one."""
+    """Return a rule as the engine evaluates it; look-backs are whole windows, at least one.
+
+    Args:
+        rule: as the contract has it.
+        window_us: length of the windows that signals are counted in.
+        playbooks: texts by key.
+        time_ratio: what the rule's times are multiplied with, for demonstrations.
+    """
     match = rule.match
     patterns = [(n, getattr(match, n)) for n in ("module", "component", "name")]
     patterns += sorted(match.dimensions.items())
@@ -212,8 +222,8 @@ def compile_signal_rule(
         stat=stat,
         alert=rule.alert or "",
         by=rule.by,
-        over_us=ceil(rule.over_s * SECOND_US / window_us) * window_us,
-        for_us=round(rule.for_s * SECOND_US),
+        over_us=ceil(rule.over_s * time_ratio * SECOND_US / window_us) * window_us,
+        for_us=round(rule.for_s * time_ratio * SECOND_US),
         min_points=rule.min_points,
         is_new=rule.new,
         has_impact=rule.impact,

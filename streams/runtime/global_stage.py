@@ -5,6 +5,7 @@ from streams.contract.model import Contract
 from streams.core.alerts.settings import RuleSettings
 from streams.core.fidelity.merge import MergeSettings
 from streams.core.incidents.commands import read_command
+from streams.core.incidents.propagation import Component, Propagation, Spot
 from streams.core.incidents.settings import DampingSettings, IncidentSettings
 from streams.core.incidents.silences import Silence
 from streams.core.incidents.topology import Edge, ModuleInfo, Place, Topology
@@ -170,7 +171,28 @@ def topology_of(contract: Contract | None) -> Topology:
         slo_ratio,
         calls=_calls(contract),
         stage_component=stage_component,
+        propagation=_propagation(contract),
     )
+
+
+def _propagation(contract: Contract) -> Propagation:
+    """Return how trouble travels between the components that the contract names."""
+    needs: dict[Component, tuple[Component, ...]] = {}
+    reporters: set[Component] = set()
+    for name, module in contract.modules.items():
+        for component, known in module.components.items():
+            if known.reports:
+                reporters.add((name, component))
+            pairs = (needed.partition(".") for needed in known.needs)
+            needs[name, component] = tuple((m, c) for m, _, c in pairs)
+    if not needs:
+        return Propagation()
+    handovers: dict[tuple[Spot, Spot], None] = {}
+    for flow_id, flow in contract.flows.items():
+        spots = {s.id: Spot((s.module, s.component), (flow_id, s.id)) for s in flow.stages}
+        for near, far in flow.edges:
+            handovers[spots[near], spots[far]] = None
+    return Propagation(needs, tuple(handovers), frozenset(reporters))
 
 
 def _calls(contract: Contract) -> tuple[tuple[str, str], ...]:

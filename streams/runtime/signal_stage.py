@@ -27,7 +27,8 @@ def signal_settings(settings: WorkerSettings, contract: Contract | None) -> Sign
     if contract is None:
         return SignalSettings((), windows, watch, alerts)
     rules = tuple(
-        compile_signal_rule(rule, window_us, contract.playbooks) for rule in contract.rules
+        compile_signal_rule(rule, window_us, contract.playbooks, settings.rule_time_ratio)
+        for rule in contract.rules
     )
     return SignalSettings(rules, windows, watch, alerts, contract.version)
 

@@ -33,7 +33,7 @@ def alert_evidence(
     """Return one evidence for each alert that names a module; resolved ones count, too."""
     return [
         Evidence(
-            _kind(alert["kind"]),
+            evidence_kind(alert["kind"]),
             alert["module"],
             alert.get("component")
             or topology.component_of(alert.get("flow", ""), alert.get("to_stage", "")),
@@ -50,6 +50,6 @@ def alert_evidence(
     ]
 
 
-def _kind(kind: str) -> str:
+def evidence_kind(kind: str) -> str:
     """Return the evidence kind of an alert kind; what is lost or silent is a missing edge."""
     return next((k for k, words in _KIND_WORDS if any(w in kind for w in words)), MISSING_EDGE)

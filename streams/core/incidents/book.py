@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from streams.core.causes.rank import rank as rank_alerts
+from streams.core.causes.alert_rank import rank_alerts
+from streams.core.causes.evidence import Cause
 from streams.core.incidents.commands import Answer
 from streams.core.incidents.damping import charge
 from streams.core.incidents.incident import Alert, Incident, IncidentEvent
 from streams.core.incidents.orders import Orders
+from streams.core.incidents.partition import Partition
 from streams.core.incidents.placing import Placing, seen_of
 from streams.core.incidents.record import Rank, is_hidden, rule_of
 from streams.core.incidents.settings import IncidentSettings
@@ -35,8 +37,8 @@ _MAGNITUDE: Final = 10
 _FIRING: Final = "FIRING"
 
 
-def _rank(alerts: Sequence[Alert], topology: Topology) -> Any:
-    return rank_alerts(alerts, (), topology)
+def _rank(alerts: Sequence[Alert], partition: Partition) -> Sequence[Cause]:
+    return rank_alerts(alerts, partition.links, partition.relations)
 
 
 class IncidentBook:

@@ -23,7 +23,7 @@ from streams.core.alerts.finding import (
     MODULE_SILENT,
 )
 
-ALGORITHM: Final = "2"
+ALGORITHM: Final = "3"
 """Version of the grouping; part of every id, so that another grouping never takes an id over."""
 
 Alert = dict[str, Any]

@@ -3,7 +3,8 @@
 Owns the rule by which pairwise relations become groups:
 
 1. An alert that others explain is a symptom: it goes with the one that explains it best, and binds
-   nothing else together. So two causes with a symptom in common stay two.
+   nothing else together. So two causes with a symptom in common stay two. Symptoms that explain
+   each other in a circle go, all of them, with what explains one of them from outside.
 2. Alerts that nothing explains are one problem when they are related to each other.
 3. A group of those that is related to symptoms only goes with the one it is related to most.
 
@@ -16,12 +17,11 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from streams.core.incidents.candidates import Candidates
+from streams.core.incidents.forest import Weight, forest
 from streams.core.incidents.incident import Alert
 from streams.core.incidents.relate import PINNED, Relation, Relations, Signature
 
 _REASONS_MAX: Final = 100_000
-_Weight = tuple[int, int, str]
-"""Rank, time between the beginnings, fingerprint: the strongest relation is the least."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +42,7 @@ class _Roots:
 
     __slots__ = ("above", "attach")
 
-    def __init__(self, attach: _Weight | None) -> None:
+    def __init__(self, attach: Weight | None) -> None:
         self.attach = attach
         self.above: _Roots = self
 
@@ -113,7 +113,8 @@ class Partition:
         self._stale: set[str] = set()
         self._signatures: dict[str, Signature] = {}
         self._former: dict[str, Signature] = {}
-        self._best: dict[str, _Weight] = {}
+        self._best: dict[str, Weight] = {}
+        self._circled: set[str] = set()
         self._root_of: dict[str, _Roots] = {}
 
     @property
@@ -142,6 +143,7 @@ class Partition:
             del self._signatures[print_]
             self._former.pop(print_, None)
             self._best.pop(print_, None)
+            self._circled.discard(print_)
             self._root_of.pop(print_, None)
             for other in self.links.pop(print_, ()):
                 self.links[other].pop(print_, None)
@@ -274,13 +276,17 @@ class Partition:
         """Say whether a new alert explains another one better than what that one goes with."""
         return any(
             link.cause == print_
-            and (other not in self._best or self._weight(other, print_) < self._best[other])
+            and (
+                other in self._circled
+                or other not in self._best
+                or self._weight(other, print_) < self._best[other]
+            )
             for other, link in links.items()
         )
 
     def _part_of_root(self, print_: str, links: Mapping[str, Relation]) -> Part | None:
         """Return the group of a new alert that nothing explains; None where groups would change."""
-        near: list[_Weight] = []
+        near: list[Weight] = []
         beside: list[_Roots] = []
         for other, link in links.items():
             roots = self._root_of.get(other)
@@ -341,15 +347,17 @@ class Partition:
     def _parts(self, prints: list[str]) -> list[list[str]]:
         union = _Union(prints)
         roots = _Union(prints)
-        symptoms = set()
+        causes = {print_: self._causes(print_, self.links[print_]) for print_ in prints}
+        symptoms = {print_ for print_ in prints if causes[print_]}
         for print_ in prints:
-            best = self._best_cause(print_, self.links[print_])
             self._best.pop(print_, None)
             self._root_of.pop(print_, None)
-            if best is not None:
-                symptoms.add(print_)
-                self._best[print_] = best
-                union.join(print_, best[2])
+        self._best.update({print_: min(causes[print_]) for print_ in symptoms})
+        since = {print_: self.alerts[print_]["firing_since"] for print_ in prints}
+        chosen = forest(causes, since)
+        self._circled = self._circled.difference(prints) | chosen.circled
+        for print_, other in chosen.cause.items():
+            union.join(print_, other)
         for print_ in prints:
             for other, link in self.links[print_].items():
                 if link.rank == PINNED:
@@ -371,15 +379,18 @@ class Partition:
                 union.join(name, root.attach[2])
         return union.sets()
 
-    def _best_cause(self, print_: str, links: Mapping[str, Relation]) -> _Weight | None:
-        causes = [
+    def _best_cause(self, print_: str, links: Mapping[str, Relation]) -> Weight | None:
+        return min(self._causes(print_, links), default=None)
+
+    def _causes(self, print_: str, links: Mapping[str, Relation]) -> list[Weight]:
+        """Return all that may have brought an alert about."""
+        return [
             self._weight(print_, other)
             for other, link in links.items()
             if link.cause not in ("", print_)
         ]
-        return min(causes) if causes else None
 
-    def _weight(self, print_: str, other: str) -> _Weight:
+    def _weight(self, print_: str, other: str) -> Weight:
         since = self.alerts[print_]["firing_since"] - self.alerts[other]["firing_since"]
         return self.links[print_][other].rank, abs(since), other
 

@@ -38,7 +38,7 @@ RANKED_ALERTS_MAX: Final = 200
 CAUSES_MAX: Final = 10
 """So many causes an event tells, the most probable first."""
 
-Rank = Callable[[Sequence[Alert], Topology], Sequence[Cause]]
+Rank = Callable[[Sequence[Alert], Partition], Sequence[Cause]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def incident_event(
     members.sort(key=lambda member: member.alert is not lead)
     title = title_of(lead)
     into = telling.merged_into
-    ranked = rank([m.alert for m in members[:RANKED_ALERTS_MAX]], topology)[:CAUSES_MAX]
+    ranked = rank([m.alert for m in members[:RANKED_ALERTS_MAX]], partition)[:CAUSES_MAX]
     return {
         "incident_id": incident.incident_id,
         "version": incident.version,

@@ -21,6 +21,7 @@ from streams.core.alerts.finding import (
     MODULE_SILENT,
 )
 from streams.core.incidents.evidence import overlap_by_chance, shared_ids, violation_rate
+from streams.core.incidents.propagation import Component, Spot
 from streams.core.incidents.topology import Edge, Topology
 from streams.units import MINUTE_US
 
@@ -41,11 +42,15 @@ CAUSE_ORDER: Final = (
 
 _ONSET_PARTS: Final = 3
 """An effect may seem to begin before its cause by this part of the causal time: one window."""
+_BLUR_PARTS: Final = 2
+"""So many windows blur the beginnings of alerts of different kinds: one counts by the start of a
+trace, another by a mean over some windows."""
 
 
 def is_congestion(kind: str) -> bool:
     """Say whether a kind of alert is about work that piles up, which its takers bring about."""
-    return "backpressure" in kind.replace("_", "") or kind.startswith("queue")
+    is_jam = "backpressure" in kind.replace("_", "") or kind.startswith("queue")
+    return is_jam or kind == DEADLINE_MISSED
 
 
 _LOSSES: Final = frozenset({FIDELITY_BURN, MISSING_ACKNOWLEDGMENT})
@@ -117,6 +122,8 @@ class Relations:
         if self._overlap(alert, other):
             if why := self._same_place(alert, other):
                 return Relation(SAME_PLACE, why)
+            if travelled := self._travels(alert, other):
+                return travelled
             if why := self._same_records(alert, other):
                 return Relation(SAME_RECORDS, why)
         if not self._began_together(alert, other):
@@ -124,6 +131,8 @@ class Relations:
         if alert["kind"] in CAUSE_ORDER and other["kind"] in CAUSE_ORDER:
             why = self._neighbours(alert, other)
             return Relation(NEIGHBOURS, why) if why else None
+        if self._is_mapped(alert) and self._is_mapped(other):
+            return None  # where the components are known, their modules say less
         return self._signals(alert, other)
 
     # --- time -----------------------------------------------------------------------------------
@@ -242,6 +251,60 @@ class Relations:
             return "duplicates began in the module next to it at the same time"
         return ""
 
+    # --- from component to component -------------------------------------------------------------
+
+    def component(self, alert: Alert) -> Component:
+        """Return the component that an alert is about; its name is "" where it names none."""
+        of_stage = self.topology.component_of(alert["flow"], alert["to_stage"])
+        return alert["module"], alert["component"] or of_stage
+
+    def _spot(self, alert: Alert) -> Spot:
+        stage = (alert["flow"], alert["to_stage"]) if alert["to_stage"] else ("", "")
+        return Spot(self.component(alert), stage)
+
+    def _is_mapped(self, alert: Alert) -> bool:
+        return self.topology.propagation.knows(self.component(alert))
+
+    def _travels(self, alert: Alert, other: Alert) -> Relation | None:
+        """Relate an alert to one at a component that brings it about, for as long as that lasts.
+
+        Of two that can bring each other about, the one that began first did; where they began
+        together, what the other needs is the cause, then what work piles up before.
+        """
+        if not (self._is_mapped(alert) and self._is_mapped(other)):
+            return None
+        slack_us = self.settings.causal_us * _BLUR_PARTS // _ONSET_PARTS
+        pairs = sorted(((alert, other), (other, alert)), key=lambda p: p[0]["firing_since"])
+        if pairs[1][0]["firing_since"] - pairs[0][0]["firing_since"] <= slack_us:
+            pairs.sort(key=lambda pair: (not self._needs(*pair), not self._jams(*pair)))
+        else:
+            del pairs[1]
+        for cause, effect in pairs:
+            if self._began_within(effect, cause) and (why := self._way(cause, effect)):
+                return Relation(FOLLOWS, why, cause["fingerprint"])
+        return None
+
+    def _way(self, cause: Alert, effect: Alert) -> str:
+        """Return how trouble at one alert's component gets to the other's; "" when it does not."""
+        known = self.topology.propagation
+        first, then = self.component(cause), self.component(effect)
+        place, here = ".".join(first), ".".join(then)
+        if first in known.reporters:
+            return ""
+        if then in known.reporters and first in known.told_of(then[0]):
+            return f"{here} only tells of trouble, which {place} has"
+        if first in known.sources(self._spot(effect)):
+            return f"trouble at {place} gets to {here}, which takes from it or needs it"
+        return f"work piles up before {place}, back to {here}" if self._jams(cause, effect) else ""
+
+    def _needs(self, cause: Alert, effect: Alert) -> bool:
+        needed = self.topology.propagation.needs.get(self.component(effect), ())
+        return self.component(cause) in needed
+
+    def _jams(self, cause: Alert, effect: Alert) -> bool:
+        jams = self.topology.propagation.jams(self._spot(effect))
+        return is_congestion(effect["kind"]) and self.component(cause) in jams
+
     def _signals(self, alert: Alert, other: Alert) -> Relation | None:
         """Relate alerts that began together, one of them of a kind without rules of its own.
 
@@ -333,6 +396,11 @@ class Relations:
             keys |= {("edge", flow, near, far) for near in topology.near_stages(flow, far)}
             keys |= {("edge", flow, far, after) for after in topology.far_stages(flow, far)}
         module = alert["module"]
+        if self._is_mapped(alert):
+            at, spot, known = self.component(alert), self._spot(alert), topology.propagation
+            told = known.told_of(module) if at in known.reporters else frozenset()
+            near = {at, *known.sources(spot), *known.jams(spot), *told}
+            keys |= {("component", *component) for component in near}
         if module:
             pairs = (tuple(sorted((module, beside))) for beside in topology.neighbours(module))
             keys |= {("hop", *pair) for pair in pairs}

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
+from streams.core.incidents.propagation import Propagation
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -58,6 +60,7 @@ class Topology:
         slo_ratio: objectives other than the default one, by edge, or by `Edge(flow, "", "")`.
         calls: (caller, callee) modules of a learned call graph, for a pipeline that declares no
             flows: a caller needs its callee.
+        propagation: how trouble travels between components, as far as the contract says.
     """
 
     modules: Mapping[str, ModuleInfo] = field(default_factory=dict)
@@ -68,6 +71,7 @@ class Topology:
     slo_ratio: Mapping[Edge, float] = field(default_factory=dict)
     calls: tuple[tuple[str, str], ...] = ()
     stage_component: Mapping[Place, str] = field(default_factory=dict)
+    propagation: Propagation = field(default_factory=Propagation)
 
     def module_of(self, flow: str, stage: str) -> str:
         """Return the module of a stage; a learned label `module:name` names it itself; else ""."""

@@ -12,7 +12,7 @@ from streams.contract.loader import load_contract, parse_contract
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "contract.md").read_text(encoding="utf-8")
 PARTS: list[type[BaseModel]] = [
-    model.Contract, model.Module, model.Flow, model.Stage, model.When,
+    model.Contract, model.Module, model.Component, model.Flow, model.Stage, model.When,
     model.Objectives, model.EdgeObjective, model.Thresholds, model.Signal, model.NamedEvent,
     rules.Rule, rules.RuleMatch, rules.RuleCondition, rules.ExternalAlerts,
     IncidentRules, Maintenance,

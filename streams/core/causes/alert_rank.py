@@ -1,0 +1,150 @@
+"""Which place the alerts of an incident come from: each alert speaks for where its chain begins.
+
+Owns the ranking of an incident by its alerts alone. An alert that another one brings about speaks
+for that one's place, and so on to the beginning of the chain; what lies between gets a little of
+it. Invariants: the answer depends on the set of alerts and their relations, not on their order; it
+reads no label, and says UNKNOWN where nothing stands out.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import exp2
+from typing import Any, Final, NamedTuple
+
+from streams.core.alerts.finding import SEVERITIES
+from streams.core.causes.alert_evidence import evidence_kind
+from streams.core.causes.evidence import UNKNOWN, Cause
+from streams.core.incidents.forest import chain, forest
+from streams.core.incidents.relate import Relation, Relations
+
+Alert = Mapping[str, Any]
+Links = Mapping[str, Mapping[str, Relation]]
+Spot = tuple[str, str]
+"""Module and component; the component is "" where only the module is known."""
+
+_ON_THE_WAY: Final = 0.15
+"""What an alert gives to the places between it and the beginning of its chain, and to its own."""
+_UNKNOWN: Final = 1.0
+"""Weight of "none of them": that of one warning alone."""
+_LATE_MIN: Final = 0.25
+"""A place whose trouble began long after the first counts at least so much."""
+_SENTENCES_MAX: Final = 5
+
+
+class _Story(NamedTuple):
+    """An alert, its chain of causes up to the beginning, itself first, and why the first step."""
+
+    alert: Alert
+    chain: tuple[Alert, ...]
+    reason: str
+
+
+def rank_alerts(alerts: Sequence[Alert], links: Links, relations: Relations) -> list[Cause]:
+    """Return the places, the most probable first; UNKNOWN stands where it ranks.
+
+    Args:
+        alerts: of one incident, in the shape of schemas/alert.v1.avsc.
+        links: relations of each alert by the other's fingerprint; others than `alerts` may be in.
+        relations: knows the place of an alert.
+
+    Returns:
+        At least the UNKNOWN entry; probabilities sum to 1.
+    """
+    stories = _stories(_representatives(alerts, relations), links)
+    weights, unknown = _weights(stories, relations)
+    total = sum(weights.values()) + unknown
+    order = sorted(weights, key=lambda spot: (-weights[spot], spot))
+    causes: list[Cause] = []
+    is_told = False
+    for spot in order:
+        if not is_told and weights[spot] < unknown:
+            is_told = True
+            causes.append(_no_place(len(causes) + 1, unknown / total))
+        share = weights[spot] / total
+        causes.append(_cause(len(causes) + 1, spot, share, stories, relations))
+    if not is_told:
+        causes.append(_no_place(len(causes) + 1, unknown / total))
+    return causes
+
+
+def _representatives(alerts: Iterable[Alert], relations: Relations) -> list[Alert]:
+    """Return one alert of each kind at each place, the first to begin: ten series are one sign."""
+    first: dict[tuple[Spot, str, str], Alert] = {}
+    for alert in sorted(alerts, key=lambda a: (a["firing_since"], a["fingerprint"])):
+        what = alert.get("rule_id", "") or alert["to_stage"] or alert["from_stage"]
+        first.setdefault((relations.component(alert), alert["kind"], what), alert)
+    return list(first.values())
+
+
+def _stories(alerts: Sequence[Alert], links: Links) -> list[_Story]:
+    by_print = {alert["fingerprint"]: alert for alert in alerts}
+    since = {print_: alert["firing_since"] for print_, alert in by_print.items()}
+    causes = {
+        print_: [
+            (link.rank, abs(since[print_] - since[other]), other)
+            for other, link in links.get(print_, {}).items()
+            if link.cause == other and other in by_print
+        ]
+        for print_ in by_print
+    }
+    cause = forest(causes, since).cause
+    return [
+        _Story(
+            alert,
+            tuple(by_print[one] for one in chain(print_, cause)),
+            links[print_][cause[print_]].reason if print_ in cause else "",
+        )
+        for print_, alert in by_print.items()
+    ]
+
+
+def _weights(stories: Sequence[_Story], relations: Relations) -> tuple[dict[Spot, float], float]:
+    """Return the weight of each place and that of none of them."""
+    weights: dict[Spot, float] = {}
+    unknown = _UNKNOWN
+    since: dict[Spot, int] = {}
+    for story in stories:
+        spot, at_us = relations.component(story.alert), story.alert["firing_since"]
+        since[spot] = min(at_us, since.get(spot, at_us))
+    began_us = min((since[relations.component(s.chain[-1])] for s in stories), default=0)
+    for story in stories:
+        amount = (1 + SEVERITIES.index(story.alert["severity"])) / 2
+        root = story.chain[-1]
+        late_us = since[relations.component(root)] - began_us
+        amount *= max(_LATE_MIN, exp2(-late_us / max(1, relations.settings.causal_us)))
+        for alert in story.chain:
+            spot = relations.component(alert)
+            part = amount if alert is root else amount * _ON_THE_WAY
+            if spot[0]:
+                weights[spot] = weights.get(spot, 0.0) + part
+            elif alert is root:
+                unknown += part
+    return weights, unknown
+
+
+def _cause(
+    place: int, spot: Spot, share: float, stories: Sequence[_Story], relations: Relations
+) -> Cause:
+    own = [s for s in stories if relations.component(s.alert) == spot]
+    own.sort(key=lambda s: (-SEVERITIES.index(s.alert["severity"]), s.alert["firing_since"]))
+    lead = own[0].alert
+    sentences = [s.alert.get("explanation", "") or _plain(s.alert) for s in own]
+    follow = [s for s in stories if s.reason and relations.component(s.chain[-1]) == spot]
+    where = sorted({".".join(relations.component(s.alert)).rstrip(".") for s in follow})
+    if where:
+        sentences.insert(2, f"{len(follow)} kinds of alerts follow from it, at {', '.join(where)}")
+    return Cause(
+        place,
+        *spot,
+        lead["name"],
+        evidence_kind(lead["kind"]),
+        share,
+        tuple(dict.fromkeys(sentences))[:_SENTENCES_MAX],
+    )
+
+
+def _plain(alert: Alert) -> str:
+    return f"alert {alert['kind']} of {alert['module']}"
+
+
+def _no_place(place: int, share: float) -> Cause:
+    return Cause(place, "", "", "", UNKNOWN, share, ("no evidence tells the places apart",))
