@@ -29,6 +29,7 @@ from streams.runtime.commit import check_group_metadata
 from streams.runtime.consumer_link import ConsumerLink
 from streams.runtime.consumer_source import ConsumerSource
 from streams.runtime.crashpoints import arm_from_environment
+from streams.runtime.ending import stop_all
 from streams.runtime.global_stage import GlobalFactory
 from streams.runtime.host import TaskHost
 from streams.runtime.join_runner import JoinRunner
@@ -337,23 +338,7 @@ class Worker:
         # Source before sink: what the join still has to say reaches the stages after a restart.
         self._takeovers.end()
         hosts = self._restored()
-        # All bounds together are less than `stop_seconds_max`; only a last cut takes what it takes.
-        stops = [
-            asyncio.wait_for(host.stop(cut=cut), None if cut and host.may_cut else HOST_SECONDS)
-            for host in hosts
-        ]
-        for host, problem in zip(
-            hosts, await asyncio.gather(*stops, return_exceptions=True), strict=True
-        ):
-            if isinstance(problem, TimeoutError):
-                log.warning("task_stop_cut_short", task=str(host.id), seconds=HOST_SECONDS)
-            elif isinstance(problem, Exception):
-                # Raised from here it would leave the client's thread alive, with our partitions.
-                log.error("task_stop_failed", task=str(host.id), error=repr(problem))
-                host.failed = host.failed or StateError(
-                    f"task {host.id} could not be stopped: {problem!r}. Operator action: look at "
-                    "the disk of the state directory; what was committed is safe."
-                )
+        await stop_all(hosts, cut=cut)
         if self.error is None:  # a last cut that failed is no good end
             self.error = next((h.failed for h in self.hosts.values() if h.failed is not None), None)
         await self._leave_group()

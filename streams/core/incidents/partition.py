@@ -182,10 +182,15 @@ class Partition:
         for component in self._components(stale):
             self._parts(component)  # for who goes with whom, which a later alert is held against
 
+    def cause_of(self, print_: str, within: Collection[str]) -> str:
+        """Return which of some alerts most likely brings this one about; "" when none does."""
+        known = {o: link for o, link in self.links.get(print_, {}).items() if o in within}
+        best = self._best_cause(print_, known)
+        return best[2] if best is not None else ""
+
     def is_explained(self, print_: str, within: Collection[str]) -> bool:
         """Say whether another alert, one of some, brings this one about."""
-        links = self.links.get(print_, {})
-        return any(link.cause not in ("", print_) and o in within for o, link in links.items())
+        return bool(self.cause_of(print_, within))
 
     def regroup(self) -> list[Change]:
         """Return the groups that the changes since the last call have changed, in a fixed order."""

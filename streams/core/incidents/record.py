@@ -158,17 +158,13 @@ def rule_of(alert: Mapping[str, Any]) -> str:
 
 def _told(member: Member, partition: Partition, incident: Incident) -> dict[str, Any]:
     alert = member.alert
-    links = partition.links.get(alert["fingerprint"], {})
-    causes = sorted(
-        other for other, link in links.items() if link.cause == other and other in incident.members
-    )
     return (
         {name: alert[name] for name in _ALERT_FIELDS}
         | {name: alert.get(name, "") for name in _LATER_FIELDS}
         | {
             "joined_because": member.because,
             "silenced_by": member.silenced_by,
-            "caused_by": causes[0] if causes else "",
+            "caused_by": partition.cause_of(alert["fingerprint"], incident.members),
         }
     )
 

@@ -12,6 +12,7 @@ from faust.types.tuples import TP
 
 from streams.errors import BrokerError, StalledError, StateError
 from streams.monitoring.view import health
+from streams.runtime import ending
 from streams.runtime import worker as worker_module
 from streams.runtime.build import load_pipeline
 from streams.runtime.changelog import Restored
@@ -106,7 +107,7 @@ def test_a_task_that_waits_for_the_broker_does_not_use_up_the_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a failure, or while a task is being restored, there is nothing to commit."""
-    monkeypatch.setattr(worker_module, "HOST_SECONDS", 0.05)
+    monkeypatch.setattr(ending, "HOST_SECONDS", 0.05)
     first = StateError("damaged")
     restoring, other = StuckHost(), StuckHost()
     restoring.may_cut = False
