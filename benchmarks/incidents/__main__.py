@@ -52,6 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     console.width = max(console.width, 150)
     for table in tables(options.set, result):
         console.print(table)
+    for problem in result.get("problems", ()):
+        console.print(problem, markup=False)
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
     return int(result.get("exit_code", 0))

@@ -56,7 +56,8 @@ def _missed(cases: list[dict[str, Any]]) -> Table:
     for column in ("fault", "truth", "rank", "named instead", "on what evidence"):
         table.add_column(column)
     for case in cases:
-        first = next(iter(case.get("causes", ())), {"name": "nothing", "evidence": []})
+        nobody = {"name": next(iter(case["ranked"]), "nothing"), "evidence": []}
+        first = next(iter(case.get("causes", ())), nobody)
         table.add_row(
             case["id"],
             str(case["truth"]),
