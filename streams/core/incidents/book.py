@@ -18,7 +18,7 @@ from streams.core.incidents.incident import Alert, Incident, IncidentEvent
 from streams.core.incidents.orders import Orders
 from streams.core.incidents.partition import Partition
 from streams.core.incidents.placing import Placing, seen_of
-from streams.core.incidents.record import Rank, is_hidden, rule_of
+from streams.core.incidents.record import Rank, is_hidden, rule_of, told_cause
 from streams.core.incidents.settings import IncidentSettings
 from streams.core.incidents.state import (
     BY_PERSON,
@@ -233,6 +233,9 @@ class IncidentBook:
             return
         if not touch.reason and self._has_outgrown(incident):
             touch.reason = "grown"
+        is_open_question = touch.has_joined and not (touch.reason or incident.pending)
+        if is_open_question and told_cause(incident, *state.ranking) != incident.told_cause:
+            touch.reason = "cause"
         incident.pending = incident.pending or touch.reason
 
     def _may_open(self, incident: Incident, is_heard: bool) -> bool:

@@ -90,6 +90,8 @@ class Incident:
         untold: the ones since the last event, by reason; one of them may cause the next.
         fired: of those received, how many said that an alert fires.
         told_records: largest count of an alert at the last event.
+        told_modules: modules with an alert in it at the last event.
+        told_cause: title and likeliest cause at the last event, see `record.told_cause`.
         quiet_since_us: wall time since when all alerts are resolved; 0 while one fires.
         told_us, opened_wall_us: wall time of the last event, and of the first since it is open.
         pending: why an event is due as soon as there may be one; "" for none.
@@ -123,6 +125,8 @@ class Incident:
     untold: Counter[str] = field(default_factory=Counter)
     fired: int = 0
     told_records: int = 0
+    told_modules: list[str] = field(default_factory=list)
+    told_cause: str = ""
     quiet_since_us: int = 0
     told_us: int = 0
     opened_wall_us: int = 0

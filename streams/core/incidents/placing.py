@@ -157,7 +157,9 @@ class Placing:
                 state.count(incident, alert, became, len(waiting.seen), waiting.fired)
             if not member.silenced_by and not (incident.version and print_ in incident.damped):
                 touch.is_heard = True  # what nobody was ever told is told, though it flaps
-                touch.reason = touch.reason or "joined"
+                touch.has_joined = True
+                if alert["module"] not in incident.told_modules:
+                    touch.reason = touch.reason or "joined"
 
     def _leave(self, print_: str, into: Incident) -> None:
         state = self.state

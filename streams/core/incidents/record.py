@@ -34,7 +34,7 @@ _ALERT_FIELDS: Final = (
 )
 _LATER_FIELDS: Final = ("rule_id", "rule_version", "source")
 RANKED_ALERTS_MAX: Final = 200
-"""Of so many alerts, the most upstream ones, the causes are ranked."""
+"""Of so many alerts, those that began first, the causes are ranked."""
 CAUSES_MAX: Final = 10
 """So many causes an event tells, the most probable first."""
 
@@ -92,7 +92,6 @@ def incident_event(
     members.sort(key=lambda member: member.alert is not lead)
     title = title_of(lead)
     into = telling.merged_into
-    ranked = rank([m.alert for m in members[:RANKED_ALERTS_MAX]], partition)[:CAUSES_MAX]
     return {
         "incident_id": incident.incident_id,
         "version": incident.version,
@@ -124,7 +123,10 @@ def incident_event(
         "alerts_in": incident.alerts_in,
         "alerts_suppressed": incident.alerts_suppressed,
         "suppressed": dict(sorted((incident.suppressed + incident.untold).items())),
-        "causes": [asdict(cause) | {"evidence": list(cause.evidence)} for cause in ranked],
+        "causes": [
+            asdict(cause) | {"evidence": list(cause.evidence)}
+            for cause in ranked_causes(incident, partition, rank)
+        ],
         "acknowledged_by": incident.acknowledged_by,
         "acknowledged_at": incident.acknowledged_us,
         "escalated": incident.is_escalated,
@@ -137,6 +139,21 @@ def incident_event(
         "split_from": incident.split_from,
         "contract_version": lead["contract_version"],
     }
+
+
+def ranked_causes(incident: Incident, partition: Partition, rank: Rank) -> Sequence[Cause]:
+    """Return the causes that an event tells now: causes are among the alerts that began first."""
+    alerts = [member.alert for member in incident.members.values()]
+    alerts.sort(key=lambda alert: (alert["firing_since"], alert["fingerprint"]))
+    return rank(alerts[:RANKED_ALERTS_MAX], partition)[:CAUSES_MAX]
+
+
+def told_cause(incident: Incident, partition: Partition, rank: Rank) -> str:
+    """Return what people would read first now: the title, and the likeliest place."""
+    lead = leading([member.alert for member in incident.members.values()], partition)
+    first = next(iter(ranked_causes(incident, partition, rank)), None)
+    place = (first.module, first.component) if first else ("", "")
+    return "|".join((title_of(lead), *place))
 
 
 def is_hidden(incident: Incident) -> bool:

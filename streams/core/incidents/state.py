@@ -14,7 +14,14 @@ from streams.core.incidents.damping import Damper
 from streams.core.incidents.incident import Alert, Incident, IncidentEvent, Member
 from streams.core.incidents.ledger import Ledger
 from streams.core.incidents.partition import Partition
-from streams.core.incidents.record import Rank, Telling, incident_event, owner_of, rule_of
+from streams.core.incidents.record import (
+    Rank,
+    Telling,
+    incident_event,
+    owner_of,
+    rule_of,
+    told_cause,
+)
 from streams.core.incidents.relate import Relations
 from streams.core.incidents.settings import IncidentSettings
 from streams.core.incidents.severity import severity_of, spread, worse
@@ -56,11 +63,13 @@ class Touch:
     Attributes:
         is_worse: it became more severe.
         is_heard: an alert fired that is neither silenced nor damped.
+        has_joined: an alert joined that people may hear of.
         reason: why its next event is due; "" when nothing material happened.
     """
 
     is_worse: bool = False
     is_heard: bool = False
+    has_joined: bool = False
     reason: str = ""
 
 
@@ -109,6 +118,11 @@ class State:
         self.partition = Partition(Relations(self.topology, self.settings.relations))
         self.damper = Damper(self.settings.damping)
         self.ledger = Ledger(self.settings.max_ledger_days)
+
+    @property
+    def ranking(self) -> tuple[Partition, Rank]:
+        """What causes are ranked by."""
+        return self.partition, self.rank
 
     # --- incidents and their members ------------------------------------------------------------
 
@@ -192,6 +206,8 @@ class State:
         record = incident_event(
             incident, telling, self.partition, self.rank, settings.max_ids, settings.max_told_alerts
         )
+        incident.told_modules = sorted(incident.modules)
+        incident.told_cause = told_cause(incident, *self.ranking)
         self.events.append(record)
         self.dirty.add(("incident", incident.incident_id))
         rule = rule_of(record["alerts"][0])  # the leading one

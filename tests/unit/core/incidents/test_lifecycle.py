@@ -268,12 +268,10 @@ def test_alerts_that_join_soon_are_told_together() -> None:
     assert desk.at(12.9, silent) == []
     assert desk.at(13) == ["OPENED opened"]
     assert desk.last["alert_count"] == 2
-    one, two = (
-        alert("fidelity_burn", edge, 10)
-        for edge in ("rendering>delivery", "delivery>acknowledgment")
-    )
+    one, two = (alert("fidelity_burn", f"{edge}", 10) for edge in (
+        "rendering>delivery", "quality_scoring>transfer_beta_gamma"))  # fmt: skip
     assert desk.at(20, one) == []
-    assert desk.at(25, two) == []
+    assert desk.at(25, two | {"module": "INTEGRATION"}) == []
     assert desk.at(42.9) == []
     assert desk.at(43) == ["UPDATED joined"]
     assert desk.last["alert_count"] == 4
