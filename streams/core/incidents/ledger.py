@@ -5,7 +5,6 @@ Invariant: every alert state is counted in exactly one `became` of one row.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -119,44 +118,3 @@ def key_text(key: RowKey) -> str:
 def reduction(alerts: int, events: int) -> float:
     """Return which share of the alert states people were spared, 0 to 1; 0 without alerts."""
     return max(0.0, 1 - events / alerts) if alerts else 0.0
-
-
-class Grouping(NamedTuple):
-    """How incidents compare with the truth, each rate 0 to 1.
-
-    Attributes:
-        over_merged: share of the incidents of any fault that hold alerts of two faults or more.
-        split: share of the found faults whose alerts lie in two incidents or more.
-        missed: share of the faults without an incident.
-        invented: how many incidents hold no alert of any fault.
-    """
-
-    over_merged: float
-    split: float
-    missed: float
-    invented: int
-
-
-def grouping_error(
-    incidents: Mapping[str, Iterable[str]], faults: Sequence[str], fault_of: Mapping[str, str]
-) -> Grouping:
-    """Compare incidents with the truth.
-
-    Args:
-        incidents: the fingerprints of each incident's alerts, by incident id.
-        faults: ids of all faults that there were.
-        fault_of: the fault that an alert belongs to, by fingerprint; alerts of none are left out.
-    """
-    held = {i: {fault_of[p] for p in prints if p in fault_of} for i, prints in incidents.items()}
-    of_fault: dict[str, set[str]] = {fault: set() for fault in faults}
-    for incident, found in held.items():
-        for fault in found & of_fault.keys():
-            of_fault[fault].add(incident)
-    right = [found for found in held.values() if found]
-    seen = [where for where in of_fault.values() if where]
-    return Grouping(
-        sum(len(found) > 1 for found in right) / len(right) if right else 0.0,
-        sum(len(where) > 1 for where in seen) / len(seen) if seen else 0.0,
-        sum(not where for where in of_fault.values()) / len(of_fault) if of_fault else 0.0,
-        sum(not found for found in held.values()),
-    )

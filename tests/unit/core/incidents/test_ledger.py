@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.core.incidents.ledger import DAY_US, Grouping, Ledger, grouping_error, reduction
+from streams.core.incidents.ledger import DAY_US, Ledger, reduction
 
 
 def test_a_row_is_of_a_day_a_rule_and_an_owner() -> None:
@@ -36,12 +36,3 @@ def test_reduction_is_of_events_per_alert_state() -> None:
     assert reduction(100, 5) == pytest.approx(0.95)
     assert reduction(0, 0) == 0.0
     assert reduction(2, 5) == 0.0
-
-
-def test_the_error_of_a_grouping() -> None:
-    """By hand: one incident of two faults, one fault in two incidents, one missed, one invented."""
-    fault_of = {"a": "f1", "b": "f2", "c": "f2", "d": "f3"}
-    incidents = {"x": ["a", "b"], "y": ["c"], "z": ["noise"]}
-    found = grouping_error(incidents, ["f1", "f2", "f4"], fault_of)
-    assert found == Grouping(over_merged=1 / 2, split=1 / 2, missed=1 / 3, invented=1)
-    assert grouping_error({}, [], {}) == Grouping(0.0, 0.0, 0.0, 0)
