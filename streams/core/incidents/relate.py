@@ -43,8 +43,8 @@ CAUSE_ORDER: Final = (
 _ONSET_PARTS: Final = 3
 """An effect may seem to begin before its cause by this part of the causal time: one window."""
 _BLUR_PARTS: Final = 2
-"""So many windows blur the beginnings of alerts of different kinds: one counts by the start of a
-trace, another by a mean over some windows."""
+"""So many windows blur the beginnings of an alert of traces and one of signals: the one counts by
+the start of the trace, the other by a mean over some windows."""
 
 
 def is_congestion(kind: str) -> bool:
@@ -53,6 +53,10 @@ def is_congestion(kind: str) -> bool:
     return is_jam or kind == DEADLINE_MISSED
 
 
+_OF_TRACES: Final = frozenset(CAUSE_ORDER) - {ERROR_SPANS, DEADLINE_MISSED}
+"""Kinds that say that traces are broken. What a module measures of itself is none the worse for
+it, and only trouble at the place itself breaks them; between each other they have rules of their
+own."""
 _LOSSES: Final = frozenset({FIDELITY_BURN, MISSING_ACKNOWLEDGMENT})
 
 Signature = tuple[tuple[object, ...], int]
@@ -273,8 +277,8 @@ class Relations:
         """
         if not (self._is_mapped(alert) and self._is_mapped(other)):
             return None
-        slack_us = self.settings.causal_us * _BLUR_PARTS // _ONSET_PARTS
         pairs = sorted(((alert, other), (other, alert)), key=lambda p: p[0]["firing_since"])
+        slack_us = self._blur_us(alert, other)
         if pairs[1][0]["firing_since"] - pairs[0][0]["firing_since"] <= slack_us:
             pairs.sort(key=lambda pair: (not self._needs(*pair), not self._jams(*pair)))
         else:
@@ -291,11 +295,26 @@ class Relations:
         place, here = ".".join(first), ".".join(then)
         if first in known.reporters:
             return ""
+        if cause["kind"] in _OF_TRACES:
+            return ""
+        if effect["kind"] in _OF_TRACES and first not in self._ends(effect):
+            return ""
         if then in known.reporters and first in known.told_of(then[0]):
             return f"{here} only tells of trouble, which {place} has"
         if first in known.sources(self._spot(effect)):
             return f"trouble at {place} gets to {here}, which takes from it or needs it"
         return f"work piles up before {place}, back to {here}" if self._jams(cause, effect) else ""
+
+    def _blur_us(self, alert: Alert, other: Alert) -> int:
+        """Return within which time two beginnings cannot be told apart."""
+        is_mixed = (alert["kind"] in CAUSE_ORDER) != (other["kind"] in CAUSE_ORDER)
+        return self.settings.causal_us * (_BLUR_PARTS if is_mixed else 1) // _ONSET_PARTS
+
+    def _ends(self, alert: Alert) -> set[Component]:
+        """Return the components at both ends of an alert's edge."""
+        stages = (alert["from_stage"], alert["to_stage"])
+        modules, known = self.topology.module_of, self.topology.component_of
+        return {(modules(alert["flow"], s), known(alert["flow"], s)) for s in stages if s}
 
     def _needs(self, cause: Alert, effect: Alert) -> bool:
         needed = self.topology.propagation.needs.get(self.component(effect), ())

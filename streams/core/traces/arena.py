@@ -15,6 +15,8 @@ from streams.units import I32, I64
 SPARSE_MIN_BYTES: Final = 8 << 20
 """Below this much no buffer is worth emptying."""
 _SPARSE_FACTOR: Final = 2
+_PACKED_FACTOR: Final = 1.5
+"""Packed buffers hold no keys and frames: what is more than the rows are worth in them is dead."""
 _RAW_MAX: Final = 64
 _RAW_BYTES_MAX: Final = 32 << 20
 """More buffers as they came than this, and the older half is packed: what is left in them will
@@ -78,8 +80,15 @@ class Arena:
         return np.array(list(self._raw)[: (len(self._raw) + 1) // 2], np.int64)
 
     def is_sparse(self, live_bytes: int) -> bool:
-        """Whether the buffers hold more than twice what lies in them, and that is much."""
-        return self.held_bytes > max(SPARSE_MIN_BYTES, _SPARSE_FACTOR * live_bytes)
+        """Whether the buffers hold more than twice what lies in them, and that is much.
+
+        Of packed buffers alone it is half as much again.
+        """
+        packed_bytes = self.held_bytes - self._raw_bytes
+        return (
+            self.held_bytes > max(SPARSE_MIN_BYTES, _SPARSE_FACTOR * live_bytes)
+            or packed_bytes > max(SPARSE_MIN_BYTES, _PACKED_FACTOR * live_bytes)
+        )
 
     def at(self, buffer: I32, start: I64, size: I64) -> Scattered:
         """Return the bodies at some places."""

@@ -75,6 +75,7 @@ _OWN_COLUMNS: Final = frozenset(
 )
 """Columns of a row that are not those of its event, or not under the same name."""
 COMPACT_MIN_ROWS: Final = 16_384
+_LARGE_ROWS: Final = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,7 +407,7 @@ class OpenTraces:
         if self._bodies.is_sparse(self.live_bytes):
             self._move_bodies(None)
         dead = self.rows.used - self.live_rows
-        if dead > COMPACT_MIN_ROWS and dead > self.rows.used // 2:
+        if dead > COMPACT_MIN_ROWS and dead > self.rows.used // _dead_parts(self.rows.used):
             self.compact()
 
     def compact(self) -> None:
@@ -467,3 +468,8 @@ def waiting_times(events: EventColumns, rows: I64) -> I64:
 def is_span(event_type: Any) -> Mask:
     """Return which events are spans; the others are annotations of their trace."""
     return np.asarray(event_type == TRACE)
+
+
+def _dead_parts(rows: int) -> int:
+    """Return of how many parts one may be dead: of a large table fewer, since they are memory."""
+    return 2 if rows < _LARGE_ROWS else 3

@@ -35,3 +35,11 @@ def test_buffers_are_sparse_when_little_of_much_is_open() -> None:
     arena.add(b"x", 1)
     assert arena.is_sparse(10)
     assert not arena.is_sparse(SPARSE_MIN_BYTES)
+
+
+def test_packed_buffers_may_hold_less_that_is_dead() -> None:
+    """They carry no keys and frames: half as much again as is open, at most."""
+    arena = Arena()
+    arena.add(bytes(3 * SPARSE_MIN_BYTES), 1, packed=True)
+    assert not arena.is_sparse(2 * SPARSE_MIN_BYTES)
+    assert arena.is_sparse(2 * SPARSE_MIN_BYTES - 1)
