@@ -6,7 +6,7 @@ what brings any of it about from outside (Chu and Liu 1965, Edmonds 1967: the le
 begins at its own least member where nothing does. Pure; the answer does not depend on any order.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 Weight = tuple[int, int, str]
@@ -33,19 +33,20 @@ def forest(causes: Mapping[str, Sequence[Weight]], age: Mapping[str, int]) -> Fo
         age: a circle that nothing from outside explains begins at its least name by this.
     """
     cause = {name: min(weights)[2] for name, weights in sorted(causes.items()) if weights}
-    circles = sorted({tuple(sorted(_circle(start, cause))) for start in cause} - {()})
+    effects: dict[str, set[str]] = {}
+    for name, other in cause.items():
+        effects.setdefault(other, set()).add(name)
+    circles = _circles(cause)
     for circle in circles:
+        within = _below(circle, effects)
         ways = [
-            (weight, name)
-            for name in circle
-            for weight in causes[name]
-            if not _leads_into(weight[2], circle, cause)
+            (weight, name) for name in circle for weight in causes[name] if weight[2] not in within
         ]
+        head = min(ways)[1] if ways else min(circle, key=lambda name: (age[name], name))
+        effects[cause.pop(head)].discard(head)
         if ways:
-            (_, _, other), name = min(ways)
-            cause[name] = other
-        else:
-            del cause[min(circle, key=lambda name: (age[name], name))]
+            cause[head] = min(ways)[0][2]
+            effects.setdefault(cause[head], set()).add(head)
     return Forest(cause, frozenset(name for circle in circles for name in circle))
 
 
@@ -57,26 +58,28 @@ def chain(name: str, cause: Mapping[str, str]) -> list[str]:
     return found
 
 
-def _circle(start: str, cause: Mapping[str, str]) -> list[str]:
-    """Return the circle that the causes of a name end in; none for a chain that ends."""
-    seen: dict[str, int] = {}
-    path: list[str] = []
-    name: str | None = start
-    while name is not None and name not in seen:
-        seen[name] = len(path)
-        path.append(name)
-        name = cause.get(name)
-    return [] if name is None else path[seen[name] :]
+def _circles(cause: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """Return the circles that chains of causes end in, each sorted; every name is seen once."""
+    found = []
+    walk_of: dict[str, int] = {}
+    for number, start in enumerate(cause):
+        path = []
+        name: str | None = start
+        while name is not None and name not in walk_of:
+            walk_of[name] = number
+            path.append(name)
+            name = cause.get(name)
+        if name is not None and walk_of[name] == number:
+            found.append(tuple(sorted(path[path.index(name) :])))
+    return sorted(found)
 
 
-def _leads_into(name: str, circle: Sequence[str], cause: Mapping[str, str]) -> bool:
-    """Say whether the chain of a name runs into a circle."""
-    inside = set(circle)
-    seen: set[str] = set()
-    at: str | None = name
-    while at is not None and at not in seen:
-        if at in inside:
-            return True
-        seen.add(at)
-        at = cause.get(at)
-    return False
+def _below(circle: Sequence[str], effects: Mapping[str, Collection[str]]) -> set[str]:
+    """Return all names whose chains of causes run into a circle, its own among them."""
+    found = set(circle)
+    waiting = list(circle)
+    while waiting:
+        new = [name for name in effects.get(waiting.pop(), ()) if name not in found]
+        found.update(new)
+        waiting += new
+    return found

@@ -85,10 +85,9 @@ class Arena:
         Of packed buffers alone it is half as much again.
         """
         packed_bytes = self.held_bytes - self._raw_bytes
-        return (
-            self.held_bytes > max(SPARSE_MIN_BYTES, _SPARSE_FACTOR * live_bytes)
-            or packed_bytes > max(SPARSE_MIN_BYTES, _PACKED_FACTOR * live_bytes)
-        )
+        return self.held_bytes > max(
+            SPARSE_MIN_BYTES, _SPARSE_FACTOR * live_bytes
+        ) or packed_bytes > max(SPARSE_MIN_BYTES, _PACKED_FACTOR * live_bytes)
 
     def at(self, buffer: I32, start: I64, size: I64) -> Scattered:
         """Return the bodies at some places."""
