@@ -31,11 +31,11 @@ _SENTENCES_MAX: Final = 5
 
 
 class _Story(NamedTuple):
-    """An alert, its chain of causes up to the beginning, itself first, and why the first step."""
+    """An alert, the places on its chain of causes, its own first, and whether it has a cause."""
 
     alert: Alert
-    chain: tuple[Alert, ...]
-    reason: str
+    chain: tuple[Spot, ...]
+    is_effect: bool
 
 
 def rank_alerts(alerts: Sequence[Alert], links: Links, relations: Relations) -> list[Cause]:
@@ -49,8 +49,8 @@ def rank_alerts(alerts: Sequence[Alert], links: Links, relations: Relations) -> 
     Returns:
         At least the UNKNOWN entry; probabilities sum to 1.
     """
-    stories = _stories(_representatives(alerts, relations), links)
-    weights, unknown = _weights(stories, relations)
+    stories = _stories(_representatives(alerts, relations), links, relations)
+    weights, unknown = _weights(stories, relations.settings.causal_us)
     total = sum(weights.values()) + unknown
     order = sorted(weights, key=lambda spot: (-weights[spot], spot))
     causes: list[Cause] = []
@@ -60,7 +60,7 @@ def rank_alerts(alerts: Sequence[Alert], links: Links, relations: Relations) -> 
             is_told = True
             causes.append(_no_place(len(causes) + 1, unknown / total))
         share = weights[spot] / total
-        causes.append(_cause(len(causes) + 1, spot, share, stories, relations))
+        causes.append(_cause(len(causes) + 1, spot, share, stories))
     if not is_told:
         causes.append(_no_place(len(causes) + 1, unknown / total))
     return causes
@@ -75,7 +75,7 @@ def _representatives(alerts: Iterable[Alert], relations: Relations) -> list[Aler
     return list(first.values())
 
 
-def _stories(alerts: Sequence[Alert], links: Links) -> list[_Story]:
+def _stories(alerts: Sequence[Alert], links: Links, relations: Relations) -> list[_Story]:
     by_print = {alert["fingerprint"]: alert for alert in alerts}
     since = {print_: alert["firing_since"] for print_, alert in by_print.items()}
     causes = {
@@ -87,49 +87,44 @@ def _stories(alerts: Sequence[Alert], links: Links) -> list[_Story]:
         for print_ in by_print
     }
     cause = forest(causes, since).cause
+    spot = {print_: relations.component(alert) for print_, alert in by_print.items()}
     return [
-        _Story(
-            alert,
-            tuple(by_print[one] for one in chain(print_, cause)),
-            links[print_][cause[print_]].reason if print_ in cause else "",
-        )
+        _Story(alert, tuple(spot[one] for one in chain(print_, cause)), print_ in cause)
         for print_, alert in by_print.items()
     ]
 
 
-def _weights(stories: Sequence[_Story], relations: Relations) -> tuple[dict[Spot, float], float]:
+def _weights(stories: Sequence[_Story], causal_us: int) -> tuple[dict[Spot, float], float]:
     """Return the weight of each place and that of none of them."""
-    weights: dict[Spot, float] = {}
-    unknown = _UNKNOWN
     since: dict[Spot, int] = {}
     for story in stories:
-        spot, at_us = relations.component(story.alert), story.alert["firing_since"]
+        spot, at_us = story.chain[0], story.alert["firing_since"]
         since[spot] = min(at_us, since.get(spot, at_us))
-    began_us = min((since[relations.component(s.chain[-1])] for s in stories), default=0)
+    began_us = min((since[story.chain[-1]] for story in stories), default=0)
+    weights: dict[Spot, float] = {}
+    unknown = _UNKNOWN
     for story in stories:
-        amount = (1 + SEVERITIES.index(story.alert["severity"])) / 2
         root = story.chain[-1]
-        late_us = since[relations.component(root)] - began_us
-        amount *= max(_LATE_MIN, exp2(-late_us / max(1, relations.settings.causal_us)))
-        for alert in story.chain:
-            spot = relations.component(alert)
-            part = amount if alert is root else amount * _ON_THE_WAY
+        late_us = since[root] - began_us
+        amount = (1 + SEVERITIES.index(story.alert["severity"])) / 2
+        amount *= max(_LATE_MIN, exp2(-late_us / max(1, causal_us)))
+        if root[0]:
+            weights[root] = weights.get(root, 0.0) + amount
+        else:
+            unknown += amount
+        for spot in story.chain[:-1]:
             if spot[0]:
-                weights[spot] = weights.get(spot, 0.0) + part
-            elif alert is root:
-                unknown += part
+                weights[spot] = weights.get(spot, 0.0) + amount * _ON_THE_WAY
     return weights, unknown
 
 
-def _cause(
-    place: int, spot: Spot, share: float, stories: Sequence[_Story], relations: Relations
-) -> Cause:
-    own = [s for s in stories if relations.component(s.alert) == spot]
+def _cause(place: int, spot: Spot, share: float, stories: Sequence[_Story]) -> Cause:
+    own = [s for s in stories if s.chain[0] == spot]
     own.sort(key=lambda s: (-SEVERITIES.index(s.alert["severity"]), s.alert["firing_since"]))
     lead = own[0].alert
     sentences = [s.alert.get("explanation", "") or _plain(s.alert) for s in own]
-    follow = [s for s in stories if s.reason and relations.component(s.chain[-1]) == spot]
-    where = sorted({".".join(relations.component(s.alert)).rstrip(".") for s in follow})
+    follow = [s for s in stories if s.is_effect and s.chain[-1] == spot]
+    where = sorted({".".join(s.chain[0]).rstrip(".") for s in follow})
     if where:
         sentences.insert(2, f"{len(follow)} kinds of alerts follow from it, at {', '.join(where)}")
     return Cause(

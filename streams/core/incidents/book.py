@@ -35,6 +35,8 @@ from streams.core.incidents.topology import Topology
 
 _MAGNITUDE: Final = 10
 _FIRING: Final = "FIRING"
+CAUSE: Final = "cause"
+"""Pending: alerts joined, so that title or likeliest cause may be others when it is told again."""
 
 
 def _rank(alerts: Sequence[Alert], partition: Partition) -> Sequence[Cause]:
@@ -233,10 +235,10 @@ class IncidentBook:
             return
         if not touch.reason and self._has_outgrown(incident):
             touch.reason = "grown"
-        is_open_question = touch.has_joined and not (touch.reason or incident.pending)
-        if is_open_question and told_cause(incident, *state.ranking) != incident.told_cause:
-            touch.reason = "cause"
-        incident.pending = incident.pending or touch.reason
+        if not touch.reason and touch.has_joined:
+            touch.reason = CAUSE
+        if incident.pending in ("", CAUSE):
+            incident.pending = touch.reason or incident.pending
 
     def _may_open(self, incident: Incident, is_heard: bool) -> bool:
         """Say whether people should hear of an incident that they do not know to be open."""
@@ -285,7 +287,13 @@ class IncidentBook:
             incident.is_escalated = True
             state.tell(incident, UPDATED, "escalated")
         elif incident.pending and now_us - incident.told_us >= self.settings.update_us:
-            state.tell(incident, UPDATED, incident.pending)
+            if incident.pending == CAUSE and told_cause(incident, *state.ranking) == (
+                incident.told_cause
+            ):
+                incident.pending = ""  # what joined is no news
+                state.dirty.add(("incident", incident.incident_id))
+            else:
+                state.tell(incident, UPDATED, incident.pending)
 
     def _release(self) -> None:
         """Look again at who may be heard: silences began or ended, penalties have fallen."""

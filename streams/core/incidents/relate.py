@@ -40,6 +40,8 @@ CAUSE_ORDER: Final = (
 )
 """Of two alerts at equal depth, the kind that stands first is more likely the other's cause."""
 
+_SPOTS_MAX: Final = 10_000
+"""Places of alerts that are remembered; they are as many as a contract's places, usually."""
 _ONSET_PARTS: Final = 3
 """An effect may seem to begin before its cause by this part of the causal time: one window."""
 _BLUR_PARTS: Final = 2
@@ -106,6 +108,7 @@ class Relations:
     def __init__(self, topology: Topology, settings: RelationSettings) -> None:
         self.topology = topology
         self.settings = settings
+        self._spots: dict[tuple[str, str, str, str], Spot] = {}
         self._rules: dict[str, Callable[[Alert, Alert], str]] = {
             MISPARTITIONED: self._misplacement_explains,
             MODULE_SILENT: self._silence_explains,
@@ -259,15 +262,21 @@ class Relations:
 
     def component(self, alert: Alert) -> Component:
         """Return the component that an alert is about; its name is "" where it names none."""
-        of_stage = self.topology.component_of(alert["flow"], alert["to_stage"])
-        return alert["module"], alert["component"] or of_stage
+        return self._spot(alert).component
 
     def _spot(self, alert: Alert) -> Spot:
-        stage = (alert["flow"], alert["to_stage"]) if alert["to_stage"] else ("", "")
-        return Spot(self.component(alert), stage)
+        key = alert["flow"], alert["to_stage"], alert["module"], alert["component"]
+        spot = self._spots.get(key)
+        if spot is None:
+            flow, stage, module, component = key
+            of_stage = component or self.topology.component_of(flow, stage)
+            spot = Spot((module, of_stage), (flow, stage) if stage else ("", ""))
+            if len(self._spots) < _SPOTS_MAX:
+                self._spots[key] = spot
+        return spot
 
     def _is_mapped(self, alert: Alert) -> bool:
-        return self.topology.propagation.knows(self.component(alert))
+        return self.topology.propagation.knows(self._spot(alert).component)
 
     def _travels(self, alert: Alert, other: Alert) -> Relation | None:
         """Relate an alert to one at a component that brings it about, for as long as that lasts.
