@@ -51,8 +51,7 @@ the start of the trace, the other by a mean over some windows."""
 
 def is_congestion(kind: str) -> bool:
     """Say whether a kind of alert is about work that piles up, which its takers bring about."""
-    is_jam = "backpressure" in kind.replace("_", "") or kind.startswith("queue")
-    return is_jam or kind == DEADLINE_MISSED
+    return "backpressure" in kind.replace("_", "") or kind.startswith("queue")
 
 
 _OF_TRACES: Final = frozenset(CAUSE_ORDER) - {ERROR_SPANS, DEADLINE_MISSED}
@@ -331,7 +330,9 @@ class Relations:
 
     def _jams(self, cause: Alert, effect: Alert) -> bool:
         jams = self.topology.propagation.jams(self._spot(effect))
-        return is_congestion(effect["kind"]) and self.component(cause) in jams
+        # What waits for the next stage is late at its own.
+        may_be = is_congestion(effect["kind"]) or effect["kind"] == DEADLINE_MISSED
+        return may_be and self.component(cause) in jams
 
     def _signals(self, alert: Alert, other: Alert) -> Relation | None:
         """Relate alerts that began together, one of them of a kind without rules of its own.
