@@ -1,6 +1,7 @@
 """`spanloom worker`: join telemetry on a broker."""
 
 import asyncio
+import ctypes
 import gc
 import json
 import os
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 _COLLECT_EVERY: Final = 200_000
 """New objects between two collections of the youngest."""
+_M_ARENA_MAX: Final = -8
+"""Of <malloc.h>."""
+_ARENAS: Final = 2
 THREADS_SECONDS: Final = 1.0
 """At the end, for threads that are about to end too."""
 
@@ -160,6 +164,7 @@ async def _run(pipeline: Pipeline, link: Link) -> None:
     from streams.runtime.worker import Worker
 
     _collect_seldom()
+    _share_arenas()
     settings = pipeline.settings
     watchdog = Watchdog(settings.stalled_timeout_seconds, settings.stop_seconds_max)
     worker = Worker(
@@ -189,6 +194,18 @@ def _collect_seldom() -> None:
     gc.collect()
     gc.freeze()  # modules and contract stay as long as the process
     gc.set_threshold(_COLLECT_EVERY, 20, 100)
+
+
+def _share_arenas() -> None:
+    """Let all threads allocate from two of glibc's arenas, where its malloc is used.
+
+    Each of a dozen threads keeps what it once needed in an arena of its own, eight to a core: at a
+    steady rate that was a fifth of the resident memory.
+    """
+    try:
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
+    except (OSError, AttributeError):
+        return  # another C library
 
 
 def _result(worker: "Worker") -> dict[str, Any]:
