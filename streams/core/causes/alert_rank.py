@@ -14,13 +14,11 @@ from streams.core.alerts.finding import SEVERITIES
 from streams.core.causes.alert_evidence import evidence_kind
 from streams.core.causes.evidence import UNKNOWN, Cause
 from streams.core.incidents.forest import chain, forest
+from streams.core.incidents.propagation import Component
 from streams.core.incidents.relate import Relation, Relations
 
 Alert = Mapping[str, Any]
 Links = Mapping[str, Mapping[str, Relation]]
-Spot = tuple[str, str]
-"""Module and component; the component is "" where only the module is known."""
-
 _ON_THE_WAY: Final = 0.15
 """What an alert gives to the places between it and the beginning of its chain, and to its own."""
 _UNKNOWN: Final = 1.0
@@ -34,7 +32,7 @@ class _Story(NamedTuple):
     """An alert, the places on its chain of causes, its own first, and whether it has a cause."""
 
     alert: Alert
-    chain: tuple[Spot, ...]
+    chain: tuple[Component, ...]
     is_effect: bool
 
 
@@ -47,7 +45,7 @@ def rank_alerts(alerts: Sequence[Alert], links: Links, relations: Relations) -> 
         relations: knows the place of an alert.
 
     Returns:
-        At least the UNKNOWN entry; probabilities sum to 1.
+        At least the UNKNOWN entry; probabilities sum to 1. A place without a component is a module.
     """
     stories = _stories(_representatives(alerts, relations), links, relations)
     weights, unknown = _weights(stories, relations.settings.causal_us)
@@ -68,7 +66,7 @@ def rank_alerts(alerts: Sequence[Alert], links: Links, relations: Relations) -> 
 
 def _representatives(alerts: Iterable[Alert], relations: Relations) -> list[Alert]:
     """Return one alert of each kind at each place, the first to begin: ten series are one sign."""
-    first: dict[tuple[Spot, str, str], Alert] = {}
+    first: dict[tuple[Component, str, str], Alert] = {}
     for alert in sorted(alerts, key=lambda a: (a["firing_since"], a["fingerprint"])):
         what = alert.get("rule_id", "") or alert["to_stage"] or alert["from_stage"]
         first.setdefault((relations.component(alert), alert["kind"], what), alert)
@@ -94,14 +92,14 @@ def _stories(alerts: Sequence[Alert], links: Links, relations: Relations) -> lis
     ]
 
 
-def _weights(stories: Sequence[_Story], causal_us: int) -> tuple[dict[Spot, float], float]:
+def _weights(stories: Sequence[_Story], causal_us: int) -> tuple[dict[Component, float], float]:
     """Return the weight of each place and that of none of them."""
-    since: dict[Spot, int] = {}
+    since: dict[Component, int] = {}
     for story in stories:
         spot, at_us = story.chain[0], story.alert["firing_since"]
         since[spot] = min(at_us, since.get(spot, at_us))
     began_us = min((since[story.chain[-1]] for story in stories), default=0)
-    weights: dict[Spot, float] = {}
+    weights: dict[Component, float] = {}
     unknown = _UNKNOWN
     for story in stories:
         root = story.chain[-1]
@@ -118,7 +116,7 @@ def _weights(stories: Sequence[_Story], causal_us: int) -> tuple[dict[Spot, floa
     return weights, unknown
 
 
-def _cause(place: int, spot: Spot, share: float, stories: Sequence[_Story]) -> Cause:
+def _cause(place: int, spot: Component, share: float, stories: Sequence[_Story]) -> Cause:
     own = [s for s in stories if s.chain[0] == spot]
     own.sort(key=lambda s: (-SEVERITIES.index(s.alert["severity"]), s.alert["firing_since"]))
     lead = own[0].alert
