@@ -123,10 +123,7 @@ def incident_event(
         "alerts_in": incident.alerts_in,
         "alerts_suppressed": incident.alerts_suppressed,
         "suppressed": dict(sorted((incident.suppressed + incident.untold).items())),
-        "causes": [
-            asdict(cause) | {"evidence": list(cause.evidence)}
-            for cause in ranked_causes(incident, partition, rank)
-        ],
+        "causes": [_plain(cause) for cause in ranked_causes(incident, partition, rank)],
         "acknowledged_by": incident.acknowledged_by,
         "acknowledged_at": incident.acknowledged_us,
         "escalated": incident.is_escalated,
@@ -146,6 +143,10 @@ def ranked_causes(incident: Incident, partition: Partition, rank: Rank) -> Seque
     alerts = [member.alert for member in incident.members.values()]
     alerts.sort(key=lambda alert: (alert["firing_since"], alert["fingerprint"]))
     return rank(alerts[:RANKED_ALERTS_MAX], partition)[:CAUSES_MAX]
+
+
+def _plain(cause: Cause) -> dict[str, Any]:
+    return asdict(cause) | {"evidence": list(cause.evidence)}
 
 
 def told_cause(incident: Incident, partition: Partition, rank: Rank) -> str:
