@@ -345,7 +345,7 @@ def read_committed(broker: str, topic: str) -> list[Message]:
     found: list[Message] = []
     deadline = time.monotonic() + READ_SECONDS_MAX
     try:
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        partitions = _partitions(consumer, topic)
         waiting = set(partitions)
         consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
         while waiting:
@@ -360,6 +360,17 @@ def read_committed(broker: str, topic: str) -> list[Message]:
     finally:
         consumer.close()
     return sorted(found, key=lambda m: (m.partition, m.offset))
+
+
+def _partitions(consumer: Consumer, topic: str) -> list[int]:
+    """Return a topic's partitions; a broker that has just started knows none of them at first."""
+    deadline = time.monotonic() + READ_SECONDS_MAX
+    while True:
+        found = consumer.list_topics(topic, timeout=10).topics[topic]
+        if found.error is None and found.partitions:
+            return sorted(found.partitions)
+        assert time.monotonic() < deadline, f"{topic}: {found.error}"
+        time.sleep(0.25)
 
 
 def delete_topics(broker: str, names: Callable[[str], bool]) -> None:

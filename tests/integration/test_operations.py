@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -83,11 +84,19 @@ def feed_traces(deployment: Deployment, first: int, count: int) -> dict[str, set
 
 @pytest.fixture
 def port() -> int:
-    """Return a port for the pages of a worker; the next one is for a second worker."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        found: int = one.getsockname()[1]
-    return min(found, 65_000)
+    """Return a port for the pages of a worker; the next one, for a second worker, is free too.
+
+    Below the range from which the system gives every connection its own: those come and go.
+    """
+    for found in random.sample(range(20_000, 32_000, 2), 200):
+        with socket.socket() as one, socket.socket() as other:
+            try:
+                one.bind(("127.0.0.1", found))
+                other.bind(("127.0.0.1", found + 1))
+            except OSError:
+                continue
+            return found
+    raise AssertionError("no two free ports beside each other")
 
 
 # --- what it says
