@@ -19,7 +19,7 @@ from streams.state.local import Record
 
 _READ_SECONDS: Final = 120.0
 """A broker that sends nothing for so long is given up."""
-_ASK_SECONDS: Final = 30.0
+_ASK_SECONDS: Final = 120.0
 """A broker that has just started, or a topic just made, is not known everywhere for a while."""
 _SAY_SECONDS: Final = 2.0
 """How often a long restore says how far it is."""
