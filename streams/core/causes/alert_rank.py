@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from streams.core.alerts.finding import SEVERITIES
 from streams.core.causes.alert_evidence import evidence_kind
-from streams.core.causes.evidence import UNKNOWN, Cause
+from streams.core.causes.evidence import Cause, in_order
 from streams.core.incidents.forest import chain, forest
 from streams.core.incidents.propagation import Component
 from streams.core.incidents.relate import Relation, Relations
@@ -49,19 +49,11 @@ def rank_alerts(alerts: Sequence[Alert], links: Links, relations: Relations) -> 
     """
     stories = _stories(_representatives(alerts, relations), links, relations)
     weights, unknown = _weights(stories, relations.settings.causal_us)
-    total = sum(weights.values()) + unknown
-    order = sorted(weights, key=lambda spot: (-weights[spot], spot))
-    causes: list[Cause] = []
-    is_told = False
-    for spot in order:
-        if not is_told and weights[spot] < unknown:
-            is_told = True
-            causes.append(_no_place(len(causes) + 1, unknown / total))
-        share = weights[spot] / total
-        causes.append(_cause(len(causes) + 1, spot, share, stories))
-    if not is_told:
-        causes.append(_no_place(len(causes) + 1, unknown / total))
-    return causes
+
+    def cause(place: int, spot: Component, share: float) -> Cause:
+        return _cause(place, spot, share, stories)
+
+    return in_order(weights, unknown, cause)
 
 
 def _representatives(alerts: Iterable[Alert], relations: Relations) -> list[Alert]:
@@ -137,7 +129,3 @@ def _cause(place: int, spot: Component, share: float, stories: Sequence[_Story])
 
 def _plain(alert: Alert) -> str:
     return f"alert {alert['kind']} of {alert['module']}"
-
-
-def _no_place(place: int, share: float) -> Cause:
-    return Cause(place, "", "", "", UNKNOWN, share, ("no evidence tells the places apart",))

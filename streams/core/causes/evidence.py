@@ -4,8 +4,9 @@ Owns the vocabulary that evidence finders and the ranking share. Invariant: an e
 module; what concerns two of them names both in `from_stage` and `to_stage` as `module:name`.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 METRIC_SHIFT: Final = "METRIC_SHIFT"
 TRACE_ERRORS: Final = "TRACE_ERRORS"
@@ -84,3 +85,27 @@ class Cause:
     kind: str
     probability: float
     evidence: tuple[str, ...] = ()
+
+
+K = TypeVar("K", bound=Any)
+
+
+def in_order(
+    weights: Mapping[K, float], unknown: float, cause: Callable[[int, K, float], Cause]
+) -> list[Cause]:
+    """Return the causes, the most probable first; UNKNOWN stands where its weight puts it.
+
+    Args:
+        weights: of each place; of equals the least place comes first.
+        unknown: weight of "none of them".
+        cause: makes the cause of a rank, a place and a probability.
+    """
+    total = sum(weights.values()) + unknown
+    places = sorted(weights, key=lambda place: (-weights[place], place))
+    above = sum(weights[place] >= unknown for place in places)
+    none = Cause(
+        above + 1, "", "", "", UNKNOWN, unknown / total, ("no evidence tells the places apart",)
+    )
+    first = [cause(n, place, weights[place] / total) for n, place in enumerate(places[:above], 1)]
+    rest = enumerate(places[above:], above + 2)
+    return [*first, none, *(cause(n, place, weights[place] / total) for n, place in rest)]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from streams.core.causes.alert_evidence import alert_evidence
-from streams.core.causes.evidence import CHANGE, KINDS, UNKNOWN, Cause, Evidence
+from streams.core.causes.evidence import CHANGE, KINDS, Cause, Evidence, in_order
 from streams.core.causes.metric_kinds import ERRORS, LATENCY, SUCCESS, metric_kind
 from streams.core.causes.parameters import PARAMETERS, CauseParameters
 from streams.core.causes.senders import laid_on_senders
@@ -52,20 +52,11 @@ def rank(
     _discount_unrelated(strengths, {a["module"] for a in alerts if a["module"]}, topology)
     weights = {m: 2 ** (s / parameters.temperature_bits) for m, s in strengths.items()}
     none = 2 ** (parameters.unknown_bits / parameters.temperature_bits)
-    total = sum(weights.values()) + none
-    order = sorted(weights, key=lambda m: (-weights[m], m))
-    causes: list[Cause] = []
-    told = False
-    for module in order:
-        if not told and weights[module] < none:
-            told = True
-            causes.append(_unknown(len(causes) + 1, none / total))
-        causes.append(
-            _cause(len(causes) + 1, module, places[module], weights[module] / total, parameters)
-        )
-    if not told:
-        causes.append(_unknown(len(causes) + 1, none / total))
-    return causes
+
+    def cause(place: int, module: str, share: float) -> Cause:
+        return _cause(place, module, places[module], share, parameters)
+
+    return in_order(weights, none, cause)
 
 
 def _strengths(
@@ -139,7 +130,3 @@ def _cause(
     first = ordered[0]
     sentences = tuple(dict.fromkeys(i.sentence for i in ordered))[:_SENTENCES_MAX]
     return Cause(place, module, first.component, first.name, first.kind, probability, sentences)
-
-
-def _unknown(place: int, probability: float) -> Cause:
-    return Cause(place, "", "", "", UNKNOWN, probability, ("no evidence tells the places apart",))

@@ -287,7 +287,7 @@ class IncidentBook:
             incident.is_escalated = True
             state.tell(incident, UPDATED, "escalated")
         elif incident.pending and now_us - incident.told_us >= self.settings.update_us:
-            if incident.pending == CAUSE and told_cause(incident, *state.ranking) == (
+            if incident.pending == CAUSE and told_cause(incident, state.partition, state.rank) == (
                 incident.told_cause
             ):
                 incident.pending = ""  # what joined is no news

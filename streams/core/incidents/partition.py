@@ -188,10 +188,6 @@ class Partition:
         best = self._best_cause(print_, known)
         return best[2] if best is not None else ""
 
-    def is_explained(self, print_: str, within: Collection[str]) -> bool:
-        """Say whether another alert, one of some, brings this one about."""
-        return bool(self.cause_of(print_, within))
-
     def regroup(self) -> list[Change]:
         """Return the groups that the changes since the last call have changed, in a fixed order."""
         changed = [print_ for print_ in sorted(self._stale) if self._relink(print_)]

@@ -63,7 +63,7 @@ def leading(members: Collection[Alert], partition: Partition) -> Alert:
     may explain each other), the most upstream of all.
     """
     within = {alert["fingerprint"] for alert in members}
-    causes = [a for a in members if not partition.is_explained(a["fingerprint"], within)]
+    causes = [a for a in members if not partition.cause_of(a["fingerprint"], within)]
     return min(causes or members, key=partition.relations.lead_order)
 
 
@@ -152,9 +152,14 @@ def _plain(cause: Cause) -> dict[str, Any]:
 def told_cause(incident: Incident, partition: Partition, rank: Rank) -> str:
     """Return what people would read first now: the title, and the likeliest place."""
     lead = leading([member.alert for member in incident.members.values()], partition)
-    first = next(iter(ranked_causes(incident, partition, rank)), None)
-    place = (first.module, first.component) if first else ("", "")
-    return "|".join((title_of(lead), *place))
+    causes = ranked_causes(incident, partition, rank)
+    return headline(title_of(lead), [_plain(cause) for cause in causes[:1]])
+
+
+def headline(title: str, causes: Sequence[Mapping[str, Any]]) -> str:
+    """Return the title and first cause of an event as one text, to compare it with another."""
+    places = [f"{cause['module']}|{cause['component']}" for cause in causes[:1]]
+    return "|".join((title, *(places or ["|"])))
 
 
 def is_hidden(incident: Incident) -> bool:

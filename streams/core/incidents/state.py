@@ -17,10 +17,10 @@ from streams.core.incidents.partition import Partition
 from streams.core.incidents.record import (
     Rank,
     Telling,
+    headline,
     incident_event,
     owner_of,
     rule_of,
-    told_cause,
 )
 from streams.core.incidents.relate import Relations
 from streams.core.incidents.settings import IncidentSettings
@@ -119,11 +119,6 @@ class State:
         self.damper = Damper(self.settings.damping)
         self.ledger = Ledger(self.settings.max_ledger_days)
 
-    @property
-    def ranking(self) -> tuple[Partition, Rank]:
-        """What causes are ranked by."""
-        return self.partition, self.rank
-
     # --- incidents and their members ------------------------------------------------------------
 
     def incident_of(self, print_: str) -> Incident | None:
@@ -207,7 +202,7 @@ class State:
             incident, telling, self.partition, self.rank, settings.max_ids, settings.max_told_alerts
         )
         incident.told_modules = sorted(incident.modules)
-        incident.told_cause = told_cause(incident, *self.ranking)
+        incident.told_cause = headline(record["title"], record["causes"])
         self.events.append(record)
         self.dirty.add(("incident", incident.incident_id))
         rule = rule_of(record["alerts"][0])  # the leading one
