@@ -113,18 +113,19 @@ def _leaving_threads() -> Iterator[None]:
     pass. There is nothing to commit: all that was done is.
     """
     before = set(threading.enumerate())
-    code = 0
+    error: SpanloomError | None = None
     try:
         yield
-    except SpanloomError as error:
-        if not _outlive(before):
-            raise
-        typer.echo(f"spanloom: {error}", err=True)
-        code = error.exit_code
+    except SpanloomError as raised:
+        error = raised
     if _outlive(before):
+        if error is not None:
+            typer.echo(f"spanloom: {error}", err=True)
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
+        os._exit(0 if error is None else error.exit_code)
+    if error is not None:
+        raise error
 
 
 def _outlive(before: Collection[threading.Thread]) -> bool:

@@ -52,9 +52,6 @@ JOIN: Final = "join"
 STAGES: Final = ("fragments", "fidelity", "signals", "external", "incidents")
 WATCH_SECONDS: Final = 0.2
 THREADS: Final = 8
-HOST_SECONDS: Final = (
-    8.0  # for a task that has nothing to commit: it waits for the broker, or reads
-)
 STOP_SECONDS: Final = 8.0  # for the Kafka client; nothing of ours is in its hands then
 LEAVE_SECONDS: Final = 3.0  # a group that no longer lets us in must not use up the stop's time
 

@@ -287,9 +287,9 @@ class IncidentBook:
             incident.is_escalated = True
             state.tell(incident, UPDATED, "escalated")
         elif incident.pending and now_us - incident.told_us >= self.settings.update_us:
-            if incident.pending == CAUSE and told_cause(incident, state.partition, state.rank) == (
-                incident.told_cause
-            ):
+            is_open = incident.pending == CAUSE
+            now = told_cause(incident, state.partition, state.rank) if is_open else ""
+            if is_open and now == incident.told_cause:
                 incident.pending = ""  # what joined is no news
                 state.dirty.add(("incident", incident.incident_id))
             else:
