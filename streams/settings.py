@@ -84,7 +84,7 @@ class WorkerSettings(BaseSettings):
     # A backlog is joined in steps this large: at 5,000 rows a step each costs 43 % more.
     poll_records: int = Field(default=20_000, ge=100, le=50_000)
     fetch_bytes: int = Field(default=4 << 20, ge=1 << 16)
-    coalesce_seconds: float = Field(default=0.05, ge=0, le=5)
+    coalesce_seconds: float = Field(default=1.0, ge=0, le=5)
     cut_interval_seconds: float = Field(default=0.2, gt=0, le=60)
     cut_cpu_share: float = Field(default=0.1, gt=0, le=1)
     cuts_at_once: int = Field(default=4, ge=1, le=64)

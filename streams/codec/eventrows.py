@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from streams.codec.checks import REASONS, Facts, detail, judge
-from streams.codec.columnar import Block, Field, length_name
+from streams.codec.columnar import Block, Field, length_name, presence_name
 from streams.codec.hashes import hash_expression, settled, text_hash
 from streams.codec.profile import Profile
 from streams.codec.rejections import Rejections
@@ -150,9 +150,7 @@ class EventRows:
         name = self._profile.columns.get("value")
         if name is None:
             return np.full(frame.height, np.nan)
-        series = frame[name]
-        filled = series.fill_null(np.nan) if series.null_count() else series
-        return np.asarray(filled.to_numpy(), np.float64)
+        return np.asarray(frame[name].to_numpy(), np.float64)  # null is NaN there
 
     def _series(
         self, frame: pl.DataFrame, mixed: U64, codes: Mapping[str, U8], is_good: Mask
@@ -172,7 +170,9 @@ class EventRows:
             return np.zeros(frame.height, np.int64)
         if symbols := self._field[name].symbols:
             sizes = np.array([len(s) for s in symbols])  # a symbol is ASCII
-            there = frame[name].is_not_null().to_numpy()
+            if self._field[name].null_branch < 0:
+                return sizes[self._numbers(frame, column, 0)]
+            there = frame[presence_name(name)].to_numpy()
             return np.where(there, sizes[self._numbers(frame, column, 0)], 0)
         return frame[length_name(name)].to_numpy()
 

@@ -158,24 +158,30 @@ class TraceBatchEncoder:
         """Return the bytes of all records up to their missing spans, and where each begins."""
         one = np.zeros(len(columns.keys), np.int64)
         octets = np.frombuffer(b"".join(columns.keys), np.uint8).reshape(-1, 16)
+        small = (
+            columns.revision,
+            columns.status,
+            columns.closed_by,
+            columns.span_count,
+            columns.annotation_count,
+            columns.error_count,
+            columns.root_count,
+            columns.orphan_count,
+            columns.evicted_count,
+        )
+        revision, status, closed_by, *counts = _alike(small)
         blocks = [
             _chosen(self._header, one),
             _full(np.full((len(one), 1), 2 * 32, np.uint8)),
             _full(HEX[octets].reshape(-1, 32)),
-            _longs(columns.revision),
+            revision,
             _chosen(self._flow, columns.flow),
             _chosen(self._version, one),
-            _longs(columns.status.astype(np.int64)),
-            _longs(columns.closed_by.astype(np.int64)),
-            _longs(columns.start_us),
-            _longs(columns.end_us),
+            status,
+            closed_by,
+            *_alike((columns.start_us, columns.end_us)),
             _longs(columns.end_us - columns.start_us),
-            _longs(columns.span_count),
-            _longs(columns.annotation_count),
-            _longs(columns.error_count),
-            _longs(columns.root_count),
-            _longs(columns.orphan_count),
-            _longs(columns.evicted_count),
+            *counts,
             _span_ids(columns.root_span_id),
         ]
         flat, size = _rows(blocks)
@@ -254,6 +260,13 @@ def _longs(value: I64) -> Block:
         seven = (bits >> np.uint64(7 * group)).astype(np.uint8) & np.uint8(0x7F)
         octets[:, group] = seven | ((size > group + 1).astype(np.uint8) << np.uint8(7))
     return octets, size
+
+
+def _alike(columns: Sequence[I64 | U8]) -> list[Block]:
+    """Return a block for each of some columns whose numbers take about as many bytes."""
+    octets, size = _longs(np.concatenate(columns).astype(np.int64, copy=False))
+    n = len(columns[0])
+    return [(octets[i * n : (i + 1) * n], size[i * n : (i + 1) * n]) for i in range(len(columns))]
 
 
 def _span_ids(span_id: U64) -> Block:

@@ -15,7 +15,7 @@ class HostSettings:
     """How a host paces its task.
 
     Attributes:
-        coalesce_seconds: how long chunks are collected before a step.
+        coalesce_seconds: longest time that chunks are collected before a step.
         step_rows_max: a step is not made larger than this by waiting.
         inbox_rows_max, inbox_bytes_max: beyond these the source is told to wait.
         cut_interval_seconds: time between cuts.
@@ -23,7 +23,7 @@ class HostSettings:
         restart_window_seconds: how long a refused commit is remembered.
     """
 
-    coalesce_seconds: float = 0.05
+    coalesce_seconds: float = 1.0
     step_rows_max: int = 10_000
     inbox_rows_max: int = 40_000
     inbox_bytes_max: int = 64 << 20

@@ -183,6 +183,19 @@ def test_a_changelog_of_another_format_is_refused(tmp_path: Path) -> None:
         MemoryChangelog(log, tmp_path)
 
 
+def test_a_copy_of_the_format_before_is_read(tmp_path: Path) -> None:
+    """Only the frames are written in another way since, and both ways are read."""
+    log = Log()
+    task = MemoryChangelog(log, tmp_path)
+    task.commit(event(0))
+    task.close()
+    log.records = with_format(log.records, FORMAT - 1)
+    shutil.rmtree(tmp_path)
+    again = MemoryChangelog(log, tmp_path)
+    assert again.found == [0]
+    again.close()
+
+
 def test_a_copy_of_another_format_is_read_again_from_the_changelog(tmp_path: Path) -> None:
     """The copy is a cache: after an upgrade or a downgrade it is made anew, and counted."""
     log = Log()
@@ -191,7 +204,7 @@ def test_a_copy_of_another_format_is_read_again_from_the_changelog(tmp_path: Pat
         task.commit(event(n))
     task.close()
     local = LocalState(tmp_path, f"{task.topic}/{task.partition}")
-    local.write(with_format(log.records, FORMAT - 1), len(log.records), replace=True)
+    local.write(with_format(log.records, FORMAT - 2), len(log.records), replace=True)
     local.close()
     again = MemoryChangelog(log, tmp_path)
     assert (again.found, dict(again.rebuilds)) == ([0, 1, 2], {"damaged": 1})
