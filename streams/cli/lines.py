@@ -269,6 +269,16 @@ def _signals(line: Text, partial: Record) -> None:
     _say(line, (f"watermark {time_of_day(partial['watermark'])}", "dim"))
 
 
+def _evidence(line: Text, found: Record) -> None:
+    _say(line, _at(found["at"]), f"{found['traces']} traces {found['series']} series ")
+    if found["alarms"]:
+        _say(line, (f"beyond doubt {', '.join(found['alarms'])} ", "red"))
+    first = max(found["evidence"], key=lambda item: item["bits"] * item["weight"], default=None)
+    _say(line, f"{len(found['evidence'])} signs" if first else "nothing unusual")
+    if first:
+        _say(line, (f", first {first['kind']}: {first['sentence']}", "dim"))
+
+
 def _rejected(line: Text, event: Record) -> None:
     _say(line, _at(event["timestamp"]), (f"{event['reason']} ", "red"))
     _say(line, f"{event['topic']}/{event['partition']}@{event['offset']} ")
@@ -298,6 +308,7 @@ _WRITERS: Final[dict[str, Callable[[Text, Record], None]]] = {
     "fidelity_stats": _stats,
     "fidelity_partial": _partial,
     "signal_partial": _signals,
+    "cause_evidence": _evidence,
     "rejected_event": _rejected,
     "trace_fragment": _fragment,
     "unreadable": _unreadable_line,

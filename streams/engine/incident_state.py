@@ -45,6 +45,7 @@ def everything(state: State) -> set[tuple[str, str]]:
     found |= {("silence", id_) for id_ in state.silences}
     found |= {("answered", id_) for id_ in state.answered}
     found |= {("flap", print_) for print_ in state.damper.flaps}
+    found |= {("evidence", "")} if state.evidence_us else set()
     return found | {("ledger", ledger_id(key)) for key in state.ledger.rows}
 
 
@@ -113,6 +114,7 @@ _READERS: Final[Mapping[str, Callable[[State, str], Any]]] = {
     "answered": lambda state, id_: state.answered.get(id_),
     "flap": lambda state, id_: _fields(state.damper.flaps.get(id_)),
     "ledger": _row,
+    "evidence": lambda state, _id: [state.evidence_us, state.evidence.rows()],
 }
 
 
@@ -151,6 +153,11 @@ def _put_waiting(state: State, id_: str, value: dict[str, Any]) -> None:
     state.waiting[id_] = Waiting(**value, seen=seen)
 
 
+def _put_evidence(state: State, _id: str, value: list[Any]) -> None:
+    state.evidence_us, rows = value
+    state.evidence.take_over(rows)
+
+
 def _put_answered(state: State, id_: str, value: int) -> None:
     state.answered[id_] = value
 
@@ -163,6 +170,7 @@ _WRITERS: Final[Mapping[str, Callable[[State, str, Any], None]]] = {
     "answered": _put_answered,
     "flap": _put_flap,
     "ledger": _put_row,
+    "evidence": _put_evidence,
 }
 
 

@@ -1,4 +1,4 @@
-"""The incident task: alert states and people's commands in, incident events and answers out.
+"""The incident task: alert states, evidence and people's commands in; events and answers out.
 
 Owns the order of what it says, and the state's format. Invariant: the events depend on the alerts
 of each step, the commands and the state, not on the alerts' order within the step; the clock only
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple, Self
 
+from streams.core.causes.evidence import Evidence
 from streams.core.incidents.book import IncidentBook
 from streams.core.incidents.commands import Answer
 from streams.core.incidents.incident import ALGORITHM
@@ -49,8 +50,9 @@ class IncidentTask:
         """Take alerts and commands in; return the incident events and answers that follow.
 
         Args:
-            records: alerts in the shape of schemas/alert.v1.avsc, and commands, which have a field
-                `command`, as `read_command` returns them.
+            records: alerts in the shape of schemas/alert.v1.avsc; commands, which have a field
+                `command`, as `read_command` returns them; and evidence, which has a field
+                `evidence`, in the shape of schemas/cause_evidence.v1.avsc.
             now_us: the wall clock, by which incidents end when no later alert tells the time.
             caught_up: whether all topics have been read to their end.
         """
@@ -58,6 +60,8 @@ class IncidentTask:
         for record in records:
             if "command" in record:
                 commands.append(record)
+            elif "evidence" in record:
+                self.book.take_evidence(map(_evidence, record["evidence"]), record["at"])
             elif _characters(record) > ALERT_CHARACTERS_MAX:
                 self.book.discarded["alert_too_large"] += 1
             else:
@@ -154,6 +158,11 @@ def _characters(alert: Mapping[str, Any]) -> int:
     ids = (i for name in ("trace_ids", "record_ids", "batch_ids") for i in alert[name])
     labels = (text for pair in alert.get("labels", {}).items() for text in pair)
     return len(alert["explanation"]) + sum(map(len, ids)) + sum(map(len, labels))
+
+
+def _evidence(item: Mapping[str, Any]) -> Evidence:
+    fields = {name: value for name, value in item.items() if name not in ("since", "trace_ids")}
+    return Evidence(**fields, since_us=item["since"], trace_ids=tuple(item["trace_ids"]))
 
 
 def _audit(answer: Answer, number: int) -> Output:

@@ -7,7 +7,7 @@ class Output(NamedTuple):
     """One record to publish; the runtime knows the topic of each kind and encodes the record.
 
     Attributes:
-        topic_kind: "stats", "alerts", "incidents", "restarts" or "links".
+        topic_kind: "stats", "alerts", "windows", "evidence", "incidents", "restarts" or "links".
         key: the record's key.
         record: the record, in the shape of the topic's schema.
         partition: the partition that it must go to; None for the topic's usual one.

@@ -84,6 +84,8 @@ def run_test(test: RuleTest, settings: SignalSettings, pipeline: Pipeline, start
     for partial in _partials(test, start_us, window_us, settings.alerts.quiet_us):
         told_s = (partial["watermark"] - start_us) / SECOND_US
         for output in task.step([partial], 0, False):
+            if output.topic_kind != "alerts":
+                continue
             of_alert = raised.setdefault(output.record["fingerprint"], [])
             if output.record["state"] == "RESOLVED":
                 if of_alert:

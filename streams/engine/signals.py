@@ -1,4 +1,4 @@
-"""The signals task: signal partials of all partitions in, alerts out.
+"""The signals task: signal partials of all partitions in; alerts, and the ended windows, out.
 
 Owns the order of its stages: merge, end windows, evaluate rules, remember alerts. Invariant: what
 is published depends on the partials and their order alone; the clock only decides how long a
@@ -13,8 +13,11 @@ from typing import Any, Final, Self
 
 from streams.core.alerts.book import AlertBook
 from streams.core.alerts.settings import RuleSettings
+from streams.core.signals.cell import Cell
+from streams.core.signals.counts import row_of
 from streams.core.signals.impact import Impact, Pipeline, StageRates
 from streams.core.signals.rule import SignalRule
+from streams.core.signals.series import Series
 from streams.core.signals.watch import RuleWatch, WatchSettings
 from streams.core.signals.windows import SignalWindows, SignalWindowSettings
 from streams.core.signals.words import finding_of
@@ -22,6 +25,8 @@ from streams.engine.formats import check_format
 from streams.engine.outputs import Output, Outputs
 
 _FORMAT: Final = 1
+SERIES_PER_RECORD: Final = 1_000
+"""Of an ended window so many series are told in one record: a record has a largest size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +58,10 @@ class SignalsTask:
         self.rates = StageRates(settings.windows.window_us)
         self.watch = RuleWatch(settings.rules, settings.watch)
         self.alerts = AlertBook(settings.alerts)
+        self._told_us = 0
 
     def step(self, partials: Sequence[dict[str, Any]], now_us: int, caught_up: bool) -> Outputs:
-        """Take partials over; return the alerts that follow, in the order they came about.
+        """Take partials over; return the alerts and the ended windows, in their order.
 
         Args:
             partials: records in the shape of schemas/signal_partial.v1.avsc, in topic order. The
@@ -63,20 +69,20 @@ class SignalsTask:
             now_us: the wall clock, for the wall limit only.
             caught_up: whether the topic has been read to its end.
         """
-        alerts: list[dict[str, Any]] = []
+        outputs: Outputs = []
         for _, cut in groupby(partials, key=lambda p: (p["partition"], p["watermark"])):
             for partial in cut:
                 stages = self.windows.apply(partial)
                 self.rates.apply(partial["partition"], partial["window_start"], stages)
-            alerts += self._advance(self.windows.progress.low_us())
-        alerts += self._advance(self.windows.overdue_us(now_us, caught_up))
-        return [Output("alerts", alert["fingerprint"], alert) for alert in alerts]
+            outputs += self._advance(self.windows.progress.low_us())
+        outputs += self._advance(self.windows.overdue_us(now_us, caught_up))
+        return outputs
 
     def counters(self) -> dict[str, int]:
         """Return how much was not used, by reason, since the task began."""
         return dict(self.windows.discarded + self.watch.discarded + self.alerts.discarded)
 
-    def _advance(self, target_us: int | None) -> Iterator[dict[str, Any]]:
+    def _advance(self, target_us: int | None) -> Iterator[Output]:
         width_us = self.settings.windows.window_us
         while (end_us := self.windows.end_next(target_us)) is not None:
             cells = self.windows.take(end_us - width_us)
@@ -92,7 +98,35 @@ class SignalsTask:
                 for rule, series, violation in found
             ]
             findings.sort(key=lambda finding: finding.fingerprint)
-            yield from self.alerts.update(end_us, findings, self.settings.contract_version)
+            for alert in self.alerts.update(end_us, findings, self.settings.contract_version):
+                yield Output("alerts", alert["fingerprint"], alert)
+            yield from self._window(end_us, cells)
+        reached_us = (target_us or 0) // width_us * width_us
+        if reached_us > self._told_us:
+            self._told_us = reached_us
+            yield self._told(reached_us - width_us, reached_us, 0, [])
+
+    def _window(self, end_us: int, cells: Mapping[Series, Cell]) -> Iterator[Output]:
+        """Tell an ended window, in parts; that all of it was told, the next watermark says."""
+        start_us = end_us - self.settings.windows.window_us
+        rows = [row_of(series, cell) for series, cell in cells.items()]
+        for part, at in enumerate(range(0, len(rows), SERIES_PER_RECORD)):
+            yield self._told(start_us, start_us, part, rows[at : at + SERIES_PER_RECORD])
+
+    def _told(
+        self, start_us: int, watermark_us: int, part: int, rows: list[dict[str, Any]]
+    ) -> Output:
+        """Return a record in the shape of a partial: of a single partition that is all of them."""
+        record = {
+            "window_start": start_us,
+            "window_us": self.settings.windows.window_us,
+            "partition": 0,
+            "partitions_total": 1,
+            "sequence": start_us + part,
+            "watermark": watermark_us,
+            "series": rows,
+        }
+        return Output("windows", str(start_us), record)
 
     # --- state ----------------------------------------------------------------------------------
 
@@ -104,6 +138,7 @@ class SignalsTask:
             "rates": self.rates.snapshot(),
             "watch": self.watch.snapshot(),
             "alerts": self.alerts.snapshot(),
+            "told_us": self._told_us,
         }
 
     @classmethod
@@ -121,4 +156,5 @@ class SignalsTask:
         task.rates.restore(snapshot["rates"])
         task.watch.restore(snapshot["watch"])
         task.alerts.restore(snapshot["alerts"])
+        task._told_us = snapshot.get("told_us", 0)
         return task

@@ -28,6 +28,7 @@ from streams.core.traces.waits import WaitSettings
 from streams.engine.join import JoinTask
 from streams.engine.join_state import JoinSettings
 from streams.runtime import topics
+from streams.runtime.cause_inputs import CauseInputs
 from streams.runtime.join_runner import JoinRunner, OutputTopics
 from streams.runtime.runner import Runner
 from streams.runtime.traces_out import TraceWriter
@@ -145,6 +146,12 @@ class JoinFactory:
             pipeline.derived(topics.REJECTED),
             pipeline.derived(topics.SIGNALS),
         )
+        inputs = CauseInputs(
+            "" if pipeline.is_foreign else pipeline.derived(topics.CAUSE_INPUTS),
+            pipeline.settings.cause_traces_per_cut,
+            self._operations,
+            self._schemas.id_of("telemetry_event"),
+        )
         return JoinRunner(
             task,
             self._decoder,
@@ -153,6 +160,7 @@ class JoinFactory:
             partition,
             self._partitions,
             names=names,
+            inputs=inputs,
         )
 
     def reader(self) -> TraceReader:

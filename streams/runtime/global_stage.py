@@ -9,6 +9,7 @@ from streams.core.incidents.propagation import Component, Propagation, Spot
 from streams.core.incidents.settings import DampingSettings, IncidentSettings
 from streams.core.incidents.silences import Silence
 from streams.core.incidents.topology import Edge, ModuleInfo, Place, Topology
+from streams.engine.causes import CausesTask
 from streams.engine.external import ExternalTask
 from streams.engine.fidelity import FidelitySettings, FidelityTask
 from streams.engine.fragments import FragmentSettings, FragmentTask
@@ -16,10 +17,17 @@ from streams.engine.incidents import IncidentTask
 from streams.engine.signals import SignalsTask
 from streams.runtime import topics
 from streams.runtime.build import Pipeline
+from streams.runtime.cause_runner import CauseRunner
 from streams.runtime.external_runner import ExternalRunner
 from streams.runtime.keyed_runner import KeyedRunner
 from streams.runtime.runner import Runner
-from streams.runtime.signal_stage import external_settings, graph_of, signal_settings
+from streams.runtime.signal_stage import (
+    cause_parameters,
+    cause_settings,
+    external_settings,
+    graph_of,
+    signal_settings,
+)
 from streams.runtime.stage_runner import StageRunner
 from streams.settings import WorkerSettings
 from streams.units import MINUTE_US, SECOND_US
@@ -31,7 +39,7 @@ AMEND_WINDOWS = 90
 
 
 class GlobalFactory:
-    """Makes the runners of fidelity, signals, incidents and fragments."""
+    """Makes the runners of all tasks but the join."""
 
     def __init__(self, pipeline: Pipeline, partitions: int) -> None:
         self._pipeline = pipeline
@@ -49,7 +57,12 @@ class GlobalFactory:
             "fragments": (derived(topics.FRAGMENTS),),
             "fidelity": (derived(topics.PARTIALS),),
             "signals": (derived(topics.SIGNALS),),
-            "incidents": (derived(topics.ALERTS), derived(topics.COMMANDS)),
+            "causes": (derived(topics.CAUSE_INPUTS),),
+            "incidents": (
+                derived(topics.ALERTS),
+                derived(topics.COMMANDS),
+                derived(topics.EVIDENCE),
+            ),
             "external": (derived(topics.EXTERNAL),),
         }
 
@@ -59,6 +72,7 @@ class GlobalFactory:
             "fragments": self._fragments,
             "fidelity": self._merge,
             "signals": self._signals,
+            "causes": self._causes,
             "external": self._external,
             "incidents": self._group,
         }[kind](partition)
@@ -99,7 +113,18 @@ class GlobalFactory:
         return StageRunner(
             SignalsTask(settings, graph),
             lambda snapshot: SignalsTask.restore(settings, graph, snapshot),
-            {"alerts": (self._pipeline.derived(topics.ALERTS), "alert", 0)},
+            {
+                "alerts": (self._pipeline.derived(topics.ALERTS), "alert", 0),
+                "windows": (self._pipeline.derived(topics.CAUSE_INPUTS), "signal_partial", 0),
+            },
+        )
+
+    def _causes(self, _partition: int) -> Runner:
+        settings = cause_settings(self._pipeline.settings, self._pipeline.contract)
+        return CauseRunner(
+            CausesTask(settings),
+            lambda snapshot: CausesTask.restore(settings, snapshot),
+            {"evidence": (self._pipeline.derived(topics.EVIDENCE), "cause_evidence", 0)},
         )
 
     def _external(self, _partition: int) -> Runner:
@@ -265,6 +290,7 @@ def incident_settings(
             for window in rules.maintenance
         ),
         min_occurrences=settings.incident_occurrences,
+        causes=cause_parameters(settings),
     )
 
 

@@ -17,6 +17,7 @@ from streams.core.signals.stages import stage_partials
 from streams.engine.halves import RecentHalves
 from streams.engine.join import JoinTask
 from streams.errors import RecordError, StateError
+from streams.runtime.cause_inputs import CauseInputs
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import OutRecord
 from streams.runtime.traces_out import TraceWriter
@@ -40,6 +41,7 @@ class JoinRunner:
         partition: the partition of all source and per-trace topics.
         partitions: how many partitions the source topics have.
         names: the topics to write.
+        inputs: gathers what the causes task looks at.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class JoinRunner:
         partitions: int,
         *,
         names: "OutputTopics",
+        inputs: CauseInputs,
     ) -> None:
         self.task = task
         self.partition = partition
@@ -65,6 +68,7 @@ class JoinRunner:
         self._index = {topic: i for i, topic in enumerate(topics)}
         self._partitions = partitions
         self._names = names
+        self._inputs = inputs
         self._outbox: list[OutRecord] = []
         self._watermark_us = 0
         self._watermark_said_us = 0
@@ -93,6 +97,7 @@ class JoinRunner:
         if chunks:
             events, records = self._decode(chunks, refused)
             key_of = records.key
+            self._inputs.take_events(events)
         for chunk in chunks:
             self.positions[chunk.topic] = chunk.end
         self.rows += len(events) + len(refused.kafka_us)
@@ -107,7 +112,9 @@ class JoinRunner:
             key_of=key_of,
         )
         for batch in effects.traces:
-            self._outbox += self._writer.records(batch, self.partition)
+            written = self._writer.records(batch, self.partition)
+            self._inputs.take_traces(batch, written)
+            self._outbox += written
         for fragment in effects.fragments:
             key = (fragment["record_id"] or fragment["batch_id"]).encode()
             value = encode("trace_fragment", fragment | {"partition": self.partition})
@@ -177,7 +184,7 @@ class JoinRunner:
     def collect(self, cut_ms: int) -> tuple[list[OutRecord], Segment]:
         """End the cut: stamp the outputs, add the partials, and return the segment."""
         state = self.task.state
-        outputs = [*self._outbox, *self._partials(cut_ms)]
+        outputs = [*self._outbox, *self._inputs.collect(), *self._partials(cut_ms)]
         state.stamp_cut(cut_ms)
         segment = state.segment(full=False)
         state.sealed()
@@ -283,6 +290,7 @@ class JoinRunner:
             "closed_max_dropped": state.closed.expired_early,
             "operations_max": self._decoder.overflowed,
             "halves_bytes_max": self._halves.forgotten,
+            "cause_changes_over_bound": self._inputs.left_out,
         }
 
     def status(self) -> dict[str, Any]:

@@ -64,6 +64,8 @@ def of_worker(pipeline: Pipeline, changelogs: Iterable[str]) -> list[Right]:
             topics.FRAGMENTS,
             topics.PARTIALS,
             topics.SIGNALS,
+            topics.CAUSE_INPUTS,
+            topics.EVIDENCE,
             topics.EXTERNAL,
             topics.ALERTS,
             topics.COMMANDS,

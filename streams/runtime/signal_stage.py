@@ -1,13 +1,17 @@
-"""What the tasks of signals and of external alerts are made of: the contract, and the settings."""
+"""What the tasks of signals, causes and alerts from outside are made of."""
+
+from dataclasses import replace
 
 from streams.contract.model import Contract
 from streams.contract.rules import compile_signal_rule
 from streams.core.alerts.external import ExternalSettings
 from streams.core.alerts.settings import RuleSettings
+from streams.core.causes.parameters import PARAMETERS, CauseParameters
 from streams.core.incidents.topology import Place, Topology
 from streams.core.signals.impact import Pipeline
 from streams.core.signals.watch import WatchSettings
 from streams.core.signals.windows import SignalWindowSettings
+from streams.engine.causes import CauseSettings
 from streams.engine.signals import SignalSettings
 from streams.settings import WorkerSettings
 from streams.units import SECOND_US
@@ -44,6 +48,35 @@ def external_settings(contract: Contract | None) -> ExternalSettings:
         severity_label=given.severity_label,
         severities=given.severities,
         expire_us=round(given.expire_s * SECOND_US),
+    )
+
+
+def cause_parameters(settings: WorkerSettings) -> CauseParameters:
+    """Return the constants of the evidence: their times shrink as those of the rules do."""
+    ratio = settings.rule_time_ratio
+    window_us = round(settings.window_seconds * SECOND_US)
+
+    def scaled(span_us: int) -> int:
+        return max(window_us, round(span_us * ratio / window_us) * window_us)
+
+    return replace(
+        PARAMETERS,
+        step_us=scaled(PARAMETERS.step_us),
+        window_us=scaled(PARAMETERS.window_us),
+        incident_window_us=scaled(PARAMETERS.incident_window_us),
+        fade_halflife_us=scaled(PARAMETERS.fade_halflife_us),
+        excluded_us=scaled(PARAMETERS.excluded_us),
+        change_halflife_us=scaled(PARAMETERS.change_halflife_us),
+    )
+
+
+def cause_settings(settings: WorkerSettings, contract: Contract | None) -> CauseSettings:
+    """Return how evidence of causes is looked for."""
+    return CauseSettings(
+        cause_parameters(settings),
+        series_max=settings.cause_series_max,
+        operations_max=settings.cause_operations_max,
+        contract_version=contract.version if contract is not None else "",
     )
 
 

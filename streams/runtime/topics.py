@@ -18,6 +18,8 @@ TRACES: Final = "traces.assembled.v1"
 FRAGMENTS: Final = "traces.fragments.v1"
 PARTIALS: Final = "fidelity.partials.v1"
 SIGNALS: Final = "signals.partials.v1"
+CAUSE_INPUTS: Final = "causes.inputs.v1"
+EVIDENCE: Final = "causes.evidence.v1"
 STATS: Final = "fidelity.stats.v1"
 EXTERNAL: Final = "alerts.external.v1"
 ALERTS: Final = "alerts.raised.v1"
@@ -32,6 +34,8 @@ DERIVED: Final = (
     TRACES, FRAGMENTS, PARTIALS, STATS, ALERTS, INCIDENTS, COMMANDS, AUDIT, LEDGER, REJECTED, LINKS,
     SIGNALS,
     EXTERNAL,
+    CAUSE_INPUTS,
+    EVIDENCE,
 )  # fmt: skip
 """Topics that are made with the telemetry topics; all but commands and alerts from outside only the
 worker writes."""
@@ -177,7 +181,7 @@ def check(
             f"partition counts differ: {listed}. Spans of one trace would be read by different "
             "workers. Operator action: give all of them the same number of partitions."
         )
-    stages = (PARTIALS, ALERTS, SIGNALS, EXTERNAL, COMMANDS)
+    stages = (PARTIALS, ALERTS, SIGNALS, EXTERNAL, COMMANDS, CAUSE_INPUTS, EVIDENCE)
     single = [] if only_traces else [derived(n) for n in stages]
     problems = [
         f"{name} has {there[name]} partitions, not 1" for name in single if there[name] != 1

@@ -49,7 +49,7 @@ from streams.runtime.wholeness import assert_whole
 
 log = structlog.get_logger()
 JOIN: Final = "join"
-STAGES: Final = ("fragments", "fidelity", "signals", "external", "incidents")
+STAGES: Final = ("fragments", "fidelity", "signals", "causes", "external", "incidents")
 WATCH_SECONDS: Final = 0.2
 THREADS: Final = 8
 STOP_SECONDS: Final = 8.0  # for the Kafka client; nothing of ours is in its hands then

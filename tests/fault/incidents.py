@@ -15,11 +15,14 @@ NEXT: Final = {
     "OPENED": {"UPDATED", "ACKNOWLEDGED", "RESOLVED", "MERGED"},
     "UPDATED": {"UPDATED", "ACKNOWLEDGED", "RESOLVED", "MERGED"},
     "ACKNOWLEDGED": {"UPDATED", "RESOLVED", "MERGED"},
-    "RESOLVED": {"REOPENED"},
+    "RESOLVED": {"REOPENED", "MERGED"},
     "REOPENED": {"UPDATED", "ACKNOWLEDGED", "RESOLVED", "MERGED"},
     "MERGED": {"REOPENED"},
 }
-"""Which event may follow which; a merged one comes back only when its alert leaves again."""
+"""Which event may follow which; a merged one comes back only when its alert leaves again.
+
+One that is resolved is merged when its alert begins anew as a part of another problem.
+"""
 
 
 def untold(alerts: Sequence[Event], events: Sequence[Event]) -> list[str]:

@@ -26,10 +26,12 @@ from streams.engine.fragments import FragmentSettings, FragmentTask
 from streams.engine.incidents import IncidentTask
 from streams.engine.join import JoinTask
 from streams.engine.join_state import JoinSettings
+from streams.runtime.cause_inputs import CauseInputs
 from streams.runtime.join_runner import JoinRunner, OutputTopics
 from streams.runtime.keyed_runner import KeyedRunner
 from streams.runtime.runner import Runner
 from streams.runtime.stage_runner import StageRunner
+from streams.runtime.topics import CAUSE_INPUTS
 from streams.runtime.traces_out import TraceWriter
 from tests.sim.features import Features
 from tests.sim.load import LINKS, MS_US, OTHER, TELEMETRY, topic_of_module
@@ -178,6 +180,9 @@ class Process:
             partition,
             partitions,
             names=OutputTopics(TRACES, FRAGMENTS, PARTIALS, REJECTED, SIGNALS),
+            inputs=CauseInputs(
+                CAUSE_INPUTS, 4, self._operations, self._schemas.id_of("telemetry_event")
+            ),
         )
 
     def _describe(self, body: bytes) -> tuple[str, str]:

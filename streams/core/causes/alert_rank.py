@@ -1,9 +1,11 @@
 """Which place the alerts of an incident come from: each alert speaks for where its chain begins.
 
-Owns the ranking of an incident by its alerts alone. An alert that another one brings about speaks
-for that one's place, and so on to the beginning of the chain; what lies between gets a little of
-it. Invariants: the answer depends on the set of alerts and their relations, not on their order; it
-reads no label, and says UNKNOWN where nothing stands out.
+Owns the ranking of an incident. An alert that another one brings about speaks for that one's place,
+and so on to the beginning of the chain; what lies between gets a little of it. Evidence from
+metrics, traces, logs and changes decides between places that the alerts leave about equal, and
+never outweighs them: an alert is a rule that people wrote. Invariants: the answer depends on the
+set of alerts, their relations and the evidence, not on their order; it reads no label, and says
+UNKNOWN where nothing stands out.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,10 +14,13 @@ from typing import Any, Final, NamedTuple
 
 from streams.core.alerts.finding import SEVERITIES
 from streams.core.causes.alert_evidence import evidence_kind
-from streams.core.causes.evidence import Cause, in_order
+from streams.core.causes.evidence import CHANGE, Cause, Evidence, in_order
+from streams.core.causes.parameters import PARAMETERS, CauseParameters
+from streams.core.causes.strength import combined, strength
 from streams.core.incidents.forest import chain, forest
 from streams.core.incidents.propagation import Component
 from streams.core.incidents.relate import Relation, Relations
+from streams.core.incidents.topology import Topology
 
 Alert = Mapping[str, Any]
 Links = Mapping[str, Mapping[str, Relation]]
@@ -25,7 +30,11 @@ _UNKNOWN: Final = 1.0
 """Weight of "none of them": that of one warning alone."""
 _LATE_MIN: Final = 0.25
 """A place whose trouble began long after the first counts at least so much."""
-_SENTENCES_MAX: Final = 5
+_EVIDENCE: Final = 0.5
+"""What evidence gives to a place at most: half of what one warning there gives."""
+_EVIDENCE_BITS: Final = 12.0
+"""From so many bits on it gives that."""
+_SENTENCES_MAX: Final = 6
 
 
 class _Story(NamedTuple):
@@ -36,22 +45,35 @@ class _Story(NamedTuple):
     is_effect: bool
 
 
-def rank_alerts(alerts: Sequence[Alert], links: Links, relations: Relations) -> list[Cause]:
+def rank_alerts(
+    alerts: Sequence[Alert],
+    links: Links,
+    relations: Relations,
+    evidence: Iterable[Evidence] = (),
+    parameters: CauseParameters = PARAMETERS,
+) -> list[Cause]:
     """Return the places, the most probable first; UNKNOWN stands where it ranks.
 
     Args:
         alerts: of one incident, in the shape of schemas/alert.v1.avsc.
         links: relations of each alert by the other's fingerprint; others than `alerts` may be in.
         relations: knows the place of an alert.
+        evidence: what is unusual now, anywhere; what no alert leads to is left out.
+        parameters: the constants of the evidence.
 
     Returns:
         At least the UNKNOWN entry; probabilities sum to 1. A place without a component is a module.
     """
     stories = _stories(_representatives(alerts, relations), links, relations)
     weights, unknown = _weights(stories, relations.settings.causal_us)
+    seen = _placed(_led_to(evidence, alerts, relations.topology), weights)
+    for spot, items in seen.items():
+        amount = _EVIDENCE * min(1.0, _bits(items, parameters) / _EVIDENCE_BITS)
+        weights[spot] = weights.get(spot, 0.0) + amount
 
     def cause(place: int, spot: Component, share: float) -> Cause:
-        return _cause(place, spot, share, stories)
+        items = sorted(seen.get(spot, ()), key=lambda i: (-strength(i, parameters), i.sentence))
+        return _cause(place, spot, share, stories, items)
 
     return in_order(weights, unknown, cause)
 
@@ -108,15 +130,58 @@ def _weights(stories: Sequence[_Story], causal_us: int) -> tuple[dict[Component,
     return weights, unknown
 
 
-def _cause(place: int, spot: Component, share: float, stories: Sequence[_Story]) -> Cause:
+def _led_to(
+    evidence: Iterable[Evidence], alerts: Sequence[Alert], topology: Topology
+) -> list[Evidence]:
+    """Return the evidence of modules that alert, or that one that alerts needs."""
+    alerting = {alert["module"] for alert in alerts if alert["module"]}
+    related = alerting.union(*(topology.upstream(module) for module in alerting))
+    return [item for item in evidence if item.module in related]
+
+
+def _placed(
+    evidence: Iterable[Evidence], weights: Mapping[Component, float]
+) -> dict[Component, list[Evidence]]:
+    """Return the evidence by place; what names no component is of its module's likeliest one."""
+    likeliest: dict[str, Component] = {}
+    for spot in sorted(weights, key=lambda spot: (-weights[spot], spot)):
+        likeliest.setdefault(spot[0], spot)
+    found: dict[Component, list[Evidence]] = {}
+    for item in evidence:
+        spot = item.module, item.component
+        if not item.component:
+            spot = likeliest.get(item.module, spot)
+        found.setdefault(spot, []).append(item)
+    return {spot: found[spot] for spot in sorted(found)}
+
+
+def _bits(items: Sequence[Evidence], parameters: CauseParameters) -> float:
+    """Return what speaks for a place; a change counts for no more than what else is seen of it."""
+    known = combined([item for item in items if item.kind != CHANGE], parameters)
+    changes = combined([item for item in items if item.kind == CHANGE], parameters)
+    return known + min(changes, known) / 2
+
+
+def _cause(
+    place: int,
+    spot: Component,
+    share: float,
+    stories: Sequence[_Story],
+    evidence: Sequence[Evidence],
+) -> Cause:
     own = [s for s in stories if s.chain[0] == spot]
     own.sort(key=lambda s: (-SEVERITIES.index(s.alert["severity"]), s.alert["firing_since"]))
+    told = tuple(dict.fromkeys(item.sentence for item in evidence))
+    if not own:
+        first = evidence[0]
+        return Cause(place, *spot, first.name, first.kind, share, told[:_SENTENCES_MAX])
     lead = own[0].alert
     sentences = [s.alert.get("explanation", "") or _plain(s.alert) for s in own]
     follow = [s for s in stories if s.is_effect and s.chain[-1] == spot]
     where = sorted({".".join(s.chain[0]).rstrip(".") for s in follow})
     if where:
         sentences.insert(2, f"{len(follow)} kinds of alerts follow from it, at {', '.join(where)}")
+    sentences[3:3] = told  # the strongest are told, whatever other alerts say
     return Cause(
         place,
         *spot,

@@ -5,8 +5,9 @@ noise must not keep its first suspect. Owns the fading. Invariant: what the file
 function of what was added before, and of nothing else.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from streams.core.causes.evidence import Evidence
 from streams.core.causes.parameters import CauseParameters
@@ -25,7 +26,7 @@ class CaseFile:
     def add(self, evidence: Iterable[Evidence], now_us: int) -> None:
         """Take what is seen now in; what was stronger before counts as far as it has not faded."""
         for item in evidence:
-            key = (source_of(item), item.module, item.name, item.from_stage, item.to_stage)
+            key = _key(item)
             known = self.seen.get(key)
             if known is not None and known[0] <= now_us - self.parameters.incident_window_us:
                 known = None  # forgotten, though it may have been stronger
@@ -39,7 +40,24 @@ class CaseFile:
         self.seen = {key: known for key, known in self.seen.items() if known[0] > oldest_us}
         return [self._faded(self.seen[key], now_us) for key in sorted(self.seen)]
 
+    def rows(self) -> list[list[Any]]:
+        """Return what is in the file as JSON-able data."""
+        return [
+            [seen_us, asdict(item) | {"trace_ids": list(item.trace_ids)}]
+            for seen_us, item in self.seen.values()
+        ]
+
+    def take_over(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Take over what `rows` told."""
+        for seen_us, fields in rows:
+            item = Evidence(**fields | {"trace_ids": tuple(fields["trace_ids"])})
+            self.seen[_key(item)] = (seen_us, item)
+
     def _faded(self, known: tuple[int, Evidence], now_us: int) -> Evidence:
         seen_us, item = known
         left = 0.5 ** ((now_us - seen_us) / self.parameters.fade_halflife_us)
         return replace(item, bits=item.bits * left)
+
+
+def _key(item: Evidence) -> Key:
+    return source_of(item), item.module, item.name, item.from_stage, item.to_stage

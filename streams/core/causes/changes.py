@@ -13,6 +13,8 @@ from streams.core.causes.parameters import CauseParameters
 from streams.units import MINUTE_US
 
 CHANGE_SCORE = 24.0
+CHANGE_EVENT = "change_applied"
+"""Name of the AUDIT events that tell of changes; `operation` is DEPLOY, CONFIG or FLAG."""
 
 
 class Change(NamedTuple):

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan, nan, sqrt
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from streams.core.causes.edges import Call, blame
 from streams.core.causes.evidence import METRIC_SHIFT, Evidence
@@ -134,6 +134,11 @@ class SeriesState:
                 horizon_us = max(horizon_us, _LATEST * interval_us)
         return [score for at, score, _ in self.recent if at > now_us - horizon_us][-_LATEST:]
 
+    def row(self) -> list[Any]:
+        """Return what is known as JSON-able data."""
+        recent = [list(one) for one in self.recent]
+        return [list(self.past.values), recent, self.held, self.onset_us, self.near]
+
 
 class MetricBaseline:
     """The baselines of all series, and what is unusual now."""
@@ -199,6 +204,35 @@ class MetricBaseline:
         for name in sorted(slow):
             found.extend(self._on_the_way(name, slow[name], self._calls[name], now_us))
         return found
+
+    def forget(self, before_us: int) -> None:
+        """Let go of series that said nothing since a time."""
+        for series, state in list(self.series.items()):
+            if not state.recent or state.recent[-1][0] < before_us:
+                del self.series[series]
+                self._hot.discard(series)
+                if _is_call(series):
+                    self._calls[series.name].discard((series.module, series.peer))
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what is known as JSON-able data."""
+        return {
+            "series": [[*series, *state.row()] for series, state in self.series.items()],
+            "hot": [list(series) for series in sorted(self._hot)],
+            "views": [[*call, *rest, views] for (call, *rest), views in self._views.items()],
+        }
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Take over a snapshot."""
+        for *names, past, recent, held, onset_us, near in snapshot["series"]:
+            state = self._state(Series(*names))
+            for value in past:
+                state.past.append(value)
+            state.recent.extend((at, score, value) for at, score, value in recent)
+            state.held, state.onset_us, state.near = list(held), onset_us, near
+        self._hot = {Series(*names) for names in snapshot["hot"]}
+        for caller, callee, name, window, views in snapshot["views"]:
+            self._views[(caller, callee), name, window] = dict(views)
 
     def _state(self, series: Series) -> SeriesState:
         state = self.series.get(series)

@@ -9,7 +9,7 @@ combination of sources. Invariant: the tails never see a label, and grow only fr
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from math import log2
-from typing import Final
+from typing import Any, Final
 
 from streams.core.causes.evidence import (
     CHANGE,
@@ -158,6 +158,23 @@ class ScoreTails:
         reached = sum(n for b, n in self.counts.get(source, {}).items() if b >= lowest)
         weight = parameters.tail_weight
         return -log2(min(1.0, float(weight * guess + reached) / (weight + self.total)))
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what was counted as JSON-able data."""
+        return {
+            "counts": [[source, list(b.items())] for source, b in self.counts.items()],
+            "total": self.total,
+            "stretch": self._stretch,
+            "best": [[*key, score] for key, score in self._best.items()],
+            "left_out": sorted(self._left_out),
+        }
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Take over a snapshot."""
+        self.counts = {source: dict(map(tuple, rows)) for source, rows in snapshot["counts"]}
+        self.total, self._stretch = snapshot["total"], snapshot["stretch"]
+        self._best = {(source, module): score for source, module, score in snapshot["best"]}
+        self._left_out = set(snapshot["left_out"])
 
 
 def by_module(evidence: Iterable[Evidence]) -> dict[str, list[Evidence]]:

@@ -4,10 +4,10 @@ Owns the baseline of each operation and call. Invariant: the evidence is a funct
 partial and of what was learned, so it can be computed anew at any time.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from streams.core.causes.edges import blame
 from streams.core.causes.evidence import (
@@ -78,6 +78,16 @@ class Level:
         self.residuals *= factor
         self.windows *= factor
 
+    def row(self) -> list[float]:
+        """Return what is known as JSON-able data."""
+        return [*self.times.row(), self.residuals, self.windows]
+
+    @classmethod
+    def read(cls, row: Sequence[float]) -> Self:
+        """Return the level that `row` told."""
+        *times, residuals, windows = row
+        return cls(LogTimes(*times), residuals, windows)
+
 
 @dataclass(slots=True)
 class OperationBaseline:
@@ -123,6 +133,24 @@ class OperationBaseline:
         residuals = self.residuals.get(name, 0.0)
         return max(1.0, (PRIOR_WINDOWS + residuals) / (PRIOR_WINDOWS + self.windows))
 
+    def row(self) -> list[Any]:
+        """Return what is known as JSON-able data."""
+        return [
+            self.visits,
+            self.features,
+            self.residuals,
+            self.windows,
+            self.duration.row(),
+            self.self_time.row(),
+        ]
+
+    @classmethod
+    def read(cls, row: Sequence[Any]) -> Self:
+        """Return the baseline that `row` told."""
+        visits, features, residuals, windows, duration, self_time = row
+        levels = Level.read(duration), Level.read(self_time)
+        return cls(visits, dict(features), dict(residuals), windows, *levels)
+
     def _fade(self, factor: float) -> None:
         self.visits *= factor
         self.windows *= factor
@@ -164,6 +192,20 @@ class TraceBaseline:
             base.learn(counts, self.parameters.baseline_visits_max, operation not in unusual)
         for call, times in sorted(partial.network.items()):
             self.network.setdefault(call, Level()).learn(times, call not in unusual)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what is known as JSON-able data."""
+        return {
+            "operations": [[*op, base.row()] for op, base in self.operations.items()],
+            "network": [[*call, level.row()] for call, level in self.network.items()],
+        }
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Take over a snapshot."""
+        for module, name, row in snapshot["operations"]:
+            self.operations[module, name] = OperationBaseline.read(row)
+        for caller, callee, row in snapshot["network"]:
+            self.network[caller, callee] = Level.read(row)
 
     def evidence(self, partial: TracePartial, since_us: int) -> Unusual:
         """Return what is unusual in a window: the strongest evidence of each module and kind."""

@@ -47,6 +47,10 @@ class LogTimes:
         self.squares *= factor
         self.micros *= factor
 
+    def row(self) -> list[float]:
+        """Return the sums, in the order of the fields."""
+        return [self.count, self.total, self.squares, self.micros]
+
     @property
     def mean(self) -> float:
         """Return the mean log2; 0 without a duration."""
@@ -155,7 +159,7 @@ def to_json(partial: TracePartial) -> dict[str, Any]:
             [*operation, _counts_json(counts)]
             for operation, counts in sorted(partial.operations.items())
         ],
-        "network": [[*call, _times_json(times)] for call, times in sorted(partial.network.items())],
+        "network": [[*call, times.row()] for call, times in sorted(partial.network.items())],
         "calls": [[*call, count] for call, count in sorted(partial.calls.items())],
     }
 
@@ -171,10 +175,6 @@ def from_json(value: Mapping[str, Any]) -> TracePartial:
     )
 
 
-def _times_json(times: LogTimes) -> list[float]:
-    return [times.count, times.total, times.squares, times.micros]
-
-
 def _counts_json(counts: OperationCounts) -> dict[str, Any]:
     return {
         "visits": counts.visits,
@@ -184,8 +184,8 @@ def _counts_json(counts: OperationCounts) -> dict[str, Any]:
             [name, n, counts.failing_features.get(name, 0.0), list(counts.samples.get(name, ()))]
             for name, n in sorted(counts.features.items())
         ],
-        "duration": _times_json(counts.duration),
-        "self_time": _times_json(counts.self_time),
+        "duration": counts.duration.row(),
+        "self_time": counts.self_time.row(),
     }
 
 

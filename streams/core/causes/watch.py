@@ -17,7 +17,14 @@ from streams.core.causes.rank import rank
 from streams.core.causes.senders import laid_on_senders
 from streams.core.causes.strength import ScoreTails, alarms, by_module, strength
 from streams.core.causes.trace_evidence import TraceBaseline, Unusual
-from streams.core.causes.trace_partials import Call, Operation, TracePartial, merged
+from streams.core.causes.trace_partials import (
+    Call,
+    Operation,
+    TracePartial,
+    from_json,
+    merged,
+    to_json,
+)
 from streams.core.incidents.topology import ModuleInfo, Topology
 
 Place = Operation | Call
@@ -168,3 +175,45 @@ class CauseWatch:
             if now_us - first_us <= parameters.excluded_us:
                 for recent in self._pending:
                     recent.skip.add(place)
+
+    # --- state
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what is known as JSON-able data; `restore` gives a watch that says the same."""
+        waiting = {id(recent) for recent in self._pending}
+        kept = {id(recent) for recent in self._recent}
+        windows = [*(r for r in self._pending if id(r) not in kept), *self._recent]
+        return {
+            "traces": self.traces.snapshot(),
+            "metrics": self.metrics.snapshot(),
+            "tails": self.tails.snapshot(),
+            "calls": [[*call, count] for call, count in self.calls.items()],
+            "windows": [
+                [
+                    recent.at_us,
+                    to_json(recent.partial),
+                    sorted(recent.skip),
+                    id(recent) in waiting,
+                    id(recent) in kept,
+                ]
+                for recent in windows
+            ],
+            "lump": [to_json(self._lump), self._lump_us, sorted(self._lump_unusual)],
+            "unusual": [[*place, *times] for place, times in self._unusual_us.items()],
+        }
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Take over a snapshot."""
+        self.traces.restore(snapshot["traces"])
+        self.metrics.restore(snapshot["metrics"])
+        self.tails.restore(snapshot["tails"])
+        self.calls = {(near, far): count for near, far, count in snapshot["calls"]}
+        for at_us, partial, skip, is_waiting, is_kept in snapshot["windows"]:
+            recent = Recent(at_us, from_json(partial), {(m, n) for m, n in skip})
+            if is_waiting:
+                self._pending.append(recent)
+            if is_kept:
+                self._recent.append(recent)
+        lump, self._lump_us, places = snapshot["lump"]
+        self._lump, self._lump_unusual = from_json(lump), {(m, n) for m, n in places}
+        self._unusual_us = {(m, n): (first, last) for m, n, first, last in snapshot["unusual"]}

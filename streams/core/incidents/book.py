@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from streams.core.causes.alert_rank import rank_alerts
-from streams.core.causes.evidence import Cause
+from streams.core.causes.evidence import Cause, Evidence
 from streams.core.incidents.commands import Answer
 from streams.core.incidents.damping import charge
 from streams.core.incidents.incident import Alert, Incident, IncidentEvent
@@ -39,16 +39,14 @@ CAUSE: Final = "cause"
 """Pending: alerts joined, so that title or likeliest cause may be others when it is told again."""
 
 
-def _rank(alerts: Sequence[Alert], partition: Partition) -> Sequence[Cause]:
-    return rank_alerts(alerts, partition.links, partition.relations)
-
-
 class IncidentBook:
     """All open incidents, and the resolved ones that may still be reopened."""
 
-    def __init__(self, settings: IncidentSettings, topology: Topology, rank: Rank = _rank) -> None:
+    def __init__(
+        self, settings: IncidentSettings, topology: Topology, rank: Rank | None = None
+    ) -> None:
         self.settings = settings
-        self.state = State(settings, topology, rank)
+        self.state = State(settings, topology, rank or self._rank)
         self.placing = Placing(self.state)
         self.orders = Orders(self.state, self.placing)
         self._swept_us = 0
@@ -120,6 +118,21 @@ class IncidentBook:
         self._forget()
         events, state.events = state.events, []
         return events, answers
+
+    def take_evidence(self, evidence: Iterable[Evidence], at_us: int) -> None:
+        """Take in what was unusual up to a time; an incident is told anew if its cause changes."""
+        fresh = self.state.take_evidence(evidence, at_us)
+        if not fresh:
+            return
+        for incident in self.state.open.values():
+            modules = incident.modules - {""}
+            related = fresh & modules.union(*map(self.state.topology.upstream, modules))
+            if related and incident.version and not incident.pending:
+                incident.pending = CAUSE
+
+    def _rank(self, alerts: Sequence[Alert], partition: Partition) -> Sequence[Cause]:
+        evidence, parameters = self.state.evidence_now(), self.settings.causes
+        return rank_alerts(alerts, partition.links, partition.relations, evidence, parameters)
 
     # --- taking alerts in -----------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from streams.core.causes.parameters import PARAMETERS, CauseParameters
 from streams.core.fidelity.merge import MergeSettings
 from streams.core.incidents.relate import RelationSettings
 from streams.core.incidents.silences import Silence
@@ -57,6 +58,7 @@ class IncidentSettings:
         occurrences: by rule id or kind, how often an alert must fire before it is told.
         min_occurrences: the same where `occurrences` names neither.
         maintenance: silences that the contract declares.
+        causes: constants of the evidence that causes are ranked by.
         max_open: bound on open incidents; a problem beyond it waits for its alerts' next states.
         max_alerts: bound on the alerts of one incident; further ones are counted only.
         max_resolved: bound on the resolved incidents kept for reopening; the oldest go.
@@ -78,6 +80,7 @@ class IncidentSettings:
     occurrences: Mapping[str, int] = field(default_factory=dict)
     min_occurrences: int = 1
     maintenance: tuple[Silence, ...] = ()
+    causes: CauseParameters = PARAMETERS
     max_open: int = 500
     max_alerts: int = 20_000
     max_resolved: int = 500
@@ -100,6 +103,7 @@ class IncidentSettings:
         occurrences: Mapping[str, int] | None = None,
         maintenance: tuple[Silence, ...] = (),
         min_occurrences: int = 1,
+        causes: CauseParameters = PARAMETERS,
     ) -> Self:
         """Return settings in proportion to the windows that the alerts were measured over.
 
@@ -122,6 +126,7 @@ class IncidentSettings:
             occurrences=occurrences or {},
             maintenance=maintenance,
             min_occurrences=min_occurrences,
+            causes=causes,
         )
 
     def occurrences_of(self, rule: str, kind: str) -> int:

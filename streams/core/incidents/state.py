@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from streams.core.causes.casefile import CaseFile
+from streams.core.causes.evidence import Evidence
 from streams.core.incidents.damping import Damper
 from streams.core.incidents.incident import Alert, Incident, IncidentEvent, Member
 from streams.core.incidents.ledger import Ledger
@@ -84,6 +86,8 @@ class State:
         gone: last version of incidents that are forgotten or merged, and when that was, by id.
         silences: those from commands, by id.
         answered: wall time at which a command id was answered.
+        evidence: what is unusual, of all incidents together.
+        evidence_us: event time up to which evidence was looked for.
         stream_us: latest event time that any alert has told.
         time_us: the same, moved on by the clock while all input is read.
         now_us: wall time of the step.
@@ -103,6 +107,7 @@ class State:
     gone: dict[str, tuple[int, int]] = field(default_factory=dict)
     silences: dict[str, Silence] = field(default_factory=dict)
     answered: dict[str, int] = field(default_factory=dict)
+    evidence_us: int = 0
     stream_us: int = 0
     time_us: int = 0
     now_us: int = 0
@@ -118,6 +123,7 @@ class State:
         self.partition = Partition(Relations(self.topology, self.settings.relations))
         self.damper = Damper(self.settings.damping)
         self.ledger = Ledger(self.settings.max_ledger_days)
+        self.evidence = CaseFile(self.settings.causes)
 
     # --- incidents and their members ------------------------------------------------------------
 
@@ -172,6 +178,20 @@ class State:
         """Count states of an alert in the ledger alone."""
         owner = owner_of(alert, self.topology).owner
         self.ledger.take(self.stream_us, rule_of(alert), owner, became, states)
+
+    # --- evidence -------------------------------------------------------------------------------
+
+    def take_evidence(self, evidence: Iterable[Evidence], at_us: int) -> set[str]:
+        """Take what is unusual at a time in; return the modules of which anything is news."""
+        known = {key[:3] for key in self.evidence.seen}
+        self.evidence_us = max(self.evidence_us, at_us)
+        self.evidence.add(evidence, at_us)
+        self.dirty.add(("evidence", ""))
+        return {module for _, module, _ in {key[:3] for key in self.evidence.seen} - known}
+
+    def evidence_now(self) -> list[Evidence]:
+        """Return the evidence with what time has left of it."""
+        return self.evidence.evidence(max(self.evidence_us, self.time_us))
 
     # --- telling --------------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ def test_a_contract_gets_its_modules_and_all_derived_topics(
     assert single == {
         topics.PARTIALS, topics.STATS, topics.ALERTS, topics.INCIDENTS, topics.COMMANDS,
         topics.AUDIT, topics.LEDGER, topics.SIGNALS, topics.EXTERNAL,
+        topics.CAUSE_INPUTS, topics.EVIDENCE,
     }  # fmt: skip
     assert {n for n in counts.values() if n != 1} == {6}
     lines = answer.out.splitlines()

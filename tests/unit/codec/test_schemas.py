@@ -12,6 +12,7 @@ IDS = {
     "trace_fragment": 10,
     "fidelity_partial": 5,
     "fidelity_stats": 6,
+    "cause_evidence": 23,
     "alert": 11,
     "incident_event": 22,
     "rejected_event": 9,

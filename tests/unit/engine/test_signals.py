@@ -51,7 +51,7 @@ def values(*numbers: float, partition: int = 0, partitions: int = 1) -> list[dic
 
 
 def alerts(outputs: list[Output]) -> list[dict[str, Any]]:
-    return [output.record for output in outputs]
+    return [output.record for output in outputs if output.topic_kind == "alerts"]
 
 
 def test_an_alert_carries_rule_owner_place_and_labels() -> None:

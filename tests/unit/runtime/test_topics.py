@@ -66,7 +66,16 @@ def a_deployment(**changes: int) -> dict[str, int]:
     counts = dict.fromkeys((*TELEMETRY, *topics.DERIVED), 4)
     single = (topics.PARTIALS, topics.STATS, topics.ALERTS, topics.INCIDENTS, topics.COMMANDS)
     counts |= dict.fromkeys(
-        (*single, topics.SIGNALS, topics.EXTERNAL, topics.AUDIT, topics.LEDGER), 1
+        (
+            *single,
+            topics.SIGNALS,
+            topics.EXTERNAL,
+            topics.AUDIT,
+            topics.LEDGER,
+            topics.CAUSE_INPUTS,
+            topics.EVIDENCE,
+        ),
+        1,
     )
     return counts | {name.replace("_", "."): count for name, count in changes.items()}
 

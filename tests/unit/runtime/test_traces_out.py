@@ -143,5 +143,5 @@ def test_without_a_topic_there_are_no_summaries(tmp_path: Path) -> None:
     feed(runner, chunk(A, *whole_trace()))
     let_time_pass(runner, 60)
     assert {r.topic for r in cut(runner, 60)} == {
-        topics.TRACES, topics.PARTIALS, topics.SIGNALS,
+        topics.TRACES, topics.PARTIALS, topics.SIGNALS, topics.CAUSE_INPUTS,
     }  # fmt: skip
