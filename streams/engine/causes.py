@@ -150,11 +150,13 @@ class CausesTask:
         )
 
     def _take_change(self, event: Mapping[str, Any]) -> None:
+        told = event["dimensions"]
+        names = (told.get("change_id"), event["correlation_id"], told.get("version"))
         change = Change(
             event["timestamp"],
             event["module"],
             event["operation"] or "CHANGE",
-            event["dimensions"].get("change") or event["correlation_id"] or event["name"],
+            next(filter(None, names), event["name"]),
             event["component"],
         )
         if change in self._changes:
@@ -230,7 +232,8 @@ class CausesTask:
                 continue
             before = self._last.get(series)
             self._last[series] = cell.last, at_us
-            yield Sample(measured, at_us, increase_of(cell, before[0] if before else None))
+            rise = increase_of(cell, before[0] if before else None)
+            yield Sample(measured, at_us, rise, is_count=True)
 
     def _of_changes(self, at_us: int, evidence: Sequence[Evidence]) -> list[Evidence]:
         """Return the changes that may have brought about what is seen; nothing without it."""

@@ -66,7 +66,7 @@ def rank_alerts(
     """
     stories = _stories(_representatives(alerts, relations), links, relations)
     weights, unknown = _weights(stories, relations.settings.causal_us)
-    seen = _placed(_led_to(evidence, alerts, relations.topology), weights)
+    seen = _placed(_led_to(evidence, alerts, relations.topology), weights, relations.topology)
     for spot, items in seen.items():
         amount = _EVIDENCE * min(1.0, _bits(items, parameters) / _EVIDENCE_BITS)
         weights[spot] = weights.get(spot, 0.0) + amount
@@ -136,20 +136,27 @@ def _led_to(
     """Return the evidence of modules that alert, or that one that alerts needs."""
     alerting = {alert["module"] for alert in alerts if alert["module"]}
     related = alerting.union(*(topology.upstream(module) for module in alerting))
+    for (module, _), needed in topology.propagation.needs.items():
+        if module in alerting:
+            related.update(name for name, _ in needed)
     return [item for item in evidence if item.module in related]
 
 
 def _placed(
-    evidence: Iterable[Evidence], weights: Mapping[Component, float]
+    evidence: Iterable[Evidence], weights: Mapping[Component, float], topology: Topology
 ) -> dict[Component, list[Evidence]]:
-    """Return the evidence by place; what names no component is of its module's likeliest one."""
+    """Return the evidence by place.
+
+    What names no component, or one that only reports, is of its module's likeliest one.
+    """
+    reporters = topology.propagation.reporters
     likeliest: dict[str, Component] = {}
     for spot in sorted(weights, key=lambda spot: (-weights[spot], spot)):
         likeliest.setdefault(spot[0], spot)
     found: dict[Component, list[Evidence]] = {}
     for item in evidence:
         spot = item.module, item.component
-        if not item.component:
+        if not item.component or spot in reporters:
             spot = likeliest.get(item.module, spot)
         found.setdefault(spot, []).append(item)
     return {spot: found[spot] for spot in sorted(found)}

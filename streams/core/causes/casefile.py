@@ -24,21 +24,24 @@ class CaseFile:
     seen: dict[Key, tuple[int, Evidence]] = field(default_factory=dict)
 
     def add(self, evidence: Iterable[Evidence], now_us: int) -> None:
-        """Take what is seen now in; what was stronger before counts as far as it has not faded."""
+        """Take what is seen now in; what was stronger before counts as far as it has not faded.
+
+        What has faded is forgotten.
+        """
+        oldest_us = now_us - self.parameters.incident_window_us
+        self.seen = {key: known for key, known in self.seen.items() if known[0] > oldest_us}
         for item in evidence:
             key = _key(item)
             known = self.seen.get(key)
-            if known is not None and known[0] <= now_us - self.parameters.incident_window_us:
-                known = None  # forgotten, though it may have been stronger
             if known is None or self._faded(known, now_us).bits <= item.bits:
                 since_us = min(item.since_us, known[1].since_us) if known else item.since_us
                 self.seen[key] = (now_us, replace(item, since_us=since_us))
 
     def evidence(self, now_us: int) -> list[Evidence]:
-        """Return all evidence with what is left of its bits; what has faded is forgotten."""
+        """Return all evidence with what is left of its bits; what has faded is left out."""
         oldest_us = now_us - self.parameters.incident_window_us
-        self.seen = {key: known for key, known in self.seen.items() if known[0] > oldest_us}
-        return [self._faded(self.seen[key], now_us) for key in sorted(self.seen)]
+        kept = (key for key in sorted(self.seen) if self.seen[key][0] > oldest_us)
+        return [self._faded(self.seen[key], now_us) for key in kept]
 
     def rows(self) -> list[list[Any]]:
         """Return what is in the file as JSON-able data."""

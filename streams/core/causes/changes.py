@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from streams.core.causes.evidence import CHANGE, Evidence
 from streams.core.causes.parameters import CauseParameters
-from streams.units import MINUTE_US
+from streams.units import MINUTE_US, SECOND_US
 
 CHANGE_SCORE = 24.0
 CHANGE_EVENT = "change_applied"
@@ -58,7 +58,11 @@ def change_evidence(
                 since_us=change.at_us,
                 score=score,
                 sentence=f"{change.kind} {change.name} of {change.module} "
-                f"{before_us / MINUTE_US:.0f} min before the onset",
+                f"{_span(before_us)} before the onset",
             )
         )
     return found
+
+
+def _span(us: int) -> str:
+    return f"{us / SECOND_US:.0f} s" if us < 2 * MINUTE_US else f"{us / MINUTE_US:.0f} min"

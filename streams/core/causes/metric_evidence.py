@@ -44,11 +44,18 @@ class Series(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One value of a series; NaN stands for "nothing was measured" and is no news."""
+    """One value of a series; NaN stands for "nothing was measured" and is no news.
+
+    Attributes:
+        series, at_us, value: which, when, how much.
+        is_count: it counts things that happen one by one, so that it scatters by chance alone by
+            the root of what is usual (Poisson): one where there was none is no news.
+    """
 
     series: Series
     at_us: int
     value: float
+    is_count: bool = False
 
 
 class Past:
@@ -114,6 +121,7 @@ class SeriesState:
         held: values of an episode that may turn out to be one.
         onset_us: since when it is unusual; 0 while it is not.
         near: of a past from elsewhere, how many deviations off the first own value may be; else 0.
+        is_count: see `Sample`.
     """
 
     kind: MetricKind
@@ -122,6 +130,7 @@ class SeriesState:
     held: list[float] = field(default_factory=list)
     onset_us: int = 0
     near: float = 0.0
+    is_count: bool = False
 
     def scores(self, now_us: int, horizon_us: int) -> list[float]:
         """Return the scores of the latest three samples, if they are not older than the horizon.
@@ -137,7 +146,14 @@ class SeriesState:
     def row(self) -> list[Any]:
         """Return what is known as JSON-able data."""
         recent = [list(one) for one in self.recent]
-        return [list(self.past.values), recent, self.held, self.onset_us, self.near]
+        return [
+            list(self.past.values),
+            recent,
+            self.held,
+            self.onset_us,
+            self.near,
+            self.is_count,
+        ]
 
 
 class MetricBaseline:
@@ -155,7 +171,8 @@ class MetricBaseline:
         for sample in samples:
             if isnan(sample.value):
                 continue
-            self._observe(*sample)
+            self._state(sample.series).is_count = sample.is_count
+            self._observe(*sample[:3])
             if sample.series.side:
                 self._pair(sample)
 
@@ -224,12 +241,13 @@ class MetricBaseline:
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Take over a snapshot."""
-        for *names, past, recent, held, onset_us, near in snapshot["series"]:
+        for *names, past, recent, held, onset_us, near, is_count in snapshot["series"]:
             state = self._state(Series(*names))
             for value in past:
                 state.past.append(value)
             state.recent.extend((at, score, value) for at, score, value in recent)
             state.held, state.onset_us, state.near = list(held), onset_us, near
+            state.is_count = is_count
         self._hot = {Series(*names) for names in snapshot["hot"]}
         for caller, callee, name, window, views in snapshot["views"]:
             self._views[(caller, callee), name, window] = dict(views)
@@ -312,6 +330,7 @@ class MetricBaseline:
             state.past.spread(),
             parameters.metric_floor_ratio * max(abs(middle), level),
             self._floor(state.kind),
+            sqrt(max(1.0, middle)) if state.is_count else 0.0,
         )
         score = (value - middle) / spread
         if value == 0 < state.past.least and state.kind.signal == TRAFFIC:

@@ -26,6 +26,16 @@ def restore(snapshot: dict[str, Any]) -> IncidentTask:
     return IncidentTask.restore(INCIDENTS, TOPOLOGY, snapshot)
 
 
+def evidence(at: int, module: str = "GAMMA") -> dict[str, Any]:
+    """Return what the causes task tells: a module's processor is busy."""
+    item = {
+        "kind": "METRIC_SHIFT", "module": module, "component": "", "name": "cpu_percent",
+        "from_stage": "", "to_stage": "", "since": at * SECOND, "score": 20.0, "weight": 1.0,
+        "bits": 18.0, "sentence": f"{module} is hot", "trace_ids": [],
+    }  # fmt: skip
+    return {"at": at * SECOND, "evidence": [item]}
+
+
 def of_first_version(*groups: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what the version before wrote for some open incidents."""
     return {
@@ -88,7 +98,8 @@ def test_changes_together_are_the_whole_state() -> None:
     order = {"command": "silence", "command_id": "s", "actor": "a", "reason": "r",
              "matcher": {"kind": "clock*"}, "until_us": 40 * SECOND}  # fmt: skip
     steps: list[list[dict[str, Any]]] = [
-        [SILENT, LOSS], [order, FAR], [], [SILENT | {"version": 2, "state": "RESOLVED"}],
+        [SILENT, LOSS], [order, FAR], [evidence(40)],
+        [SILENT | {"version": 2, "state": "RESOLVED"}],
         [LOSS | {"version": 2, "state": "RESOLVED"}, alert("clock_skew", HOP, 30)], [], [],
     ]  # fmt: skip
     for number, records in enumerate(steps):
@@ -102,6 +113,16 @@ def test_changes_together_are_the_whole_state() -> None:
         assert [e[:2] for e in entries] == [e[:2] for e in whole["entries"]]
         assert entries == whole["entries"]
         assert task.changes().removed == [], "asked again, nothing has changed"
+
+
+def test_what_is_unusual_survives() -> None:
+    """A task that restarts ranks as the one before did, and lets the evidence fade as it did."""
+    task = IncidentTask(INCIDENTS, TOPOLOGY)
+    task.step([LOSS, evidence(14)], 15 * SECOND, True)
+    worse = LOSS | {"version": 2, "severity": "CRITICAL", "last_seen": 40 * SECOND}
+    told = [t.step([worse], 40 * SECOND, True)[0].record for t in (restore(saved(task)), task)]
+    assert told[0]["causes"] == told[1]["causes"]
+    assert "GAMMA is hot" in str(told[0]["causes"])
 
 
 def test_a_format_that_is_not_known_is_refused() -> None:

@@ -5,7 +5,7 @@ from random import Random
 from typing import Any
 
 from streams.core.causes.alert_rank import rank_alerts
-from streams.core.causes.evidence import UNKNOWN, Cause
+from streams.core.causes.evidence import METRIC_SHIFT, UNKNOWN, Cause, Evidence
 from streams.core.incidents.partition import Partition
 from streams.core.incidents.propagation import Propagation
 from streams.core.incidents.relate import Relations
@@ -92,3 +92,61 @@ def test_order_does_not_matter() -> None:
         shuffled = list(alerts)
         Random(seed).shuffle(shuffled)
         assert ranked(shuffled) == expected
+
+
+def sign(place: tuple[str, str], bits: float = 20.0, **fields: Any) -> Evidence:
+    """Return a shift of a metric."""
+    module, component = place
+    given = {"kind": METRIC_SHIFT, "name": "cpu_percent", "sentence": f"{module} is hot"}
+    return Evidence(**given | {"module": module, "component": component, "bits": bits} | fields)
+
+
+def with_evidence(
+    alerts: list[dict[str, Any]], *evidence: Evidence, relations: Relations = MAPPED
+) -> list[Cause]:
+    partition = Partition(relations)
+    for state in alerts:
+        partition.put(state)
+    partition.regroup()
+    return rank_alerts(alerts, partition.links, relations, evidence)
+
+
+def test_evidence_decides_between_equals() -> None:
+    """Two places alert alike; one of them is seen to be in trouble."""
+    alerts = [one(SCORE, 10), one(("PHI", "jobs"), 10)]
+    assert places(with_evidence(alerts, sign(SCORE)))[0] == "BETA.score"
+    causes = with_evidence(alerts, sign(("PHI", "jobs")))
+    assert places(causes)[0] == "PHI.jobs"
+    assert "PHI is hot" in causes[0].evidence
+
+
+def test_evidence_never_outweighs_alerts() -> None:
+    """Though there were any number of signs at a place that raises none."""
+    alerts = [one(CACHE, 10), one(LOOKUP, 11), one(SCORE, 13)]
+    signs = [sign(("EPSILON", f"part{n}"), 200.0) for n in range(30)]
+    assert places(with_evidence(alerts, *signs))[0] == "EPSILON.cache"
+
+
+def test_a_place_without_an_alert_is_named_by_its_evidence() -> None:
+    """It is a candidate below UNKNOWN: no rule speaks for it."""
+    causes = with_evidence([one(LOOKUP, 10)], sign(("EPSILON", "disk")))
+    assert places(causes) == ["BETA.lookup", UNKNOWN, "EPSILON.disk"]
+    assert causes[2].kind == METRIC_SHIFT
+    assert causes[2].evidence == ("EPSILON is hot",)
+
+
+def test_evidence_that_no_alert_leads_to_is_left_out() -> None:
+    """Another module's trouble is another incident's."""
+    alerts = [one(("ALPHA", "parser"), 10)]
+    assert with_evidence(alerts, sign(("PHI", "jobs"))) == with_evidence(alerts)
+
+
+def test_evidence_of_a_module_counts_for_its_likeliest_place() -> None:
+    """What names no component, and what one says that only reports."""
+    alerts = [one(LOOKUP, 10), one(SCORE, 11)]
+    plain = with_evidence(alerts)[0].probability
+    for place in (("BETA", ""), LOG):
+        causes = with_evidence(alerts, sign(place))
+        assert places(causes)[0] == "BETA.lookup"
+        assert causes[0].probability > plain
+        assert not any("log" in name for name in places(causes))

@@ -36,6 +36,7 @@ def test_old_evidence_is_forgotten() -> None:
     case = CaseFile(PARAMETERS)
     case.add([seen(12.0)], 0)
     assert case.evidence(PARAMETERS.incident_window_us) == []
+    case.add([], PARAMETERS.incident_window_us)
     assert case.seen == {}
 
 
