@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 import structlog
 
@@ -42,15 +42,13 @@ class Takeovers:
         self._pool = ThreadPoolExecutor(RESTORES_AT_ONCE, thread_name_prefix="spanloom-restore")
         self._running: dict[TaskId, asyncio.Task[None]] = {}
         self._fences: dict[TaskId, asyncio.Future[None]] = {}
-        self._threads: list[Future[Any]] = []
 
     def begin(self, hosts: Iterable[TaskHost]) -> None:
         """Restore tasks that were assigned; returns at once."""
         hosts = list(hosts)
-        self._threads = [one for one in self._threads if not one.done()]
         # All are fenced before any is read: a revoke waits for that and for no more.
         for host in hosts:
-            self._fences[host.id] = asyncio.wrap_future(self._submit(host.fence))
+            self._fences[host.id] = asyncio.wrap_future(self._pool.submit(host.fence))
         for host in hosts:
             running = asyncio.get_running_loop().create_task(self._take_over(host))
             self._running[host.id] = running
@@ -58,11 +56,6 @@ class Takeovers:
     def is_restoring(self, task_id: TaskId) -> bool:
         """Whether the state of a task is not there yet."""
         return task_id in self._running
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a thread still works, though perhaps for nobody any more."""
-        return any(one.running() for one in self._threads)
 
     async def fenced(self) -> None:
         """Wait until no restore can fence another worker any more."""
@@ -82,15 +75,10 @@ class Takeovers:
             running.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _submit(self, call: Callable[[], Any]) -> Future[Any]:
-        future = self._pool.submit(call)
-        self._threads.append(future)
-        return future
-
     async def _take_over(self, host: TaskHost) -> None:
         try:
             await self._fences[host.id]
-            found: Recovered = await asyncio.wrap_future(self._submit(host.recover))
+            found: Recovered = await asyncio.wrap_future(self._pool.submit(host.recover))
             if host.is_closed:
                 found.changelog.close()
                 return
