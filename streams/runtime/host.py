@@ -85,6 +85,9 @@ class TaskHost:
         self._cutting = asyncio.Lock()
         self._last_cut = time.monotonic()
         self._last_cut_ms = 0
+        self._in_flight_ms = 0
+        """Kafka timestamp of the cut that is being committed, 0 for none: while a broker is away
+        nothing of it is there to be read back, and that must not pass for a trace that is gone."""
         self._collect_seconds = 0.0
         self._held: frozenset[str] = frozenset()
         self._asked_again: dict[str, float] = {}
@@ -129,6 +132,7 @@ class TaskHost:
         self.load_seconds = found.load_seconds
         self.lost_to_retention += found.lost_records
         self.is_refused = False
+        self._in_flight_ms = 0
         self._inbox.clear()
         self._note_waiting()
 
@@ -298,8 +302,9 @@ class TaskHost:
         self._inbox.hold(held)
         if self._recall is None or (self._recalling is not None and not self._recalling.done()):
             return
-        pending: list[tuple[bytes, int, int]]
-        pending = self.runner.pending_recalls()  # type: ignore[attr-defined]
+        wanted: list[tuple[bytes, int, int]]
+        wanted = self.runner.pending_recalls()  # type: ignore[attr-defined]
+        pending = [w for w in wanted if not self._in_flight_ms or w[1] < self._in_flight_ms]
         if pending:
             self._recalling = asyncio.get_running_loop().create_task(self._recall_all(pending))
 
@@ -370,6 +375,7 @@ class TaskHost:
         # It grows from cut to cut even when the clock steps back: traces are found by it.
         last_ms = max(self._last_cut_ms, self.runner.last_cut_ms)
         self._last_cut_ms = max(last_ms + 1, time.time_ns() // 1_000_000)
+        self._in_flight_ms = self._last_cut_ms
         began = time.thread_time()
         outputs, segment = self.runner.collect(self._last_cut_ms)
         self._collect_seconds = time.thread_time() - began
@@ -384,6 +390,7 @@ class TaskHost:
             self.meter.cut(time.monotonic() - self._last_cut, cut.outputs, cut.changelog)
 
         await self._in_thread(commit)
+        self._in_flight_ms = 0
         self._note_waiting()
 
     def _note_waiting(self) -> None:

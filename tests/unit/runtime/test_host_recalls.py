@@ -1,0 +1,89 @@
+"""What a host asks to be read back, and when: nothing of a cut that is still being committed."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from streams.runtime.commit import CommitRefusedError, Cut
+from tests.unit.runtime.shell_cases import FakeBroker, Shell, chunk, until
+
+Wanted = list[tuple[bytes, int, int]]
+
+
+class SlowBroker(FakeBroker):
+    """Commits when it is told to: until then the broker is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_back = threading.Event()
+        self.cut_ms = 0
+
+    def commit(self, cut: Cut, metadata: bytes | None) -> None:
+        self.cut_ms = cut.cut_ms
+        assert self.is_back.wait(10)
+        super().commit(cut, metadata)
+
+
+def test_a_trace_of_a_cut_in_flight_is_asked_for_once_it_is_committed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A broker that is away for longer than a commit takes to be seen holds nothing of it yet.
+
+    Read back then, the trace would pass for gone, and its late spans be counted as lost.
+    """
+    asked: list[Wanted] = []
+
+    def recall(_partition: int, wanted: Wanted) -> dict[bytes, list[bytes] | None]:
+        asked.append(wanted)
+        return {trace_id: [b"event"] for trace_id, _, _ in wanted}
+
+    async def story() -> None:
+        broker = SlowBroker()
+        pool = ThreadPoolExecutor(1)
+        shell = Shell(monkeypatch, broker=broker, recall=recall, recall_pool=pool)
+        await shell.host.put(chunk("a", 0, 2))
+        await shell.step()
+        cut = asyncio.create_task(shell.host.cut())
+        await until(lambda: broker.cut_ms)
+        young = (b"young", broker.cut_ms, 1)
+        shell.runner.recalls = [young, (b"old", broker.cut_ms - 1, 1)]
+        await shell.step()
+        await until(lambda: shell.runner.given)
+        assert asked == [[(b"old", broker.cut_ms - 1, 1)]]
+        broker.is_back.set()
+        await cut
+        shell.runner.recalls = [young]
+        await until(lambda: shell.host._recalling is None or shell.host._recalling.done())
+        await shell.step()
+        await until(lambda: len(asked) == 2)
+        assert asked[1] == [young]
+        await shell.host.stop(cut=False)
+
+    asyncio.run(story())
+
+
+def test_a_refused_cut_is_in_flight_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read back then is what was committed before it."""
+    asked: list[Wanted] = []
+
+    def recall(_partition: int, wanted: Wanted) -> dict[bytes, list[bytes] | None]:
+        asked.append(wanted)
+        return {}
+
+    async def story() -> None:
+        broker = FakeBroker()
+        broker.meets = [CommitRefusedError("fenced")]
+        shell = Shell(monkeypatch, broker=broker, recall=recall)
+        await shell.host.put(chunk("a", 0, 2))
+        await shell.step()
+        await shell.host.cut()
+        wanted = [(b"t", 1 << 60, 1)]
+        shell.runner.recalls = wanted
+        await shell.step()
+        await until(lambda: asked)
+        assert asked == [wanted]
+        await shell.host.stop(cut=False)
+
+    asyncio.run(story())
