@@ -4,18 +4,14 @@ Owns the words for who was refused, by what proof, and which right is missing. B
 put it differently, and neither names the variable or the ACL that mends it.
 """
 
-from __future__ import annotations
-
 import re
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from confluent_kafka import KafkaError
 
 from streams.errors import BrokerError, RightError
-
-if TYPE_CHECKING:
-    from streams.runtime.link import Link
+from streams.settings import KafkaLink
 
 _ALERTS: Final = (
     "alert bad certificate",
@@ -32,6 +28,20 @@ _RIGHTS: Final = frozenset(
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
+
+
+class Addressed(Protocol):
+    """A link, as far as words about it need to know it."""
+
+    @property
+    def broker(self) -> str:
+        """Bootstrap address, HOST:PORT."""
+
+    @property
+    def settings(self) -> KafkaLink:
+        """Transport and proofs."""
+
+
 GRANT: Final = "Operator action: grant the rights as docs/security.md lists them, and start again."
 
 
@@ -42,7 +52,7 @@ def is_of_link(error: KafkaError) -> bool:
     return error.code() == KafkaError._TRANSPORT and _is_alert(error.str())
 
 
-def of_link(error: KafkaError, link: Link) -> BrokerError:
+def of_link(error: KafkaError, link: Addressed) -> BrokerError:
     """Return what to say of an error of `is_of_link`."""
     said = _plain(error.str())
     if error.code() == KafkaError._AUTHENTICATION:
@@ -52,7 +62,7 @@ def of_link(error: KafkaError, link: Link) -> BrokerError:
     return BrokerError(f"no TLS with the broker at {link.broker}: {said}. {_CERTIFICATE}")
 
 
-def _not_accepted(said: str, link: Link) -> BrokerError:
+def _not_accepted(said: str, link: Addressed) -> BrokerError:
     return BrokerError(
         f"the broker at {link.broker} does not accept {link.settings.who}: {said}. Operator "
         "action: give a certificate of an authority that the broker trusts, and that has not "
@@ -60,7 +70,7 @@ def _not_accepted(said: str, link: Link) -> BrokerError:
     )
 
 
-def of_user(said: str, link: Link) -> BrokerError:
+def of_user(said: str, link: Addressed) -> BrokerError:
     """Return what to say when the broker refuses user or token."""
     settings = link.settings
     if settings.sasl_mechanism == "OAUTHBEARER":
@@ -103,7 +113,7 @@ def of_certificate(error: ssl.SSLCertVerificationError, address: str) -> BrokerE
     )
 
 
-def of_handshake(error: ssl.SSLError, address: str, link: Link) -> BrokerError:
+def of_handshake(error: ssl.SSLError, address: str, link: Addressed) -> BrokerError:
     """Return what to say of a listener that does not speak TLS as we do, or not with us."""
     reason = (error.reason or str(error)).replace("_", " ").lower()
     if _is_alert(reason):
@@ -114,7 +124,7 @@ def of_handshake(error: ssl.SSLError, address: str, link: Link) -> BrokerError:
     )
 
 
-def wants_tls(link: Link) -> BrokerError:
+def wants_tls(link: Addressed) -> BrokerError:
     """Return what to say of a listener that speaks TLS when we do not."""
     return BrokerError(
         f"the broker at {link.broker} speaks TLS, and this link is "
@@ -123,7 +133,7 @@ def wants_tls(link: Link) -> BrokerError:
     )
 
 
-def away(link: Link, said: str) -> BrokerError:
+def away(link: Addressed, said: str) -> BrokerError:
     """Return what to say of a broker that does not answer."""
     return BrokerError(
         f"no broker answers on {link.broker}: {_plain(said)}. Operator action: start Kafka, or "
