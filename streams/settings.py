@@ -106,7 +106,7 @@ class WorkerSettings(BaseSettings):
     signal_groups_max: int = Field(default=10_000, ge=1, le=100_000)
     signal_baselines_max: int = Field(default=500, ge=1, le=10_000)
     signal_series_max: int = Field(default=2_000, ge=1, le=20_000)
-    cause_traces_per_cut: int = Field(default=8, ge=0, le=1_000)
+    cause_traces_per_cut: int = Field(default=32, ge=0, le=1_000)
     cause_series_max: int = Field(default=2_000, ge=1, le=20_000)
     cause_operations_max: int = Field(default=1_000, ge=1, le=10_000)
     signal_dimensions: tuple[str, ...] = DIMENSIONS

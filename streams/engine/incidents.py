@@ -81,8 +81,12 @@ class IncidentTask:
 
     def counters(self) -> dict[str, int]:
         """Return how many alert states and commands were not used, by reason, since it began."""
-        left_out = self.book.state.partition.left_out
-        return {**self.book.discarded, "relation_over_bound": left_out}
+        state = self.book.state
+        return {
+            **self.book.discarded,
+            "relation_over_bound": state.partition.left_out,
+            "evidence_over_bound": state.evidence.left_out,
+        }
 
     # --- state ----------------------------------------------------------------------------------
 

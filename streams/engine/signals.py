@@ -25,7 +25,7 @@ from streams.engine.formats import check_format
 from streams.engine.outputs import Output, Outputs
 
 _FORMAT: Final = 1
-SERIES_PER_RECORD: Final = 1_000
+SERIES_PER_RECORD: Final = 500
 """Of an ended window so many series are told in one record: a record has a largest size."""
 
 

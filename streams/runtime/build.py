@@ -148,7 +148,7 @@ class JoinFactory:
         )
         inputs = CauseInputs(
             "" if pipeline.is_foreign else pipeline.derived(topics.CAUSE_INPUTS),
-            pipeline.settings.cause_traces_per_cut,
+            _share(pipeline.settings.cause_traces_per_cut, self._partitions),
             self._operations,
             self._schemas.id_of("telemetry_event"),
         )
@@ -230,3 +230,8 @@ def _us(seconds: float) -> int:
 def state_folder(settings: WorkerSettings) -> Path:
     """Return the folder of the local state."""
     return settings.state_dir
+
+
+def _share(amount: int, partitions: int) -> int:
+    """Return what one of the partitions has of an amount: 0 of nothing, else 1 at least."""
+    return max(1, amount // partitions) if amount else 0

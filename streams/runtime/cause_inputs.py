@@ -1,9 +1,10 @@
 """What a join task hands to the causes task: a sample of the closed traces, and changes.
 
 Owns the sample. Invariants: it is bounded by cut, whatever the rate; which traces are in it depends
-on their ids alone, so that it leans towards no kind of trace.
+on their ids alone, so that it leans towards no kind of trace but away from very large ones.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,9 +17,11 @@ from streams.engine.effects import AssembledBatch
 from streams.runtime.commit import OutRecord
 from streams.units import U64
 
-VALUE_BYTES_MAX: Final = 256 << 10
-"""Larger traces are left out of the sample: their topic is meant for small records."""
+VALUE_BYTES_MAX: Final = 64 << 10
+"""Larger traces are left out of the sample, and counted: some hundred spans."""
 CHANGES_PER_CUT: Final = 100
+TRACE_SIZE: Final = "cause_trace_too_large"
+CHANGES_BOUND: Final = "cause_changes_over_bound"
 _SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
 """Fibonacci hashing. Source: Knuth, "The Art of Computer Programming", volume 3, section 6.4."""
 
@@ -41,7 +44,7 @@ class CauseInputs:
         self._traces: list[tuple[int, OutRecord]] = []
         self._changes: list[OutRecord] = []
         self._is_change: dict[int, bool] = {}
-        self.left_out = 0
+        self.left_out: Counter[str] = Counter()
 
     def take_traces(self, batch: AssembledBatch, records: Sequence[OutRecord]) -> None:
         """Sample the traces of a batch; `records` begins with theirs, in their order."""
@@ -52,11 +55,11 @@ class CauseInputs:
         rows = np.flatnonzero(batch.revision == 1)
         if len(rows) > self._traces_max:
             rows = rows[np.argpartition(rank[rows], self._traces_max)[: self._traces_max]]
-        self._traces += (
-            (int(rank[row]), records[row])
-            for row in rows.tolist()
-            if len(records[row].value or b"") <= VALUE_BYTES_MAX
-        )
+        for row in rows.tolist():
+            if len(records[row].value or b"") <= VALUE_BYTES_MAX:
+                self._traces.append((int(rank[row]), records[row]))
+            else:
+                self.left_out[TRACE_SIZE] += 1
         self._traces.sort(key=lambda ranked: ranked[0])
         del self._traces[self._traces_max :]
 
@@ -74,7 +77,7 @@ class CauseInputs:
                 value = self._header + events.body[row]
                 self._changes.append(OutRecord(self._topic, 0, None, value))
             elif is_change:
-                self.left_out += 1
+                self.left_out[CHANGES_BOUND] += 1
 
     def collect(self) -> list[OutRecord]:
         """Return what was gathered, and begin anew."""

@@ -290,7 +290,7 @@ class JoinRunner:
             "closed_max_dropped": state.closed.expired_early,
             "operations_max": self._decoder.overflowed,
             "halves_bytes_max": self._halves.forgotten,
-            "cause_changes_over_bound": self._inputs.left_out,
+            **self._inputs.left_out,
         }
 
     def status(self) -> dict[str, Any]:

@@ -7,20 +7,30 @@ function of what was added before, and of nothing else.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from heapq import nsmallest
 from typing import Any
 
 from streams.core.causes.evidence import Evidence
 from streams.core.causes.parameters import CauseParameters
-from streams.core.causes.strength import source_of
+from streams.core.causes.strength import source_of, strength
 
 Key = tuple[str, str, str, str, str]
 
 
 @dataclass(slots=True)
 class CaseFile:
-    """The evidence of one incident, the strongest of each place and kind of observation."""
+    """The evidence of one incident, the strongest of each place and kind of observation.
+
+    Attributes:
+        parameters: the constants.
+        items_max: bound on what is kept; the weakest go. 0 for none.
+        seen: when and what, by key.
+        left_out: how much went for the bound.
+    """
 
     parameters: CauseParameters
+    items_max: int = 0
+    left_out: int = 0
     seen: dict[Key, tuple[int, Evidence]] = field(default_factory=dict)
 
     def add(self, evidence: Iterable[Evidence], now_us: int) -> None:
@@ -36,6 +46,12 @@ class CaseFile:
             if known is None or self._faded(known, now_us).bits <= item.bits:
                 since_us = min(item.since_us, known[1].since_us) if known else item.since_us
                 self.seen[key] = (now_us, replace(item, since_us=since_us))
+        excess = len(self.seen) - self.items_max if self.items_max else 0
+        if excess > 0:
+            weakest = nsmallest(excess, self.seen, key=lambda k: self._strength(k, now_us))
+            self.left_out += len(weakest)
+            for key in weakest:
+                del self.seen[key]
 
     def evidence(self, now_us: int) -> list[Evidence]:
         """Return all evidence with what is left of its bits; what has faded is left out."""
@@ -56,9 +72,13 @@ class CaseFile:
             item = Evidence(**fields | {"trace_ids": tuple(fields["trace_ids"])})
             self.seen[_key(item)] = (seen_us, item)
 
+    def _strength(self, key: Key, now_us: int) -> tuple[float, Key]:
+        item = self._faded(self.seen[key], now_us)
+        return strength(item, self.parameters), key
+
     def _faded(self, known: tuple[int, Evidence], now_us: int) -> Evidence:
         seen_us, item = known
-        left = 0.5 ** ((now_us - seen_us) / self.parameters.fade_halflife_us)
+        left = 0.5 ** (max(0, now_us - seen_us) / self.parameters.fade_halflife_us)
         return replace(item, bits=item.bits * left)
 
 

@@ -6,6 +6,7 @@ partial and of what was learned, so it can be computed anew at any time.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from math import sqrt
 from typing import Any, Final, NamedTuple, Self
 
@@ -23,6 +24,8 @@ from streams.core.causes.evidence import (
 from streams.core.causes.parameters import CauseParameters
 from streams.core.causes.statistics import mean_score, share_residual, share_score
 from streams.core.causes.trace_partials import (
+    FEATURES_MAX,
+    OTHER,
     Call,
     LogTimes,
     Operation,
@@ -34,6 +37,8 @@ _NEW_SHARE: Final = 0.02
 _PER_KIND: Final = 2
 PRIOR_WINDOWS: Final = 10.0
 """The dispersion starts from 1, as if so many windows had shown it."""
+BASELINE_FEATURES_MAX: Final = 2 * FEATURES_MAX
+"""Names with an id in them are new with each visit."""
 RESIDUAL_MAX: Final = 9.0
 """One window's squared deviation counts at most so much in the dispersion."""
 _HEALS: Final = ("E:", "L:ERROR:", "L:CRITICAL:")
@@ -128,6 +133,17 @@ class OperationBaseline:
         if self.visits > visits_max:
             self._fade(visits_max / self.visits)
 
+    def bound(self) -> int:
+        """Count the rarest features beyond the bound as one; return how many those were."""
+        spare = len(self.features) - BASELINE_FEATURES_MAX
+        if spare <= 0:
+            return 0
+        rarest = nsmallest(spare, self.features, key=lambda name: (self.features[name], name))
+        for name in rarest:
+            self.features[OTHER] = self.features.get(OTHER, 0.0) + self.features.pop(name)
+        self.residuals = {n: r for n, r in self.residuals.items() if n in self.features}
+        return spare
+
     def dispersion(self, name: str) -> float:
         """Return how much more a feature's windows scatter than binomial ones, >= 1."""
         residuals = self.residuals.get(name, 0.0)
@@ -184,12 +200,15 @@ class TraceBaseline:
         self.parameters = parameters
         self.operations: dict[Operation, OperationBaseline] = {}
         self.network: dict[Call, Level] = {}
+        self.left_out = 0
+        """Features that the bound counted as one."""
 
     def learn(self, partial: TracePartial, unusual: Collection[Operation | Call] = ()) -> None:
         """Take a window in; of the operations and calls that were unusual in it, the scatter."""
         for operation, counts in sorted(partial.operations.items()):
             base = self.operations.setdefault(operation, OperationBaseline())
             base.learn(counts, self.parameters.baseline_visits_max, operation not in unusual)
+            self.left_out += base.bound()
         for call, times in sorted(partial.network.items()):
             self.network.setdefault(call, Level()).learn(times, call not in unusual)
 
@@ -198,6 +217,7 @@ class TraceBaseline:
         return {
             "operations": [[*op, base.row()] for op, base in self.operations.items()],
             "network": [[*call, level.row()] for call, level in self.network.items()],
+            "left_out": self.left_out,
         }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
@@ -206,6 +226,7 @@ class TraceBaseline:
             self.operations[module, name] = OperationBaseline.read(row)
         for caller, callee, row in snapshot["network"]:
             self.network[caller, callee] = Level.read(row)
+        self.left_out = snapshot["left_out"]
 
     def evidence(self, partial: TracePartial, since_us: int) -> Unusual:
         """Return what is unusual in a window: the strongest evidence of each module and kind."""

@@ -176,6 +176,17 @@ class CauseWatch:
                 for recent in self._pending:
                     recent.skip.add(place)
 
+    def forget(self, operations: Iterable[Operation]) -> None:
+        """Let go of operations, and of the calls of modules that have none left."""
+        for operation in operations:
+            self.traces.operations.pop(operation, None)
+            self._unusual_us.pop(operation, None)
+        modules = {module for module, _ in self.traces.operations}
+        for calls in (self.calls, self.traces.network):
+            for call in [call for call in calls if not modules.issuperset(call)]:
+                del calls[call]
+                self._unusual_us.pop(call, None)
+
     # --- state
 
     def snapshot(self) -> dict[str, Any]:

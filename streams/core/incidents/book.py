@@ -99,8 +99,9 @@ class IncidentBook:
     ) -> tuple[list[IncidentEvent], list[Answer]]:
         """As `update`, and return the answers to the commands too."""
         state = self.state
+        passed_us = max(0, now_us - state.now_us) if state.now_us else 0
         if caught_up and state.time_us:
-            state.time_us += max(0, now_us - state.now_us)
+            state.time_us += passed_us
         state.now_us = max(state.now_us, now_us)
         self._release()
         for states in self._latest(alerts).values():
@@ -114,7 +115,7 @@ class IncidentBook:
             self._tell(state.open[id_], touched[id_])
         for incident in state.sorted_open():
             self._tell_in_time(incident)
-            self._resolve(incident, now_us, caught_up)
+            self._resolve(incident, now_us, 0 if caught_up else passed_us)
         self._forget()
         events, state.events = state.events, []
         return events, answers
@@ -129,6 +130,7 @@ class IncidentBook:
             related = fresh & modules.union(*map(self.state.topology.upstream, modules))
             if related and incident.version and not incident.pending:
                 incident.pending = CAUSE
+                self.state.dirty.add(("incident", incident.incident_id))
 
     def _rank(self, alerts: Sequence[Alert], partition: Partition) -> Sequence[Cause]:
         evidence, parameters = self.state.evidence_now(), self.settings.causes
@@ -338,13 +340,22 @@ class IncidentBook:
 
     # --- the end --------------------------------------------------------------------------------
 
-    def _resolve(self, incident: Incident, now_us: int, caught_up: bool) -> None:
+    def _resolve(self, incident: Incident, now_us: int, unread_us: int) -> None:
+        """End an incident that has been quiet for long enough.
+
+        Args:
+            incident: an open one.
+            now_us: the wall clock.
+            unread_us: how long before now something was still unread; it does not count, since an
+                alert may be in it. No more than that: something comes all the time.
+        """
         state, quiet_us = self.state, self.settings.quiet_us
         if not incident.is_over:
             incident.quiet_since_us = 0
             return
-        if not caught_up or not incident.quiet_since_us:
-            incident.quiet_since_us = now_us  # an alert still unread may fire again
+        if unread_us or not incident.quiet_since_us:
+            since_us = incident.quiet_since_us or now_us
+            incident.quiet_since_us = min(now_us, since_us + unread_us)
             state.dirty.add(("incident", incident.incident_id))
         end_us = incident.last_seen_us + quiet_us
         waited_us = now_us - incident.quiet_since_us

@@ -123,7 +123,7 @@ class State:
         self.partition = Partition(Relations(self.topology, self.settings.relations))
         self.damper = Damper(self.settings.damping)
         self.ledger = Ledger(self.settings.max_ledger_days)
-        self.evidence = CaseFile(self.settings.causes)
+        self.evidence = CaseFile(self.settings.causes, EVIDENCE_MAX)
 
     # --- incidents and their members ------------------------------------------------------------
 
@@ -291,6 +291,8 @@ class State:
         return sorted(self.open.values(), key=age)
 
 
+EVIDENCE_MAX: Final = 300
+"""Signs of trouble that are remembered, the strongest: they are one entry of the state."""
 GONE_MAX: Final = 10_000
 """Incidents whose last version is remembered: one of the same id goes on from there."""
 

@@ -176,6 +176,87 @@ def test_bounds_leave_out_and_count() -> None:
     assert not task.watch.calls
 
 
+def test_spans_are_bounded_too() -> None:
+    """A few traces may have as many spans as thousands of others."""
+    task = CausesTask(CauseSettings(spans_max=5))
+    told(task, [trace(n, 0) for n in range(4)])
+    assert task.counters() == {causes.SPANS_BOUND: 2}
+
+
+def test_what_is_told_of_a_stretch_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The strongest signs, with names and sentences of a bounded length."""
+    monkeypatch.setattr(causes, "EVIDENCE_MAX", 1)
+    monkeypatch.setattr(causes, "SENTENCE_MAX", 12)
+    task = CausesTask(SETTINGS)
+    calm(task, 20, latency=0.05, errors=1)
+    (found,) = told(task, window(20, latency=0.8, errors=900))
+    assert [len(sentence) for sentence in sentences(found)] == [12]
+    assert task.counters() == {causes.EVIDENCE_BOUND: 1}
+
+
+def test_a_silent_operation_makes_room_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a day; its calls go with it."""
+    monkeypatch.setattr(causes, "FORGET_US", 50 * STEP)
+    task = CausesTask(CauseSettings(operations_max=2))
+    for at in range(20):
+        told(task, [trace(at * 9 + n, at) for n in range(9)] + window(at))
+    assert len(task.watch.traces.operations) == 2
+    for at in range(20, 90):
+        renamed = [trace(at * 9 + n, at, component="x") for n in range(9)]
+        for one in renamed:
+            one["spans"][1]["name"] = "enrich_2"
+        told(task, renamed + window(at))
+    assert ("BETA", "enrich_2") in task.watch.traces.operations
+    assert ("BETA", "enrich") not in task.watch.traces.operations
+
+
+def test_a_window_told_twice_counts_once() -> None:
+    """As a worker without transactions may repeat it: a counter would seem to begin anew."""
+    task = CausesTask(SETTINGS)
+    calm(task, 20, errors=1)
+    again = [record for at in range(14, 20) for record in window(at, errors=float(at))]
+    assert told(task, again) == []
+    assert task.counters() == {causes.TOO_LATE: 6}
+    assert told(task, window(20, errors=20.0)) == []
+
+
+def test_a_counter_that_was_silent_did_not_rise_at_once() -> None:
+    """What came meanwhile came at a time that nobody knows."""
+    task = CausesTask(SETTINGS)
+    for at in range(20):
+        assert told(task, window(at, errors=1_000.0 * at)) == []
+    assert told(task, window(80, errors=80_000.0)) == []
+    assert told(task, window(81, errors=81_000.0)) == []
+
+
+def test_a_change_in_the_far_future_is_none_yet() -> None:
+    """It would displace those that happened."""
+    task = CausesTask(SETTINGS)
+    calm(task, 2, latency=0.05)
+    told(task, [change(3), change(10_000)])
+    assert task.counters() == {causes.TOO_EARLY: 1}
+
+
+def test_traces_alone_are_looked_at_too() -> None:
+    """Without metrics and logs there is no window while a partition is silent."""
+    task = CausesTask(SETTINGS)
+    for at in range(40):
+        slow = 300_000 if at > 35 else 1_000
+        found = told(task, [trace(at * 9 + n, at, own_us=slow + n) for n in range(9)])
+    assert task.stretches > 20
+    assert any(item["kind"] == "TRACE_SLOW" for item in found[-1]["evidence"])
+
+
+def test_windows_that_come_late_are_looked_at() -> None:
+    """Traces may be far ahead of the first window, as in a backlog."""
+    task = CausesTask(SETTINGS)
+    told(task, [trace(at, at) for at in range(40)])
+    assert task.stretches > 0
+    calm(task, 20, latency=0.05)
+    assert sentences(told(task, window(20, latency=0.8))[0])
+    assert causes.TOO_LATE not in task.counters()
+
+
 def test_changes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest go; one told twice is one."""
     monkeypatch.setattr(causes, "CHANGES_MAX", 2)

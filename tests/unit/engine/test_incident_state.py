@@ -1,6 +1,7 @@
 """The state of incidents survives its writing, and an upgrade of the grouping regroups nothing."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -123,6 +124,19 @@ def test_what_is_unusual_survives() -> None:
     told = [t.step([worse], 40 * SECOND, True)[0].record for t in (restore(saved(task)), task)]
     assert told[0]["causes"] == told[1]["causes"]
     assert "GAMMA is hot" in str(told[0]["causes"])
+
+
+def test_a_change_of_cause_that_waits_survives() -> None:
+    """By the entries that a cut writes: nothing else of it is kept."""
+    task = IncidentTask(replace(INCIDENTS, update_us=5 * SECOND), TOPOLOGY)
+    task.step([LOSS], 15 * SECOND, True)
+    task.changes()
+    task.step([evidence(16)], 16 * SECOND, False)
+    (incident,) = task.book.open.values()
+    assert incident.pending
+    written = [json.loads(value) for _, value in task.changes().entries]
+    (row,) = [value for kind, _, value in written if kind == "incident"]
+    assert row["pending"] == incident.pending
 
 
 def test_a_format_that_is_not_known_is_refused() -> None:

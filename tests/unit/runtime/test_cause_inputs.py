@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from streams.codec.recordbatch import Record
 from streams.codec.records import decode, encode
-from streams.runtime import topics
+from streams.runtime import cause_inputs, cause_runner, topics
 from streams.runtime.build import load_pipeline
 from streams.runtime.cause_runner import CauseRunner
 from streams.runtime.chunk import Chunk
@@ -16,6 +18,7 @@ from tests.record_batches import batch
 from tests.signal_cases import SECOND, T0, cell, partial, series
 from tests.unit.codec import codec_cases
 from tests.unit.runtime.join_cases import (
+    PARTITIONS,
     A,
     B,
     chunk,
@@ -44,7 +47,7 @@ def closed(runner: Any, numbers: range, start: int = 0) -> list[Any]:
 
 def test_a_cut_hands_on_a_bounded_sample(tmp_path: Path) -> None:
     """As they are written; of few traces all, of many so many."""
-    runner = join_runner(tmp_path, cause_traces_per_cut=4)
+    runner = join_runner(tmp_path, cause_traces_per_cut=4 * PARTITIONS)
     few = closed(runner, range(3))
     written = {r.key: r.value for r in of_topic(few, topics.TRACES)}
     assert {r.key: r.value for r in of_topic(few, topics.CAUSE_INPUTS)} == written
@@ -55,7 +58,8 @@ def test_a_cut_hands_on_a_bounded_sample(tmp_path: Path) -> None:
 
 def test_the_sample_depends_on_the_ids_alone(tmp_path: Path) -> None:
     """Whatever the chunks: the same traces of a cut."""
-    whole, parted = (join_runner(tmp_path, cause_traces_per_cut=4) for _ in range(2))
+    given = {"cause_traces_per_cut": 4 * PARTITIONS}
+    whole, parted = (join_runner(tmp_path, **given) for _ in range(2))
     one = of_topic(closed(whole, range(30)), topics.CAUSE_INPUTS)
     spans = traces(range(30))
     for at in range(30):
@@ -115,6 +119,40 @@ def test_ended_windows_reach_the_causes_task(tmp_path: Path) -> None:
     take(causes, topics.CAUSE_INPUTS, *(r.value or b"" for r in windows))
     assert causes.task.counters() == {}
     assert causes.is_dirty, "a stretch is over"
+
+
+def test_the_causes_task_is_cut_after_very_much_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a restart reads again has an end, whatever comes of stretches."""
+    monkeypatch.setattr(cause_runner, "ROWS_MAX", 3)
+    causes = of("causes", tmp_path)
+    start = T0 // (10 * SECOND) * 10 * SECOND
+    waiting = encode("signal_partial", partial(start, start, {series(): cell(3.0, at_us=start)}))
+    take(causes, topics.CAUSE_INPUTS, waiting, waiting)
+    assert not causes.is_dirty
+    take(causes, topics.CAUSE_INPUTS, waiting)
+    assert causes.is_dirty
+    causes.collect(1)
+    take(causes, topics.CAUSE_INPUTS, waiting, waiting)
+    assert not causes.is_dirty
+
+
+def test_partitions_share_the_sample(tmp_path: Path) -> None:
+    """So that all of them together fill no stretch, however many they are."""
+    runner = join_runner(tmp_path)
+    many = of_topic(closed(runner, range(40)), topics.CAUSE_INPUTS)
+    assert len({r.key for r in many}) == 32 // PARTITIONS
+
+
+def test_a_very_large_trace_is_left_out_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The topic is meant for small records."""
+    monkeypatch.setattr(cause_inputs, "VALUE_BYTES_MAX", 10)
+    runner = join_runner(tmp_path)
+    assert of_topic(closed(runner, range(2)), topics.CAUSE_INPUTS) == []
+    assert runner.status()["reasons"]["cause_trace_too_large"] == 2
 
 
 def test_the_causes_task_is_cut_when_a_stretch_is_over(tmp_path: Path) -> None:

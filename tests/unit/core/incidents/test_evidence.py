@@ -1,13 +1,15 @@
 """Evidence of open incidents: told when it changes the likeliest cause, and only then."""
 
+from dataclasses import replace
 from typing import Any
 
 from streams.core.causes.evidence import METRIC_SHIFT, Evidence
 from streams.core.incidents.book import IncidentBook
 from streams.core.incidents.relate import RelationSettings
 from streams.core.incidents.settings import IncidentSettings
+from streams.core.incidents.state import EVIDENCE_MAX
 from tests.synthetic_pipeline import SECOND, TOPOLOGY
-from tests.unit.core.incidents.alerts import alert
+from tests.unit.core.incidents.alerts import alert, resolved
 
 SETTINGS = IncidentSettings(
     relations=RelationSettings(causal_us=3 * SECOND, short_us=5 * SECOND),
@@ -63,6 +65,30 @@ def test_evidence_for_the_likeliest_cause_is_no_news() -> None:
     worse = PAIR[0] | {"version": 2, "severity": "CRITICAL", "last_seen": 31 * SECOND}
     (news,) = at(book, 31, worse)
     assert f"BETA.{known} is hot" in str(news["causes"])
+
+
+def test_evidence_keeps_no_incident_open() -> None:
+    """Some series is always unusual somewhere: what comes with it is not unread for ever."""
+    book, _ = opened()
+    ended = [resolved(one, 13) for one in PAIR]
+    at(book, 20, *ended)
+    events: list[dict[str, Any]] = []
+    for now in range(21, 120):
+        if now % 10 == 0:
+            book.take_evidence([sign("jobs", now, module="PHI")], now * SECOND)
+        events += book.update([], now * SECOND, caught_up=now % 10 != 0)
+    assert [event["event"] for event in events] == ["RESOLVED"]
+
+
+def test_the_file_is_bounded() -> None:
+    """The strongest signs stay: all of it is one entry of the state."""
+    book, _ = opened()
+    signs = [replace(sign(f"part{n}", 12), name=f"m{n}", bits=float(n)) for n in range(1_000)]
+    book.take_evidence(signs, 12 * SECOND)
+    kept = book.state.evidence_now()
+    assert len(kept) == EVIDENCE_MAX
+    assert min(item.bits for item in kept) == 1_000 - EVIDENCE_MAX
+    assert book.state.evidence.left_out == 1_000 - EVIDENCE_MAX
 
 
 def test_what_fades_is_forgotten() -> None:
