@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 PASSWORD = "b-" + uuid.uuid4().hex
 SECRET = "c-" + uuid.uuid4().hex
 NAME = "linked"
-KINDS = ("join", "fragments", "fidelity", "signals", "external", "incidents")
+KINDS = ("join", "fragments", "fidelity", "signals", "causes", "external", "incidents")
 
 
 @pytest.fixture(scope="module")

@@ -33,15 +33,17 @@ GROUP = "least"
 DERIVED_WRITTEN = (
     "alerts.raised.v1", "fidelity.partials.v1", "fidelity.stats.v1", "incidents.events.v1",
     "incidents.audit.v1", "incidents.ledger.v1", "signals.partials.v1",
-    "spanloom.links.v1", "telemetry.rejected.v1", TRACES, "traces.fragments.v1",
+    "causes.evidence.v1", "causes.inputs.v1", "spanloom.links.v1", "telemetry.rejected.v1", TRACES,
+    "traces.fragments.v1",
 )  # fmt: skip
 READ_BACK = (
     "alerts.external.v1", "alerts.raised.v1", "fidelity.partials.v1", "incidents.commands.v1",
-    "signals.partials.v1", "spanloom.links.v1", TRACES, "traces.fragments.v1",
+    "signals.partials.v1", "causes.evidence.v1", "causes.inputs.v1", "spanloom.links.v1", TRACES,
+    "traces.fragments.v1",
 )  # fmt: skip
 CHANGELOGS = tuple(
     f"spanloom.{GROUP}.{kind}.state.v1"
-    for kind in ("join", "fragments", "fidelity", "signals", "external", "incidents")
+    for kind in ("join", "fragments", "fidelity", "signals", "causes", "external", "incidents")
 )
 WORKER = (
     *(Right("topic", name, "Read") for name in (OTHER, *READ_BACK, *CHANGELOGS)),

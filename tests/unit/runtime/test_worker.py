@@ -253,7 +253,7 @@ def test_a_worker_is_ready_once_and_ends_with_what_its_monitor_finds(
 
 
 @pytest.mark.parametrize(
-    "kind", ["join", "fragments", "fidelity", "signals", "external", "incidents"]
+    "kind", ["join", "fragments", "fidelity", "signals", "causes", "external", "incidents"]
 )
 def test_every_kind_of_task_has_its_topics_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
