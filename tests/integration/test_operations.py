@@ -110,7 +110,8 @@ def test_a_worker_says_when_it_is_ready_and_how_it_gets_on(
     worker = deployment.worker("--health-port", port)
     wait_until_ready(worker)
     (line,) = ready_lines(worker)
-    assert line.startswith(f"ready partitions={deployment.partitions} tasks=external-0,fidelity-0,")
+    singles = "causes-0,external-0,fidelity-0,"
+    assert line.startswith(f"ready partitions={deployment.partitions} tasks={singles}")
     assert line.endswith(f" health=http://127.0.0.1:{port}")
     assert ask(port, "/ready")[0] == 200
     traces = feed_traces(deployment, 1, 500)
