@@ -19,8 +19,8 @@ from streams.core.causes.metric_evidence import Sample
 from streams.core.causes.metric_evidence import Series as Measured
 from streams.core.causes.parameters import PARAMETERS, CauseParameters
 from streams.core.causes.strength import strength
-from streams.core.causes.trace_partials import Operation, OperationCounts, TracePartial
-from streams.core.causes.visits import LOG_OPERATION, SPAN_COLUMNS, trace_partial
+from streams.core.causes.trace_partials import Operation, TracePartial
+from streams.core.causes.visits import SPAN_COLUMNS, counted_logs, trace_partial
 from streams.core.causes.watch import CauseWatch, Finding
 from streams.core.signals.cell import Cell
 from streams.core.signals.counts import read_row
@@ -237,18 +237,8 @@ class CausesTask:
 
     def _of_logs(self) -> TracePartial:
         """Return log lines as visits of their module, one a line."""
-        partial = TracePartial()
-        for series, cell in self._cells.items():
-            if series.kind != LOG:
-                continue
-            place = series.module, LOG_OPERATION
-            counts = partial.operations.setdefault(place, OperationCounts())
-            feature = f"L:{series.severity}:{series.name}"
-            counts.visits += cell.points
-            counts.features[feature] = counts.features.get(feature, 0.0) + cell.points
-        for counts in partial.operations.values():
-            counts.bound()
-        return partial
+        lines = ((s, cell.points) for s, cell in self._cells.items() if s.kind == LOG)
+        return counted_logs((s.module, s.severity, s.name, n) for s, n in lines)
 
     def _bounded(self, partial: TracePartial, at_us: int) -> TracePartial:
         """Leave out the operations beyond the bound; those that are known stay."""

@@ -4,6 +4,7 @@ Owns the cut of a trace into visits and the times of a visit. Refuses to guess: 
 is unseen starts a visit of its own, and its trace counts as broken.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -68,12 +69,18 @@ def log_partial(logs: pl.DataFrame) -> TracePartial:
     Returns:
         Of each module one operation, `LOG_OPERATION`, whose features are the templates.
     """
-    partial = TracePartial()
     rows = logs.group_by("module", "severity", "template").agg(pl.len())
-    for module, severity, template, n in rows.sort("module", "severity", "template").iter_rows():
+    return counted_logs(rows.sort("module", "severity", "template").iter_rows())
+
+
+def counted_logs(rows: Iterable[tuple[str, str, str, int]]) -> TracePartial:
+    """Return the same of lines that were counted: module, severity, template, how many."""
+    partial = TracePartial()
+    for module, severity, template, n in rows:
         counts = partial.operations.setdefault((module, LOG_OPERATION), OperationCounts())
+        feature = f"L:{severity}:{template}"
         counts.visits += n
-        counts.features[f"L:{severity}:{template}"] = float(n)
+        counts.features[feature] = counts.features.get(feature, 0.0) + n
     for counts in partial.operations.values():
         counts.bound()
     return partial
