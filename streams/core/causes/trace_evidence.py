@@ -6,7 +6,6 @@ partial and of what was learned, so it can be computed anew at any time.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from heapq import nsmallest
 from math import sqrt
 from typing import Any, Final, NamedTuple, Self
 
@@ -25,12 +24,12 @@ from streams.core.causes.parameters import CauseParameters
 from streams.core.causes.statistics import mean_score, share_residual, share_score
 from streams.core.causes.trace_partials import (
     FEATURES_MAX,
-    OTHER,
     Call,
     LogTimes,
     Operation,
     OperationCounts,
     TracePartial,
+    rarest_as_one,
 )
 
 _NEW_SHARE: Final = 0.02
@@ -135,14 +134,10 @@ class OperationBaseline:
 
     def bound(self) -> int:
         """Count the rarest features beyond the bound as one; return how many those were."""
-        spare = len(self.features) - BASELINE_FEATURES_MAX
-        if spare <= 0:
-            return 0
-        rarest = nsmallest(spare, self.features, key=lambda name: (self.features[name], name))
-        for name in rarest:
-            self.features[OTHER] = self.features.get(OTHER, 0.0) + self.features.pop(name)
-        self.residuals = {n: r for n, r in self.residuals.items() if n in self.features}
-        return spare
+        rarest = rarest_as_one(self.features, BASELINE_FEATURES_MAX)
+        if rarest:
+            self.residuals = {n: r for n, r in self.residuals.items() if n in self.features}
+        return len(rarest)
 
     def dispersion(self, name: str) -> float:
         """Return how much more a feature's windows scatter than binomial ones, >= 1."""

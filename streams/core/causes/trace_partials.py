@@ -62,6 +62,14 @@ class LogTimes:
         return max(0.0, self.squares / self.count - self.mean**2) if self.count else 0.0
 
 
+def rarest_as_one(features: dict[str, float], most: int) -> list[str]:
+    """Count the rarest features beyond a bound as one, `OTHER`; return which those were."""
+    rarest = nsmallest(len(features) - most, features, key=lambda name: (features[name], name))
+    for name in rarest:
+        features[OTHER] = features.get(OTHER, 0.0) + features.pop(name)
+    return rarest
+
+
 @dataclass(slots=True)
 class OperationCounts:
     """One operation in a window.
@@ -102,15 +110,11 @@ class OperationCounts:
 
     def bound(self) -> int:
         """Count the rarest features beyond `FEATURES_MAX` as one; return how many those were."""
-        spare = len(self.features) - FEATURES_MAX
-        if spare <= 0:
-            return 0
-        rarest = nsmallest(spare, self.features, key=lambda name: (self.features[name], name))
+        rarest = rarest_as_one(self.features, FEATURES_MAX)
         for name in rarest:
-            self.features[OTHER] = self.features.get(OTHER, 0.0) + self.features.pop(name)
             self.failing_features.pop(name, None)
             self.samples.pop(name, None)
-        return spare
+        return len(rarest)
 
 
 @dataclass(slots=True)
