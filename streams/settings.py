@@ -126,6 +126,7 @@ class WorkerSettings(BaseSettings):
 
     incident_hold_seconds: float = Field(default=1, ge=0, le=60)
     incident_update_seconds: float = Field(default=30, ge=0)
+    incident_refresh_seconds: float = Field(default=300, ge=0)
     incident_occurrences: int = Field(default=1, ge=1)
     flap_half_life_seconds: float = Field(default=300, ge=0)
 

@@ -273,6 +273,7 @@ def incident_settings(
         DampingSettings(half_life_us=round(settings.flap_half_life_seconds * SECOND_US)),
         hold_us=round(settings.incident_hold_seconds * SECOND_US),
         update_us=round(settings.incident_update_seconds * SECOND_US),
+        refresh_us=round(settings.incident_refresh_seconds * SECOND_US),
         escalate_us={
             severity: round(minutes * MINUTE_US)
             for severity, minutes in rules.escalate_minutes.items()

@@ -19,10 +19,11 @@ from streams.runtime.link import Link
 from streams.runtime.reading import Reading
 from tests.fault.arrivals import Arrivals, quantile
 from tests.fault.broker import BrokerNode
-from tests.fault.checks import STATS, Verdict, check, compare_windows
+from tests.fault.checks import ALERTS, INCIDENTS, STATS, Verdict, check, compare_windows
 from tests.fault.fleet import Fleet, Life
 from tests.fault.handover import Change, handovers
 from tests.fault.harness import PROGRAM, Deployment, read_committed, wait_for
+from tests.fault.incidents import untold
 from tests.fault.oracle import WINDOW_US, Truth, read_truth
 from tests.fault.traffic import DAY_US, Feed, Mix
 
@@ -36,8 +37,16 @@ WINDOWS_SECONDS_MAX: Final = 200.0
 IMPATIENCE: Final = 0.15
 OWN_ENDS_SHOWN: Final = 20
 STUCK_SECONDS_MAX: Final = 120.0
-WORKER_SETTINGS: Final[dict[str, object]] = {"closed_retention_seconds": 36_000}
-"""Retention beyond any run: what a late span does must not depend on how long the run took."""
+ALERTS_SECONDS_MAX: Final = 200.0
+WORKER_SETTINGS: Final[dict[str, object]] = {
+    "closed_retention_seconds": 36_000,
+    "incident_update_seconds": 5,
+    "incident_refresh_seconds": 10,
+}
+"""Retention beyond any run: what a late span does must not depend on how long the run took.
+
+Incidents tell early what joined them: the end of a run waits for it.
+"""
 
 
 @dataclass
@@ -226,7 +235,7 @@ def input_topics() -> list[str]:
 
 
 def _settle(run: Run, first: Truth) -> tuple[Truth, dict[str, int]]:
-    """Wait until the workers have closed all traces and told all windows.
+    """Wait until the workers have closed all traces and told all windows and alerts.
 
     Returns:
         The truth, read again if the workers have written input of their own, and the accounts.
@@ -260,9 +269,19 @@ def _settle(run: Run, first: Truth) -> tuple[Truth, dict[str, int]]:
         missing, wrong, _ = compare_windows(stats, truth, run.feed.start_us - 60 * WINDOW_US)
         return not missing and not wrong
 
+    def all_alerts_told() -> bool:
+        run.tend()
+        time.sleep(1)
+        alerts, events = (
+            [decode(m.value) for m in read_committed(run.deployment.broker, topic)]
+            for topic in (ALERTS, INCIDENTS)
+        )
+        return not untold(alerts, events)
+
     for is_so, seconds, what in (
         (all_closed, SETTLE_SECONDS_MAX, "all traces closed"),
         (all_told, WINDOWS_SECONDS_MAX, "all windows told"),
+        (all_alerts_told, ALERTS_SECONDS_MAX, "all alerts told by incidents"),
     ):
         try:
             took = wait_for(is_so, seconds * patience, lambda: f"accounts {accounts}")

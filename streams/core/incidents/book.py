@@ -3,7 +3,8 @@
 Owns the order of a step and what is worth telling. Invariants: versions of an incident count from
 1 without gaps; an event is told only for a material change (an alert joined or left, it became
 worse, all of it grew by a magnitude, it flaps, a silence began or ended, nobody took it in time, a
-person said so); what is not told is counted with the reason.
+person said so), and an alert that joined without being news is told within the refresh time; what
+is not told is counted with the reason.
 """
 
 from collections import Counter
@@ -23,6 +24,7 @@ from streams.core.incidents.settings import IncidentSettings
 from streams.core.incidents.state import (
     BY_PERSON,
     FLAPPING,
+    JOINED,
     OPENED,
     REOPENED,
     RESOLVED,
@@ -292,6 +294,7 @@ class IncidentBook:
         if not incident.version or incident.resolved_us:
             return
         limit_us = self.settings.escalate_us.get(incident.severity)
+        waited_us = now_us - incident.told_us
         if (
             limit_us is not None
             and not incident.acknowledged_by
@@ -301,7 +304,7 @@ class IncidentBook:
         ):
             incident.is_escalated = True
             state.tell(incident, UPDATED, "escalated")
-        elif incident.pending and now_us - incident.told_us >= self.settings.update_us:
+        elif incident.pending and waited_us >= self.settings.update_us:
             is_open = incident.pending == CAUSE
             now = told_cause(incident, state.partition, state.rank) if is_open else ""
             if is_open and now == incident.told_cause:
@@ -309,6 +312,8 @@ class IncidentBook:
                 state.dirty.add(("incident", incident.incident_id))
             else:
                 state.tell(incident, UPDATED, incident.pending)
+        elif incident.untold[JOINED] and incident.audible and waited_us >= self.settings.refresh_us:
+            state.tell(incident, UPDATED, JOINED)
 
     def _release(self) -> None:
         """Look again at who may be heard: silences began or ended, penalties have fallen."""

@@ -53,6 +53,8 @@ class IncidentSettings:
         hold_us: so long the first alert of a problem waits for others before the incident opens;
             within it the order in which alerts arrive changes nothing.
         update_us: alerts that join within this time of an event are told together after it.
+        refresh_us: alerts that joined and were no news are told after this time, if nothing else
+            told them.
         escalate_us: by severity, how long an incident may stay unacknowledged; none does not
             escalate.
         occurrences: by rule id or kind, how often an alert must fire before it is told.
@@ -76,6 +78,7 @@ class IncidentSettings:
     reopen_us: int = 30 * MINUTE_US
     hold_us: int = 0
     update_us: int = 0
+    refresh_us: int = 5 * MINUTE_US
     escalate_us: Mapping[str, int] = field(default_factory=dict)
     occurrences: Mapping[str, int] = field(default_factory=dict)
     min_occurrences: int = 1
@@ -99,6 +102,7 @@ class IncidentSettings:
         damping: DampingSettings | None = None,
         hold_us: int = 0,
         update_us: int = 0,
+        refresh_us: int = 5 * MINUTE_US,
         escalate_us: Mapping[str, int] | None = None,
         occurrences: Mapping[str, int] | None = None,
         maintenance: tuple[Silence, ...] = (),
@@ -122,6 +126,7 @@ class IncidentSettings:
             reopen_us=2 * merge.short_us,
             hold_us=hold_us,
             update_us=update_us,
+            refresh_us=max(refresh_us, update_us),
             escalate_us=escalate_us or {},
             occurrences=occurrences or {},
             maintenance=maintenance,

@@ -278,6 +278,22 @@ def test_alerts_that_join_soon_are_told_together() -> None:
     assert desk.at(44, silent | {"version": 2, "severity": "CRITICAL"}) == ["UPDATED worse"]
 
 
+def test_an_alert_that_joins_without_news_is_told_within_the_refresh_time() -> None:
+    """Else it would stand in no event until the incident's next one, which may be its end."""
+    desk = Desk(update_us=5 * SECOND, refresh_us=30 * SECOND)
+    assert desk.at(11, LOSS) == ["OPENED opened"]
+    late = alert("missing_acknowledgment", "rendering>delivery", 12, severity="WARN")
+    same_module = late | {"module": LOSS["module"]}
+    assert desk.at(13, same_module) == []
+    assert desk.at(40.9) == []
+    assert desk.at(41) == ["UPDATED joined"]
+    assert {one["fingerprint"] for one in desk.last["alerts"]} == {
+        LOSS["fingerprint"],
+        late["fingerprint"],
+    }
+    assert desk.at(99) == []
+
+
 def test_a_wide_or_fast_problem_is_worse_than_its_alerts() -> None:
     """A burn that eats the budget within hours, and alerts in three modules, raise the severity."""
     desk = Desk()
