@@ -31,6 +31,10 @@ _COLLECT_EVERY: Final = 200_000
 _M_ARENA_MAX: Final = -8
 """Of <malloc.h>."""
 _ARENAS: Final = 2
+_M_MMAP_THRESHOLD: Final = -3
+_M_TRIM_THRESHOLD: Final = -1
+_MAPPED_BYTES: Final = 1 << 20
+_SPARE_BYTES: Final = 32 << 20
 THREADS_SECONDS: Final = 1.0
 """At the end, for threads that are about to end too."""
 
@@ -165,7 +169,7 @@ async def _run(pipeline: Pipeline, link: Link) -> None:
     from streams.runtime.worker import Worker
 
     _collect_seldom()
-    _share_arenas()
+    _bound_heaps()
     settings = pipeline.settings
     watchdog = Watchdog(settings.stalled_timeout_seconds, settings.stop_seconds_max)
     worker = Worker(
@@ -197,16 +201,21 @@ def _collect_seldom() -> None:
     gc.set_threshold(_COLLECT_EVERY, 20, 100)
 
 
-def _share_arenas() -> None:
-    """Let all threads allocate from two of glibc's arenas, where its malloc is used.
+def _bound_heaps() -> None:
+    """Let glibc's malloc keep little of what was freed, where it is used.
 
     Each of a dozen threads keeps what it once needed in an arena of its own, eight to a core: at a
-    steady rate that was a fifth of the resident memory.
+    steady rate that was a fifth of the resident memory. And each large block that is freed raises
+    the size from which blocks are mapped on their own, up to 32 MiB: then columns and buffers lie
+    in the heap between small objects, and it cannot shrink. A threshold that is set stays.
     """
     try:
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
+        mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return  # another C library
+    mallopt(_M_ARENA_MAX, _ARENAS)
+    mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
+    mallopt(_M_TRIM_THRESHOLD, _SPARE_BYTES)
 
 
 def _result(worker: "Worker") -> dict[str, Any]:

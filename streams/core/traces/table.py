@@ -29,7 +29,7 @@ class Table:
         self.capacity = capacity
         self.used = 0
         self._columns = {
-            name: np.full((capacity, *shape), fill.get(name, 0), dtype)
+            name: self._made(name, capacity, shape, dtype)
             for name, (dtype, shape) in dtypes.items()
         }
 
@@ -48,7 +48,7 @@ class Table:
             return
         capacity = max(need, _with_spare(self.capacity))
         for name, old in self._columns.items():
-            new = np.full((capacity, *old.shape[1:]), self._fill.get(name, 0), old.dtype)
+            new = self._made(name, capacity, old.shape[1:], old.dtype)
             new[: self.used] = old[: self.used]
             self._columns[name] = new
         self.capacity = capacity
@@ -67,11 +67,18 @@ class Table:
         count = len(rows)
         capacity = max(1024, _with_spare(count))
         for name, old in self._columns.items():
-            new = np.full((capacity, *old.shape[1:]), self._fill.get(name, 0), old.dtype)
-            new[:count] = old[rows]
+            new = self._made(name, capacity, old.shape[1:], old.dtype)
+            np.take(old, rows, axis=0, out=new[:count], mode="clip")  # "raise" would make a copy
             self._columns[name] = new
         self.capacity = capacity
         self.used = count
+
+    def _made(self, name: str, capacity: int, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return a column of fill values; zeros take no memory until they are written to."""
+        value = self._fill.get(name, 0)
+        if not value:
+            return np.zeros((capacity, *shape), dtype)
+        return np.full((capacity, *shape), value, dtype)
 
 
 def _with_spare(rows: int) -> int:
