@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
+from streams.cli.contract_learn import learn
+from streams.cli.contract_signals import signals
 from streams.contract.compile import ordered_stages
 from streams.contract.loader import ContractError, contract_path, load_contract
 from streams.contract.model import Contract, Flow, Stage
@@ -23,6 +25,8 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Check and show a pipeline contract.\n\nExample: spanloom contract check pipeline.yaml",
 )
+app.command("learn")(learn)
+app.command("signals")(signals)
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A contract file, or seed for ours.")]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object instead of text.")]

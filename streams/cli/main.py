@@ -4,31 +4,56 @@ Exit codes: 0 well, 1 a finding, 2 wrong usage or configuration, 3 broker or sta
 """
 
 import sys
+from importlib import import_module
+from typing import Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from streams import __version__
-from streams.cli import (
-    contract,
-    contract_learn,
-    contract_signals,
-    demo,
-    explain,
-    fidelity,
-    incident,
-    noise,
-    notify,
-    replay,
-    rules,
-    stats,
-    tail,
-    topics,
-    worker,
-)
 from streams.errors import SpanloomError
+
+_GROUPS: Final = {
+    "contract": "Check, show and learn pipeline contracts.",
+    "rules": "Test the alert rules of a contract.",
+    "topics": "Create and check the Kafka topics.",
+    "replay": "Send recorded telemetry into the topics.",
+    "notify": "Tell Alertmanager, webhooks and others of incidents.",
+    "incident": "See incidents, and order what becomes of them.",
+    "noise": "How much people were spared, and by which means.",
+}
+"""Commands with commands of their own: the `app` of the module of that name."""
+COMMANDS: Final = (
+    *("contract", "rules", "topics", "replay", "notify"),
+    *("worker", "tail", "fidelity", "stats", "incident", "explain", "noise", "demo"),
+)
+"""The others are the function `run` of the module of that name."""
+
+
+class _Commands(TyperGroup):
+    """The commands, each imported when it is asked for: a worker starts without the others."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names, in the order of --help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, None when there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"streams.cli.{cmd_name}")
+        one = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+        if cmd_name in _GROUPS:
+            one.add_typer(module.app, name=cmd_name, help=_GROUPS[cmd_name])
+        else:
+            one.command(cmd_name)(module.run)
+        one.callback()(lambda: None)  # with one command alone there would be no group
+        return typer.main.get_group(one).commands[cmd_name]
+
 
 app = typer.Typer(
     name="spanloom",
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -50,25 +75,6 @@ def root(
     ),
 ) -> None:
     """Run `spanloom COMMAND --help` for an example of each command."""
-
-
-contract.app.command("learn")(contract_learn.learn)
-contract.app.command("signals")(contract_signals.signals)
-app.add_typer(contract.app, name="contract", help="Check, show and learn pipeline contracts.")
-app.add_typer(rules.app, name="rules", help="Test the alert rules of a contract.")
-app.add_typer(topics.app, name="topics", help="Create and check the Kafka topics.")
-app.add_typer(replay.app, name="replay", help="Send recorded telemetry into the topics.")
-app.add_typer(
-    notify.app, name="notify", help="Tell Alertmanager, webhooks and others of incidents."
-)
-app.command("worker")(worker.run)
-app.command("tail")(tail.run)
-app.command("fidelity")(fidelity.run)
-app.command("stats")(stats.run)
-app.add_typer(incident.app, name="incident", help="See incidents, and order what becomes of them.")
-app.command("explain")(explain.run)
-app.add_typer(noise.app, name="noise", help="How much people were spared, and by which means.")
-app.command("demo")(demo.run)
 
 
 def main() -> None:

@@ -67,9 +67,10 @@ def command_fault(words: list[str]) -> str:
     group: Any = typer.main.get_command(app)
     rest = list(words)
     while rest and hasattr(group, "commands") and not rest[0].startswith("-"):
-        if rest[0] not in group.commands:
-            return f"no command {rest[0]}"
-        group = group.commands[rest.pop(0)]
+        word = rest.pop(0)
+        group = group.get_command(None, word)
+        if group is None:
+            return f"no command {word}"
     options = {name for one in group.params for name in (*one.opts, *one.secondary_opts)}
     options |= {"--help"}
     unknown = [word for word in rest if word.startswith("-") and word not in options]
@@ -79,7 +80,7 @@ def command_fault(words: list[str]) -> str:
 def options_of(command: str) -> set[str]:
     """Return the long options of a command."""
     group: Any = typer.main.get_command(app)
-    return {name for one in group.commands[command].params for name in one.opts}
+    return {name for one in group.get_command(None, command).params for name in one.opts}
 
 
 def rows(page: str, column: int = 0) -> list[list[str]]:

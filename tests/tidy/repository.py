@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from streams.cli.main import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[2]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -74,4 +76,6 @@ def imports(path: Path) -> frozenset[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    if path == ROOT / "streams" / "cli" / "main.py":  # each command when it is asked for
+        found.update(f"streams.cli.{command}" for command in COMMANDS)
     return frozenset(found)

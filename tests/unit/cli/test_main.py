@@ -1,5 +1,8 @@
 """The command line as a whole: every command that is written can be reached."""
 
+import subprocess
+import sys
+
 import pytest
 from typer.testing import CliRunner
 
@@ -76,3 +79,13 @@ def test_a_bug_is_not_dressed_up(shell: Shell, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("streams.cli.worker.load_pipeline", load)
     with pytest.raises(ZeroDivisionError):
         shell("worker")
+
+
+def test_a_command_imports_no_other() -> None:
+    """A worker that starts anew after a crash should not pay for the simulator."""
+    program = (
+        "import sys; from typer.testing import CliRunner; from streams.cli.main import app; "
+        "code = CliRunner().invoke(app, ['worker', '--help']).exit_code; "
+        "sys.exit(code or 'streams.demo.run' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
