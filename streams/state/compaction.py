@@ -14,7 +14,7 @@ from streams.state.segment import encode_piece, read_piece
 
 FACTOR: Final = 4
 """A base is due when the segments after the last one are this many times as large."""
-FLOOR_BYTES: Final = 4 << 20
+FLOOR_BYTES: Final = 1 << 20
 """Below this much of segments no base is worth it ..."""
 SEGMENTS_MAX: Final = 1_000
 """... unless there are so many that a restart is slow."""

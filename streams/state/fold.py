@@ -2,13 +2,14 @@
 
 Going back in time, all that came after is known: a row lives unless its trace was removed in a
 later segment, an entry of the closed set unless it expired or its trace was opened again. So a
-fold takes one piece after the other and holds no more than the ids of what was removed; what lives
-leaves it in frames of a piece's size, the youngest first.
+fold takes one piece after the other and holds little more than the ids of what was removed, and how
+old that segment is; what lives leaves it in frames of a piece's size, the youngest first. Small
+frames are looked through many at a time: a call for each was most of a restart.
 
 Invariant: applying the fold gives the state that applying the segments one by one gives.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -35,18 +36,23 @@ from streams.state.segment import (
 REJECTED_TRACES_MAX: Final = 10_000
 """As many as a task remembers; see `JoinSettings.rejected_traces_max`."""
 _NUMBER_BYTES: Final = 8
+_FRAMES_MAX: Final = 256
+"""Frames that are looked through at once, if they are no larger than a piece together."""
+_NEVER: Final = 1 << 62
 
 
 class Fold:
     """The fold of the segments added so far; see the module's docstring."""
 
     def __init__(self) -> None:
-        self._removed: set[bytes] = set()
-        self._reopened_later: set[bytes] = set()
+        self._age = 0
+        self._removed: dict[bytes, int] = {}
+        self._reopened_later: dict[bytes, int] = {}
         self._scalars: dict[str, Any] | None = None
         self._reopened: dict[bytes, Reopened] = {}
         self._base_document: list[bytes] = []
         self._rejected: list[list[tuple[bytes, str]]] = []
+        self._sieves = {"r": _Sieve(self._removed), "c": _Sieve(self._reopened_later)}
         self._young = {"r": _Gathered(), "c": _Gathered()}
         self._done: list[tuple[str, pl.DataFrame]] = []
 
@@ -59,7 +65,9 @@ class Fold:
             self._add_frame(payload)
         self._add_document(document)
         for payload in payloads:
-            self._removed.update(removed_in(payload))
+            for key in removed_in(payload):
+                self._removed.setdefault(key, self._age)
+        self._age += 1
 
     def _add_document(self, document: Document) -> None:
         self._scalars = _with_earlier(self._scalars or document.scalars, document.scalars)
@@ -67,7 +75,7 @@ class Fold:
             key = reopened[0]
             if key not in self._removed:
                 self._reopened.setdefault(key, reopened)
-            self._reopened_later.add(key)
+            self._reopened_later.setdefault(key, self._age)
         self._rejected.append(document.rejected)
 
     def add_base_piece(self, payload: bytes) -> None:
@@ -83,18 +91,22 @@ class Fold:
 
     def _add_frame(self, payload: bytes) -> None:
         kind = chr(payload[0])
-        if kind == "r":
-            frame = _without(read_frame(payload), self._removed)
-        elif kind == "c":
-            frame = self._still_closed(read_frame(payload))
-        else:
+        if kind not in self._sieves:
             return
-        self._done += [(kind, whole) for whole in self._young[kind].put_before(frame)]
+        frame = read_frame(payload)
+        if not self._sieves[kind].takes(frame):
+            self._sift(kind)
+        self._sieves[kind].put_before(frame, self._age)
 
-    def _still_closed(self, frame: pl.DataFrame) -> pl.DataFrame:
-        closed_from_ms = (self._scalars or {}).get("closed_from_ms", 0)
-        frame = frame.filter(pl.col("cut_ms") >= closed_from_ms)
-        return _without(frame, self._reopened_later)
+    def _sift(self, kind: str) -> None:
+        """Keep what lives of the frames that wait to be looked through."""
+        frame = self._sieves[kind].sifted()
+        if frame is None:
+            return
+        if kind == "c":
+            closed_from_ms = (self._scalars or {}).get("closed_from_ms", 0)
+            frame = frame.filter(pl.col("cut_ms") >= closed_from_ms)
+        self._done += [(kind, whole) for whole in self._young[kind].put_before(frame)]
 
     def taken(self) -> list[bytes]:
         """Return the payloads that are complete and were not returned before, youngest first."""
@@ -109,6 +121,7 @@ class Fold:
 
     def _finish_frames(self) -> None:
         for kind, young in self._young.items():
+            self._sift(kind)
             self._done += [(kind, whole) for whole in young.rest()]
 
     def _small(self) -> Segment:
@@ -151,6 +164,43 @@ class Fold:
         ]
 
 
+class _Sieve:
+    """Frames as they were read, until there are enough of them to be looked through.
+
+    Args:
+        gone: how old the youngest segment is after which nothing older of a trace lives, by id.
+    """
+
+    def __init__(self, gone: Mapping[bytes, int]) -> None:
+        self._gone = gone
+        self._frames: list[tuple[int, pl.DataFrame]] = []
+        self._size_bytes = 0
+
+    def takes(self, frame: pl.DataFrame) -> bool:
+        """Return whether a frame is looked through with those that are there."""
+        is_small = self._size_bytes + frame.estimated_size() <= FRAME_TARGET_BYTES
+        return is_small and len(self._frames) < _FRAMES_MAX
+
+    def put_before(self, frame: pl.DataFrame, age: int) -> None:
+        """Add a frame that is before the others."""
+        self._frames.append((age, frame))
+        self._size_bytes += frame.estimated_size()
+
+    def sifted(self) -> pl.DataFrame | None:
+        """Return the rows of all frames that live, None without frames, and begin anew."""
+        frames, self._frames, self._size_bytes = self._frames[::-1], [], 0
+        if not frames:
+            return None
+        frame = pl.concat([frame for _, frame in frames])
+        if not self._gone:
+            return frame
+        age = np.repeat([age for age, _ in frames], [len(frame) for _, frame in frames])
+        known = self._gone.get
+        gone = np.fromiter((known(key, _NEVER) for key in frame["key"].to_list()), np.int64)
+        is_gone = gone < age
+        return frame.filter(~is_gone) if is_gone.any() else frame
+
+
 class _Gathered:
     """Small frames until they are a large one."""
 
@@ -179,14 +229,6 @@ def _size_bytes(frame: pl.DataFrame) -> int:
     fixed = len(frame) * _NUMBER_BYTES * len(frame.columns)
     texts = [frame[n].bin.size().sum() for n, kind in frame.schema.items() if kind == pl.Binary]
     return fixed + int(sum(texts))
-
-
-def _without(frame: pl.DataFrame, keys: Collection[bytes]) -> pl.DataFrame:
-    """Return the rows of a frame whose trace is not among some."""
-    if not keys:
-        return frame
-    is_gone = np.fromiter(map(keys.__contains__, frame["key"].to_list()), np.bool_, len(frame))
-    return frame.filter(~is_gone) if is_gone.any() else frame
 
 
 def _with_earlier(scalars: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
