@@ -184,7 +184,7 @@ class _Sieve:
     def put_before(self, frame: pl.DataFrame, age: int) -> None:
         """Add a frame that is before the others."""
         self._frames.append((age, frame))
-        self._size_bytes += frame.estimated_size()
+        self._size_bytes += int(frame.estimated_size())
 
     def sifted(self) -> pl.DataFrame | None:
         """Return the rows of all frames that live, None without frames, and begin anew."""
