@@ -23,6 +23,8 @@ AWAY_SECONDS: Final = (SESSION_SECONDS + 0.5, SESSION_SECONDS + 5.0)
 PAUSE_SECONDS: Final = (SESSION_SECONDS + 1.0, SESSION_SECONDS + 6.0)
 BARE_RATIO: Final = 0.15
 VISITS_MAX: Final = 12
+RESTORES_MAX: Final = 2
+"""A worker with one partition restores two tasks, its join and its fragments, and no more."""
 POINT_SECONDS_MAX: Final = 120.0
 
 
@@ -165,7 +167,7 @@ def points(run: Run) -> None:
 
 def _spec(chance: Random, name: str) -> str:
     """Return where to die: at which visit, and whether what is queued is sent before."""
-    visits = chance.randint(1, VISITS_MAX) if name in COMMIT_POINTS else chance.randint(1, 3)
+    visits = chance.randint(1, VISITS_MAX if name in COMMIT_POINTS else RESTORES_MAX)
     return f"{name}:{visits}" + (":flushed" if chance.random() < 0.5 else "")
 
 
