@@ -33,8 +33,8 @@ _M_ARENA_MAX: Final = -8
 _ARENAS: Final = 2
 _M_MMAP_THRESHOLD: Final = -3
 _M_TRIM_THRESHOLD: Final = -1
-_MAPPED_BYTES: Final = 1 << 20
-_SPARE_BYTES: Final = 32 << 20
+_MAPPED_BYTES: Final = 16 << 20
+_SPARE_BYTES: Final = 128 << 20
 THREADS_SECONDS: Final = 1.0
 """At the end, for threads that are about to end too."""
 

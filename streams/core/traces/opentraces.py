@@ -75,6 +75,7 @@ _OWN_COLUMNS: Final = frozenset(
 )
 """Columns of a row that are not those of its event, or not under the same name."""
 COMPACT_MIN_ROWS: Final = 16_384
+_PACKED_BYTES: Final = 16 << 20
 _LARGE_ROWS: Final = 1 << 18
 
 
@@ -435,17 +436,23 @@ class OpenTraces:
         return self._bodies.one(int(r["buffer"][row]), int(r["start"][row]), int(r["size"][row]))
 
     def _move_bodies(self, buffers: I64 | None) -> None:
-        """Lay the bodies that lie in some buffers, or in all, into one, and give those back."""
+        """Lay the bodies that lie in some buffers, or in all, into others, and give those back.
+
+        In steps, from buffer to buffer: all of them at once would be there three times meanwhile.
+        """
         used = self.rows.used
         is_moved = self.rows["slot"][:used] >= 0
         if buffers is not None:
             is_moved &= np.isin(self.rows["buffer"][:used], buffers)
         rows = np.flatnonzero(is_moved)
-        moved = self.bodies(rows).packed()
-        self._bodies.release(self.rows["buffer"][rows])
-        if len(rows):
-            self.rows["buffer"][rows] = self._bodies.add(moved.data, len(rows), packed=True)
-            self.rows["start"][rows] = moved.start
+        rows = rows[stable_order(self.rows["buffer"][rows])]
+        step = np.cumsum(self.rows["size"][rows], dtype=np.int64) // _PACKED_BYTES
+        for some in np.split(rows, run_starts(step)[1:]):
+            moved = self.bodies(some).packed()
+            self._bodies.release(self.rows["buffer"][some])
+            if len(some):
+                self.rows["buffer"][some] = self._bodies.add(moved.data, len(some), packed=True)
+                self.rows["start"][some] = moved.start
 
     def may_be_due(self, front_us: int) -> I64:
         """Return the slots whose deadline is unknown, or before a time; (k,), ascending."""

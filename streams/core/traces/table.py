@@ -1,5 +1,7 @@
 """A growing struct of arrays: rows of numbers and object references, appended in blocks."""
 
+import math
+import mmap
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -8,6 +10,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 _LARGE_ROWS: Final = 1 << 17
+_MAPPED_BYTES: Final = 1 << 20
 
 
 class Table:
@@ -74,11 +77,20 @@ class Table:
         self.used = count
 
     def _made(self, name: str, capacity: int, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Return a column of fill values; zeros take no memory until they are written to."""
+        """Return a column of fill values; zeros take no memory until they are written to.
+
+        A large one is mapped on its own: in the heap it would leave a hole that nothing fits into
+        each time it grows.
+        """
         value = self._fill.get(name, 0)
-        if not value:
-            return np.zeros((capacity, *shape), dtype)
-        return np.full((capacity, *shape), value, dtype)
+        size = math.prod((capacity, *shape))
+        size_bytes = size * np.dtype(dtype).itemsize
+        if size_bytes < _MAPPED_BYTES:
+            return np.full((capacity, *shape), value, dtype)
+        made = np.frombuffer(mmap.mmap(-1, size_bytes), dtype).reshape((capacity, *shape))
+        if value:
+            made[:] = value
+        return made
 
 
 def _with_spare(rows: int) -> int:
