@@ -3,6 +3,7 @@
 import asyncio
 from typing import Final
 
+from streams.runtime.assignor import BalancedAssignor
 from streams.runtime.link import Link
 from streams.runtime.transport import ChunkApp
 from streams.settings import WorkerSettings
@@ -26,6 +27,7 @@ def chunk_app(settings: WorkerSettings, link: Link) -> ChunkApp:
         topic_disable_leader=True,
         web_enabled=False,
         table_standby_replicas=1,  # 0 tears co-partitioning: round robin per topic
+        PartitionAssignor=BalancedAssignor,
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=settings.instance or None,
         consumer_max_fetch_size=settings.fetch_bytes,

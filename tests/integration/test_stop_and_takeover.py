@@ -124,3 +124,23 @@ def joined(worker: WorkerProcess) -> list[str]:
     """Return the join tasks that a worker restored, in order; again each time it took one."""
     names = [str(event["task"]) for event in worker.events("task_restored")]
     return [name for name in names if name.startswith("join")]
+
+
+def test_who_comes_back_gets_its_share(deployment: Deployment) -> None:
+    """Two workers can hold all of three's partitions: the third is not left without one."""
+    deployment.create_topics()
+    workers = {}
+    for name in ("one", "two", "three"):
+        workers[name] = deployment.worker(instance=name, state=name)
+    for worker in workers.values():
+        worker.wait_until_restored(1)
+    gone = workers.pop("three")
+    before = sum(len(joined(one)) for one in workers.values())
+    gone.kill()
+    wait_for(
+        lambda: sum(len(joined(one)) for one in workers.values()) > before,
+        SESSION_SECONDS + 30,
+        lambda: f"the others took over: {[worker.tail() for worker in workers.values()]}",
+    )
+    back = deployment.worker(instance="three", state="three")
+    back.wait_until_restored(1)
