@@ -1,7 +1,6 @@
 """`spanloom worker`: join telemetry on a broker."""
 
 import asyncio
-import ctypes
 import gc
 import json
 import os
@@ -19,6 +18,7 @@ from streams.cli.connection import connect
 from streams.errors import SpanloomError
 from streams.monitoring.logs import configure_logs
 from streams.runtime.build import Pipeline, load_pipeline
+from streams.runtime.heap import bound_heap, keep_tight
 from streams.runtime.link import Link
 from streams.runtime.supervisor import Supervisor
 from streams.settings import WorkerSettings, load_settings
@@ -28,13 +28,6 @@ if TYPE_CHECKING:
 
 _COLLECT_EVERY: Final = 200_000
 """New objects between two collections of the youngest."""
-_M_ARENA_MAX: Final = -8
-"""Of <malloc.h>."""
-_ARENAS: Final = 2
-_M_MMAP_THRESHOLD: Final = -3
-_M_TRIM_THRESHOLD: Final = -1
-_MAPPED_BYTES: Final = 16 << 20
-_SPARE_BYTES: Final = 128 << 20
 THREADS_SECONDS: Final = 1.0
 """At the end, for threads that are about to end too."""
 
@@ -169,14 +162,18 @@ async def _run(pipeline: Pipeline, link: Link) -> None:
     from streams.runtime.worker import Worker
 
     _collect_seldom()
-    _bound_heaps()
+    bound_heap()
     settings = pipeline.settings
     watchdog = Watchdog(settings.stalled_timeout_seconds, settings.stop_seconds_max)
     worker = Worker(
         pipeline, link, lambda tasks: typer.echo(_ready_line(settings, tasks)), watchdog
     )
     worker.prepare()
-    await worker.run()
+    keeper = asyncio.create_task(keep_tight())
+    try:
+        await worker.run()
+    finally:
+        keeper.cancel()
     _tell(worker)
 
 
@@ -199,23 +196,6 @@ def _collect_seldom() -> None:
     gc.collect()
     gc.freeze()  # modules and contract stay as long as the process
     gc.set_threshold(_COLLECT_EVERY, 20, 100)
-
-
-def _bound_heaps() -> None:
-    """Let glibc's malloc keep little of what was freed, where it is used.
-
-    Each of a dozen threads keeps what it once needed in an arena of its own, eight to a core: at a
-    steady rate that was a fifth of the resident memory. And each large block that is freed raises
-    the size from which blocks are mapped on their own, up to 32 MiB: then columns and buffers lie
-    in the heap between small objects, and it cannot shrink. A threshold that is set stays.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return  # another C library
-    mallopt(_M_ARENA_MAX, _ARENAS)
-    mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
-    mallopt(_M_TRIM_THRESHOLD, _SPARE_BYTES)
 
 
 def _result(worker: "Worker") -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 _LARGE_ROWS: Final = 1 << 17
 _MAPPED_BYTES: Final = 1 << 20
+_PRIVATE: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
 
 class Table:
@@ -87,7 +88,7 @@ class Table:
         size_bytes = size * np.dtype(dtype).itemsize
         if size_bytes < _MAPPED_BYTES:
             return np.full((capacity, *shape), value, dtype)
-        made = np.frombuffer(mmap.mmap(-1, size_bytes), dtype).reshape((capacity, *shape))
+        made = np.frombuffer(mmap.mmap(-1, size_bytes, _PRIVATE), dtype).reshape((capacity, *shape))
         if value:
             made[:] = value
         return made

@@ -1,0 +1,40 @@
+"""What is free in the heap goes back to the system when it is much, and only then."""
+
+import platform
+
+import pytest
+
+from streams.runtime import heap
+from streams.runtime.heap import FREE_BYTES_MAX, give_back, is_loose
+
+
+@pytest.mark.parametrize(
+    ("heap_bytes", "free_bytes", "loose"),
+    [
+        (1 << 30, FREE_BYTES_MAX, False),
+        (FREE_BYTES_MAX + 2, FREE_BYTES_MAX + 1, True),
+        (1 << 30, 210 << 20, True),
+        (4 << 30, 210 << 20, False),
+    ],
+)
+def test_much_is_an_amount_and_a_share(heap_bytes: int, free_bytes: int, loose: bool) -> None:
+    """A large heap may have more free in it than a small one."""
+    assert is_loose(heap_bytes, free_bytes) is loose
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has what is called")
+def test_holes_in_the_heap_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks between others that are freed leave the resident memory."""
+    monkeypatch.setattr(heap, "FREE_BYTES_MAX", 16 << 20)
+    monkeypatch.setattr(heap, "FREE_RATIO_MAX", 0.0)
+    blocks = [bytearray(60_000) for _ in range(2_000)]  # below any threshold for mapping
+    del blocks[::2]
+    before_bytes = _resident_bytes()
+    assert give_back()
+    assert before_bytes - _resident_bytes() > 30 << 20
+    assert len(blocks) == 1_000
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * 4096
