@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
 WINDOW_SECONDS: Final = 1.0
 BURN_SECONDS: Final = (5.0, 30.0)
-SETTLE_SECONDS_MAX: Final = 45.0
-"""How long the engine may take after the last event to close, publish and resolve everything."""
+SETTLE_SECONDS_MAX: Final = 300.0
+"""How long the engine may take after the last event to close, publish and resolve all, ..."""
+STUCK_SECONDS_MAX: Final = 45.0
+"""... and how long nothing may change meanwhile: on a busy machine it is slow, not stuck."""
 QUIET_SECONDS: Final = 4.0
 LEAD_US: Final = SECOND_US
 """The pipeline starts this long after the worker is ready."""
@@ -214,5 +216,7 @@ async def _settle(
         done = accounting.get("accepted", 0) >= produced and accounting.get("open") == 0
         resolved = all(i["event"] == "RESOLVED" for i in incidents)
         waited = time.monotonic() - quiet_since
+        if waited > STUCK_SECONDS_MAX:
+            return
         if done and waited > (2.0 if resolved else QUIET_SECONDS + 8.0):
             return
