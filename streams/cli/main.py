@@ -25,7 +25,7 @@ _GROUPS: Final = {
 """Commands with commands of their own: the `app` of the module of that name."""
 COMMANDS: Final = (
     *("contract", "rules", "topics", "replay", "notify"),
-    *("worker", "tail", "fidelity", "stats", "incident", "explain", "noise", "demo"),
+    *("worker", "tail", "fidelity", "stats", "incident", "explain", "noise", "demo", "console"),
 )
 """The others are the function `run` of the module of that name."""
 

@@ -65,6 +65,9 @@ class Reading:
         self._link = link
         self._broker = link.broker
         self._who = link.settings.who
+        self.ended: dict[Place, int] = {}
+        """By partition, the offset at which its end was met last: markers of transactions that no
+        record tells of lie before it."""
         self._consumer = open_client(
             Consumer,
             {
@@ -193,8 +196,10 @@ class Reading:
                 error = message.error()
                 if error is not None:
                     self._judge(error, message.topic())
-                    if error.code() == KafkaError._PARTITION_EOF and not follow:
-                        left.discard(at)
+                    if error.code() == KafkaError._PARTITION_EOF:
+                        self.ended[at] = message.offset()
+                        if not follow:
+                            left.discard(at)
                 elif follow or message.offset() < ends[at]:
                     yield _message(message)
                 if not follow and error is None and message.offset() + 1 >= ends[at]:

@@ -17,6 +17,7 @@ from streams.engine.join_state import ACCOUNTS
 from streams.monitoring.liveness import Cause
 from streams.monitoring.metrics import CATALOGUE
 from streams.monitoring.notify_metrics import NOTIFY_CATALOGUE
+from streams.console.settings import ConsoleSettings
 from streams.notify.settings import NotifySettings
 from streams.settings import KafkaLink, WorkerSettings
 from tests.docs.pages import PAGES, ROOT, name_of, options_of, rows, text_of
@@ -29,6 +30,7 @@ ENVIRONMENT_OF_TESTS = {
     "SPANLOOM_PYTHON", "SPANLOOM_KAFKA_HOME", "SPANLOOM_KAFKA_JAVA_OPTS",
     "SPANLOOM_CRASH_POINT", "SPANLOOM_ALERTMANAGER",
     "SPANLOOM_NOTIFY",  # what SPANLOOM_NOTIFY_* is read as
+    "SPANLOOM_CONSOLE",  # what SPANLOOM_CONSOLE_* is read as
     "SPANLOOM_KAFKA",  # what SPANLOOM_KAFKA_* is read as
 }  # fmt: skip
 
@@ -37,6 +39,7 @@ def settings() -> dict[str, object]:
     """Return every setting's default by its name: SPANLOOM_ and the name in capitals sets it."""
     links = {f"kafka_{name}": field for name, field in KafkaLink.model_fields.items()}
     telling = {f"notify_{name}": field for name, field in NotifySettings.model_fields.items()}
+    telling |= {f"console_{name}": field for name, field in ConsoleSettings.model_fields.items()}
     fields = WorkerSettings.model_fields | links | telling
     return {name: field.default for name, field in fields.items()}
 

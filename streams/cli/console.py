@@ -1,0 +1,39 @@
+"""`spanloom console`: keep the derived topics in an archive, and answer questions about it."""
+
+import asyncio
+
+import typer
+
+from streams.cli.connection import connect
+from streams.monitoring.logs import configure_logs
+from streams.settings import load_settings
+
+
+def run(
+    broker: str | None = typer.Option(None, help="Bootstrap address, HOST:PORT."),
+    archive: str | None = typer.Option(None, help="Folder of the archive, or a URL such as s3://."),
+    port: int | None = typer.Option(None, help="Serve the interface on this port."),
+    auth: str | None = typer.Option(None, help="Who may ask: none, on the loopback alone."),
+    derived_prefix: str | None = typer.Option(None, help="Put before the names of derived topics."),
+    log_level: str | None = typer.Option(None, help="DEBUG, INFO, WARNING or ERROR."),
+) -> None:
+    """Keep traces, fidelity, alerts and incidents, and serve them over HTTP, until stopped.
+
+    Ends with 0 after SIGTERM or Ctrl-C, with 2 for a wrong setting, with 3 when the archive or the
+    broker cannot be used. GET /api/v1/openapi.json says what can be asked.
+
+    Example: spanloom console --broker 127.0.0.1:9092 --archive spanloom-archive --port 8090
+    """
+    from streams.console.process import Console
+    from streams.console.settings import load_console_settings
+
+    settings = load_console_settings(archive=archive, port=port, auth=auth)
+    common = load_settings(broker=broker, derived_prefix=derived_prefix, log_level=log_level)
+    configure_logs(common.log_level)
+    link = connect(common)
+
+    async def serve() -> None:
+        line = f"ready console=http://{settings.address}:{settings.port} archive={settings.archive}"
+        await Console(settings, common.derived_prefix, link, lambda: typer.echo(line)).run()
+
+    asyncio.run(serve())

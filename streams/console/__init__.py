@@ -1,0 +1,1 @@
+"""The console: an archive of the derived topics, and an HTTP interface to ask it."""

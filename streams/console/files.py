@@ -1,0 +1,70 @@
+"""Names of the archive's files, and what follows from them.
+
+A file holds what one partition of a topic had between two offsets, and its name says so. Which
+files there are is the archive's position: there is no other book of it that could say something
+else after a crash. Invariant: the files of a partition do not overlap.
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from streams.errors import StateError
+
+_NAME: Final = re.compile(
+    r"(?P<kind>[a-z]+)/hour=(?P<hour>\d{4}-\d\d-\d\dT\d\d)/"
+    r"(?P<topic>[A-Za-z0-9._-]+)\.(?P<partition>\d+)\.(?P<first>\d{20})-(?P<last>\d{20})\.parquet"
+)
+Place = tuple[str, int]
+"""Topic and partition."""
+
+
+class Segment(NamedTuple):
+    """What a file holds: offsets [first, last] of a partition, appended within one hour (UTC)."""
+
+    kind: str
+    hour: str
+    topic: str
+    partition: int
+    first: int
+    last: int
+
+    @property
+    def path(self) -> str:
+        """Its path within the archive."""
+        offsets = f"{self.first:020d}-{self.last:020d}"
+        return f"{self.kind}/hour={self.hour}/{self.topic}.{self.partition}.{offsets}.parquet"
+
+
+def hour_of(time_us: int) -> str:
+    """Return the hour (UTC) of a time in microseconds, such as 2026-11-26T08."""
+    return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%dT%H")
+
+
+def segment_of(path: str) -> Segment | None:
+    """Return what a file within the archive holds; None for a file that is not one of its own."""
+    found = _NAME.fullmatch(path)
+    if found is None:
+        return None
+    part = found.groupdict()
+    place = part["kind"], part["hour"], part["topic"]
+    return Segment(*place, int(part["partition"]), int(part["first"]), int(part["last"]))
+
+
+def positions(segments: Iterable[Segment]) -> dict[Place, int]:
+    """Return the offset after the last archived one, by partition.
+
+    Raises:
+        StateError: two files overlap.
+    """
+    found: dict[Place, int] = {}
+    for one in sorted(segments, key=lambda s: (s.topic, s.partition, s.first)):
+        at = one.topic, one.partition
+        if one.first < found.get(at, 0):
+            raise StateError(
+                f"{one.path} overlaps the file before it. Operator action: two consoles write this "
+                "archive, or files were copied into it; stop one, and take the doubled files out."
+            )
+        found[at] = one.last + 1
+    return found

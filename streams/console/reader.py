@@ -1,0 +1,126 @@
+"""Reads the derived topics into the archive, in a thread, for as long as the console lives.
+
+Owns the connection and what becomes of its failures: a broker that is away is waited for, a disk
+that is full too, and nothing is read meanwhile. What cannot be mended ends the console.
+"""
+
+import threading
+import time
+from typing import Final
+
+import structlog
+
+from streams.console.archive import Archive
+from streams.console.files import Place
+from streams.errors import BrokerError, RightError, SpanloomError
+from streams.runtime.link import Link
+from streams.runtime.reading import Message, Reading
+
+AGAIN_SECONDS: Final = 2.0
+LOOK_SECONDS: Final = 1.0
+
+log = structlog.get_logger()
+
+
+class Reader:
+    """The reader; `start` begins, `stop` ends it once all is written.
+
+    Args:
+        archive: what it fills.
+        link: how to reach the broker.
+    """
+
+    def __init__(self, archive: Archive, link: Link) -> None:
+        self._archive, self._link = archive, link
+        self._ending = threading.Event()
+        self._ends: dict[Place, int] = {}
+        self._met: dict[Place, int] = {}
+        self.waits_for = "the first look at the broker"
+        """Why nothing is read at the moment; "" while it is."""
+        self.failed: SpanloomError | None = None
+        self._thread = threading.Thread(target=self._run, name="spanloom-archive", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self, seconds: float) -> bool:
+        """Write what is in memory and end; return whether that was done in time."""
+        self._ending.set()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still reads, or waits to."""
+        return self._thread.is_alive()
+
+    def lag(self) -> int:
+        """Return how many offsets lie between what was taken in and the topics' ends."""
+        next_ = self._archive.next_offsets
+        return sum(
+            max(0, end - max(next_.get(at, 0), self._met.get(at, 0)))
+            for at, end in self._ends.items()
+        )
+
+    def _run(self) -> None:
+        try:
+            while not self._ending.is_set():
+                try:
+                    self._follow()
+                except RightError:
+                    raise
+                except BrokerError as error:
+                    self._wait("the broker", str(error))
+            self._written(all_of_it=True)
+        except SpanloomError as error:
+            self.failed = error
+            log.error("archive_failed", error=str(error))
+
+    def _wait(self, what: str, why: str) -> None:
+        if self.waits_for != what:
+            log.warning("archive_waits", what=what, why=why)
+        self.waits_for = what
+        self._ending.wait(AGAIN_SECONDS)
+
+    def _follow(self) -> None:
+        """Read until the end is asked for or the broker fails."""
+        with Reading(self._link) as reading:
+            topics = [topic for topic in self._archive.kinds if topic in reading.topics()]
+            if len(topics) < len(self._archive.kinds):
+                missing = sorted(set(self._archive.kinds) - set(topics))
+                raise BrokerError(
+                    f"topics are missing: {', '.join(missing)}. Operator action: run `spanloom "
+                    "topics create --broker HOST:PORT`."
+                )
+            spans = reading.spans(topics)
+            self._ends = {at: span.high for at, span in spans.items()}
+            starts = self._archive.starts({at: (s.low, s.high) for at, s in spans.items()})
+            self.waits_for = ""
+            looked = time.monotonic()
+            for message in reading.records(starts, follow=True):
+                if self._ending.is_set():
+                    return
+                if message is not None:
+                    self._take(message)
+                if time.monotonic() - looked > LOOK_SECONDS:
+                    self._written(all_of_it=False)
+                    self._ends = {at: s.high for at, s in reading.spans(topics).items()}
+                    self._met = dict(reading.ended)
+                    looked = time.monotonic()
+
+    def _take(self, message: Message) -> None:
+        while not self._ending.is_set():
+            try:
+                self._archive.take(message)
+                self.waits_for = ""
+                return
+            except OSError as error:
+                self._wait("room or access at the archive", str(error))
+
+    def _written(self, *, all_of_it: bool) -> None:
+        try:
+            self._archive.write_due(all_of_it=all_of_it)
+        except OSError as error:
+            # The tail stays in memory, and its records in Kafka: a restart reads them again.
+            self._wait("room or access at the archive", str(error))

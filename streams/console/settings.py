@@ -1,0 +1,63 @@
+"""Settings of the console, besides those of every command."""
+
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from streams.errors import ConfigError
+
+_PREFIX = "SPANLOOM_CONSOLE_"
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class ConsoleSettings(BaseSettings):
+    """What the console can be told.
+
+    Attributes:
+        archive: a folder, or a URL such as s3://bucket/folder.
+        port: where it serves.
+        address: on which it listens; the loopback alone while nobody logs in.
+        auth: who may ask.
+        file_rows: a file is written at so many records of a partition, ...
+        file_bytes: ... or so many bytes of them, ...
+        file_seconds: ... or so long after the first of them.
+        query_memory_bytes: DuckDB takes no more; a question that needs more fails.
+        query_threads: questions that are answered at once, and threads of each.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    archive: str = Field(default="spanloom-archive", min_length=1)
+    port: int = Field(default=8090, ge=1, le=65_535)
+    address: str = "127.0.0.1"
+    auth: Literal["none"] = "none"
+    file_rows: int = Field(default=20_000, ge=1)
+    file_bytes: int = Field(default=64 << 20, ge=1 << 16)
+    file_seconds: float = Field(default=60, gt=0)
+    query_memory_bytes: int = Field(default=1 << 30, ge=64 << 20)
+    query_threads: int = Field(default=2, ge=1)
+
+
+def load_console_settings(**given: Any) -> ConsoleSettings:
+    """Return the settings; values that are None fall through to environment and default.
+
+    Raises:
+        ConfigError: a value does not fit; names the setting, its variable and the fix.
+    """
+    try:
+        settings = ConsoleSettings(**{k: v for k, v in given.items() if v is not None})
+    except ValidationError as error:
+        lines = [
+            f"console_{p['loc'][0]} ({_PREFIX}{str(p['loc'][0]).upper()}): {p['msg']}"
+            for p in error.errors()
+        ]
+        raise ConfigError("settings are wrong: " + "; ".join(lines)) from error
+    if settings.address not in _LOOPBACK:
+        raise ConfigError(
+            f"console_address ({_PREFIX}ADDRESS): {settings.address} is not the loopback, and "
+            "nobody logs in yet; leave it at 127.0.0.1 and put a proxy that does before it"
+        )
+    return settings

@@ -1,0 +1,138 @@
+"""The console on a real broker and a real worker: killed at random, it archives all once."""
+
+import json
+import random
+import socket
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.codec.records import decode
+from streams.console.kinds import KINDS
+from streams.console.store import Store
+from tests.fault.harness import PROGRAM, Deployment, WorkerProcess, wait_for
+from tests.fault.nezha import read_recording
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+
+ROWS = 40_000
+PACE = 1_500.0
+"""Rows a second: the worker writes while the console is killed."""
+KILLS = 12
+SETTINGS = {"SPANLOOM_CONSOLE_FILE_SECONDS": "0.3", "SPANLOOM_CONSOLE_FILE_ROWS": "400"}
+
+
+class ConsoleAt:
+    """A console of a deployment, started again and again on one archive and one port."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.archive = deployment.folder / "archive"
+        self.lives = 0
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            self.port = one.getsockname()[1]
+
+    def start(self) -> WorkerProcess:
+        command = [sys.executable, *PROGRAM, "console", "--archive", str(self.archive)]
+        command += ["--port", str(self.port)]
+        place = self.deployment.folder / f"console-{self.lives}"
+        self.lives += 1
+        started = WorkerProcess(command, self.deployment.environment | SETTINGS, place)
+        self.deployment.workers.append(started)
+        return started
+
+    def get(self, path: str) -> Any:
+        """Return what a path answers, None while nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as found:
+                return json.load(found)
+        except (urllib.error.URLError, ConnectionError):
+            return None
+
+    def wait_until_read(self, console: WorkerProcess) -> None:
+        """Wait until everything is archived, in files or in memory."""
+
+        def is_read() -> bool:
+            said = self.get("/health")
+            return said is not None and not said["waits_for"] and said["lag_records"] == 0
+
+        wait_for(is_read, 60, console.tail, console)
+
+
+def archived(folder: Path) -> dict[str, list[tuple[int, int, bytes]]]:
+    """Return partition, offset and value of all that lies in files, by kind."""
+    store = Store(str(folder))
+    found: dict[str, list[tuple[int, int, bytes]]] = {}
+    for kind in KINDS:
+        files = [one for one in store.segments() if one.kind == kind.name]
+        table = store.dataset(files, kind.schema).to_table() if files else kind.schema.empty_table()
+        columns = (table[name].to_pylist() for name in ("partition", "offset", "value"))
+        found[kind.name] = sorted(zip(*columns, strict=True))
+    return found
+
+
+def test_killed_at_random_it_archives_all_once(deployment: Deployment, data_dir: Path) -> None:
+    """A dozen kills while a worker writes: the files equal the topics, record by record."""
+    recording = read_recording(data_dir, ROWS)
+    chance = random.Random(8)
+    deployment.create_topics()
+    worker = deployment.worker("--exit-after", recording.rows, "--drain-seconds", 60)
+    at = ConsoleAt(deployment)
+    console = at.start()
+    feeding = threading.Thread(target=deployment.feed, args=(recording.events(), PACE), daemon=True)
+    feeding.start()
+    for _ in range(KILLS):
+        time.sleep(chance.uniform(0.8, 4))
+        console.kill()
+        console = at.start()
+    feeding.join(60)
+    assert worker.wait(120) == 0, worker.tail()
+    at.wait_until_read(console)
+    traces = [decode(one.value) for one in deployment.read(KINDS[0].topic)]
+    check_answers(at, traces)
+    console.terminate()
+    assert console.wait(30) == 0, console.tail()
+    for kind in KINDS:
+        there = sorted((m.partition, m.offset, m.value) for m in deployment.read(kind.topic))
+        assert archived(at.archive)[kind.name] == there, kind.name
+    assert len(traces) > 300
+
+
+def check_answers(at: ConsoleAt, traces: list[dict[str, Any]]) -> None:
+    """Fail unless the interface tells each trace at its last revision."""
+    last = {t["trace_id"]: t for t in sorted(traces, key=lambda t: t["revision"])}
+    query = "/api/v1/traces?start=2000-01-01&end=2100-01-01&limit=1000&continuation_token="
+    found, token = [], ""
+    while True:
+        answer = at.get(query + token)
+        found += answer["traces"]
+        token = answer["continuation_token"]
+        if not token:
+            break
+    assert {(t["trace_id"], t["revision"]) for t in found} == {
+        (id_, t["revision"]) for id_, t in last.items()
+    }
+    assert len(found) == len(last)
+    some = next(iter(last.values()))
+    one = at.get(f"/api/v1/traces/{some['trace_id']}")
+    assert [s["span_id"] for s in one["spans"]] == [s["span_id"] for s in some["spans"]]
+    assert at.get("/api/v1/openapi.json")["openapi"] == "3.1.0"
+
+
+def test_a_port_that_is_taken_is_told(deployment: Deployment) -> None:
+    """Ends with 2 and names the setting; nothing of the archive is touched."""
+    deployment.create_topics()
+    at = ConsoleAt(deployment)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", at.port))
+        taken.listen()
+        console = at.start()
+        assert console.wait(60) == 2
+    assert "SPANLOOM_CONSOLE_PORT" in console.tail()

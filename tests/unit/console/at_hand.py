@@ -1,0 +1,74 @@
+"""Records of the derived topics for tests of the console, and an archive of them."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from streams.codec.records import encode
+from streams.console.archive import Archive, Limits
+from streams.console.store import Store
+from streams.runtime import topics
+from streams.runtime.reading import Message
+
+ROOT = Path(__file__).resolve().parents[3] / "schemas" / "examples"
+T0_US = 1_760_000_000_000_000
+SECOND = 1_000_000
+HOUR_MS = 3_600_000
+
+
+@cache
+def _example(name: str) -> str:
+    return (ROOT / name).read_text("utf-8")
+
+
+def _read(name: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(_example(name))
+    return record
+
+
+def trace(trace_id: str = "ab" * 16, **fields: Any) -> dict[str, Any]:
+    """Return a trace of one span, of record `record`."""
+    found = _read("assembled_trace/1/complete_by_structure.json")
+    record_id = fields.pop("record_id", "rec-1")
+    (span,) = found["spans"]
+    span |= {"trace_id": trace_id, "record_id": record_id, "value": float("nan")}
+    return found | {"trace_id": trace_id} | fields
+
+
+def incident(incident_id: str = "cd" * 16, **fields: Any) -> dict[str, Any]:
+    """Return an event of an incident."""
+    return _read("incident_event/2/opened.json") | {"incident_id": incident_id} | fields
+
+
+def window(**fields: Any) -> dict[str, Any]:
+    """Return a window of an edge."""
+    return _read("fidelity_stats/1/losing_edge.json") | fields
+
+
+_SCHEMAS = {
+    topics.TRACES: "assembled_trace",
+    topics.INCIDENTS: "incident_event",
+    topics.STATS: "fidelity_stats",
+}
+
+
+def message(topic: str, offset: int, record: dict[str, Any], **fields: Any) -> Message:
+    """Return a record as it is read from a topic."""
+    at = Message(topic, 0, offset, T0_US // 1000 + offset, None, encode(_SCHEMAS[topic], record))
+    return at._replace(**fields)
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def archive_in(folder: Path, clock: Clock | None = None, **limits: Any) -> Archive:
+    """Return an archive in a folder."""
+    return Archive(Store(str(folder)), Limits(**limits), clock=clock or Clock())

@@ -1,0 +1,224 @@
+"""Questions over HTTP: what is asked wrongly is told, what is right is what a slow search finds."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from streams.console.api import PATHS, application, openapi
+from streams.console.queries import Queries
+from streams.console.times import iso
+from streams.runtime import topics
+from tests.unit.console.at_hand import SECOND, T0_US, archive_in, incident, message, trace, window
+
+Ask = Callable[..., httpx.Response]
+DAY = "start=2025-10-09T00:00:00Z&end=2025-10-10T00:00:00Z"
+
+
+def log_of(seed: int) -> list[dict[str, Any]]:
+    """Return traces with revisions, in an order as they might come."""
+    chance = random.Random(seed)
+    found = []
+    for n in range(40):
+        start = T0_US + chance.randrange(50) * SECOND  # several begin together
+        for revision in range(1, chance.choice((2, 2, 3, 4))):
+            status = chance.choice(("COMPLETE", "BROKEN"))
+            found.append(
+                trace(
+                    f"{n:032x}",
+                    revision=revision,
+                    start=start,
+                    status=status,
+                    flow=chance.choice(("record", "")),
+                    duration_us=chance.randrange(10) * 1000,
+                    record_id=f"rec-{n % 7}",
+                )
+            )
+    chance.shuffle(found)
+    return found
+
+
+@pytest.fixture(params=[0])
+def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Ask, list[Any]]]:
+    """Return how to ask an archive of files and tail, and the traces in it."""
+    traces = log_of(request.param)
+    archive = archive_in(tmp_path, rows=17)
+    for offset, one in enumerate(traces):
+        archive.take(message(topics.TRACES, offset, one))
+    known = {"record_ids": ["rec-1"], "trace_ids": [f"{2:032x}"]}
+    archive.take(message(topics.INCIDENTS, 0, incident("c" * 32, version=1, **known)))
+    archive.take(
+        message(topics.INCIDENTS, 1, incident("c" * 32, version=2, event="RESOLVED", **known))
+    )
+    archive.take(message(topics.INCIDENTS, 2, incident("d" * 32, trace_ids=[], record_ids=[])))
+    archive.take(message(topics.STATS, 0, window(window_start=T0_US, revision=1, ratio=0.5)))
+    archive.take(message(topics.STATS, 1, window(window_start=T0_US, revision=2, ratio=0.75)))
+    with ThreadPoolExecutor(2) as workers:
+        app = application(Queries(archive, 256 << 20, 1), workers, {})
+
+        def ask(path: str, base: str = "http://localhost:8090") -> httpx.Response:
+            async def get() -> httpx.Response:
+                transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+                async with httpx.AsyncClient(transport=transport, base_url=base) as client:
+                    return await client.get(path)
+
+            return asyncio.run(get())
+
+        yield ask, traces
+
+
+def last_of(traces: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the highest revision of each trace."""
+    return {one["trace_id"]: one for one in sorted(traces, key=lambda t: t["revision"])}
+
+
+@pytest.mark.parametrize("filled", range(3), indirect=True)
+@pytest.mark.parametrize("query", ["", "&status=BROKEN", "&flow=record&min_duration_us=4000"])
+def test_pages_are_what_a_search_finds(filled: tuple[Ask, list[Any]], query: str) -> None:
+    """All pages together are each trace once, at its last revision, the newest first."""
+    ask, traces = filled
+    wanted = [
+        one
+        for one in last_of(traces).values()
+        if ("BROKEN" not in query or one["status"] == "BROKEN")
+        and ("flow" not in query or (one["flow"] == "record" and one["duration_us"] >= 4000))
+    ]
+    wanted.sort(key=lambda t: (t["start"], t["trace_id"]), reverse=True)
+    found, token = [], ""
+    while True:
+        answer = ask(f"/api/v1/traces?{DAY}&limit=7{query}&continuation_token={token}").json()
+        found += answer["traces"]
+        token = answer["continuation_token"]
+        if not token:
+            break
+        assert len(answer["traces"]) == 7
+    assert [(t["trace_id"], t["revision"], t["status"]) for t in found] == [
+        (t["trace_id"], t["revision"], t["status"]) for t in wanted
+    ]
+    assert [t["start"] for t in found] == [iso(t["start"]) for t in wanted]
+
+
+def test_a_range_has_its_start_and_not_its_end(filled: tuple[Ask, list[Any]]) -> None:
+    """[start, end): a trace that begins at the end is in the next range."""
+    ask, traces = filled
+    start = min(one["start"] for one in traces)
+    at, end = iso(start), iso(start + 1)
+    same = [t for t in last_of(traces).values() if t["start"] == start]
+    assert len(ask(f"/api/v1/traces?start={at}&end={end}").json()["traces"]) == len(same)
+    assert ask(f"/api/v1/traces?start={at}&end={at}").json()["traces"] == []
+
+
+def test_one_trace_has_its_spans_and_revisions(filled: tuple[Ask, list[Any]]) -> None:
+    """The last revision is told whole; a number that is none is null."""
+    ask, traces = filled
+    wanted = last_of(traces)[f"{3:032x}"]
+    found = ask(f"/api/v1/traces/{3:032X}").json()
+    assert found["revision"] == wanted["revision"]
+    assert [one["revision"] for one in found["revisions"]] == list(range(1, wanted["revision"] + 1))
+    assert [span["span_id"] for span in found["spans"]] == [
+        span["span_id"] for span in wanted["spans"]
+    ]
+    assert found["spans"][0]["value"] is None
+    assert ask("/api/v1/traces/ffff").status_code == 404
+
+
+def test_a_record_has_its_history_over_all_traces(filled: tuple[Ask, list[Any]]) -> None:
+    """Every trace that it went through, every event, every incident that names it."""
+    ask, traces = filled
+    found = ask("/api/v1/records/rec-1").json()
+    wanted = [t for t in last_of(traces).values() if t["spans"][0]["record_id"] == "rec-1"]
+    assert {t["trace_id"] for t in found["traces"]} == {t["trace_id"] for t in wanted}
+    assert len(found["entries"]) == len(wanted)
+    times = [one["timestamp"] for one in found["entries"]]
+    assert times == sorted(times)
+    assert [one["incident_id"] for one in found["incidents"]] == ["c" * 32]
+    assert ask("/api/v1/records/nobody").status_code == 404
+
+
+def test_incidents_are_told_at_their_last_version(filled: tuple[Ask, list[Any]]) -> None:
+    """Open ones and ended ones apart; one has all its versions."""
+    ask, _ = filled
+    assert {i["incident_id"] for i in ask("/api/v1/incidents").json()["incidents"]} == {
+        "c" * 32,
+        "d" * 32,
+    }
+    (ended,) = ask("/api/v1/incidents?state=ended").json()["incidents"]
+    assert (ended["incident_id"], ended["event"]) == ("c" * 32, "RESOLVED")
+    (open_,) = ask("/api/v1/incidents?state=open").json()["incidents"]
+    assert open_["incident_id"] == "d" * 32
+    one = ask(f"/api/v1/incidents/{'c' * 32}").json()
+    assert [version["event"] for version in one["versions"]] == ["OPENED", "RESOLVED"]
+
+
+def test_fidelity_is_told_by_edge(filled: tuple[Ask, list[Any]]) -> None:
+    """A window counts at its last revision."""
+    ask, _ = filled
+    (series,) = ask(f"/api/v1/fidelity?{DAY}").json()["series"]
+    assert [one["ratio"] for one in series["windows"]] == [0.75]
+    assert ask(f"/api/v1/fidelity?{DAY}&flow=none").json() == {"series": []}
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("start=2025-10-09", "end: missing"),
+        ("start=yesterday&end=2025-10-09", "start: 'yesterday' is no time"),
+        ("start=2025-10-10&end=2025-10-09", "end: before start"),
+        (f"{DAY}&limit=0", "limit: from 1 to 1000"),
+        (f"{DAY}&limit=9999999999999999999", "limit:"),
+        (f"{DAY}&status=LOST", "status: one of COMPLETE"),
+        (f"{DAY}&stat=1", "stat: no such parameter"),
+        (f"{DAY}&continuation_token=x", "continuation_token: not one that this answer gave"),
+        (f"{DAY}&continuation_token=WyJ4IiwxXQ", "continuation_token: not one that"),
+        (f"{DAY}&flow={'x' * 300}", "flow: at most 200 characters"),
+    ],
+)
+def test_a_wrong_question_is_told_what_is_wrong(
+    filled: tuple[Ask, list[Any]], query: str, words: str
+) -> None:
+    """400, with the parameter and what it may be; never 500."""
+    answer = filled[0](f"/api/v1/traces?{query}")
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(words)
+
+
+@pytest.mark.parametrize("text", ["' OR 1=1 --", "x'; DROP TABLE rows; --", "%00", "\u202e"])
+def test_what_is_asked_never_becomes_a_statement(filled: tuple[Ask, list[Any]], text: str) -> None:
+    """Text is a value, wherever it stands."""
+    ask, _ = filled
+    assert ask(f"/api/v1/traces?{DAY}&flow={text}").json()["traces"] == []
+    assert ask(f"/api/v1/records/{text}").status_code == 404
+
+
+def test_the_description_has_every_path_and_parameter() -> None:
+    """It is made of what reads the parameters."""
+    document = openapi()
+    assert set(document["paths"]) == {one.path for one in PATHS}
+    traces = document["paths"]["/api/v1/traces"]["get"]["parameters"]
+    assert [p["name"] for p in traces if p["required"]] == ["start", "end"]
+
+
+def test_another_name_of_the_loopback_is_refused(filled: tuple[Ask, list[Any]]) -> None:
+    """A page elsewhere cannot ask by a name of its own that leads here."""
+    ask, _ = filled
+    assert ask("/api/v1/incidents", "http://evil.example").status_code == 400
+
+
+def test_what_the_archive_cannot_answer_is_no_crash(
+    filled: tuple[Ask, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is gone, memory that is short: 503, and the reason in the log alone."""
+    ask, _ = filled
+
+    def gone(*_: Any) -> None:
+        raise FileNotFoundError("/secret/place")
+
+    monkeypatch.setattr(Queries, "incidents", gone)
+    answer = ask("/api/v1/incidents")
+    assert answer.status_code == 503
+    assert "secret" not in answer.text

@@ -1,0 +1,114 @@
+"""The archive holds each record once, whatever ends it, and a look sees files and tail alike."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.console.archive import Archive
+from streams.console.kinds import KINDS
+from streams.console.store import Store
+from streams.errors import ConfigError, StateError
+from streams.runtime import topics
+from tests.unit.console.at_hand import HOUR_MS, Clock, archive_in, message, trace
+
+TRACES = next(kind for kind in KINDS if kind.name == "traces")
+
+
+def offsets(archive: Archive) -> list[int]:
+    """Return the offsets of all archived traces."""
+    look = archive.look("traces")
+    found = look.tail["offset"].to_pylist()
+    if look.files:
+        found += archive.dataset(look.files, TRACES.schema).to_table()["offset"].to_pylist()
+    return sorted(found)
+
+
+def test_a_file_is_written_when_it_is_due(tmp_path: Path) -> None:
+    """By rows, by age, by the hour of Kafka's time; until then a look sees it all the same."""
+    clock = Clock()
+    archive = archive_in(tmp_path, clock, rows=3, seconds=60)
+    for offset in range(4):
+        archive.take(message(topics.TRACES, offset, trace()))
+    assert [(s.first, s.last) for s in archive.look("traces").files] == [(0, 2)]
+    clock.now += 59
+    archive.write_due()
+    assert len(archive.look("traces").files) == 1
+    clock.now += 1
+    archive.write_due()
+    assert [(s.first, s.last) for s in archive.look("traces").files] == [(0, 2), (3, 3)]
+    later_ms = message(topics.TRACES, 4, trace()).timestamp_ms + HOUR_MS
+    archive.take(message(topics.TRACES, 4, trace()))
+    archive.take(message(topics.TRACES, 5, trace(), timestamp_ms=later_ms))
+    assert [s.hour for s in archive.look("traces").files] == ["2025-10-09T08"] * 3
+    assert offsets(archive) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_crashes_lose_and_double_nothing(tmp_path: Path, seed: int) -> None:
+    """A console that dies at any moment goes on where its files end."""
+    chance = random.Random(seed)
+    log = [message(topics.TRACES, 2 * n, trace()) for n in range(60)]  # odd ones are markers
+    clock = Clock()
+    archive = archive_in(tmp_path, clock, rows=chance.randint(1, 9), seconds=10)
+    at = 0
+    while at < len(log):
+        archive.take(log[at])
+        at += 1
+        clock.now += chance.random() * 3
+        archive.write_due()
+        if chance.random() < 0.1:  # the process dies, perhaps in the midst of a file
+            (tmp_path / "traces" / "x.parquet.unfinished").parent.mkdir(exist_ok=True)
+            (tmp_path / "traces" / "x.parquet.unfinished").write_bytes(b"PAR1")
+            archive = archive_in(tmp_path, clock, rows=chance.randint(1, 9), seconds=10)
+            (start,) = archive.starts({(topics.TRACES, 0): (0, 120)}).values()
+            at = next((i for i, one in enumerate(log) if one.offset >= start), len(log))
+    archive.write_due(all_of_it=True)
+    fresh = archive_in(tmp_path)
+    assert offsets(fresh) == [one.offset for one in log]
+    assert not list(tmp_path.rglob("*.unfinished"))
+
+
+def test_a_full_disk_keeps_the_tail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be written stays in memory, is seen, and is written once when there is room."""
+    archive = archive_in(tmp_path, rows=2)
+    for offset in range(2):
+        archive.take(message(topics.TRACES, offset, trace()))
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write", full)
+        with pytest.raises(OSError, match="No space"):
+            archive.take(message(topics.TRACES, 2, trace()))
+    assert offsets(archive) == [0, 1]
+    archive.take(message(topics.TRACES, 2, trace()))
+    assert offsets(archive) == [0, 1, 2]
+    assert [(s.first, s.last) for s in archive.look("traces").files] == [(0, 1)]
+
+
+def test_unreadable_records_are_counted_and_passed_over(tmp_path: Path) -> None:
+    """Garbage in a derived topic stops nothing; its offset counts as read."""
+    archive = archive_in(tmp_path)
+    archive.take(message(topics.TRACES, 0, trace(), value=b"garbage"))
+    archive.take(message(topics.TRACES, 1, trace()))
+    assert archive.unreadable[topics.TRACES] == 1
+    assert offsets(archive) == [1]
+    assert archive.next_offsets == {(topics.TRACES, 0): 2}
+
+
+def test_a_topic_made_anew_is_told(tmp_path: Path) -> None:
+    """An archive ahead of its topic would miss what comes: it is refused, with what to do."""
+    archive = archive_in(tmp_path, rows=1)
+    for offset in range(3):
+        archive.take(message(topics.TRACES, offset, trace()))
+    with pytest.raises(StateError, match=r"made anew.*Operator action"):
+        archive_in(tmp_path).starts({(topics.TRACES, 0): (0, 1)})
+
+
+def test_a_place_that_is_none_is_refused() -> None:
+    """A wrong URL ends the start, naming the setting."""
+    with pytest.raises(ConfigError, match="SPANLOOM_CONSOLE_ARCHIVE"):
+        Store("gopher://x/y")
