@@ -208,7 +208,7 @@ class IncidentBook:
         for other, member in incident.members.items():
             state.partition.put(member.alert)
             state.home[other] = incident.incident_id
-        state.partition.settle()
+        state.partition.settle(incident.members)
         state.partition.unite(incident.members, incident.incident_id)
         self._update(incident, states)
 

@@ -173,12 +173,16 @@ class Partition:
             self.part_of[print_] = part
         return part
 
-    def settle(self) -> None:
-        """Look at the relations of all that is new, without grouping anything anew."""
-        stale = sorted(self._stale)
+    def settle(self, prints: Collection[str] | None = None) -> None:
+        """Look at the relations of what is new, without grouping anything anew.
+
+        Args:
+            prints: only of these; what else is new still waits for `regroup`. None for all.
+        """
+        stale = sorted(self._stale if prints is None else self._stale & set(prints))
         for print_ in stale:
             self._relink(print_)
-        self._stale.clear()
+        self._stale.difference_update(stale)
         for component in self._components(stale):
             self._parts(component)  # for who goes with whom, which a later alert is held against
 

@@ -294,6 +294,23 @@ def test_an_alert_that_joins_without_news_is_told_within_the_refresh_time() -> N
     assert desk.at(99) == []
 
 
+def test_an_incident_returns_beside_a_new_alert_that_waits() -> None:
+    """What comes in the same step as a return is grouped all the same when its time has come."""
+    desk = Desk(hold_us=2 * SECOND)
+    desk.at(11, LOSS)
+    desk.at(14)
+    desk.at(30, resolved(LOSS, 20))
+    desk.at(40)
+    assert desk.last["event"] == "RESOLVED"
+    new = [alert(f"odd_kind_{n}", "ALPHA", 41) for n in range(20)]
+    assert min(one["fingerprint"] for one in new) < LOSS["fingerprint"]  # it is taken in before
+    again = LOSS | {"version": 3, "firing_since": 41 * SECOND, "last_seen": 42 * SECOND}
+    desk.at(42, again, *new)
+    desk.at(45)
+    told = {one["fingerprint"] for event in desk.events for one in event["alerts"]}
+    assert {one["fingerprint"] for one in new} <= told
+
+
 def test_a_wide_or_fast_problem_is_worse_than_its_alerts() -> None:
     """A burn that eats the budget within hours, and alerts in three modules, raise the severity."""
     desk = Desk()
