@@ -54,6 +54,20 @@ def decode(value: bytes | None, schemas: SchemaSet | None = None) -> Record:
     return decode_body(known.writer(schema_id), body, known.current(name))
 
 
+def decode_as(name: str, value: bytes | None) -> Record:
+    """Return the record of one schema that a wire value holds, as its current version.
+
+    Raises:
+        RecordError: as `decode`; `unknown_schema_id` too when it is a record of another one.
+    """
+    schemas = default_schemas()
+    schema_id, _ = wire.split(value, schemas)
+    found = schemas.name_of(schema_id)
+    if found != name:
+        raise RecordError("unknown_schema_id", f"{schema_id} is {found}, not {name}")
+    return decode(value)
+
+
 def encode_body(schema: Schema, record: Mapping[str, Any]) -> bytes:
     """Return the Avro bytes of a record without the wire header."""
     out = BytesIO()

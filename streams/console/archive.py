@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from streams.codec.records import decode
+from streams.codec.records import decode_as
 from streams.console.files import Place, Segment, hour_of, positions
 from streams.console.kinds import KINDS, Kind
 from streams.console.store import Store
@@ -145,7 +145,7 @@ class Archive:
             self._write(at)
             tail = None
         try:
-            row = kind.row(decode(message.value))
+            row = kind.row(decode_as(kind.record, message.value))
         except RecordError:
             self.unreadable[message.topic] += 1
             row = None

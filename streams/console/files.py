@@ -11,11 +11,14 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from streams.errors import StateError
+from streams.units import SECOND_US
 
 _NAME: Final = re.compile(
     r"(?P<kind>[a-z]+)/hour=(?P<hour>\d{4}-\d\d-\d\dT\d\d)/"
     r"(?P<topic>[A-Za-z0-9._-]+)\.(?P<partition>\d+)\.(?P<first>\d{20})-(?P<last>\d{20})\.parquet"
 )
+_LAST_S: Final = 253_402_300_799
+"""9999-12-31T23:59:59Z."""
 Place = tuple[str, int]
 """Topic and partition."""
 
@@ -38,8 +41,12 @@ class Segment(NamedTuple):
 
 
 def hour_of(time_us: int) -> str:
-    """Return the hour (UTC) of a time in microseconds, such as 2026-11-26T08."""
-    return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%dT%H")
+    """Return the hour (UTC) of a time in microseconds, such as 2026-11-26T08.
+
+    Of a time that no record has, before 1970 or after 9999, the nearest hour that one could have.
+    """
+    seconds = min(max(time_us // SECOND_US, 0), _LAST_S)
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H")
 
 
 def segment_of(path: str) -> Segment | None:

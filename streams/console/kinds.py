@@ -27,12 +27,14 @@ class Kind(NamedTuple):
     Attributes:
         name: of its folder.
         topic: without the prefix of derived topics.
+        record: name of the schema of its records.
         schema: its columns, `_PLACE` first.
         row: the values of the other columns, in their order.
     """
 
     name: str
     topic: str
+    record: str
     schema: pa.Schema
     row: Callable[[Record], tuple[Any, ...]]
 
@@ -81,6 +83,7 @@ KINDS: Final = (
     Kind(
         "traces",
         topics.TRACES,
+        "assembled_trace",
         _schema(
             *_texts("trace_id", "flow", "status", "closed_by"),
             *_numbers("revision", "start", "end", "duration_us", "span_count", "error_count"),
@@ -92,18 +95,21 @@ KINDS: Final = (
     Kind(
         "fidelity",
         topics.STATS,
+        "fidelity_stats",
         _schema(*_texts(*_FIDELITY), *_numbers(*_COUNTS), *((n, pa.float64()) for n in _RATIOS)),
         _plain(*_FIDELITY, *_COUNTS, *_RATIOS),
     ),
     Kind(
         "alerts",
         topics.ALERTS,
+        "alert",
         _schema(*_texts(*_ALERT), *_numbers(*_ALERT_TIMES)),
         _plain(*_ALERT, *_ALERT_TIMES),
     ),
     Kind(
         "incidents",
         topics.INCIDENTS,
+        "incident_event",
         _schema(
             *_texts(*_INCIDENT),
             *_numbers(*_INCIDENT_TIMES),
@@ -115,6 +121,7 @@ KINDS: Final = (
     Kind(
         "rejected",
         topics.REJECTED,
+        "rejected_event",
         _schema(*_texts(*_REJECTED), *_numbers("source_partition", "source_offset", "timestamp")),
         _plain(*_REJECTED, "partition", "offset", "timestamp"),
     ),

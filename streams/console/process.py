@@ -21,6 +21,7 @@ from streams.console.settings import ConsoleSettings
 from streams.console.store import Store
 from streams.errors import ConfigError
 from streams.runtime.link import Link
+from streams.runtime.state_folder import lock_folder
 from streams.runtime.stop_signals import StopSignals
 
 LOOK_SECONDS: Final = 0.5
@@ -40,7 +41,7 @@ class Console:
         say_ready: called once, when it serves.
 
     Raises:
-        ConfigError, StateError: the archive cannot be used.
+        ConfigError, StateError: the archive cannot be used, or another console writes it.
     """
 
     def __init__(
@@ -52,7 +53,14 @@ class Console:
     ) -> None:
         self._settings, self._say_ready = settings, say_ready
         limits = Limits(settings.file_rows, settings.file_bytes, settings.file_seconds)
-        self._archive = Archive(Store(settings.archive), limits, prefix)
+        store = Store(settings.archive)
+        if store.folder is not None:  # of a bucket only the overlap of files tells, at a start
+            lock_folder(
+                store.folder,
+                "let the console write there, or name another place with --archive",
+                "give each console an archive of its own with --archive",
+            )
+        self._archive = Archive(store, limits, prefix)
         self._reader = Reader(self._archive, link)
         self._queries = Queries(self._archive, settings.query_memory_bytes, settings.query_threads)
         self._stop = asyncio.Event()

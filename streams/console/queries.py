@@ -71,7 +71,7 @@ class Queries:
             f"SELECT {_SUMMARY} FROM ({_last('revision', 'trace_id')}) WHERE {_and(where)} "
             "ORDER BY start DESC, trace_id DESC LIMIT ?",
             (*_values(where), limit + 1),
-            (hour_of(max(0, start_us)), hour_of(end_us + LAG_US)),
+            (hour_of(start_us), hour_of(end_us + LAG_US)),
         )
         return _paged(rows, limit, ("start", "trace_id"))
 
@@ -156,7 +156,7 @@ class Queries:
             f"burn_rate_short, burn_rate_long FROM ({_last('revision', keys)}) WHERE {_and(where)} "
             f"ORDER BY kind, flow, from_stage, to_stage, module, window_start LIMIT ?",
             (*_values(where), limit),
-            (hour_of(max(0, start_us)), hour_of(end_us + LAG_US)),
+            (hour_of(start_us), hour_of(end_us + LAG_US)),
         )
 
     # --- how --------------------------------------------------------------------------------------

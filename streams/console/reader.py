@@ -12,7 +12,7 @@ import structlog
 
 from streams.console.archive import Archive
 from streams.console.files import Place
-from streams.errors import BrokerError, RightError, SpanloomError
+from streams.errors import BrokerError, RightError, SpanloomError, StateError
 from streams.runtime.link import Link
 from streams.runtime.reading import Message, Reading
 
@@ -76,6 +76,12 @@ class Reader:
         except SpanloomError as error:
             self.failed = error
             log.error("archive_failed", error=str(error))
+        except Exception as error:
+            self.failed = StateError(
+                f"the archive's reader failed: {type(error).__name__}: {error}. Operator action: "
+                "report this with the log; nothing is lost, the next start reads on."
+            )
+            log.exception("archive_failed", error=str(self.failed))
 
     def _wait(self, what: str, why: str) -> None:
         if self.waits_for != what:

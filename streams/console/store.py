@@ -33,11 +33,12 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._local = Path(url).absolute() if "://" not in url else None
+        self.folder = Path(url).absolute() if "://" not in url else None
+        """Where it is, when that is a folder."""
         try:
-            if self._local is not None:
-                self._local.mkdir(parents=True, exist_ok=True)
-                self._fs, self._root = pyarrow.fs.LocalFileSystem(), str(self._local)
+            if self.folder is not None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._fs, self._root = pyarrow.fs.LocalFileSystem(), str(self.folder)
             else:
                 self._fs, self._root = pyarrow.fs.FileSystem.from_uri(url)
         except (pa.ArrowInvalid, ValueError) as error:
@@ -70,7 +71,7 @@ class Store:
             OSError: the disk is full, the bucket is away; nothing is there under the name.
         """
         path = f"{self._root}/{segment.path}"
-        if self._local is None:  # an object is there when its last part is
+        if self.folder is None:  # an object is there when its last part is
             pyarrow.parquet.write_table(
                 table, path, filesystem=self._fs, row_group_size=_ROW_GROUP, compression="zstd"
             )

@@ -126,6 +126,19 @@ def check_answers(at: ConsoleAt, traces: list[dict[str, Any]]) -> None:
     assert at.get("/api/v1/openapi.json")["openapi"] == "3.1.0"
 
 
+def test_an_archive_has_one_writer(deployment: Deployment) -> None:
+    """A second console on it would write everything twice: it ends with 3 and says what to do."""
+    deployment.create_topics()
+    first, second = ConsoleAt(deployment), ConsoleAt(deployment)
+    holder = first.start()
+    wait_for(lambda: first.get("/health") is not None, 60, holder.tail, holder)
+    second.lives = first.lives
+    late = second.start()
+    assert late.wait(60) == 3
+    assert "give each console an archive of its own with --archive" in late.tail()
+    assert holder.is_alive
+
+
 def test_a_port_that_is_taken_is_told(deployment: Deployment) -> None:
     """Ends with 2 and names the setting; nothing of the archive is touched."""
     deployment.create_topics()

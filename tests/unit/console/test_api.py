@@ -111,6 +111,8 @@ def test_a_range_has_its_start_and_not_its_end(filled: tuple[Ask, list[Any]]) ->
     same = [t for t in last_of(traces).values() if t["start"] == start]
     assert len(ask(f"/api/v1/traces?start={at}&end={end}").json()["traces"]) == len(same)
     assert ask(f"/api/v1/traces?start={at}&end={at}").json()["traces"] == []
+    ever = ask("/api/v1/traces?start=0001-01-01&end=9999-12-31T23:59:59.999999Z&limit=1000").json()
+    assert len(ever["traces"]) == len(last_of(traces))
 
 
 def test_one_trace_has_its_spans_and_revisions(filled: tuple[Ask, list[Any]]) -> None:

@@ -11,7 +11,7 @@ from streams.console.kinds import KINDS
 from streams.console.store import Store
 from streams.errors import ConfigError, StateError
 from streams.runtime import topics
-from tests.unit.console.at_hand import HOUR_MS, Clock, archive_in, message, trace
+from tests.unit.console.at_hand import HOUR_MS, Clock, archive_in, incident, message, trace
 
 TRACES = next(kind for kind in KINDS if kind.name == "traces")
 
@@ -97,6 +97,11 @@ def test_unreadable_records_are_counted_and_passed_over(tmp_path: Path) -> None:
     assert archive.unreadable[topics.TRACES] == 1
     assert offsets(archive) == [1]
     assert archive.next_offsets == {(topics.TRACES, 0): 2}
+    foreign = message(topics.INCIDENTS, 0, incident()).value
+    archive.take(message(topics.TRACES, 2, trace(), value=foreign))
+    archive.take(message(topics.TRACES, 3, trace(), value=None))
+    assert archive.unreadable[topics.TRACES] == 3
+    assert archive.next_offsets == {(topics.TRACES, 0): 4}
 
 
 def test_a_topic_made_anew_is_told(tmp_path: Path) -> None:

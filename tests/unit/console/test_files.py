@@ -33,6 +33,8 @@ def test_other_files_are_left_alone(path: str) -> None:
 def test_hours_are_of_utc() -> None:
     """The folder is the hour of Kafka's time."""
     assert hour_of(1_760_000_000_000_000) == "2025-10-09T08"
+    assert hour_of(-1_000) == "1970-01-01T00"
+    assert hour_of(1 << 62) == "9999-12-31T23"
 
 
 @given(st.lists(st.integers(1, 50), max_size=8), st.randoms())

@@ -1,0 +1,72 @@
+"""The reader's thread says why it ended, whatever ended it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+from streams.console import reader as reader_module
+from streams.console.archive import Archive
+from streams.console.reader import Reader
+from streams.errors import StateError
+from streams.runtime import topics
+from streams.runtime.link import Link
+from streams.runtime.reading import Message, Span
+from tests.unit.console.at_hand import archive_in, message, trace
+
+
+class OneRecord:
+    """A reading of topics that have one record together."""
+
+    def __init__(self, _: Link) -> None:
+        self.ended: dict[Any, int] = {}
+
+    def __enter__(self) -> "OneRecord":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+    def known(self, names: list[str]) -> list[str]:
+        return names
+
+    def topics(self) -> dict[str, int]:
+        return dict.fromkeys((topics.TRACES, *reader_topics()), 1)
+
+    def spans(self, names: list[str]) -> dict[tuple[str, int], Span]:
+        return {(name, 0): Span(0, 1) for name in names}
+
+    def records(self, starts: dict[Any, int], *, follow: bool) -> Iterator[Message | None]:
+        assert follow
+        yield message(topics.TRACES, 0, trace())
+        while True:
+            yield None
+
+
+def reader_topics() -> tuple[str, ...]:
+    return (topics.STATS, topics.ALERTS, topics.INCIDENTS, topics.REJECTED)
+
+
+def test_a_bug_ends_the_console_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that dies in silence would look like an orderly end."""
+
+    def broken(*_: Any) -> None:
+        raise TypeError("unforeseen")
+
+    monkeypatch.setattr(reader_module, "Reading", OneRecord)
+    monkeypatch.setattr(Archive, "take", broken)
+    reader = Reader(archive_in(tmp_path), Link.plain("127.0.0.1:1"))
+    reader.start()
+    reader._thread.join(30)
+    assert not reader.is_alive
+    assert isinstance(reader.failed, StateError)
+    assert "TypeError: unforeseen. Operator action: report this" in str(reader.failed)
