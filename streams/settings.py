@@ -140,11 +140,7 @@ def load_settings(**given: Any) -> WorkerSettings:
     try:
         return WorkerSettings(**{k: v for k, v in given.items() if v is not None})
     except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            name = ".".join(str(part) for part in problem["loc"])
-            lines.append(f"{name} (SPANLOOM_{name.upper()}): {problem['msg']}")
-        raise ConfigError("settings are wrong: " + "; ".join(lines)) from error
+        raise wrong_settings(error, "SPANLOOM_") from error
     except SettingsError as error:  # only lists are parsed before they are checked
         named = [n for n in ("input_topics", "signal_dimensions") if f'"{n}"' in str(error)]
         name = named[0] if named else "input_topics"
@@ -152,6 +148,21 @@ def load_settings(**given: Any) -> WorkerSettings:
             f"settings are wrong: {name} (SPANLOOM_{name.upper()}): give a JSON list, such as "
             '["a.v1", "b.v1"]'
         ) from error
+
+
+def wrong_settings(error: ValidationError, prefix: str, group: str = "") -> ConfigError:
+    """Return what is wrong with settings: each one's name, its environment variable and why.
+
+    Args:
+        error: what their model says.
+        prefix: of the variables.
+        group: put before the names.
+    """
+    lines = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        lines.append(f"{group}{name} ({prefix}{name.upper()}): {problem['msg']}")
+    return ConfigError("settings are wrong: " + "; ".join(lines))
 
 
 # --- the link to the broker
@@ -266,11 +277,7 @@ def load_link(broker: str, **given: Any) -> KafkaLink:
     try:
         link = KafkaLink(**given)
     except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            name = ".".join(str(part) for part in problem["loc"])
-            lines.append(f"{name} ({_LINK}{name.upper()}): {problem['msg']}")
-        raise ConfigError("settings are wrong: " + "; ".join(lines)) from None
+        raise wrong_settings(error, _LINK) from None
     problems = [*_transport_problems(link), *_user_problems(link), *_token_problems(link)]
     if link.security_protocol == "SASL_PLAINTEXT" and not all(map(is_loopback, _hosts(broker))):
         problems.append(

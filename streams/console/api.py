@@ -21,11 +21,12 @@ from starlette.routing import Route
 
 from streams import __version__
 from streams.console.asked import COUNT, END, START, TOKEN, Parameter, described, read
+from streams.console.kinds import SCOPE
 from streams.console.queries import Queries, Where
+from streams.console.settings import LOOPBACK
 from streams.console.times import with_times
 from streams.errors import ConfigError
 
-HOSTS: Final = ("127.0.0.1", "localhost", "::1")
 ERROR_CHARS: Final = 500
 RECORD_TRACES_MAX: Final = 1_000
 WINDOWS_MAX: Final = 100_000
@@ -73,10 +74,7 @@ def _traces(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> An
 
 def _trace(queries: Queries, _: dict[str, Any], path: Mapping[str, str]) -> Any:
     found = queries.trace(path["trace_id"].lower())
-    if found is None:
-        return None
-    trace, revisions = found
-    return trace | {"revisions": [_appended(one) for one in revisions]}
+    return None if found is None else found[0] | {"revisions": found[1]}
 
 
 def _record(queries: Queries, _: dict[str, Any], path: Mapping[str, str]) -> Any:
@@ -105,14 +103,13 @@ def _record(queries: Queries, _: dict[str, Any], path: Mapping[str, str]) -> Any
 
 def _fidelity(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any:
     start_us, end_us = _range(asked)
-    where = _equal(asked, "kind", "flow", "from_stage", "to_stage", "module")
+    where = _equal(asked, *SCOPE)
     series: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    scope = ("kind", "flow", "from_stage", "to_stage", "module")
     for row in queries.fidelity(start_us, end_us, where, WINDOWS_MAX):
-        points = {name: value for name, value in row.items() if name not in scope}
-        series.setdefault(tuple(row[name] for name in scope), []).append(points)
+        points = {name: value for name, value in row.items() if name not in SCOPE}
+        series.setdefault(tuple(row[name] for name in SCOPE), []).append(points)
     return {
-        "series": [dict(zip(scope, key, strict=True)) | {"windows": s} for key, s in series.items()]
+        "series": [dict(zip(SCOPE, key, strict=True)) | {"windows": s} for key, s in series.items()]
     }
 
 
@@ -160,10 +157,7 @@ PATHS: Final = (
         (
             START,
             END,
-            *(
-                Parameter(name, "text", "Only of this one.")
-                for name in ("kind", "flow", "from_stage", "to_stage", "module")
-            ),
+            *(Parameter(name, "text", "Only of this one.") for name in SCOPE),
         ),
         _fidelity,
     ),
@@ -202,12 +196,6 @@ def _among(asked: dict[str, Any], **columns: str) -> list[Where]:
         for name, column in columns.items()
         if asked[name] is not None
     ]
-
-
-def _appended(revision: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in revision.items() if k != "appended_us"} | {
-        "appended": revision["appended_us"]
-    }
 
 
 def openapi() -> dict[str, Any]:
@@ -275,7 +263,7 @@ def application(
     document = openapi()
     return Starlette(
         # Else a page of anybody could ask by a name of its own that leads to the loopback.
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS))],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK)],
         routes=[
             *map(route, PATHS),
             page("/api/v1/openapi.json", lambda: JSONResponse(document)),

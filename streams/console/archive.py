@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from streams.codec.records import decode_as
-from streams.console.files import Place, Segment, hour_of, positions
-from streams.console.kinds import KINDS, Kind
+from streams.console.files import Segment, hour_of, positions
+from streams.console.kinds import KINDS, SCHEMAS, Kind
 from streams.console.store import Store
 from streams.errors import RecordError, StateError
-from streams.runtime.reading import Message
+from streams.runtime.reading import Message, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +198,7 @@ class Archive:
             tails = [t.as_table() for t in self._tails.values() if t.kind.name == kind and t.rows]
         if hours is not None:
             files = [one for one in files if hours[0] <= one.hour <= hours[1]]
-        schema = next(one.schema for one in KINDS if one.name == kind)
-        return Look(files, pa.concat_tables(tails) if tails else schema.empty_table())
+        return Look(files, pa.concat_tables(tails) if tails else SCHEMAS[kind].empty_table())
 
     def dataset(self, files: Iterable[Segment], schema: pa.Schema) -> Any:
         """Return files as one dataset."""

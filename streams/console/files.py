@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from streams.errors import StateError
+from streams.runtime.reading import Place
 from streams.units import SECOND_US
 
 _NAME: Final = re.compile(
@@ -19,8 +20,6 @@ _NAME: Final = re.compile(
 )
 _LAST_S: Final = 253_402_300_799
 """9999-12-31T23:59:59Z."""
-Place = tuple[str, int]
-"""Topic and partition."""
 
 
 class Segment(NamedTuple):

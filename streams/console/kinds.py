@@ -70,7 +70,8 @@ def _trace_row(trace: Record) -> tuple[Any, ...]:
     )
 
 
-_FIDELITY: Final = ("kind", "flow", "from_stage", "to_stage", "module")
+SCOPE: Final = ("kind", "flow", "from_stage", "to_stage", "module")
+"""What a window of fidelity is of."""
 _COUNTS: Final = ("window_start", "window_us", "revision", "expected", "observed")
 _RATIOS: Final = ("ratio", "slo_ratio", "burn_rate_short", "burn_rate_long")
 _ALERT: Final = ("fingerprint", "state", "severity", "kind", "module", "name")
@@ -96,8 +97,8 @@ KINDS: Final = (
         "fidelity",
         topics.STATS,
         "fidelity_stats",
-        _schema(*_texts(*_FIDELITY), *_numbers(*_COUNTS), *((n, pa.float64()) for n in _RATIOS)),
-        _plain(*_FIDELITY, *_COUNTS, *_RATIOS),
+        _schema(*_texts(*SCOPE), *_numbers(*_COUNTS), *((n, pa.float64()) for n in _RATIOS)),
+        _plain(*SCOPE, *_COUNTS, *_RATIOS),
     ),
     Kind(
         "alerts",
@@ -126,3 +127,4 @@ KINDS: Final = (
         _plain(*_REJECTED, "partition", "offset", "timestamp"),
     ),
 )
+SCHEMAS: Final = {kind.name: kind.schema for kind in KINDS}

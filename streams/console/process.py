@@ -78,7 +78,7 @@ class Console:
             self._reader.start()
             serving = asyncio.create_task(self._serve(server))
             while not self._stop.is_set() and self._reader.is_alive and not serving.done():
-                if server.started and self._say_ready is not None:
+                if server.started:
                     self._say_ready()
                     self._say_ready = lambda: None
                 with contextlib.suppress(TimeoutError):

@@ -12,10 +12,9 @@ import duckdb
 from streams.codec.records import Record, decode
 from streams.console.archive import Archive
 from streams.console.files import hour_of
-from streams.console.kinds import KINDS
+from streams.console.kinds import SCHEMAS, SCOPE
 from streams.console.tokens import key_of, token_of
 
-_SCHEMAS: Final = {kind.name: kind.schema for kind in KINDS}
 _HOUR_US: Final = 3_600_000_000
 LAG_US: Final = 2 * _HOUR_US
 """A trace may be appended so long after its end: when it waited long, or input lagged behind."""
@@ -26,6 +25,11 @@ _SUMMARY: Final = (
 _INCIDENT: Final = (
     "incident_id, version, event, severity, title, module, owner, opened_at, resolved_at, timestamp"
 )
+_KEYS: Final = {
+    "traces": ("revision", "trace_id", "start"),
+    "incidents": ("version", "incident_id", "opened_at"),
+}
+"""Of what has versions: which one it is, of what, and the time that lists go by."""
 
 
 class Where(NamedTuple):
@@ -64,29 +68,13 @@ class Queries:
             ConfigError: the token is not one of this answer.
         """
         where = [Where("start >= ? AND start < ?", (start_us, end_us)), *conditions]
-        if token:
-            where.append(Where("(start, trace_id) < (?, ?)", key_of(token, (int, str))))
-        rows = self._ask(
-            "traces",
-            f"SELECT {_SUMMARY} FROM ({_last('revision', 'trace_id')}) WHERE {_and(where)} "
-            "ORDER BY start DESC, trace_id DESC LIMIT ?",
-            (*_values(where), limit + 1),
-            (hour_of(start_us), hour_of(end_us + LAG_US)),
-        )
-        return _paged(rows, limit, ("start", "trace_id"))
+        hours = hour_of(start_us), hour_of(end_us + LAG_US)
+        return self._page("traces", _SUMMARY, where, limit, token, hours)
 
     def trace(self, trace_id: str) -> tuple[Record, list[dict[str, Any]]] | None:
         """Return a trace as of its last revision, and all its revisions; None when unknown."""
-        rows = self._ask(
-            "traces",
-            "SELECT value, revision, status, closed_by, span_count, appended_us FROM rows "
-            "WHERE trace_id = ? ORDER BY revision",
-            (trace_id,),
-        )
-        if not rows:
-            return None
-        last = decode(rows[-1]["value"])
-        return last, [{k: v for k, v in row.items() if k != "value"} for row in rows]
+        columns = "revision, status, closed_by, span_count, appended_us AS appended"
+        return self._one("traces", columns, trace_id)
 
     def traces_of_record(self, record_id: str, limit: int) -> list[Record]:
         """Return the traces that a record went through, the oldest first."""
@@ -106,29 +94,11 @@ class Queries:
         Raises:
             ConfigError: the token is not one of this answer.
         """
-        where = [Where("true"), *conditions]
-        if token:
-            where.append(Where("(opened_at, incident_id) < (?, ?)", key_of(token, (int, str))))
-        rows = self._ask(
-            "incidents",
-            f"SELECT {_INCIDENT} FROM ({_last('version', 'incident_id')}) WHERE {_and(where)} "
-            "ORDER BY opened_at DESC, incident_id DESC LIMIT ?",
-            (*_values(where), limit + 1),
-        )
-        return _paged(rows, limit, ("opened_at", "incident_id"))
+        return self._page("incidents", _INCIDENT, conditions, limit, token)
 
     def incident(self, incident_id: str) -> tuple[Record, list[dict[str, Any]]] | None:
         """Return an incident's last event and all its versions; None when unknown."""
-        rows = self._ask(
-            "incidents",
-            "SELECT value, version, event, severity, timestamp FROM rows WHERE incident_id = ? "
-            "ORDER BY version",
-            (incident_id,),
-        )
-        if not rows:
-            return None
-        last = decode(rows[-1]["value"])
-        return last, [{k: v for k, v in row.items() if k != "value"} for row in rows]
+        return self._one("incidents", "version, event, severity, timestamp", incident_id)
 
     def incidents_of(
         self, record_id: str, trace_ids: Sequence[str], limit: int
@@ -149,17 +119,52 @@ class Queries:
     ) -> list[dict[str, Any]]:
         """Return the windows of [start, end) at their last revision, by scope and time."""
         where = [Where("window_start >= ? AND window_start < ?", (start_us, end_us)), *conditions]
-        keys = "window_start, kind, flow, from_stage, to_stage, module"
+        scope = ", ".join(SCOPE)
+        keys = f"window_start, {scope}"
         return self._ask(
             "fidelity",
             f"SELECT {keys}, window_us, revision, expected, observed, ratio, slo_ratio, "
             f"burn_rate_short, burn_rate_long FROM ({_last('revision', keys)}) WHERE {_and(where)} "
-            f"ORDER BY kind, flow, from_stage, to_stage, module, window_start LIMIT ?",
+            f"ORDER BY {scope}, window_start LIMIT ?",
             (*_values(where), limit),
             (hour_of(start_us), hour_of(end_us + LAG_US)),
         )
 
     # --- how --------------------------------------------------------------------------------------
+
+    def _page(
+        self,
+        kind: str,
+        columns: str,
+        conditions: Sequence[Where],
+        limit: int,
+        token: str,
+        hours: tuple[str, str] | None = None,
+    ) -> Page:
+        """Return what has versions at its last one, the newest first, after where a token says."""
+        version, id_, time = _KEYS[kind]
+        where = list(conditions)
+        if token:
+            where.append(Where(f"({time}, {id_}) < (?, ?)", key_of(token, (int, str))))
+        rows = self._ask(
+            kind,
+            f"SELECT {columns} FROM ({_last(version, id_)}) WHERE {_and(where)} "
+            f"ORDER BY {time} DESC, {id_} DESC LIMIT ?",
+            (*_values(where), limit + 1),
+            hours,
+        )
+        shown = rows[:limit]
+        is_more = len(rows) > limit
+        return Page(shown, token_of((shown[-1][time], shown[-1][id_])) if is_more else "")
+
+    def _one(self, kind: str, columns: str, id_: str) -> tuple[Record, list[dict[str, Any]]] | None:
+        """Return the last version of one, and some columns of all its versions."""
+        version, key, _ = _KEYS[kind]
+        rows = self._ask(
+            kind, f"SELECT value, {columns} FROM rows WHERE {key} = ? ORDER BY {version}", (id_,)
+        )
+        values = [row.pop("value") for row in rows]
+        return (decode(values[-1]), rows) if rows else None
 
     def _ask(
         self,
@@ -175,7 +180,7 @@ class Queries:
             cursor.register("tail", look.tail)
             source = "SELECT * FROM tail"
             if look.files:
-                cursor.register("files", self._archive.dataset(look.files, _SCHEMAS[kind]))
+                cursor.register("files", self._archive.dataset(look.files, SCHEMAS[kind]))
                 source = f"SELECT * FROM files UNION ALL {source}"
             cursor.execute(f"WITH rows AS ({source}) {sql}", list(values))
             names = [column[0] for column in cursor.description]
@@ -191,14 +196,8 @@ def _last(version: str, keys: str) -> str:
 
 
 def _and(where: Sequence[Where]) -> str:
-    return " AND ".join(f"({one.text})" for one in where)
+    return " AND ".join(f"({one.text})" for one in where) or "true"
 
 
 def _values(where: Sequence[Where]) -> tuple[Any, ...]:
     return tuple(value for one in where for value in one.values)
-
-
-def _paged(rows: list[dict[str, Any]], limit: int, key: tuple[str, ...]) -> Page:
-    shown = rows[:limit]
-    more = len(rows) > limit
-    return Page(shown, token_of(tuple(shown[-1][name] for name in key)) if more else "")

@@ -11,10 +11,9 @@ from typing import Final
 import structlog
 
 from streams.console.archive import Archive
-from streams.console.files import Place
 from streams.errors import BrokerError, RightError, SpanloomError, StateError
 from streams.runtime.link import Link
-from streams.runtime.reading import Message, Reading
+from streams.runtime.reading import Message, Place, Reading
 
 AGAIN_SECONDS: Final = 2.0
 LOOK_SECONDS: Final = 1.0
@@ -92,7 +91,7 @@ class Reader:
     def _follow(self) -> None:
         """Read until the end is asked for or the broker fails."""
         with Reading(self._link) as reading:
-            topics = [topic for topic in self._archive.kinds if topic in reading.topics()]
+            topics = reading.known(list(self._archive.kinds))
             if len(topics) < len(self._archive.kinds):
                 missing = sorted(set(self._archive.kinds) - set(topics))
                 raise BrokerError(

@@ -1,14 +1,16 @@
 """Settings of the console, besides those of every command."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streams.errors import ConfigError
+from streams.settings import wrong_settings
 
-_PREFIX = "SPANLOOM_CONSOLE_"
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_PREFIX: Final = "SPANLOOM_CONSOLE_"
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+"""What may be listened on, and the only names that are answered, while nobody logs in."""
 
 
 class ConsoleSettings(BaseSettings):
@@ -50,12 +52,8 @@ def load_console_settings(**given: Any) -> ConsoleSettings:
     try:
         settings = ConsoleSettings(**{k: v for k, v in given.items() if v is not None})
     except ValidationError as error:
-        lines = [
-            f"console_{p['loc'][0]} ({_PREFIX}{str(p['loc'][0]).upper()}): {p['msg']}"
-            for p in error.errors()
-        ]
-        raise ConfigError("settings are wrong: " + "; ".join(lines)) from error
-    if settings.address not in _LOOPBACK:
+        raise wrong_settings(error, _PREFIX, "console_") from error
+    if settings.address not in LOOPBACK:
         raise ConfigError(
             f"console_address ({_PREFIX}ADDRESS): {settings.address} is not the loopback, and "
             "nobody logs in yet; leave it at 127.0.0.1 and put a proxy that does before it"

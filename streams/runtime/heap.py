@@ -7,6 +7,7 @@ traces, whose bodies come and go in buffers of megabytes, 0.9 GB of 2.4.
 
 import asyncio
 import ctypes
+from functools import cache
 from typing import Any, Final
 
 _M_ARENA_MAX: Final = -8
@@ -41,12 +42,13 @@ def bound_heap() -> None:
     Each of a dozen threads keeps what it once needed in an arena of its own, eight to a core: at a
     steady rate that was a fifth of the resident memory.
     """
-    libc = _glibc()
-    if libc is None:
-        return
-    libc.mallopt(_M_ARENA_MAX, _ARENAS)
-    libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
-    libc.mallopt(_M_TRIM_THRESHOLD, _SPARE_BYTES)
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return  # another C library
+    mallopt(_M_ARENA_MAX, _ARENAS)
+    mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
+    mallopt(_M_TRIM_THRESHOLD, _SPARE_BYTES)
 
 
 def is_loose(heap_bytes: int, free_bytes: int) -> bool:
@@ -73,8 +75,9 @@ async def keep_tight() -> None:
         await asyncio.to_thread(give_back)
 
 
+@cache
 def _glibc() -> Any:
-    """Return the C library, None when it is another one."""
+    """Return the C library, None when it is another one or an older one that cannot be asked."""
     try:
         libc = ctypes.CDLL(None)
         libc.mallinfo2.restype = _Usage

@@ -76,18 +76,19 @@ def check(broker: str, truth: Truth, accounts: dict[str, int], from_us: int) -> 
         from_us: windows that begin before are not compared: nothing but ancient events is there.
     """
     verdict = Verdict()
-    traces = [decode(m.value) for m in read_committed(broker, TRACES)]
+    traces = read_records(broker, TRACES)
     check_traces(verdict, traces, truth)
-    stats = [decode(m.value) for m in read_committed(broker, STATS)]
+    stats = read_records(broker, STATS)
     check_windows(verdict, stats, truth, from_us)
-    check_incidents(verdict, _read(broker, ALERTS), _read(broker, INCIDENTS))
-    check_fragments(verdict, _read(broker, FRAGMENTS))
-    check_rejected(verdict, _read(broker, REJECTED), truth)
+    check_incidents(verdict, read_records(broker, ALERTS), read_records(broker, INCIDENTS))
+    check_fragments(verdict, read_records(broker, FRAGMENTS))
+    check_rejected(verdict, read_records(broker, REJECTED), truth)
     check_accounts(verdict, accounts, truth)
     return verdict
 
 
-def _read(broker: str, topic: str) -> list[Event]:
+def read_records(broker: str, topic: str) -> list[Event]:
+    """Return all committed records of a topic, decoded."""
     return [decode(m.value) for m in read_committed(broker, topic)]
 
 

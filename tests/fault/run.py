@@ -12,17 +12,24 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
-from streams.codec.records import decode
 from streams.contract.loader import load_contract
 from streams.runtime.accounts import group_accounts
 from streams.runtime.link import Link
 from streams.runtime.reading import Reading
 from tests.fault.arrivals import Arrivals, quantile
 from tests.fault.broker import BrokerNode
-from tests.fault.checks import ALERTS, INCIDENTS, STATS, Verdict, check, compare_windows
+from tests.fault.checks import (
+    ALERTS,
+    INCIDENTS,
+    STATS,
+    Verdict,
+    check,
+    compare_windows,
+    read_records,
+)
 from tests.fault.fleet import Fleet, Life
 from tests.fault.handover import Change, handovers
-from tests.fault.harness import PROGRAM, Deployment, read_committed, wait_for
+from tests.fault.harness import PROGRAM, Deployment, wait_for
 from tests.fault.incidents import untold
 from tests.fault.oracle import WINDOW_US, Truth, read_truth
 from tests.fault.traffic import DAY_US, Feed, Mix
@@ -265,7 +272,7 @@ def _settle(run: Run, first: Truth) -> tuple[Truth, dict[str, int]]:
     def all_told() -> bool:
         run.tend()
         time.sleep(1)
-        stats = [decode(m.value) for m in read_committed(run.deployment.broker, STATS)]
+        stats = read_records(run.deployment.broker, STATS)
         missing, wrong, _ = compare_windows(stats, truth, run.feed.start_us - 60 * WINDOW_US)
         return not missing and not wrong
 
@@ -273,8 +280,7 @@ def _settle(run: Run, first: Truth) -> tuple[Truth, dict[str, int]]:
         run.tend()
         time.sleep(1)
         alerts, events = (
-            [decode(m.value) for m in read_committed(run.deployment.broker, topic)]
-            for topic in (ALERTS, INCIDENTS)
+            read_records(run.deployment.broker, topic) for topic in (ALERTS, INCIDENTS)
         )
         return not untold(alerts, events)
 
