@@ -24,6 +24,7 @@ from streams.errors import BrokerError, ConfigError
 from streams.runtime import refusals
 from streams.runtime.link import Link, open_client
 from streams.runtime.transient import is_transient
+from streams.runtime.watermarks import watermarks
 
 CALL_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.2
@@ -153,23 +154,17 @@ class Reading:
         return out
 
     def _span(self, topic: str, partition: int) -> Span:
-        at = TopicPartition(topic, partition)
-        deadline = time.monotonic() + CALL_SECONDS
-        while True:
-            try:
-                low, high = self._consumer.get_watermark_offsets(at, timeout=CALL_SECONDS)
-                return Span(int(low), int(high))
-            except KafkaException as error:
-                reason = error.args[0]
-                if refusals.is_of_right(reason):
-                    hidden = f"topic {topic}"
-                    raise refusals.of_right(reason, "Describe", hidden, self._who) from error
-                if not is_transient(reason) or time.monotonic() > deadline:
-                    raise BrokerError(
-                        f"the offsets of {topic}/{partition} on {self._broker} cannot be read: "
-                        f"{reason.str()}. {_LOOK}"
-                    ) from error
-                time.sleep(POLL_SECONDS)
+        try:
+            return Span(*watermarks(self._consumer, topic, partition, CALL_SECONDS))
+        except KafkaException as error:
+            reason = error.args[0]
+            if refusals.is_of_right(reason):
+                hidden = f"topic {topic}"
+                raise refusals.of_right(reason, "Describe", hidden, self._who) from error
+            raise BrokerError(
+                f"the offsets of {topic}/{partition} on {self._broker} cannot be read: "
+                f"{reason.str()}. {_LOOK}"
+            ) from error
 
     def records(
         self, starts: dict[Place, int], *, follow: bool = False

@@ -15,6 +15,7 @@ from streams.errors import BrokerError
 from streams.runtime import refusals
 from streams.runtime.link import open_client
 from streams.runtime.transient import is_transient
+from streams.runtime.watermarks import watermarks
 from streams.state.local import Record
 
 _READ_SECONDS: Final = 120.0
@@ -146,15 +147,10 @@ def _consumer(base: Mapping[str, object]) -> Consumer:
 
 
 def _watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
-    deadline = time.monotonic() + _ASK_SECONDS
-    while True:
-        try:
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
-            return int(low), int(high)
-        except KafkaException as error:
-            reason = error.args[0]
-            if refusals.is_of_right(reason):
-                raise refusals.of_right(reason, "Describe", f"topic {topic}") from error
-            if not is_transient(reason) or time.monotonic() > deadline:
-                raise BrokerError(f"{topic}/{partition}: {reason.str()}. " + _LOOK) from error
-            time.sleep(0.25)
+    try:
+        return watermarks(consumer, topic, partition, _ASK_SECONDS)
+    except KafkaException as error:
+        reason = error.args[0]
+        if refusals.is_of_right(reason):
+            raise refusals.of_right(reason, "Describe", f"topic {topic}") from error
+        raise BrokerError(f"{topic}/{partition}: {reason.str()}. " + _LOOK) from error
