@@ -37,14 +37,20 @@ def send(link: Link, topic: str, command: Mapping[str, Any]) -> None:
         BrokerError: the broker refuses it or does not answer.
     """
     link.reach()
+    failed: list[KafkaError] = []
+
+    def hear(error: KafkaError) -> None:
+        if refusals.is_of_right(error):  # no producer id for whom may write to no topic at all
+            failed.insert(0, error)
+
     settings = {
         **link.librdkafka(),
         "enable.idempotence": True,
         "message.timeout.ms": round(SEND_SECONDS * 1000),
+        "error_cb": hear,
         "log_level": 2,
     }
     producer = open_client(Producer, settings)
-    failed: list[KafkaError] = []
 
     def delivered(error: KafkaError | None, _message: object) -> None:
         if error is not None:

@@ -46,6 +46,7 @@ class Replay:
         self._failed: str = ""
         self._refused: KafkaError | None = None
         self._topic_refused: str = ""
+        self._asked: str = ""
         self._link = link
         self._who = link.settings.who
         self._producer = open_client(
@@ -58,6 +59,7 @@ class Replay:
                 "linger.ms": 20,
                 "queue.buffering.max.messages": 200_000,
                 "message.timeout.ms": 60_000,
+                "error_cb": self._hear,
                 "log_level": 2,
             },
         )
@@ -99,6 +101,7 @@ class Replay:
         topic = self._topic.get(event["module"], topics.OTHER)
         key = event["trace_id"] or f"{event['module']}.{event['component']}"
         value = encode("telemetry_event", event)
+        self._asked = topic
         while True:
             try:
                 self._producer.produce(topic, value, key.encode(), on_delivery=self._delivered)
@@ -106,14 +109,24 @@ class Replay:
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:  # the client knows already that there is no such topic
-                if refusals.is_of_right(error.args[0]):
+                self._producer.poll(0)  # why a client is broken is told to its callback alone
+                reason = self._refused or error.args[0]
+                if refusals.is_of_right(reason):
                     what = f"topic {topic}"
-                    raise refusals.of_right(error.args[0], "Write", what, self._who) from error
+                    raise refusals.of_right(reason, "Write", what, self._who) from error
                 raise BrokerError(
                     f"{topic} takes no events: {error.args[0].str()}. Operator action: run "
                     "`spanloom topics create` with the same --contract, and check --broker."
                 ) from error
         self._producer.poll(0)
+
+    def _hear(self, error: KafkaError) -> None:
+        """Take in that the broker gives no producer id: to whom may write to no topic at all.
+
+        Whether this or the topic's own refusal comes first is chance. (Kafka's KIP-679)
+        """
+        if refusals.is_of_right(error):
+            self._refused, self._topic_refused = error, self._asked
 
     def _delivered(self, error: KafkaError | None, message: Any) -> None:
         if error is not None:
