@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from streams.errors import BrokerError, ConfigError
+from streams.errors import BrokerError, ConfigError, RightError
 from streams.runtime import replaying
 from streams.runtime.build import load_pipeline
 from streams.runtime.link import Link
@@ -33,6 +33,9 @@ class NoSuchTopic:
 
     def produce(self, *_args: object, **_kwargs: object) -> None:
         raise KafkaException(KafkaError(KafkaError._UNKNOWN_TOPIC))
+
+    def poll(self, _seconds: float) -> None:
+        pass
 
 
 def test_a_missing_topic_is_named_with_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,3 +146,26 @@ def test_an_unacknowledged_event_fails_the_replay(taker: type[Taker]) -> None:
     taker.error = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
     with pytest.raises(BrokerError, match=r"not acknowledged .*too large.*Operator action"):
         replay_of("max").send([event()])
+
+
+class NoProducerId:
+    """A producer that the broker gives no id, which only its callback hears."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.hear = settings["error_cb"]
+
+    def produce(self, *_args: object, **_kwargs: object) -> None:
+        raise KafkaException(KafkaError(KafkaError._FATAL))
+
+    def poll(self, _seconds: float) -> None:
+        self.hear(KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED))
+
+
+def test_who_may_write_nothing_is_told_which_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client says "fatal error" and no more: the right is what mends it."""
+    monkeypatch.setattr(replaying, "Producer", NoProducerId)
+    monkeypatch.setattr(replaying, "encode", lambda *_: b"")
+    replay = replaying.Replay(load_pipeline(load_settings()), LINK, "max", show=False)
+    event = {"timestamp": 1, "module": "shop", "trace_id": "ab" * 16, "component": ""}
+    with pytest.raises(RightError, match=r"may not Write topic telemetry\.other\.v1 "):
+        replay.send([event])
