@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from streams.console.api import PATHS, application, openapi
+from streams.console.api import application, openapi
+from streams.console.paths import PATHS
 from streams.console.queries import Queries
 from streams.console.times import iso
 from streams.runtime import topics

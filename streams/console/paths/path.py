@@ -1,0 +1,65 @@
+"""What a path of the interface is, and the conditions that several of them share.
+
+Owns the description of a path: the server, the OpenAPI document and the access rules read it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+from pydantic import BaseModel
+
+from streams.console.asked import Parameter
+from streams.console.queries import Queries, Where
+from streams.errors import ConfigError
+
+STATUSES: Final = ("COMPLETE", "INCOMPLETE", "BROKEN", "TRUNCATED")
+SEVERITIES: Final = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
+"""From the least to the gravest."""
+
+Ask = Callable[[Queries, dict[str, Any], Mapping[str, str]], Any]
+
+
+class Path(NamedTuple):
+    """One path.
+
+    Attributes:
+        path: with {names} in it.
+        summary: what it answers.
+        parameters: of the query.
+        ask: returns the answer, None for what is not there; given what was asked (with a `body`
+            where there is one) and the names of the path.
+        method: of HTTP.
+        body: what a request carries as JSON; None for nothing.
+    """
+
+    path: str
+    summary: str
+    parameters: tuple[Parameter, ...]
+    ask: Ask
+    method: Literal["GET", "POST"] = "GET"
+    body: type[BaseModel] | None = None
+
+
+def range_of(asked: Mapping[str, Any]) -> tuple[int, int]:
+    """Return [start, end) in microseconds.
+
+    Raises:
+        ConfigError: it ends before it begins.
+    """
+    if asked["end"] < asked["start"]:
+        raise ConfigError("end: before start")
+    return asked["start"], asked["end"]
+
+
+def equal(asked: Mapping[str, Any], *names: str) -> list[Where]:
+    """Return the conditions that columns have the values asked for, of those that were given."""
+    return [Where(f"{name} = ?", (asked[name],)) for name in names if asked[name] is not None]
+
+
+def among(asked: Mapping[str, Any], **columns: str) -> list[Where]:
+    """Return the conditions that columns of lists have the values asked for, by parameter."""
+    return [
+        Where(f"list_contains({column}, ?)", (asked[name],))
+        for name, column in columns.items()
+        if asked[name] is not None
+    ]

@@ -1,0 +1,47 @@
+"""Traces: a list, one."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from streams.console.asked import COUNT, END, START, TOKEN, Parameter
+from streams.console.paths.path import STATUSES, Path, among, equal, range_of
+from streams.console.queries import Queries, Where
+
+
+def _traces(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any:
+    where = [
+        *equal(asked, "flow", "status"),
+        *among(asked, module="modules", missing_stage="missing_stages"),
+    ]
+    if asked["min_duration_us"] is not None:
+        where.append(Where("duration_us >= ?", (asked["min_duration_us"],)))
+    start_us, end_us = range_of(asked)
+    token = asked["continuation_token"] or ""
+    page = queries.traces(start_us, end_us, where, asked["limit"], token)
+    return {"traces": page.rows, "continuation_token": page.continuation_token}
+
+
+def _trace(queries: Queries, _: dict[str, Any], path: Mapping[str, str]) -> Any:
+    found = queries.trace(path["trace_id"].lower())
+    return None if found is None else found[0] | {"revisions": found[1]}
+
+
+PATHS: Final = (
+    Path(
+        "/api/v1/traces",
+        "Traces that start within a range, the newest first.",
+        (
+            START,
+            END,
+            Parameter("flow", "text", "Of this flow."),
+            Parameter("module", "text", "With an event of this module."),
+            Parameter("status", "word", "Of this status.", STATUSES),
+            Parameter("missing_stage", "text", "That lack this stage."),
+            Parameter("min_duration_us", "number", "That took so long at least."),
+            COUNT,
+            TOKEN,
+        ),
+        _traces,
+    ),
+    Path("/api/v1/traces/{trace_id}", "One trace with its spans and revisions.", (), _trace),
+)
