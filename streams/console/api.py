@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from streams import __version__
 from streams.console.asked import described, read
-from streams.console.paths import PATHS
+from streams.console.paths.every import PATHS
 from streams.console.paths.path import Path
 from streams.console.queries import Queries
 from streams.console.settings import LOOPBACK

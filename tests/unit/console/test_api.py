@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from streams.console.api import application, openapi
-from streams.console.paths import PATHS
+from streams.console.paths.every import PATHS
 from streams.console.queries import Queries
 from streams.console.times import iso
 from streams.runtime import topics
