@@ -4,7 +4,7 @@ Owns the SQL: every value comes in as a parameter, and nothing of a question eve
 statement. Of what has versions the highest counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import duckdb
@@ -30,6 +30,9 @@ _KEYS: Final = {
     "incidents": ("version", "incident_id", "opened_at"),
 }
 """Of what has versions: which one it is, of what, and the time that lists go by."""
+
+
+Hours = tuple[str, str]
 
 
 class Where(NamedTuple):
@@ -78,11 +81,11 @@ class Queries:
 
     def traces_of_record(self, record_id: str, limit: int) -> list[Record]:
         """Return the traces that a record went through, the oldest first."""
-        rows = self._ask(
-            "traces",
-            f"SELECT value FROM ({_last('revision', 'trace_id')}) "
+        rows = self.ask(
+            f"SELECT value FROM ({_last('traces', 'revision', 'trace_id')}) "
             "WHERE list_contains(record_ids, ?) ORDER BY start, trace_id LIMIT ?",
             (record_id, limit),
+            {"traces": None},
         )
         return [decode(row["value"]) for row in rows]
 
@@ -104,12 +107,12 @@ class Queries:
         self, record_id: str, trace_ids: Sequence[str], limit: int
     ) -> list[dict[str, Any]]:
         """Return the incidents that name a record or one of some traces, the oldest first."""
-        return self._ask(
-            "incidents",
-            f"SELECT {_INCIDENT} FROM ({_last('version', 'incident_id')}) "
+        return self.ask(
+            f"SELECT {_INCIDENT} FROM ({_last('incidents', 'version', 'incident_id')}) "
             "WHERE list_contains(record_ids, ?) OR list_has_any(trace_ids, ?::VARCHAR[]) "
             "ORDER BY opened_at, incident_id LIMIT ?",
             (record_id, list(trace_ids), limit),
+            {"incidents": None},
         )
 
     # --- fidelity ---------------------------------------------------------------------------------
@@ -121,13 +124,12 @@ class Queries:
         where = [Where("window_start >= ? AND window_start < ?", (start_us, end_us)), *conditions]
         scope = ", ".join(SCOPE)
         keys = f"window_start, {scope}"
-        return self._ask(
-            "fidelity",
+        return self.ask(
             f"SELECT {keys}, window_us, revision, expected, observed, ratio, slo_ratio, "
-            f"burn_rate_short, burn_rate_long FROM ({_last('revision', keys)}) WHERE {_and(where)} "
-            f"ORDER BY {scope}, window_start LIMIT ?",
-            (*_values(where), limit),
-            (hour_of(start_us), hour_of(end_us + LAG_US)),
+            f"burn_rate_short, burn_rate_long FROM ({_last('fidelity', 'revision', keys)}) "
+            f"WHERE {both(where)} ORDER BY {scope}, window_start LIMIT ?",
+            (*values_of(where), limit),
+            {"fidelity": (hour_of(start_us), hour_of(end_us + LAG_US))},
         )
 
     # --- how --------------------------------------------------------------------------------------
@@ -146,12 +148,11 @@ class Queries:
         where = list(conditions)
         if token:
             where.append(Where(f"({time}, {id_}) < (?, ?)", key_of(token, (int, str))))
-        rows = self._ask(
-            kind,
-            f"SELECT {columns} FROM ({_last(version, id_)}) WHERE {_and(where)} "
+        rows = self.ask(
+            f"SELECT {columns} FROM ({_last(kind, version, id_)}) WHERE {both(where)} "
             f"ORDER BY {time} DESC, {id_} DESC LIMIT ?",
-            (*_values(where), limit + 1),
-            hours,
+            (*values_of(where), limit + 1),
+            {kind: hours},
         )
         shown = rows[:limit]
         is_more = len(rows) > limit
@@ -160,44 +161,56 @@ class Queries:
     def _one(self, kind: str, columns: str, id_: str) -> tuple[Record, list[dict[str, Any]]] | None:
         """Return the last version of one, and some columns of all its versions."""
         version, key, _ = _KEYS[kind]
-        rows = self._ask(
-            kind, f"SELECT value, {columns} FROM rows WHERE {key} = ? ORDER BY {version}", (id_,)
+        rows = self.ask(
+            f"SELECT value, {columns} FROM {kind} WHERE {key} = ? ORDER BY {version}",
+            (id_,),
+            {kind: None},
         )
         values = [row.pop("value") for row in rows]
         return (decode(values[-1]), rows) if rows else None
 
-    def _ask(
-        self,
-        kind: str,
-        sql: str,
-        values: Sequence[Any],
-        hours: tuple[str, str] | None = None,
+    def ask(
+        self, sql: str, values: Sequence[Any], kinds: Mapping[str, Hours | None]
     ) -> list[dict[str, Any]]:
-        """Run a statement over `rows`, all records of a kind, and return what it gives."""
-        look = self._archive.look(kind, hours)
+        """Run a statement and return the rows that it gives.
+
+        Args:
+            sql: a statement over tables named as the kinds.
+            values: of its parameters.
+            kinds: those that it reads, each with the first and last hour in which its rows were
+                appended; None for all.
+        """
         cursor = self._db.cursor()
+        tables = []
         try:
-            cursor.register("tail", look.tail)
-            source = "SELECT * FROM tail"
-            if look.files:
-                cursor.register("files", self._archive.dataset(look.files, SCHEMAS[kind]))
-                source = f"SELECT * FROM files UNION ALL {source}"
-            cursor.execute(f"WITH rows AS ({source}) {sql}", list(values))
+            for kind, hours in kinds.items():
+                look = self._archive.look(kind, hours)
+                cursor.register(f"tail_{kind}", look.tail)
+                source = f"SELECT * FROM tail_{kind}"
+                if look.files:
+                    cursor.register(
+                        f"files_{kind}", self._archive.dataset(look.files, SCHEMAS[kind])
+                    )
+                    source = f"SELECT * FROM files_{kind} UNION ALL {source}"
+                tables.append(f"{kind} AS ({source})")
+            cursor.execute(f"WITH {', '.join(tables)} {sql}", list(values))
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         finally:
             cursor.close()
 
 
-def _last(version: str, keys: str) -> str:
+def _last(kind: str, version: str, keys: str) -> str:
     """Return a statement for the highest version of what has the same keys."""
     newest = f"row_number() OVER (PARTITION BY {keys} ORDER BY {version} DESC) = 1"
-    return f"SELECT * FROM rows QUALIFY {newest}"
+    return f"SELECT * FROM {kind} QUALIFY {newest}"
 
 
-def _and(where: Sequence[Where]) -> str:
+def both(where: Sequence[Where]) -> str:
+    """Return the text of some conditions that hold together."""
     return " AND ".join(f"({one.text})" for one in where) or "true"
 
 
-def _values(where: Sequence[Where]) -> tuple[Any, ...]:
+def values_of(where: Sequence[Where]) -> tuple[Any, ...]:
+    """Return the parameters of some conditions."""
     return tuple(value for one in where for value in one.values)
