@@ -21,11 +21,23 @@ _GROUPS: Final = {
     "notify": "Tell Alertmanager, webhooks and others of incidents.",
     "incident": "See incidents, and order what becomes of them.",
     "noise": "How much people were spared, and by which means.",
+    "query": "Ask a console: traces, records, lineage, fidelity, incidents, audit entries.",
 }
 """Commands with commands of their own: the `app` of the module of that name."""
 COMMANDS: Final = (
     *("contract", "rules", "topics", "replay", "notify"),
-    *("worker", "tail", "fidelity", "stats", "incident", "explain", "noise", "demo", "console"),
+    *(
+        "worker",
+        "tail",
+        "fidelity",
+        "stats",
+        "incident",
+        "explain",
+        "noise",
+        "demo",
+        "console",
+        "query",
+    ),
 )
 """The others are the function `run` of the module of that name."""
 

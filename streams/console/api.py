@@ -36,6 +36,7 @@ _TIMES: Final = frozenset(
     {
         "start", "end", "timestamp", "opened_at", "resolved_at", "acknowledged_at", "command_at",
         "firing_since", "last_seen", "window_start", "appended", "at", "begin",
+        "ingested_at",
     }
 )  # fmt: skip
 

@@ -80,12 +80,37 @@ class Queries:
         return self._one("traces", columns, trace_id)
 
     def traces_of_record(self, record_id: str, limit: int) -> list[Record]:
-        """Return the traces that a record went through, the oldest first."""
+        """Return the traces that a record went through, at their last revision, by start."""
+        return self._traces("list_contains(record_ids, ?)", (record_id,), limit)
+
+    def traces_of(self, trace_ids: Sequence[str], limit: int) -> list[Record]:
+        """Return some traces, the oldest first, at their last revision."""
+        return self._traces(*one_of("trace_id", trace_ids), limit) if trace_ids else []
+
+    def traces_linking_to(self, trace_ids: Sequence[str], limit: int) -> list[Record]:
+        """Return the traces with a span that links to one of some traces, the oldest first."""
+        if not trace_ids:
+            return []
+        condition = "list_has_any(linked_trace_ids, ?::VARCHAR[])"
+        return self._traces(condition, (list(trace_ids),), limit)
+
+    def _traces(self, condition: str, values: Sequence[Any], limit: int) -> list[Record]:
         rows = self.ask(
-            f"SELECT value FROM ({_last('traces', 'revision', 'trace_id')}) "
-            "WHERE list_contains(record_ids, ?) ORDER BY start, trace_id LIMIT ?",
-            (record_id, limit),
+            "SELECT value FROM traces WHERE trace_id IN "
+            f"(SELECT trace_id FROM traces WHERE {condition}) "
+            "QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY revision DESC) = 1 "
+            "ORDER BY start, trace_id LIMIT ?",
+            (*values, limit),
             {"traces": None},
+        )
+        return [decode(row["value"]) for row in rows]
+
+    def events_of_record(self, record_id: str, limit: int) -> list[Record]:
+        """Return the events that name a record and stand in no trace, the oldest first."""
+        rows = self.ask(
+            "SELECT value FROM events WHERE record_id = ? ORDER BY timestamp, event_id LIMIT ?",
+            (record_id, limit),
+            {"events": None},
         )
         return [decode(row["value"]) for row in rows]
 
@@ -214,3 +239,9 @@ def both(where: Sequence[Where]) -> str:
 def values_of(where: Sequence[Where]) -> tuple[Any, ...]:
     """Return the parameters of some conditions."""
     return tuple(value for one in where for value in one.values)
+
+
+def one_of(column: str, values: Sequence[Any]) -> Where:
+    """Return the condition that a column has one of some values: a list that a scan can use."""
+    marks = ", ".join("?" * len(values))
+    return Where(f'"{column}" IN ({marks})', tuple(values))

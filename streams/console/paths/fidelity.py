@@ -33,5 +33,6 @@ PATHS: Final = (
             *(Parameter(name, "text", "Only of this one.") for name in SCOPE),
         ),
         _fidelity,
+        command="fidelity",
     ),
 )

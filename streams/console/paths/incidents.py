@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from streams.console.asked import COUNT, TOKEN, Parameter
+from streams.console.effects import effects
 from streams.console.paths.path import SEVERITIES, Path, equal
 from streams.console.queries import Queries, Where
 
@@ -22,6 +23,10 @@ def _incident(queries: Queries, _: dict[str, Any], path: Mapping[str, str]) -> A
     return None if found is None else found[0] | {"versions": found[1]}
 
 
+def _effects(queries: Queries, _: dict[str, Any], path: Mapping[str, str]) -> Any:
+    return effects(queries, path["incident_id"])
+
+
 PATHS: Final = (
     Path(
         "/api/v1/incidents",
@@ -37,6 +42,20 @@ PATHS: Final = (
             TOKEN,
         ),
         _incidents,
+        command="incidents",
     ),
-    Path("/api/v1/incidents/{incident_id}", "One incident with its versions.", (), _incident),
+    Path(
+        "/api/v1/incidents/{incident_id}",
+        "One incident with its versions.",
+        (),
+        _incident,
+        command="incident",
+    ),
+    Path(
+        "/api/v1/incidents/{incident_id}/effects",
+        "What the modules upstream and downstream of an incident did in its time.",
+        (),
+        _effects,
+        command="effects",
+    ),
 )

@@ -30,6 +30,7 @@ class Path(NamedTuple):
             where there is one) and the names of the path.
         method: of HTTP.
         body: what a request carries as JSON; None for nothing.
+        command: what `spanloom query` calls it; "" for what is not asked there.
     """
 
     path: str
@@ -38,6 +39,7 @@ class Path(NamedTuple):
     ask: Ask
     method: Literal["GET", "POST"] = "GET"
     body: type[BaseModel] | None = None
+    command: str = ""
 
 
 def range_of(asked: Mapping[str, Any]) -> tuple[int, int]:

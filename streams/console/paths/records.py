@@ -1,36 +1,20 @@
-"""What happened to a record."""
+"""What happened to a record, and its lineage (rows S2-4, S2-62, S2-63, S2-70)."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
+from streams.console.asked import Parameter
+from streams.console.history import history, record_lineage
 from streams.console.paths.path import Path
 from streams.console.queries import Queries
 
-RECORD_TRACES_MAX: Final = 1_000
-
 
 def _record(queries: Queries, _: dict[str, Any], path: Mapping[str, str]) -> Any:
-    record_id = path["record_id"]
-    traces = queries.traces_of_record(record_id, RECORD_TRACES_MAX)
-    if not traces:
-        return None
-    entries = [
-        event
-        for trace in traces
-        for event in trace["spans"]
-        if event["record_id"] in ("", record_id)
-    ]
-    entries.sort(key=lambda e: (e["timestamp"], e["span_id"], e["event_id"]))
-    trace_ids = [trace["trace_id"] for trace in traces]
-    return {
-        "record_id": record_id,
-        "traces": [
-            {name: t[name] for name in ("trace_id", "revision", "status", "start", "missing")}
-            for t in traces
-        ],
-        "entries": entries,
-        "incidents": queries.incidents_of(record_id, trace_ids, RECORD_TRACES_MAX),
-    }
+    return history(queries, path["record_id"])
+
+
+def _lineage(queries: Queries, asked: dict[str, Any], path: Mapping[str, str]) -> Any:
+    return record_lineage(queries, path["record_id"], asked["direction"] or "forward")
 
 
 PATHS: Final = (
@@ -39,5 +23,20 @@ PATHS: Final = (
         "What happened to a record, in order, over all its traces.",
         (),
         _record,
+        command="record",
+    ),
+    Path(
+        "/api/v1/lineage/{record_id}",
+        "Where a record came from, what was done to it, where it went.",
+        (
+            Parameter(
+                "direction",
+                "word",
+                "From its source on (forward, the default), or from where it went back.",
+                ("forward", "backward"),
+            ),
+        ),
+        _lineage,
+        command="lineage",
     ),
 )

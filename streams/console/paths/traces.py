@@ -42,6 +42,13 @@ PATHS: Final = (
             TOKEN,
         ),
         _traces,
+        command="traces",
     ),
-    Path("/api/v1/traces/{trace_id}", "One trace with its spans and revisions.", (), _trace),
+    Path(
+        "/api/v1/traces/{trace_id}",
+        "One trace with its spans and revisions.",
+        (),
+        _trace,
+        command="trace",
+    ),
 )

@@ -1,0 +1,302 @@
+"""`spanloom query`: ask a console, from a terminal or a script.
+
+Owns the flags and how answers are shown. The questions are those of the console's interface: each
+command is made of the description that the interface is made of, so that the two cannot differ.
+"""
+
+import asyncio
+import csv
+import hashlib
+import inspect
+import io
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from streams.cli.lines import clean
+from streams.console.asked import COUNT, END, LIMIT, LIMIT_MAX, START, TOKEN
+from streams.console.paths.audit import AuditQuery
+from streams.console.paths.every import PATHS
+from streams.console.paths.path import Path as Question
+from streams.errors import BrokerError, ConfigError
+
+URL: Final = "http://127.0.0.1:8090"
+SECONDS: Final = 60.0
+NOTHING: Final = 1
+_KEY: Final = "SPANLOOM_CONSOLE_KEY"
+_WORDS_MAX: Final = 60
+_SINGULAR: Final = {
+    "record_ids": "--record-id",
+    "trace_ids": "--trace-id",
+    "modules": "--module",
+    "event_types": "--event-type",
+}
+_EXAMPLES: Final = {
+    "traces": "--start 2026-11-26T08:00Z --end 2026-11-26T09:00Z --status BROKEN",
+    "trace": "4bf92f3577b34da6a3ce929d0e0e4736",
+    "record": "rec-00000042",
+    "lineage": "rec-00000042 --direction backward",
+    "fidelity": "--start 2026-11-26T08:00Z --end 2026-11-26T09:00Z --kind edge",
+    "incidents": "--state open",
+    "incident": "0f3a --json",
+    "audit": "--start 2026-11-26T00:00Z --end 2026-11-27T00:00Z --actor svc-beta --out audit.csv",
+}
+
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def root() -> None:
+    """Ask a console: traces, records, lineage, fidelity, incidents, audit entries.
+
+    Example: spanloom query incidents --state open
+    """
+
+
+def _command(one: Question) -> Callable[..., None]:
+    """Return the function that asks a path, with the flags that the path takes."""
+
+    def run(**given: Any) -> None:
+        out = given.pop("out")
+        everything = bool(given.pop("all", False)) or out is not None
+        as_json = given.pop("as_json")
+        answers = _asked(one, given.pop("console").rstrip("/"), given, everything=everything)
+        if out is not None:
+            typer.echo(_write(out, answers))
+        elif as_json:
+            typer.echo(json.dumps(_joined(answers), ensure_ascii=False))
+        else:
+            _show(answers)
+
+    parameters = [*_own_flags(one), *_common_flags(one)]
+    # typer reads the flags off the function.
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {flag.name: flag.annotation for flag in parameters}
+    example = f"Example: spanloom query {one.command} {_EXAMPLES.get(one.command, '')}".rstrip()
+    run.__doc__ = f"{one.summary}\n\n{example}"
+    return run
+
+
+def _flag(name: str, kind: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
+def _own_flags(one: Question) -> Iterator[inspect.Parameter]:
+    """Yield what a question takes."""
+    for part in one.path.split("/"):
+        if part.startswith("{"):
+            yield _flag(part[1:-1], str, typer.Argument(help="The id."))
+    for parameter in one.parameters:
+        if parameter not in (TOKEN, COUNT):
+            absent = ... if parameter.required else None
+            words = f" One of {', '.join(parameter.words)}." if parameter.words else ""
+            yield _flag(
+                parameter.name, str | None, typer.Option(absent, help=parameter.help + words)
+            )
+    if one.body is not None:
+        yield _flag("start", str, typer.Option(help=START.help))
+        yield _flag("end", str, typer.Option(help=END.help))
+        for name in AuditQuery.model_fields:
+            if name in _SINGULAR:
+                option = typer.Option(None, _SINGULAR[name], help="One of these; repeatable.")
+                yield _flag(name, list[str] | None, option)
+            elif name == "severity_minimum":
+                yield _flag(name, str | None, typer.Option(None, help="This severity or graver."))
+            elif name not in ("time_range", "limit", "continuation_token"):
+                yield _flag(name, str | None, typer.Option(None, help="Exactly this."))
+
+
+def _common_flags(one: Question) -> Iterator[inspect.Parameter]:
+    """Yield where a question goes, and what becomes of the answer."""
+    help_ = f"Address of the console; a key for it is taken from {_KEY}."
+    yield _flag("console", str, typer.Option(URL, envvar="SPANLOOM_CONSOLE_URL", help=help_))
+    yield _flag("as_json", bool, typer.Option(False, "--json", help="Write one JSON object."))
+    if COUNT in one.parameters or one.body is not None:
+        yield _flag("limit", int, typer.Option(LIMIT, min=1, max=LIMIT_MAX, help="Rows of a page."))
+        yield _flag("all", bool, typer.Option(False, "--all", help="All pages, not one."))
+    help_ = "Write all pages to this file, .csv or .json, and FILE.sha256 beside it."
+    yield _flag("out", Path | None, typer.Option(None, help=help_))
+
+
+for _one in PATHS:
+    if _one.command:
+        app.command(_one.command)(_command(_one))
+
+
+# --- asking ---------------------------------------------------------------------------------------
+
+
+def _asked(
+    one: Question, console: str, given: Mapping[str, Any], *, everything: bool
+) -> list[dict[str, Any]]:
+    """Return the answer, or all its pages.
+
+    Raises:
+        ConfigError: the console calls the question wrong, or the address is none.
+        BrokerError: no console answers.
+    """
+    if urlsplit(console).scheme not in ("http", "https"):
+        raise ConfigError(f"--console {console}: write it as {URL}")
+    path = one.path
+    for name in (part[1:-1] for part in one.path.split("/") if part.startswith("{")):
+        path = path.replace(f"{{{name}}}", quote(given[name], safe=""))
+    names = {parameter.name for parameter in one.parameters}
+    query = {k: v for k, v in given.items() if k in names and v is not None}
+    body = _body(given) if one.body is not None else None
+
+    async def ask() -> list[dict[str, Any]]:
+        answers: list[dict[str, Any]] = []
+        token = ""
+        key = os.environ.get(_KEY)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        seconds = aiohttp.ClientTimeout(SECONDS)
+        async with aiohttp.ClientSession(headers=headers, timeout=seconds) as session:
+            while True:
+                more = {"continuation_token": token} if token else {}
+                async with session.request(
+                    one.method,
+                    console + path,
+                    params=query | more if body is None else None,
+                    json=body | more if body is not None else None,
+                ) as response:
+                    answers.append(_answer(response.status, await response.text()))
+                token = answers[-1].get("continuation_token", "")
+                if not (everything and token):
+                    return answers
+
+    try:
+        return asyncio.run(ask())
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise BrokerError(
+            f"no console answers at {console}: {error}. Operator action: start one with "
+            "`spanloom console`, or name another with --console."
+        ) from error
+
+
+def _body(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of the audit query."""
+    named = {k: v for k, v in given.items() if k in AuditQuery.model_fields and v}
+    return named | {"time_range": {"start": given["start"], "end": given["end"]}}
+
+
+def _answer(status: int, text: str) -> dict[str, Any]:
+    """Return what a console answered.
+
+    Raises:
+        ConfigError: it refuses the question.
+        BrokerError: it cannot answer.
+        typer.Exit: there is none of that id.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = {"error": f"it answered {status} and no JSON"}
+    if status == 200 and isinstance(found, dict):
+        return found
+    why = found.get("error", f"it answered {status}") if isinstance(found, dict) else str(status)
+    if status == 404:
+        typer.echo(why, err=True)
+        raise typer.Exit(NOTHING)
+    if status in (400, 401, 403, 413, 422):
+        raise ConfigError(why)
+    raise BrokerError(f"the console could not answer: {why}. Operator action: see its log.")
+
+
+# --- showing --------------------------------------------------------------------------------------
+
+
+def _rows(answer: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+    """Return the rows of an answer and their name: its first list of objects."""
+    for name, value in answer.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            return name, value
+    return "", []
+
+
+def _joined(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the pages of an answer as one."""
+    if len(answers) == 1:
+        return answers[0]
+    name, _ = _rows(answers[0])
+    rows = [row for answer in answers for row in answer[name]]
+    return answers[0] | {name: rows, "continuation_token": answers[-1]["continuation_token"]}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False) if value else ""
+    return "" if value is None else str(value)
+
+
+def _show(answers: Sequence[dict[str, Any]]) -> None:
+    """Print the plain fields of an answer, then its rows as a table."""
+    answer = _joined(answers)
+    name, rows = _rows(answer)
+    for key, value in answer.items():
+        if key != name and value not in ("", None, [], {}):
+            typer.echo(f"{key}: {clean(_text(value))}")
+    if not rows:
+        typer.echo("nothing found" if len(answer) < 4 else "", nl=True)
+        return
+    shown = {
+        column: [clean(_text(row.get(column)))[:_WORDS_MAX] for row in rows]
+        for column in dict.fromkeys(column for row in rows for column in row)
+    }
+    shown = {column: texts for column, texts in shown.items() if any(texts)}
+    table = Table(title=name, box=None, title_justify="left", header_style="bold")
+    for column in shown:
+        table.add_column(column, overflow="fold")
+    for row in zip(*shown.values(), strict=True):
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _write(path: Path, answers: Sequence[dict[str, Any]]) -> str:
+    """Write an answer and its digest; return what was written.
+
+    Raises:
+        ConfigError: the name says neither .csv nor .json, or the file cannot be written.
+    """
+    answer = _joined(answers)
+    name, rows = _rows(answer)
+    if path.suffix == ".json":
+        data = (json.dumps(answer, ensure_ascii=False, indent=1) + "\n").encode()
+    elif path.suffix == ".csv":
+        text = io.StringIO()
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        writer = csv.writer(text)
+        writer.writerow(columns)
+        writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+        data = text.getvalue().encode()
+    else:
+        raise ConfigError(f"--out {path}: name a file that ends in .csv or .json")
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        path.write_bytes(data)
+        path.with_name(f"{path.name}.sha256").write_text(f"{digest}  {path.name}\n", "utf-8")
+    except OSError as error:
+        raise ConfigError(f"--out {path}: {error}") from error
+    return f"{len(rows)} {name or 'rows'} in {path}, sha256 {digest}"
+
+
+def _cell(value: Any) -> str:
+    """Return a value for a spreadsheet: never one that it would take for a formula."""
+    text = _text(value)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

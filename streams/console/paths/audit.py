@@ -1,0 +1,105 @@
+"""The audit query, as the request and the answer name their fields (rows S2-25 to S2-27)."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from streams.console.asked import LIMIT, LIMIT_MAX, TEXT_CHARS_MAX
+from streams.console.audit import audit
+from streams.console.paths.path import SEVERITIES, Path
+from streams.console.queries import Queries, Where, one_of
+from streams.console.times import time_us
+from streams.errors import ConfigError
+
+IDS_MAX: Final = 1_000
+_TOKEN_CHARS_MAX: Final = 500
+
+Text = Annotated[str, Field(min_length=1, max_length=TEXT_CHARS_MAX)]
+Texts = Annotated[list[Text], Field(max_length=IDS_MAX)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TimeRange(_Part):
+    """[start, end), ISO 8601; without an offset in UTC."""
+
+    start: Text
+    end: Text
+
+
+class AuditQuery(_Part):
+    """What to look for; what is absent or empty asks for all.
+
+    Attributes:
+        time_range: of the events' timestamps.
+        record_ids, trace_ids, modules, event_types: one of each.
+        severity_minimum: this or graver.
+        actor, component, correlation_id, batch_id, operation: exactly this.
+        limit: entries of a page.
+        continuation_token: of the page before.
+    """
+
+    time_range: TimeRange
+    record_ids: Texts = []
+    trace_ids: Texts = []
+    modules: Texts = []
+    event_types: list[Literal["METRIC", "LOG", "TRACE", "AUDIT"]] = Field(default=[], max_length=4)
+    severity_minimum: Literal["DEBUG", "INFO", "WARN", "ERROR", "CRITICAL"] | None = None
+    actor: Text | None = None
+    component: Text | None = None
+    correlation_id: Text | None = None
+    batch_id: Text | None = None
+    operation: Text | None = None
+    limit: int = Field(default=LIMIT, ge=1, le=LIMIT_MAX)
+    continuation_token: Annotated[str, Field(max_length=_TOKEN_CHARS_MAX)] | None = None
+
+
+_LISTS: Final = {
+    "record_ids": "record_id",
+    "trace_ids": "trace_id",
+    "modules": "module",
+    "event_types": "event_type",
+}
+_SINGLE: Final = ("actor", "component", "correlation_id", "batch_id", "operation")
+
+
+def conditions(query: AuditQuery) -> list[Where]:
+    """Return what an event has to fulfil, besides its time."""
+    found = []
+    for name, column in _LISTS.items():
+        if values := getattr(query, name):
+            asked = [v.lower() for v in values] if column == "trace_id" else values
+            found.append(one_of(column, sorted(set(asked))))
+    if query.severity_minimum is not None:
+        graver = SEVERITIES[SEVERITIES.index(query.severity_minimum) :]
+        found.append(one_of("severity", graver))
+    for name in _SINGLE:
+        if (value := getattr(query, name)) is not None:
+            found.append(Where(f"{name} = ?", (value,)))
+    return found
+
+
+def _audit(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any:
+    query: AuditQuery = asked["body"]
+    start_us = time_us(query.time_range.start, "time_range.start")
+    end_us = time_us(query.time_range.end, "time_range.end")
+    if end_us < start_us:
+        raise ConfigError("time_range.end: before time_range.start")
+    token = query.continuation_token or ""
+    return audit(queries, start_us, end_us, conditions(query), query.limit, token)._asdict()
+
+
+PATHS: Final = (
+    Path(
+        "/api/v1/audit/query",
+        "Events by time, place, person and id, the oldest first; each counts once.",
+        (),
+        _audit,
+        "POST",
+        AuditQuery,
+        command="audit",
+    ),
+)

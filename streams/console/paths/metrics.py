@@ -1,0 +1,33 @@
+"""Metrics of all modules, by name and dimension (row S2-71)."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from streams.console.asked import END, START, Parameter
+from streams.console.measures import metrics
+from streams.console.paths.path import Path, range_of
+from streams.console.queries import Queries
+
+
+def _metrics(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any:
+    start_us, end_us = range_of(asked)
+    return metrics(
+        queries, start_us, end_us, asked["name"], asked["dimension"] or "", asked["step"]
+    )
+
+
+PATHS: Final = (
+    Path(
+        "/api/v1/metrics",
+        "Series of the metrics whose name fits, a point a step.",
+        (
+            START,
+            END,
+            Parameter("name", "text", "Of the metric; * stands for any characters.", required=True),
+            Parameter("dimension", "text", "name=value that a series must have; several by comma."),
+            Parameter("step", "number", "Seconds of a step; as many as give 120 points if absent."),
+        ),
+        _metrics,
+        command="metrics",
+    ),
+)
