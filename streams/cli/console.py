@@ -1,4 +1,4 @@
-"""`spanloom console`: keep the derived topics in an archive, and answer questions about it."""
+"""`spanloom console`: keep what the topics hold in an archive, and answer questions about it."""
 
 import asyncio
 
@@ -14,10 +14,16 @@ def run(
     archive: str | None = typer.Option(None, help="Folder of the archive, or a URL such as s3://."),
     port: int | None = typer.Option(None, help="Serve the interface on this port."),
     auth: str | None = typer.Option(None, help="Who may ask: none, on the loopback alone."),
+    contract: str | None = typer.Option(
+        None, help="Path of the contract, or `seed`: names the telemetry topics."
+    ),
+    input_topic: list[str] | None = typer.Option(
+        None, help="Read events from this topic instead of the contract's."
+    ),
     derived_prefix: str | None = typer.Option(None, help="Put before the names of derived topics."),
     log_level: str | None = typer.Option(None, help="DEBUG, INFO, WARNING or ERROR."),
 ) -> None:
-    """Keep traces, fidelity, alerts and incidents, and serve them over HTTP, until stopped.
+    """Keep traces, events, fidelity, alerts and incidents, and serve them over HTTP, until stopped.
 
     Ends with 0 after SIGTERM or Ctrl-C, with 2 for a wrong setting, with 3 when the archive or the
     broker cannot be used. GET /api/v1/openapi.json says what can be asked.
@@ -26,14 +32,26 @@ def run(
     """
     from streams.console.process import Console
     from streams.console.settings import load_console_settings
+    from streams.runtime import topics
+    from streams.runtime.build import load_pipeline
 
     settings = load_console_settings(archive=archive, port=port, auth=auth)
-    common = load_settings(broker=broker, derived_prefix=derived_prefix, log_level=log_level)
+    common = load_settings(
+        broker=broker,
+        contract=contract,
+        input_topics=tuple(input_topic) if input_topic else None,
+        derived_prefix=derived_prefix,
+        log_level=log_level,
+    )
     configure_logs(common.log_level)
+    pipeline = load_pipeline(common)
+    holding_events = (*pipeline.events, pipeline.derived(topics.AUDIT))
     link = connect(common)
 
     async def serve() -> None:
         line = f"ready console=http://{settings.address}:{settings.port} archive={settings.archive}"
-        await Console(settings, common.derived_prefix, link, lambda: typer.echo(line)).run()
+        await Console(
+            settings, common.derived_prefix, holding_events, link, lambda: typer.echo(line)
+        ).run()
 
     asyncio.run(serve())

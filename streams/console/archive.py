@@ -1,23 +1,24 @@
 """The archive: what was read and lies in files, and what was read since and lies in memory.
 
 Owns when a file is written, and the view of both that a query sees. One thread takes records in,
-any thread may look. Invariants: each record is in one file or in the tail, never in both and never
-in neither; after a crash reading goes on at the offset after the last file, so that what was in the
-tail is read again.
+any thread may look. Invariants: each record is once in the files or in the tail of each kind that
+its topic feeds, never in both and never in neither; after a crash reading goes on at the offset
+after the last file, so that what was in the tail is read again, and a kind that was further than
+another one of its topic passes over what it has.
 """
 
+import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from streams.codec.records import decode_as
-from streams.console.files import Segment, hour_of, positions
-from streams.console.kinds import KINDS, SCHEMAS, Kind
+from streams.console.files import At, Segment, hour_of, positions
+from streams.console.kinds import KINDS, SCHEMAS, Kind, Row
 from streams.console.store import Store
 from streams.errors import RecordError, StateError
 from streams.runtime.reading import Message, Place
@@ -30,7 +31,7 @@ class Limits:
     Attributes:
         rows: at so many records of a partition ...
         size_bytes: ... or so many bytes of them ...
-        seconds: ... or so long after the first of them, whichever is first; or in the next hour.
+        seconds: ... or so long after the first of them, whichever is first; or in a later hour.
     """
 
     rows: int = 20_000
@@ -40,15 +41,19 @@ class Limits:
 
 @dataclass(slots=True)
 class _Tail:
-    """What a partition had since its last file."""
+    """What a partition had of a kind since its last file.
+
+    Attributes:
+        first, next: offsets [first, next) of it.
+        hour: of its first record. Earlier ones may follow, for clocks differ; a later one does not.
+        since: when it had its first row; infinite while it has none.
+    """
 
     kind: Kind
-    topic: str
-    partition: int
     first: int
     next: int
     hour: str
-    since: float
+    since: float = math.inf
     columns: list[list[Any]] = field(default_factory=list)
     size_bytes: int = 0
     table: pa.Table | None = None
@@ -82,6 +87,7 @@ class Archive:
         store: where its files are.
         limits: when one is written.
         prefix: of the names of derived topics.
+        telemetry: names of the topics that hold events; they may be absent.
         clock: seconds that only go forward.
 
     Raises:
@@ -93,20 +99,31 @@ class Archive:
         store: Store,
         limits: Limits,
         prefix: str = "",
+        telemetry: Iterable[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._limits, self._clock = store, limits, clock
-        self.kinds: dict[str, Kind] = {prefix + kind.topic: kind for kind in KINDS}
-        """By the whole name of the topic."""
+        derived = [kind for kind in KINDS if kind.topic]
+        self.derived = tuple(dict.fromkeys(prefix + kind.topic for kind in derived))
+        """Topics that have to be there."""
+        self.telemetry = tuple(telemetry)
+        """Topics that are read when they are there."""
+        self.kinds: dict[str, tuple[Kind, ...]] = {
+            topic: tuple(kind for kind in derived if prefix + kind.topic == topic)
+            for topic in self.derived
+        }
+        """What each topic feeds."""
+        others = tuple(kind for kind in KINDS if not kind.topic)
+        self.kinds |= dict.fromkeys(self.telemetry, others)
         self.unreadable: Counter[str] = Counter()
         """Records that are no value of their schema, by topic; they are passed over."""
         self._lock = threading.Lock()
         self._files: dict[str, list[Segment]] = {kind.name: [] for kind in KINDS}
         found = [one for one in store.segments() if one.kind in self._files]
-        for one in sorted(found, key=lambda s: (s.topic, s.partition, s.first)):
+        for one in sorted(found, key=lambda s: (s.at, s.first)):
             self._files[one.kind].append(one)
-        self._next: dict[Place, int] = positions(found)
-        self._tails: dict[Place, _Tail] = {}
+        self._next: dict[At, int] = positions(found)
+        self._tails: dict[At, _Tail] = {}
 
     def starts(self, held: Mapping[Place, tuple[int, int]]) -> dict[Place, int]:
         """Return where reading begins, given the offsets [low, high) that each partition holds.
@@ -116,51 +133,66 @@ class Archive:
         """
         out = {}
         for at, (low, high) in held.items():
-            start = self._next.get(at, 0)
-            if start > high:
+            nexts = [self._next.get((kind.name, *at), 0) for kind in self.kinds[at[0]]]
+            if max(nexts) > high:
                 raise StateError(
-                    f"the archive holds {at[0]}/{at[1]} up to offset {start - 1}, and the topic "
-                    f"ends at {high}: it was made anew. Operator action: begin another archive "
-                    "with --archive; the old one stays readable."
+                    f"the archive holds {at[0]}/{at[1]} up to offset {max(nexts) - 1}, and the "
+                    f"topic ends at {high}: it was made anew. Operator action: begin another "
+                    "archive with --archive; the old one stays readable."
                 )
-            out[at] = max(start, low)
+            out[at] = max(min(nexts), low)
         return out
 
     @property
     def next_offsets(self) -> dict[Place, int]:
-        """The offset after the last record taken in, by partition."""
-        return dict(self._next)
+        """The offset after the last record that all kinds of its topic have, by partition."""
+        found: dict[Place, int] = {}
+        for (_, topic, partition), next_ in self._next.copy().items():
+            at = topic, partition
+            found[at] = min(next_, found.get(at, next_))
+        return found
 
     def take(self, message: Message) -> None:
         """Take a record in; records of a partition come in the order of their offsets.
 
+        What a kind has already is passed over: a record may be given again.
+
         Raises:
-            OSError: a file that was due could not be written; the record was not taken in.
+            OSError: a file that was due could not be written; not all kinds took the record in.
         """
-        at = (message.topic, message.partition)
-        kind = self.kinds[message.topic]
+        is_readable = True
+        for kind in self.kinds[message.topic]:
+            at = (kind.name, message.topic, message.partition)
+            if message.offset < self._next.get(at, 0):
+                continue
+            try:
+                rows = kind.rows(message.value)
+            except RecordError:
+                rows, is_readable = [], False
+            self._add(kind, at, message, rows)
+        if not is_readable:
+            self.unreadable[message.topic] += 1
+
+    def _add(self, kind: Kind, at: At, message: Message, rows: Sequence[Row]) -> None:
         appended_us = message.timestamp_ms * 1000
         tail = self._tails.get(at)
-        if tail is not None and (self._is_full(tail) or tail.hour != hour_of(appended_us)):
+        if tail is not None and (self._is_full(tail) or tail.hour < hour_of(appended_us)):
             self._write(at)
             tail = None
-        try:
-            row = kind.row(decode_as(kind.record, message.value))
-        except RecordError:
-            self.unreadable[message.topic] += 1
-            row = None
         with self._lock:
             if tail is None:
                 columns: list[list[Any]] = [[] for _ in kind.schema]
                 tail = self._tails[at] = _Tail(
-                    kind, *at, message.offset, 0, hour_of(appended_us), self._clock(), columns
+                    kind, message.offset, 0, hour_of(appended_us), columns=columns
                 )
-            if row is not None:
-                place = (message.partition, message.offset, appended_us, message.value)
+            if rows and not tail.rows:
+                tail.since = self._clock()
+            place = (message.partition, message.offset, appended_us)
+            for row in rows:
                 for values, value in zip(tail.columns, (*place, *row), strict=True):
                     values.append(value)
             tail.next = self._next[at] = message.offset + 1
-            tail.size_bytes += len(message.value or b"")
+            tail.size_bytes += len(message.value or b"") if rows else 0
 
     def _is_full(self, tail: _Tail) -> bool:
         return tail.rows >= self._limits.rows or tail.size_bytes >= self._limits.size_bytes
@@ -176,14 +208,14 @@ class Archive:
             if all_of_it or now - tail.since >= self._limits.seconds:
                 self._write(at)
 
-    def _write(self, at: Place) -> None:
+    def _write(self, at: At) -> None:
+        """Write a tail as a file, without rows too: else all that led to none is read again."""
         tail = self._tails[at]
-        segment = Segment(tail.kind.name, tail.hour, *at, tail.first, tail.next - 1)
-        if tail.rows:
-            self._store.write(segment, tail.as_table())
+        kind, topic, partition = at
+        segment = Segment(kind, tail.hour, topic, partition, tail.first, tail.next - 1)
+        self._store.write(segment, tail.as_table())
         with self._lock:
-            if tail.rows:
-                self._files[segment.kind].append(segment)
+            self._files[segment.kind].append(segment)
             del self._tails[at]
 
     def look(self, kind: str, hours: tuple[str, str] | None = None) -> Look:
@@ -191,7 +223,9 @@ class Archive:
 
         Args:
             kind: its name.
-            hours: the first and the last hour (UTC) in which it was appended; None for all.
+            hours: the first and the last hour (UTC) in which it was appended; None for all. A
+                record may be in a later hour than its own, when another clock was ahead of its
+                sender's by so much.
         """
         with self._lock:
             files = list(self._files[kind])

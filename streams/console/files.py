@@ -2,7 +2,7 @@
 
 A file holds what one partition of a topic had between two offsets, and its name says so. Which
 files there are is the archive's position: there is no other book of it that could say something
-else after a crash. Invariant: the files of a partition do not overlap.
+else after a crash. Each kind has its own. Invariant: a kind's files of a partition do not overlap.
 """
 
 import re
@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from streams.errors import StateError
-from streams.runtime.reading import Place
 from streams.units import SECOND_US
 
 _NAME: Final = re.compile(
@@ -20,10 +19,12 @@ _NAME: Final = re.compile(
 )
 _LAST_S: Final = 253_402_300_799
 """9999-12-31T23:59:59Z."""
+At = tuple[str, str, int]
+"""Kind, topic and partition."""
 
 
 class Segment(NamedTuple):
-    """What a file holds: offsets [first, last] of a partition, appended within one hour (UTC)."""
+    """What a file holds: offsets [first, last] of a partition, appended up to one hour (UTC)."""
 
     kind: str
     hour: str
@@ -31,6 +32,11 @@ class Segment(NamedTuple):
     partition: int
     first: int
     last: int
+
+    @property
+    def at(self) -> At:
+        """What it is a part of."""
+        return self.kind, self.topic, self.partition
 
     @property
     def path(self) -> str:
@@ -58,19 +64,18 @@ def segment_of(path: str) -> Segment | None:
     return Segment(*place, int(part["partition"]), int(part["first"]), int(part["last"]))
 
 
-def positions(segments: Iterable[Segment]) -> dict[Place, int]:
-    """Return the offset after the last archived one, by partition.
+def positions(segments: Iterable[Segment]) -> dict[At, int]:
+    """Return the offset after the last archived one, by kind and partition.
 
     Raises:
         StateError: two files overlap.
     """
-    found: dict[Place, int] = {}
-    for one in sorted(segments, key=lambda s: (s.topic, s.partition, s.first)):
-        at = one.topic, one.partition
-        if one.first < found.get(at, 0):
+    found: dict[At, int] = {}
+    for one in sorted(segments, key=lambda s: (s.at, s.first)):
+        if one.first < found.get(one.at, 0):
             raise StateError(
                 f"{one.path} overlaps the file before it. Operator action: two consoles write this "
                 "archive, or files were copied into it; stop one, and take the doubled files out."
             )
-        found[at] = one.last + 1
+        found[one.at] = one.last + 1
     return found

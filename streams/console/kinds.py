@@ -1,6 +1,7 @@
-"""What the archive keeps of each derived topic: the record as it came, and columns to find it by.
+"""What the archive keeps of each topic: the record as it came, and columns to find it by.
 
-Owns the columns. A kind's row is a function of the record alone. Times are microseconds (UTC).
+Owns the columns. A kind's rows are a function of the record's bytes alone. Times are microseconds
+(UTC). A topic may feed several kinds, and a record of one kind may be several rows or none.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -8,17 +9,18 @@ from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
-from streams.codec.records import Record
+from streams.codec import wire
+from streams.codec.records import Record, decode, decode_as, encode
+from streams.codec.schemas import default_schemas
+from streams.errors import RecordError
 from streams.runtime import topics
 
+Row = tuple[Any, ...]
 _TEXTS: Final = pa.list_(pa.string())
-_PLACE: Final = (
-    ("partition", pa.int32()),
-    ("offset", pa.int64()),
-    ("appended_us", pa.int64()),
-    ("value", pa.binary()),
-)
-"""Of every kind: where the record lies, Kafka's time of it, and its bytes."""
+PLACE: Final = (("partition", pa.int32()), ("offset", pa.int64()), ("appended_us", pa.int64()))
+"""Of every kind, first: where the record lies, and Kafka's time of it."""
+_VALUE: Final = ("value", pa.binary())
+"""The record's bytes, with the schema's id in front."""
 
 
 class Kind(NamedTuple):
@@ -26,21 +28,20 @@ class Kind(NamedTuple):
 
     Attributes:
         name: of its folder.
-        topic: without the prefix of derived topics.
-        record: name of the schema of its records.
-        schema: its columns, `_PLACE` first.
-        row: the values of the other columns, in their order.
+        topic: without the prefix of derived topics; "" for that of the telemetry topics.
+        schema: its columns, `PLACE` first.
+        rows: the values of the other columns, in their order, of the rows that a record's bytes
+            are; raises RecordError when they are none of its schema.
     """
 
     name: str
     topic: str
-    record: str
     schema: pa.Schema
-    row: Callable[[Record], tuple[Any, ...]]
+    rows: Callable[[bytes | None], list[Row]]
 
 
 def _schema(*columns: tuple[str, Any]) -> pa.Schema:
-    return pa.schema([pa.field(name, kind) for name, kind in (*_PLACE, *columns)])
+    return pa.schema([pa.field(name, kind) for name, kind in (*PLACE, *columns)])
 
 
 def _texts(*names: str) -> list[tuple[str, Any]]:
@@ -51,15 +52,20 @@ def _numbers(*names: str) -> list[tuple[str, Any]]:
     return [(name, pa.int64()) for name in names]
 
 
-def _plain(*names: str) -> Callable[[Record], tuple[Any, ...]]:
+def _plain(*names: str) -> Callable[[Record], Row]:
     return lambda record: tuple(record[name] for name in names)
+
+
+def _one(record: str, row: Callable[[Record], Row]) -> Callable[[bytes | None], list[Row]]:
+    """Return the rows of records that are one row each, with their bytes."""
+    return lambda value: [(value, *row(decode_as(record, value)))]
 
 
 def _distinct(records: Iterable[Mapping[str, Any]], name: str) -> list[str]:
     return sorted({record[name] for record in records} - {""})
 
 
-def _trace_row(trace: Record) -> tuple[Any, ...]:
+def _trace_row(trace: Record) -> Row:
     spans = trace["spans"]
     return (
         *(trace[name] for name in ("trace_id", "flow", "status", "closed_by")),
@@ -70,6 +76,47 @@ def _trace_row(trace: Record) -> tuple[Any, ...]:
     )
 
 
+def _span_rows(value: bytes | None) -> list[Row]:
+    trace = decode_as("assembled_trace", value)
+    return [
+        (*_event_row(event), trace["revision"])
+        for event in trace["spans"]
+        if event["event_type"] == "TRACE"
+    ]
+
+
+def _event_rows(value: bytes | None) -> list[Row]:
+    return [
+        (*_event_row(event), own)
+        for event, own in _events(value)
+        if event["event_type"] != "TRACE" or not event["trace_id"]
+    ]
+
+
+def _events(value: bytes | None) -> list[tuple[Record, bytes]]:
+    """Return the events of a message of one or of many, each with bytes of its own."""
+    schemas = default_schemas()
+    schema_id, _ = wire.split(value, schemas)
+    name = schemas.name_of(schema_id)
+    found = decode(value)
+    if name == "telemetry_event":
+        assert value is not None
+        return [(found, value)]
+    if name == "telemetry_batch":
+        return [(event, encode("telemetry_event", event)) for event in found["events"]]
+    raise RecordError("unknown_schema_id", f"{schema_id} is {name}, not telemetry_event")
+
+
+def _event_row(event: Record) -> Row:
+    return tuple(event[name] for name in (*EVENT_TEXTS, *EVENT_TIMES, "value"))
+
+
+EVENT_TEXTS: Final = (
+    "event_id", "event_type", "trace_id", "span_id", "parent_span_id", "record_id", "batch_id",
+    "correlation_id", "module", "component", "operation", "actor", "severity", "name",
+)  # fmt: skip
+"""Fields of an event that are text, or a symbol that is one."""
+EVENT_TIMES: Final = ("timestamp", "duration_us")
 SCOPE: Final = ("kind", "flow", "from_stage", "to_stage", "module")
 """What a window of fidelity is of."""
 _COUNTS: Final = ("window_start", "window_us", "revision", "expected", "observed")
@@ -79,52 +126,61 @@ _ALERT_TIMES: Final = ("version", "firing_since", "last_seen")
 _INCIDENT: Final = ("incident_id", "event", "severity", "title", "module", "owner")
 _INCIDENT_TIMES: Final = ("version", "timestamp", "opened_at", "resolved_at")
 _REJECTED: Final = ("reason", "topic")
+_EVENT: Final = (*_texts(*EVENT_TEXTS), *_numbers(*EVENT_TIMES), ("value_number", pa.float64()))
 
 KINDS: Final = (
     Kind(
         "traces",
         topics.TRACES,
-        "assembled_trace",
         _schema(
+            _VALUE,
             *_texts("trace_id", "flow", "status", "closed_by"),
             *_numbers("revision", "start", "end", "duration_us", "span_count", "error_count"),
             ("missing_stages", _TEXTS),
             *((name, _TEXTS) for name in ("modules", "record_ids", "batch_ids", "correlation_ids")),
         ),
-        _trace_row,
+        _one("assembled_trace", _trace_row),
     ),
+    Kind(
+        "spans",
+        topics.TRACES,
+        _schema(*_EVENT, ("revision", pa.int64())),
+        _span_rows,
+    ),
+    Kind("events", "", _schema(*_EVENT, _VALUE), _event_rows),
     Kind(
         "fidelity",
         topics.STATS,
-        "fidelity_stats",
-        _schema(*_texts(*SCOPE), *_numbers(*_COUNTS), *((n, pa.float64()) for n in _RATIOS)),
-        _plain(*SCOPE, *_COUNTS, *_RATIOS),
+        _schema(
+            _VALUE, *_texts(*SCOPE), *_numbers(*_COUNTS), *((n, pa.float64()) for n in _RATIOS)
+        ),
+        _one("fidelity_stats", _plain(*SCOPE, *_COUNTS, *_RATIOS)),
     ),
     Kind(
         "alerts",
         topics.ALERTS,
-        "alert",
-        _schema(*_texts(*_ALERT), *_numbers(*_ALERT_TIMES)),
-        _plain(*_ALERT, *_ALERT_TIMES),
+        _schema(_VALUE, *_texts(*_ALERT), *_numbers(*_ALERT_TIMES)),
+        _one("alert", _plain(*_ALERT, *_ALERT_TIMES)),
     ),
     Kind(
         "incidents",
         topics.INCIDENTS,
-        "incident_event",
         _schema(
+            _VALUE,
             *_texts(*_INCIDENT),
             *_numbers(*_INCIDENT_TIMES),
             ("trace_ids", _TEXTS),
             ("record_ids", _TEXTS),
         ),
-        _plain(*_INCIDENT, *_INCIDENT_TIMES, "trace_ids", "record_ids"),
+        _one("incident_event", _plain(*_INCIDENT, *_INCIDENT_TIMES, "trace_ids", "record_ids")),
     ),
     Kind(
         "rejected",
         topics.REJECTED,
-        "rejected_event",
-        _schema(*_texts(*_REJECTED), *_numbers("source_partition", "source_offset", "timestamp")),
-        _plain(*_REJECTED, "partition", "offset", "timestamp"),
+        _schema(
+            _VALUE, *_texts(*_REJECTED), *_numbers("source_partition", "source_offset", "timestamp")
+        ),
+        _one("rejected_event", _plain(*_REJECTED, "partition", "offset", "timestamp")),
     ),
 )
 SCHEMAS: Final = {kind.name: kind.schema for kind in KINDS}

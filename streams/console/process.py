@@ -5,7 +5,7 @@ Owns the life of both. Invariant: when either ends, the process does, and says w
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -37,6 +37,7 @@ class Console:
     Args:
         settings: of the console.
         prefix: of the names of derived topics.
+        telemetry: names of the topics that hold events.
         link: how to reach the broker.
         say_ready: called once, when it serves.
 
@@ -48,6 +49,7 @@ class Console:
         self,
         settings: ConsoleSettings,
         prefix: str,
+        telemetry: Iterable[str],
         link: Link,
         say_ready: Callable[[], None] = lambda: None,
     ) -> None:
@@ -60,7 +62,7 @@ class Console:
                 "let the console write there, or name another place with --archive",
                 "give each console an archive of its own with --archive",
             )
-        self._archive = Archive(store, limits, prefix)
+        self._archive = Archive(store, limits, prefix, telemetry)
         self._reader = Reader(self._archive, link)
         self._queries = Queries(self._archive, settings.query_memory_bytes, settings.query_threads)
         self._stop = asyncio.Event()

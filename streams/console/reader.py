@@ -1,4 +1,4 @@
-"""Reads the derived topics into the archive, in a thread, for as long as the console lives.
+"""Reads the topics into the archive, in a thread, for as long as the console lives.
 
 Owns the connection and what becomes of its failures: a broker that is away is waited for, a disk
 that is full too, and nothing is read meanwhile. What cannot be mended ends the console.
@@ -13,7 +13,7 @@ import structlog
 from streams.console.archive import Archive
 from streams.errors import BrokerError, RightError, SpanloomError, StateError
 from streams.runtime.link import Link
-from streams.runtime.reading import Message, Place, Reading
+from streams.runtime.reading import Message, Place, Reading, Span
 
 AGAIN_SECONDS: Final = 2.0
 LOOK_SECONDS: Final = 1.0
@@ -91,15 +91,7 @@ class Reader:
     def _follow(self) -> None:
         """Read until the end is asked for or the broker fails."""
         with Reading(self._link) as reading:
-            topics = reading.known(list(self._archive.kinds))
-            if len(topics) < len(self._archive.kinds):
-                missing = sorted(set(self._archive.kinds) - set(topics))
-                raise BrokerError(
-                    f"topics are missing: {', '.join(missing)}. Operator action: run `spanloom "
-                    "topics create --broker HOST:PORT`."
-                )
-            spans = reading.spans(topics)
-            self._ends = {at: span.high for at, span in spans.items()}
+            spans = self._spans(reading)
             starts = self._archive.starts({at: (s.low, s.high) for at, s in spans.items()})
             self.waits_for = ""
             looked = time.monotonic()
@@ -110,9 +102,27 @@ class Reader:
                     self._take(message)
                 if time.monotonic() - looked > LOOK_SECONDS:
                     self._written(all_of_it=False)
-                    self._ends = {at: s.high for at, s in reading.spans(topics).items()}
+                    if self._spans(reading).keys() != starts.keys():
+                        return  # a topic or a partition came or went: begin with what there is
                     self._met = dict(reading.ended)
                     looked = time.monotonic()
+
+    def _spans(self, reading: Reading) -> dict[Place, Span]:
+        """Return what there is to read, and note its ends.
+
+        Raises:
+            BrokerError: a derived topic is missing, which a telemetry topic may be.
+        """
+        topics = reading.known([*self._archive.derived, *self._archive.telemetry])
+        missing = sorted(set(self._archive.derived) - set(topics))
+        if missing:
+            raise BrokerError(
+                f"topics are missing: {', '.join(missing)}. Operator action: run `spanloom "
+                "topics create --broker HOST:PORT`."
+            )
+        spans = reading.spans(topics)
+        self._ends = {at: span.high for at, span in spans.items()}
+        return spans
 
     def _take(self, message: Message) -> None:
         while not self._ending.is_set():

@@ -56,6 +56,13 @@ class Pipeline:
         return self.settings.derived_prefix + name
 
     @property
+    def events(self) -> tuple[str, ...]:
+        """Names of the telemetry topics that hold our own events; none of a foreign schema."""
+        if self.is_foreign:
+            return ()
+        return tuple(t for i, t in enumerate(self.telemetry) if i not in self.silent)
+
+    @property
     def is_foreign(self) -> bool:
         """Whether spans of a foreign schema are joined; then nothing but traces is derived."""
         return self.profile.schema is not None

@@ -8,23 +8,30 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import uuid
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from streams.codec.records import decode
-from streams.console.kinds import KINDS
+from streams.console.kinds import KINDS, Kind
 from streams.console.store import Store
-from tests.fault.harness import PROGRAM, Deployment, WorkerProcess, wait_for
+from streams.runtime.topics import AUDIT, OTHER, admin, create, spec
+from tests.fault.harness import PROGRAM, Deployment, Feeder, WorkerProcess, wait_for
 from tests.fault.nezha import read_recording
+from tests.unit.console.at_hand import batch, event
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
 ROWS = 40_000
 PACE = 1_500.0
 """Rows a second: the worker writes while the console is killed."""
+OTHERS = 2_800
+"""Events that are no spans."""
 KILLS = 12
+EVENTS = next(kind for kind in KINDS if kind.name == "events")
 SETTINGS = {"SPANLOOM_CONSOLE_FILE_SECONDS": "0.3", "SPANLOOM_CONSOLE_FILE_ROWS": "400"}
 
 
@@ -39,9 +46,9 @@ class ConsoleAt:
             one.bind(("127.0.0.1", 0))
             self.port = one.getsockname()[1]
 
-    def start(self) -> WorkerProcess:
+    def start(self, *arguments: str) -> WorkerProcess:
         command = [sys.executable, *PROGRAM, "console", "--archive", str(self.archive)]
-        command += ["--port", str(self.port)]
+        command += ["--port", str(self.port), *arguments]
         place = self.deployment.folder / f"console-{self.lives}"
         self.lives += 1
         started = WorkerProcess(command, self.deployment.environment | SETTINGS, place)
@@ -66,16 +73,48 @@ class ConsoleAt:
         wait_for(is_read, 60, console.tail, console)
 
 
-def archived(folder: Path) -> dict[str, list[tuple[int, int, bytes]]]:
-    """Return partition, offset and value of all that lies in files, by kind."""
+def archived(folder: Path, kind: Kind) -> list[str]:
+    """Return the rows of a kind in all files, with their topics, sorted."""
     store = Store(str(folder))
-    found: dict[str, list[tuple[int, int, bytes]]] = {}
-    for kind in KINDS:
-        files = [one for one in store.segments() if one.kind == kind.name]
-        table = store.dataset(files, kind.schema).to_table() if files else kind.schema.empty_table()
-        columns = (table[name].to_pylist() for name in ("partition", "offset", "value"))
-        found[kind.name] = sorted(zip(*columns, strict=True))
-    return found
+    found = []
+    for one in store.segments():
+        if one.kind == kind.name:
+            rows = store.dataset([one], kind.schema).to_table().to_pylist()
+            found += [repr((one.topic, *row.values())) for row in rows]
+    return sorted(found)
+
+
+def published(deployment: Deployment, kind: Kind) -> list[str]:
+    """Return the rows that the records in a kind's topics are, sorted."""
+    return sorted(
+        repr((m.topic, m.partition, m.offset, m.timestamp_ms * 1000, *row))
+        for topic in ([kind.topic] if kind.topic else [OTHER, AUDIT])
+        for m in deployment.read(topic)
+        for row in kind.rows(m.value)
+    )
+
+
+def feed_others(deployment: Deployment, spans: list[dict[str, Any]]) -> None:
+    """Send a metric, log line or audit entry for each of some spans; every tenth message is five.
+
+    Those of one message name no trace: its spans may lie in another partition.
+    """
+    examples = ("metric_outside_traces", "log", "audit")
+    with Feeder(deployment.broker) as feeder:
+        for n in range(0, OTHERS, 14):
+            sent = [
+                event(
+                    examples[i % 3],
+                    event_id=str(uuid.UUID(int=i, version=4)),
+                    trace_id=spans[i]["trace_id"] if i % 3 and i >= n + 5 else "",
+                    timestamp=spans[i]["timestamp"],
+                )
+                for i in range(n, n + 14)
+            ]
+            for one in sent[5:]:
+                feeder.send(OTHER, one)
+            feeder.send_bytes(OTHER, None, batch(sent[:5]), n % deployment.partitions)
+            time.sleep(0.1)
 
 
 def test_killed_at_random_it_archives_all_once(deployment: Deployment, data_dir: Path) -> None:
@@ -83,16 +122,20 @@ def test_killed_at_random_it_archives_all_once(deployment: Deployment, data_dir:
     recording = read_recording(data_dir, ROWS)
     chance = random.Random(8)
     deployment.create_topics()
-    worker = deployment.worker("--exit-after", recording.rows, "--drain-seconds", 60)
+    worker = deployment.worker("--exit-after", recording.rows + OTHERS, "--drain-seconds", 60)
     at = ConsoleAt(deployment)
     console = at.start()
     feeding = threading.Thread(target=deployment.feed, args=(recording.events(), PACE), daemon=True)
     feeding.start()
+    spans = [one for _, one in islice(recording.events(), 0, ROWS, ROWS // OTHERS)]
+    more = threading.Thread(target=feed_others, args=(deployment, spans), daemon=True)
+    more.start()
     for _ in range(KILLS):
         time.sleep(chance.uniform(0.8, 4))
         console.kill()
         console = at.start()
     feeding.join(60)
+    more.join(60)
     assert worker.wait(120) == 0, worker.tail()
     at.wait_until_read(console)
     traces = [decode(one.value) for one in deployment.read(KINDS[0].topic)]
@@ -100,9 +143,9 @@ def test_killed_at_random_it_archives_all_once(deployment: Deployment, data_dir:
     console.terminate()
     assert console.wait(30) == 0, console.tail()
     for kind in KINDS:
-        there = sorted((m.partition, m.offset, m.value) for m in deployment.read(kind.topic))
-        assert archived(at.archive)[kind.name] == there, kind.name
+        assert archived(at.archive, kind) == published(deployment, kind), kind.name
     assert len(traces) > 300
+    assert sum(OTHER in row for row in archived(at.archive, EVENTS)) == OTHERS
 
 
 def check_answers(at: ConsoleAt, traces: list[dict[str, Any]]) -> None:
@@ -124,6 +167,27 @@ def check_answers(at: ConsoleAt, traces: list[dict[str, Any]]) -> None:
     one = at.get(f"/api/v1/traces/{some['trace_id']}")
     assert [s["span_id"] for s in one["spans"]] == [s["span_id"] for s in some["spans"]]
     assert at.get("/api/v1/openapi.json")["openapi"] == "3.1.0"
+
+
+def test_a_telemetry_topic_may_come_later(deployment: Deployment) -> None:
+    """The console serves without it, and reads it from its first event once it is there."""
+    deployment.create_topics()
+    at = ConsoleAt(deployment)
+    console = at.start("--contract", "seed")
+    at.wait_until_read(console)
+    late = "telemetry.alpha.v1"
+    create(admin({"bootstrap.servers": deployment.broker}), [spec(late, deployment.partitions)])
+    with Feeder(deployment.broker) as feeder:
+        feeder.send(late, event("log"))
+
+    def is_there() -> bool:
+        said = at.get("/health")["archive"]["events"]
+        return bool(said["tail_records"] + said["files"])
+
+    wait_for(is_there, 60, console.tail, console)
+    console.terminate()
+    assert console.wait(30) == 0, console.tail()
+    assert len(archived(at.archive, EVENTS)) == 1
 
 
 def test_an_archive_has_one_writer(deployment: Deployment) -> None:

@@ -5,7 +5,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from streams.codec.records import encode
+from streams.codec.eventbatch import encode_batch
+from streams.codec.records import encode, encode_body
+from streams.codec.schemas import default_schemas
 from streams.console.archive import Archive, Limits
 from streams.console.store import Store
 from streams.runtime import topics
@@ -15,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[3] / "schemas" / "examples"
 T0_US = 1_760_000_000_000_000
 SECOND = 1_000_000
 HOUR_MS = 3_600_000
+TELEMETRY = "telemetry.alpha.v1"
 
 
 @cache
@@ -46,7 +49,20 @@ def window(**fields: Any) -> dict[str, Any]:
     return _read("fidelity_stats/1/losing_edge.json") | fields
 
 
+def event(example: str = "metric_outside_traces", **fields: Any) -> dict[str, Any]:
+    """Return an event: metric_outside_traces, log, audit, span or failed_span."""
+    found = _read(f"telemetry_event/1/{example}.json")
+    return found | {"value": float(found["value"])} | fields
+
+
+def batch(events: list[dict[str, Any]]) -> bytes:
+    """Return a batch message of events."""
+    schema = default_schemas().current("telemetry_event")
+    return encode_batch([encode_body(schema, one) for one in events])
+
+
 _SCHEMAS = {
+    TELEMETRY: "telemetry_event",
     topics.TRACES: "assembled_trace",
     topics.INCIDENTS: "incident_event",
     topics.STATS: "fidelity_stats",
@@ -71,4 +87,6 @@ class Clock:
 
 def archive_in(folder: Path, clock: Clock | None = None, **limits: Any) -> Archive:
     """Return an archive in a folder."""
-    return Archive(Store(str(folder)), Limits(**limits), clock=clock or Clock())
+    return Archive(
+        Store(str(folder)), Limits(**limits), telemetry=(TELEMETRY,), clock=clock or Clock()
+    )

@@ -7,21 +7,28 @@ from typing import Any
 import pytest
 
 from streams.console.archive import Archive
-from streams.console.kinds import KINDS
+from streams.console.kinds import SCHEMAS
 from streams.console.store import Store
 from streams.errors import ConfigError, StateError
 from streams.runtime import topics
-from tests.unit.console.at_hand import HOUR_MS, Clock, archive_in, incident, message, trace
+from tests.unit.console.at_hand import (
+    HOUR_MS,
+    TELEMETRY,
+    Clock,
+    archive_in,
+    event,
+    incident,
+    message,
+    trace,
+)
 
-TRACES = next(kind for kind in KINDS if kind.name == "traces")
 
-
-def offsets(archive: Archive) -> list[int]:
-    """Return the offsets of all archived traces."""
-    look = archive.look("traces")
+def offsets(archive: Archive, kind: str = "traces") -> list[int]:
+    """Return the offsets of all archived records of a kind."""
+    look = archive.look(kind)
     found = look.tail["offset"].to_pylist()
     if look.files:
-        found += archive.dataset(look.files, TRACES.schema).to_table()["offset"].to_pylist()
+        found += archive.dataset(look.files, SCHEMAS[kind]).to_table()["offset"].to_pylist()
     return sorted(found)
 
 
@@ -61,12 +68,16 @@ def test_crashes_lose_and_double_nothing(tmp_path: Path, seed: int) -> None:
         if chance.random() < 0.1:  # the process dies, perhaps in the midst of a file
             (tmp_path / "traces" / "x.parquet.unfinished").parent.mkdir(exist_ok=True)
             (tmp_path / "traces" / "x.parquet.unfinished").write_bytes(b"PAR1")
+            # ... or between the files of two kinds
+            files = sorted((tmp_path / chance.choice(["traces", "spans"])).rglob("*.parquet"))
+            for file in files[-1:]:
+                file.unlink()
             archive = archive_in(tmp_path, clock, rows=chance.randint(1, 9), seconds=10)
             (start,) = archive.starts({(topics.TRACES, 0): (0, 120)}).values()
             at = next((i for i, one in enumerate(log) if one.offset >= start), len(log))
     archive.write_due(all_of_it=True)
     fresh = archive_in(tmp_path)
-    assert offsets(fresh) == [one.offset for one in log]
+    assert offsets(fresh) == offsets(fresh, "spans") == [one.offset for one in log]
     assert not list(tmp_path.rglob("*.unfinished"))
 
 
@@ -102,6 +113,32 @@ def test_unreadable_records_are_counted_and_passed_over(tmp_path: Path) -> None:
     archive.take(message(topics.TRACES, 3, trace(), value=None))
     assert archive.unreadable[topics.TRACES] == 3
     assert archive.next_offsets == {(topics.TRACES, 0): 4}
+
+
+def test_what_is_of_no_kind_is_not_read_again(tmp_path: Path) -> None:
+    """A topic of spans alone gives no row of `events`; a file without rows says how far it was."""
+    clock = Clock()
+    archive = archive_in(tmp_path, clock, seconds=60)
+    for offset in range(3):
+        archive.take(message(TELEMETRY, offset, event("span")))
+    clock.now += 1_000
+    archive.write_due()
+    assert archive.look("events").files == []
+    archive.write_due(all_of_it=True)
+    assert [(s.first, s.last) for s in archive.look("events").files] == [(0, 2)]
+    assert archive_in(tmp_path).starts({(TELEMETRY, 0): (0, 9)}) == {(TELEMETRY, 0): 3}
+    archive.take(message(TELEMETRY, 3, event("log")))
+    assert offsets(archive, "events") == [3]
+
+
+def test_clocks_that_differ_make_no_files(tmp_path: Path) -> None:
+    """Senders whose clocks lie on two sides of an hour take turns: that closes one file."""
+    archive = archive_in(tmp_path)
+    for offset in range(20):
+        at_ms = message(TELEMETRY, 0, event("log")).timestamp_ms + offset % 2 * HOUR_MS
+        archive.take(message(TELEMETRY, offset, event("log"), timestamp_ms=at_ms))
+    assert len(archive.look("events").files) == 1
+    assert offsets(archive, "events") == list(range(20))
 
 
 def test_a_topic_made_anew_is_told(tmp_path: Path) -> None:

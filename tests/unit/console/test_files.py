@@ -46,7 +46,7 @@ def test_reading_goes_on_after_the_last_file(sizes: list[int], chance: object) -
         segments.append(Segment("traces", "2026-11-26T08", "t", 0, first, first + size - 1))
         at = first + size
     chance.shuffle(segments)  # type: ignore[attr-defined]
-    assert positions(segments) == ({("t", 0): at} if sizes else {})
+    assert positions(segments) == ({("traces", "t", 0): at} if sizes else {})
 
 
 def test_doubled_files_are_refused() -> None:
