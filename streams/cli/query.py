@@ -11,6 +11,7 @@ import inspect
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -31,8 +32,30 @@ from streams.errors import BrokerError, ConfigError
 URL: Final = "http://127.0.0.1:8090"
 SECONDS: Final = 60.0
 NOTHING: Final = 1
-_KEY: Final = "SPANLOOM_CONSOLE_KEY"
-_WORDS_MAX: Final = 60
+URL_VARIABLE: Final = "SPANLOOM_CONSOLE_URL"
+KEY_VARIABLE: Final = "SPANLOOM_CONSOLE_KEY"
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+_EVENT: Final = (
+    *("timestamp", "module", "component", "event_type", "severity", "name", "operation", "actor"),
+    *("record_id", "trace_id", "duration_us", "dimensions"),
+)
+_COLUMNS: Final = {
+    "entries": _EVENT,
+    "traces": (
+        *("start", "trace_id", "flow", "status", "duration_us", "span_count", "error_count"),
+        *("missing_stages", "missing", "revision"),
+    ),
+    "incidents": ("opened_at", "incident_id", "severity", "event", "module", "owner", "title"),
+    "spans": _EVENT,
+    "series": (
+        *("kind", "flow", "from_stage", "to_stage", "module", "name", "dimensions"),
+        *("windows", "expected", "observed", "ratio", "burn_rate_short", "burn_rate_long"),
+        *("points", "min", "max", "mean", "last"),
+    ),
+    "alerts": ("firing_since", "kind", "severity", "state", "module", "name", "explanation"),
+    "causes": ("rank", "module", "name", "probability", "evidence"),
+}
+"""Of each list that is known: what a terminal has room for. The rest is in --json and in files."""
 _SINGULAR: Final = {
     "record_ids": "--record-id",
     "trace_ids": "--trace-id",
@@ -117,8 +140,8 @@ def _own_flags(one: Question) -> Iterator[inspect.Parameter]:
 
 def _common_flags(one: Question) -> Iterator[inspect.Parameter]:
     """Yield where a question goes, and what becomes of the answer."""
-    help_ = f"Address of the console; a key for it is taken from {_KEY}."
-    yield _flag("console", str, typer.Option(URL, envvar="SPANLOOM_CONSOLE_URL", help=help_))
+    help_ = f"Address of the console; a key for it is taken from {KEY_VARIABLE}."
+    yield _flag("console", str, typer.Option(URL, envvar=URL_VARIABLE, help=help_))
     yield _flag("as_json", bool, typer.Option(False, "--json", help="Write one JSON object."))
     if COUNT in one.parameters or one.body is not None:
         yield _flag("limit", int, typer.Option(LIMIT, min=1, max=LIMIT_MAX, help="Rows of a page."))
@@ -156,7 +179,7 @@ def _asked(
     async def ask() -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = []
         token = ""
-        key = os.environ.get(_KEY)
+        key = os.environ.get(KEY_VARIABLE)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         seconds = aiohttp.ClientTimeout(SECONDS)
         async with aiohttp.ClientSession(headers=headers, timeout=seconds) as session:
@@ -208,18 +231,24 @@ def _answer(status: int, text: str) -> dict[str, Any]:
         raise typer.Exit(NOTHING)
     if status in (400, 401, 403, 413, 422):
         raise ConfigError(why)
-    raise BrokerError(f"the console could not answer: {why}. Operator action: see its log.")
+    raise BrokerError(
+        f"the console could not answer: {why}. Operator action: see the log of the console."
+    )
 
 
 # --- showing --------------------------------------------------------------------------------------
 
 
 def _rows(answer: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]]:
-    """Return the rows of an answer and their name: its first list of objects."""
-    for name, value in answer.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            return name, value
+    """Return the rows that an answer is about, and their name."""
+    for name in (*_COLUMNS, *answer):
+        if _is_table(answer.get(name)):
+            return name, answer[name]
     return "", []
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 def _joined(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -232,29 +261,58 @@ def _joined(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
+    """Return a value as a cell has it: what is nested as JSON."""
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False) if value else ""
     return "" if value is None else str(value)
 
 
+def _short(value: Any) -> str:
+    """Return a value as people look at it: times to the millisecond, of nested rows how many."""
+    if _is_table(value):
+        return f"{len(value)} of them"
+    if isinstance(value, dict):
+        return ", ".join(f"{k}={_text(v)}" for k, v in value.items() if v not in ("", None))
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = _text(value)
+    return f"{text[:23]}Z" if _TIME.fullmatch(text) else text
+
+
 def _show(answers: Sequence[dict[str, Any]]) -> None:
-    """Print the plain fields of an answer, then its rows as a table."""
+    """Print the plain fields of an answer, then each list in it as a table."""
     answer = _joined(answers)
-    name, rows = _rows(answer)
+    tables = {name: value for name, value in answer.items() if _is_table(value)}
     for key, value in answer.items():
-        if key != name and value not in ("", None, [], {}):
-            typer.echo(f"{key}: {clean(_text(value))}")
-    if not rows:
-        typer.echo("nothing found" if len(answer) < 4 else "", nl=True)
-        return
-    shown = {
-        column: [clean(_text(row.get(column)))[:_WORDS_MAX] for row in rows]
-        for column in dict.fromkeys(column for row in rows for column in row)
-    }
-    shown = {column: texts for column, texts in shown.items() if any(texts)}
+        if (
+            key not in tables
+            and value not in ("", None, False, [], {})
+            and key != "continuation_token"
+        ):
+            typer.echo(f"{key}: {clean(_short(value))}")
+    for name, rows in tables.items():
+        _print_table(name, [_newest(row) for row in rows])
+    if not tables:
+        typer.echo("nothing found")
+    elif answer.get("continuation_token"):
+        typer.echo("there are more: --all shows them, --out FILE writes them")
+
+
+def _newest(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a series with its newest window or point beside its name."""
+    of_time = row.get("windows") or row.get("points") or [{}]
+    return {**of_time[-1], **row} if isinstance(of_time[-1], dict) else dict(row)
+
+
+def _print_table(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    wanted = _COLUMNS.get(name) or tuple(dict.fromkeys(c for row in rows for c in row))
+    cells = {column: [clean(_short(row.get(column))) for row in rows] for column in wanted}
+    shown = {column: texts for column, texts in cells.items() if any(texts)}
     table = Table(title=name, box=None, title_justify="left", header_style="bold")
     for column in shown:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in ("timestamp", "start"))
     for row in zip(*shown.values(), strict=True):
         table.add_row(*row)
     Console().print(table)

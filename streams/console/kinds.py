@@ -73,6 +73,7 @@ def _trace_row(trace: Record) -> Row:
         *(trace[name] for name in ("span_count", "error_count")),
         _distinct(trace["missing"], "to_stage"),
         *(_distinct(spans, name) for name in ("module", "record_id", "batch_id", "correlation_id")),
+        sorted({link["trace_id"] for span in spans for link in span["links"]}),
     )
 
 
@@ -87,7 +88,7 @@ def _span_rows(value: bytes | None) -> list[Row]:
 
 def _event_rows(value: bytes | None) -> list[Row]:
     return [
-        (*_event_row(event), own)
+        (*_event_row(event), list(event["dimensions"].items()), own)
         for event, own in _events(value)
         if event["event_type"] != "TRACE" or not event["trace_id"]
     ]
@@ -138,6 +139,7 @@ KINDS: Final = (
             *_numbers("revision", "start", "end", "duration_us", "span_count", "error_count"),
             ("missing_stages", _TEXTS),
             *((name, _TEXTS) for name in ("modules", "record_ids", "batch_ids", "correlation_ids")),
+            ("linked_trace_ids", _TEXTS),
         ),
         _one("assembled_trace", _trace_row),
     ),
@@ -147,7 +149,12 @@ KINDS: Final = (
         _schema(*_EVENT, ("revision", pa.int64())),
         _span_rows,
     ),
-    Kind("events", "", _schema(*_EVENT, _VALUE), _event_rows),
+    Kind(
+        "events",
+        "",
+        _schema(*_EVENT, ("dimensions", pa.map_(pa.string(), pa.string())), _VALUE),
+        _event_rows,
+    ),
     Kind(
         "fidelity",
         topics.STATS,

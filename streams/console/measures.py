@@ -45,11 +45,11 @@ def metrics(
     ]
     rows = queries.ask(
         "SELECT name, module, component, dimensions, "
-        "timestamp - (timestamp - ?) % ? AS at, min(value_number) AS min, "
+        'timestamp - (timestamp - ?) % ? AS "at", min(value_number) AS min, '
         "max(value_number) AS max, avg(value_number) AS mean, "
         "arg_max(value_number, timestamp) AS last, count(DISTINCT event_id) AS count "
         f"FROM events WHERE {both(where)} GROUP BY ALL "
-        "ORDER BY name, module, component, dimensions, at LIMIT ?",
+        'ORDER BY name, module, component, dimensions, "at" LIMIT ?',
         (start_us, step_us, *values_of(where), ROWS_MAX + 1),
         {"events": (hour_of(start_us), hour_of(end_us + LAG_US))},
     )

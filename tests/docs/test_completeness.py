@@ -17,6 +17,7 @@ from streams.engine.join_state import ACCOUNTS
 from streams.monitoring.liveness import Cause
 from streams.monitoring.metrics import CATALOGUE
 from streams.monitoring.notify_metrics import NOTIFY_CATALOGUE
+from streams.cli.query import KEY_VARIABLE, URL_VARIABLE
 from streams.console.settings import ConsoleSettings
 from streams.notify.settings import NotifySettings
 from streams.settings import KafkaLink, WorkerSettings
@@ -88,7 +89,7 @@ def test_every_flag_of_the_worker_is_listed() -> None:
 
 def test_every_environment_variable_is_a_setting() -> None:
     """Neither the pages nor the compose file name a variable that nothing reads."""
-    names = {f"SPANLOOM_{name.upper()}" for name in settings()}
+    names = {f"SPANLOOM_{name.upper()}" for name in settings()} | {URL_VARIABLE, KEY_VARIABLE}
     for page in (*PAGES, ROOT / "docker-compose.yml"):
         named = set(re.findall(r"SPANLOOM_[A-Z_]*[A-Z]", page.read_text(encoding="utf-8")))
         assert named - names - ENVIRONMENT_OF_TESTS == set(), name_of(page)

@@ -35,7 +35,8 @@ def trace(trace_id: str = "ab" * 16, **fields: Any) -> dict[str, Any]:
     found = _read("assembled_trace/1/complete_by_structure.json")
     record_id = fields.pop("record_id", "rec-1")
     (span,) = found["spans"]
-    span |= {"trace_id": trace_id, "record_id": record_id, "value": float("nan")}
+    about = {"event_id": f"event-{trace_id}", "record_id": record_id, "value": float("nan")}
+    span |= {"trace_id": trace_id} | about
     return found | {"trace_id": trace_id} | fields
 
 

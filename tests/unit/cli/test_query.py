@@ -1,0 +1,157 @@
+"""`spanloom query` against a console on a socket of its own; each page of docs/queries."""
+
+import asyncio
+import csv
+import hashlib
+import json
+import re
+import shlex
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from streams.console.api import application
+from streams.console.queries import Queries
+from streams.runtime import topics
+from tests.unit.cli.shell import Shell
+from tests.unit.console.at_hand import (
+    T0_US,
+    TELEMETRY,
+    archive_in,
+    event,
+    incident,
+    message,
+    trace,
+    window,
+)
+
+QUERIES = sorted((Path(__file__).parents[3] / "docs" / "queries").glob("[a-z]*.md"))
+TRACE, INCIDENT = "ab" * 16, "cd" * 16
+START, END = "2025-10-09T00:00Z", "2025-10-10T00:00Z"
+RANGE = ("--start", START, "--end", END)
+VALUES = {
+    "START": START, "END": END, "TRACE": TRACE, "INCIDENT": INCIDENT, "RECORD": "rec-1",
+    "MODULE": "BETA", "ACTOR": "svc-beta", "OWNER": "team-beta",
+}  # fmt: skip
+AUDITED = 250
+"""Audit entries; more than two pages of a hundred."""
+
+
+@pytest.fixture(scope="module")
+def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the address of a console that has one of everything, and a few pages of audit."""
+    archive = archive_in(tmp_path_factory.mktemp("archive"))
+    broken = trace(TRACE, start=T0_US, status="BROKEN", duration_us=6_000_000)
+    archive.take(message(topics.TRACES, 0, broken))
+    opened = incident(INCIDENT, opened_at=T0_US, owner="team-beta", record_ids=["rec-1"])
+    archive.take(message(topics.INCIDENTS, 0, opened))
+    archive.take(message(topics.STATS, 0, window(window_start=T0_US, kind="edge")))
+    about = {"module": "BETA", "severity": "ERROR", "actor": "svc-beta", "record_id": "rec-1"}
+    for n in range(AUDITED):
+        one = event("audit", event_id=f"event-{n:03}", timestamp=T0_US + n, **about)
+        archive.take(message(TELEMETRY, n, one))
+    metric = event(
+        name="pipeline.beta.enrichment.gauge.error_rate",
+        timestamp=T0_US,
+        dimensions={"enrichment_source": "geo_lookup"},
+    )
+    archive.take(message(TELEMETRY, AUDITED, metric))
+    with ThreadPoolExecutor(2) as workers:
+        app = application(Queries(archive, 256 << 20, 1), workers, {})
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
+        thread.start()
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture
+def ask(console: str, shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shell:
+    """Return a shell that asks this console, in a folder of its own."""
+    monkeypatch.setenv("SPANLOOM_CONSOLE_URL", console)
+    monkeypatch.chdir(tmp_path)
+    return shell
+
+
+@pytest.mark.parametrize("page", QUERIES, ids=lambda page: page.stem)
+def test_each_question_of_the_pages_is_answered(
+    page: Path, ask: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command ends with 0 and finds what the question is about."""
+    monkeypatch.setenv("COLUMNS", "200")
+    (block,) = re.findall(r"^```sh\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    for line in block.splitlines():
+        words = shlex.split(re.sub(r"\$([A-Z]+)", lambda m: VALUES[m[1]], line))
+        if words[0] == "sha256sum":
+            told, name = Path(words[-1]).read_text("utf-8").split()
+            assert hashlib.sha256(Path(name).read_bytes()).hexdigest() == told
+            continue
+        assert words[:2] == ["spanloom", "query"]
+        answer = ask(*words[1:])
+        assert answer.code == 0, answer.err
+        assert answer.out.strip()
+        if "missing-stage" not in line:
+            assert "nothing found" not in answer.out, line
+
+
+def test_all_pages_are_joined(ask: Shell) -> None:
+    """--all asks until there are no more."""
+    one = json.loads(ask("query", "audit", *RANGE, "--actor", "svc-beta", "--json").out)
+    every = json.loads(ask("query", "audit", *RANGE, "--actor", "svc-beta", "--all", "--json").out)
+    assert len(one["entries"]) == 100
+    assert one["continuation_token"]
+    assert len(every["entries"]) == AUDITED == one["total_count"]
+    assert every["continuation_token"] == ""
+    assert len({entry["event_id"] for entry in every["entries"]}) == AUDITED
+
+
+def test_a_file_has_all_of_it_and_a_digest(ask: Shell) -> None:
+    """CSV and JSON; a value that a spreadsheet would run is told to be text."""
+    said = ask("query", "audit", *RANGE, "--event-type", "AUDIT", "--out", "a.csv")
+    assert f"{AUDITED} entries" in said.out
+    with Path("a.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == AUDITED
+    assert rows[0]["event_id"] == "event-000"
+    assert rows[0]["actor"] == "svc-beta"
+    digest, name = Path("a.csv.sha256").read_text("utf-8").split()
+    assert (digest, name) == (hashlib.sha256(Path("a.csv").read_bytes()).hexdigest(), "a.csv")
+    assert ask("query", "audit", *RANGE, "--out", "a.json").code == 0
+    assert json.loads(Path("a.json").read_text("utf-8"))["total_count"] == AUDITED + 2
+    wrong = ask("query", "audit", *RANGE, "--out", "a.txt")
+    assert wrong.code == 2
+    assert ".csv or .json" in wrong.err
+
+
+def test_what_is_not_there_is_told(ask: Shell) -> None:
+    """1 for an id that is unknown, 2 for a wrong question, which names the parameter."""
+    unknown = ask("query", "trace", "ef" * 16)
+    assert (unknown.code, unknown.err) == (1, "there is none of that id\n")
+    wrong = ask("query", "traces", "--start", "yesterday", "--end", END)
+    assert wrong.code == 2
+    assert "start: 'yesterday' is no time" in wrong.err
+    assert ask("query", "audit", *RANGE, "--severity-minimum", "BAD").code == 2
+
+
+def test_a_console_that_is_away_is_told(shell: Shell) -> None:
+    """3, and what to do."""
+    said = shell("query", "incidents", "--console", "http://127.0.0.1:9")
+    assert said.code == 3
+    assert "start one with `spanloom console`" in said.err
+    assert shell("query", "incidents", "--console", "here").code == 2
+
+
+def test_an_id_cannot_leave_its_path(ask: Shell) -> None:
+    """Slashes and dots of an id are part of it."""
+    for name in ("../health", "a/b", "..%2f..", "?x=1"):
+        assert ask("query", "record", name).code == 1
