@@ -117,6 +117,10 @@ class Archive:
         self.kinds |= dict.fromkeys(self.telemetry, others)
         self.unreadable: Counter[str] = Counter()
         """Records that are no value of their schema, by topic; they are passed over."""
+        self.archived: Counter[str] = Counter()
+        """Records taken in since the start, by kind."""
+        self.written_bytes: Counter[str] = Counter()
+        """Bytes of the files written since the start, by kind."""
         self._lock = threading.Lock()
         self._files: dict[str, list[Segment]] = {kind.name: [] for kind in KINDS}
         found = [one for one in store.segments() if one.kind in self._files]
@@ -191,6 +195,7 @@ class Archive:
             for row in rows:
                 for values, value in zip(tail.columns, (*place, *row), strict=True):
                     values.append(value)
+                self.archived[kind.name] += 1
             tail.next = self._next[at] = message.offset + 1
             tail.size_bytes += len(message.value or b"") if rows else 0
 
@@ -213,7 +218,7 @@ class Archive:
         tail = self._tails[at]
         kind, topic, partition = at
         segment = Segment(kind, tail.hour, topic, partition, tail.first, tail.next - 1)
-        self._store.write(segment, tail.as_table())
+        self.written_bytes[kind] += self._store.write(segment, tail.as_table())
         with self._lock:
             self._files[segment.kind].append(segment)
             del self._tails[at]

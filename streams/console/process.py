@@ -5,16 +5,20 @@ Owns the life of both. Invariant: when either ends, the process does, and says w
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import structlog
-import uvicorn
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from streams.console.access import actor_of
 from streams.console.api import application
 from streams.console.archive import Archive, Limits
+from streams.console.build import build
+from streams.console.metrics import Rows, by_key, exposition, of_requests
+from streams.console.patience import Server, allow_files, server
 from streams.console.queries import Queries
 from streams.console.reader import Reader
 from streams.console.settings import ConsoleSettings
@@ -26,7 +30,7 @@ from streams.runtime.stop_signals import StopSignals
 
 LOOK_SECONDS: Final = 0.5
 STOP_SECONDS: Final = 20.0
-CONNECTIONS_MAX: Final = 500
+ORDER_THREADS: Final = 2
 
 log = structlog.get_logger()
 
@@ -54,8 +58,9 @@ class Console:
         say_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings, self._say_ready = settings, say_ready
+        self._prefix, self._link = prefix, link
         limits = Limits(settings.file_rows, settings.file_bytes, settings.file_seconds)
-        store = Store(settings.archive)
+        self._store = store = Store(settings.archive)
         if store.folder is not None:  # of a bucket only the overlap of files tells, at a start
             lock_folder(
                 store.folder,
@@ -75,8 +80,11 @@ class Console:
             SpanloomError: reading cannot go on.
         """
         StopSignals(self._stop.set, is_hard=True, is_supervised=False).install()
-        with ThreadPoolExecutor(self._settings.query_threads, "spanloom-query") as workers:
-            server = self._server(workers)
+        with (
+            ThreadPoolExecutor(self._settings.query_threads, "spanloom-query") as workers,
+            ThreadPoolExecutor(ORDER_THREADS, "spanloom-order") as orders,
+        ):
+            server = self._server(workers, orders)
             self._reader.start()
             serving = asyncio.create_task(self._serve(server))
             while not self._stop.is_set() and self._reader.is_alive and not serving.done():
@@ -93,26 +101,44 @@ class Console:
         if not is_over:
             log.warning("archive_not_written", action="nothing is lost: it is read again")
 
-    def _server(self, workers: ThreadPoolExecutor) -> "_Server":
+    def _server(self, workers: ThreadPoolExecutor, orders: ThreadPoolExecutor) -> Server:
+        settings = self._settings
+        built = build(
+            settings,
+            self._store.folder,
+            self._queries,
+            workers,
+            orders,
+            self._link,
+            self._prefix,
+            self._reader.lags,
+        )
+        interface = built.interface
+        text = exposition([self._rows, interface.rows, lambda: of_requests(interface.meters)])
+
+        def metrics(request: Request) -> Response:
+            content_type, body = text(request.headers.get("accept", ""))
+            return Response(body, headers={"Content-Type": content_type})
+
         others = {
             "/health": self._health,
             "/ready": self._ready,
             "/api/v1/health": self._health,
+            "/metrics": metrics,
         }
-        app = application(self._queries, workers, others)
-        config = uvicorn.Config(
-            app,
-            host=self._settings.address,
-            port=self._settings.port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=CONNECTIONS_MAX,
-            timeout_graceful_shutdown=5,
+        return server(
+            application(interface, others, built.paths, built.logins),
+            interface.meters,
+            host=settings.address,
+            port=settings.port,
+            limit_concurrency=allow_files(settings.connections_max),
+            ssl_certfile=settings.tls_certificate_file,
+            ssl_keyfile=settings.tls_key_file,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies) or None,
         )
-        return _Server(config)
 
-    async def _serve(self, server: "_Server") -> None:
+    async def _serve(self, server: Server) -> None:
         try:
             await server.serve()
         except SystemExit as error:  # uvicorn's word for a port that is taken
@@ -121,7 +147,7 @@ class Console:
                 f"{self._settings.address} cannot be listened on; take another with --port"
             ) from error
 
-    def _health(self) -> Response:
+    def _health(self, request: Request) -> Response:
         reader = self._reader
         said = {
             "healthy": reader.is_alive,
@@ -130,18 +156,37 @@ class Console:
             "unreadable": dict(self._archive.unreadable),
             "archive": self._archive.counts(),
         }
-        return JSONResponse(said, 200 if reader.is_alive else 503)
+        return _said(request, said, reader.is_alive)
 
-    def _ready(self) -> Response:
+    def _ready(self, request: Request) -> Response:
         is_ready = self._reader.is_alive and not self._reader.waits_for
         said = {"ready": is_ready, "waits_for": self._reader.waits_for}
-        return JSONResponse(said, 200 if is_ready else 503)
+        return _said(request, said, is_ready)
+
+    def _rows(self) -> Rows:
+        """Return what the reader and the archive have to say to a scraper."""
+        reader, archive, waits_for = self._reader, self._archive, self._reader.waits_for
+        counts = archive.counts()
+        lag: dict[str, int] = {}
+        for (topic, _), (next_, end) in reader.lags().items():
+            lag[topic] = lag.get(topic, 0) + max(0, end - next_)
+        return {
+            "spanloom_console_ready": [((), int(reader.is_alive and not waits_for))],
+            "spanloom_console_healthy": [((), int(reader.is_alive))],
+            "spanloom_console_lag_records": by_key(lag),
+            "spanloom_console_archived_records": by_key(archive.archived),
+            "spanloom_console_unreadable_records": by_key(archive.unreadable),
+            "spanloom_console_files": [((kind,), one["files"]) for kind, one in counts.items()],
+            "spanloom_console_file_bytes": by_key(archive.written_bytes),
+            "spanloom_console_tail_records": [
+                ((kind,), one["tail_records"]) for kind, one in counts.items()
+            ],
+            "spanloom_console_waits": [((waits_for,), 1)] if waits_for else [],
+        }
 
 
-class _Server(uvicorn.Server):
-    """A server that leaves signals to the process: the archive is written before the end."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
+def _said(request: Request, said: dict[str, object], is_well: bool) -> Response:
+    """Return a page of health; a stranger is told no more than its first word."""
+    if actor_of(request) is None:
+        said = dict(list(said.items())[:1])
+    return JSONResponse(said, 200 if is_well else 503)

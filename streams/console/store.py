@@ -64,8 +64,8 @@ class Store:
                 found.append(one)
         return found
 
-    def write(self, segment: Segment, table: pa.Table) -> None:
-        """Write a file; it is there under its name when all of it is.
+    def write(self, segment: Segment, table: pa.Table) -> int:
+        """Write a file and return its bytes; it is there under its name when all of it is.
 
         Raises:
             OSError: the disk is full, the bucket is away; nothing is there under the name.
@@ -75,14 +75,16 @@ class Store:
             pyarrow.parquet.write_table(
                 table, path, filesystem=self._fs, row_group_size=_ROW_GROUP, compression="zstd"
             )
-            return
+            return int(self._fs.get_file_info(path).size)
         unfinished = Path(path + _UNFINISHED)
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("wb") as file:
             pyarrow.parquet.write_table(table, file, row_group_size=_ROW_GROUP, compression="zstd")
             file.flush()
             os.fsync(file.fileno())
+            size = file.tell()
         unfinished.replace(path)
+        return size
 
     def dataset(self, segments: Iterable[Segment], schema: pa.Schema) -> Any:
         """Return some files as one dataset, to be read as far as a query needs them."""

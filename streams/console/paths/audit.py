@@ -101,5 +101,6 @@ PATHS: Final = (
         "POST",
         AuditQuery,
         command="audit",
+        role="auditor",
     ),
 )
