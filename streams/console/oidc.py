@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import httpx
+import httpx2
 import structlog
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.starlette_client import OAuth
@@ -116,7 +116,7 @@ class Provider:
         request.session["next"] = safe_next(request.query_params.get("next"))
         try:
             answer: Response = await self._client.authorize_redirect(request, self._callback)
-        except (httpx.HTTPError, RuntimeError, ValueError) as error:
+        except (httpx2.HTTPError, RuntimeError, ValueError) as error:
             return self._away(request, error)
         return answer
 
@@ -133,7 +133,7 @@ class Provider:
             log.warning("login_refused", why=str(error)[:300])
             refused = Refusal(403, "oidc_refused", "the provider's answer does not hold")
             return self._refused(request, refused, next_)
-        except (httpx.HTTPError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        except (httpx2.HTTPError, RuntimeError, ValueError, KeyError, TypeError) as error:
             return self._away(request, error)
         finally:
             request.session.clear()

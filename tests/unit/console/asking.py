@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +16,7 @@ from streams.console.api import Interface, application
 from streams.console.audit_log import AccessLog
 from streams.console.keys import KeyRing
 from streams.console.metrics import Meters
+from streams.console.oidc import Provider
 from streams.console.paths import about, commands, rejected
 from streams.console.paths.every import PATHS
 from streams.console.paths.path import Path as Described
@@ -70,9 +71,10 @@ class Asked:
             *rejected.paths(self.redriven, lambda _: None, self._send),
             *about.paths(lambda: {("traces.assembled.v1", 0): (3, 5)}),
         )
-        self.app = application(
-            self.interface, {}, self.paths, login.routes(self.access, self.meters)
-        )
+        logins = [*login.routes(self.access, self.meters)]
+        if given.auth == "oidc":
+            logins += Provider(self.access, self.meters).routes()
+        self.app = application(self.interface, {}, self.paths, logins)
 
     def _send(self, record: Any) -> int:
         self.sent.append(record)
@@ -120,6 +122,3 @@ def asked(folder: Path, **settings: Any) -> Iterator[Asked]:
     """Yield a console to ask."""
     with ThreadPoolExecutor(2) as threads:
         yield Asked(folder, threads, settings)
-
-
-Asking = Callable[..., httpx.Response]
