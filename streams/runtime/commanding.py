@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, Producer
 
-from streams.codec.records import decode
+from streams.codec.records import decode_as
 from streams.errors import BrokerError, RecordError
 from streams.runtime import refusals
 from streams.runtime.link import Link, open_client
@@ -92,7 +92,7 @@ def answer(
     for message in reading.records(starts, follow=True):
         if message is not None:
             try:
-                event = decode(message.value)
+                event = decode_as("telemetry_event", message.value)
             except RecordError:
                 continue  # not ours
             if event["correlation_id"] == command_id:
