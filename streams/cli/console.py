@@ -1,6 +1,7 @@
 """`spanloom console`: keep what the topics hold in an archive, and answer questions about it."""
 
 import asyncio
+from functools import partial
 
 import typer
 
@@ -15,7 +16,7 @@ def run(
     port: int | None = typer.Option(None, help="Serve the interface on this port."),
     auth: str | None = typer.Option(None, help="Who may ask: none, on the loopback alone."),
     contract: str | None = typer.Option(
-        None, help="Path of the contract, or `seed`: names the telemetry topics."
+        None, help="Path of the contract, or `seed`: names the telemetry topics, and is the map."
     ),
     input_topic: list[str] | None = typer.Option(
         None, help="Read events from this topic instead of the contract's."
@@ -25,8 +26,9 @@ def run(
 ) -> None:
     """Keep traces, events, fidelity, alerts and incidents, and serve them over HTTP, until stopped.
 
-    Ends with 0 after SIGTERM or Ctrl-C, with 2 for a wrong setting, with 3 when the archive or the
-    broker cannot be used. GET /api/v1/openapi.json says what can be asked.
+    A browser finds the page at the address that it prints; GET /api/v1/openapi.json says what else
+    can be asked. Ends with 0 after SIGTERM or Ctrl-C, with 2 for a wrong setting, with 3 when the
+    archive or the broker cannot be used.
 
     Example: spanloom console --broker 127.0.0.1:9092 --archive spanloom-archive --port 8090
     """
@@ -50,8 +52,9 @@ def run(
 
     async def serve() -> None:
         line = f"ready console=http://{settings.address}:{settings.port} archive={settings.archive}"
+        say = partial(typer.echo, line)
         await Console(
-            settings, common.derived_prefix, holding_events, link, lambda: typer.echo(line)
+            settings, common.derived_prefix, holding_events, link, say, pipeline.contract
         ).run()
 
     asyncio.run(serve())

@@ -5,7 +5,7 @@ answered 400 with `error`, naming the parameter; what is not there 404.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from streams import __version__
 from streams.console.asked import described, read
@@ -43,11 +43,11 @@ _TIMES: Final = frozenset(
 log = structlog.get_logger()
 
 
-def openapi() -> dict[str, Any]:
+def openapi(described_paths: Sequence[Path] = PATHS) -> dict[str, Any]:
     """Return the description of the interface, OpenAPI 3.1."""
     paths: dict[str, Any] = {}
     schemas: dict[str, Any] = {}
-    for one in PATHS:
+    for one in described_paths:
         names = [part[1:-1] for part in one.path.split("/") if part.startswith("{")]
         inside = [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
@@ -123,13 +123,22 @@ def _route(one: Path, queries: Queries, workers: Executor) -> Route:
             return JSONResponse({"error": "the archive could not answer; see the log"}, 503)
         if found is None:
             return JSONResponse({"error": "there is none of that id"}, 404)
-        return JSONResponse(with_times(found, _TIMES))
+        return JSONResponse(shaped(found))
 
     return Route(one.path, answer, methods=[one.method])
 
 
+def shaped(found: Any) -> Any:
+    """Return what was found as answers have it: times as text, no number that JSON lacks."""
+    return with_times(found, _TIMES)
+
+
 def application(
-    queries: Queries, workers: Executor, others: Mapping[str, Callable[[], Response]]
+    queries: Queries,
+    workers: Executor,
+    others: Mapping[str, Callable[[], Response]],
+    more: Sequence[Path] = (),
+    routes: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """Return the interface.
 
@@ -137,7 +146,10 @@ def application(
         queries: the archive.
         workers: threads that questions are asked in.
         others: further pages by path: health, metrics.
+        more: paths beside those of every deployment.
+        routes: what answers otherwise: the page and its news.
     """
+    paths = (*PATHS, *more)
 
     def page(path: str, give: Callable[[], Response]) -> Route:
         async def answer(_: Request) -> Response:
@@ -145,13 +157,14 @@ def application(
 
         return Route(path, answer, methods=["GET"])
 
-    document = openapi()
+    document = openapi(paths)
     return Starlette(
         # Else a page of anybody could ask by a name of its own that leads to the loopback.
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK)],
         routes=[
-            *(_route(one, queries, workers) for one in PATHS),
+            *(_route(one, queries, workers) for one in paths),
             page("/api/v1/openapi.json", lambda: JSONResponse(document)),
             *(page(path, give) for path, give in others.items()),
+            *routes,
         ],
     )

@@ -5,20 +5,26 @@ Owns the life of both. Invariant: when either ends, the process does, and says w
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import uvicorn
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
+from streams.console import news, site
 from streams.console.api import application
 from streams.console.archive import Archive, Limits
+from streams.console.live import Live, Source
+from streams.console.paths.catalog import catalog_paths
 from streams.console.queries import Queries
 from streams.console.reader import Reader
 from streams.console.settings import ConsoleSettings
 from streams.console.store import Store
+from streams.contract.model import Contract
 from streams.errors import ConfigError
 from streams.runtime.link import Link
 from streams.runtime.state_folder import lock_folder
@@ -26,7 +32,10 @@ from streams.runtime.stop_signals import StopSignals
 
 LOOK_SECONDS: Final = 0.5
 STOP_SECONDS: Final = 20.0
-CONNECTIONS_MAX: Final = 500
+CONNECTIONS_MAX: Final = 2_500
+"""Viewers hold one each, and ask now and then by another."""
+BEAT_SECONDS: Final = 2.0
+"""How often viewers hear of the console's health; the page calls its news old after a few."""
 
 log = structlog.get_logger()
 
@@ -40,6 +49,7 @@ class Console:
         telemetry: names of the topics that hold events.
         link: how to reach the broker.
         say_ready: called once, when it serves.
+        contract: what the page draws its map of; None for none.
 
     Raises:
         ConfigError, StateError: the archive cannot be used, or another console writes it.
@@ -52,8 +62,9 @@ class Console:
         telemetry: Iterable[str],
         link: Link,
         say_ready: Callable[[], None] = lambda: None,
+        contract: Contract | None = None,
     ) -> None:
-        self._settings, self._say_ready = settings, say_ready
+        self._settings, self._say_ready, self._contract = settings, say_ready, contract
         limits = Limits(settings.file_rows, settings.file_bytes, settings.file_seconds)
         store = Store(settings.archive)
         if store.folder is not None:  # of a bucket only the overlap of files tells, at a start
@@ -65,6 +76,12 @@ class Console:
         self._archive = Archive(store, limits, prefix, telemetry)
         self._reader = Reader(self._archive, link)
         self._queries = Queries(self._archive, settings.query_memory_bytes, settings.query_threads)
+        self._live = Live(
+            [
+                *news.sources(self._archive, self._queries),
+                Source("health", lambda: time.monotonic() // BEAT_SECONDS, self._said),
+            ]
+        )
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -79,14 +96,21 @@ class Console:
             server = self._server(workers)
             self._reader.start()
             serving = asyncio.create_task(self._serve(server))
-            while not self._stop.is_set() and self._reader.is_alive and not serving.done():
+            telling = asyncio.create_task(self._live.run())
+            ends = (serving, telling)
+            while (
+                not self._stop.is_set()
+                and self._reader.is_alive
+                and not any(task.done() for task in ends)
+            ):
                 if server.started:
                     self._say_ready()
                     self._say_ready = lambda: None
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), LOOK_SECONDS)
+            self._live.stop()  # else the server would wait for those who look on
             server.should_exit = True
-            await serving
+            await asyncio.gather(*ends)
             is_over = await asyncio.to_thread(self._reader.stop, STOP_SECONDS)
         if self._reader.failed is not None:
             raise self._reader.failed
@@ -99,7 +123,13 @@ class Console:
             "/ready": self._ready,
             "/api/v1/health": self._health,
         }
-        app = application(self._queries, workers, others)
+        app = application(
+            self._queries,
+            workers,
+            others,
+            catalog_paths(self._contract),
+            [Route("/api/v1/live", self._live), *site.routes()],
+        )
         config = uvicorn.Config(
             app,
             host=self._settings.address,
@@ -121,16 +151,19 @@ class Console:
                 f"{self._settings.address} cannot be listened on; take another with --port"
             ) from error
 
-    def _health(self) -> Response:
+    def _said(self) -> dict[str, Any]:
         reader = self._reader
-        said = {
+        return {
             "healthy": reader.is_alive,
             "waits_for": reader.waits_for,
             "lag_records": reader.lag(),
             "unreadable": dict(self._archive.unreadable),
             "archive": self._archive.counts(),
+            "viewers": {"now": self._live.viewers, "dropped_total": self._live.dropped},
         }
-        return JSONResponse(said, 200 if reader.is_alive else 503)
+
+    def _health(self) -> Response:
+        return JSONResponse(self._said(), 200 if self._reader.is_alive else 503)
 
     def _ready(self) -> Response:
         is_ready = self._reader.is_alive and not self._reader.waits_for

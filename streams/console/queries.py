@@ -157,6 +157,23 @@ class Queries:
             {"fidelity": (hour_of(start_us), hour_of(end_us + LAG_US))},
         )
 
+    def recent_windows(self, now_us: int, back_us: int, span_us: int) -> list[Record]:
+        """Return the windows that began within a span before the newest one, whole.
+
+        Args:
+            now_us: what counts as now.
+            back_us: how long before it the newest one is looked for.
+            span_us: how long before the newest one others may have begun.
+        """
+        rows = self._ask(
+            "fidelity",
+            f"SELECT value FROM ({_last('revision', 'window_start, ' + ', '.join(SCOPE))}) "
+            "WHERE window_start > (SELECT max(window_start) FROM rows) - ?",
+            (span_us,),
+            (hour_of(now_us - back_us), hour_of(now_us)),
+        )
+        return [decode(row["value"]) for row in rows]
+
     # --- how --------------------------------------------------------------------------------------
 
     def _page(
