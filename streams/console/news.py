@@ -90,7 +90,11 @@ def sources(archive: Archive, queries: Queries) -> list[Source]:
     """Return fidelity and incidents as they are to be told."""
 
     def reached(topic: str) -> Callable[[], Hashable]:
-        names = [name for name, kind in archive.kinds.items() if kind.topic == topic]
+        names = [
+            name
+            for name, kinds in archive.kinds.items()
+            if any(kind.topic == topic for kind in kinds)
+        ]
         return lambda: _reached(archive.next_offsets, names)
 
     def fidelity() -> Any:

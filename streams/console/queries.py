@@ -165,12 +165,12 @@ class Queries:
             back_us: how long before it the newest one is looked for.
             span_us: how long before the newest one others may have begun.
         """
-        rows = self._ask(
-            "fidelity",
-            f"SELECT value FROM ({_last('revision', 'window_start, ' + ', '.join(SCOPE))}) "
-            "WHERE window_start > (SELECT max(window_start) FROM rows) - ?",
+        keys = f"window_start, {', '.join(SCOPE)}"
+        rows = self.ask(
+            f"SELECT value FROM ({_last('fidelity', 'revision', keys)}) "
+            "WHERE window_start > (SELECT max(window_start) FROM fidelity) - ?",
             (span_us,),
-            (hour_of(now_us - back_us), hour_of(now_us)),
+            {"fidelity": (hour_of(now_us - back_us), hour_of(now_us))},
         )
         return [decode(row["value"]) for row in rows]
 

@@ -53,7 +53,7 @@ def test_only_the_last_minute_at_its_last_revision_counts(tmp_path: Path) -> Non
 
 def test_a_record_of_a_topic_is_news_of_its_source(tmp_path: Path) -> None:
     """The version changes with records of the source's own topic, also under a prefix."""
-    archive = Archive(Store(str(tmp_path)), Limits(), "x.", Clock())
+    archive = Archive(Store(str(tmp_path)), Limits(), prefix="x.", clock=Clock())
     fidelity, incidents = sources(archive, Queries(archive, 256 << 20, 1))
     before = fidelity.version(), incidents.version()
     archive.take(message(topics.INCIDENTS, 0, incident())._replace(topic=f"x.{topics.INCIDENTS}"))
