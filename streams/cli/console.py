@@ -1,6 +1,7 @@
 """`spanloom console`: keep what the topics hold in an archive, and answer questions about it."""
 
 import asyncio
+from functools import partial
 
 import typer
 
@@ -18,7 +19,7 @@ def run(
         None, help="Who may ask: none (on the loopback alone), keys or oidc."
     ),
     contract: str | None = typer.Option(
-        None, help="Path of the contract, or `seed`: names the telemetry topics."
+        None, help="Path of the contract, or `seed`: names the telemetry topics, and is the map."
     ),
     input_topic: list[str] | None = typer.Option(
         None, help="Read events from this topic instead of the contract's."
@@ -28,8 +29,9 @@ def run(
 ) -> None:
     """Keep traces, events, fidelity, alerts and incidents, and serve them over HTTP, until stopped.
 
-    Ends with 0 after SIGTERM or Ctrl-C, with 2 for a wrong setting, with 3 when the archive or the
-    broker cannot be used. GET /api/v1/openapi.json says what can be asked.
+    A browser finds the page at the address that it prints; GET /api/v1/openapi.json says what else
+    can be asked. Ends with 0 after SIGTERM or Ctrl-C, with 2 for a wrong setting, with 3 when the
+    archive or the broker cannot be used.
 
     Example: spanloom console --broker 127.0.0.1:9092 --archive spanloom-archive --port 8090
     """
@@ -54,8 +56,9 @@ def run(
     async def serve() -> None:
         place = f"{settings.scheme}://{settings.address}:{settings.port}"
         line = f"ready console={place} archive={settings.archive}"
+        say = partial(typer.echo, line)
         await Console(
-            settings, common.derived_prefix, holding_events, link, lambda: typer.echo(line)
+            settings, common.derived_prefix, holding_events, link, say, pipeline.contract
         ).run()
 
     asyncio.run(serve())

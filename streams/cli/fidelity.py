@@ -111,7 +111,7 @@ def read_rows(
 def _decoded(values: Iterable[bytes | None]) -> Iterable[Row]:
     for value in values:
         try:
-            yield records.decode(value)
+            yield records.decode_as("fidelity_stats", value)
         except RecordError:
             continue  # not ours: a row that cannot be read has no place in any window
 

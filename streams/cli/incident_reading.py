@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from streams.codec.records import decode
+from streams.codec.records import decode_as
 from streams.errors import RecordError
 from streams.runtime.reading import Reading
 
@@ -23,7 +23,7 @@ def versions(reading: Reading, topic: str, incident_id: str = "") -> dict[str, l
         if message is None or (incident_id and message.key != incident_id.encode()):
             continue
         try:
-            event = decode(message.value)
+            event = decode_as("incident_event", message.value)
         except RecordError:
             continue  # not ours
         found.setdefault(event["incident_id"], []).append(event)

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from streams.cli.connection import connect
 from streams.cli.lines import clean
-from streams.codec.records import decode
+from streams.codec.records import decode_as
 from streams.core.incidents.ledger import day_text, reduction
 from streams.errors import ConfigError, RecordError
 from streams.runtime import topics
@@ -81,7 +81,7 @@ def read_rows(reading: Reading, topic: str) -> list[dict[str, Any]]:
         if message is None or message.value is None:
             continue
         try:
-            row = decode(message.value)
+            row = decode_as("noise_ledger", message.value)
         except RecordError:
             continue  # not ours
         newest[row["day"], row["rule"], row["owner"]] = row

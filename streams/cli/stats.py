@@ -120,7 +120,7 @@ def _rejected(
         if message is None:
             continue
         try:
-            event = records.decode(message.value)
+            event = records.decode_as("rejected_event", message.value)
         except RecordError as error:
             event = {"reason": f"unreadable: {error.reason}", "topic": message.topic}
             event |= {"partition": message.partition, "offset": message.offset, "detail": ""}

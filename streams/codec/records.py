@@ -54,8 +54,8 @@ def decode(value: bytes | None, schemas: SchemaSet | None = None) -> Record:
     return decode_body(known.writer(schema_id), body, known.current(name))
 
 
-def decode_as(name: str, value: bytes | None) -> Record:
-    """Return the record of one schema that a wire value holds, as its current version.
+def decode_as(name: str | tuple[str, ...], value: bytes | None) -> Record:
+    """Return the record of one schema, or one of some, that a wire value holds, as it is now.
 
     Raises:
         RecordError: as `decode`; `unknown_schema_id` too when it is a record of another one.
@@ -63,8 +63,9 @@ def decode_as(name: str, value: bytes | None) -> Record:
     schemas = default_schemas()
     schema_id, _ = wire.split(value, schemas)
     found = schemas.name_of(schema_id)
-    if found != name:
-        raise RecordError("unknown_schema_id", f"{schema_id} is {found}, not {name}")
+    names = (name,) if isinstance(name, str) else name
+    if found not in names:
+        raise RecordError("unknown_schema_id", f"{schema_id} is {found}, not {' or '.join(names)}")
     return decode(value)
 
 

@@ -270,16 +270,19 @@ def _error(status: int, words: str, again: str = "") -> Response:
 
 
 def _text(found: Any) -> bytes:
-    text = json.dumps(
-        with_times(found, _TIMES), ensure_ascii=False, allow_nan=False, separators=(",", ":")
-    )
+    text = json.dumps(shaped(found), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8", "replace")
+
+
+def shaped(found: Any) -> Any:
+    """Return what was found as answers have it: times as text, no number that JSON lacks."""
+    return with_times(found, _TIMES)
 
 
 def application(
     interface: Interface,
     others: Mapping[str, Callable[[Request], Response]],
-    paths: Sequence[Path] = PATHS,
+    more: Sequence[Path] = (),
     routes: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """Return the interface.
@@ -287,9 +290,10 @@ def application(
     Args:
         interface: what the paths share.
         others: further pages by path: health, metrics.
-        paths: what can be asked.
-        routes: further ones: the login, the page.
+        more: paths beside those of every deployment.
+        routes: what answers otherwise: the login, the page and its news.
     """
+    paths = (*PATHS, *more)
 
     def page(path: str, give: Callable[[Request], Response]) -> Route:
         async def answer(request: Request) -> Response:

@@ -18,7 +18,6 @@ from streams.console.keys import KeyRing
 from streams.console.metrics import Meters
 from streams.console.oidc import Provider
 from streams.console.paths import about, commands, rejected
-from streams.console.paths.every import PATHS
 from streams.console.paths.path import Path
 from streams.console.queries import Queries
 from streams.console.redriven import Origin, Redriven
@@ -101,7 +100,6 @@ def build(
         return sending.send(link, record, "the record", again)
 
     paths = (
-        *PATHS,
         *commands.paths(give),
         *rejected.paths(book, fetch, send),
         *about.paths(lags),

@@ -29,6 +29,7 @@ ConsoleMetricName = Literal[
     "spanloom_console_request_seconds", "spanloom_console_refused_requests",
     "spanloom_console_waiting_questions", "spanloom_console_held_answer_bytes",
     "spanloom_console_connections", "spanloom_console_cut_connections",
+    "spanloom_console_viewers", "spanloom_console_dropped_viewers",
     "spanloom_console_sessions", "spanloom_console_displaced_sessions",
     "spanloom_console_access_events", "spanloom_console_unwritten_access_events",
     "spanloom_console_keys_unreadable",
@@ -58,7 +59,7 @@ CONSOLE_CATALOGUE: Final[Mapping[ConsoleMetricName, Entry]] = {
         "counter", ("path", "code"), "Requests answered; 499 for clients that went away first."
     ),
     "spanloom_console_open_requests": Entry(
-        "gauge", ("path",), "Requests not answered yet; of /api/v1/live those who look on."
+        "gauge", ("path",), "Requests not answered yet, by path."
     ),
     "spanloom_console_request_seconds": Entry(
         "histogram", ("path",), "From a request to the end of its answer."
@@ -71,6 +72,10 @@ CONSOLE_CATALOGUE: Final[Mapping[ConsoleMetricName, Entry]] = {
     "spanloom_console_connections": Entry("gauge", (), "Connections that are open."),
     "spanloom_console_cut_connections": Entry(
         "counter", ("reason",), "Connections ended because their client was too slow, by reason."
+    ),
+    "spanloom_console_viewers": Entry("gauge", (), "Pages that look on, live."),
+    "spanloom_console_dropped_viewers": Entry(
+        "counter", (), "Viewers let go because they did not keep up."
     ),
     "spanloom_console_sessions": Entry("gauge", (), "Logins of browsers."),
     "spanloom_console_displaced_sessions": Entry(

@@ -16,6 +16,13 @@ _ALWAYS: Final = {
     "503": "It cannot be answered now, or took too long: `error` says which.",
 }
 
+_TEXT: Final = {"type": "string", "minLength": 1}
+_NUMBERS: Final = {
+    "partition": {"type": "integer", "minimum": 0, "maximum": (1 << 31) - 1},
+    "offset": {"type": "integer", "minimum": 0, "maximum": (1 << 63) - 1},
+}
+"""Names in a path that are numbers; all others are text."""
+
 
 def openapi(described_paths: Iterable[Path]) -> dict[str, Any]:
     """Return the description of some paths."""
@@ -50,7 +57,7 @@ def openapi(described_paths: Iterable[Path]) -> dict[str, Any]:
 def _operation(one: Path) -> dict[str, Any]:
     names = [part[1:-1] for part in one.path.split("/") if part.startswith("{")]
     inside = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        {"name": name, "in": "path", "required": True, "schema": _NUMBERS.get(name, _TEXT)}
         for name in names
     ]
     answers = {"202" if one.is_order else "200": "The answer."} | _ALWAYS

@@ -5,24 +5,30 @@ Owns the life of both. Invariant: when either ends, the process does, and says w
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
+from streams.console import news, site
 from streams.console.access import actor_of
 from streams.console.api import application
 from streams.console.archive import Archive, Limits
 from streams.console.build import build
+from streams.console.live import Live, Source
 from streams.console.metrics import Rows, by_key, exposition, of_requests
+from streams.console.paths.catalog import catalog_paths
 from streams.console.patience import Server, allow_files, server
 from streams.console.queries import Queries
 from streams.console.reader import Reader
 from streams.console.settings import ConsoleSettings
 from streams.console.store import Store
+from streams.contract.model import Contract
 from streams.errors import ConfigError
 from streams.runtime.link import Link
 from streams.runtime.state_folder import lock_folder
@@ -31,6 +37,8 @@ from streams.runtime.stop_signals import StopSignals
 LOOK_SECONDS: Final = 0.5
 STOP_SECONDS: Final = 20.0
 ORDER_THREADS: Final = 2
+BEAT_SECONDS: Final = 2.0
+"""How often viewers hear of the console's health; the page calls its news old after a few."""
 
 log = structlog.get_logger()
 
@@ -44,6 +52,7 @@ class Console:
         telemetry: names of the topics that hold events.
         link: how to reach the broker.
         say_ready: called once, when it serves.
+        contract: what the page draws its map of; None for none.
 
     Raises:
         ConfigError, StateError: the archive cannot be used, or another console writes it.
@@ -56,8 +65,9 @@ class Console:
         telemetry: Iterable[str],
         link: Link,
         say_ready: Callable[[], None] = lambda: None,
+        contract: Contract | None = None,
     ) -> None:
-        self._settings, self._say_ready = settings, say_ready
+        self._settings, self._say_ready, self._contract = settings, say_ready, contract
         self._prefix, self._link = prefix, link
         limits = Limits(settings.file_rows, settings.file_bytes, settings.file_seconds)
         self._store = store = Store(settings.archive)
@@ -70,6 +80,12 @@ class Console:
         self._archive = Archive(store, limits, prefix, telemetry)
         self._reader = Reader(self._archive, link)
         self._queries = Queries(self._archive, settings.query_memory_bytes, settings.query_threads)
+        self._live = Live(
+            [
+                *news.sources(self._archive, self._queries),
+                Source("health", lambda: time.monotonic() // BEAT_SECONDS, self._said),
+            ]
+        )
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -87,14 +103,21 @@ class Console:
             server = self._server(workers, orders)
             self._reader.start()
             serving = asyncio.create_task(self._serve(server))
-            while not self._stop.is_set() and self._reader.is_alive and not serving.done():
+            telling = asyncio.create_task(self._live.run())
+            ends = (serving, telling)
+            while (
+                not self._stop.is_set()
+                and self._reader.is_alive
+                and not any(task.done() for task in ends)
+            ):
                 if server.started:
                     self._say_ready()
                     self._say_ready = lambda: None
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), LOOK_SECONDS)
+            self._live.stop()  # else the server would wait for those who look on
             server.should_exit = True
-            await serving
+            await asyncio.gather(*ends)
             is_over = await asyncio.to_thread(self._reader.stop, STOP_SECONDS)
         if self._reader.failed is not None:
             raise self._reader.failed
@@ -126,8 +149,10 @@ class Console:
             "/api/v1/health": self._health,
             "/metrics": metrics,
         }
+        more = (*built.paths, *catalog_paths(self._contract))
+        routes = [*built.logins, Route("/api/v1/live", self._live), *site.routes()]
         return server(
-            application(interface, others, built.paths, built.logins),
+            application(interface, others, more, routes),
             interface.meters,
             host=settings.address,
             port=settings.port,
@@ -147,21 +172,24 @@ class Console:
                 f"{self._settings.address} cannot be listened on; take another with --port"
             ) from error
 
-    def _health(self, request: Request) -> Response:
+    def _said(self) -> dict[str, Any]:
         reader = self._reader
-        said = {
+        return {
             "healthy": reader.is_alive,
             "waits_for": reader.waits_for,
             "lag_records": reader.lag(),
             "unreadable": dict(self._archive.unreadable),
             "archive": self._archive.counts(),
+            "viewers": {"now": self._live.viewers, "dropped_total": self._live.dropped},
         }
-        return _said(request, said, reader.is_alive)
+
+    def _health(self, request: Request) -> Response:
+        return _answer(request, self._said(), self._reader.is_alive)
 
     def _ready(self, request: Request) -> Response:
         is_ready = self._reader.is_alive and not self._reader.waits_for
         said = {"ready": is_ready, "waits_for": self._reader.waits_for}
-        return _said(request, said, is_ready)
+        return _answer(request, said, is_ready)
 
     def _rows(self) -> Rows:
         """Return what the reader and the archive have to say to a scraper."""
@@ -181,11 +209,13 @@ class Console:
             "spanloom_console_tail_records": [
                 ((kind,), one["tail_records"]) for kind, one in counts.items()
             ],
+            "spanloom_console_viewers": [((), self._live.viewers)],
+            "spanloom_console_dropped_viewers": [((), self._live.dropped)],
             "spanloom_console_waits": [((waits_for,), 1)] if waits_for else [],
         }
 
 
-def _said(request: Request, said: dict[str, object], is_well: bool) -> Response:
+def _answer(request: Request, said: dict[str, Any], is_well: bool) -> Response:
     """Return a page of health; a stranger is told no more than its first word."""
     if actor_of(request) is None:
         said = dict(list(said.items())[:1])

@@ -159,6 +159,23 @@ class Queries:
             {"fidelity": (hour_of(start_us), hour_of(end_us + LAG_US))},
         )
 
+    def recent_windows(self, now_us: int, back_us: int, span_us: int) -> list[Record]:
+        """Return the windows that began within a span before the newest one, whole.
+
+        Args:
+            now_us: what counts as now.
+            back_us: how long before it the newest one is looked for.
+            span_us: how long before the newest one others may have begun.
+        """
+        keys = f"window_start, {', '.join(SCOPE)}"
+        rows = self.ask(
+            f"SELECT value FROM ({_last('fidelity', 'revision', keys)}) "
+            "WHERE window_start > (SELECT max(window_start) FROM fidelity) - ?",
+            (span_us,),
+            {"fidelity": (hour_of(now_us - back_us), hour_of(now_us))},
+        )
+        return [decode(row["value"]) for row in rows]
+
     # --- rejected records -------------------------------------------------------------------------
 
     def rejected(
@@ -184,8 +201,9 @@ class Queries:
             key = key_of(token, (int, int, int))
             after.append(Where('(timestamp, partition, "offset") < (?, ?, ?)', key))
         rows = self.ask(
-            "SELECT reason, topic, source_partition, source_offset, timestamp, partition, "
-            f'"offset", appended_us AS appended FROM rejected WHERE {both(after)} '
+            "SELECT reason, detail, topic, source_partition, source_offset, timestamp, "
+            'value_bytes, partition, "offset", appended_us AS appended FROM rejected '
+            f"WHERE {both(after)} "
             'ORDER BY timestamp DESC, partition DESC, "offset" DESC LIMIT ?',
             (*values_of(after), limit + 1),
             kinds,
@@ -274,12 +292,10 @@ class Queries:
 def _rejected_row(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row with the place that a record was rejected at as its own."""
     return {
-        "reason": row["reason"],
-        "topic": row["topic"],
+        **{name: row[name] for name in ("reason", "detail", "topic")},
         "partition": row["source_partition"],
         "offset": row["source_offset"],
-        "timestamp": row["timestamp"],
-        "appended": row["appended"],
+        **{name: row[name] for name in ("timestamp", "value_bytes", "appended")},
     }
 
 

@@ -84,8 +84,8 @@ class ConsoleSettings(BaseSettings):
     sessions_max: int = Field(default=10_000, ge=1)
 
     requests_per_second: float = Field(default=100, gt=0)
-    requests_burst: int = Field(default=2_000, ge=1)
-    connections_max: int = Field(default=2_000, ge=10)
+    requests_burst: int = Field(default=2_500, ge=1)
+    connections_max: int = Field(default=2_500, ge=10)
     questions_waiting_max: int = Field(default=64, ge=1)
     query_seconds: float = Field(default=30, gt=0)
     result_bytes_max: int = Field(default=16 << 20, ge=4 << 20)

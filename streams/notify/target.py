@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import structlog
 
-from streams.codec.records import decode
+from streams.codec.records import decode_as
 from streams.contract.notify import Target
 from streams.errors import RecordError
 from streams.monitoring.meter import Sample
@@ -213,7 +213,7 @@ class TargetRunner:
             return
         is_told = not outbox.needs(record.offset)
         try:
-            event = decode(record.value)
+            event = decode_as("incident_event", record.value)
         except RecordError as error:
             outbox.skip(record.offset)
             if not is_told:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from streams.codec.records import decode
+from streams.codec.records import decode_as
 from streams.errors import BrokerError, RecordError
 from streams.runtime import sending
 from streams.runtime.link import Link
@@ -62,7 +62,7 @@ def answer(
     for message in reading.records(starts, follow=True):
         if message is not None:
             try:
-                event = decode(message.value)
+                event = decode_as("telemetry_event", message.value)
             except RecordError:
                 continue  # not ours
             if event["correlation_id"] == command_id:

@@ -1,5 +1,10 @@
 """Builds the tasks of the global stage: what crosses partitions has one home of its own."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from streams.codec.records import decode_as
 from streams.contract.incident_rules import IncidentRules
 from streams.contract.model import Contract
 from streams.core.alerts.settings import RuleSettings
@@ -37,6 +42,16 @@ AMEND_SECONDS = 900
 AMEND_WINDOWS = 90
 """... and of how many windows at most: they are the state of the task."""
 
+_SCHEMAS: Final = {
+    topics.FRAGMENTS: ("trace_fragment",),
+    topics.PARTIALS: ("fidelity_partial",),
+    topics.SIGNALS: ("signal_partial",),
+    topics.CAUSE_INPUTS: ("signal_partial", "assembled_trace", "telemetry_event"),
+    topics.ALERTS: ("alert",),
+    topics.EVIDENCE: ("cause_evidence",),
+}
+"""Of the topics that these tasks read: a record of another schema is not theirs, and is counted."""
+
 
 class GlobalFactory:
     """Makes the runners of all tasks but the join."""
@@ -66,6 +81,12 @@ class GlobalFactory:
             "external": (derived(topics.EXTERNAL),),
         }
 
+    def _readers(self) -> dict[str, Callable[[bytes | None], dict[str, Any]]]:
+        """Return how the values of each topic are read."""
+        derived = self._pipeline.derived
+        readers = {derived(topic): partial(decode_as, names) for topic, names in _SCHEMAS.items()}
+        return {**readers, derived(topics.COMMANDS): read_command}
+
     def make(self, kind: str, partition: int) -> Runner:
         """Make the runner of one task, without state."""
         return {
@@ -93,6 +114,7 @@ class GlobalFactory:
                 "restarts": (derived(topics.PARTIALS), "fidelity_partial", 0),
                 "links": (derived(topics.LINKS), "telemetry_event", -1),
             },
+            self._readers(),
         )
 
     def _merge(self, _partition: int) -> Runner:
@@ -104,6 +126,7 @@ class GlobalFactory:
                 "stats": (derived(topics.STATS), "fidelity_stats", 0),
                 "alerts": (derived(topics.ALERTS), "alert", 0),
             },
+            self._readers(),
         )
 
     def _signals(self, _partition: int) -> Runner:
@@ -117,6 +140,7 @@ class GlobalFactory:
                 "alerts": (self._pipeline.derived(topics.ALERTS), "alert", 0),
                 "windows": (self._pipeline.derived(topics.CAUSE_INPUTS), "signal_partial", 0),
             },
+            self._readers(),
         )
 
     def _causes(self, _partition: int) -> Runner:
@@ -125,6 +149,7 @@ class GlobalFactory:
             CausesTask(settings),
             lambda snapshot: CausesTask.restore(settings, snapshot),
             {"evidence": (self._pipeline.derived(topics.EVIDENCE), "cause_evidence", 0)},
+            self._readers(),
         )
 
     def _external(self, _partition: int) -> Runner:
@@ -149,7 +174,7 @@ class GlobalFactory:
                 "audit": (derived(topics.AUDIT), "telemetry_event", 0),
                 "ledger": (derived(topics.LEDGER), "noise_ledger", 0),
             },
-            {derived(topics.COMMANDS): read_command},
+            self._readers(),
         )
 
 

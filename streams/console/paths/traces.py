@@ -12,6 +12,7 @@ def _traces(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> An
     where = [
         *equal(asked, "flow", "status"),
         *among(asked, module="modules", missing_stage="missing_stages"),
+        *among(asked, batch_id="batch_ids", correlation_id="correlation_ids"),
     ]
     if asked["min_duration_us"] is not None:
         where.append(Where("duration_us >= ?", (asked["min_duration_us"],)))
@@ -37,6 +38,8 @@ PATHS: Final = (
             Parameter("module", "text", "With an event of this module."),
             Parameter("status", "word", "Of this status.", STATUSES),
             Parameter("missing_stage", "text", "That lack this stage."),
+            Parameter("batch_id", "text", "With an event of this batch."),
+            Parameter("correlation_id", "text", "With an event of this correlation id."),
             Parameter("min_duration_us", "number", "That took so long at least."),
             COUNT,
             TOKEN,

@@ -65,16 +65,16 @@ class Asked:
         self.ordered: list[Mapping[str, Any]] = []
         self.sent: list[Any] = []
         self.redriven = Redriven(self.book, self.wall)
-        self.paths: tuple[Described, ...] = (
-            *PATHS,
+        more = (
             *commands.paths(self.ordered.append),
             *rejected.paths(self.redriven, lambda _: None, self._send),
             *about.paths(lambda: {("traces.assembled.v1", 0): (3, 5)}),
         )
+        self.paths: tuple[Described, ...] = (*PATHS, *more)
         logins = [*login.routes(self.access, self.meters)]
         if given.auth == "oidc":
             logins += Provider(self.access, self.meters).routes()
-        self.app = application(self.interface, {}, self.paths, logins)
+        self.app = application(self.interface, {}, more, logins)
 
     def _send(self, record: Any) -> int:
         self.sent.append(record)

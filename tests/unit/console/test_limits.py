@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from streams.console.api import BODY_BYTES_MAX, Interface, application, open_to_all
 from streams.console.limits import BusyError, Pace, Question, Room, TimeLimitError
 from streams.console.paths import path as described
-from streams.console.paths.every import PATHS
 from streams.console.queries import Queries
 from streams.runtime import topics
 from tests.unit.console.asking import asked
@@ -30,7 +29,7 @@ ENDLESS = (
 def asking(interface: Interface, *asks: described.Ask) -> Any:
     """Return an application of some questions, /0, /1, ..."""
     paths = [described.Path(f"/{n}", "A question.", (), ask) for n, ask in enumerate(asks)]
-    return application(interface, {}, [*PATHS, *paths])
+    return application(interface, {}, paths)
 
 
 async def get(app: Any, *paths: str) -> list[httpx.Response]:

@@ -1,12 +1,15 @@
 """One target at work, on a topic and a receiver in memory."""
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from streams.codec.records import encode
+from streams.codec.schemas import schema_folder
 from streams.notify.http import Attempt
 from streams.notify.rules.outbox import Position
 from streams.notify.target import UNCOMMITTED_MAX, TargetRunner
@@ -95,9 +98,18 @@ def test_what_passes_no_filter_is_counted_and_not_told() -> None:
     assert view.committed[-1].offset == 7
 
 
-def test_a_record_that_cannot_be_read_is_counted_and_passed() -> None:
+def an_alert() -> bytes:
+    """Return a valid record of another schema."""
+    example = schema_folder() / "examples" / "alert" / "2" / "firing.json"
+    return encode("alert", json.loads(example.read_text("utf-8")))
+
+
+@pytest.mark.parametrize(
+    "value", [b"\x00\x00\x00\x00\x63nonsense", b"", an_alert()], ids=["bytes", "none", "alert"]
+)
+def test_a_record_that_cannot_be_read_is_counted_and_passed(value: bytes) -> None:
     """One bad record does not keep the others from their receiver."""
-    view = FakeView({**TOPIC, 1: b"\x00\x00\x00\x00\x63nonsense"})
+    view = FakeView({**TOPIC, 1: value})
     runner, sender = work(view)
     assert len(sender.sent) == 4
     assert runner.counts.dropped == {"unreadable": 1}
