@@ -117,9 +117,9 @@ class Archive:
         self.kinds |= dict.fromkeys(self.telemetry, others)
         self.unreadable: Counter[str] = Counter()
         """Records that are no value of their schema, by topic; they are passed over."""
-        self.archived: Counter[str] = Counter()
+        self.archived: Counter[str] = Counter({kind.name: 0 for kind in KINDS})
         """Records taken in since the start, by kind."""
-        self.written_bytes: Counter[str] = Counter()
+        self.written_bytes: Counter[str] = Counter({kind.name: 0 for kind in KINDS})
         """Bytes of the files written since the start, by kind."""
         self._lock = threading.Lock()
         self._files: dict[str, list[Segment]] = {kind.name: [] for kind in KINDS}
