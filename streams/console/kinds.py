@@ -30,6 +30,8 @@ class Kind(NamedTuple):
         name: of its folder.
         topic: without the prefix of derived topics; "" for that of the telemetry topics.
         schema: its columns, `PLACE` first.
+        ids: columns that hold ids, or lists of them, to look records up by.
+        order: columns that merged files are sorted by.
         rows: the values of the other columns, in their order, of the rows that a record's bytes
             are; raises RecordError when they are none of its schema.
     """
@@ -37,6 +39,8 @@ class Kind(NamedTuple):
     name: str
     topic: str
     schema: pa.Schema
+    ids: tuple[str, ...]
+    order: tuple[str, ...]
     rows: Callable[[bytes | None], list[Row]]
 
 
@@ -127,6 +131,7 @@ _INCIDENT: Final = ("incident_id", "event", "severity", "title", "module", "owne
 _INCIDENT_TIMES: Final = ("version", "timestamp", "opened_at", "resolved_at")
 _REJECTED: Final = ("reason", "topic")
 _EVENT: Final = (*_texts(*EVENT_TEXTS), *_numbers(*EVENT_TIMES), ("value_number", pa.float64()))
+_EVENT_IDS: Final = ("trace_id", "record_id", "batch_id", "correlation_id")
 
 KINDS: Final = (
     Kind(
@@ -137,29 +142,45 @@ KINDS: Final = (
             *_texts("trace_id", "flow", "status", "closed_by"),
             *_numbers("revision", "start", "end", "duration_us", "span_count", "error_count"),
             ("missing_stages", _TEXTS),
-            *((name, _TEXTS) for name in ("modules", "record_ids", "batch_ids", "correlation_ids")),
+            ("modules", _TEXTS),
+            *((name, _TEXTS) for name in ("record_ids", "batch_ids", "correlation_ids")),
         ),
+        ("trace_id", "record_ids", "batch_ids", "correlation_ids"),
+        ("trace_id", "revision"),
         _one("assembled_trace", _trace_row),
     ),
     Kind(
         "spans",
         topics.TRACES,
         _schema(*_EVENT, ("revision", pa.int64())),
+        _EVENT_IDS,
+        ("trace_id", "timestamp"),
         _span_rows,
     ),
-    Kind("events", "", _schema(*_EVENT, _VALUE), _event_rows),
+    Kind(
+        "events",
+        "",
+        _schema(*_EVENT, _VALUE),
+        _EVENT_IDS,
+        ("trace_id", "record_id", "timestamp"),
+        _event_rows,
+    ),
     Kind(
         "fidelity",
         topics.STATS,
         _schema(
             _VALUE, *_texts(*SCOPE), *_numbers(*_COUNTS), *((n, pa.float64()) for n in _RATIOS)
         ),
+        (),
+        ("window_start",),
         _one("fidelity_stats", _plain(*SCOPE, *_COUNTS, *_RATIOS)),
     ),
     Kind(
         "alerts",
         topics.ALERTS,
         _schema(_VALUE, *_texts(*_ALERT), *_numbers(*_ALERT_TIMES)),
+        ("fingerprint",),
+        ("fingerprint", "version"),
         _one("alert", _plain(*_ALERT, *_ALERT_TIMES)),
     ),
     Kind(
@@ -172,6 +193,8 @@ KINDS: Final = (
             ("trace_ids", _TEXTS),
             ("record_ids", _TEXTS),
         ),
+        ("incident_id", "trace_ids", "record_ids"),
+        ("incident_id", "version"),
         _one("incident_event", _plain(*_INCIDENT, *_INCIDENT_TIMES, "trace_ids", "record_ids")),
     ),
     Kind(
@@ -180,7 +203,10 @@ KINDS: Final = (
         _schema(
             _VALUE, *_texts(*_REJECTED), *_numbers("source_partition", "source_offset", "timestamp")
         ),
+        (),
+        ("offset",),
         _one("rejected_event", _plain(*_REJECTED, "partition", "offset", "timestamp")),
     ),
 )
+KIND: Final = {kind.name: kind for kind in KINDS}
 SCHEMAS: Final = {kind.name: kind.schema for kind in KINDS}
