@@ -15,6 +15,7 @@ from streams.console.files import hour_of
 from streams.console.kinds import SCHEMAS, SCOPE
 from streams.console.limits import fetch
 from streams.console.tokens import key_of, token_of
+from streams.errors import ConfigError
 
 _HOUR_US: Final = 3_600_000_000
 LAG_US: Final = 2 * _HOUR_US
@@ -38,10 +39,11 @@ Hours = tuple[str, str]
 
 
 class Where(NamedTuple):
-    """A condition, and its parameters."""
+    """A condition, its parameters, and the kinds that its text reads besides."""
 
     text: str
     values: tuple[Any, ...] = ()
+    kinds: tuple[str, ...] = ()
 
 
 class Page(NamedTuple):
@@ -83,26 +85,26 @@ class Queries:
 
     def traces_of_record(self, record_id: str, limit: int) -> list[Record]:
         """Return the traces that a record went through, at their last revision, by start."""
-        return self._traces("list_contains(record_ids, ?)", (record_id,), limit)
+        return self._traces(Where("list_contains(record_ids, ?)", (record_id,)), limit)
 
     def traces_of(self, trace_ids: Sequence[str], limit: int) -> list[Record]:
         """Return some traces, the oldest first, at their last revision."""
-        return self._traces(*one_of("trace_id", trace_ids), limit) if trace_ids else []
+        return self._traces(one_of("trace_id", trace_ids), limit) if trace_ids else []
 
     def traces_linking_to(self, trace_ids: Sequence[str], limit: int) -> list[Record]:
         """Return the traces with a span that links to one of some traces, the oldest first."""
         if not trace_ids:
             return []
-        condition = "list_has_any(linked_trace_ids, ?::VARCHAR[])"
-        return self._traces(condition, (list(trace_ids),), limit)
+        linking = Where("list_has_any(linked_trace_ids, ?::VARCHAR[])", (list(trace_ids),))
+        return self._traces(linking, limit)
 
-    def _traces(self, condition: str, values: Sequence[Any], limit: int) -> list[Record]:
+    def _traces(self, where: Where, limit: int) -> list[Record]:
         rows = self.ask(
             "SELECT value FROM traces WHERE trace_id IN "
-            f"(SELECT trace_id FROM traces WHERE {condition}) "
+            f"(SELECT trace_id FROM traces WHERE {where.text}) "
             "QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY revision DESC) = 1 "
             "ORDER BY start, trace_id LIMIT ?",
-            (*values, limit),
+            (*where.values, limit),
             {"traces": None},
         )
         return [decode(row["value"]) for row in rows]
@@ -243,7 +245,7 @@ class Queries:
             f"SELECT {columns} FROM ({_last(kind, version, id_)}) WHERE {both(where)} "
             f"ORDER BY {time} DESC, {id_} DESC LIMIT ?",
             (*values_of(where), limit + 1),
-            {kind: hours},
+            dict.fromkeys((kind, *(k for one in where for k in one.kinds)), hours),
         )
         shown = rows[:limit]
         is_more = len(rows) > limit
@@ -319,3 +321,15 @@ def one_of(column: str, values: Sequence[Any]) -> Where:
     """Return the condition that a column has one of some values: a list that a scan can use."""
     marks = ", ".join("?" * len(values))
     return Where(f'"{column}" IN ({marks})', tuple(values))
+
+
+def with_dimension(text: str) -> Where:
+    """Return the condition that a row has a dimension, given as name=value.
+
+    Raises:
+        ConfigError: it is not written so.
+    """
+    name, is_pair, value = text.partition("=")
+    if not (name and is_pair):
+        raise ConfigError(f"dimension: {text[:40]!r} is no name=value")
+    return Where("dimensions[?] = ?", (name, value))

@@ -34,6 +34,7 @@ class LiveView:
         self._line_at = 0.0
         self._rates: deque[tuple[float, int]] = deque(maxlen=40)
         self._told: set[tuple[str, int]] = set()
+        self._page = ""
 
     def __enter__(self) -> Self:
         """Start drawing."""
@@ -54,13 +55,21 @@ class LiveView:
         trace: TracebackType | None,
     ) -> None:
         """Stop drawing; the last picture stays."""
+        self.end()
+
+    def end(self) -> None:
+        """Stop drawing, if that was not done yet."""
         if self._live is not None:
-            self._live.__exit__(kind, error, trace)
+            self._live.stop()
 
     def show(self, scene: Scene) -> None:
         """Draw the scene as it is now."""
         accounting = scene.worker.accounting()
         self._rates.append((time.monotonic(), accounting.get("accepted", 0)))
+        page = scene.page.words()
+        if page != self._page:
+            self._page = page
+            self.console.print(f"  on a page: {page}", markup=False, highlight=False)
         if self._live is not None:
             self._live.update(self._picture(scene, accounting))
             return

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, Producer
 
 from streams.codec.records import encode
 from streams.contract.loader import load_contract
+from streams.demo.page import Page
 from streams.demo.watcher import Watcher
 from streams.errors import BrokerError, StateError
 from streams.runtime.build import load_pipeline
@@ -47,12 +48,14 @@ class Scene:
         watcher: what came out of it.
         simulation: the pipeline.
         ends_us: when the pipeline stops sending.
+        page: the console that shows it all.
     """
 
     worker: "Worker"
     watcher: Watcher
     simulation: Simulation
     ends_us: int
+    page: Page
 
 
 def settings_for(broker: str, folder: Path, contract: str) -> WorkerSettings:
@@ -117,7 +120,13 @@ class Sender(threading.Thread):
 
 
 def run_demo(
-    seconds: float, seed: int, contract: str, show: Callable[[Scene], None], every: float = 0.25
+    seconds: float,
+    seed: int,
+    contract: str,
+    show: Callable[[Scene], None],
+    every: float = 0.25,
+    page_port: int = 0,
+    linger: Callable[[dict[str, Any], Page], None] = lambda _report, _page: None,
 ) -> dict[str, Any]:
     """Run a demonstration and return its report.
 
@@ -127,17 +136,27 @@ def run_demo(
         contract: path of the contract, or "seed".
         show: called several times a second while it runs.
         every: seconds between those calls.
+        page_port: where a console shows it; 0 for none.
+        linger: called with the report while the page is still there.
 
     Raises:
         SpanloomError: the engine or the broker failed; no report.
     """
     with tempfile.TemporaryDirectory(prefix="spanloom-demo-") as folder, EmbeddedBroker() as broker:
         settings = settings_for(broker.address, Path(folder), contract)
-        return asyncio.run(_run(settings, seconds, seed, show, every))
+        with Page(broker.address, contract, page_port) as page:
+            report = asyncio.run(_run(settings, seconds, seed, show, every, page))
+            linger(report, page)
+            return report
 
 
 async def _run(
-    settings: WorkerSettings, seconds: float, seed: int, show: Callable[[Scene], None], every: float
+    settings: WorkerSettings,
+    seconds: float,
+    seed: int,
+    show: Callable[[Scene], None],
+    every: float,
+    page: Page,
 ) -> dict[str, Any]:
     # Faust takes a second to import: no other command shall pay for it.
     from streams.runtime.worker import Worker
@@ -159,7 +178,7 @@ async def _run(
     faults = plan_faults(seed, seconds, contract, start_us)
     simulation = Simulation(contract, seed, start_us, seconds, faults=faults)
     sender = Sender(simulation, settings.broker)
-    scene = Scene(worker, watcher, simulation, start_us + round(seconds * SECOND_US))
+    scene = Scene(worker, watcher, simulation, start_us + round(seconds * SECOND_US), page)
     began = time.monotonic()
     sender.start()
     try:

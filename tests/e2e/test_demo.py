@@ -50,6 +50,13 @@ def test_the_demonstration_passes(demo: Run) -> None:
     assert "no false incident" in last
 
 
+def test_it_is_shown_on_a_page(demo: Run) -> None:
+    """Where, is said once; without a terminal the page goes with the demonstration."""
+    assert demo.out.count("on a page: http://127.0.0.1:") == 1
+    assert "no page" not in demo.out
+    assert "the page stays" not in demo.out
+
+
 def test_nothing_went_wrong_unseen(demo: Run) -> None:
     """At level ERROR a good run says nothing on stderr."""
     assert demo.err == ""

@@ -18,8 +18,12 @@ from streams.console.kinds import KINDS, Kind
 from streams.console.store import Store
 from tests.fault.harness import PROGRAM, Deployment, WorkerProcess, wait_for
 
-SETTINGS: Final = {"SPANLOOM_CONSOLE_FILE_SECONDS": "0.3", "SPANLOOM_CONSOLE_FILE_ROWS": "400"}
-"""Many files, so that a kill often meets one that is being written."""
+SETTINGS: Final = {
+    "SPANLOOM_CONSOLE_FILE_SECONDS": "0.3",
+    "SPANLOOM_CONSOLE_FILE_ROWS": "400",
+    "SPANLOOM_CONSOLE_MERGE_SECONDS": "0.3",
+}
+"""Many small files, merged all the time: a kill often meets one that is being written."""
 READ_SECONDS: Final = 120.0
 
 
@@ -30,6 +34,7 @@ class ConsoleAt:
         self.deployment = deployment
         self.archive = deployment.folder / "archive"
         self.lives = 0
+        self.consoles: list[WorkerProcess] = []
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
             self.port = one.getsockname()[1]
@@ -42,6 +47,7 @@ class ConsoleAt:
         self.lives += 1
         started = WorkerProcess(command, self.deployment.environment | SETTINGS, place)
         self.deployment.workers.append(started)
+        self.consoles.append(started)
         return started
 
     def get(self, path: str) -> Any:
@@ -63,7 +69,11 @@ class ConsoleAt:
             said = self.get("/health")
             return said is not None and not said["waits_for"] and said["lag_records"] == 0
 
-        wait_for(is_read, READ_SECONDS, console.tail, console)
+        def what() -> str:
+            behind = [row for row in self.get("/api/v1/lag")["partitions"] if row["lag_records"]]
+            return f"read: {self.get('/health')}, {behind}, {console.tail()}"
+
+        wait_for(is_read, READ_SECONDS, what, console)
 
 
 def archived(folder: Path, kind: Kind) -> list[str]:

@@ -82,6 +82,7 @@ def test_killed_at_random_it_archives_all_once(deployment: Deployment, data_dir:
         there = published(deployment, kind, [OTHER, AUDIT])
         assert archived(at.archive, kind) == there, kind.name
     assert len(traces) > 300
+    assert any(one.events("archive_merged") for one in at.consoles), "nothing was merged"
     assert sum(OTHER in row for row in archived(at.archive, EVENTS)) == OTHERS
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from streams.cli import demo
+from streams.demo.page import PORT, Page
 from streams.errors import BrokerError
 from tests.unit.cli.shell import Shell
 from tests.unit.demo.test_verdict import GOOD
@@ -22,14 +23,15 @@ def test_the_exit_code_is_the_verdict(
     report["faults"][0]["found"] = is_good
     asked: list[object] = []
 
-    def run(seconds: float, seed: int, contract: str, _show: object) -> dict[str, Any]:
-        asked.extend((seconds, seed, contract))
+    def run(seconds: float, seed: int, contract: str, *_: object, **more: Any) -> dict[str, Any]:
+        asked.extend((seconds, seed, contract, more["page_port"]))
+        more["linger"](report, Page("", "seed", 0))
         return report
 
     monkeypatch.setattr(demo, "run_demo", run)
     path = tmp_path / "report.json"
     answer = shell("demo", "--seconds", 20, "--seed", 7, "--json", path)
-    assert asked == [20.0, 7, "seed"]
+    assert asked == [20.0, 7, "seed", PORT]
     assert answer.code == (0 if is_good else 1)
     assert json.loads(path.read_text()) == report
     assert ("✓ 1,234 events" in answer.out) == is_good
@@ -41,7 +43,7 @@ def test_an_engine_that_fails_makes_no_report(
 ) -> None:
     """The error ends the command with its code, and no file claims a result."""
 
-    def run(*_: object) -> None:
+    def run(*_: object, **__: object) -> None:
         raise BrokerError("the embedded broker went away")
 
     monkeypatch.setattr(demo, "run_demo", run)
@@ -65,7 +67,7 @@ def test_a_report_that_cannot_be_written_is_refused_at_start(
 ) -> None:
     """A folder that is not there is told before the run, not in a traceback after it."""
 
-    def run(*_: object) -> None:
+    def run(*_: object, **__: object) -> None:
         pytest.fail("the demonstration ran")
 
     monkeypatch.setattr(demo, "run_demo", run)

@@ -265,6 +265,21 @@ def test_lineage_follows_links_both_ways(tmp_path: Path) -> None:
     assert unknown.status_code == 404
 
 
+def test_traces_are_found_by_a_dimension(tmp_path: Path) -> None:
+    """That one of their spans has."""
+    archive = archive_in(tmp_path)
+    linked(archive)
+    path = f"/api/v1/traces?start={RANGE['start']}&end={RANGE['end']}&dimension="
+    with ask_of(archive) as post:
+        of_crm = post(f"{path}destination=crm", None).json()
+        none = post(f"{path}destination=orders", None).json()
+        wrong = post(f"{path}crm", None)
+    assert [one["trace_id"] for one in of_crm["traces"]] == ["c" * 32]
+    assert none["traces"] == []
+    assert wrong.status_code == 400
+    assert wrong.json()["error"].startswith("dimension")
+
+
 def test_metrics_are_series_of_steps(tmp_path: Path) -> None:
     """By name and dimensions, a point a step; an event that was sent twice counts once."""
     archive = archive_in(tmp_path)

@@ -1,0 +1,102 @@
+"""The console beside a demonstration: a process of its own, on an archive that goes with it.
+
+Invariant: the demonstration neither waits for it nor fails with it; why there is no page is said.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+PORT: Final = 8090
+STOP_SECONDS: Final = 10.0
+_TAIL_CHARS: Final = 300
+FILE_SECONDS: Final = "5"
+
+
+class Page:
+    """A console that shows what a demonstration does.
+
+    Args:
+        broker: where the derived topics are.
+        contract: as the worker has it.
+        port: where it serves; another free one when that is taken, none for 0.
+    """
+
+    def __init__(self, broker: str, contract: str, port: int) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="spanloom-page-"))
+        self._port = _free(port) if port else 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._broker, self._contract = broker, contract
+
+    def __enter__(self) -> Self:
+        """Start it; it serves a second or two later."""
+        if self._port:
+            environment = {k: v for k, v in os.environ.items() if not k.startswith("SPANLOOM_")}
+            environment |= {"SPANLOOM_CONSOLE_FILE_SECONDS": FILE_SECONDS}
+            with (self._folder / "log").open("wb") as log:
+                self._process = subprocess.Popen(
+                    [
+                        *(sys.executable, "-m", "streams.cli.main", "console"),
+                        *("--broker", self._broker, "--contract", self._contract),
+                        *("--archive", str(self._folder / "archive"), "--port", str(self._port)),
+                    ],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,  # Ctrl-C is for the demonstration, which ends it
+                )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End it and delete its archive."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def words(self) -> str:
+        """Return where the page is, or why there is none; "" when none was asked for."""
+        if self._process is None:
+            return ""
+        if (code := self._process.poll()) is not None:
+            said = (self._folder / "log").read_text("utf-8", "replace").strip()
+            return f"no page, the console ended with {code}: {said[-_TAIL_CHARS:]}"
+        return f"http://127.0.0.1:{self._port}"
+
+    def stay(self) -> None:
+        """Keep it until Ctrl-C, or until it ends by itself."""
+        try:
+            while self._process is not None and self._process.poll() is None:
+                time.sleep(0.2)
+        except KeyboardInterrupt:
+            return
+
+
+def _free(port: int) -> int:
+    """Return a port that can be listened on: this one, else any."""
+    for candidate in (port, 0):
+        with socket.socket() as one:
+            try:
+                one.bind(("127.0.0.1", candidate))
+            except OSError:
+                continue
+            found: int = one.getsockname()[1]
+            return found
+    return 0
