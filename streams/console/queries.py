@@ -13,12 +13,14 @@ from streams.codec.records import Record, decode
 from streams.console.archive import Archive
 from streams.console.files import hour_of
 from streams.console.kinds import SCHEMAS, SCOPE
+from streams.console.limits import fetch
 from streams.console.tokens import key_of, token_of
 from streams.errors import ConfigError
 
 _HOUR_US: Final = 3_600_000_000
 LAG_US: Final = 2 * _HOUR_US
 """A trace may be appended so long after its end: when it waited long, or input lagged behind."""
+LAST_HOUR: Final = "9999-12-31T23"
 _SUMMARY: Final = (
     'trace_id, revision, flow, status, closed_by, start, "end", duration_us, span_count, '
     "error_count, missing_stages, modules, record_ids, batch_ids, correlation_ids"
@@ -176,6 +178,53 @@ class Queries:
         )
         return [decode(row["value"]) for row in rows]
 
+    # --- rejected records -------------------------------------------------------------------------
+
+    def rejected(
+        self, start_us: int, end_us: int, conditions: Sequence[Where], limit: int, token: str
+    ) -> tuple[Page, dict[str, int]]:
+        """Return records rejected within [start, end), the newest first, and how many by reason.
+
+        Raises:
+            ConfigError: the token is not one of this answer.
+        """
+        where = [Where("timestamp >= ? AND timestamp < ?", (start_us, end_us)), *conditions]
+        # A record may be rejected long after Kafka took it in.
+        hours = hour_of(start_us - LAG_US), LAST_HOUR
+        kinds = {"rejected": hours}
+        counts = self.ask(
+            f"SELECT reason, count(*) AS records FROM rejected WHERE {both(where)} "
+            "GROUP BY reason ORDER BY records DESC, reason",
+            values_of(where),
+            kinds,
+        )
+        after = list(where)
+        if token:
+            key = key_of(token, (int, int, int))
+            after.append(Where('(timestamp, partition, "offset") < (?, ?, ?)', key))
+        rows = self.ask(
+            "SELECT reason, detail, topic, source_partition, source_offset, timestamp, "
+            'value_bytes, partition, "offset", appended_us AS appended FROM rejected '
+            f"WHERE {both(after)} "
+            'ORDER BY timestamp DESC, partition DESC, "offset" DESC LIMIT ?',
+            (*values_of(after), limit + 1),
+            kinds,
+        )
+        shown = [_rejected_row(row) for row in rows[:limit]]
+        last = rows[limit - 1] if len(rows) > limit else None
+        next_ = token_of((last["timestamp"], last["partition"], last["offset"])) if last else ""
+        return Page(shown, next_), {row["reason"]: row["records"] for row in counts}
+
+    def rejected_one(self, topic: str, partition: int, offset: int) -> Record | None:
+        """Return the record that was rejected at a place, None when none was."""
+        rows = self.ask(
+            "SELECT value FROM rejected WHERE topic = ? AND source_partition = ? "
+            "AND source_offset = ? LIMIT 1",
+            (topic, partition, offset),
+            {"rejected": None},
+        )
+        return decode(rows[0]["value"]) if rows else None
+
     # --- how --------------------------------------------------------------------------------------
 
     def _page(
@@ -237,11 +286,19 @@ class Queries:
                     )
                     source = f"SELECT * FROM files_{kind} UNION ALL {source}"
                 tables.append(f"{kind} AS ({source})")
-            cursor.execute(f"WITH {', '.join(tables)} {sql}", list(values))
-            names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            return fetch(cursor, f"WITH {', '.join(tables)} {sql}", list(values))
         finally:
             cursor.close()
+
+
+def _rejected_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with the place that a record was rejected at as its own."""
+    return {
+        **{name: row[name] for name in ("reason", "detail", "topic")},
+        "partition": row["source_partition"],
+        "offset": row["source_offset"],
+        **{name: row[name] for name in ("timestamp", "value_bytes", "appended")},
+    }
 
 
 def _last(kind: str, version: str, keys: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from streams.console.api import application
+from streams.console.api import application, open_to_all
 from streams.console.archive import Archive
 from streams.console.queries import Queries
 from streams.console.times import iso
@@ -98,7 +98,8 @@ class ask_of:  # noqa: N801
 
     def __init__(self, archive: Archive) -> None:
         self._workers = ThreadPoolExecutor(2)
-        self._app = application(Queries(archive, 256 << 20, 1), self._workers, {})
+        interface = open_to_all(Queries(archive, 256 << 20, 1), self._workers)
+        self._app = application(interface, {})
 
     def __enter__(self) -> Post:
         def post(path: str, body: Any = None) -> httpx.Response:
