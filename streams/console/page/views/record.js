@@ -51,7 +51,7 @@ function incidents(found) {
 }
 
 function entries(found) {
-  return panel(`History (${count(found.entries.length)} entries)`,
+  return panel(`History (${count(found.entries.length)} entries${found.is_cut ? ", there are more" : ""})`,
     h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "History" },
       h("table", null,
         h("thead", null, h("tr", null, ["Time (UTC)", "What", "Module", "Entry", "Took", "Who", "Trace", "More"].map((name) => h("th", { scope: "col" }, name)))),
@@ -86,7 +86,7 @@ async function showLineage(view, box) {
 }
 
 function summary(found) {
-  const list = (values) => (values?.length ? values.map((one) => (typeof one === "string" ? one : one.name ?? JSON.stringify(one))).join(", ") : "none known");
+  const list = (values) => (values?.length ? values.map((one) => (typeof one === "string" ? one : one.label ?? one.name ?? one.id)).join(", ") : "none known");
   return h("dl", { class: "facts" },
     h("dt", null, "Source system"), h("dd", null, found.source_system || "not known"),
     h("dt", null, "Taken in"), h("dd", null, found.ingested_at ? `${moment(found.ingested_at)} UTC` : "not known"),
