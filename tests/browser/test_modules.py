@@ -218,3 +218,16 @@ def test_values_are_written_as_people_read_them(modules: Page) -> None:
     assert run(modules, "format.js", body) == [
         "99.999 %", "100 %", "50.0 %", "1.50 ms", "60.0 ms", "1 min 01 s", 123, *["\u2013"] * 2,
     ]  # fmt: skip
+
+
+def test_a_source_stands_before_what_it_feeds(modules: Page) -> None:
+    """Columns go from left to right along every edge; a late source stands late."""
+    body = """
+      const nodes = [...new Set(given.flat())].map((id) => ({ id }));
+      const edges = given.map(([from, to]) => ({ from, to }));
+      return Object.fromEntries(it.columnsOf(nodes, edges));
+    """
+    chain = [["in", "a"], ["a", "b"], ["b", "c"], ["lookup", "c"], ["in", "b"]]
+    found = run(modules, "graph.js", body, chain)
+    assert found == {"in": 0, "a": 1, "b": 2, "lookup": 2, "c": 3}
+    assert set(run(modules, "graph.js", body, [["x", "y"], ["y", "x"]])) == {"x", "y"}

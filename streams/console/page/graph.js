@@ -18,6 +18,13 @@ export function columnsOf(nodes, edges) {
         }
         if (isDone) break;
     }
+    // What nothing leads to stands right before what it leads to, not at the far left.
+    for (const node of nodes) {
+        if (edges.some((edge) => edge.to === node.id)) continue;
+        const next = edges.filter((edge) => edge.from === node.id && column.has(edge.to));
+        if (next.length)
+            column.set(node.id, Math.min(...next.map((edge) => column.get(edge.to))) - 1);
+    }
     return column;
 }
 

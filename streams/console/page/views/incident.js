@@ -1,10 +1,10 @@
 // One incident: what it is, why, who answers for it, what became of it; and the orders one can give.
 
-import { contract, get, post, Failure } from "../api.js";
+import { contract, get, isAbsent, post, Failure } from "../api.js";
 import { say } from "../app.js";
 import { field, h, put, state } from "../dom.js";
 import { count, duration, micros, moment, percent, words } from "../format.js";
-import { badge, isOver, owner, panel, recordLink, traceLink } from "../parts.js";
+import { badge, isOver, owner, panel, recordLink, table, traceLink } from "../parts.js";
 
 const SHOWN = 30;
 const CAUSES_SHOWN = 4;
@@ -21,7 +21,7 @@ export async function show(view) {
         order.set(incident);
         put(body, sections(incident));
     };
-    put(view.main, h("div", { id: "incident-head" }), order.element, body);
+    put(view.main, h("div", { id: "incident-head" }), order.element, body, around(view));
     const title = document.getElementById("incident-head");
     const drawAll = () => {
         put(title, head(incident, catalog));
@@ -222,6 +222,63 @@ function sections(one) {
             ),
             panel("Examples", examples(one)),
         ),
+    );
+}
+
+/** What the modules before and behind its place did meanwhile; asked when somebody opens it. */
+function around(view) {
+    const box = h("div", null, state("loading", "Adding up the spans of that time …"));
+    let isAsked = false;
+    const ask = async () => {
+        if (isAsked) return;
+        isAsked = true;
+        try {
+            const found = await get(
+                `incidents/${encodeURIComponent(view.id)}/effects`,
+                null,
+                view.signal,
+            );
+            put(box, effects(found));
+        } catch (error) {
+            isAsked = false;
+            if (error.name === "AbortError") return;
+            const text = isAbsent(error) ? "This console does not tell effects." : error.message;
+            put(box, state(isAbsent(error) ? "empty" : "error", text));
+        }
+    };
+    return h(
+        "section",
+        { class: "panel", "aria-label": "Before and behind it" },
+        h(
+            "details",
+            { ontoggle: ask },
+            h("summary", null, "Before and behind it: what all modules did in this time"),
+            box,
+        ),
+    );
+}
+
+function effects(found) {
+    if (!found.modules.length) return state("empty", "No span of that time is kept.");
+    const hops = (one) => (one.hops > 0 ? `${words(one.relation)}, ${one.hops}` : one.relation);
+    return table(
+        "Modules around the incident",
+        ["Module", "Lies", "Spans", "Errors", "Fidelity", "Alerts", "Incidents"],
+        found.modules.map((one) => [
+            h("strong", null, one.module),
+            hops(one),
+            count(one.spans),
+            one.errors ? h("span", { class: "lost" }, count(one.errors)) : "0",
+            percent(one.fidelity_ratio),
+            one.alerts.map((alert) => words(alert.kind)).join(", "),
+            h(
+                "span",
+                { class: "chips" },
+                one.incidents.map((other) =>
+                    h("a", { href: `/incidents/${other.incident_id}` }, other.title),
+                ),
+            ),
+        ]),
     );
 }
 
