@@ -1,9 +1,10 @@
 // Which view the address names, and what all views share: navigation, search, theme, keyboard.
 
-import { h, put, state, to } from "./dom.js";
+import { address, h, put, state, to } from "./dom.js";
 import { Failure } from "./api.js";
 import * as live from "./live.js";
 import { resolve } from "./search.js";
+import { isLoggedIn, me } from "./session.js";
 
 const VIEWS = [
     ["now", "Now"],
@@ -130,7 +131,13 @@ export function broken(error) {
         error instanceof Failure ? error.message : "The page itself failed.",
         error instanceof Failure ? null : String(error),
         h("button", { type: "button", onclick: () => show() }, "Try again"),
-        error.status === 401 ? h("a", { href: "/login" }, "Sign in") : null,
+        error.status === 401
+            ? h(
+                  "a",
+                  { href: address("/login", { next: location.pathname + location.search }) },
+                  "Sign in",
+              )
+            : null,
     );
 }
 
@@ -196,6 +203,18 @@ function switchTheme() {
     dispatchEvent(new Event("theme"));
 }
 
+/** Who is logged in, and the way out; nothing where nobody logs in. */
+async function greet() {
+    const who = await me();
+    if (!isLoggedIn(who)) return;
+    const out = h(
+        "form",
+        { method: "post", action: "/logout" },
+        h("button", { class: "quiet" }, "Log out"),
+    );
+    document.querySelector(".tools").append(h("span", { class: "small" }, who.actor), out);
+}
+
 function begin() {
     const links = VIEWS.map(([name, title]) => {
         const link = to(name === "now" ? "/" : `/${name}`, null, title);
@@ -223,6 +242,7 @@ function begin() {
     });
     addEventListener("popstate", () => show());
     live.start(document.getElementById("live"));
+    greet().catch(() => {}); // the view itself says what is wrong
     show();
 }
 

@@ -89,3 +89,12 @@ export function arrows(list, selector) {
         }
     });
 }
+
+/** Draw anew, and open again what was open: details are told apart by their summary. */
+export function keepOpen(element, draw) {
+    const title = (details) => details.querySelector("summary").textContent;
+    const open = new Set([...element.querySelectorAll("details[open]")].map(title));
+    draw();
+    for (const details of element.querySelectorAll("details"))
+        if (open.has(title(details))) details.open = true;
+}

@@ -1,43 +1,41 @@
 // One incident: what it is, why, who answers for it, what became of it; and the orders one can give.
 
-import { contract, get, isAbsent, post, Failure } from "../api.js";
-import { say } from "../app.js";
-import { field, h, put, state } from "../dom.js";
+import { contract, get, isAbsent } from "../api.js";
+import { h, keepOpen, put, state } from "../dom.js";
 import { count, duration, micros, moment, percent, words } from "../format.js";
 import { badge, isOver, owner, panel, recordLink, table, traceLink } from "../parts.js";
+import { orders } from "../orders.js";
+import { me } from "../session.js";
 
 const SHOWN = 30;
 const CAUSES_SHOWN = 4;
-const ANSWER_MS = 20_000;
 
 export async function show(view) {
-    const catalog = await contract();
+    const [catalog, who] = await Promise.all([contract(), me()]);
     const path = `incidents/${encodeURIComponent(view.id)}`;
     let incident = await get(path, null, view.signal);
     if (!view.isCurrent()) return;
-    const order = orders(view, () => incident);
-    const body = h("div");
+    const title = h("div", null);
+    const body = h("div", null);
+    const order = orders(view, () => incident, who);
     const draw = () => {
-        order.set(incident);
-        put(body, sections(incident));
-    };
-    put(view.main, h("div", { id: "incident-head" }), order.element, body, around(view));
-    const title = document.getElementById("incident-head");
-    const drawAll = () => {
         put(title, head(incident, catalog));
-        draw();
+        keepOpen(body, () => put(body, sections(incident)));
     };
-    drawAll();
-    view.listen(async (name, data) => {
-        if (name !== "incidents") return;
-        const news = [...data.open, ...data.recent].find(
-            (one) => one.incident_id === incident.incident_id,
-        );
-        if (!news || news.version <= incident.version) return;
+    draw();
+    put(view.main, title, order.element, body, around(view));
+    const follow = async () => {
         incident = await get(path, null, view.signal);
         if (!view.isCurrent()) return;
-        drawAll();
+        draw();
         order.heard(incident);
+    };
+    view.listen((name, data) => {
+        if (name !== "incidents") return;
+        const isIt = (one) => one.incident_id === incident.incident_id;
+        const news = [...data.open, ...data.recent].find(isIt);
+        // The state at the top says when the console is away; what is known stays readable.
+        if (news && news.version > incident.version) follow().catch(() => {});
     });
 }
 
@@ -100,106 +98,6 @@ function playbook(name, catalog) {
             ? h("a", { href: text, rel: "noreferrer noopener", target: "_blank" }, text)
             : text,
     );
-}
-
-function orders(view, current) {
-    const reason = h("input", {
-        name: "reason",
-        maxlength: 500,
-        placeholder: "why, for those who come after you",
-    });
-    const actor = h("input", {
-        name: "actor",
-        maxlength: 100,
-        autocomplete: "username",
-        value: localStorage.getItem("spanloom-actor") ?? "",
-    });
-    const told = h("p", { role: "status", class: "small" });
-    let waits = "";
-    let timer;
-    const give = async (command) => {
-        if (!actor.value.trim()) {
-            told.textContent = "Say who you are first: it is kept with the order.";
-            actor.focus();
-            return;
-        }
-        localStorage.setItem("spanloom-actor", actor.value.trim());
-        set(true);
-        told.textContent = `Sending ${command} …`;
-        try {
-            const body = {
-                command,
-                reason: reason.value.trim() || command,
-                actor: actor.value.trim(),
-            };
-            const answer = await post(`incidents/${current().incident_id}/commands`, body);
-            waits = answer.command_id;
-            told.textContent = `${words(command)} is on its way; the answer of the worker shows here.`;
-            timer = setTimeout(() => {
-                if (waits)
-                    told.textContent =
-                        "No answer yet: a worker must run to carry it out, or it was refused (see the audit topic).";
-                waits = "";
-                set(false);
-            }, ANSWER_MS);
-        } catch (error) {
-            told.textContent = refusal(error, command);
-            set(false);
-        }
-    };
-    const buttons = [
-        ["ack", "Acknowledge"],
-        ["resolve", "Resolve"],
-        ["silence", "Silence"],
-    ].map(([command, title]) =>
-        h(
-            "button",
-            {
-                type: "button",
-                value: command,
-                class: command === "ack" ? "main" : "",
-                onclick: () => give(command),
-            },
-            title,
-        ),
-    );
-    const set = (isBusy) =>
-        buttons.forEach((button) => {
-            button.disabled = isBusy || isOver(current());
-        });
-    view.onLeave(() => clearTimeout(timer));
-    return {
-        element: h(
-            "section",
-            { class: "panel", "aria-label": "Orders" },
-            h(
-                "div",
-                { class: "line end" },
-                field("You are", actor),
-                field("Reason", reason),
-                buttons,
-            ),
-            told,
-        ),
-        set: () => set(Boolean(waits)),
-        heard: (incident) => {
-            if (!waits || incident.command_id !== waits) return;
-            waits = "";
-            clearTimeout(timer);
-            set(false);
-            told.textContent = `Done: ${words(incident.event.toLowerCase())} by ${incident.command_actor}.`;
-            say(`${incident.title}: ${words(incident.event.toLowerCase())}`);
-        },
-    };
-}
-
-function refusal(error, command) {
-    if (!(error instanceof Failure)) return `The page failed: ${error}`;
-    if (error.status === 404 || error.status === 405)
-        return `This console takes no orders. Use: spanloom incident ${command} ID --reason TEXT`;
-    if (error.status === 403)
-        return `You may not ${command} incidents: ask for the role of an operator. (${error.message})`;
-    return `Not taken: ${error.message}`;
 }
 
 function sections(one) {
