@@ -10,18 +10,32 @@ another one of its topic passes over what it has.
 import math
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
-from streams.console.files import At, Segment, hour_of, positions
-from streams.console.kinds import KINDS, SCHEMAS, Kind, Row
+from streams.console.decoded import Decoded, Values, one_by_one
+from streams.console.eventcolumns import event_columns
+from streams.console.files import HOUR_US, At, Segment, hour_end_us, hour_of, positions
+from streams.console.kinds import KIND, KINDS, SCHEMAS, Kind
+from streams.console.merging import merged, merges
 from streams.console.store import Store
-from streams.errors import RecordError, StateError
+from streams.console.tracecolumns import trace_columns
+from streams.errors import StateError
 from streams.runtime.reading import Message, Place
+from streams.units import I64
+
+SLACK_US: Final = HOUR_US // 6
+"""An hour is over so long after its end: most of what is late has come by then."""
+REMOVE_SECONDS: Final = 300.0
+"""A file that was merged is removed so long after: a question may be reading it."""
+_DECODE: Final = {"traces": trace_columns, "events": event_columns}
+"""How records are decoded that are read as columns, by the first kind that their topic feeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,38 +53,38 @@ class Limits:
     seconds: float = 60.0
 
 
+def decode(kinds: Sequence[Kind], values: Values) -> Decoded:
+    """Return the rows that records of a topic are, for all the kinds that it feeds."""
+    return _DECODE.get(kinds[0].name, one_by_one)(kinds, values)
+
+
 @dataclass(slots=True)
 class _Tail:
     """What a partition had of a kind since its last file.
 
     Attributes:
         first, next: offsets [first, next) of it.
-        hour: of its first record. Earlier ones may follow, for clocks differ; a later one does not.
+        hour, hour_end_us: of its first record. Earlier ones may follow, for clocks differ; later
+            ones do not.
         since: when it had its first row; infinite while it has none.
+        parts: its rows.
     """
 
     kind: Kind
     first: int
     next: int
     hour: str
+    hour_end_us: float
     since: float = math.inf
-    columns: list[list[Any]] = field(default_factory=list)
+    parts: list[pa.Table] = field(default_factory=list)
+    rows: int = 0
     size_bytes: int = 0
-    table: pa.Table | None = None
-
-    @property
-    def rows(self) -> int:
-        return len(self.columns[0]) if self.columns else 0
 
     def as_table(self) -> pa.Table:
-        """Return it as a table; made anew when something came since."""
-        if self.table is None or len(self.table) != self.rows:
-            arrays = [
-                pa.array(values, column.type)
-                for values, column in zip(self.columns, self.kind.schema, strict=True)
-            ]
-            self.table = pa.Table.from_arrays(arrays, schema=self.kind.schema)
-        return self.table
+        """Return it as a table; what was many parts is one from then on."""
+        if len(self.parts) > 1:
+            self.parts = [pa.concat_tables(self.parts).combine_chunks()]
+        return self.parts[0] if self.parts else self.kind.schema.empty_table()
 
 
 class Look(NamedTuple):
@@ -118,12 +132,13 @@ class Archive:
         self.unreadable: Counter[str] = Counter()
         """Records that are no value of their schema, by topic; they are passed over."""
         self._lock = threading.Lock()
-        self._files: dict[str, list[Segment]] = {kind.name: [] for kind in KINDS}
-        found = [one for one in store.segments() if one.kind in self._files]
-        for one in sorted(found, key=lambda s: (s.at, s.first)):
-            self._files[one.kind].append(one)
+        self._files: dict[str, dict[Segment, int]] = {kind.name: {} for kind in KINDS}
+        found = {one: size for one, size in store.segments().items() if one.kind in self._files}
+        for one, size in found.items():
+            self._files[one.kind][one] = size
         self._next: dict[At, int] = positions(found)
         self._tails: dict[At, _Tail] = {}
+        self._merged_away: deque[tuple[float, Segment]] = deque()
 
     def starts(self, held: Mapping[Place, tuple[int, int]]) -> dict[Place, int]:
         """Return where reading begins, given the offsets [low, high) that each partition holds.
@@ -152,47 +167,96 @@ class Archive:
             found[at] = min(next_, found.get(at, next_))
         return found
 
-    def take(self, message: Message) -> None:
-        """Take a record in; records of a partition come in the order of their offsets.
+    def take(self, *messages: Message) -> None:
+        """Take records in; those of a partition come in the order of their offsets.
 
         What a kind has already is passed over: a record may be given again.
 
         Raises:
-            OSError: a file that was due could not be written; not all kinds took the record in.
+            OSError: a file that was due could not be written; not all records were taken in, and
+                all may be given again.
         """
-        is_readable = True
-        for kind in self.kinds[message.topic]:
-            at = (kind.name, message.topic, message.partition)
-            if message.offset < self._next.get(at, 0):
-                continue
-            try:
-                rows = kind.rows(message.value)
-            except RecordError:
-                rows, is_readable = [], False
-            self._add(kind, at, message, rows)
-        if not is_readable:
-            self.unreadable[message.topic] += 1
+        by_topic: dict[str, dict[int, list[Message]]] = {}
+        for message in messages:
+            by_topic.setdefault(message.topic, {}).setdefault(message.partition, []).append(message)
+        by_kind: dict[str, list[list[Message]]] = {}
+        for topic, partitions in by_topic.items():
+            by_kind.setdefault(self.kinds[topic][0].name, []).extend(partitions.values())
+        for places in by_kind.values():
+            self._take_alike(places)
 
-    def _add(self, kind: Kind, at: At, message: Message, rows: Sequence[Row]) -> None:
-        appended_us = message.timestamp_ms * 1000
+    def _take_alike(self, places: Sequence[Sequence[Message]]) -> None:
+        """Take in records of topics that feed the same kinds, those of each partition together.
+
+        They are decoded together: a call costs more than a record.
+        """
+        messages = [message for some in places for message in some]
+        kinds = self.kinds[messages[0].topic]
+        decoded = decode(kinds, [message.value for message in messages])
+        for i in decoded.unreadable:
+            at = kinds[0].name, messages[i].topic, messages[i].partition
+            self.unreadable[messages[i].topic] += messages[i].offset >= self._next.get(at, 0)
+        offset = np.array([message.offset for message in messages], np.int64)
+        partition = np.array([message.partition for message in messages], np.int32)
+        appended_us = np.array([message.timestamp_ms for message in messages], np.int64) * 1000
+        for kind in kinds:
+            rows = decoded.rows[kind.name]
+            place = [pa.array(c[rows.message]) for c in (partition, offset, appended_us)]
+            table = pa.Table.from_arrays([*place, *rows.table.columns], schema=kind.schema)
+            first_row = np.searchsorted(rows.message, np.arange(len(messages) + 1))
+            begin = 0
+            for some in places:
+                parts = first_row[begin : begin + len(some) + 1]
+                self._add(kind, some, appended_us[begin : begin + len(some)], table, parts)
+                begin += len(some)
+
+    def _add(
+        self,
+        kind: Kind,
+        messages: Sequence[Message],
+        appended_us: I64,
+        table: pa.Table,
+        first_row: I64,
+    ) -> None:
+        """Add the rows of a partition's messages to its tails, as many as there are hours.
+
+        Args:
+            kind: of the rows.
+            messages: n messages, at least one.
+            appended_us: (n,) Kafka's time of each.
+            table: holds the rows.
+            first_row: (n + 1,) where the rows of each begin in the table, and where the last end.
+        """
+        at = kind.name, messages[0].topic, messages[0].partition
+        i = bisect_left(messages, self._next.get(at, 0), key=lambda message: message.offset)
+        while i < len(messages):
+            tail = self._tail_for(kind, at, messages[i])
+            later = np.flatnonzero(appended_us[i:] >= tail.hour_end_us)
+            until = i + int(later[0]) if len(later) else len(messages)
+            some = messages[i:until]
+            part = table.slice(first_row[i], first_row[until] - first_row[i])
+            with self._lock:
+                if len(part):
+                    tail.since = min(tail.since, self._clock())
+                    tail.parts.append(part)
+                    tail.rows += len(part)
+                    tail.size_bytes += sum(len(message.value or b"") for message in some)
+                tail.next = self._next[at] = some[-1].offset + 1
+            i = until
+
+    def _tail_for(self, kind: Kind, at: At, message: Message) -> _Tail:
+        """Return the tail that a record goes to; one that is due is written and begun anew."""
         tail = self._tails.get(at)
-        if tail is not None and (self._is_full(tail) or tail.hour < hour_of(appended_us)):
+        time_us = message.timestamp_ms * 1000
+        if tail is not None and (self._is_full(tail) or time_us >= tail.hour_end_us):
             self._write(at)
             tail = None
-        with self._lock:
-            if tail is None:
-                columns: list[list[Any]] = [[] for _ in kind.schema]
-                tail = self._tails[at] = _Tail(
-                    kind, message.offset, 0, hour_of(appended_us), columns=columns
-                )
-            if rows and not tail.rows:
-                tail.since = self._clock()
-            place = (message.partition, message.offset, appended_us)
-            for row in rows:
-                for values, value in zip(tail.columns, (*place, *row), strict=True):
-                    values.append(value)
-            tail.next = self._next[at] = message.offset + 1
-            tail.size_bytes += len(message.value or b"") if rows else 0
+        if tail is None:
+            end_us = hour_end_us(time_us)
+            tail = _Tail(kind, message.offset, message.offset, hour_of(time_us), end_us)
+            with self._lock:
+                self._tails[at] = tail
+        return tail
 
     def _is_full(self, tail: _Tail) -> bool:
         return tail.rows >= self._limits.rows or tail.size_bytes >= self._limits.size_bytes
@@ -213,12 +277,60 @@ class Archive:
         tail = self._tails[at]
         kind, topic, partition = at
         segment = Segment(kind, tail.hour, topic, partition, tail.first, tail.next - 1)
-        self._store.write(segment, tail.as_table())
         with self._lock:
-            self._files[segment.kind].append(segment)
+            table = tail.as_table()
+        size_bytes = self._store.write(tail.kind, segment, table)
+        with self._lock:
+            self._files[kind][segment] = size_bytes
             del self._tails[at]
 
-    def look(self, kind: str, hours: tuple[str, str] | None = None) -> Look:
+    def merge(self, now_us: int, is_over: Callable[[], bool] = lambda: False) -> int:
+        """Merge files that are due, and remove those that were merged long enough ago.
+
+        Args:
+            now_us: the time of day; an hour is over `SLACK_US` after its end.
+            is_over: whether no further file should be begun.
+
+        Returns:
+            How many files became fewer.
+
+        Raises:
+            OSError: the disk is full, or the bucket is away; nothing is lost.
+        """
+        done = 0
+        with self._lock:
+            sizes = {one: size for files in self._files.values() for one, size in files.items()}
+            filling = {(at, tail.hour) for at, tail in self._tails.items() if tail.rows}
+        for files in merges(sizes, hour_of(now_us - HOUR_US - SLACK_US), filling):
+            if is_over():
+                break
+            kind, whole = KIND[files[0].kind], merged(files)
+            table = self._store.read(kind, files)
+            order = [(name, "ascending") for name in kind.order]
+            size_bytes = self._store.write(kind, whole, table.sort_by(order))
+            with self._lock:
+                held = self._files[kind.name]
+                for one in files:
+                    del held[one]
+                held[whole] = size_bytes
+                self._merged_away += [(self._clock() + REMOVE_SECONDS, one) for one in files]
+            done += len(files) - 1
+        self._remove_merged()
+        return done
+
+    def _remove_merged(self) -> None:
+        """Remove what was merged so long ago that no question reads it any more."""
+        now = self._clock()
+        while self._merged_away and self._merged_away[0][0] <= now:
+            self._store.remove(self._merged_away[0][1])
+            self._merged_away.popleft()
+
+    def look(
+        self,
+        kind: str,
+        hours: tuple[str, str] | None = None,
+        ids: Mapping[str, Collection[str]] | None = None,
+    ) -> Look:
         """Return a kind as of now.
 
         Args:
@@ -226,13 +338,21 @@ class Archive:
             hours: the first and the last hour (UTC) in which it was appended; None for all. A
                 record may be in a later hour than its own, when another clock was ahead of its
                 sender's by so much.
+            ids: by column, one of `Kind.ids`, the ids that are asked for. Then all rows that hold
+                one of them in its column are in `tail`, a few others may be, and `files` is empty.
+
+        Raises:
+            OSError: with `ids`, a file cannot be read.
         """
         with self._lock:
-            files = list(self._files[kind])
+            files = sorted(self._files[kind], key=lambda one: (one.at, one.first))
             tails = [t.as_table() for t in self._tails.values() if t.kind.name == kind and t.rows]
         if hours is not None:
             files = [one for one in files if hours[0] <= one.hour <= hours[1]]
-        return Look(files, pa.concat_tables(tails) if tails else SCHEMAS[kind].empty_table())
+        if ids is not None:
+            tails += [self._store.find(KIND[kind], one, ids) for one in files]
+            files = []
+        return Look(files, pa.concat_tables([SCHEMAS[kind].empty_table(), *tails]))
 
     def dataset(self, files: Iterable[Segment], schema: pa.Schema) -> Any:
         """Return files as one dataset."""

@@ -5,6 +5,7 @@ files there are is the archive's position: there is no other book of it that cou
 else after a crash. Each kind has its own. Invariant: a kind's files of a partition do not overlap.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -12,6 +13,8 @@ from typing import Final, NamedTuple
 
 from streams.errors import StateError
 from streams.units import SECOND_US
+
+HOUR_US: Final = 3_600 * SECOND_US
 
 _NAME: Final = re.compile(
     r"(?P<kind>[a-z]+)/hour=(?P<hour>\d{4}-\d\d-\d\dT\d\d)/"
@@ -52,6 +55,12 @@ def hour_of(time_us: int) -> str:
     """
     seconds = min(max(time_us // SECOND_US, 0), _LAST_S)
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H")
+
+
+def hour_end_us(time_us: int) -> float:
+    """Return when the hour of `hour_of` ends; never for the last one that there is."""
+    hour = max(time_us // HOUR_US, 0)
+    return math.inf if hour >= _LAST_S * SECOND_US // HOUR_US else (hour + 1) * HOUR_US
 
 
 def segment_of(path: str) -> Segment | None:

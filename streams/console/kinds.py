@@ -30,6 +30,8 @@ class Kind(NamedTuple):
         name: of its folder.
         topic: without the prefix of derived topics; "" for that of the telemetry topics.
         schema: its columns, `PLACE` first.
+        ids: columns that hold ids, or lists of them, to look records up by.
+        order: columns that merged files are sorted by.
         rows: the values of the other columns, in their order, of the rows that a record's bytes
             are; raises RecordError when they are none of its schema.
     """
@@ -37,6 +39,8 @@ class Kind(NamedTuple):
     name: str
     topic: str
     schema: pa.Schema
+    ids: tuple[str, ...]
+    order: tuple[str, ...]
     rows: Callable[[bytes | None], list[Row]]
 
 
@@ -73,7 +77,7 @@ def _trace_row(trace: Record) -> Row:
         *(trace[name] for name in ("span_count", "error_count")),
         _distinct(trace["missing"], "to_stage"),
         *(_distinct(spans, name) for name in ("module", "record_id", "batch_id", "correlation_id")),
-        sorted({link["trace_id"] for span in spans for link in span["links"]}),
+        sorted({link["trace_id"] for span in spans for link in span["links"]} - {""}),
     )
 
 
@@ -88,7 +92,7 @@ def _span_rows(value: bytes | None) -> list[Row]:
 
 def _event_rows(value: bytes | None) -> list[Row]:
     return [
-        (*_event_row(event), list(event["dimensions"].items()), own)
+        (*_event_row(event), own)
         for event, own in _events(value)
         if event["event_type"] != "TRACE" or not event["trace_id"]
     ]
@@ -109,7 +113,8 @@ def _events(value: bytes | None) -> list[tuple[Record, bytes]]:
 
 
 def _event_row(event: Record) -> Row:
-    return tuple(event[name] for name in (*EVENT_TEXTS, *EVENT_TIMES, "value"))
+    plain = (event[name] for name in (*EVENT_TEXTS, *EVENT_TIMES, "value"))
+    return (*plain, list(event["dimensions"].items()))
 
 
 EVENT_TEXTS: Final = (
@@ -127,7 +132,13 @@ _ALERT_TIMES: Final = ("version", "firing_since", "last_seen")
 _INCIDENT: Final = ("incident_id", "event", "severity", "title", "module", "owner")
 _INCIDENT_TIMES: Final = ("version", "timestamp", "opened_at", "resolved_at")
 _REJECTED: Final = ("reason", "topic")
-_EVENT: Final = (*_texts(*EVENT_TEXTS), *_numbers(*EVENT_TIMES), ("value_number", pa.float64()))
+_EVENT: Final = (
+    *_texts(*EVENT_TEXTS),
+    *_numbers(*EVENT_TIMES),
+    ("value_number", pa.float64()),
+    ("dimensions", pa.map_(pa.string(), pa.string())),
+)
+_EVENT_IDS: Final = ("trace_id", "record_id", "batch_id", "correlation_id")
 
 KINDS: Final = (
     Kind(
@@ -138,21 +149,28 @@ KINDS: Final = (
             *_texts("trace_id", "flow", "status", "closed_by"),
             *_numbers("revision", "start", "end", "duration_us", "span_count", "error_count"),
             ("missing_stages", _TEXTS),
-            *((name, _TEXTS) for name in ("modules", "record_ids", "batch_ids", "correlation_ids")),
+            ("modules", _TEXTS),
+            *((name, _TEXTS) for name in ("record_ids", "batch_ids", "correlation_ids")),
             ("linked_trace_ids", _TEXTS),
         ),
+        ("trace_id", "record_ids", "batch_ids", "correlation_ids"),
+        ("trace_id", "revision"),
         _one("assembled_trace", _trace_row),
     ),
     Kind(
         "spans",
         topics.TRACES,
         _schema(*_EVENT, ("revision", pa.int64())),
+        _EVENT_IDS,
+        ("trace_id", "timestamp"),
         _span_rows,
     ),
     Kind(
         "events",
         "",
-        _schema(*_EVENT, ("dimensions", pa.map_(pa.string(), pa.string())), _VALUE),
+        _schema(*_EVENT, _VALUE),
+        _EVENT_IDS,
+        ("trace_id", "record_id", "timestamp"),
         _event_rows,
     ),
     Kind(
@@ -161,12 +179,16 @@ KINDS: Final = (
         _schema(
             _VALUE, *_texts(*SCOPE), *_numbers(*_COUNTS), *((n, pa.float64()) for n in _RATIOS)
         ),
+        (),
+        ("window_start",),
         _one("fidelity_stats", _plain(*SCOPE, *_COUNTS, *_RATIOS)),
     ),
     Kind(
         "alerts",
         topics.ALERTS,
         _schema(_VALUE, *_texts(*_ALERT), *_numbers(*_ALERT_TIMES)),
+        ("fingerprint",),
+        ("fingerprint", "version"),
         _one("alert", _plain(*_ALERT, *_ALERT_TIMES)),
     ),
     Kind(
@@ -179,6 +201,8 @@ KINDS: Final = (
             ("trace_ids", _TEXTS),
             ("record_ids", _TEXTS),
         ),
+        ("incident_id", "trace_ids", "record_ids"),
+        ("incident_id", "version"),
         _one("incident_event", _plain(*_INCIDENT, *_INCIDENT_TIMES, "trace_ids", "record_ids")),
     ),
     Kind(
@@ -187,7 +211,10 @@ KINDS: Final = (
         _schema(
             _VALUE, *_texts(*_REJECTED), *_numbers("source_partition", "source_offset", "timestamp")
         ),
+        (),
+        ("offset",),
         _one("rejected_event", _plain(*_REJECTED, "partition", "offset", "timestamp")),
     ),
 )
+KIND: Final = {kind.name: kind for kind in KINDS}
 SCHEMAS: Final = {kind.name: kind.schema for kind in KINDS}

@@ -1,6 +1,6 @@
-"""The console's process: the reader's thread, the server on the loop, the end.
+"""The console's process: the threads that read and keep order, the server on the loop, the end.
 
-Owns the life of both. Invariant: when either ends, the process does, and says why.
+Owns the life of all. Invariant: when one of them ends, the process does, and says why.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from streams.console.queries import Queries
 from streams.console.reader import Reader
 from streams.console.settings import ConsoleSettings
 from streams.console.store import Store
+from streams.console.upkeep import Upkeep
 from streams.contract.model import Contract
 from streams.errors import ConfigError
 from streams.runtime.link import Link
@@ -75,6 +76,7 @@ class Console:
             )
         self._archive = Archive(store, limits, prefix, telemetry)
         self._reader = Reader(self._archive, link)
+        self._upkeep = Upkeep(self._archive, settings.merge_seconds)
         self._queries = Queries(self._archive, settings.query_memory_bytes, settings.query_threads)
         self._live = Live(
             [
@@ -95,13 +97,12 @@ class Console:
         with ThreadPoolExecutor(self._settings.query_threads, "spanloom-query") as workers:
             server = self._server(workers)
             self._reader.start()
+            self._upkeep.start()
             serving = asyncio.create_task(self._serve(server))
             telling = asyncio.create_task(self._live.run())
             ends = (serving, telling)
             while (
-                not self._stop.is_set()
-                and self._reader.is_alive
-                and not any(task.done() for task in ends)
+                not self._stop.is_set() and self._lives() and not any(task.done() for task in ends)
             ):
                 if server.started:
                     self._say_ready()
@@ -112,10 +113,15 @@ class Console:
             server.should_exit = True
             await asyncio.gather(*ends)
             is_over = await asyncio.to_thread(self._reader.stop, STOP_SECONDS)
-        if self._reader.failed is not None:
-            raise self._reader.failed
+            await asyncio.to_thread(self._upkeep.stop, STOP_SECONDS)
+        for failed in (self._reader.failed, self._upkeep.failed):
+            if failed is not None:
+                raise failed
         if not is_over:
             log.warning("archive_not_written", action="nothing is lost: it is read again")
+
+    def _lives(self) -> bool:
+        return self._reader.is_alive and self._upkeep.is_alive
 
     def _server(self, workers: ThreadPoolExecutor) -> "_Server":
         others = {

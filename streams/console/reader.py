@@ -16,6 +16,8 @@ from streams.runtime.link import Link
 from streams.runtime.reading import Message, Place, Reading, Span
 
 AGAIN_SECONDS: Final = 2.0
+BATCH: Final = 5_000
+"""Records that are decoded together; each call has a price of its own."""
 LOOK_SECONDS: Final = 1.0
 
 log = structlog.get_logger()
@@ -95,11 +97,10 @@ class Reader:
             starts = self._archive.starts({at: (s.low, s.high) for at, s in spans.items()})
             self.waits_for = ""
             looked = time.monotonic()
-            for message in reading.records(starts, follow=True):
+            for messages in reading.batches(starts, BATCH):
                 if self._ending.is_set():
                     return
-                if message is not None:
-                    self._take(message)
+                self._take(messages)
                 if time.monotonic() - looked > LOOK_SECONDS:
                     self._written(all_of_it=False)
                     if self._spans(reading).keys() != starts.keys():
@@ -124,10 +125,10 @@ class Reader:
         self._ends = {at: span.high for at, span in spans.items()}
         return spans
 
-    def _take(self, message: Message) -> None:
+    def _take(self, messages: list[Message]) -> None:
         while not self._ending.is_set():
             try:
-                self._archive.take(message)
+                self._archive.take(*messages)
                 self.waits_for = ""
                 return
             except OSError as error:

@@ -24,6 +24,7 @@ class ConsoleSettings(BaseSettings):
         file_rows: a file is written at so many records of a partition, ...
         file_bytes: ... or so many bytes of them, ...
         file_seconds: ... or so long after the first of them.
+        merge_seconds: so often it is looked for files that should become one.
         query_memory_bytes: DuckDB takes no more; a question that needs more fails.
         query_threads: questions that are answered at once, and threads of each.
     """
@@ -39,6 +40,7 @@ class ConsoleSettings(BaseSettings):
     file_rows: int = Field(default=20_000, ge=1)
     file_bytes: int = Field(default=64 << 20, ge=1 << 16)
     file_seconds: float = Field(default=60, gt=0)
+    merge_seconds: float = Field(default=10, gt=0)
     query_memory_bytes: int = Field(default=1 << 30, ge=64 << 20)
     query_threads: int = Field(default=2, ge=1)
 

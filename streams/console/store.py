@@ -3,21 +3,33 @@
 Owns that a file is there whole or not at all. Calls block.
 """
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.fs
 import pyarrow.parquet
 
 from streams.console.files import Segment, segment_of
+from streams.console.ids import GROUPS_MAX, groups, places, with_ids
+from streams.console.kinds import Kind
+from streams.console.merging import covered
 from streams.errors import ConfigError, StateError
 
 _UNFINISHED: Final = ".unfinished"
-_ROW_GROUP: Final = 10_000
+_IDS: Final = ".ids"
+"""Beside a file: where the ids of its rows lie."""
+_GROUP_BYTES: Final = 4 << 20
+"""Of a row group before it is packed: what one id costs to read, and what a scan reads at once."""
+_GROUP_ROWS_MIN: Final = 100
+_DISTINCT: Final = ("event_id", "span_id", "parent_span_id", "value")
+"""Columns without two rows alike, where a dictionary would be of no use."""
 
 
 class Store:
@@ -52,39 +64,123 @@ class Store:
                 "write there, or name another place with --archive."
             ) from error
 
-    def segments(self) -> list[Segment]:
-        """Return all files, and remove what a crash left unfinished."""
-        found = []
+    def segments(self) -> dict[Segment, int]:
+        """Return all files and their bytes; remove what a crash left unfinished or of no use."""
+        found: dict[Segment, int] = {}
+        beside = []
         selector = pyarrow.fs.FileSelector(self._root, recursive=True, allow_not_found=True)
         for info in self._fs.get_file_info(selector):
             path = info.path.removeprefix(self._root).lstrip("/")
             if path.endswith(_UNFINISHED):
                 self._fs.delete_file(info.path)
+            elif path.endswith(_IDS):
+                beside.append(path)
             elif (one := segment_of(path)) is not None:
-                found.append(one)
+                found[one] = info.size
+        for one in covered(found):
+            self.remove(one)
+            del found[one]
+        known = {one.path + _IDS for one in found}
+        for path in beside:
+            if path not in known:
+                self._delete(path)
         return found
 
-    def write(self, segment: Segment, table: pa.Table) -> None:
+    def write(self, kind: Kind, segment: Segment, table: pa.Table) -> int:
         """Write a file; it is there under its name when all of it is.
+
+        Returns:
+            Its bytes.
 
         Raises:
             OSError: the disk is full, the bucket is away; nothing is there under the name.
         """
-        path = f"{self._root}/{segment.path}"
+        group_rows = _group_rows(table)
+        if kind.ids:
+            list_ = BytesIO()
+            np.save(list_, places(table, kind.ids, group_rows))
+            self._put(segment.path + _IDS, list_.getbuffer())
+        names = table.schema.names
+        out = pa.BufferOutputStream()
+        pyarrow.parquet.write_table(
+            table,
+            out,
+            row_group_size=group_rows,
+            compression="zstd",
+            use_dictionary=[name for name in names if name not in _DISTINCT],
+            write_statistics=[name for name in names if name != "value"],
+        )
+        whole = out.getvalue()
+        self._put(segment.path, whole)
+        return len(whole)
+
+    def _put(self, path: str, content: Any) -> None:
         if self.folder is None:  # an object is there when its last part is
-            pyarrow.parquet.write_table(
-                table, path, filesystem=self._fs, row_group_size=_ROW_GROUP, compression="zstd"
-            )
+            with self._fs.open_output_stream(f"{self._root}/{path}") as stream:
+                stream.write(content)
             return
-        unfinished = Path(path + _UNFINISHED)
+        place = self.folder / path
+        unfinished = place.with_name(place.name + _UNFINISHED)
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("wb") as file:
-            pyarrow.parquet.write_table(table, file, row_group_size=_ROW_GROUP, compression="zstd")
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(path)
+        unfinished.replace(place)
+
+    def read(self, kind: Kind, segments: Iterable[Segment]) -> pa.Table:
+        """Return all rows of some files.
+
+        Raises:
+            OSError: one of them cannot be read.
+        """
+        return self.dataset(segments, kind.schema).to_table()
+
+    def find(self, kind: Kind, segment: Segment, ids: Mapping[str, Collection[str]]) -> pa.Table:
+        """Return the rows of a file that hold one of some ids in its column.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        named = self._groups(segment, ids)
+        if named == []:
+            return kind.schema.empty_table()
+        with self._fs.open_input_file(f"{self._root}/{segment.path}") as source:
+            file = pyarrow.parquet.ParquetFile(source)
+            found = [
+                with_ids(file.read_row_group(group), ids)
+                for group in (range(file.num_row_groups) if named is None else named)
+            ]
+        return pa.concat_tables([kind.schema.empty_table(), *found])
+
+    def _groups(self, segment: Segment, ids: Mapping[str, Collection[str]]) -> list[int] | None:
+        """Return the row groups that hold one of some ids; None when nobody knows."""
+        path = f"{self._root}/{segment.path}{_IDS}"
+        try:
+            if self.folder is not None:
+                return groups(np.load(path, mmap_mode="r"), ids)
+            with self._fs.open_input_stream(path) as stream:
+                return groups(np.load(BytesIO(stream.read())), ids)
+        except FileNotFoundError:
+            return None
+
+    def remove(self, segment: Segment) -> None:
+        """Remove a file, and the list of ids after it: one without a file is removed at a start."""
+        self._delete(segment.path)
+        self._delete(segment.path + _IDS)
+
+    def _delete(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.delete_file(f"{self._root}/{path}")
 
     def dataset(self, segments: Iterable[Segment], schema: pa.Schema) -> Any:
         """Return some files as one dataset, to be read as far as a query needs them."""
         paths = [f"{self._root}/{segment.path}" for segment in segments]
         return pyarrow.dataset.dataset(paths, schema=schema, format="parquet", filesystem=self._fs)
+
+
+def _group_rows(table: pa.Table) -> int:
+    """Return how many rows of a table are a row group."""
+    row_bytes = table.nbytes / max(1, len(table))
+    rows = int(_GROUP_BYTES / max(1.0, row_bytes))
+    return max(_GROUP_ROWS_MIN, rows, len(table) // GROUPS_MAX + 1)

@@ -182,7 +182,7 @@ class Reading:
         left = {at for at, start in starts.items() if follow or start < ends[at]}
         if not left:
             return
-        self._consumer.assign([TopicPartition(t, p, starts[t, p]) for t, p in sorted(left)])
+        self._assign({at: starts[at] for at in left})
         heard = time.monotonic()
         while left:
             news = self._consumer.consume(500, POLL_SECONDS)
@@ -206,6 +206,32 @@ class Reading:
                 raise BrokerError(f"{self._broker} stopped answering. {_LOOK}")
             yield None
         self._consumer.unassign()
+
+    def batches(self, starts: dict[Place, int], count: int) -> Iterator[list[Message]]:
+        """Yield the records from some offsets on, for ever; none when nothing is new for a moment.
+
+        Args:
+            starts: where to begin, for each partition that is to be read.
+            count: records of a batch, at most.
+
+        Raises:
+            BrokerError: the broker went away or refuses.
+        """
+        self._assign(starts)
+        while True:
+            good = []
+            for message in self._consumer.consume(count, POLL_SECONDS):
+                error = message.error()
+                if error is None:
+                    good.append(_message(message))
+                    continue
+                self._judge(error, message.topic())
+                if error.code() == KafkaError._PARTITION_EOF:
+                    self.ended[message.topic(), message.partition()] = message.offset()
+            yield good
+
+    def _assign(self, starts: dict[Place, int]) -> None:
+        self._consumer.assign([TopicPartition(t, p, at) for (t, p), at in sorted(starts.items())])
 
     def newest(self, topic: str, partition: int, count: int) -> list[Message]:
         """Return the records within the last `count` offsets of a partition, oldest first."""

@@ -32,7 +32,12 @@ OTHERS = 2_800
 """Events that are no spans."""
 KILLS = 12
 EVENTS = next(kind for kind in KINDS if kind.name == "events")
-SETTINGS = {"SPANLOOM_CONSOLE_FILE_SECONDS": "0.3", "SPANLOOM_CONSOLE_FILE_ROWS": "400"}
+SETTINGS = {
+    "SPANLOOM_CONSOLE_FILE_SECONDS": "0.3",
+    "SPANLOOM_CONSOLE_FILE_ROWS": "400",
+    "SPANLOOM_CONSOLE_MERGE_SECONDS": "0.3",
+}
+"""Many small files, merged all the time."""
 
 
 class ConsoleAt:
@@ -42,6 +47,7 @@ class ConsoleAt:
         self.deployment = deployment
         self.archive = deployment.folder / "archive"
         self.lives = 0
+        self.consoles: list[WorkerProcess] = []
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
             self.port = one.getsockname()[1]
@@ -53,6 +59,7 @@ class ConsoleAt:
         self.lives += 1
         started = WorkerProcess(command, self.deployment.environment | SETTINGS, place)
         self.deployment.workers.append(started)
+        self.consoles.append(started)
         return started
 
     def get(self, path: str) -> Any:
@@ -145,6 +152,7 @@ def test_killed_at_random_it_archives_all_once(deployment: Deployment, data_dir:
     for kind in KINDS:
         assert archived(at.archive, kind) == published(deployment, kind), kind.name
     assert len(traces) > 300
+    assert any(one.events("archive_merged") for one in at.consoles), "nothing was merged"
     assert sum(OTHER in row for row in archived(at.archive, EVENTS)) == OTHERS
 
 

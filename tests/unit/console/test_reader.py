@@ -43,11 +43,11 @@ class OneRecord:
     def spans(self, names: list[str]) -> dict[tuple[str, int], Span]:
         return {(name, 0): Span(0, 1) for name in names}
 
-    def records(self, starts: dict[Any, int], *, follow: bool) -> Iterator[Message | None]:
-        assert follow
-        yield message(topics.TRACES, 0, trace())
+    def batches(self, starts: dict[Any, int], count: int) -> Iterator[list[Message]]:
+        assert count
+        yield [message(topics.TRACES, 0, trace())]
         while True:
-            yield None
+            yield []
 
 
 def reader_topics() -> tuple[str, ...]:

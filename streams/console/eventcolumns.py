@@ -1,0 +1,166 @@
+"""Events as columns: messages of one event or of many, read together.
+
+Owns which events are rows of `events`. Invariant: the rows are those of `Kind.rows`, whatever the
+messages are; what cannot be read as a column is read by that.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Final
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from streams.codec import wire
+from streams.codec.columnar import Block, ColumnarReader, Field, schema_fields
+from streams.codec.eventbatch import EventBatchReader
+from streams.codec.recordbatch import Record
+from streams.codec.schemas import default_schemas
+from streams.codec.step import Message
+from streams.console.decoded import Decoded, Rows, Values, columns_of, joined, one_by_one
+from streams.console.kinds import EVENT_TEXTS, EVENT_TIMES, Kind
+from streams.console.skim import Skim
+from streams.core.bodies import Bodies
+from streams.core.columns import TRACE
+from streams.units import I64, Mask
+
+_EVENT_ID_BYTES: Final = 36
+_TRACE_ID_BYTES: Final = 32
+
+
+@cache
+def event_reader() -> ColumnarReader:
+    """Return the reader of events in the current schema."""
+    return ColumnarReader(schema_fields(default_schemas().current("telemetry_event")))
+
+
+@cache
+def many_reader() -> EventBatchReader:
+    """Return the reader of messages of many events."""
+    return EventBatchReader(default_schemas(), event_reader())
+
+
+def many(values: Sequence[bytes]) -> list[Message]:
+    """Return messages for `many_reader`."""
+    return [Message(Record(i, 0, None, value)) for i, value in enumerate(values)]
+
+
+def event_table(frame: pl.DataFrame) -> pa.Table:
+    """Return the columns that `events` and `spans` share, of events as they were read."""
+    symbols = {f.name: f.symbols for f in event_reader().fields if f.symbols}
+    plain = frame.select(
+        *(named(name, symbols.get(name, ())) for name in EVENT_TEXTS),
+        *EVENT_TIMES,
+        pl.col("value").alias("value_number"),
+    )
+    return plain.to_arrow().append_column("dimensions", _map(frame["dimensions"]))
+
+
+def _map(pairs: pl.Series) -> pa.MapArray:
+    """Return lists of key and value as maps."""
+    lists = pairs.rechunk().to_arrow()
+    found = lists.flatten()
+    keys, values = (pc.struct_field(found, name).cast(pa.string()) for name in ("key", "value"))
+    offsets = pc.subtract(lists.offsets, lists.offsets[0]).cast(pa.int32())
+    return pa.MapArray.from_arrays(offsets, keys, values)
+
+
+def named(column: str, symbols: Sequence[str]) -> pl.Expr:
+    """Return a column, the symbols of an enum in place of their indexes."""
+    if not symbols:
+        return pl.col(column)
+    return pl.lit(pl.Series(list(symbols))).gather(pl.col(column)).alias(column)
+
+
+def event_columns(kinds: Sequence[Kind], values: Values) -> Decoded:
+    """Return the rows of `events` that messages are.
+
+    A span that names a trace is stepped over, not read: what else is wrong with it is the worker's
+    to reject.
+
+    Args:
+        kinds: `events` alone.
+        values: the messages' values.
+    """
+    (kind,) = kinds
+    schemas = default_schemas()
+    header = wire.header(schemas.id_of("telemetry_event"))
+    alone = [i for i, v in enumerate(values) if v is not None and v.startswith(header)]
+    together = [i for i, v in enumerate(values) if many_reader().is_batch(v)]
+    known = {*alone, *together}
+    slow = [i for i in range(len(values)) if i not in known]
+    parts = [
+        *_alone(kind, [values[i] or b"" for i in alone], np.array(alone, np.int64), slow),
+        *_together(kind, [values[i] or b"" for i in together], together, header, slow),
+    ]
+    rest = one_by_one(kinds, values, sorted(slow))
+    return Decoded({kind.name: joined(kind, [*parts, rest.rows[kind.name]])}, rest.unreadable)
+
+
+def _alone(kind: Kind, values: Sequence[bytes], index: I64, slow: list[int]) -> list[Rows]:
+    """Return the rows of messages of one event each; what is doubtful goes to `slow`."""
+    if not values:
+        return []
+    whole = Bodies.of(values)
+    head = wire.HEADER_BYTES
+    bodies = Bodies(whole.data, whole.start + head, whole.size - head)
+    at = np.flatnonzero(~_is_span_of_trace(bodies))
+    if not len(at):
+        return []
+    read = event_reader().read(bodies.take(at))
+    slow += index[at[read.doubtful]].tolist()
+    parts = []
+    for block, rows in read.blocks:
+        is_row = block.is_sound & _is_row(block)
+        rows_at = at[rows[is_row]]
+        own = [values[i] for i in rows_at.tolist()]
+        parts.append(_rows(kind, block.frame.filter(is_row), own, index[rows_at]))
+    return parts
+
+
+def _is_span_of_trace(bodies: Bodies) -> Mask:
+    """Whether events are spans that name a trace, as far as a glance tells; (n,)."""
+    skim = Skim(bodies)
+    event_id, trace_id = skim.text(), skim.text()
+    skim.over(_before("event_type")[2:])
+    is_span: Mask = (skim.long() == TRACE) & ~skim.is_lost
+    is_span &= (event_id == _EVENT_ID_BYTES) & (trace_id == _TRACE_ID_BYTES)
+    return is_span
+
+
+@cache
+def _before(name: str) -> tuple[Field, ...]:
+    fields = event_reader().fields
+    return fields[: [f.name for f in fields].index(name)]
+
+
+def _together(
+    kind: Kind, values: Sequence[bytes], index: Sequence[int], header: bytes, slow: list[int]
+) -> list[Rows]:
+    """Return the rows of messages of many events; what is doubtful goes to `slow`."""
+    messages = many(values)
+    parts = []
+    for block, some in many_reader().read(messages):
+        of = np.repeat([index[m.record.offset] for m in some], [m.count for m in some])
+        torn = np.unique(of[~block.is_sound])
+        slow += torn.tolist()
+        is_row = _is_row(block) & ~np.isin(of, torn)
+        at = np.flatnonzero(is_row)
+        begin, end = block.starts[0][at].tolist(), block.starts[-1][at].tolist()
+        own = [header + block.data[a:b] for a, b in zip(begin, end, strict=True)]
+        parts.append(_rows(kind, block.frame.filter(is_row), own, of[at]))
+    slow += [i for i, m in zip(index, messages, strict=True) if not m.is_column]
+    return parts
+
+
+def _is_row(block: Block) -> Mask:
+    frame = block.frame
+    is_other = frame["event_type"] != TRACE
+    return np.asarray((is_other | (frame["trace_id"] == "")).to_numpy(), np.bool_)
+
+
+def _rows(kind: Kind, frame: pl.DataFrame, own: Sequence[bytes], message: I64) -> Rows:
+    table = event_table(frame).append_column("value", pa.array(own, pa.binary()))
+    return Rows(table.cast(columns_of(kind)), message)

@@ -1,0 +1,92 @@
+"""Which files become one, and which are of no use any more. Rules only: nothing is read or written.
+
+Files are small at first, so that little is lost from sight when the console dies. Within an hour
+that goes on, enough files of about one size become one; of an hour that is over, all do. Only files
+that follow one another in a partition are merged, so that what covers them covers nothing else.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Final
+
+from streams.console.files import At, Segment
+
+SAME_SIZE: Final = 12
+"""So many files of about one size become one while their hour goes on. More would be opened by each
+question; fewer would be written again and again."""
+SMALLEST_BYTES: Final = 64 << 10
+"""Files up to this size count as of one size."""
+MERGED_BYTES: Final = 64 << 20
+"""No merged file is larger: it is sorted in memory, where it takes about five times as much."""
+
+
+def merges(
+    sizes: Mapping[Segment, int], hour_over: str, filling: Collection[tuple[At, str]] = ()
+) -> list[tuple[Segment, ...]]:
+    """Return what should become one file each, the oldest first; no file is named twice.
+
+    Args:
+        sizes: bytes of each file.
+        hour_over: the last hour (UTC) that is over.
+        filling: hours of partitions that more is coming of, though they are over: it is old.
+    """
+    found = []
+    ordered = sorted(sizes, key=lambda one: (one.at, one.first))
+    for (at, hour), run in groupby(ordered, lambda one: (one.at, one.hour)):
+        files = list(run)
+        if hour <= hour_over and (at, hour) not in filling:
+            found += list(_whole(files, sizes))
+        else:
+            found += list(_alike(files, sizes))
+    return sorted(found, key=lambda some: (some[0].hour, some[0].at, some[0].first))
+
+
+def _whole(files: Sequence[Segment], sizes: Mapping[Segment, int]) -> Iterator[tuple[Segment, ...]]:
+    """Yield files that follow one another, as many as fit into one."""
+    some: list[Segment] = []
+    total = 0
+    for one in files:
+        if some and total + sizes[one] > MERGED_BYTES:
+            yield from _if_many(some)
+            some, total = [], 0
+        some.append(one)
+        total += sizes[one]
+    yield from _if_many(some)
+
+
+def _alike(files: Sequence[Segment], sizes: Mapping[Segment, int]) -> Iterator[tuple[Segment, ...]]:
+    """Yield `SAME_SIZE` files that follow one another and are about as large."""
+    for tier, run in groupby(files, lambda one: _tier(sizes[one])):
+        same = list(run)
+        if SMALLEST_BYTES * SAME_SIZE ** (tier + 1) <= MERGED_BYTES:
+            for at in range(0, len(same) - SAME_SIZE + 1, SAME_SIZE):
+                yield tuple(same[at : at + SAME_SIZE])
+
+
+def _tier(size_bytes: int) -> int:
+    tier = 0
+    while size_bytes > SMALLEST_BYTES * SAME_SIZE**tier:
+        tier += 1
+    return tier
+
+
+def _if_many(files: Sequence[Segment]) -> Iterator[tuple[Segment, ...]]:
+    if len(files) > 1:
+        yield tuple(files)
+
+
+def merged(files: Sequence[Segment]) -> Segment:
+    """Return the file that some, in their order, become."""
+    return files[0]._replace(last=files[-1].last)
+
+
+def covered(files: Iterable[Segment]) -> list[Segment]:
+    """Return the files that lie within a larger one: a merge was ended before it removed them."""
+    found = []
+    largest: Segment | None = None
+    for one in sorted(files, key=lambda one: (one.at, one.first, -one.last)):
+        if largest is not None and largest.at == one.at and one.last <= largest.last:
+            found.append(one)
+        else:
+            largest = one
+    return found

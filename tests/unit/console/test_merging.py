@@ -1,0 +1,204 @@
+"""Files become fewer and lose nothing, and an id is found wherever it lies."""
+
+import contextlib
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.console.archive import REMOVE_SECONDS, SLACK_US, Archive
+from streams.console.files import HOUR_US, Segment, positions
+from streams.console.ids import groups, places
+from streams.console.kinds import KIND
+from streams.console.merging import MERGED_BYTES, SAME_SIZE, covered, merged, merges
+from streams.console.store import Store
+from streams.runtime import topics
+from tests.unit.console.at_hand import T0_US, TELEMETRY, Clock, archive_in, event, message, trace
+
+OVER_US = T0_US + 2 * HOUR_US + SLACK_US
+"""When the hour of what tests write is over."""
+
+
+def segment(
+    first: int, last: int, hour: int = 8, kind: str = "spans", partition: int = 0
+) -> Segment:
+    """Return a file."""
+    return Segment(kind, f"2026-11-26T{hour:02d}", "t", partition, first, last)
+
+
+def rows(archive: Archive, kind: str, **look: Any) -> list[str]:
+    """Return all rows of a kind, sorted."""
+    found = archive.look(kind, **look)
+    table = found.tail
+    if found.files:
+        table = pa.concat_tables([table, archive.dataset(found.files, table.schema).to_table()])
+    return sorted(map(repr, table.to_pylist()))
+
+
+def filled(folder: Path, clock: Clock, traces: int = 30) -> Archive:
+    """Return an archive with many small files of traces and events."""
+    archive = archive_in(folder, clock, rows=3)
+    for n in range(traces):
+        one = trace(f"{n % 10:032x}", record_id=f"rec-{n % 7}", revision=n)
+        archive.take(message(topics.TRACES, n, one))
+        archive.take(message(TELEMETRY, n, event("log", record_id=f"rec-{n % 7}")))
+    archive.write_due(all_of_it=True)
+    return archive
+
+
+def test_an_hour_that_is_over_becomes_one_file(tmp_path: Path) -> None:
+    """Nothing is lost or doubled, in this console, in a question that reads, in the next one."""
+    clock = Clock()
+    archive = filled(tmp_path, clock)
+    kinds = ("traces", "spans", "events")
+    before = {kind: rows(archive, kind) for kind in kinds}
+    held = archive.look("spans")
+    assert archive.merge(T0_US) == 0 or len(held.files) >= SAME_SIZE
+    assert archive.merge(OVER_US) > 0
+    assert [len(archive.look(kind).files) for kind in kinds] == [1, 1, 1]
+    assert {kind: rows(archive, kind) for kind in kinds} == before
+    still = archive.dataset(held.files, KIND["spans"].schema).to_table()
+    assert sorted(map(repr, still.to_pylist())) == before["spans"]
+    assert archive.merge(OVER_US) == 0
+    fresh = archive_in(tmp_path)
+    assert {kind: rows(fresh, kind) for kind in kinds} == before
+    assert fresh.next_offsets == archive.next_offsets
+
+
+def test_what_was_merged_is_removed_later(tmp_path: Path) -> None:
+    """Once no question reads it any more; with its list of ids."""
+    clock = Clock()
+    archive = filled(tmp_path, clock)
+    archive.merge(OVER_US)
+    assert len(list(tmp_path.glob("spans/*/*.parquet"))) > 1
+    clock.now += REMOVE_SECONDS
+    archive.merge(OVER_US)
+    assert len(list(tmp_path.glob("spans/*/*.parquet"))) == 1
+    assert len(list(tmp_path.glob("spans/*/*.ids"))) == 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_merge_that_dies_leaves_nothing_behind(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before, within and after the file that covers the others: each row is there once."""
+    chance = random.Random(seed)
+    archive = filled(tmp_path, Clock(), 12)
+    before = rows(archive, "spans")
+    steps = chance.randint(0, 12)
+
+    def dying(step: Any) -> Any:
+        def done(*given_: Any, **named: Any) -> Any:
+            nonlocal steps
+            steps -= 1
+            if steps < 0:
+                raise KeyboardInterrupt
+            return step(*given_, **named)
+
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_put", dying(Store._put))
+        patch.setattr(Store, "_delete", dying(Store._delete))
+        patch.setattr("streams.console.archive.REMOVE_SECONDS", -1)
+        with contextlib.suppress(KeyboardInterrupt):
+            archive.merge(OVER_US)
+    fresh = archive_in(tmp_path)
+    assert rows(fresh, "spans") == before
+    files = {f.relative_to(tmp_path).as_posix() for f in tmp_path.rglob("*.parquet")}
+    assert files == {s.path for kind in KIND for s in fresh.look(kind).files}
+    for beside in tmp_path.rglob("*.ids"):
+        assert beside.with_suffix("").exists()
+
+
+@given(st.lists(st.tuples(st.integers(1, MERGED_BYTES), st.integers(7, 9)), max_size=60))
+def test_merges_cover_what_they_merge_and_nothing_else(given_: list[tuple[int, int]]) -> None:
+    """Of one hour, one after the other, and not too large, whatever the sizes and hours."""
+    sizes = {}
+    for n, (size, hour) in enumerate(given_):
+        sizes[segment(10 * n, 10 * n + 8, hour)] = size if n % 3 else 1 + size % 1_000
+    ordered = sorted(sizes, key=lambda one: one.first)
+    left = dict(sizes)
+    for files in merges(sizes, "2026-11-26T07"):
+        at = ordered.index(files[0])
+        assert tuple(ordered[at : at + len(files)]) == files
+        assert len({one.hour for one in files}) == 1
+        assert len(files) > 1
+        total = sum(left.pop(one) for one in files)
+        assert total <= MERGED_BYTES
+        whole = merged(files)
+        assert covered([*sizes, whole]) == list(files)
+        left[whole] = total
+    assert positions(left) == positions(sizes)
+    again = merges(left, "2026-11-26T07")
+    assert not [some for some in again if some[0].hour.endswith("07")]
+
+
+def test_files_of_an_hour_that_goes_on_are_merged_when_they_are_many() -> None:
+    """As many of one size; and of an hour that is over, but still being filled, likewise."""
+    sizes = {segment(n, n): 1_000 for n in range(SAME_SIZE * 2 - 1)}
+    assert [len(some) for some in merges(sizes, "2026-11-26T07")] == [SAME_SIZE]
+    at = segment(0, 0)
+    filling = {(at.at, at.hour)}
+    assert [len(some) for some in merges(sizes, "2026-11-26T08", filling)] == [SAME_SIZE]
+    assert [len(some) for some in merges(sizes, "2026-11-26T08")] == [len(sizes)]
+
+
+@pytest.mark.parametrize("is_merged", [False, True])
+def test_an_id_is_found(tmp_path: Path, is_merged: bool) -> None:
+    """By each column of ids, in files of all sizes and in what is in no file yet."""
+    archive = filled(tmp_path, Clock())
+    if is_merged:
+        archive.merge(OVER_US)
+    archive.take(message(topics.TRACES, 99, trace("0" * 31 + "3", record_id="rec-3")))
+    for kind, column, value in (
+        ("traces", "trace_id", "0" * 31 + "3"),
+        ("traces", "record_ids", "rec-3"),
+        ("spans", "trace_id", "0" * 31 + "3"),
+        ("spans", "record_id", "rec-3"),
+        ("events", "record_id", "rec-3"),
+        ("events", "record_id", "nobody"),
+    ):
+        found = archive.look(kind, ids={column: [value]})
+        assert not found.files
+        all_of_it = [
+            row
+            for row in rows(archive, kind)
+            if f"'{column}': '{value}'" in row or f"'{column}': ['{value}']" in row
+        ]
+        hit = [repr(row) for row in found.tail.to_pylist()]
+        assert sorted(row for row in hit if row in all_of_it) == all_of_it
+        assert len(hit) <= len(all_of_it) + 3  # of the tail all rows are there
+        assert bool(all_of_it) == (value != "nobody")
+
+
+def test_a_file_without_a_list_of_ids_is_read_whole(tmp_path: Path) -> None:
+    """The list makes it quick, not right."""
+    archive = filled(tmp_path, Clock())
+    wanted = rows(archive, "spans", ids={"record_id": ["rec-2"]})
+    for one in tmp_path.rglob("*.ids"):
+        one.unlink()
+    assert rows(archive, "spans", ids={"record_id": ["rec-2"]}) == wanted
+    assert wanted
+
+
+TEXTS = st.lists(st.sampled_from(["", "a", "b", "ü", "x" * 99]), max_size=3)
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=30), st.integers(1, 7))
+def test_lists_of_ids_leave_none_out(given_: list[list[str]], group_rows: int) -> None:
+    """Each id is in the row groups that hold it, and in no other."""
+    table = pa.table(
+        {"one": [some[0] if some else "" for some in given_], "many": given_},
+        pa.schema([("one", pa.string()), ("many", pa.list_(pa.string()))]),
+    )
+    list_ = places(table, ("one", "many"), group_rows)
+    for id_ in ("a", "b", "ü", "x" * 99, "z"):
+        in_one = {i // group_rows for i, some in enumerate(given_) if some[:1] == [id_]}
+        in_many = {i // group_rows for i, some in enumerate(given_) if id_ in some}
+        assert groups(list_, {"one": [id_]}) == sorted(in_one)
+        assert groups(list_, {"many": [id_, "z"]}) == sorted(in_many)
