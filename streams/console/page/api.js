@@ -1,79 +1,83 @@
 // Questions to the console. An answer is JSON, or one of the failures below in plain words.
 
 export class Failure extends Error {
-  constructor(status, text) {
-    super(text);
-    this.status = status;
-  }
+    constructor(status, text) {
+        super(text);
+        this.status = status;
+    }
 }
 
 const WORDS = {
-  401: "You are not signed in, or your session is over.",
-  403: "You may not do this.",
-  404: "There is nothing of that name.",
-  413: "That is more than the console takes at once.",
-  429: "That were too many questions at once; wait a moment.",
-  503: "The archive could not answer; the console's log says why.",
+    401: "You are not signed in, or your session is over.",
+    403: "You may not do this.",
+    404: "There is nothing of that name.",
+    413: "That is more than the console takes at once.",
+    429: "That were too many questions at once; wait a moment.",
+    503: "The archive could not answer; the console's log says why.",
 };
 
 async function answered(response) {
-  if (response.ok) return response.json();
-  let said = "";
-  try {
-    said = (await response.json()).error ?? "";
-  } catch {
-    // No JSON: a proxy's words, or none; the status speaks for itself.
-  }
-  throw new Failure(response.status, said || WORDS[response.status] || `HTTP ${response.status}`);
+    if (response.ok) return response.json();
+    let said = "";
+    try {
+        said = (await response.json()).error ?? "";
+    } catch {
+        // No JSON: a proxy's words, or none; the status speaks for itself.
+    }
+    throw new Failure(response.status, said || WORDS[response.status] || `HTTP ${response.status}`);
 }
 
 async function ask(url, options) {
-  let response;
-  try {
-    response = await fetch(url, { headers: { Accept: "application/json" }, ...options });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Failure(0, "The console does not answer. It may be starting, or the network is away.");
-  }
-  return answered(response);
+    let response;
+    try {
+        response = await fetch(url, { headers: { Accept: "application/json" }, ...options });
+    } catch (error) {
+        if (error.name === "AbortError") throw error;
+        throw new Failure(
+            0,
+            "The console does not answer. It may be starting, or the network is away.",
+        );
+    }
+    return answered(response);
 }
 
 /** GET /api/v1/`path` with what is not empty of `query`. */
 export function get(path, query, signal) {
-  const url = new URL(`/api/v1/${path}`, location.origin);
-  for (const [name, value] of Object.entries(query ?? {}))
-    if (value !== undefined && value !== null && value !== "") url.searchParams.set(name, value);
-  return ask(url, { signal });
+    const url = new URL(`/api/v1/${path}`, location.origin);
+    for (const [name, value] of Object.entries(query ?? {}))
+        if (value !== undefined && value !== null && value !== "")
+            url.searchParams.set(name, value);
+    return ask(url, { signal });
 }
 
 export function post(path, body) {
-  return ask(`/api/v1/${path}`, {
-    method: "POST",
-    headers: { "Content-Type": "application/json", Accept: "application/json" },
-    body: JSON.stringify(body),
-  });
+    return ask(`/api/v1/${path}`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json", Accept: "application/json" },
+        body: JSON.stringify(body),
+    });
 }
 
 let catalog;
 
 /** The contract, asked for once. */
 export function contract() {
-  catalog ??= get("catalog").catch((error) => {
-    catalog = undefined;
-    throw error;
-  });
-  return catalog;
+    catalog ??= get("catalog").catch((error) => {
+        catalog = undefined;
+        throw error;
+    });
+    return catalog;
 }
 
 let described;
 
 /** Whether this console answers a path of the API at all, such as "/lineage/{record_id}". */
 export async function offers(path) {
-  described ??= get("openapi.json").catch((error) => {
-    described = undefined;
-    throw error;
-  });
-  return `/api/v1${path}` in (await described).paths;
+    described ??= get("openapi.json").catch((error) => {
+        described = undefined;
+        throw error;
+    });
+    return `/api/v1${path}` in (await described).paths;
 }
 
 /** Whether a path of the API is not there yet in this console. */

@@ -1,29 +1,41 @@
 // Which view the address names, and what all views share: navigation, search, theme, keyboard.
 
-import { h, put, state, to } from "./dom.js";
+import { address, h, put, state, to } from "./dom.js";
 import { Failure } from "./api.js";
 import * as live from "./live.js";
 import { resolve } from "./search.js";
+import { isLoggedIn, me } from "./session.js";
 
 const VIEWS = [
-  ["now", "Now"],
-  ["traces", "Traces"],
-  ["fidelity", "Fidelity"],
-  ["incidents", "Incidents"],
-  ["records", "Record"],
-  ["rejected", "Rejected"],
-  ["catalog", "Catalog"],
+    ["now", "Now"],
+    ["traces", "Traces"],
+    ["fidelity", "Fidelity"],
+    ["incidents", "Incidents"],
+    ["records", "Record"],
+    ["rejected", "Rejected"],
+    ["catalog", "Catalog"],
 ];
 const KEYS = [
-  ["/", "search any id"],
-  ["?", "this help"],
-  ["g then n, t, f, i, r, x, c", "go to Now, Traces, Fidelity, Incidents, Record, Rejected, Catalog"],
-  ["↑ ↓ or j k", "move in a list"],
-  ["Enter", "open what is chosen"],
-  ["← → in a trace", "close and open a span's children"],
-  ["Esc", "close, or leave a field"],
+    ["/", "search any id"],
+    ["?", "this help"],
+    [
+        "g then n, t, f, i, r, x, c",
+        "go to Now, Traces, Fidelity, Incidents, Record, Rejected, Catalog",
+    ],
+    ["↑ ↓ or j k", "move in a list"],
+    ["Enter", "open what is chosen"],
+    ["← → in a trace", "close and open a span's children"],
+    ["Esc", "close, or leave a field"],
 ];
-const GO = { n: "/", t: "/traces", f: "/fidelity", i: "/incidents", r: "/records", x: "/rejected", c: "/catalog" };
+const GO = {
+    n: "/",
+    t: "/traces",
+    f: "/fidelity",
+    i: "/incidents",
+    r: "/records",
+    x: "/rejected",
+    c: "/catalog",
+};
 
 const main = document.getElementById("main");
 let leaving = () => {};
@@ -31,174 +43,207 @@ let turn = 0;
 
 /** Where we are: the view's name, what follows it, and the query. */
 export function place() {
-  const [name = "now", ...rest] = location.pathname.split("/").filter(Boolean);
-  return {
-    name,
-    id: decodeURIComponent(rest.join("/")),
-    query: Object.fromEntries(new URLSearchParams(location.search)),
-  };
+    const [name = "now", ...rest] = location.pathname.split("/").filter(Boolean);
+    return {
+        name,
+        id: decodeURIComponent(rest.join("/")),
+        query: Object.fromEntries(new URLSearchParams(location.search)),
+    };
 }
 
 /** Go to an address of the page; `replace` leaves no step to come back to. */
 export function go(url, replace = false) {
-  if (url === location.pathname + location.search) return show();
-  history[replace ? "replaceState" : "pushState"](null, "", url);
-  return show();
+    if (url === location.pathname + location.search) return show();
+    history[replace ? "replaceState" : "pushState"](null, "", url);
+    return show();
 }
 
 /** Change the query of where we are without drawing the view anew. */
 export function remember(changes) {
-  const query = new URLSearchParams(location.search);
-  for (const [name, value] of Object.entries(changes))
-    if (value === "" || value === null || value === undefined) query.delete(name);
-    else query.set(name, value);
-  const text = query.toString();
-  history.replaceState(null, "", location.pathname + (text ? `?${text}` : ""));
+    const query = new URLSearchParams(location.search);
+    for (const [name, value] of Object.entries(changes))
+        if (value === "" || value === null || value === undefined) query.delete(name);
+        else query.set(name, value);
+    const text = query.toString();
+    history.replaceState(null, "", location.pathname + (text ? `?${text}` : ""));
 }
 
 /** Say something for a moment. */
 export function say(text) {
-  const box = document.getElementById("said");
-  put(box, h("p", null, text));
-  clearTimeout(say.timer);
-  say.timer = setTimeout(() => put(box), 6_000);
+    const box = document.getElementById("said");
+    put(box, h("p", null, text));
+    clearTimeout(say.timer);
+    say.timer = setTimeout(() => put(box), 6_000);
 }
 
 async function show() {
-  const mine = ++turn;
-  const here = place();
-  const title = VIEWS.find(([name]) => name === here.name)?.[1];
-  document.title = title ? `${title}${here.id ? ` ${here.id.slice(0, 8)}` : ""} · Spanloom` : "Spanloom";
-  for (const link of document.querySelectorAll("#nav a")) {
-    if (link.dataset.view === here.name) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
-  leaving();
-  leaving = () => {};
-  const aborting = new AbortController();
-  const left = [() => aborting.abort()];
-  leaving = () => left.forEach((end) => end());
-  put(main, state("loading", "Loading …"));
-  const view = {
-    ...here,
-    main,
-    signal: aborting.signal,
-    onLeave: (end) => left.push(end),
-    isCurrent: () => mine === turn,
-    listen: (tell) => left.push(live.listen(tell)),
-  };
-  try {
-    const file = here.id && FILES[`${here.name}/`] ? FILES[`${here.name}/`] : FILES[here.name];
-    if (!file) throw new Failure(404, "There is no such view.");
-    const module = await import(`./views/${file}.js`);
-    if (mine === turn) await module.show(view);
-  } catch (error) {
-    if (mine === turn && error.name !== "AbortError") put(main, broken(error));
-  }
+    const mine = ++turn;
+    const here = place();
+    const title = VIEWS.find(([name]) => name === here.name)?.[1];
+    document.title = title
+        ? `${title}${here.id ? ` ${here.id.slice(0, 8)}` : ""} · Spanloom`
+        : "Spanloom";
+    for (const link of document.querySelectorAll("#nav a")) {
+        if (link.dataset.view === here.name) link.setAttribute("aria-current", "page");
+        else link.removeAttribute("aria-current");
+    }
+    leaving();
+    leaving = () => {};
+    const aborting = new AbortController();
+    const left = [() => aborting.abort()];
+    leaving = () => left.forEach((end) => end());
+    put(main, state("loading", "Loading …"));
+    const view = {
+        ...here,
+        main,
+        signal: aborting.signal,
+        onLeave: (end) => left.push(end),
+        isCurrent: () => mine === turn,
+        listen: (tell) => left.push(live.listen(tell)),
+    };
+    try {
+        const file = here.id && FILES[`${here.name}/`] ? FILES[`${here.name}/`] : FILES[here.name];
+        if (!file) throw new Failure(404, "There is no such view.");
+        const module = await import(`./views/${file}.js`);
+        if (mine === turn) await module.show(view);
+    } catch (error) {
+        if (mine === turn && error.name !== "AbortError") put(main, broken(error));
+    }
 }
 
 const FILES = {
-  now: "now",
-  traces: "traces",
-  "traces/": "trace",
-  fidelity: "fidelity",
-  incidents: "incidents",
-  "incidents/": "incident",
-  records: "record",
-  rejected: "rejected",
-  catalog: "catalog",
+    now: "now",
+    traces: "traces",
+    "traces/": "trace",
+    fidelity: "fidelity",
+    incidents: "incidents",
+    "incidents/": "incident",
+    records: "record",
+    rejected: "rejected",
+    catalog: "catalog",
 };
 
 /** An error in place of a view, with what can be done about it. */
 export function broken(error) {
-  if (!(error instanceof Failure)) console.error(error);
-  return state(
-    "error",
-    error instanceof Failure ? error.message : "The page itself failed.",
-    error instanceof Failure ? null : String(error),
-    h("button", { type: "button", onclick: () => show() }, "Try again"),
-    error.status === 401 ? h("a", { href: "/login" }, "Sign in") : null,
-  );
+    if (!(error instanceof Failure)) console.error(error);
+    return state(
+        "error",
+        error instanceof Failure ? error.message : "The page itself failed.",
+        error instanceof Failure ? null : String(error),
+        h("button", { type: "button", onclick: () => show() }, "Try again"),
+        error.status === 401
+            ? h(
+                  "a",
+                  { href: address("/login", { next: location.pathname + location.search }) },
+                  "Sign in",
+              )
+            : null,
+    );
 }
 
 function follow(event) {
-  const link = event.target.closest("a[href]");
-  if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
-  const url = new URL(link.href);
-  const isView = url.origin === location.origin && !link.target && !link.hasAttribute("download");
-  if (!isView || /^\/(api|assets|login|logout|metrics|health)/.test(url.pathname)) return;
-  if (url.hash && url.pathname === location.pathname) return;
-  event.preventDefault();
-  go(url.pathname + url.search);
-  scrollTo(0, 0);
+    const link = event.target.closest("a[href]");
+    if (
+        !link ||
+        event.defaultPrevented ||
+        event.button ||
+        event.metaKey ||
+        event.ctrlKey ||
+        event.shiftKey
+    )
+        return;
+    const url = new URL(link.href);
+    const isView = url.origin === location.origin && !link.target && !link.hasAttribute("download");
+    if (!isView || /^\/(api|assets|login|logout|metrics|health)/.test(url.pathname)) return;
+    if (url.hash && url.pathname === location.pathname) return;
+    event.preventDefault();
+    go(url.pathname + url.search);
+    scrollTo(0, 0);
 }
 
 function help() {
-  const box = document.getElementById("keys");
-  put(
-    box,
-    h("h2", { id: "keys-title" }, "Keyboard"),
-    h("dl", { class: "keys" }, KEYS.map(([key, does]) => [h("dt", null, h("kbd", null, key)), h("dd", null, does)])),
-    h("form", { method: "dialog" }, h("button", null, "Close")),
-  );
-  box.showModal();
+    const box = document.getElementById("keys");
+    put(
+        box,
+        h("h2", { id: "keys-title" }, "Keyboard"),
+        h(
+            "dl",
+            { class: "keys" },
+            KEYS.map(([key, does]) => [h("dt", null, h("kbd", null, key)), h("dd", null, does)]),
+        ),
+        h("form", { method: "dialog" }, h("button", null, "Close")),
+    );
+    box.showModal();
 }
 
 let wentAt = 0;
 
 function press(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const isTyping = event.target.matches("input, select, textarea");
-  if (event.key === "Escape" && isTyping) event.target.blur();
-  if (isTyping || document.getElementById("keys").open) return;
-  if (event.key === "/") {
-    document.getElementById("find-text").focus();
-    event.preventDefault();
-  } else if (event.key === "?") help();
-  else if (event.key === "g") wentAt = Date.now();
-  else if (Date.now() - wentAt < 1_000 && GO[event.key]) {
-    wentAt = 0;
-    go(GO[event.key]);
-  }
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const isTyping = event.target.matches("input, select, textarea");
+    if (event.key === "Escape" && isTyping) event.target.blur();
+    if (isTyping || document.getElementById("keys").open) return;
+    if (event.key === "/") {
+        document.getElementById("find-text").focus();
+        event.preventDefault();
+    } else if (event.key === "?") help();
+    else if (event.key === "g") wentAt = Date.now();
+    else if (Date.now() - wentAt < 1_000 && GO[event.key]) {
+        wentAt = 0;
+        go(GO[event.key]);
+    }
 }
 
 function switchTheme() {
-  const root = document.documentElement;
-  const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
-  const now = root.dataset.theme ?? (isDark ? "dark" : "light");
-  root.dataset.theme = now === "dark" ? "light" : "dark";
-  localStorage.setItem("spanloom-theme", root.dataset.theme);
-  dispatchEvent(new Event("theme"));
+    const root = document.documentElement;
+    const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
+    const now = root.dataset.theme ?? (isDark ? "dark" : "light");
+    root.dataset.theme = now === "dark" ? "light" : "dark";
+    localStorage.setItem("spanloom-theme", root.dataset.theme);
+    dispatchEvent(new Event("theme"));
+}
+
+/** Who is logged in, and the way out; nothing where nobody logs in. */
+async function greet() {
+    const who = await me();
+    if (!isLoggedIn(who)) return;
+    const out = h(
+        "form",
+        { method: "post", action: "/logout" },
+        h("button", { class: "quiet" }, "Log out"),
+    );
+    document.querySelector(".tools").append(h("span", { class: "small" }, who.actor), out);
 }
 
 function begin() {
-  const links = VIEWS.map(([name, title]) => {
-    const link = to(name === "now" ? "/" : `/${name}`, null, title);
-    link.dataset.view = name;
-    return link;
-  });
-  put(document.getElementById("nav"), links);
-  document.addEventListener("click", follow);
-  document.addEventListener("keydown", press);
-  document.getElementById("theme").addEventListener("click", switchTheme);
-  document.getElementById("help").addEventListener("click", help);
-  document.getElementById("find").addEventListener("submit", async (event) => {
-    event.preventDefault();
-    const box = document.getElementById("find-text");
-    const text = box.value.trim();
-    if (!text) return;
-    say(`Looking for ${text} …`);
-    const found = await resolve(text).catch((error) => ({ said: error.message }));
-    if (found.url) {
-      box.value = "";
-      box.blur();
-      go(found.url);
-    }
-    say(found.said);
-  });
-  addEventListener("popstate", () => show());
-  live.start(document.getElementById("live"));
-  show();
+    const links = VIEWS.map(([name, title]) => {
+        const link = to(name === "now" ? "/" : `/${name}`, null, title);
+        link.dataset.view = name;
+        return link;
+    });
+    put(document.getElementById("nav"), links);
+    document.addEventListener("click", follow);
+    document.addEventListener("keydown", press);
+    document.getElementById("theme").addEventListener("click", switchTheme);
+    document.getElementById("help").addEventListener("click", help);
+    document.getElementById("find").addEventListener("submit", async (event) => {
+        event.preventDefault();
+        const box = document.getElementById("find-text");
+        const text = box.value.trim();
+        if (!text) return;
+        say(`Looking for ${text} …`);
+        const found = await resolve(text).catch((error) => ({ said: error.message }));
+        if (found.url) {
+            box.value = "";
+            box.blur();
+            go(found.url);
+        }
+        say(found.said);
+    });
+    addEventListener("popstate", () => show());
+    live.start(document.getElementById("live"));
+    greet().catch(() => {}); // the view itself says what is wrong
+    show();
 }
 
 begin();

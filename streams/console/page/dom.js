@@ -3,87 +3,98 @@
 const SVG = "http://www.w3.org/2000/svg";
 
 function fill(element, attributes, children) {
-  for (const [name, value] of Object.entries(attributes ?? {})) {
-    if (value === undefined || value === null || value === false) continue;
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name === "value" && "value" in element) element.value = value;
-    else element.setAttribute(name, value === true ? "" : String(value));
-  }
-  append(element, children);
-  return element;
+    for (const [name, value] of Object.entries(attributes ?? {})) {
+        if (value === undefined || value === null) continue;
+        if (name.startsWith("aria-")) element.setAttribute(name, String(value));
+        else if (value === false) continue;
+        else if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+        else if (name === "value" && "value" in element) element.value = value;
+        else element.setAttribute(name, value === true ? "" : String(value));
+    }
+    append(element, children);
+    return element;
 }
 
 function append(element, children) {
-  for (const child of children.flat(Infinity)) {
-    if (child === undefined || child === null || child === false) continue;
-    element.append(child instanceof Node ? child : document.createTextNode(String(child)));
-  }
+    for (const child of children.flat(Infinity)) {
+        if (child === undefined || child === null || child === false) continue;
+        element.append(child instanceof Node ? child : document.createTextNode(String(child)));
+    }
 }
 
 /** An HTML element: h("a", {href: "/"}, "home"). */
 export const h = (name, attributes, ...children) =>
-  fill(document.createElement(name), attributes, children);
+    fill(document.createElement(name), attributes, children);
 
 /** An SVG element. */
 export const s = (name, attributes, ...children) =>
-  fill(document.createElementNS(SVG, name), attributes, children);
+    fill(document.createElementNS(SVG, name), attributes, children);
 
 /** Put children in place of what an element holds. */
 export function put(element, ...children) {
-  element.replaceChildren();
-  append(element, children);
-  return element;
+    element.replaceChildren();
+    append(element, children);
+    return element;
 }
 
 /** A link into the page; `keep` are the parameters of its query, empty ones left out. */
 export function to(path, keep, ...children) {
-  return h("a", { href: address(path, keep) }, ...children);
+    return h("a", { href: address(path, keep) }, ...children);
 }
 
 export function address(path, keep) {
-  const query = new URLSearchParams();
-  for (const [name, value] of Object.entries(keep ?? {}))
-    if (value !== undefined && value !== null && value !== "") query.set(name, value);
-  const text = query.toString();
-  return text ? `${path}?${text}` : path;
+    const query = new URLSearchParams();
+    for (const [name, value] of Object.entries(keep ?? {}))
+        if (value !== undefined && value !== null && value !== "") query.set(name, value);
+    const text = query.toString();
+    return text ? `${path}?${text}` : path;
 }
 
 /** What to show while there is nothing to show: one of loading, empty, error. */
 export function state(kind, title, ...more) {
-  return h(
-    "div",
-    { class: `state ${kind}`, role: kind === "error" ? "alert" : "status" },
-    h("p", { class: "state-title" }, title),
-    more.map((text) => (text instanceof Node ? text : h("p", null, text))),
-  );
+    return h(
+        "div",
+        { class: `state ${kind}`, role: kind === "error" ? "alert" : "status" },
+        h("p", { class: "state-title" }, title),
+        more.map((text) => (text instanceof Node ? text : h("p", null, text))),
+    );
 }
 
 /** A labelled field of a form. */
 export function field(label, control) {
-  return h("label", { class: "field" }, h("span", null, label), control);
+    return h("label", { class: "field" }, h("span", null, label), control);
 }
 
 export function choice(name, values, chosen, any = "any") {
-  const known = values.includes(chosen) || !chosen ? values : [...values, chosen];
-  return h(
-    "select",
-    { name },
-    any === null ? null : h("option", { value: "" }, any),
-    known.map((value) => h("option", { value, selected: value === chosen }, value)),
-  );
+    const known = values.includes(chosen) || !chosen ? values : [...values, chosen];
+    return h(
+        "select",
+        { name },
+        any === null ? null : h("option", { value: "" }, any),
+        known.map((value) => h("option", { value, selected: value === chosen }, value)),
+    );
 }
 
 /** Let the arrows move between the links or buttons of a list; j and k too. */
 export function arrows(list, selector) {
-  list.addEventListener("keydown", (event) => {
-    const step = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1 }[event.key];
-    if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.matches("input, select, textarea")) return;
-    const all = [...list.querySelectorAll(selector)];
-    const next = all[all.indexOf(document.activeElement) + step];
-    if (next) {
-      next.focus();
-      event.preventDefault();
-    }
-  });
+    list.addEventListener("keydown", (event) => {
+        const step = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1 }[event.key];
+        if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
+        if (event.target.matches("input, select, textarea")) return;
+        const all = [...list.querySelectorAll(selector)];
+        const next = all[all.indexOf(document.activeElement) + step];
+        if (next) {
+            next.focus();
+            event.preventDefault();
+        }
+    });
+}
+
+/** Draw anew, and open again what was open: details are told apart by their summary. */
+export function keepOpen(element, draw) {
+    const title = (details) => details.querySelector("summary").textContent;
+    const open = new Set([...element.querySelectorAll("details[open]")].map(title));
+    draw();
+    for (const details of element.querySelectorAll("details"))
+        if (open.has(title(details))) details.open = true;
 }

@@ -13,53 +13,53 @@ export const last = (name) => newest.get(name);
 
 /** Call `tell(name, data)` for each event, and with what is known at once; returns how to stop. */
 export function listen(tell) {
-  listeners.add(tell);
-  for (const [name, data] of newest) tell(name, data);
-  return () => listeners.delete(tell);
+    listeners.add(tell);
+    for (const [name, data] of newest) tell(name, data);
+    return () => listeners.delete(tell);
 }
 
 /** Whether the news are current: "live", "stale" or "away". */
 export function condition(now = Date.now()) {
-  if (!heard || source.readyState !== EventSource.OPEN) return "away";
-  return now - heard > STALE_MS ? "stale" : "live";
+    if (!heard || source.readyState !== EventSource.OPEN) return "away";
+    return now - heard > STALE_MS ? "stale" : "live";
 }
 
 export function start(element) {
-  source = new EventSource("/api/v1/live");
-  for (const name of NAMES)
-    source.addEventListener(name, (event) => {
-      heard = Date.now();
-      const data = JSON.parse(event.data);
-      if (name !== "trouble") newest.set(name, data);
-      for (const tell of [...listeners]) tell(name, data);
-      show(element);
+    source = new EventSource("/api/v1/live");
+    for (const name of NAMES)
+        source.addEventListener(name, (event) => {
+            heard = Date.now();
+            const data = JSON.parse(event.data);
+            if (name !== "trouble") newest.set(name, data);
+            for (const tell of [...listeners]) tell(name, data);
+            show(element);
+        });
+    source.addEventListener("error", () => {
+        show(element);
+        // A browser gives up for good when it is answered with an error: begin anew.
+        if (source.readyState === EventSource.CLOSED) {
+            source.close();
+            setTimeout(() => start(element), 3_000);
+        }
     });
-  source.addEventListener("error", () => {
-    show(element);
-    // A browser gives up for good when it is answered with an error: begin anew.
-    if (source.readyState === EventSource.CLOSED) {
-      source.close();
-      setTimeout(() => start(element), 3_000);
-    }
-  });
-  start.timer ??= setInterval(() => show(element), 1_000);
+    start.timer ??= setInterval(() => show(element), 1_000);
 }
 
 function show(element) {
-  const is = condition();
-  const seconds = Math.round((Date.now() - heard) / 1000);
-  const health = newest.get("health");
-  const text =
-    is === "live"
-      ? health?.waits_for
-        ? `waits for ${health.waits_for}`
-        : "live"
-      : heard
-        ? `no news for ${seconds} s`
-        : "connecting";
-  if (text === shown) return;
-  shown = text;
-  element.textContent = text;
-  element.className = `live ${is === "live" && health?.waits_for ? "stale" : is}`;
-  document.documentElement.dataset.live = is;
+    const is = condition();
+    const seconds = Math.round((Date.now() - heard) / 1000);
+    const health = newest.get("health");
+    const text =
+        is === "live"
+            ? health?.waits_for
+                ? `waits for ${health.waits_for}`
+                : "live"
+            : heard
+              ? `no news for ${seconds} s`
+              : "connecting";
+    if (text === shown) return;
+    shown = text;
+    element.textContent = text;
+    element.className = `live ${is === "live" && health?.waits_for ? "stale" : is}`;
+    document.documentElement.dataset.live = is;
 }

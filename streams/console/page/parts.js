@@ -6,48 +6,91 @@ import { briefly, moment, since, words } from "./format.js";
 export const isOver = (incident) => ["RESOLVED", "MERGED"].includes(incident.event);
 
 export function badge(text, kind = "") {
-  return h("span", { class: `badge ${kind || text.toLowerCase()}` }, words(text));
+    return h("span", { class: `badge ${kind || text.toLowerCase()}` }, words(text));
 }
 
 export function owner(name) {
-  return name ? h("span", { class: "owner" }, name) : h("span", { class: "unowned" }, "unowned");
+    return name ? h("span", { class: "owner" }, name) : h("span", { class: "unowned" }, "unowned");
 }
 
 export function traceLink(id, long = false) {
-  return h("a", { href: `/traces/${id}`, class: "id", title: id }, long ? id : briefly(id));
+    return h("a", { href: `/traces/${id}`, class: "id", title: id }, long ? id : briefly(id));
 }
 
 export function recordLink(id) {
-  return h("a", { href: `/records/${encodeURIComponent(id)}`, class: "id" }, id);
+    return h("a", { href: `/records/${encodeURIComponent(id)}`, class: "id" }, id);
 }
 
 /** One incident as a line of a list. */
 export function incidentLine(one) {
-  return h("li", { class: `incident ${one.severity.toLowerCase()}` },
-    h("a", { href: `/incidents/${one.incident_id}` },
-      h("span", { class: "title" }, one.title),
-      h("span", { class: "line small" },
-        badge(one.severity), badge(one.event, isOver(one) ? "over" : one.event.toLowerCase()),
-        h("span", null, one.module || "no module"), owner(one.owner),
-        h("span", { class: "grow" }),
-        h("time", { datetime: one.opened_at, title: one.opened_at },
-          isOver(one) ? `${moment(one.opened_at)}` : `${since(one.opened_at)} ago`))));
+    return h(
+        "li",
+        { class: `incident ${one.severity.toLowerCase()}` },
+        h(
+            "a",
+            { href: `/incidents/${one.incident_id}` },
+            h("span", { class: "title" }, one.title),
+            h(
+                "span",
+                { class: "line small" },
+                badge(one.severity),
+                badge(one.event, isOver(one) ? "over" : one.event.toLowerCase()),
+                h("span", null, one.module || "no module"),
+                owner(one.owner),
+                h("span", { class: "grow" }),
+                h(
+                    "time",
+                    { datetime: one.opened_at, title: one.opened_at },
+                    isOver(one) ? `${moment(one.opened_at)}` : `${since(one.opened_at)} ago`,
+                ),
+            ),
+        ),
+    );
 }
 
 export function tile(title, value, note, kind = "") {
-  return h("div", { class: `tile ${kind}` },
-    h("span", { class: "tile-title" }, title), h("strong", null, value), h("span", { class: "small" }, note ?? ""));
+    return h(
+        "div",
+        { class: `tile ${kind}` },
+        h("span", { class: "tile-title" }, title),
+        h("strong", null, value),
+        h("span", { class: "small" }, note ?? ""),
+    );
 }
 
 /** A table out of column titles and rows of cells; a cell may be a node. */
 export function table(caption, titles, rows, more = {}) {
-  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
-    h("table", more, h("caption", { class: "hidden" }, caption),
-      h("thead", null, h("tr", null, titles.map((title) => h("th", { scope: "col" }, title)))),
-      h("tbody", null, rows.map((cells) => h("tr", null, cells.map((cell) => h("td", null, cell)))))));
+    return h(
+        "div",
+        { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
+        h(
+            "table",
+            more,
+            h("caption", { class: "hidden" }, caption),
+            h(
+                "thead",
+                null,
+                h(
+                    "tr",
+                    null,
+                    titles.map((title) => h("th", { scope: "col" }, title)),
+                ),
+            ),
+            h(
+                "tbody",
+                null,
+                rows.map((cells) =>
+                    h(
+                        "tr",
+                        null,
+                        cells.map((cell) => h("td", null, cell)),
+                    ),
+                ),
+            ),
+        ),
+    );
 }
 
 export function panel(title, ...children) {
-  return h("section", { class: "panel", "aria-label": title }, h("h2", null, title), children);
+    return h("section", { class: "panel", "aria-label": title }, h("h2", null, title), children);
 }
-

@@ -13,41 +13,57 @@ export const isSynthetic = (span) => span.operation === "LINK" && span.actor ===
  * missing is a span with `missing`, from the end of the stage before it to what came after.
  */
 export function build(trace, flow) {
-  const begin = micros(trace.start);
-  const spans = new Map();
-  const events = trace.spans.filter((event) => event.event_type === "TRACE");
-  for (const event of events) {
-    // One span may be told twice, by two events; each is a row.
-    const id = spans.has(event.span_id) ? `${event.span_id}/${event.event_id}` : event.span_id;
-    const start = micros(event.timestamp) - begin;
-    spans.set(id, { id, event, start, end: start + event.duration_us, children: [], notes: [], parent: null });
-  }
-  const loose = [];
-  for (const event of trace.spans) {
-    if (event.event_type === "TRACE") continue;
-    const owner = spans.get(event.span_id);
-    (owner ? owner.notes : loose).push(event);
-  }
-  const roots = [];
-  for (const span of spans.values()) {
-    const parent = spans.get(span.event.parent_span_id);
-    if (parent && parent !== span && !leadsTo(parent, span)) {
-      span.parent = parent;
-      parent.children.push(span);
-      span.skew = Math.max(0, parent.start - span.start);
-    } else {
-      span.isOrphan = Boolean(span.event.parent_span_id);
-      roots.push(span);
+    const begin = micros(trace.start);
+    const spans = new Map();
+    const events = trace.spans.filter((event) => event.event_type === "TRACE");
+    for (const event of events) {
+        // One span may be told twice, by two events; each is a row.
+        const id = spans.has(event.span_id) ? `${event.span_id}/${event.event_id}` : event.span_id;
+        const start = micros(event.timestamp) - begin;
+        spans.set(id, {
+            id,
+            event,
+            start,
+            end: start + event.duration_us,
+            children: [],
+            notes: [],
+            parent: null,
+        });
     }
-  }
-  const end = most([...spans.values()].map((span) => span.end), Math.max(trace.duration_us, 1));
-  const stages = new Map(trace.stages.map((one) => [one.stage, one]));
-  trace.missing.forEach((one, at) => addMissing({ one, at, spans, roots, stages, begin, end, flow }));
-  for (const span of spans.values()) span.children.sort(byStart);
-  roots.sort(byStart);
-  const low = -most([...spans.values()].map((span) => -span.start), 0);
-  markCritical(roots);
-  return { spans, roots, low, end, loose };
+    const loose = [];
+    for (const event of trace.spans) {
+        if (event.event_type === "TRACE") continue;
+        const owner = spans.get(event.span_id);
+        (owner ? owner.notes : loose).push(event);
+    }
+    const roots = [];
+    for (const span of spans.values()) {
+        const parent = spans.get(span.event.parent_span_id);
+        if (parent && parent !== span && !leadsTo(parent, span)) {
+            span.parent = parent;
+            parent.children.push(span);
+            span.skew = Math.max(0, parent.start - span.start);
+        } else {
+            span.isOrphan = Boolean(span.event.parent_span_id);
+            roots.push(span);
+        }
+    }
+    const end = most(
+        [...spans.values()].map((span) => span.end),
+        Math.max(trace.duration_us, 1),
+    );
+    const stages = new Map(trace.stages.map((one) => [one.stage, one]));
+    trace.missing.forEach((one, at) =>
+        addMissing({ one, at, spans, roots, stages, begin, end, flow }),
+    );
+    for (const span of spans.values()) span.children.sort(byStart);
+    roots.sort(byStart);
+    const low = -most(
+        [...spans.values()].map((span) => -span.start),
+        0,
+    );
+    markCritical(roots);
+    return { spans, roots, low, end, loose };
 }
 
 // Math.max takes arguments, and a trace may have more spans than a call may have of those.
@@ -55,56 +71,69 @@ const most = (values, least) => values.reduce((a, b) => (a > b ? a : b), least);
 const byStart = (a, b) => a.start - b.start || a.end - b.end || (a.id < b.id ? -1 : 1);
 
 function leadsTo(from, span) {
-  for (let at = from, n = 0; at && n < 100_000; at = at.parent, n++) if (at === span) return true;
-  return false;
+    for (let at = from, n = 0; at && n < 100_000; at = at.parent, n++) if (at === span) return true;
+    return false;
 }
 
 /** A stage's place in time: {start, end} from the trace's start. */
 function placeOf(stage, begin) {
-  const start = micros(stage.start) - begin;
-  return { start, end: start + stage.duration_us };
+    const start = micros(stage.start) - begin;
+    return { start, end: start + stage.duration_us };
 }
 
 function addMissing({ one, at, spans, roots, stages, begin, end, flow }) {
-  const near = stages.get(one.from_stage);
-  const from = near ? placeOf(near, begin).end : 0;
-  const laterNames = flow ? following(flow, one.to_stage) : new Set();
-  const later = [...laterNames].map((name) => stages.get(name)).filter(Boolean).map((stage) => placeOf(stage, begin).start);
-  const until = later.length ? Math.min(...later) : end;
-  const span = {
-    id: `missing-${at}`, missing: one, event: null, children: [], notes: [],
-    start: Math.min(from, until), end: Math.max(from, until), parent: null,
-  };
-  const name = flow?.stages.find((stage) => stage.id === one.from_stage)?.name;
-  const before = [...spans.values()].filter((other) => other.event && other.event.name === name).at(-1);
-  // Where a child names it, it is that child's parent; else it follows the stage before it.
-  const child = one.span_id && [...spans.values()].find((other) => other.event?.parent_span_id === one.span_id);
-  if (child && roots.includes(child)) {
-    roots.splice(roots.indexOf(child), 1);
-    child.parent = span;
-    span.children.push(child);
-    span.end = Math.max(span.start, child.start);
-  }
-  spans.set(span.id, span);
-  if (before) {
-    span.parent = before;
-    before.children.push(span);
-  } else roots.push(span);
+    const near = stages.get(one.from_stage);
+    const from = near ? placeOf(near, begin).end : 0;
+    const laterNames = flow ? following(flow, one.to_stage) : new Set();
+    const later = [...laterNames]
+        .map((name) => stages.get(name))
+        .filter(Boolean)
+        .map((stage) => placeOf(stage, begin).start);
+    const until = later.length ? Math.min(...later) : end;
+    const span = {
+        id: `missing-${at}`,
+        missing: one,
+        event: null,
+        children: [],
+        notes: [],
+        start: Math.min(from, until),
+        end: Math.max(from, until),
+        parent: null,
+    };
+    const name = flow?.stages.find((stage) => stage.id === one.from_stage)?.name;
+    const before = [...spans.values()]
+        .filter((other) => other.event && other.event.name === name)
+        .at(-1);
+    // Where a child names it, it is that child's parent; else it follows the stage before it.
+    const child =
+        one.span_id &&
+        [...spans.values()].find((other) => other.event?.parent_span_id === one.span_id);
+    if (child && roots.includes(child)) {
+        roots.splice(roots.indexOf(child), 1);
+        child.parent = span;
+        span.children.push(child);
+        span.end = Math.max(span.start, child.start);
+    }
+    spans.set(span.id, span);
+    if (before) {
+        span.parent = before;
+        before.children.push(span);
+    } else roots.push(span);
 }
 
 /** The stages that come after one, however far. */
 export function following(flow, id) {
-  const found = new Set();
-  const ahead = [id];
-  while (ahead.length) {
-    const near = ahead.pop();
-    for (const stage of flow.stages)
-      if (stage.after.includes(near) && !found.has(stage.id)) {
-        found.add(stage.id);
-        ahead.push(stage.id);
-      }
-  }
-  return found;
+    const found = new Set();
+    const ahead = [id];
+    while (ahead.length) {
+        const near = ahead.pop();
+        for (const stage of flow.stages)
+            if (stage.after.includes(near) && !found.has(stage.id)) {
+                found.add(stage.id);
+                ahead.push(stage.id);
+            }
+    }
+    return found;
 }
 
 /**
@@ -112,41 +141,43 @@ export function following(flow, id) {
  * each span, the children that ended last before the moment reached.
  */
 export function markCritical(roots) {
-  let last = null;
-  const visit = [...roots];
-  while (visit.length) {
-    const span = visit.pop();
-    if (!span.missing && (!last || span.end > last.end)) last = span;
-    visit.push(...span.children);
-  }
-  const line = new Set();
-  for (let at = last; at; at = at.parent) line.add(at);
-  const work = [...line];
-  while (work.length) {
-    const span = work.pop();
-    span.isCritical = true;
-    let reached = span.end;
-    const onLine = span.children.find((child) => line.has(child));
-    if (onLine) reached = Math.min(reached, onLine.start);
-    const inside = span.children.filter((child) => !child.missing && !line.has(child)).sort((a, b) => b.end - a.end);
-    for (const child of inside)
-      if (child.end <= reached && child.end > span.start) {
-        work.push(child);
-        reached = child.start;
-      }
-  }
+    let last = null;
+    const visit = [...roots];
+    while (visit.length) {
+        const span = visit.pop();
+        if (!span.missing && (!last || span.end > last.end)) last = span;
+        visit.push(...span.children);
+    }
+    const line = new Set();
+    for (let at = last; at; at = at.parent) line.add(at);
+    const work = [...line];
+    while (work.length) {
+        const span = work.pop();
+        span.isCritical = true;
+        let reached = span.end;
+        const onLine = span.children.find((child) => line.has(child));
+        if (onLine) reached = Math.min(reached, onLine.start);
+        const inside = span.children
+            .filter((child) => !child.missing && !line.has(child))
+            .sort((a, b) => b.end - a.end);
+        for (const child of inside)
+            if (child.end <= reached && child.end > span.start) {
+                work.push(child);
+                reached = child.start;
+            }
+    }
 }
 
 /** The rows in order, without those below a closed span: [{span, depth}]. */
 export function rows(roots, closed) {
-  const found = [];
-  const stack = roots.map((span) => ({ span, depth: 0 })).reverse();
-  while (stack.length) {
-    const row = stack.pop();
-    found.push(row);
-    if (closed.has(row.span.id)) continue;
-    for (let at = row.span.children.length - 1; at >= 0; at--)
-      stack.push({ span: row.span.children[at], depth: row.depth + 1 });
-  }
-  return found;
+    const found = [];
+    const stack = roots.map((span) => ({ span, depth: 0 })).reverse();
+    while (stack.length) {
+        const row = stack.pop();
+        found.push(row);
+        if (closed.has(row.span.id)) continue;
+        for (let at = row.span.children.length - 1; at >= 0; at--)
+            stack.push({ span: row.span.children[at], depth: row.depth + 1 });
+    }
+    return found;
 }

@@ -1,194 +1,398 @@
 // One incident: what it is, why, who answers for it, what became of it; and the orders one can give.
 
-import { contract, get, post, Failure } from "../api.js";
-import { say } from "../app.js";
-import { field, h, put, state } from "../dom.js";
+import { contract, get, isAbsent } from "../api.js";
+import { h, keepOpen, put, state } from "../dom.js";
 import { count, duration, micros, moment, percent, words } from "../format.js";
-import { badge, isOver, owner, panel, recordLink, traceLink } from "../parts.js";
+import { badge, isOver, owner, panel, recordLink, table, traceLink } from "../parts.js";
+import { orders } from "../orders.js";
+import { me } from "../session.js";
 
 const SHOWN = 30;
 const CAUSES_SHOWN = 4;
-const ANSWER_MS = 20_000;
 
 export async function show(view) {
-  const catalog = await contract();
-  const path = `incidents/${encodeURIComponent(view.id)}`;
-  let incident = await get(path, null, view.signal);
-  if (!view.isCurrent()) return;
-  const order = orders(view, () => incident);
-  const body = h("div");
-  const draw = () => {
-    order.set(incident);
-    put(body, sections(incident));
-  };
-  put(view.main, h("div", { id: "incident-head" }), order.element, body);
-  const title = document.getElementById("incident-head");
-  const drawAll = () => {
-    put(title, head(incident, catalog));
-    draw();
-  };
-  drawAll();
-  view.listen(async (name, data) => {
-    if (name !== "incidents") return;
-    const news = [...data.open, ...data.recent].find((one) => one.incident_id === incident.incident_id);
-    if (!news || news.version <= incident.version) return;
-    incident = await get(path, null, view.signal);
+    const [catalog, who] = await Promise.all([contract(), me()]);
+    const path = `incidents/${encodeURIComponent(view.id)}`;
+    let incident = await get(path, null, view.signal);
     if (!view.isCurrent()) return;
-    drawAll();
-    order.heard(incident);
-  });
+    const title = h("div", null);
+    const body = h("div", null);
+    const order = orders(view, () => incident, who);
+    const draw = () => {
+        put(title, head(incident, catalog));
+        keepOpen(body, () => put(body, sections(incident)));
+    };
+    draw();
+    put(view.main, title, order.element, body, around(view));
+    const follow = async () => {
+        incident = await get(path, null, view.signal);
+        if (!view.isCurrent()) return;
+        draw();
+        order.heard(incident);
+    };
+    view.listen((name, data) => {
+        if (name !== "incidents") return;
+        const isIt = (one) => one.incident_id === incident.incident_id;
+        const news = [...data.open, ...data.recent].find(isIt);
+        // The state at the top says when the console is away; what is known stays readable.
+        if (news && news.version > incident.version) follow().catch(() => {});
+    });
 }
 
 function head(one, catalog) {
-  const until = isOver(one) ? micros(one.resolved_at || one.timestamp) : Date.now() * 1000;
-  return h("section", { class: `panel incidents`, "aria-label": "Summary" },
-    h("h1", null, one.title),
-    h("div", { class: "line" },
-      badge(one.severity), badge(one.event, isOver(one) ? "over" : one.event.toLowerCase()),
-      one.escalated ? badge("escalated", "critical") : null, one.flapping ? badge("flapping", "warn") : null, one.silenced ? badge("silenced", "over") : null,
-      h("span", null, "since ", h("time", { datetime: one.opened_at, title: one.opened_at }, `${moment(one.opened_at)} UTC`)),
-      h("strong", null, isOver(one) ? `lasted ${duration(until - micros(one.opened_at))}` : `${duration(until - micros(one.opened_at))} so far`),
-      h("span", null, "owner ", owner(one.owner)), one.channel ? h("span", null, one.channel) : null,
-      one.acknowledged_by ? h("span", null, `taken by ${one.acknowledged_by}`) : null,
-      one.merged_into ? h("a", { href: `/incidents/${one.merged_into}` }, "went into another incident") : null,
-      one.split_from ? h("a", { href: `/incidents/${one.split_from}` }, "was part of another incident") : null,
-      h("span", { class: "id small" }, one.incident_id)),
-    playbook(one.playbook, catalog));
+    const until = isOver(one) ? micros(one.resolved_at || one.timestamp) : Date.now() * 1000;
+    return h(
+        "section",
+        { class: `panel incidents`, "aria-label": "Summary" },
+        h("h1", null, one.title),
+        h(
+            "div",
+            { class: "line" },
+            badge(one.severity),
+            badge(one.event, isOver(one) ? "over" : one.event.toLowerCase()),
+            one.escalated ? badge("escalated", "critical") : null,
+            one.flapping ? badge("flapping", "warn") : null,
+            one.silenced ? badge("silenced", "over") : null,
+            h(
+                "span",
+                null,
+                "since ",
+                h(
+                    "time",
+                    { datetime: one.opened_at, title: one.opened_at },
+                    `${moment(one.opened_at)} UTC`,
+                ),
+            ),
+            h(
+                "strong",
+                null,
+                isOver(one)
+                    ? `lasted ${duration(until - micros(one.opened_at))}`
+                    : `${duration(until - micros(one.opened_at))} so far`,
+            ),
+            h("span", null, "owner ", owner(one.owner)),
+            one.channel ? h("span", null, one.channel) : null,
+            one.acknowledged_by ? h("span", null, `taken by ${one.acknowledged_by}`) : null,
+            one.merged_into
+                ? h("a", { href: `/incidents/${one.merged_into}` }, "went into another incident")
+                : null,
+            one.split_from
+                ? h("a", { href: `/incidents/${one.split_from}` }, "was part of another incident")
+                : null,
+            h("span", { class: "id small" }, one.incident_id),
+        ),
+        playbook(one.playbook, catalog),
+    );
 }
 
 function playbook(name, catalog) {
-  if (!name) return h("p", { class: "small" }, "The contract names no playbook for it.");
-  // Events carry the text; older ones the contract's key for it.
-  const text = catalog.playbooks[name] ?? name;
-  const isAddress = /^https?:\/\//.test(text);
-  return h("p", null, h("strong", null, "Playbook: "),
-    isAddress ? h("a", { href: text, rel: "noreferrer noopener", target: "_blank" }, text) : text);
-}
-
-function orders(view, current) {
-  const reason = h("input", { name: "reason", maxlength: 500, placeholder: "why, for those who come after you" });
-  const actor = h("input", { name: "actor", maxlength: 100, autocomplete: "username", value: localStorage.getItem("spanloom-actor") ?? "" });
-  const told = h("p", { role: "status", class: "small" });
-  let waits = "";
-  let timer;
-  const give = async (command) => {
-    if (!actor.value.trim()) {
-      told.textContent = "Say who you are first: it is kept with the order.";
-      actor.focus();
-      return;
-    }
-    localStorage.setItem("spanloom-actor", actor.value.trim());
-    set(true);
-    told.textContent = `Sending ${command} …`;
-    try {
-      const body = { command, reason: reason.value.trim() || command, actor: actor.value.trim() };
-      const answer = await post(`incidents/${current().incident_id}/commands`, body);
-      waits = answer.command_id;
-      told.textContent = `${words(command)} is on its way; the answer of the worker shows here.`;
-      timer = setTimeout(() => {
-        if (waits) told.textContent = "No answer yet: a worker must run to carry it out, or it was refused (see the audit topic).";
-        waits = "";
-        set(false);
-      }, ANSWER_MS);
-    } catch (error) {
-      told.textContent = refusal(error, command);
-      set(false);
-    }
-  };
-  const buttons = [["ack", "Acknowledge"], ["resolve", "Resolve"], ["silence", "Silence"]].map(([command, title]) =>
-    h("button", { type: "button", value: command, class: command === "ack" ? "main" : "", onclick: () => give(command) }, title));
-  const set = (isBusy) => buttons.forEach((button) => {
-    button.disabled = isBusy || isOver(current());
-  });
-  view.onLeave(() => clearTimeout(timer));
-  return {
-    element: h("section", { class: "panel", "aria-label": "Orders" },
-      h("div", { class: "line end" }, field("You are", actor), field("Reason", reason), buttons), told),
-    set: () => set(Boolean(waits)),
-    heard: (incident) => {
-      if (!waits || incident.command_id !== waits) return;
-      waits = "";
-      clearTimeout(timer);
-      set(false);
-      told.textContent = `Done: ${words(incident.event.toLowerCase())} by ${incident.command_actor}.`;
-      say(`${incident.title}: ${words(incident.event.toLowerCase())}`);
-    },
-  };
-}
-
-function refusal(error, command) {
-  if (!(error instanceof Failure)) return `The page failed: ${error}`;
-  if (error.status === 404 || error.status === 405)
-    return `This console takes no orders. Use: spanloom incident ${command} ID --reason TEXT`;
-  if (error.status === 403) return `You may not ${command} incidents: ask for the role of an operator. (${error.message})`;
-  return `Not taken: ${error.message}`;
+    if (!name) return h("p", { class: "small" }, "The contract names no playbook for it.");
+    // Events carry the text; older ones the contract's key for it.
+    const text = catalog.playbooks[name] ?? name;
+    const isAddress = /^https?:\/\//.test(text);
+    return h(
+        "p",
+        null,
+        h("strong", null, "Playbook: "),
+        isAddress
+            ? h("a", { href: text, rel: "noreferrer noopener", target: "_blank" }, text)
+            : text,
+    );
 }
 
 function sections(one) {
-  return h("div", { class: "columns even" },
-    h("div", { class: "wide" }, panel("Likely causes", causes(one)), panel("What became of it", timeline(one))),
-    h("div", { class: "wide" }, panel("Blast radius", radius(one)), panel(`Alerts (${count(one.alert_count)}, ${count(one.alerts_firing)} firing)`, alerts(one)), panel("Examples", examples(one))));
+    return h(
+        "div",
+        { class: "columns even" },
+        h(
+            "div",
+            { class: "wide" },
+            panel("Likely causes", causes(one)),
+            panel("What became of it", timeline(one)),
+        ),
+        h(
+            "div",
+            { class: "wide" },
+            panel("Blast radius", radius(one)),
+            panel(
+                `Alerts (${count(one.alert_count)}, ${count(one.alerts_firing)} firing)`,
+                alerts(one),
+            ),
+            panel("Examples", examples(one)),
+        ),
+    );
+}
+
+/** What the modules before and behind its place did meanwhile; asked when somebody opens it. */
+function around(view) {
+    const box = h("div", null, state("loading", "Adding up the spans of that time …"));
+    let isAsked = false;
+    const ask = async () => {
+        if (isAsked) return;
+        isAsked = true;
+        try {
+            const found = await get(
+                `incidents/${encodeURIComponent(view.id)}/effects`,
+                null,
+                view.signal,
+            );
+            put(box, effects(found));
+        } catch (error) {
+            isAsked = false;
+            if (error.name === "AbortError") return;
+            const text = isAbsent(error) ? "This console does not tell effects." : error.message;
+            put(box, state(isAbsent(error) ? "empty" : "error", text));
+        }
+    };
+    return h(
+        "section",
+        { class: "panel", "aria-label": "Before and behind it" },
+        h(
+            "details",
+            { ontoggle: ask },
+            h("summary", null, "Before and behind it: what all modules did in this time"),
+            box,
+        ),
+    );
+}
+
+function effects(found) {
+    if (!found.modules.length) return state("empty", "No span of that time is kept.");
+    const hops = (one) => (one.hops > 0 ? `${words(one.relation)}, ${one.hops}` : one.relation);
+    return table(
+        "Modules around the incident",
+        ["Module", "Lies", "Spans", "Errors", "Fidelity", "Alerts", "Incidents"],
+        found.modules.map((one) => [
+            h("strong", null, one.module),
+            hops(one),
+            count(one.spans),
+            one.errors ? h("span", { class: "lost" }, count(one.errors)) : "0",
+            percent(one.fidelity_ratio),
+            one.alerts.map((alert) => words(alert.kind)).join(", "),
+            h(
+                "span",
+                { class: "chips" },
+                one.incidents.map((other) =>
+                    h("a", { href: `/incidents/${other.incident_id}` }, other.title),
+                ),
+            ),
+        ]),
+    );
 }
 
 function causes(one) {
-  if (!one.causes.length) return state("empty", "No cause is known.", "Nothing in the telemetry speaks for one place more than for another.");
-  const lines = one.causes.map((cause) => {
-    const bar = h("span");
-    bar.style.width = `${Math.round(cause.probability * 100)}%`;
-    return h("li", null,
-      h("div", { class: "line" },
-        h("strong", null, `${cause.rank}. ${[cause.module, cause.component].filter(Boolean).join(".") || "elsewhere"}`),
-        h("span", null, cause.name && cause.name !== cause.module ? cause.name : ""), badge(cause.kind, "over"),
-        h("span", { class: "grow" }),
-        h("span", { class: "probability", "aria-hidden": "true" }, bar), h("span", { class: "number" }, percent(cause.probability))),
-      h("ul", null, cause.evidence.map((text) => h("li", null, text))));
-  });
-  const rest = lines.slice(CAUSES_SHOWN);
-  return [h("ol", { class: "causes" }, lines.slice(0, CAUSES_SHOWN)),
-    rest.length ? h("details", null, h("summary", null, `${rest.length} less likely ones`), h("ol", { class: "causes" }, rest)) : null];
+    if (!one.causes.length)
+        return state(
+            "empty",
+            "No cause is known.",
+            "Nothing in the telemetry speaks for one place more than for another.",
+        );
+    const lines = one.causes.map((cause) => {
+        const bar = h("span");
+        bar.style.width = `${Math.round(cause.probability * 100)}%`;
+        return h(
+            "li",
+            null,
+            h(
+                "div",
+                { class: "line" },
+                h(
+                    "strong",
+                    null,
+                    `${cause.rank}. ${[cause.module, cause.component].filter(Boolean).join(".") || "elsewhere"}`,
+                ),
+                h("span", null, cause.name && cause.name !== cause.module ? cause.name : ""),
+                badge(cause.kind, "over"),
+                h("span", { class: "grow" }),
+                h("span", { class: "probability", "aria-hidden": "true" }, bar),
+                h("span", { class: "number" }, percent(cause.probability)),
+            ),
+            h(
+                "ul",
+                null,
+                cause.evidence.map((text) => h("li", null, text)),
+            ),
+        );
+    });
+    const rest = lines.slice(CAUSES_SHOWN);
+    return [
+        h("ol", { class: "causes" }, lines.slice(0, CAUSES_SHOWN)),
+        rest.length
+            ? h(
+                  "details",
+                  null,
+                  h("summary", null, `${rest.length} less likely ones`),
+                  h("ol", { class: "causes" }, rest),
+              )
+            : null,
+    ];
 }
 
 function timeline(one) {
-  const told = one.history.map((entry) => h("li", null,
-    h("time", { class: "small", datetime: entry.at, title: entry.at }, `${moment(entry.at)}`),
-    h("span", null, entry.event ? [badge(entry.event, entry.event.toLowerCase()), " "] : null, entry.text, h("span", { class: "small" }, ` v${entry.version}`))));
-  return [h("ol", { class: "timeline" }, told),
-    h("details", null, h("summary", null, `All ${count(one.versions.length)} versions`),
-      h("ol", { class: "timeline" }, one.versions.map((version) => h("li", null, h("time", { class: "small" }, moment(version.timestamp)), h("span", null, `v${version.version} `, badge(version.event, version.event.toLowerCase()), " ", badge(version.severity))))))];
+    const told = one.history.map((entry) =>
+        h(
+            "li",
+            null,
+            h(
+                "time",
+                { class: "small", datetime: entry.at, title: entry.at },
+                `${moment(entry.at)}`,
+            ),
+            h(
+                "span",
+                null,
+                entry.event ? [badge(entry.event, entry.event.toLowerCase()), " "] : null,
+                entry.text,
+                h("span", { class: "small" }, ` v${entry.version}`),
+            ),
+        ),
+    );
+    return [
+        h("ol", { class: "timeline" }, told),
+        h(
+            "details",
+            null,
+            h("summary", null, `All ${count(one.versions.length)} versions`),
+            h(
+                "ol",
+                { class: "timeline" },
+                one.versions.map((version) =>
+                    h(
+                        "li",
+                        null,
+                        h("time", { class: "small" }, moment(version.timestamp)),
+                        h(
+                            "span",
+                            null,
+                            `v${version.version} `,
+                            badge(version.event, version.event.toLowerCase()),
+                            " ",
+                            badge(version.severity),
+                        ),
+                    ),
+                ),
+            ),
+        ),
+    ];
 }
 
 function radius(one) {
-  const { records, flows, modules, downstream } = one.blast_radius;
-  const list = (values) => (values.length ? values.join(", ") : "none");
-  return h("dl", { class: "facts" },
-    h("dt", null, "Records"), h("dd", null, `${count(records)} at the worst alert`),
-    h("dt", null, "Flows"), h("dd", null, list(flows)),
-    h("dt", null, "Modules"), h("dd", null, list(modules)),
-    h("dt", null, "Downstream"), h("dd", null, list(downstream)),
-    h("dt", null, "Noise"), h("dd", null, `${count(one.alerts_in)} alert states came, ${count(one.alerts_suppressed)} of them said nothing new`));
+    const { records, flows, modules, downstream } = one.blast_radius;
+    const list = (values) => (values.length ? values.join(", ") : "none");
+    return h(
+        "dl",
+        { class: "facts" },
+        h("dt", null, "Records"),
+        h("dd", null, `${count(records)} at the worst alert`),
+        h("dt", null, "Flows"),
+        h("dd", null, list(flows)),
+        h("dt", null, "Modules"),
+        h("dd", null, list(modules)),
+        h("dt", null, "Downstream"),
+        h("dd", null, list(downstream)),
+        h("dt", null, "Noise"),
+        h(
+            "dd",
+            null,
+            `${count(one.alerts_in)} alert states came, ${count(one.alerts_suppressed)} of them said nothing new`,
+        ),
+    );
 }
 
 function alerts(one) {
-  const lines = one.alerts.map((alert) => h("li", null,
-    h("details", null,
-      h("summary", null, h("span", { class: "line" }, badge(alert.severity || "WARN"), badge(alert.state, alert.state === "FIRING" ? "error" : "over"), h("span", { class: "grow" }, `${words(alert.kind)} · ${alert.name || alert.module}`))),
-      h("p", null, alert.explanation),
-      h("dl", { class: "facts" },
-        h("dt", null, "In this incident because"), h("dd", null, alert.joined_because),
-        h("dt", null, "Firing since"), h("dd", null, moment(alert.firing_since)),
-        h("dt", null, "Last seen"), h("dd", null, moment(alert.last_seen)),
-        h("dt", null, "Value"), h("dd", null, `${alert.value} ${alert.unit}, threshold ${alert.threshold}`),
-        h("dt", null, "Place"), h("dd", null, alert.from_stage ? `${alert.from_stage} → ${alert.to_stage}` : [alert.module, alert.component].filter(Boolean).join(".") || "–"),
-        alert.rule_id ? [h("dt", null, "Rule"), h("dd", null, `${alert.rule_id} v${alert.rule_version}`)] : null))));
-  if (!lines.length) return state("empty", "It has no alerts.");
-  const [first, rest] = [lines.slice(0, 5), lines.slice(5)];
-  return [h("ul", null, first), rest.length ? h("details", null, h("summary", null, `${rest.length} more alerts`), h("ul", null, rest)) : null];
+    const lines = one.alerts.map((alert) =>
+        h(
+            "li",
+            null,
+            h(
+                "details",
+                null,
+                h(
+                    "summary",
+                    null,
+                    h(
+                        "span",
+                        { class: "line" },
+                        badge(alert.severity || "WARN"),
+                        badge(alert.state, alert.state === "FIRING" ? "error" : "over"),
+                        h(
+                            "span",
+                            { class: "grow" },
+                            `${words(alert.kind)} · ${alert.name || alert.module}`,
+                        ),
+                    ),
+                ),
+                h("p", null, alert.explanation),
+                h(
+                    "dl",
+                    { class: "facts" },
+                    h("dt", null, "In this incident because"),
+                    h("dd", null, alert.joined_because),
+                    h("dt", null, "Firing since"),
+                    h("dd", null, moment(alert.firing_since)),
+                    h("dt", null, "Last seen"),
+                    h("dd", null, moment(alert.last_seen)),
+                    h("dt", null, "Value"),
+                    h("dd", null, `${alert.value} ${alert.unit}, threshold ${alert.threshold}`),
+                    h("dt", null, "Place"),
+                    h(
+                        "dd",
+                        null,
+                        alert.from_stage
+                            ? `${alert.from_stage} → ${alert.to_stage}`
+                            : [alert.module, alert.component].filter(Boolean).join(".") || "–",
+                    ),
+                    alert.rule_id
+                        ? [
+                              h("dt", null, "Rule"),
+                              h("dd", null, `${alert.rule_id} v${alert.rule_version}`),
+                          ]
+                        : null,
+                ),
+            ),
+        ),
+    );
+    if (!lines.length) return state("empty", "It has no alerts.");
+    const [first, rest] = [lines.slice(0, 5), lines.slice(5)];
+    return [
+        h("ul", null, first),
+        rest.length
+            ? h(
+                  "details",
+                  null,
+                  h("summary", null, `${rest.length} more alerts`),
+                  h("ul", null, rest),
+              )
+            : null,
+    ];
 }
 
 function examples(one) {
-  const { trace_ids: traces, record_ids: records } = one;
-  if (!traces.length && !records.length) return state("empty", "It names no trace and no record.");
-  return [
-    traces.length ? [h("h3", null, "Traces"), h("div", { class: "chips" }, traces.slice(0, SHOWN).map((id) => traceLink(id)), traces.length > SHOWN ? `and ${traces.length - SHOWN} more` : null)] : null,
-    records.length ? [h("h3", null, "Records"), h("div", { class: "chips" }, records.slice(0, SHOWN).map(recordLink), records.length > SHOWN ? `and ${records.length - SHOWN} more` : null)] : null];
+    const { trace_ids: traces, record_ids: records } = one;
+    if (!traces.length && !records.length)
+        return state("empty", "It names no trace and no record.");
+    return [
+        traces.length
+            ? [
+                  h("h3", null, "Traces"),
+                  h(
+                      "div",
+                      { class: "chips" },
+                      traces.slice(0, SHOWN).map((id) => traceLink(id)),
+                      traces.length > SHOWN ? `and ${traces.length - SHOWN} more` : null,
+                  ),
+              ]
+            : null,
+        records.length
+            ? [
+                  h("h3", null, "Records"),
+                  h(
+                      "div",
+                      { class: "chips" },
+                      records.slice(0, SHOWN).map(recordLink),
+                      records.length > SHOWN ? `and ${records.length - SHOWN} more` : null,
+                  ),
+              ]
+            : null,
+    ];
 }

@@ -9,56 +9,100 @@ import { incidentLine, panel } from "../parts.js";
 const PAGE = 100;
 
 export async function show(view) {
-  const { query } = view;
-  const catalog = await contract();
-  const owners = [...new Set(catalog.modules.map((one) => one.owner).filter(Boolean))];
-  const list = h("ul", { class: "incidents" });
-  const shown = h("span", { class: "small" });
-  const more = h("button", { type: "button", hidden: true }, "Show more");
-  const submit = (event) => {
-    event?.preventDefault();
-    go(address("/incidents", Object.fromEntries(new FormData(form))));
-  };
-  const form = h("form", { class: "filters", onsubmit: submit, onchange: submit },
-    field("State", choice("state", ["open", "ended"], query.state)),
-    field("Severity", choice("severity", ["CRITICAL", "ERROR", "WARN", "INFO"], query.severity)),
-    field("Module", choice("module", catalog.modules.map((one) => one.name), query.module)),
-    field("Owner", choice("owner", owners, query.owner)),
-    h("a", { href: "/incidents" }, "Reset"));
-  arrows(list, "a");
-  put(view.main, h("h1", { class: "hidden" }, "Incidents"), panel("Filter", form),
-    h("section", { class: "panel", "aria-label": "Incidents" }, h("div", { class: "line head" }, h("h2", null, "Incidents"), shown), list, more));
+    const { query } = view;
+    const catalog = await contract();
+    const owners = [...new Set(catalog.modules.map((one) => one.owner).filter(Boolean))];
+    const list = h("ul", { class: "incidents" });
+    const shown = h("span", { class: "small" });
+    const more = h("button", { type: "button", hidden: true }, "Show more");
+    const submit = (event) => {
+        event?.preventDefault();
+        go(address("/incidents", Object.fromEntries(new FormData(form))));
+    };
+    const form = h(
+        "form",
+        { class: "filters", onsubmit: submit, onchange: submit },
+        field("State", choice("state", ["open", "ended"], query.state)),
+        field(
+            "Severity",
+            choice("severity", ["CRITICAL", "ERROR", "WARN", "INFO"], query.severity),
+        ),
+        field(
+            "Module",
+            choice(
+                "module",
+                catalog.modules.map((one) => one.name),
+                query.module,
+            ),
+        ),
+        field("Owner", choice("owner", owners, query.owner)),
+        h("a", { href: "/incidents" }, "Reset"),
+    );
+    arrows(list, "a");
+    put(
+        view.main,
+        h("h1", { class: "hidden" }, "Incidents"),
+        panel("Filter", form),
+        h(
+            "section",
+            { class: "panel", "aria-label": "Incidents" },
+            h("div", { class: "line head" }, h("h2", null, "Incidents"), shown),
+            list,
+            more,
+        ),
+    );
 
-  const asked = { state: query.state, severity: query.severity, module: query.module, owner: query.owner, limit: PAGE };
-  let token = "";
-  let known = [];
-  const draw = () => {
-    const had = document.activeElement?.getAttribute("href");
-    put(list, known.length ? known.map(incidentLine) : h("li", null, state("empty", "There is no such incident.", "None fits these conditions, or there has been none.")));
-    if (had) list.querySelector(`a[href="${CSS.escape(had)}"]`)?.focus();
-    shown.textContent = known.length ? `${count(known.length)} shown${token ? ", there are more" : ""}` : "";
-    more.hidden = !token;
-  };
-  const load = async () => {
-    try {
-      const found = await get("incidents", asked, view.signal);
-      [known, token] = [found.incidents, found.continuation_token];
-      if (view.isCurrent()) draw();
-    } catch (error) {
-      if (error.name !== "AbortError") put(list, h("li", null, broken(error)));
-    }
-  };
-  more.addEventListener("click", async () => {
-    const found = await get("incidents", { ...asked, continuation_token: token }, view.signal);
-    known = [...known, ...found.incidents];
-    token = found.continuation_token;
-    draw();
-  });
-  put(list, h("li", null, state("loading", "Loading …")));
-  await load();
-  let isFirst = true; // what is known at once is what was loaded just now
-  view.listen((name) => {
-    if (name === "incidents" && !isFirst && known.length <= PAGE) load();
-    if (name === "incidents") isFirst = false;
-  });
+    const asked = {
+        state: query.state,
+        severity: query.severity,
+        module: query.module,
+        owner: query.owner,
+        limit: PAGE,
+    };
+    let token = "";
+    let known = [];
+    const draw = () => {
+        const had = document.activeElement?.getAttribute("href");
+        put(
+            list,
+            known.length
+                ? known.map(incidentLine)
+                : h(
+                      "li",
+                      null,
+                      state(
+                          "empty",
+                          "There is no such incident.",
+                          "None fits these conditions, or there has been none.",
+                      ),
+                  ),
+        );
+        if (had) list.querySelector(`a[href="${CSS.escape(had)}"]`)?.focus();
+        shown.textContent = known.length
+            ? `${count(known.length)} shown${token ? ", there are more" : ""}`
+            : "";
+        more.hidden = !token;
+    };
+    const load = async () => {
+        try {
+            const found = await get("incidents", asked, view.signal);
+            [known, token] = [found.incidents, found.continuation_token];
+            if (view.isCurrent()) draw();
+        } catch (error) {
+            if (error.name !== "AbortError") put(list, h("li", null, broken(error)));
+        }
+    };
+    more.addEventListener("click", async () => {
+        const found = await get("incidents", { ...asked, continuation_token: token }, view.signal);
+        known = [...known, ...found.incidents];
+        token = found.continuation_token;
+        draw();
+    });
+    put(list, h("li", null, state("loading", "Loading …")));
+    await load();
+    let isFirst = true; // what is known at once is what was loaded just now
+    view.listen((name) => {
+        if (name === "incidents" && !isFirst && known.length <= PAGE) load();
+        if (name === "incidents") isFirst = false;
+    });
 }

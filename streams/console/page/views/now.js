@@ -3,7 +3,18 @@
 import { contract, get } from "../api.js";
 import { chart } from "../charts.js";
 import { h, put, state, arrows } from "../dom.js";
-import { ago, clock, count, duration, isoOf, micros, percent, rate, words, CAUSES } from "../format.js";
+import {
+    ago,
+    clock,
+    count,
+    duration,
+    isoOf,
+    micros,
+    percent,
+    rate,
+    words,
+    CAUSES,
+} from "../format.js";
 import { incidentLine, panel, tile } from "../parts.js";
 import { draw, edgeKey, grade } from "../pipeline.js";
 import { remember } from "../app.js";
@@ -13,169 +24,355 @@ const MINUTES = 15;
 const AGAIN_MS = 20_000;
 
 export async function show(view) {
-  const catalog = await contract();
-  if (!view.isCurrent()) return;
-  const tiles = h("div", { class: "tiles" });
-  const stale = h("div", { role: "status" });
-  const incidents = h("ul", { class: "incidents" });
-  const losing = h("div");
-  const flows = h("div");
-  arrows(incidents, "a");
-  put(view.main,
-    h("h1", { class: "hidden" }, "Now"),
-    stale, tiles,
-    h("div", { class: "overview" },
-      h("div", { class: "o-map" }, flows),
-      h("div", { class: "o-open" },
-        h("section", { class: "panel", "aria-label": "Open incidents" },
-          h("h2", null, "Open incidents", h("a", { href: "/incidents", class: "more" }, "all")), incidents)),
-      h("div", { class: "o-rest" }, panel("Edges that lose", losing)),
-      h("div", { class: "o-trend" })));
+    const catalog = await contract();
+    if (!view.isCurrent()) return;
+    const tiles = h("div", { class: "tiles" });
+    const stale = h("div", { role: "status" });
+    const incidents = h("ul", { class: "incidents" });
+    const losing = h("div");
+    const flows = h("div");
+    arrows(incidents, "a");
+    put(
+        view.main,
+        h("h1", { class: "hidden" }, "Now"),
+        stale,
+        tiles,
+        h(
+            "div",
+            { class: "overview" },
+            h("div", { class: "o-map" }, flows),
+            h(
+                "div",
+                { class: "o-open" },
+                h(
+                    "section",
+                    { class: "panel", "aria-label": "Open incidents" },
+                    h(
+                        "h2",
+                        null,
+                        "Open incidents",
+                        h("a", { href: "/incidents", class: "more" }, "all"),
+                    ),
+                    incidents,
+                ),
+            ),
+            h("div", { class: "o-rest" }, panel("Edges that lose", losing)),
+            h("div", { class: "o-trend" }),
+        ),
+    );
 
-  const map = maps(view, catalog, flows);
-  const trend = trends(view);
-  view.main.querySelector(".o-trend").append(trend.element);
+    const map = maps(view, catalog, flows);
+    const trend = trends(view);
+    view.main.querySelector(".o-trend").append(trend.element);
 
-  const tell = (name, data) => {
-    if (name === "fidelity") {
-      map(data);
-      put(losing, lost(data, catalog));
-    }
-    if (name === "incidents") put(incidents, listed(data));
-    if (name === "trouble") put(stale, state("error", "The archive could not be asked.", "What is shown may be old; the console's log says why."));
-    else if (name === "fidelity") put(stale, staleness(data));
+    const tell = (name, data) => {
+        if (name === "fidelity") {
+            map(data);
+            put(losing, lost(data, catalog));
+        }
+        if (name === "incidents") put(incidents, listed(data));
+        if (name === "trouble")
+            put(
+                stale,
+                state(
+                    "error",
+                    "The archive could not be asked.",
+                    "What is shown may be old; the console's log says why.",
+                ),
+            );
+        else if (name === "fidelity") put(stale, staleness(data));
+        put(tiles, figures());
+    };
+    put(incidents, h("li", null, state("loading", "Waiting for the first news …")));
     put(tiles, figures());
-  };
-  put(incidents, h("li", null, state("loading", "Waiting for the first news …")));
-  put(tiles, figures());
-  view.listen(tell);
-  const timer = setInterval(() => {
-    const data = live.last("fidelity");
-    if (data) put(stale, staleness(data));
-    put(tiles, figures());
-  }, 1_000);
-  view.onLeave(() => clearInterval(timer));
+    view.listen(tell);
+    const timer = setInterval(() => {
+        const data = live.last("fidelity");
+        if (data) put(stale, staleness(data));
+        put(tiles, figures());
+    }, 1_000);
+    view.onLeave(() => clearInterval(timer));
 }
 
 function maps(view, catalog, box) {
-  if (!catalog.flows.length) {
-    put(box, panel("Pipeline", state("empty", "The console was given no contract, so there is no map.", "Start it with --contract FILE, the one that the workers use.")));
-    return () => {};
-  }
-  const chosen = catalog.flows.some((flow) => flow.id === view.query.flow) ? view.query.flow : catalog.flows[0].id;
-  let drawn;
-  const place = h("div", { class: "scroll map-scroll", tabindex: 0, role: "region", "aria-label": "Pipeline map" });
-  const pick = (id) => {
-    drawn = draw(catalog.flows.find((flow) => flow.id === id));
-    put(place, drawn.element);
-    for (const button of buttons) button.setAttribute("aria-pressed", button.value === id);
-    const data = live.last("fidelity");
-    if (data) paint(data);
-  };
-  const buttons = catalog.flows.map((flow) =>
-    h("button", { type: "button", value: flow.id, onclick: () => { remember({ flow: flow.id }); pick(flow.id); } }, flow.id));
-  const covered = h("span", { class: "small grow" });
-  const paint = (data) => {
-    drawn.colour(byEdge(data), data.span_us);
-    covered.textContent = data.window_start ? `the last ${duration(data.span_us)} of event time, until ${clock(isoOf(micros(data.window_start) + data.window_us))} UTC` : "";
-  };
-  put(box, h("section", { class: "panel", "aria-label": "Pipeline" },
-    h("div", { class: "line head" }, h("h2", null, "Pipeline"), h("div", { class: "tabs", role: "group", "aria-label": "Flow" }, buttons), covered, legend()),
-    place));
-  pick(chosen);
-  return paint;
+    if (!catalog.flows.length) {
+        put(
+            box,
+            panel(
+                "Pipeline",
+                state(
+                    "empty",
+                    "The console was given no contract, so there is no map.",
+                    "Start it with --contract FILE, the one that the workers use.",
+                ),
+            ),
+        );
+        return () => {};
+    }
+    const chosen = catalog.flows.some((flow) => flow.id === view.query.flow)
+        ? view.query.flow
+        : catalog.flows[0].id;
+    let drawn;
+    const place = h("div", {
+        class: "scroll map-scroll",
+        tabindex: 0,
+        role: "region",
+        "aria-label": "Pipeline map",
+    });
+    const pick = (id) => {
+        drawn = draw(catalog.flows.find((flow) => flow.id === id));
+        put(place, drawn.element);
+        for (const button of buttons) button.setAttribute("aria-pressed", button.value === id);
+        const data = live.last("fidelity");
+        if (data) paint(data);
+    };
+    const buttons = catalog.flows.map((flow) =>
+        h(
+            "button",
+            {
+                type: "button",
+                value: flow.id,
+                onclick: () => {
+                    remember({ flow: flow.id });
+                    pick(flow.id);
+                },
+            },
+            flow.id,
+        ),
+    );
+    const covered = h("span", { class: "small grow" });
+    const paint = (data) => {
+        drawn.colour(byEdge(data), data.span_us);
+        covered.textContent = data.window_start
+            ? `the last ${duration(data.span_us)} of event time, until ${clock(isoOf(micros(data.window_start) + data.window_us))} UTC`
+            : "";
+    };
+    put(
+        box,
+        h(
+            "section",
+            { class: "panel", "aria-label": "Pipeline" },
+            h(
+                "div",
+                { class: "line head" },
+                h("h2", null, "Pipeline"),
+                h("div", { class: "tabs", role: "group", "aria-label": "Flow" }, buttons),
+                covered,
+                legend(),
+            ),
+            place,
+        ),
+    );
+    pick(chosen);
+    return paint;
 }
 
 function legend() {
-  const kinds = [["well", "within its objective"], ["worn", "below it"], ["lossy", "burning fast"], ["broken", "under 90 %"], ["idle", "nothing to judge"]];
-  return h("ul", { class: "legend" }, kinds.map(([name, text]) => h("li", { class: name }, text)));
+    const kinds = [
+        ["well", "within its objective"],
+        ["worn", "below it"],
+        ["lossy", "burning fast"],
+        ["broken", "under 90 %"],
+        ["idle", "nothing to judge"],
+    ];
+    return h(
+        "ul",
+        { class: "legend" },
+        kinds.map(([name, text]) => h("li", { class: name }, text)),
+    );
 }
 
 function byEdge(data) {
-  return new Map(data.scopes.filter((scope) => scope.kind === "edge").map((scope) => [edgeKey(scope.flow, scope.from_stage, scope.to_stage), scope]));
+    return new Map(
+        data.scopes
+            .filter((scope) => scope.kind === "edge")
+            .map((scope) => [edgeKey(scope.flow, scope.from_stage, scope.to_stage), scope]),
+    );
 }
 
 const total = (data) => data?.scopes.find((scope) => scope.kind === "total");
 
 function figures() {
-  const data = live.last("fidelity");
-  const health = live.last("health");
-  const open = live.last("incidents");
-  const all = total(data);
-  const is = all ? grade(all, all.slo_ratio) : "idle";
-  const burn = all ? Math.max(all.burn_rate_short ?? 0, 0) : null;
-  const unread = health ? Object.values(health.unreadable).reduce((sum, one) => sum + one, 0) : 0;
-  return [
-    tile("Record fidelity", all?.ratio === undefined || !all ? "–" : percent(all.ratio), all?.slo_ratio ? `objective ${percent(all.slo_ratio)}` : "no objective", is),
-    tile("Budget burn", all ? `${rate(burn)}×` : "–", all ? `long window ${rate(all.burn_rate_long)}×` : "", burn > 14.4 ? "broken" : burn > 1 ? "worn" : "well"),
-    tile("Traces", all && data.span_us ? `${rate((all.expected * 1e6) / data.span_us)}/s` : "–", all ? `${count(all.expected - all.observed)} incomplete of ${count(all.expected)}` : ""),
-    tile("Open incidents", open ? `${count(open.open.length)}${open.is_more ? "+" : ""}` : "–", open ? worst(open.open) : "", open?.open.length ? "lossy" : "well"),
-    tile("Console lag", health && !health.waits_for ? count(health.lag_records) : "–", health ? (health.waits_for ? `waits for ${health.waits_for}` : unread ? `${count(unread)} records unreadable` : "records to read") : "", health?.waits_for || health?.lag_records > 10_000 ? "lossy" : "well"),
-  ];
+    const data = live.last("fidelity");
+    const health = live.last("health");
+    const open = live.last("incidents");
+    const all = total(data);
+    const is = all ? grade(all, all.slo_ratio) : "idle";
+    const burn = all ? Math.max(all.burn_rate_short ?? 0, 0) : null;
+    const unread = health ? Object.values(health.unreadable).reduce((sum, one) => sum + one, 0) : 0;
+    return [
+        tile(
+            "Record fidelity",
+            all?.ratio === undefined || !all ? "–" : percent(all.ratio),
+            all?.slo_ratio ? `objective ${percent(all.slo_ratio)}` : "no objective",
+            is,
+        ),
+        tile(
+            "Budget burn",
+            all ? `${rate(burn)}×` : "–",
+            all ? `long window ${rate(all.burn_rate_long)}×` : "",
+            burn > 14.4 ? "broken" : burn > 1 ? "worn" : "well",
+        ),
+        tile(
+            "Traces",
+            all && data.span_us ? `${rate((all.expected * 1e6) / data.span_us)}/s` : "–",
+            all ? `${count(all.expected - all.observed)} incomplete of ${count(all.expected)}` : "",
+        ),
+        tile(
+            "Open incidents",
+            open ? `${count(open.open.length)}${open.is_more ? "+" : ""}` : "–",
+            open ? worst(open.open) : "",
+            open?.open.length ? "lossy" : "well",
+        ),
+        tile(
+            "Console lag",
+            health && !health.waits_for ? count(health.lag_records) : "–",
+            health
+                ? health.waits_for
+                    ? `waits for ${health.waits_for}`
+                    : unread
+                      ? `${count(unread)} records unreadable`
+                      : "records to read"
+                : "",
+            health?.waits_for || health?.lag_records > 10_000 ? "lossy" : "well",
+        ),
+    ];
 }
 
 function worst(open) {
-  const order = ["CRITICAL", "ERROR", "WARN", "INFO"];
-  const found = order.find((severity) => open.some((one) => one.severity === severity));
-  return found ? `${open.filter((one) => one.severity === found).length} ${found.toLowerCase()}` : "all is well";
+    const order = ["CRITICAL", "ERROR", "WARN", "INFO"];
+    const found = order.find((severity) => open.some((one) => one.severity === severity));
+    return found
+        ? `${open.filter((one) => one.severity === found).length} ${found.toLowerCase()}`
+        : "all is well";
 }
 
 function listed(data) {
-  if (data.open.length) return data.open.map(incidentLine);
-  return h("li", null, state("empty", "No incident is open.", data.recent.length ? `The last one ended ${clock(data.recent[0].resolved_at)} UTC.` : "There has been none yet."));
+    if (data.open.length) return data.open.map(incidentLine);
+    return h(
+        "li",
+        null,
+        state(
+            "empty",
+            "No incident is open.",
+            data.recent.length
+                ? `The last one ended ${clock(data.recent[0].resolved_at)} UTC.`
+                : "There has been none yet.",
+        ),
+    );
 }
 
 function lost(data, catalog) {
-  const scopes = data.scopes.filter((scope) => scope.kind === "edge" && scope.expected > scope.observed);
-  if (!data.window_start) return state("empty", "No window of fidelity has been published yet.", "Workers publish one every few seconds once telemetry flows.");
-  if (!scopes.length) return state("empty", "No edge lost anything in this time.");
-  scopes.sort((a, b) => b.expected - b.observed - (a.expected - a.observed));
-  return h("ul", { class: "losing" }, scopes.slice(0, 12).map((scope) => {
-    const flow = catalog.flows.find((one) => one.id === scope.flow);
-    const edge = flow?.edges.find((one) => one.from_stage === scope.from_stage && one.to_stage === scope.to_stage);
-    const causes = Object.entries(scope.missing).sort((a, b) => b[1] - a[1]);
-    return h("li", { class: grade(scope, edge?.slo_ratio) },
-      h("a", { href: `/traces?flow=${encodeURIComponent(scope.flow)}&missing_stage=${encodeURIComponent(scope.to_stage)}`, class: "line" },
-        h("strong", { class: "number" }, `−${count(scope.expected - scope.observed)}`),
-        h("span", null, `${scope.from_stage} → ${scope.to_stage}`),
-        h("span", { class: "small grow", title: causes.map(([cause]) => CAUSES[cause] ?? cause).join("; ") }, causes.map(([cause, n]) => `${n} ${words(cause.toLowerCase())}`).join(", ")),
-        h("span", { class: "number" }, percent(scope.ratio))));
-  }));
+    const scopes = data.scopes.filter(
+        (scope) => scope.kind === "edge" && scope.expected > scope.observed,
+    );
+    if (!data.window_start)
+        return state(
+            "empty",
+            "No window of fidelity has been published yet.",
+            "Workers publish one every few seconds once telemetry flows.",
+        );
+    if (!scopes.length) return state("empty", "No edge lost anything in this time.");
+    scopes.sort((a, b) => b.expected - b.observed - (a.expected - a.observed));
+    return h(
+        "ul",
+        { class: "losing" },
+        scopes.slice(0, 12).map((scope) => {
+            const flow = catalog.flows.find((one) => one.id === scope.flow);
+            const edge = flow?.edges.find(
+                (one) => one.from_stage === scope.from_stage && one.to_stage === scope.to_stage,
+            );
+            const causes = Object.entries(scope.missing).sort((a, b) => b[1] - a[1]);
+            return h(
+                "li",
+                { class: grade(scope, edge?.slo_ratio) },
+                h(
+                    "a",
+                    {
+                        href: `/traces?flow=${encodeURIComponent(scope.flow)}&missing_stage=${encodeURIComponent(scope.to_stage)}`,
+                        class: "line",
+                    },
+                    h("strong", { class: "number" }, `−${count(scope.expected - scope.observed)}`),
+                    h("span", null, `${scope.from_stage} → ${scope.to_stage}`),
+                    h(
+                        "span",
+                        {
+                            class: "small grow",
+                            title: causes.map(([cause]) => CAUSES[cause] ?? cause).join("; "),
+                        },
+                        causes.map(([cause, n]) => `${n} ${words(cause.toLowerCase())}`).join(", "),
+                    ),
+                    h("span", { class: "number" }, percent(scope.ratio)),
+                ),
+            );
+        }),
+    );
 }
 
 function staleness(data) {
-  if (live.condition() !== "live") return state("stale", "The console does not tell anything at the moment.", "What is shown is the last that was heard; it goes on by itself.");
-  if (!data.window_start) return null;
-  const age = Date.now() * 1000 - micros(data.window_start) - data.window_us;
-  const late = Math.max(120e6, 6 * data.window_us);
-  return age > late ? state("stale", `The newest window of fidelity ended ${duration(age)} ago.`, "No telemetry arrives, or no worker publishes: the figures below are of that time.") : null;
+    if (live.condition() !== "live")
+        return state(
+            "stale",
+            "The console does not tell anything at the moment.",
+            "What is shown is the last that was heard; it goes on by itself.",
+        );
+    if (!data.window_start) return null;
+    const age = Date.now() * 1000 - micros(data.window_start) - data.window_us;
+    const late = Math.max(120e6, 6 * data.window_us);
+    return age > late
+        ? state(
+              "stale",
+              `The newest window of fidelity ended ${duration(age)} ago.`,
+              "No telemetry arrives, or no worker publishes: the figures below are of that time.",
+          )
+        : null;
 }
 
 function trends(view) {
-  const box = panel("The last quarter of an hour", state("loading", "Loading …"));
-  let plot;
-  const load = async () => {
-    const { series } = await get("fidelity", { start: ago(MINUTES), end: ago(-1), kind: "total" }, view.signal);
-    if (!view.isCurrent()) return;
-    const windows = series[0]?.windows ?? [];
-    if (!windows.length) return put(box, h("h2", null, "The last quarter of an hour"), state("empty", "No window of this time."));
-    const data = [
-      windows.map((one) => micros(one.window_start) / 1e6),
-      windows.map((one) => (one.expected * 1e6) / one.window_us),
-      windows.map((one) => ((one.expected - one.observed) * 1e6) / one.window_us),
-    ];
-    if (plot) return plot.set(data);
-    plot = chart(view, "Traces and incomplete traces a second", [
-      { label: "traces/s", stroke: "--accent", value: rate },
-      { label: "incomplete/s", stroke: "--bad", value: rate },
-    ], data);
-    put(box, h("h2", null, "The last quarter of an hour"), plot.element);
-  };
-  const quietly = () => load().catch((error) => {
-    if (error.name !== "AbortError" && view.isCurrent()) put(box, h("h2", null, "The last quarter of an hour"), state("error", error.message));
-  });
-  quietly();
-  const timer = setInterval(quietly, AGAIN_MS);
-  view.onLeave(() => clearInterval(timer));
-  return { element: box };
+    const box = panel("The last quarter of an hour", state("loading", "Loading …"));
+    let plot;
+    const load = async () => {
+        const { series } = await get(
+            "fidelity",
+            { start: ago(MINUTES), end: ago(-1), kind: "total" },
+            view.signal,
+        );
+        if (!view.isCurrent()) return;
+        const windows = series[0]?.windows ?? [];
+        if (!windows.length)
+            return put(
+                box,
+                h("h2", null, "The last quarter of an hour"),
+                state("empty", "No window of this time."),
+            );
+        const data = [
+            windows.map((one) => micros(one.window_start) / 1e6),
+            windows.map((one) => (one.expected * 1e6) / one.window_us),
+            windows.map((one) => ((one.expected - one.observed) * 1e6) / one.window_us),
+        ];
+        if (plot) return plot.set(data);
+        plot = chart(
+            view,
+            "Traces and incomplete traces a second",
+            [
+                { label: "traces/s", stroke: "--accent", value: rate },
+                { label: "incomplete/s", stroke: "--bad", value: rate },
+            ],
+            data,
+        );
+        put(box, h("h2", null, "The last quarter of an hour"), plot.element);
+    };
+    const quietly = () =>
+        load().catch((error) => {
+            if (error.name !== "AbortError" && view.isCurrent())
+                put(
+                    box,
+                    h("h2", null, "The last quarter of an hour"),
+                    state("error", error.message),
+                );
+        });
+    quietly();
+    const timer = setInterval(quietly, AGAIN_MS);
+    view.onLeave(() => clearInterval(timer));
+    return { element: box };
 }

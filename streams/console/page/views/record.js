@@ -2,144 +2,275 @@
 
 import { Failure, get, isAbsent, offers } from "../api.js";
 import { broken, go, say } from "../app.js";
-import { field, h, put, s, state, to } from "../dom.js";
+import { field, h, put, state, to } from "../dom.js";
 import { count, duration, moment } from "../format.js";
+import { draw as graph } from "../graph.js";
 import { badge, incidentLine, panel, traceLink } from "../parts.js";
 import { resolve } from "../search.js";
 
 export async function show(view) {
-  put(view.main, h("h1", null, view.id ? h("span", null, "Record ", h("span", { class: "id" }, view.id)) : "Record"), searchForm(view.id));
-  if (!view.id) {
-    view.main.append(state("empty", "Give an id: of a record, trace, batch, correlation or incident.", "Ids stand on every trace and in every incident; / searches from anywhere."));
-    return;
-  }
-  const history = h("div", null, state("loading", "Looking it up …"));
-  const lineage = h("div", null, state("loading", "Asking for the lineage …"));
-  view.main.append(history, lineage);
-  await Promise.all([showHistory(view, history), showLineage(view, lineage)]);
+    put(
+        view.main,
+        h(
+            "h1",
+            null,
+            view.id ? h("span", null, "Record ", h("span", { class: "id" }, view.id)) : "Record",
+        ),
+        searchForm(view.id),
+    );
+    if (!view.id) {
+        view.main.append(
+            state(
+                "empty",
+                "Give an id: of a record, trace, batch, correlation or incident.",
+                "Ids stand on every trace and in every incident; / searches from anywhere.",
+            ),
+        );
+        return;
+    }
+    const history = h("div", null, state("loading", "Looking it up …"));
+    const lineage = h("div", null, state("loading", "Asking for the lineage …"));
+    view.main.append(history, lineage);
+    await Promise.all([showHistory(view, history), showLineage(view, lineage)]);
 }
 
 function searchForm(id) {
-  const input = h("input", { name: "id", value: id, maxlength: 200, spellcheck: "false", size: 40 });
-  return h("form", { class: "panel filters", onsubmit: async (event) => {
-    event.preventDefault();
-    const found = await resolve(input.value).catch((error) => ({ said: error.message }));
-    if (found.url) go(found.url);
-    say(found.said);
-  } }, field("Id", input), h("button", { class: "main" }, "Look it up"));
+    const input = h("input", {
+        name: "id",
+        value: id,
+        maxlength: 200,
+        spellcheck: "false",
+        size: 40,
+    });
+    return h(
+        "form",
+        {
+            class: "panel filters",
+            onsubmit: async (event) => {
+                event.preventDefault();
+                const found = await resolve(input.value).catch((error) => ({
+                    said: error.message,
+                }));
+                if (found.url) go(found.url);
+                say(found.said);
+            },
+        },
+        field("Id", input),
+        h("button", { class: "main" }, "Look it up"),
+    );
 }
 
 async function showHistory(view, box) {
-  try {
-    const found = await get(`records/${encodeURIComponent(view.id)}`, null, view.signal);
-    if (view.isCurrent()) put(box, traces(found), incidents(found), entries(found));
-  } catch (error) {
-    if (error.name === "AbortError") return;
-    put(box, isAbsent(error) ? panel("History", state("empty", "Nothing is kept of a record of that id.", "It may be older than the archive, or its events carry no record id.")) : broken(error));
-  }
+    try {
+        const found = await get(`records/${encodeURIComponent(view.id)}`, null, view.signal);
+        if (view.isCurrent()) put(box, traces(found), incidents(found), entries(found));
+    } catch (error) {
+        if (error.name === "AbortError") return;
+        put(
+            box,
+            isAbsent(error)
+                ? panel(
+                      "History",
+                      state(
+                          "empty",
+                          "Nothing is kept of a record of that id.",
+                          "It may be older than the archive, or its events carry no record id.",
+                      ),
+                  )
+                : broken(error),
+        );
+    }
 }
 
 function traces(found) {
-  return panel(`Traces (${count(found.traces.length)})`, h("ul", { class: "bullets" }, found.traces.map((one) =>
-    h("li", null, traceLink(one.trace_id, true), " ", badge(one.status), ` ${moment(one.start)} UTC`,
-      one.missing.length ? h("span", { class: "lost" }, ` lacks ${one.missing.map((gap) => gap.to_stage || gap.name).join(", ")}`) : null))));
+    return panel(
+        `Traces (${count(found.traces.length)})`,
+        h(
+            "ul",
+            { class: "bullets" },
+            found.traces.map((one) =>
+                h(
+                    "li",
+                    null,
+                    traceLink(one.trace_id, true),
+                    " ",
+                    badge(one.status),
+                    ` ${moment(one.start)} UTC`,
+                    one.missing.length
+                        ? h(
+                              "span",
+                              { class: "lost" },
+                              ` lacks ${one.missing.map((gap) => gap.to_stage || gap.name).join(", ")}`,
+                          )
+                        : null,
+                ),
+            ),
+        ),
+    );
 }
 
 function incidents(found) {
-  if (!found.incidents.length) return null;
-  return panel(`Incidents that name it (${count(found.incidents.length)})`, h("ul", { class: "incidents" }, found.incidents.map(incidentLine)));
+    if (!found.incidents.length) return null;
+    return panel(
+        `Incidents that name it (${count(found.incidents.length)})`,
+        h("ul", { class: "incidents" }, found.incidents.map(incidentLine)),
+    );
 }
 
 function entries(found) {
-  return panel(`History (${count(found.entries.length)} entries)`,
-    h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "History" },
-      h("table", null,
-        h("thead", null, h("tr", null, ["Time (UTC)", "What", "Module", "Entry", "Took", "Who", "Trace", "More"].map((name) => h("th", { scope: "col" }, name)))),
-        h("tbody", null, found.entries.map((event) => h("tr", null,
-          h("td", null, h("time", { datetime: event.timestamp, title: event.timestamp }, event.timestamp.slice(5, 23).replace("T", " "))),
-          h("td", null, event.event_type.toLowerCase()),
-          h("td", null, event.module, h("span", { class: "small" }, ` ${event.component}`)),
-          h("td", null, event.name, " ", event.status === "ERROR" ? badge("error") : null, event.event_type !== "TRACE" && event.severity !== "INFO" ? badge(event.severity) : null),
-          h("td", null, event.event_type === "TRACE" ? duration(event.duration_us) : event.value === null ? "" : `${event.value} ${event.unit}`),
-          h("td", null, event.actor),
-          h("td", null, h("a", { class: "id", href: `/traces/${event.trace_id}${event.span_id ? `?span=${event.span_id}` : ""}` }, event.trace_id.slice(0, 8))),
-          h("td", { class: "small" }, Object.entries(event.dimensions).map(([name, value]) => `${name}=${value}`).join(" "))))))));
+    return panel(
+        `History (${count(found.entries.length)} entries${found.is_cut ? ", there are more" : ""})`,
+        h(
+            "div",
+            { class: "scroll", tabindex: 0, role: "region", "aria-label": "History" },
+            h(
+                "table",
+                null,
+                h(
+                    "thead",
+                    null,
+                    h(
+                        "tr",
+                        null,
+                        [
+                            "Time (UTC)",
+                            "What",
+                            "Module",
+                            "Entry",
+                            "Took",
+                            "Who",
+                            "Trace",
+                            "More",
+                        ].map((name) => h("th", { scope: "col" }, name)),
+                    ),
+                ),
+                h(
+                    "tbody",
+                    null,
+                    found.entries.map((event) =>
+                        h(
+                            "tr",
+                            null,
+                            h(
+                                "td",
+                                null,
+                                h(
+                                    "time",
+                                    { datetime: event.timestamp, title: event.timestamp },
+                                    event.timestamp.slice(5, 23).replace("T", " "),
+                                ),
+                            ),
+                            h("td", null, event.event_type.toLowerCase()),
+                            h(
+                                "td",
+                                null,
+                                event.module,
+                                h("span", { class: "small" }, ` ${event.component}`),
+                            ),
+                            h(
+                                "td",
+                                null,
+                                event.name,
+                                " ",
+                                event.status === "ERROR" ? badge("error") : null,
+                                event.event_type !== "TRACE" && event.severity !== "INFO"
+                                    ? badge(event.severity)
+                                    : null,
+                            ),
+                            h(
+                                "td",
+                                null,
+                                event.event_type === "TRACE"
+                                    ? duration(event.duration_us)
+                                    : event.value === null
+                                      ? ""
+                                      : `${event.value} ${event.unit}`,
+                            ),
+                            h("td", null, event.actor),
+                            h(
+                                "td",
+                                null,
+                                h(
+                                    "a",
+                                    {
+                                        class: "id",
+                                        href: `/traces/${event.trace_id}${event.span_id ? `?span=${event.span_id}` : ""}`,
+                                    },
+                                    event.trace_id.slice(0, 8),
+                                ),
+                            ),
+                            h(
+                                "td",
+                                { class: "small" },
+                                Object.entries(event.dimensions)
+                                    .map(([name, value]) => `${name}=${value}`)
+                                    .join(" "),
+                            ),
+                        ),
+                    ),
+                ),
+            ),
+        ),
+    );
 }
 
 async function showLineage(view, box) {
-  const direction = view.query.direction === "forward" ? "forward" : "backward";
-  const tabs = h("div", { class: "tabs links", role: "group", "aria-label": "Direction" }, ["backward", "forward"].map((name) => {
-    const link = to(location.pathname, { direction: name }, name);
-    if (name === direction) link.setAttribute("aria-current", "true");
-    return link;
-  }));
-  try {
-    if (!(await offers("/lineage/{record_id}"))) throw new Failure(404, "not offered");
-    const found = await get(`lineage/${encodeURIComponent(view.id)}`, { direction }, view.signal);
-    if (view.isCurrent()) put(box, panel("Lineage", tabs, summary(found), graph(found)));
-  } catch (error) {
-    if (error.name === "AbortError") return;
-    put(box, panel("Lineage", tabs, isAbsent(error)
-      ? state("empty", "There is no lineage of this record.", "Either nothing of it is kept, or this console does not answer questions of lineage yet; its history above is whole.")
-      : broken(error)));
-  }
+    const direction = view.query.direction === "forward" ? "forward" : "backward";
+    const tabs = h(
+        "div",
+        { class: "tabs links", role: "group", "aria-label": "Direction" },
+        ["backward", "forward"].map((name) => {
+            const link = to(location.pathname, { direction: name }, name);
+            if (name === direction) link.setAttribute("aria-current", "true");
+            return link;
+        }),
+    );
+    try {
+        if (!(await offers("/lineage/{record_id}"))) throw new Failure(404, "not offered");
+        const found = await get(
+            `lineage/${encodeURIComponent(view.id)}`,
+            { direction },
+            view.signal,
+        );
+        if (view.isCurrent()) put(box, panel("Lineage", tabs, summary(found), graph(found)));
+    } catch (error) {
+        if (error.name === "AbortError") return;
+        put(
+            box,
+            panel(
+                "Lineage",
+                tabs,
+                isAbsent(error)
+                    ? state(
+                          "empty",
+                          "There is no lineage of this record.",
+                          "Either nothing of it is kept, or this console does not answer questions of lineage yet; its history above is whole.",
+                      )
+                    : broken(error),
+            ),
+        );
+    }
 }
 
 function summary(found) {
-  const list = (values) => (values?.length ? values.map((one) => (typeof one === "string" ? one : one.name ?? JSON.stringify(one))).join(", ") : "none known");
-  return h("dl", { class: "facts" },
-    h("dt", null, "Source system"), h("dd", null, found.source_system || "not known"),
-    h("dt", null, "Taken in"), h("dd", null, found.ingested_at ? `${moment(found.ingested_at)} UTC` : "not known"),
-    h("dt", null, "Transformations"), h("dd", null, list(found.transformations)),
-    h("dt", null, "Enriched from"), h("dd", null, list(found.enrichment_sources)),
-    h("dt", null, "Delivered to"), h("dd", null, list(found.destinations)));
-}
-
-/** Columns of a graph without cycles: each node after all that lead to it. */
-export function columnsOf(nodes, edges) {
-  const column = new Map(nodes.map((node) => [node.id, 0]));
-  // As often as there are nodes at most: a cycle would go on for ever.
-  for (let turn = 0; turn < nodes.length; turn++) {
-    let isDone = true;
-    for (const edge of edges) {
-      if (!column.has(edge.from) || !column.has(edge.to)) continue;
-      const wanted = Math.min(column.get(edge.from) + 1, nodes.length - 1);
-      if (column.get(edge.to) < wanted) {
-        column.set(edge.to, wanted);
-        isDone = false;
-      }
-    }
-    if (isDone) break;
-  }
-  return column;
-}
-
-function graph(found) {
-  if (!found.nodes?.length) return state("empty", "The record touched nothing that is known.");
-  const [wide, high] = [190, 52];
-  const column = columnsOf(found.nodes, found.edges);
-  const filled = new Map();
-  const places = new Map(found.nodes.map((node) => {
-    const x = column.get(node.id);
-    const y = filled.get(x) ?? 0;
-    filled.set(x, y + 1);
-    return [node.id, { x: 10 + x * wide, y: 10 + y * high }];
-  }));
-  const width = 20 + (Math.max(...column.values()) + 1) * wide;
-  const height = 20 + Math.max(...filled.values()) * high;
-  const lines = found.edges.filter((edge) => places.has(edge.from) && places.has(edge.to)).map((edge) => {
-    const [a, b] = [places.get(edge.from), places.get(edge.to)];
-    const [x1, y1, x2, y2] = [a.x + 160, a.y + 19, b.x, b.y + 19];
-    return s("path", { d: `M${x1} ${y1}C${x1 + 15} ${y1} ${x2 - 15} ${y2} ${x2} ${y2}` }, s("title", null, edge.kind));
-  });
-  const boxes = found.nodes.map((node) => {
-    const { x, y } = places.get(node.id);
-    const label = node.label || node.id;
-    return s("g", null, s("title", null, `${node.kind}: ${label} ${node.at ?? ""}`),
-      s("rect", { x, y, width: 160, height: 38, rx: 6 }),
-      s("text", { x: x + 8, y: y + 16 }, label.length > 24 ? `${label.slice(0, 23)}…` : label),
-      s("text", { x: x + 8, y: y + 31, class: "dim" }, [node.kind, node.module].filter(Boolean).join(" · ")));
-  });
-  const listed = h("details", null, h("summary", null, "As a list"), h("ul", { class: "bullets" }, found.edges.map((edge) => h("li", null, `${edge.from} → ${edge.to} (${edge.kind})`))));
-  return [h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Lineage graph" }, s("svg", { class: "graph", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `Lineage of ${found.record_id}, ${found.nodes.length} places` }, lines, boxes)), listed];
+    const list = (values) =>
+        values?.length
+            ? values
+                  .map((one) => (typeof one === "string" ? one : (one.label ?? one.name ?? one.id)))
+                  .join(", ")
+            : "none known";
+    return h(
+        "dl",
+        { class: "facts" },
+        h("dt", null, "Source system"),
+        h("dd", null, found.source_system || "not known"),
+        h("dt", null, "Taken in"),
+        h("dd", null, found.ingested_at ? `${moment(found.ingested_at)} UTC` : "not known"),
+        h("dt", null, "Transformations"),
+        h("dd", null, list(found.transformations)),
+        h("dt", null, "Enriched from"),
+        h("dd", null, list(found.enrichment_sources)),
+        h("dt", null, "Delivered to"),
+        h("dd", null, list(found.destinations)),
+    );
 }

@@ -11,178 +11,436 @@ import { moduleOf, waterfall } from "../waterfall.js";
 const REVISION_MS = 15_000;
 
 export async function show(view) {
-  const [trace, catalog] = await Promise.all([get(`traces/${encodeURIComponent(view.id)}`, null, view.signal), contract()]);
-  if (!view.isCurrent()) return;
-  const flow = catalog.flows.find((one) => one.id === trace.flow);
-  const tree = build(trace, flow);
-  const modules = [...new Set([...tree.spans.values()].map(moduleOf))];
-  const chosen = h("div");
-  const choose = (span) => {
-    remember({ span: span.id });
-    put(chosen, details(span));
-  };
-  const later = h("div", { role: "status" });
-  put(view.main, head(trace), later,
-    trace.missing.length ? panel("What is missing", missing(trace)) : null,
-    h("div", { class: "columns" },
-      h("div", { class: "wide" },
-        h("section", { class: "panel", "aria-label": "Waterfall" },
-          h("div", { class: "line head" }, h("h2", null, "Waterfall"), key(modules)),
-          tree.spans.size ? waterfall(tree, modules, choose, view.query.span) : state("empty", "The trace has no spans.")),
-        view.query.compare ? await compared(trace, view) : null,
-        beside(trace, tree)),
-      h("div", { class: "side" },
-        h("section", { class: "panel", "aria-label": "Chosen span" }, chosen),
-        panel("Revisions", revisions(trace)),
-        panel("Compare", compareForm(view)))));
-  watch(view, trace, later);
+    const [trace, catalog] = await Promise.all([
+        get(`traces/${encodeURIComponent(view.id)}`, null, view.signal),
+        contract(),
+    ]);
+    if (!view.isCurrent()) return;
+    const flow = catalog.flows.find((one) => one.id === trace.flow);
+    const tree = build(trace, flow);
+    const modules = [...new Set([...tree.spans.values()].map(moduleOf))];
+    const chosen = h("div");
+    const choose = (span) => {
+        remember({ span: span.id });
+        put(chosen, details(span));
+    };
+    const later = h("div", { role: "status" });
+    put(
+        view.main,
+        head(trace),
+        later,
+        trace.missing.length ? panel("What is missing", missing(trace)) : null,
+        h(
+            "div",
+            { class: "columns" },
+            h(
+                "div",
+                { class: "wide" },
+                h(
+                    "section",
+                    { class: "panel", "aria-label": "Waterfall" },
+                    h("div", { class: "line head" }, h("h2", null, "Waterfall"), key(modules)),
+                    tree.spans.size
+                        ? waterfall(tree, modules, choose, view.query.span)
+                        : state("empty", "The trace has no spans."),
+                ),
+                view.query.compare ? await compared(trace, view) : null,
+                beside(trace, tree),
+            ),
+            h(
+                "div",
+                { class: "side" },
+                h("section", { class: "panel", "aria-label": "Chosen span" }, chosen),
+                panel("Revisions", revisions(trace)),
+                panel("Compare", compareForm(view)),
+            ),
+        ),
+    );
+    watch(view, trace, later);
 }
 
 function head(trace) {
-  const records = [...new Set(trace.spans.map((event) => event.record_id).filter(Boolean))];
-  return h("div", { class: "panel" },
-    h("h1", null, h("span", { class: "id" }, trace.trace_id)),
-    h("div", { class: "line" },
-      badge(trace.status),
-      h("span", null, trace.flow ? `flow ${trace.flow}` : "judged by structure alone"),
-      h("span", null, h("time", { datetime: trace.start, title: trace.start }, `${moment(trace.start)} UTC`)),
-      h("strong", null, duration(trace.duration_us)),
-      h("span", null, `${count(trace.span_count)} spans`),
-      trace.error_count ? badge(`${count(trace.error_count)} errors`, "error") : null,
-      trace.orphan_count ? badge(`${count(trace.orphan_count)} without a parent`, "warn") : null,
-      trace.evicted_count ? badge(`${count(trace.evicted_count)} beyond the bounds of a trace`, "warn") : null,
-      h("span", { class: "small" }, `closed by ${trace.closed_by}, revision ${trace.revision}`),
-      h("span", { class: "chips" }, records.slice(0, 4).map(recordLink), records.length > 4 ? `and ${records.length - 4} more records` : null),
-      h("button", { type: "button", onclick: () => copy(location.href) }, "Copy link")));
+    const records = [...new Set(trace.spans.map((event) => event.record_id).filter(Boolean))];
+    return h(
+        "div",
+        { class: "panel" },
+        h("h1", null, h("span", { class: "id" }, trace.trace_id)),
+        h(
+            "div",
+            { class: "line" },
+            badge(trace.status),
+            h("span", null, trace.flow ? `flow ${trace.flow}` : "judged by structure alone"),
+            h(
+                "span",
+                null,
+                h(
+                    "time",
+                    { datetime: trace.start, title: trace.start },
+                    `${moment(trace.start)} UTC`,
+                ),
+            ),
+            h("strong", null, duration(trace.duration_us)),
+            h("span", null, `${count(trace.span_count)} spans`),
+            trace.error_count ? badge(`${count(trace.error_count)} errors`, "error") : null,
+            trace.orphan_count
+                ? badge(`${count(trace.orphan_count)} without a parent`, "warn")
+                : null,
+            trace.evicted_count
+                ? badge(`${count(trace.evicted_count)} beyond the bounds of a trace`, "warn")
+                : null,
+            h(
+                "span",
+                { class: "small" },
+                `closed by ${trace.closed_by}, revision ${trace.revision}`,
+            ),
+            h(
+                "span",
+                { class: "chips" },
+                records.slice(0, 4).map(recordLink),
+                records.length > 4 ? `and ${records.length - 4} more records` : null,
+            ),
+            h("button", { type: "button", onclick: () => copy(location.href) }, "Copy link"),
+        ),
+    );
 }
 
 async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    say("The link is copied.");
-  } catch {
-    say(text);
-  }
+    try {
+        await navigator.clipboard.writeText(text);
+        say("The link is copied.");
+    } catch {
+        say(text);
+    }
 }
 
 function missing(trace) {
-  return h("ul", { class: "bullets" }, trace.missing.map((one) =>
-    h("li", null, h("strong", { class: "lost" }, one.to_stage || one.name || one.span_id), " of ", one.module || "an unknown module",
-      one.from_stage ? `, after ${one.from_stage}` : "", ": ", CAUSES[one.cause] ?? words(one.cause.toLowerCase()), " ", badge(one.cause, "warn"))));
+    return h(
+        "ul",
+        { class: "bullets" },
+        trace.missing.map((one) =>
+            h(
+                "li",
+                null,
+                h("strong", { class: "lost" }, one.to_stage || one.name || one.span_id),
+                " of ",
+                one.module || "an unknown module",
+                one.from_stage ? `, after ${one.from_stage}` : "",
+                ": ",
+                CAUSES[one.cause] ?? words(one.cause.toLowerCase()),
+                " ",
+                badge(one.cause, "warn"),
+            ),
+        ),
+    );
 }
 
 function key(modules) {
-  return h("ul", { class: "chips small grow" },
-    modules.map((module, at) => h("li", null, h("span", { class: `swatch m${at % 6}` }), ` ${module}`)),
-    h("li", null, "▭ outlined: critical path"), h("li", null, "▨ hatched: missing"), h("li", null, "┄ dotted: synthetic link"));
+    return h(
+        "ul",
+        { class: "chips small grow" },
+        modules.map((module, at) =>
+            h("li", null, h("span", { class: `swatch m${at % 6}` }), ` ${module}`),
+        ),
+        h("li", null, "▭ outlined: critical path"),
+        h("li", null, "▨ hatched: missing"),
+        h("li", null, "┄ dotted: synthetic link"),
+    );
 }
 
 function facts(pairs) {
-  return h("dl", { class: "facts" }, pairs.filter(([, value]) => value !== "" && value !== null && value !== undefined && value !== false)
-    .map(([name, value]) => [h("dt", null, name), h("dd", null, value)]));
+    return h(
+        "dl",
+        { class: "facts" },
+        pairs
+            .filter(
+                ([, value]) =>
+                    value !== "" && value !== null && value !== undefined && value !== false,
+            )
+            .map(([name, value]) => [h("dt", null, name), h("dd", null, value)]),
+    );
 }
 
 function details(span) {
-  if (span.missing) {
-    const one = span.missing;
-    return [h("h2", null, `${one.to_stage || one.name || one.span_id}: missing`), facts([
-      ["Why", CAUSES[one.cause] ?? one.cause], ["Cause", one.cause], ["Module", one.module], ["Component", one.component],
-      ["Span", one.name], ["Span id", one.span_id && h("span", { class: "id" }, one.span_id)], ["After", one.from_stage],
-      ["Others", h("a", { href: address("/traces", { missing_stage: one.to_stage, range: "1h" }) }, "traces that lack it")]])];
-  }
-  const { event } = span;
-  return [h("h2", null, event.name), facts([
-    ["Module", event.module], ["Component", event.component], ["Status", event.status],
-    ["Starts", `${event.timestamp.slice(11, 26)} UTC`], ["Duration", duration(event.duration_us)],
-    ["Own time", span.children.length ? duration(ownTime(span)) : ""],
-    ["Skew", span.skew ? `starts ${duration(span.skew)} before its parent` : ""],
-    ["Kind", event.span_kind], ["Operation", event.operation], ["Actor", event.actor],
-    ["Span id", h("span", { class: "id" }, event.span_id)],
-    ["Parent", event.parent_span_id && h("span", { class: "id" }, event.parent_span_id)],
-    ["Record", event.record_id && recordLink(event.record_id)],
-    ["Batch", event.batch_id && h("a", { class: "id", href: address("/traces", { batch_id: event.batch_id, range: "7d" }) }, event.batch_id)],
-    ["Correlation", event.correlation_id && h("a", { class: "id", href: address("/traces", { correlation_id: event.correlation_id, range: "7d" }) }, event.correlation_id)],
-    ["Synthetic", isSynthetic(event) ? "written by Spanloom to join what a restarted context parted" : ""],
-    ["Links", event.links.length ? h("ul", null, event.links.slice(0, 50).map((link) => h("li", null, traceLink(link.trace_id))), event.links.length > 50 ? h("li", null, `and ${event.links.length - 50} more`) : null) : ""],
-    ...Object.entries(event.dimensions).map(([name, value]) => [name, value])]),
-    span.notes.length ? [h("h3", null, "Told at this span"), notes(span.notes)] : null];
+    if (span.missing) {
+        const one = span.missing;
+        return [
+            h("h2", null, `${one.to_stage || one.name || one.span_id}: missing`),
+            facts([
+                ["Why", CAUSES[one.cause] ?? one.cause],
+                ["Cause", one.cause],
+                ["Module", one.module],
+                ["Component", one.component],
+                ["Span", one.name],
+                ["Span id", one.span_id && h("span", { class: "id" }, one.span_id)],
+                ["After", one.from_stage],
+                [
+                    "Others",
+                    h(
+                        "a",
+                        { href: address("/traces", { missing_stage: one.to_stage, range: "1h" }) },
+                        "traces that lack it",
+                    ),
+                ],
+            ]),
+        ];
+    }
+    const { event } = span;
+    return [
+        h("h2", null, event.name),
+        facts([
+            ["Module", event.module],
+            ["Component", event.component],
+            ["Status", event.status],
+            ["Starts", `${event.timestamp.slice(11, 26)} UTC`],
+            ["Duration", duration(event.duration_us)],
+            ["Own time", span.children.length ? duration(ownTime(span)) : ""],
+            ["Skew", span.skew ? `starts ${duration(span.skew)} before its parent` : ""],
+            ["Kind", event.span_kind],
+            ["Operation", event.operation],
+            ["Actor", event.actor],
+            ["Span id", h("span", { class: "id" }, event.span_id)],
+            ["Parent", event.parent_span_id && h("span", { class: "id" }, event.parent_span_id)],
+            ["Record", event.record_id && recordLink(event.record_id)],
+            [
+                "Batch",
+                event.batch_id &&
+                    h(
+                        "a",
+                        {
+                            class: "id",
+                            href: address("/traces", { batch_id: event.batch_id, range: "7d" }),
+                        },
+                        event.batch_id,
+                    ),
+            ],
+            [
+                "Correlation",
+                event.correlation_id &&
+                    h(
+                        "a",
+                        {
+                            class: "id",
+                            href: address("/traces", {
+                                correlation_id: event.correlation_id,
+                                range: "7d",
+                            }),
+                        },
+                        event.correlation_id,
+                    ),
+            ],
+            [
+                "Synthetic",
+                isSynthetic(event)
+                    ? "written by Spanloom to join what a restarted context parted"
+                    : "",
+            ],
+            [
+                "Links",
+                event.links.length
+                    ? h(
+                          "ul",
+                          null,
+                          event.links
+                              .slice(0, 50)
+                              .map((link) => h("li", null, traceLink(link.trace_id))),
+                          event.links.length > 50
+                              ? h("li", null, `and ${event.links.length - 50} more`)
+                              : null,
+                      )
+                    : "",
+            ],
+            ...Object.entries(event.dimensions).map(([name, value]) => [name, value]),
+        ]),
+        span.notes.length ? [h("h3", null, "Told at this span"), notes(span.notes)] : null,
+    ];
 }
 
 /** What none of a span's children covers. */
 export function ownTime(span) {
-  let covered = 0;
-  let until = span.start;
-  for (const child of span.children.filter((one) => !one.missing)) {
-    const from = Math.max(child.start, until);
-    const to = Math.min(child.end, span.end);
-    if (to > from) {
-      covered += to - from;
-      until = to;
+    let covered = 0;
+    let until = span.start;
+    for (const child of span.children.filter((one) => !one.missing)) {
+        const from = Math.max(child.start, until);
+        const to = Math.min(child.end, span.end);
+        if (to > from) {
+            covered += to - from;
+            until = to;
+        }
     }
-  }
-  return span.end - span.start - covered;
+    return span.end - span.start - covered;
 }
 
 function notes(events) {
-  return h("ul", { class: "bullets" }, events.map((event) =>
-    h("li", null, h("span", { class: "small" }, `${event.timestamp.slice(11, 23)} ${event.event_type} `), event.severity === "INFO" ? null : badge(event.severity), " ", event.name,
-      event.value !== null ? ` = ${event.value} ${event.unit}` : "", event.actor ? ` by ${event.actor}` : "",
-      h("span", { class: "small" }, ` ${Object.entries(event.dimensions).map(([name, value]) => `${name}=${value}`).join(" ")}`))));
+    return h(
+        "ul",
+        { class: "bullets" },
+        events.map((event) =>
+            h(
+                "li",
+                null,
+                h(
+                    "span",
+                    { class: "small" },
+                    `${event.timestamp.slice(11, 23)} ${event.event_type} `,
+                ),
+                event.severity === "INFO" ? null : badge(event.severity),
+                " ",
+                event.name,
+                event.value !== null ? ` = ${event.value} ${event.unit}` : "",
+                event.actor ? ` by ${event.actor}` : "",
+                h(
+                    "span",
+                    { class: "small" },
+                    ` ${Object.entries(event.dimensions)
+                        .map(([name, value]) => `${name}=${value}`)
+                        .join(" ")}`,
+                ),
+            ),
+        ),
+    );
 }
 
 function beside(trace, tree) {
-  const events = trace.spans.filter((event) => event.event_type !== "TRACE");
-  if (!events.length) return null;
-  return h("section", { class: "panel", "aria-label": "Logs, audit and metrics" },
-    h("details", { open: events.length <= 20 }, h("summary", null, `Logs, audit and metrics of the trace (${events.length}${tree.loose.length ? `, ${tree.loose.length} at no span` : ""})`), notes(events.slice(0, 500))));
+    const events = trace.spans.filter((event) => event.event_type !== "TRACE");
+    if (!events.length) return null;
+    return h(
+        "section",
+        { class: "panel", "aria-label": "Logs, audit and metrics" },
+        h(
+            "details",
+            { open: events.length <= 20 },
+            h(
+                "summary",
+                null,
+                `Logs, audit and metrics of the trace (${events.length}${tree.loose.length ? `, ${tree.loose.length} at no span` : ""})`,
+            ),
+            notes(events.slice(0, 500)),
+        ),
+    );
 }
 
 function revisions(trace) {
-  return h("ol", { class: "timeline" }, trace.revisions.map((one) =>
-    h("li", null, h("time", { class: "small", datetime: one.appended, title: one.appended }, moment(one.appended)),
-      h("span", null, `r${one.revision} `, badge(one.status), ` ${count(one.span_count)} spans`,
-        one.revision > 1 ? h("span", { class: "small" }, " amended: something came later") : h("span", { class: "small" }, ` closed by ${one.closed_by}`)))));
+    return h(
+        "ol",
+        { class: "timeline" },
+        trace.revisions.map((one) =>
+            h(
+                "li",
+                null,
+                h(
+                    "time",
+                    { class: "small", datetime: one.appended, title: one.appended },
+                    moment(one.appended),
+                ),
+                h(
+                    "span",
+                    null,
+                    `r${one.revision} `,
+                    badge(one.status),
+                    ` ${count(one.span_count)} spans`,
+                    one.revision > 1
+                        ? h("span", { class: "small" }, " amended: something came later")
+                        : h("span", { class: "small" }, ` closed by ${one.closed_by}`),
+                ),
+            ),
+        ),
+    );
 }
 
 function compareForm(view) {
-  const input = h("input", { name: "compare", value: view.query.compare ?? "", placeholder: "another trace id", maxlength: 64, spellcheck: "false" });
-  return h("form", { class: "filters", onsubmit: (event) => {
-    event.preventDefault();
-    go(address(`/traces/${view.id}`, { compare: input.value.trim() }));
-  } }, field("Trace", input), h("button", null, "Compare"));
+    const input = h("input", {
+        name: "compare",
+        value: view.query.compare ?? "",
+        placeholder: "another trace id",
+        maxlength: 64,
+        spellcheck: "false",
+    });
+    return h(
+        "form",
+        {
+            class: "filters",
+            onsubmit: (event) => {
+                event.preventDefault();
+                go(address(`/traces/${view.id}`, { compare: input.value.trim() }));
+            },
+        },
+        field("Trace", input),
+        h("button", null, "Compare"),
+    );
 }
 
 async function compared(trace, view) {
-  let other;
-  try {
-    other = await get(`traces/${encodeURIComponent(view.query.compare)}`, null, view.signal);
-  } catch (error) {
-    return panel("Compared", state("error", `The other trace cannot be shown: ${error.message}`));
-  }
-  const names = [...new Set([...trace.stages, ...other.stages].map((one) => one.stage))];
-  const of = (one, name) => one.stages.find((stage) => stage.stage === name);
-  const lines = names.map((name) => {
-    const [a, b] = [of(trace, name), of(other, name)];
-    const offset = (one, stage) => (stage ? duration(micros(stage.start) - micros(one.start)) : "–");
-    return [name, offset(trace, a), a ? duration(a.duration_us) : h("span", { class: "lost" }, "not there"), offset(other, b),
-      b ? duration(b.duration_us) : h("span", { class: "lost" }, "not there"),
-      a && b ? `${b.duration_us >= a.duration_us ? "+" : ""}${duration(b.duration_us - a.duration_us)}` : ""];
-  });
-  return panel("Compared",
-    h("p", null, "With ", traceLink(other.trace_id, true), " ", badge(other.status), ` ${duration(other.duration_us)}, ${duration(other.duration_us - trace.duration_us)} longer than this one.`),
-    lines.length ? table("Stages of both", ["Stage", "Begins", "Takes", "Other begins", "Other takes", "Difference"], lines) : state("empty", "Neither trace has stages of a contract."));
+    let other;
+    try {
+        other = await get(`traces/${encodeURIComponent(view.query.compare)}`, null, view.signal);
+    } catch (error) {
+        return panel(
+            "Compared",
+            state("error", `The other trace cannot be shown: ${error.message}`),
+        );
+    }
+    const names = [...new Set([...trace.stages, ...other.stages].map((one) => one.stage))];
+    const of = (one, name) => one.stages.find((stage) => stage.stage === name);
+    const lines = names.map((name) => {
+        const [a, b] = [of(trace, name), of(other, name)];
+        const offset = (one, stage) =>
+            stage ? duration(micros(stage.start) - micros(one.start)) : "–";
+        return [
+            name,
+            offset(trace, a),
+            a ? duration(a.duration_us) : h("span", { class: "lost" }, "not there"),
+            offset(other, b),
+            b ? duration(b.duration_us) : h("span", { class: "lost" }, "not there"),
+            a && b
+                ? `${b.duration_us >= a.duration_us ? "+" : ""}${duration(b.duration_us - a.duration_us)}`
+                : "",
+        ];
+    });
+    return panel(
+        "Compared",
+        h(
+            "p",
+            null,
+            "With ",
+            traceLink(other.trace_id, true),
+            " ",
+            badge(other.status),
+            ` ${duration(other.duration_us)}, ${duration(other.duration_us - trace.duration_us)} longer than this one.`,
+        ),
+        lines.length
+            ? table(
+                  "Stages of both",
+                  ["Stage", "Begins", "Takes", "Other begins", "Other takes", "Difference"],
+                  lines,
+              )
+            : state("empty", "Neither trace has stages of a contract."),
+    );
 }
 
 /** Say when a later revision is there: a late span came. */
 function watch(view, trace, box) {
-  const timer = setInterval(async () => {
-    try {
-      const now = await get(`traces/${trace.trace_id}`, null, view.signal);
-      if (view.isCurrent() && now.revision > trace.revision)
-        put(box, state("stale", `Revision ${now.revision} is there: something came late.`, h("button", { type: "button", onclick: () => go(location.pathname + location.search) }, "Show it")));
-    } catch {
-      // The state at the top says when the console is away; the trace stays readable.
-    }
-  }, REVISION_MS);
-  view.onLeave(() => clearInterval(timer));
+    const timer = setInterval(async () => {
+        try {
+            const now = await get(`traces/${trace.trace_id}`, null, view.signal);
+            if (view.isCurrent() && now.revision > trace.revision)
+                put(
+                    box,
+                    state(
+                        "stale",
+                        `Revision ${now.revision} is there: something came late.`,
+                        h(
+                            "button",
+                            {
+                                type: "button",
+                                onclick: () => go(location.pathname + location.search),
+                            },
+                            "Show it",
+                        ),
+                    ),
+                );
+        } catch {
+            // The state at the top says when the console is away; the trace stays readable.
+        }
+    }, REVISION_MS);
+    view.onLeave(() => clearInterval(timer));
 }

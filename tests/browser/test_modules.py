@@ -1,0 +1,233 @@
+"""The page's pure modules, run by a real browser: the tree of a trace, the map, the heat map."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, Page
+from starlette.applications import Starlette
+
+from streams.console.paths.catalog import catalog_of
+from streams.console.site import routes
+from streams.contract.loader import load_contract
+
+pytestmark = pytest.mark.browser
+BEGIN = "2026-11-26T08:00:00.{:06d}Z"
+
+
+@pytest.fixture(scope="module")
+def modules(chromium: Browser) -> Iterator[Page]:
+    """Yield a page that can import the modules; nothing else of the console runs."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    config = uvicorn.Config(Starlette(routes=routes()), port=port, log_config=None)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
+    thread.start()
+    page = chromium.new_page()
+    while not server.started:
+        thread.join(0.05)
+    page.goto(f"http://127.0.0.1:{port}/assets/favicon.svg")  # of the same origin, without the page
+    yield page
+    page.close()
+    server.should_exit = True
+    thread.join(20)
+
+
+def run(page: Page, module: str, body: str, given: Any = None) -> Any:
+    """Return what a function's body gives for `it`, the module, and `given`."""
+    return page.evaluate(
+        f"async (given) => {{ const it = await import('/assets/{module}'); {body} }}", given
+    )
+
+
+def span(id_: str, parent: str, start_us: int, end_us: int, **fields: Any) -> dict[str, Any]:
+    return {
+        "span_id": id_, "parent_span_id": parent, "timestamp": BEGIN.format(start_us),
+        "duration_us": end_us - start_us, "event_type": "TRACE", "event_id": id_, "name": id_,
+        "module": "M", "operation": "", "actor": "",
+    } | fields  # fmt: skip
+
+
+def trace(spans: list[dict[str, Any]], **fields: Any) -> dict[str, Any]:
+    return {
+        "start": BEGIN.format(0), "duration_us": 100, "spans": spans, "missing": [], "stages": [],
+    } | fields  # fmt: skip
+
+
+CRITICAL = """
+  const { roots } = it.build(given, null);
+  return it.rows(roots, new Set()).filter((row) => row.span.isCritical).map((row) => row.span.id);
+"""
+
+
+def test_the_critical_path_is_what_the_end_waits_for(modules: Page) -> None:
+    """Of children that run side by side the one that ends last counts, and what it followed."""
+    spans = [
+        span("root", "", 0, 100),
+        span("first", "root", 0, 40),
+        span("short", "root", 40, 60),
+        span("long", "root", 40, 95),
+        span("inside", "long", 50, 90),
+        span("meanwhile", "long", 52, 70),
+    ]
+    assert run(modules, "tree.js", CRITICAL, trace(spans)) == ["root", "first", "long", "inside"]
+
+
+def test_work_after_its_caller_returned_is_followed(modules: Page) -> None:
+    """What ends last of all is on the path, though its parent was over long before."""
+    spans = [
+        span("root", "", 0, 10),
+        span("queued", "root", 20, 100),
+        span("other", "root", 12, 30),
+    ]
+    assert run(modules, "tree.js", CRITICAL, trace(spans)) == ["root", "queued"]
+
+
+def test_rows_go_by_parent_and_time(modules: Page) -> None:
+    """Each span stands below its parent, the earlier one first; what is closed hides its own."""
+    spans = [
+        span("b", "a", 30, 40),
+        span("a", "", 0, 90),
+        span("c", "a", 10, 20),
+        span("d", "b", 31, 33),
+    ]
+    body = """
+      const { roots } = it.build(given, null);
+      const list = (closed) =>
+        it.rows(roots, new Set(closed)).map((row) => [row.span.id, row.depth]);
+      return [list([]), list(["b"])];
+    """
+    opened, closed = run(modules, "tree.js", body, trace(spans))
+    assert opened == [["a", 0], ["c", 1], ["b", 1], ["d", 2]]
+    assert closed == [["a", 0], ["c", 1], ["b", 1]]
+
+
+def test_a_missing_stage_stands_where_it_should_be(modules: Page) -> None:
+    """From the end of the stage before it to the begin of the next that came, as its child."""
+    (flow, *_) = catalog_of(load_contract("seed"))["flows"]
+    spans = [
+        span("a", "", 0, 10, name="alpha.connect"),
+        span("c", "a", 40, 50, name="alpha.validate"),
+    ]
+    gap = {
+        "span_id": "", "module": "ALPHA", "component": "parser", "name": "alpha.parse",
+        "from_stage": "connection", "to_stage": "parser", "cause": "NEVER_ARRIVED",
+    }  # fmt: skip
+    stages = [
+        {"stage": "connection", "start": BEGIN.format(0), "duration_us": 10, "count": 1},
+        {"stage": "validation", "start": BEGIN.format(40), "duration_us": 10, "count": 1},
+    ]
+    body = """
+      const { spans } = it.build(given.trace, given.flow);
+      const gap = [...spans.values()].find((span) => span.missing);
+      return [gap.start, gap.end, gap.parent.id];
+    """
+    given = {"trace": trace(spans, missing=[gap], stages=stages), "flow": flow}
+    assert run(modules, "tree.js", body, given) == [10, 40, "a"]
+
+
+def test_a_parent_that_never_came_takes_its_child(modules: Page) -> None:
+    """Where a child names what is missing, it hangs below the hatched span."""
+    gap = {
+        "span_id": "lost", "module": "M", "component": "", "name": "", "from_stage": "",
+        "to_stage": "", "cause": "ORPHANED",
+    }  # fmt: skip
+    body = """
+      const { roots } = it.build(given, null);
+      return it.rows(roots, new Set()).map((row) => [row.span.id, row.depth]);
+    """
+    given = trace([span("child", "lost", 5, 9)], missing=[gap])
+    assert run(modules, "tree.js", body, given) == [["missing-0", 0], ["child", 1]]
+
+
+def test_no_trace_is_too_odd_to_be_shown(modules: Page) -> None:
+    """Spans that are each other's parent, or told twice, or before the trace: each is one row."""
+    spans = [
+        span("x", "y", 5, 9),
+        span("y", "x", 6, 8),
+        span("self", "self", 1, 2),
+        span("twice", "", 1, 2),
+        span("twice", "", 3, 4, event_id="again"),
+    ]
+    body = "const t = it.build(given, null); return it.rows(t.roots, new Set()).length;"
+    assert run(modules, "tree.js", body, trace(spans)) == len(spans)
+    assert run(modules, "tree.js", body, trace([])) == 0
+
+
+def test_the_map_has_no_two_stages_in_one_place(modules: Page) -> None:
+    """Each stage of each shipped flow stands in its module's lane, after those before it."""
+    for name in ("seed", "inference"):
+        for flow in catalog_of(load_contract(name))["flows"]:
+            body = """
+              const plan = it.layout(given);
+              return [...plan.nodes].map(([id, { x, y, lane }]) =>
+                [id, x, y, lane.module, lane.y, lane.height]);
+            """
+            places = run(modules, "pipeline.js", body, flow)
+            stages = {stage["id"]: stage for stage in flow["stages"]}
+            assert {place[0] for place in places} == set(stages)
+            x = {id_: at for id_, at, *_ in places}
+            for id_, _, y, module, top, height in places:
+                assert module == stages[id_]["module"]
+                assert top < y < top + height
+                assert all(x[near] < x[id_] for near in stages[id_]["after"])
+            boxes = [(at, y) for _, at, y, *_ in places]
+            for n, (ax, ay) in enumerate(boxes):
+                assert all(abs(ax - bx) >= 100 or abs(ay - by) >= 40 for bx, by in boxes[:n])
+
+
+def test_a_colour_says_how_far_below_its_objective_an_edge_is(modules: Page) -> None:
+    """Nothing expected is idle; then within, below, ten times the budget, under nine tenths."""
+    cases = [(0, 0), (1000, 1000), (1000, 998), (1000, 980), (1000, 800)]
+    body = """return given.map(([expected, observed]) => it.grade(
+      { expected, observed, ratio: expected ? observed / expected : null, slo_ratio: 0.999 }));"""
+    found = run(modules, "pipeline.js", body, cases)
+    assert found == ["idle", "well", "worn", "lossy", "broken"]
+
+
+def test_columns_of_the_heat_map_lose_nothing(modules: Page) -> None:
+    """Windows are summed into whole columns; sums of all cells are those of all windows."""
+    windows = [
+        {"window_start": f"2026-11-26T08:{n // 6:02d}:{n % 6 * 10:02d}Z", "window_us": 10_000_000,
+         "expected": n, "observed": n - n % 2}
+        for n in range(200)
+    ]  # fmt: skip
+    body = """
+      const { starts, stepUs, cells } = it.bucket([{ windows: given }], 60);
+      const row = [...cells.values()][0];
+      const sum = (name) => row.reduce((all, cell) => all + cell[name], 0);
+      return [starts.length, stepUs, sum("expected"), sum("observed")];
+    """
+    columns, step_us, expected, observed = run(modules, "buckets.js", body, windows)
+    assert (columns, step_us) == (50, 40_000_000)
+    assert expected == sum(one["expected"] for one in windows)
+    assert observed == sum(one["observed"] for one in windows)
+
+
+def test_values_are_written_as_people_read_them(modules: Page) -> None:
+    """Shares are never rounded up to all, times keep their microseconds."""
+    body = """return [it.percent(0.99999), it.percent(1), it.percent(0.5), it.duration(1500),
+      it.duration(59_999), it.duration(61_000_000), it.micros("2026-11-26T08:00:00.000123Z") % 1000,
+      it.percent(null), it.duration(null)];"""
+    assert run(modules, "format.js", body) == [
+        "99.999 %", "100 %", "50.0 %", "1.50 ms", "60.0 ms", "1 min 01 s", 123, *["\u2013"] * 2,
+    ]  # fmt: skip
+
+
+def test_a_source_stands_before_what_it_feeds(modules: Page) -> None:
+    """Columns go from left to right along every edge; a late source stands late."""
+    body = """
+      const nodes = [...new Set(given.flat())].map((id) => ({ id }));
+      const edges = given.map(([from, to]) => ({ from, to }));
+      return Object.fromEntries(it.columnsOf(nodes, edges));
+    """
+    chain = [["in", "a"], ["a", "b"], ["b", "c"], ["lookup", "c"], ["in", "b"]]
+    found = run(modules, "graph.js", body, chain)
+    assert found == {"in": 0, "a": 1, "b": 2, "lookup": 2, "c": 3}
+    assert set(run(modules, "graph.js", body, [["x", "y"], ["y", "x"]])) == {"x", "y"}
