@@ -23,6 +23,7 @@ from streams.console.decoded import Decoded, Values, one_by_one
 from streams.console.eventcolumns import event_columns
 from streams.console.files import HOUR_US, At, Segment, hour_end_us, hour_of, positions
 from streams.console.kinds import KIND, KINDS, SCHEMAS, Kind
+from streams.console.limits import spend
 from streams.console.merging import merged, merges
 from streams.console.store import Store
 from streams.console.tracecolumns import trace_columns
@@ -346,6 +347,7 @@ class Archive:
 
         Raises:
             OSError: with `ids`, a file cannot be read.
+            TimeLimitError, TooMuchError: with `ids`, whoever asks has no more time or bytes.
         """
         with self._lock:
             files = sorted(self._files[kind], key=lambda one: (one.at, one.first))
@@ -353,7 +355,9 @@ class Archive:
         if hours is not None:
             files = [one for one in files if hours[0] <= one.hour <= hours[1]]
         if ids is not None:
-            tails += [self._store.find(KIND[kind], one, ids) for one in files]
+            for one in files:
+                tails.append(self._store.find(KIND[kind], one, ids))
+                spend(tails[-1].nbytes)
             files = []
         return Look(files, pa.concat_tables([SCHEMAS[kind].empty_table(), *tails]))
 
