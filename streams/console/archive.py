@@ -13,6 +13,7 @@ import time
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -25,7 +26,7 @@ from streams.console.files import HOUR_US, At, Segment, hour_end_us, hour_of, po
 from streams.console.kinds import KIND, KINDS, SCHEMAS, Kind
 from streams.console.limits import spend
 from streams.console.merging import merged, merges
-from streams.console.store import Store
+from streams.console.store import Store, Times
 from streams.console.tracecolumns import trace_columns
 from streams.errors import StateError
 from streams.runtime.reading import Message, Place
@@ -35,6 +36,9 @@ SLACK_US: Final = HOUR_US // 6
 """An hour is over so long after its end: most of what is late has come by then."""
 REMOVE_SECONDS: Final = 300.0
 """A file that was merged is removed so long after: a question may be reading it."""
+CLOCK_US: Final = 24 * HOUR_US
+"""Kafka's time of a record is not so long before its own: no clock is so far ahead."""
+FOOTER_THREADS: Final = 8
 _DECODE: Final = {"traces": trace_columns, "events": event_columns}
 """How records are decoded that are read as columns, by the first kind that their topic feeds."""
 
@@ -141,6 +145,8 @@ class Archive:
             self._files[one.kind][one] = size
         self._next: dict[At, int] = positions(found)
         self._tails: dict[At, _Tail] = {}
+        self._times: dict[Segment, Times] = {}
+        """What the footers say that were asked for."""
         self._merged_away: deque[tuple[float, Segment]] = deque()
 
     def starts(self, held: Mapping[Place, tuple[int, int]]) -> dict[Place, int]:
@@ -327,21 +333,23 @@ class Archive:
         now = self._clock()
         while self._merged_away and self._merged_away[0][0] <= now:
             self._store.remove(self._merged_away[0][1])
-            self._merged_away.popleft()
+            _, gone = self._merged_away.popleft()
+            with self._lock:
+                self._times.pop(gone, None)
 
     def look(
         self,
         kind: str,
-        hours: tuple[str, str] | None = None,
+        times: Times | None = None,
         ids: Mapping[str, Collection[str]] | None = None,
     ) -> Look:
         """Return a kind as of now.
 
         Args:
             kind: its name.
-            hours: the first and the last hour (UTC) in which it was appended; None for all. A
-                record may be in a later hour than its own, when another clock was ahead of its
-                sender's by so much.
+            times: [start, end) of the kind's own time, in us: files without any of it are left
+                out; None for all. What was appended more than `CLOCK_US` before its own time, by
+                a clock so far ahead, is not found.
             ids: by column, one of `Kind.ids`, the ids that are asked for. Then all rows that hold
                 one of them in its column are in `tail`, a few others may be, and `files` is empty.
 
@@ -352,14 +360,27 @@ class Archive:
         with self._lock:
             files = sorted(self._files[kind], key=lambda one: (one.at, one.first))
             tails = [t.as_table() for t in self._tails.values() if t.kind.name == kind and t.rows]
-        if hours is not None:
-            files = [one for one in files if hours[0] <= one.hour <= hours[1]]
+        if times is not None and KIND[kind].time:
+            files = self._within(KIND[kind], files, times)
         if ids is not None:
             for one in files:
                 tails.append(self._store.find(KIND[kind], one, ids))
                 spend(tails[-1].nbytes)
             files = []
         return Look(files, pa.concat_tables([SCHEMAS[kind].empty_table(), *tails]))
+
+    def _within(self, kind: Kind, files: Sequence[Segment], times: Times) -> list[Segment]:
+        """Return the files that hold something of [start, end); each footer is read once."""
+        first = hour_of(times[0] - CLOCK_US)
+        some = [one for one in files if one.hour >= first]
+        unknown = [one for one in some if one not in self._times]
+        if unknown:
+            with ThreadPoolExecutor(FOOTER_THREADS, "spanloom-footer") as pool:
+                found = list(pool.map(lambda one: self._store.times(kind, one), unknown))
+            with self._lock:
+                self._times |= zip(unknown, found, strict=True)
+        known = [(one, self._times[one]) for one in some]
+        return [one for one, (least, most) in known if least < times[1] and most >= times[0]]
 
     def dataset(self, files: Iterable[Segment], schema: pa.Schema) -> Any:
         """Return files as one dataset."""

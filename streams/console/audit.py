@@ -5,16 +5,16 @@ and however often it was sent. Spans are looked for among the archived spans, ev
 the archived events; an entry is the event as it came.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from streams.codec.records import Record, decode
-from streams.console.files import hour_of
-from streams.console.queries import LAG_US, Hours, Queries, Where, both, one_of, values_of
+from streams.console.queries import Queries, Scope, Where, both, one_of, values_of
 from streams.console.tokens import key_of, token_of
 
 _ROUNDS_MAX: Final = 8
 _KINDS: Final = ("spans", "events")
+_PLACE: Final = 'timestamp, event_id, trace_id, record_id, partition, "offset"'
 
 
 class Entries(NamedTuple):
@@ -32,6 +32,7 @@ def audit(
     conditions: Sequence[Where],
     limit: int,
     token: str,
+    ids: Mapping[str, Collection[str]] | None = None,
 ) -> Entries:
     """Return the events with a timestamp within [start, end), the oldest first.
 
@@ -42,12 +43,13 @@ def audit(
         conditions: on the columns that `spans` and `events` share.
         limit: entries of a page.
         token: of the page before; "" for the first. It carries the total, which is counted once.
+        ids: by column, one of `Kind.ids`, the ids that the conditions ask for: they are looked up.
 
     Raises:
         ConfigError: the token is not one of this answer.
     """
     where = [Where("timestamp >= ? AND timestamp < ?", (start_us, end_us)), *conditions]
-    hours = hour_of(start_us), hour_of(end_us + LAG_US)
+    scope = Scope((start_us, end_us), ids)
     if token:
         at, event_id, total = key_of(token, (int, str, int))
         after = [
@@ -55,12 +57,12 @@ def audit(
             Where("timestamp >= ? AND (timestamp, event_id) > (?, ?)", (at, at, event_id)),
         ]
     else:
-        after, total = where, _count(queries, where, hours)
-    rows = _first(queries, after, hours, limit + 1)
+        after, total = where, _count(queries, where, scope)
+    rows = _first(queries, after, scope, limit + 1)
     shown = rows[:limit]
     more = len(rows) > limit
     last = (shown[-1]["timestamp"], shown[-1]["event_id"], total) if more else ()
-    return Entries(_events(queries, shown, hours), total, token_of(last) if more else "")
+    return Entries(_events(queries, shown), total, token_of(last) if more else "")
 
 
 def _union(columns: str, where: Sequence[Where]) -> tuple[str, tuple[Any, ...]]:
@@ -71,30 +73,30 @@ def _union(columns: str, where: Sequence[Where]) -> tuple[str, tuple[Any, ...]]:
     return " UNION ALL ".join(parts), values_of(where) * len(_KINDS)
 
 
-def _count(queries: Queries, where: Sequence[Where], hours: Hours) -> int:
+def _count(queries: Queries, where: Sequence[Where], scope: Scope) -> int:
     """Return how many different events there are."""
     union, values = _union("event_id", where)
     sql = f"SELECT count(DISTINCT event_id) AS total FROM ({union})"
-    (row,) = queries.ask(sql, values, dict.fromkeys(_KINDS, hours))
+    (row,) = queries.ask(sql, values, dict.fromkeys(_KINDS, scope))
     return int(row["total"])
 
 
 def _first(
-    queries: Queries, where: Sequence[Where], hours: Hours, count: int
+    queries: Queries, where: Sequence[Where], scope: Scope, count: int
 ) -> list[dict[str, Any]]:
     """Return the first different events by (timestamp, event id): where each lies.
 
     What repeats an event stands beside it in this order, so that few rows more than asked for
     are enough; in a log full of repeats they are asked for again, twice as many each time.
     """
-    union, values = _union('timestamp, event_id, partition, "offset"', where)
+    union, values = _union(_PLACE, where)
     found: dict[str, dict[str, Any]] = {}
     for round_ in range(1, _ROUNDS_MAX + 1):
         size = count << round_
         rows = queries.ask(
             f'SELECT * FROM ({union}) ORDER BY timestamp, event_id, "offset" LIMIT ?',
             (*values, size),
-            dict.fromkeys(_KINDS, hours),
+            dict.fromkeys(_KINDS, scope),
         )
         found = {}
         for row in rows:
@@ -104,23 +106,38 @@ def _first(
     return list(found.values())[:count]
 
 
-def _events(queries: Queries, rows: Sequence[dict[str, Any]], hours: Hours) -> list[Record]:
+def _events(queries: Queries, rows: Sequence[dict[str, Any]]) -> list[Record]:
     """Return the events that some rows stand for, whole, in their order."""
     events: dict[str, Record] = {}
-    ids = [row["event_id"] for row in rows if row["kind"] == "events"]
-    if ids:
-        sql = f"SELECT value FROM events WHERE {one_of('event_id', ids).text}"
-        for row in queries.ask(sql, ids, {"events": hours}):
+    for column, some in _by_id([row for row in rows if row["kind"] == "events"]).items():
+        wanted = one_of("event_id", [row["event_id"] for row in some])
+        times = [row["timestamp"] for row in some]
+        within = Where("timestamp BETWEEN ? AND ?", (min(times), max(times)))
+        where = [within, wanted]
+        ids = {column: {row[column] for row in some}} if column else None
+        scope = Scope((min(times), max(times) + 1), ids)
+        sql = f"SELECT value FROM events WHERE {both(where)}"
+        for row in queries.ask(sql, values_of(where), {"events": scope}):
             event = decode(row["value"])
             events[event["event_id"]] = event
-    places = {(row["partition"], row["offset"]) for row in rows if row["kind"] == "spans"}
-    if places:
-        offsets = sorted({offset for _, offset in places})
-        sql = (
-            f'SELECT partition, "offset", value FROM traces WHERE {one_of("offset", offsets).text}'
-        )
-        for row in queries.ask(sql, offsets, {"traces": hours}):
+    of_traces = [row for row in rows if row["kind"] == "spans"]
+    if of_traces:
+        places = {(row["partition"], row["offset"]) for row in of_traces}
+        ids = {"trace_id": {row["trace_id"] for row in of_traces}}
+        at = one_of("offset", sorted({offset for _, offset in places}))
+        sql = f'SELECT partition, "offset", value FROM traces WHERE {at.text}'
+        for row in queries.ask(sql, at.values, {"traces": Scope(ids=ids)}):
             if (row["partition"], row["offset"]) in places:
                 for event in decode(row["value"])["spans"]:
                     events.setdefault(event["event_id"], event)
-    return [events[row["event_id"]] for row in rows]
+    # What has expired between the two looks is not there any more.
+    return [events[row["event_id"]] for row in rows if row["event_id"] in events]
+
+
+def _by_id(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return rows by the column to look them up by; "" where they have no id."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        column = next((name for name in ("trace_id", "record_id") if row[name]), "")
+        found.setdefault(column, []).append(row)
+    return found

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from streams.codec.records import Record
-from streams.console.files import hour_of
-from streams.console.queries import LAG_US, Hours, Queries
+from streams.console.queries import ALL, Queries, Scope
 from streams.units import SECOND_US
 
 AROUND_US: Final = 300 * SECOND_US
@@ -70,11 +69,10 @@ def effects(queries: Queries, incident_id: str) -> dict[str, Any] | None:
     incident = found[0]
     start_us = incident["opened_at"] - AROUND_US
     end_us = max(incident["resolved_at"], incident["timestamp"]) + AROUND_US
-    hours = hour_of(start_us), hour_of(end_us + LAG_US)
     origins = [m for m in (incident["module"], *_modules(incident["alerts"])) if m]
-    edges = _edges(queries, start_us, end_us, hours)
+    edges = _edges(queries, start_us, end_us)
     by_module = relations(((row["from"], row["to"]) for row in edges), origins)
-    facts = _facts(queries, start_us, end_us, hours)
+    facts = _facts(queries, start_us, end_us)
     return {
         "incident_id": incident_id,
         "start": start_us,
@@ -104,7 +102,7 @@ def _nothing() -> dict[str, Any]:
     return {"spans": 0, "errors": 0, "fidelity_ratio": None, "alerts": [], "incidents": []}
 
 
-def _edges(queries: Queries, start_us: int, end_us: int, hours: Hours) -> list[dict[str, Any]]:
+def _edges(queries: Queries, start_us: int, end_us: int) -> list[dict[str, Any]]:
     """Return how often a module handed over to another."""
     return queries.ask(
         'SELECT above.module AS "from", below.module AS "to", '
@@ -113,11 +111,11 @@ def _edges(queries: Queries, start_us: int, end_us: int, hours: Hours) -> list[d
         "WHERE below.timestamp >= ? AND below.timestamp < ? AND above.module <> below.module "
         'GROUP BY ALL ORDER BY "from", "to"',
         (start_us, end_us),
-        {"spans": hours},
+        {"spans": Scope((start_us - AROUND_US, end_us))},
     )
 
 
-def _facts(queries: Queries, start_us: int, end_us: int, hours: Hours) -> dict[str, dict[str, Any]]:
+def _facts(queries: Queries, start_us: int, end_us: int) -> dict[str, dict[str, Any]]:
     """Return what there was in each module: spans, errors, fidelity, alerts, incidents."""
     found: dict[str, dict[str, Any]] = {}
     within = (start_us, end_us)
@@ -126,7 +124,7 @@ def _facts(queries: Queries, start_us: int, end_us: int, hours: Hours) -> dict[s
         "count(DISTINCT event_id) FILTER (severity IN ('ERROR', 'CRITICAL')) AS errors "
         "FROM spans WHERE timestamp >= ? AND timestamp < ? GROUP BY module",
         within,
-        {"spans": hours},
+        {"spans": Scope(within)},
     ):
         found.setdefault(row.pop("module"), _nothing()).update(row)
     for row in queries.ask(
@@ -135,11 +133,11 @@ def _facts(queries: Queries, start_us: int, end_us: int, hours: Hours) -> dict[s
         "QUALIFY row_number() OVER (PARTITION BY module, window_start ORDER BY revision DESC) = 1) "
         "GROUP BY module",
         within,
-        {"fidelity": hours},
+        {"fidelity": Scope(within)},
     ):
         found.setdefault(row.pop("module"), _nothing()).update(row)
     for name, sql in _LISTS.items():
-        for row in queries.ask(f"{sql} LIMIT ?", (end_us, start_us, ROWS_MAX), {name: None}):
+        for row in queries.ask(f"{sql} LIMIT ?", (end_us, start_us, ROWS_MAX), {name: ALL}):
             found.setdefault(row.pop("module"), _nothing())[name].append(row)
     found.pop("", None)
     return found

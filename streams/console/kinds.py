@@ -32,6 +32,7 @@ class Kind(NamedTuple):
         schema: its columns, `PLACE` first.
         ids: columns that hold ids, or lists of them, to look records up by.
         order: columns that merged files are sorted by.
+        time: the column of its own time, in us, by which questions narrow it; "" for none.
         rows: the values of the other columns, in their order, of the rows that a record's bytes
             are; raises RecordError when they are none of its schema.
     """
@@ -41,6 +42,7 @@ class Kind(NamedTuple):
     schema: pa.Schema
     ids: tuple[str, ...]
     order: tuple[str, ...]
+    time: str
     rows: Callable[[bytes | None], list[Row]]
 
 
@@ -154,8 +156,9 @@ KINDS: Final = (
             *((name, _TEXTS) for name in ("record_ids", "batch_ids", "correlation_ids")),
             ("linked_trace_ids", _TEXTS),
         ),
-        ("trace_id", "record_ids", "batch_ids", "correlation_ids"),
+        ("trace_id", "record_ids", "batch_ids", "correlation_ids", "linked_trace_ids"),
         ("trace_id", "revision"),
+        "start",
         _one("assembled_trace", _trace_row),
     ),
     Kind(
@@ -164,6 +167,7 @@ KINDS: Final = (
         _schema(*_EVENT, ("revision", pa.int64())),
         _EVENT_IDS,
         ("trace_id", "timestamp"),
+        "timestamp",
         _span_rows,
     ),
     Kind(
@@ -172,6 +176,7 @@ KINDS: Final = (
         _schema(*_EVENT, _VALUE),
         _EVENT_IDS,
         ("trace_id", "record_id", "timestamp"),
+        "timestamp",
         _event_rows,
     ),
     Kind(
@@ -182,6 +187,7 @@ KINDS: Final = (
         ),
         (),
         ("window_start",),
+        "window_start",
         _one("fidelity_stats", _plain(*SCOPE, *_COUNTS, *_RATIOS)),
     ),
     Kind(
@@ -190,6 +196,7 @@ KINDS: Final = (
         _schema(_VALUE, *_texts(*_ALERT), *_numbers(*_ALERT_TIMES)),
         ("fingerprint",),
         ("fingerprint", "version"),
+        "",
         _one("alert", _plain(*_ALERT, *_ALERT_TIMES)),
     ),
     Kind(
@@ -204,6 +211,7 @@ KINDS: Final = (
         ),
         ("incident_id", "trace_ids", "record_ids"),
         ("incident_id", "version"),
+        "",
         _one("incident_event", _plain(*_INCIDENT, *_INCIDENT_TIMES, "trace_ids", "record_ids")),
     ),
     Kind(
@@ -212,6 +220,7 @@ KINDS: Final = (
         _schema(_VALUE, *_texts(*_REJECTED), *_numbers(*_REJECTED_AT)),
         (),
         ("offset",),
+        "timestamp",
         _one(
             "rejected_event",
             _plain(*_REJECTED, "partition", "offset", "timestamp", "value_bytes"),

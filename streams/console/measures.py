@@ -4,8 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from streams.console.files import hour_of
-from streams.console.queries import LAG_US, Queries, Where, both, values_of, with_dimension
+from streams.console.queries import Queries, Scope, Where, both, values_of, with_dimension
 from streams.errors import ConfigError
 from streams.units import SECOND_US
 
@@ -51,7 +50,7 @@ def metrics(
         f"FROM events WHERE {both(where)} GROUP BY ALL "
         'ORDER BY name, module, component, dimensions, "at" LIMIT ?',
         (start_us, step_us, *values_of(where), ROWS_MAX + 1),
-        {"events": (hour_of(start_us), hour_of(end_us + LAG_US))},
+        {"events": Scope((start_us, end_us))},
     )
     is_cut = len(rows) > ROWS_MAX
     return {

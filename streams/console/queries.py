@@ -4,23 +4,23 @@ Owns the SQL: every value comes in as a parameter, and nothing of a question eve
 statement. Of what has versions the highest counts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import duckdb
 
 from streams.codec.records import Record, decode
 from streams.console.archive import Archive
-from streams.console.files import hour_of
+from streams.console.files import HOUR_US
 from streams.console.kinds import SCHEMAS, SCOPE
 from streams.console.limits import fetch
 from streams.console.tokens import key_of, token_of
 from streams.errors import ConfigError
 
-_HOUR_US: Final = 3_600_000_000
-LAG_US: Final = 2 * _HOUR_US
-"""A trace may be appended so long after its end: when it waited long, or input lagged behind."""
-LAST_HOUR: Final = "9999-12-31T23"
+SHIFT_US: Final = HOUR_US
+"""Between two revisions of a trace its start moves by less."""
+LENGTH_US: Final = 24 * HOUR_US
+"""No span of a trace begins later after its start."""
 _SUMMARY: Final = (
     'trace_id, revision, flow, status, closed_by, start, "end", duration_us, span_count, '
     "error_count, missing_stages, modules, record_ids, batch_ids, correlation_ids"
@@ -35,7 +35,19 @@ _KEYS: Final = {
 """Of what has versions: which one it is, of what, and the time that lists go by."""
 
 
-Hours = tuple[str, str]
+class Scope(NamedTuple):
+    """Which rows of a kind a question can need: the less, the fewer files are read.
+
+    Attributes:
+        times: [start, end) of the kind's own time, in us; None for all.
+        ids: by column, one of `Kind.ids`, the ids of which rows are needed; None for all.
+    """
+
+    times: tuple[int, int] | None = None
+    ids: Mapping[str, Collection[str]] | None = None
+
+
+ALL: Final = Scope()
 
 
 class Where(NamedTuple):
@@ -75,8 +87,10 @@ class Queries:
             ConfigError: the token is not one of this answer.
         """
         where = [Where("start >= ? AND start < ?", (start_us, end_us)), *conditions]
-        hours = hour_of(start_us), hour_of(end_us + LAG_US)
-        return self._page("traces", _SUMMARY, where, limit, token, hours)
+        scopes = {"traces": Scope((start_us - SHIFT_US, end_us + SHIFT_US))}
+        if any("spans" in one.kinds for one in conditions):
+            scopes["spans"] = Scope((start_us - SHIFT_US, end_us + LENGTH_US))
+        return self._page("traces", _SUMMARY, where, limit, token, scopes)
 
     def trace(self, trace_id: str) -> tuple[Record, list[dict[str, Any]]] | None:
         """Return a trace as of its last revision, and all its revisions; None when unknown."""
@@ -85,27 +99,39 @@ class Queries:
 
     def traces_of_record(self, record_id: str, limit: int) -> list[Record]:
         """Return the traces that a record went through, at their last revision, by start."""
-        return self._traces(Where("list_contains(record_ids, ?)", (record_id,)), limit)
+        of_it = Where("list_contains(record_ids, ?)", (record_id,))
+        return self._traces(of_it, limit, {"record_ids": [record_id]})
 
     def traces_of(self, trace_ids: Sequence[str], limit: int) -> list[Record]:
         """Return some traces, the oldest first, at their last revision."""
-        return self._traces(one_of("trace_id", trace_ids), limit) if trace_ids else []
+        if not trace_ids:
+            return []
+        return self._traces(one_of("trace_id", trace_ids), limit, {"trace_id": trace_ids})
 
     def traces_linking_to(self, trace_ids: Sequence[str], limit: int) -> list[Record]:
         """Return the traces with a span that links to one of some traces, the oldest first."""
         if not trace_ids:
             return []
         linking = Where("list_has_any(linked_trace_ids, ?::VARCHAR[])", (list(trace_ids),))
-        return self._traces(linking, limit)
+        return self._traces(linking, limit, {"linked_trace_ids": trace_ids})
 
-    def _traces(self, where: Where, limit: int) -> list[Record]:
+    def _traces(self, where: Where, limit: int, ids: Mapping[str, Collection[str]]) -> list[Record]:
+        """Return the traces that had something in one of their revisions, at their last one."""
+        found = self.ask(
+            f"SELECT DISTINCT trace_id FROM traces WHERE {where.text}",
+            where.values,
+            {"traces": Scope(ids=ids)},
+        )
+        trace_ids = [row["trace_id"] for row in found]
+        if not trace_ids:
+            return []
+        of_them = one_of("trace_id", trace_ids)
         rows = self.ask(
-            "SELECT value FROM traces WHERE trace_id IN "
-            f"(SELECT trace_id FROM traces WHERE {where.text}) "
+            f"SELECT value FROM traces WHERE {of_them.text} "
             "QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY revision DESC) = 1 "
             "ORDER BY start, trace_id LIMIT ?",
-            (*where.values, limit),
-            {"traces": None},
+            (*of_them.values, limit),
+            {"traces": Scope(ids={"trace_id": trace_ids})},
         )
         return [decode(row["value"]) for row in rows]
 
@@ -114,7 +140,7 @@ class Queries:
         rows = self.ask(
             "SELECT value FROM events WHERE record_id = ? ORDER BY timestamp, event_id LIMIT ?",
             (record_id, limit),
-            {"events": None},
+            {"events": Scope(ids={"record_id": [record_id]})},
         )
         return [decode(row["value"]) for row in rows]
 
@@ -136,12 +162,21 @@ class Queries:
         self, record_id: str, trace_ids: Sequence[str], limit: int
     ) -> list[dict[str, Any]]:
         """Return the incidents that name a record or one of some traces, the oldest first."""
+        found = self.ask(
+            "SELECT DISTINCT incident_id FROM incidents "
+            "WHERE list_contains(record_ids, ?) OR list_has_any(trace_ids, ?::VARCHAR[])",
+            (record_id, list(trace_ids)),
+            {"incidents": Scope(ids={"record_ids": [record_id], "trace_ids": trace_ids})},
+        )
+        incident_ids = [row["incident_id"] for row in found]
+        if not incident_ids:
+            return []
+        of_them = one_of("incident_id", incident_ids)
         return self.ask(
             f"SELECT {_INCIDENT} FROM ({_last('incidents', 'version', 'incident_id')}) "
-            "WHERE list_contains(record_ids, ?) OR list_has_any(trace_ids, ?::VARCHAR[]) "
-            "ORDER BY opened_at, incident_id LIMIT ?",
-            (record_id, list(trace_ids), limit),
-            {"incidents": None},
+            f"WHERE {of_them.text} ORDER BY opened_at, incident_id LIMIT ?",
+            (*of_them.values, limit),
+            {"incidents": Scope(ids={"incident_id": incident_ids})},
         )
 
     # --- fidelity ---------------------------------------------------------------------------------
@@ -158,7 +193,7 @@ class Queries:
             f"burn_rate_short, burn_rate_long FROM ({_last('fidelity', 'revision', keys)}) "
             f"WHERE {both(where)} ORDER BY {scope}, window_start LIMIT ?",
             (*values_of(where), limit),
-            {"fidelity": (hour_of(start_us), hour_of(end_us + LAG_US))},
+            {"fidelity": Scope((start_us, end_us))},
         )
 
     def recent_windows(self, now_us: int, back_us: int, span_us: int) -> list[Record]:
@@ -174,7 +209,7 @@ class Queries:
             f"SELECT value FROM ({_last('fidelity', 'revision', keys)}) "
             "WHERE window_start > (SELECT max(window_start) FROM fidelity) - ?",
             (span_us,),
-            {"fidelity": (hour_of(now_us - back_us), hour_of(now_us))},
+            {"fidelity": Scope((now_us - back_us, now_us))},
         )
         return [decode(row["value"]) for row in rows]
 
@@ -189,9 +224,7 @@ class Queries:
             ConfigError: the token is not one of this answer.
         """
         where = [Where("timestamp >= ? AND timestamp < ?", (start_us, end_us)), *conditions]
-        # A record may be rejected long after Kafka took it in.
-        hours = hour_of(start_us - LAG_US), LAST_HOUR
-        kinds = {"rejected": hours}
+        kinds = {"rejected": Scope((start_us, end_us))}
         counts = self.ask(
             f"SELECT reason, count(*) AS records FROM rejected WHERE {both(where)} "
             "GROUP BY reason ORDER BY records DESC, reason",
@@ -221,7 +254,7 @@ class Queries:
             "SELECT value FROM rejected WHERE topic = ? AND source_partition = ? "
             "AND source_offset = ? LIMIT 1",
             (topic, partition, offset),
-            {"rejected": None},
+            {"rejected": ALL},
         )
         return decode(rows[0]["value"]) if rows else None
 
@@ -234,7 +267,7 @@ class Queries:
         conditions: Sequence[Where],
         limit: int,
         token: str,
-        hours: tuple[str, str] | None = None,
+        scopes: Mapping[str, Scope] | None = None,
     ) -> Page:
         """Return what has versions at its last one, the newest first, after where a token says."""
         version, id_, time = _KEYS[kind]
@@ -245,7 +278,7 @@ class Queries:
             f"SELECT {columns} FROM ({_last(kind, version, id_)}) WHERE {both(where)} "
             f"ORDER BY {time} DESC, {id_} DESC LIMIT ?",
             (*values_of(where), limit + 1),
-            dict.fromkeys((kind, *(k for one in where for k in one.kinds)), hours),
+            scopes or {kind: ALL},
         )
         shown = rows[:limit]
         is_more = len(rows) > limit
@@ -257,27 +290,26 @@ class Queries:
         rows = self.ask(
             f"SELECT value, {columns} FROM {kind} WHERE {key} = ? ORDER BY {version}",
             (id_,),
-            {kind: None},
+            {kind: Scope(ids={key: [id_]})},
         )
         values = [row.pop("value") for row in rows]
         return (decode(values[-1]), rows) if rows else None
 
     def ask(
-        self, sql: str, values: Sequence[Any], kinds: Mapping[str, Hours | None]
+        self, sql: str, values: Sequence[Any], kinds: Mapping[str, Scope]
     ) -> list[dict[str, Any]]:
         """Run a statement and return the rows that it gives.
 
         Args:
             sql: a statement over tables named as the kinds.
             values: of its parameters.
-            kinds: those that it reads, each with the first and last hour in which its rows were
-                appended; None for all.
+            kinds: those that it reads, and how much of each.
         """
         cursor = self._db.cursor()
         tables = []
         try:
-            for kind, hours in kinds.items():
-                look = self._archive.look(kind, hours)
+            for kind, scope in kinds.items():
+                look = self._archive.look(kind, scope.times, scope.ids)
                 cursor.register(f"tail_{kind}", look.tail)
                 source = f"SELECT * FROM tail_{kind}"
                 if look.files:

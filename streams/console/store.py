@@ -34,6 +34,10 @@ _DISTINCT: Final = ("event_id", "span_id", "parent_span_id", "value")
 """Columns without two rows alike, where a dictionary would be of no use."""
 
 
+Times = tuple[int, int]
+"""The least and the greatest time of some rows, in us."""
+
+
 class Store:
     """The files of an archive.
 
@@ -65,6 +69,22 @@ class Store:
                 f"the archive {url} cannot be used: {error}. Operator action: let the console "
                 "write there, or name another place with --archive."
             ) from error
+
+    def addresses(self) -> dict[str, list[str]]:
+        """Return the whole addresses of the files that hold something, by kind.
+
+        Nothing is removed: it may be asked beside a console that writes.
+        """
+        listed = self._fs.get_file_info(
+            pyarrow.fs.FileSelector(self._root, recursive=True, allow_not_found=True)
+        )
+        paths = (info.path.removeprefix(self._root).lstrip("/") for info in listed)
+        found = {one for path in paths if (one := segment_of(path)) is not None}
+        before = f"file://{self._root}" if self.folder is not None else self.url.rstrip("/")
+        by_kind: dict[str, list[str]] = {}
+        for one in sorted(found - set(covered(found)), key=lambda s: s.path):
+            by_kind.setdefault(one.kind, []).append(f"{before}/{one.path}")
+        return by_kind
 
     def segments(self) -> dict[Segment, int]:
         """Return all files and their bytes; remove what a crash left unfinished or of no use."""
@@ -165,6 +185,23 @@ class Store:
                 return groups(np.load(BytesIO(stream.read())), ids)
         except FileNotFoundError:
             return None
+
+    def times(self, kind: Kind, segment: Segment) -> Times:
+        """Return the least and the greatest of the kind's time in a file, as its footer says.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        with self._fs.open_input_file(f"{self._root}/{segment.path}") as source:
+            footer = pyarrow.parquet.ParquetFile(source).metadata
+        columns = [footer.row_group(0).column(i).path_in_schema for i in range(footer.num_columns)]
+        column = columns.index(kind.time)
+        found = [
+            footer.row_group(i).column(column).statistics for i in range(footer.num_row_groups)
+        ]
+        if any(one is None or not one.has_min_max for one in found):
+            return -(1 << 63), (1 << 63) - 1  # not written by a console: look into it
+        return min(one.min for one in found), max(one.max for one in found)
 
     def remove(self, segment: Segment) -> None:
         """Remove a file, and the list of ids after it: one without a file is removed at a start."""

@@ -83,6 +83,18 @@ def conditions(query: AuditQuery) -> list[Where]:
     return found
 
 
+def looked_up(query: AuditQuery) -> dict[str, list[str]] | None:
+    """Return the ids to look events up by: those of the narrowest condition; None without any."""
+    if query.trace_ids:
+        return {"trace_id": [one.lower() for one in query.trace_ids]}
+    if query.record_ids:
+        return {"record_id": query.record_ids}
+    for column in ("correlation_id", "batch_id"):
+        if (value := getattr(query, column)) is not None:
+            return {column: [value]}
+    return None
+
+
 def _audit(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any:
     query: AuditQuery = asked["body"]
     start_us = time_us(query.time_range.start, "time_range.start")
@@ -90,7 +102,10 @@ def _audit(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any
     if end_us < start_us:
         raise ConfigError("time_range.end: before time_range.start")
     token = query.continuation_token or ""
-    return audit(queries, start_us, end_us, conditions(query), query.limit, token)._asdict()
+    found = audit(
+        queries, start_us, end_us, conditions(query), query.limit, token, looked_up(query)
+    )
+    return found._asdict()
 
 
 PATHS: Final = (

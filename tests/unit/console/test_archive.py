@@ -13,6 +13,7 @@ from streams.errors import ConfigError, StateError
 from streams.runtime import topics
 from tests.unit.console.at_hand import (
     HOUR_MS,
+    SECOND,
     T0_US,
     TELEMETRY,
     Clock,
@@ -157,3 +158,25 @@ def test_a_place_that_is_none_is_refused() -> None:
     """A wrong URL ends the start, naming the setting."""
     with pytest.raises(ConfigError, match="SPANLOOM_CONSOLE_ARCHIVE"):
         Store("gopher://x/y")
+
+
+def test_files_are_left_out_by_the_time_of_their_rows(tmp_path: Path) -> None:
+    """Not by when they were appended: a recording of last year is found where it belongs."""
+    archive = archive_in(tmp_path, rows=2)
+    year_us = 365 * 24 * 3_600 * SECOND
+    for n in range(8):
+        start = T0_US + n * SECOND - (year_us if n % 4 < 2 else 0)
+        archive.take(message(topics.TRACES, n, trace(f"{n:032x}", start=start)))
+
+    def found(begin: int, end: int) -> list[tuple[int, int]]:
+        files = archive.look("traces", (T0_US + begin * SECOND, T0_US + end * SECOND)).files
+        return [(one.first, one.last) for one in files]
+
+    assert found(0, 10) == [(2, 3)]
+    assert found(0, 2) == []
+    assert found(3, 4) == [(2, 3)]
+    back = -year_us // SECOND
+    assert found(back, back + 10) == [(0, 1), (4, 5)]
+    assert found(back + 5, back + 6) == [(4, 5)]
+    fresh = archive_in(tmp_path)
+    assert [s.first for s in fresh.look("traces", (T0_US - year_us, T0_US)).files] == [0, 4]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from streams.console.api import BODY_BYTES_MAX, Interface, application, open_to_all
 from streams.console.limits import BusyError, Pace, Question, Room, TimeLimitError, TooMuchError
 from streams.console.paths import path as described
-from streams.console.queries import Queries
+from streams.console.queries import ALL, Queries
 from streams.runtime import topics
 from tests.unit.console.asking import asked
 from tests.unit.console.at_hand import archive_in, message, trace
@@ -40,7 +40,7 @@ async def get(app: Any, *paths: str) -> list[httpx.Response]:
 
 
 def endless(queries: Queries, _: dict[str, Any], __: Mapping[str, str]) -> Any:
-    return queries.ask(ENDLESS, (), {"traces": None})
+    return queries.ask(ENDLESS, (), {"traces": ALL})
 
 
 def test_a_question_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
@@ -69,11 +69,11 @@ def test_time_runs_over_all_statements_of_a_question(tmp_path: Path) -> None:
     def many() -> None:
         with question.asked():
             while True:
-                queries.ask("SELECT 1 AS n FROM traces", (), {"traces": None})
+                queries.ask("SELECT 1 AS n FROM traces", (), {"traces": ALL})
 
     with pytest.raises(TimeLimitError):
         many()
-    assert queries.ask("SELECT count(*) AS n FROM traces", (), {"traces": None}) == [{"n": 0}]
+    assert queries.ask("SELECT count(*) AS n FROM traces", (), {"traces": ALL}) == [{"n": 0}]
 
 
 def test_what_is_read_to_find_an_answer_is_bounded_too(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_an_answer_of_too_many_bytes_is_not_made(tmp_path: Path) -> None:
 
     def large(queries: Queries, _: dict[str, Any], __: Mapping[str, str]) -> Any:
         statement = "SELECT repeat('x', 1000000) AS t FROM range(1000)"
-        return queries.ask(f"{statement} UNION ALL SELECT flow FROM traces", (), {"traces": None})
+        return queries.ask(f"{statement} UNION ALL SELECT flow FROM traces", (), {"traces": ALL})
 
     with ThreadPoolExecutor(1) as workers:
         queries = Queries(archive, 2 << 30, 1)
