@@ -157,7 +157,7 @@ class Access:
         actor = self.who(headers, client)
         if isinstance(actor, Refusal) and (not is_open or actor.status == 429):
             return actor
-        asks = f"actor {actor.name}" if isinstance(actor, Actor) and actor.key_id else client
+        asks = asker(actor if isinstance(actor, Actor) else None, client)
         wait_seconds = self.pace.take(asks, self.clock())
         if wait_seconds:
             return Refusal(429, "pace", "too many requests; wait", wait_seconds)
@@ -189,6 +189,11 @@ def lacks(role: Role) -> Refusal:
 def client_of(scope: Scope) -> str:
     """Return the address that a request came from."""
     return str((scope.get("client") or ("unknown",))[0])
+
+
+def asker(actor: Actor | None, client: str) -> str:
+    """Return whom bounds are counted by: who is logged in, else an address."""
+    return f"actor {actor.name}" if actor is not None and actor.how != "none" else client
 
 
 def actor_of(request: Request) -> Actor | None:

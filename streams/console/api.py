@@ -8,8 +8,10 @@ its client takes them.
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,7 +26,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
-from streams.console.access import Access, Guard, actor_of, client_of, lacks, refused
+from streams.console.access import Access, Guard, actor_of, asker, client_of, lacks, refused
 from streams.console.asked import read
 from streams.console.audit_log import AccessLog
 from streams.console.limits import BusyError, Question, Room, TimeLimitError, TooMuchError
@@ -44,6 +46,8 @@ BODY_SECONDS: Final = 10.0
 PART_BYTES: Final = 64 << 10
 ORDERS_WAITING_MAX: Final = 16
 """Each may wait for a broker that is away; more than a few people give no orders at once."""
+WAITING_OF_ONE_MAX: Final = 16
+"""Questions and orders of one client: it fills the queue of others no further. A page asks six."""
 AGAIN_SECONDS: Final = "1"
 _TIMES: Final = frozenset(
     {
@@ -140,6 +144,27 @@ class Interface:
             "too many answers wait to be taken; ask again in a moment",
         )
 
+        self._of_one: Counter[str] = Counter()
+
+    @contextmanager
+    def _waits(self, who: str, waiting: Room) -> Iterator[None]:
+        """Let somebody wait for an answer.
+
+        Raises:
+            BusyError: they, or all together, wait for too many.
+        """
+        if self._of_one[who] >= WAITING_OF_ONE_MAX:
+            raise BusyError("waiting_of_one", "you wait for too many answers; ask again later")
+        waiting.take()
+        self._of_one[who] += 1
+        try:
+            yield
+        finally:
+            waiting.leave()
+            self._of_one[who] -= 1
+            if not self._of_one[who]:
+                del self._of_one[who]
+
     def rows(self) -> Rows:
         """Return what it has to say to a scraper, besides its meters."""
         access = self.access
@@ -184,6 +209,9 @@ class Interface:
             except (BrokerError, StateError) as error:
                 log.error("order_failed", path=one.path, error=str(error)[:ERROR_CHARS])
                 return _error(503, "this could not be done now; the console's log says why")
+            except duckdb.OutOfMemoryException:
+                self.meters.refused["query_memory"] += 1
+                return _error(503, "it needs more memory than questions have: narrow it")
             except (duckdb.Error, pa.ArrowException, OSError) as error:
                 log.error("question_failed", path=one.path, error=str(error)[:ERROR_CHARS])
                 return _error(503, "the archive could not answer; see the log")
@@ -238,12 +266,9 @@ class Interface:
                     found = one.ask(self.queries, asked, path)
             return None if found is None else _text(found)
 
-        waiting.take()
-        try:
+        with self._waits(asker(asked["actor"], client_of(request.scope)), waiting):
             threads = self.orders if one.is_order else self.workers
             body = await asyncio.get_running_loop().run_in_executor(threads, ask)
-        finally:
-            waiting.leave()
         if body is not None:
             self.held.take(len(body))
         return body

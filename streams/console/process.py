@@ -5,9 +5,12 @@ Owns the life of all. Invariant: when one of them ends, the process does, and sa
 
 import asyncio
 import contextlib
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -24,7 +27,7 @@ from streams.console.live import Live, Source
 from streams.console.metrics import Rows, by_key, exposition, of_requests
 from streams.console.paths.catalog import catalog_paths
 from streams.console.patience import Server, allow_files, server
-from streams.console.queries import Queries
+from streams.console.queries import Queries, Spill
 from streams.console.reader import Reader
 from streams.console.settings import ConsoleSettings
 from streams.console.store import Store
@@ -81,7 +84,12 @@ class Console:
         self._archive = Archive(store, limits, prefix, telemetry)
         self._reader = Reader(self._archive, link)
         self._upkeep = Upkeep(self._archive, settings.merge_seconds)
-        self._queries = Queries(self._archive, settings.query_memory_bytes, settings.query_threads)
+        self._queries = Queries(
+            self._archive,
+            settings.query_memory_bytes,
+            settings.query_threads,
+            _spill(settings, store.folder),
+        )
         self._live = Live(
             [
                 *news.sources(self._archive, self._queries),
@@ -221,6 +229,15 @@ class Console:
             "spanloom_console_dropped_viewers": [((), self._live.dropped)],
             "spanloom_console_waits": [((waits_for,), 1)] if waits_for else [],
         }
+
+
+def _spill(settings: ConsoleSettings, archive: Path | None) -> Spill | None:
+    """Return where questions may spill; what a kill left there is removed."""
+    if not settings.query_spill_bytes:
+        return None
+    folder = (archive or Path(tempfile.gettempdir())) / f"spill-{settings.port}"
+    shutil.rmtree(folder, ignore_errors=True)
+    return Spill(folder, settings.query_spill_bytes)
 
 
 def _answer(request: Request, said: dict[str, Any], is_well: bool) -> Response:

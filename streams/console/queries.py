@@ -5,6 +5,7 @@ statement. Of what has versions the highest counts.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import duckdb
@@ -65,14 +66,33 @@ class Page(NamedTuple):
     continuation_token: str
 
 
-class Queries:
-    """Asks an archive; each question sees what there was when it came."""
+class Spill(NamedTuple):
+    """Where questions put what does not fit in memory, and how many bytes of it."""
 
-    def __init__(self, archive: Archive, memory_bytes: int, threads: int) -> None:
+    folder: Path
+    bytes_max: int
+
+
+class Queries:
+    """Asks an archive; each question sees what there was when it came.
+
+    Args:
+        archive: what is asked.
+        memory_bytes: DuckDB takes no more.
+        threads: of each question.
+        spill: for sorts that do not fit; None for none. Left alone, DuckDB would fill nine tenths
+            of the disk that it was started on.
+    """
+
+    def __init__(
+        self, archive: Archive, memory_bytes: int, threads: int, spill: Spill | None = None
+    ) -> None:
         self._archive = archive
-        self._db = duckdb.connect(
-            ":memory:", config={"memory_limit": f"{memory_bytes >> 20}MB", "threads": threads}
-        )
+        config: dict[str, Any] = {"memory_limit": f"{memory_bytes >> 20}MB", "threads": threads}
+        config["temp_directory"] = "" if spill is None else str(spill.folder)
+        if spill is not None:
+            config["max_temp_directory_size"] = f"{spill.bytes_max >> 20}MB"
+        self._db = duckdb.connect(":memory:", config=config)
         self._db.execute("SET enable_external_access = false")  # pyarrow opens the files
         self._db.execute("SET lock_configuration = true")
 

@@ -54,6 +54,7 @@ class ConsoleSettings(BaseSettings):
         file_seconds: ... or so long after the first of them.
         merge_seconds: so often it is looked for files that should become one.
         query_memory_bytes: DuckDB takes no more; a question that needs more fails.
+        query_spill_bytes: on disk, for what does not fit in it; 0 for none.
         query_threads: questions that are answered at once, and threads of each.
     """
 
@@ -97,6 +98,7 @@ class ConsoleSettings(BaseSettings):
     file_seconds: float = Field(default=60, gt=0)
     merge_seconds: float = Field(default=10, gt=0)
     query_memory_bytes: int = Field(default=1 << 30, ge=64 << 20)
+    query_spill_bytes: int = Field(default=4 << 30, ge=0)
     query_threads: int = Field(default=2, ge=1)
 
     @property

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import httpx
 import pytest
 from hypothesis import given
@@ -16,11 +17,13 @@ from hypothesis import strategies as st
 from streams.console.api import BODY_BYTES_MAX, Interface, application, open_to_all
 from streams.console.limits import BusyError, Pace, Question, Room, TimeLimitError, TooMuchError
 from streams.console.paths import path as described
-from streams.console.queries import ALL, Queries
+from streams.console.queries import ALL, Queries, Spill
 from streams.runtime import topics
 from tests.unit.console.asking import asked
 from tests.unit.console.at_hand import archive_in, message, trace
 
+ROWS = 8_000_000
+"""Too many to be sorted in 64 MiB."""
 ENDLESS = (
     "SELECT count(*) AS n FROM traces, range(10000000) a, range(10000000) b WHERE a.range < b.range"
 )
@@ -76,6 +79,42 @@ def test_time_runs_over_all_statements_of_a_question(tmp_path: Path) -> None:
     assert queries.ask("SELECT count(*) AS n FROM traces", (), {"traces": ALL}) == [{"n": 0}]
 
 
+def test_a_question_that_needs_too_much_memory_is_told(tmp_path: Path) -> None:
+    """503 that says so, counted; the next one has memory again."""
+    archive = archive_in(tmp_path)
+    archive.take(message(topics.TRACES, 0, trace()))
+
+    def sorting(queries: Queries, _: dict[str, Any], __: Mapping[str, str]) -> Any:
+        order = "SELECT max(n) AS n FROM (SELECT row_number() OVER (ORDER BY hash(range)) AS n"
+        statement = f"{order} FROM range({ROWS})) WHERE (SELECT count(*) FROM traces) > 0"
+        return queries.ask(statement, (), {"traces": ALL})
+
+    with ThreadPoolExecutor(1) as workers:
+        interface = open_to_all(Queries(archive, 64 << 20, 1), workers)
+        app = asking(interface, sorting)
+        (answer,) = asyncio.run(get(app, "/0"))
+        assert answer.status_code == 503, answer.text
+        assert "more memory" in answer.json()["error"]
+        assert interface.meters.refused["query_memory"] == 1
+        assert asyncio.run(get(app, "/api/v1/incidents"))[0].status_code == 200
+
+
+def test_a_question_spills_no_more_than_it_may(tmp_path: Path) -> None:
+    """Into the folder that is named for it, where a mark stays; with too little it is told."""
+    archive = archive_in(tmp_path / "archive")
+    archive.take(message(topics.TRACES, 0, trace()))
+    order = "SELECT max(n) AS n FROM (SELECT row_number() OVER (ORDER BY hash(range)) AS n"
+    statement = f"{order} FROM range({ROWS})) WHERE (SELECT count(*) FROM traces) > 0"
+    enough = Queries(archive, 64 << 20, 1, Spill(tmp_path / "spill", 1 << 30))
+    assert enough.ask(statement, (), {"traces": ALL}) == [{"n": ROWS}]
+    left = list((tmp_path / "spill").glob("*"))
+    assert left
+    assert sum(file.stat().st_size for file in left) < 1_000
+    few = Queries(archive, 64 << 20, 1, Spill(tmp_path / "few", 8 << 20))
+    with pytest.raises(duckdb.OutOfMemoryException):
+        few.ask(statement, (), {"traces": ALL})
+
+
 def test_what_is_read_to_find_an_answer_is_bounded_too(tmp_path: Path) -> None:
     """Rows by an id are read from files before they are asked: as soon as they are too many."""
     archive = archive_in(tmp_path, rows=1)
@@ -116,6 +155,36 @@ def test_who_comes_while_too_many_wait_is_sent_away(tmp_path: Path) -> None:
         assert {a.headers["retry-after"] for a in answers if a.status_code == 503} == {"1"}
         assert interface.meters.refused["questions_waiting"] == 2
         assert interface.questions_waiting.taken == 0
+
+
+def test_one_client_does_not_fill_the_queue_of_others(tmp_path: Path) -> None:
+    """Beyond sixteen it is sent away, while another one is answered."""
+    go = threading.Event()
+    archive = archive_in(tmp_path)
+
+    def slow(*_: Any) -> Any:
+        go.wait(30)
+        return {}
+
+    async def many(app: Any, client: str, count: int) -> list[int]:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(client, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as one:
+            answers = await asyncio.gather(*(one.get("/0") for _ in range(count)))
+            return [answer.status_code for answer in answers]
+
+    with ThreadPoolExecutor(1) as workers:
+        interface = open_to_all(Queries(archive, 256 << 20, 1), workers)
+        app = asking(interface, slow)
+
+        async def scene() -> tuple[list[int], list[int]]:
+            threading.Timer(0.5, go.set).start()
+            first, second = await asyncio.gather(many(app, "a", 20), many(app, "b", 3))
+            return first, second
+
+        first, second = asyncio.run(scene())
+        assert sorted(first) == [200] * 16 + [503] * 4
+        assert second == [200] * 3
+        assert interface.meters.refused["waiting_of_one"] == 4
 
 
 def test_an_answer_of_too_many_bytes_is_not_made(tmp_path: Path) -> None:
