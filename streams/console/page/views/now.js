@@ -2,7 +2,7 @@
 
 import { contract, get } from "../api.js";
 import { chart } from "../charts.js";
-import { h, put, state, arrows } from "../dom.js";
+import { address, arrows, h, put, state } from "../dom.js";
 import {
     ago,
     clock,
@@ -144,7 +144,7 @@ function maps(view, catalog, box) {
     const paint = (data) => {
         drawn.colour(byEdge(data), data.span_us);
         covered.textContent = data.window_start
-            ? `the last ${duration(data.span_us)} of event time, until ${clock(isoOf(micros(data.window_start) + data.window_us))} UTC`
+            ? `the last ${duration(data.span_us)} of event time, until ${clock(endOf(data))} UTC`
             : "";
     };
     put(
@@ -189,6 +189,8 @@ function byEdge(data) {
             .map((scope) => [edgeKey(scope.flow, scope.from_stage, scope.to_stage), scope]),
     );
 }
+
+const endOf = (data) => isoOf(micros(data.window_start) + data.window_us);
 
 const total = (data) => data?.scopes.find((scope) => scope.kind === "total");
 
@@ -289,7 +291,10 @@ function lost(data, catalog) {
                 h(
                     "a",
                     {
-                        href: `/traces?flow=${encodeURIComponent(scope.flow)}&missing_stage=${encodeURIComponent(scope.to_stage)}`,
+                        href: address("/traces", {
+                            flow: scope.flow,
+                            missing_stage: scope.to_stage,
+                        }),
                         class: "line",
                     },
                     h("strong", { class: "number" }, `−${count(scope.expected - scope.observed)}`),
