@@ -154,7 +154,6 @@ function title(span) {
     return h(
         "span",
         null,
-        h("span", { class: `swatch` }),
         h("b", null, event.name),
         ` ${event.component || event.module}`,
     );

@@ -241,16 +241,23 @@ function figures() {
     ];
 }
 
+const ORDER = ["CRITICAL", "ERROR", "WARN", "INFO", "DEBUG"];
+
+/** The gravest first, and of those alike the newest. */
+function byWeight(a, b) {
+    const [one, other] = [a, b].map((incident) => ORDER.indexOf(incident.severity));
+    return one - other || (a.opened_at < b.opened_at ? 1 : -1);
+}
+
 function worst(open) {
-    const order = ["CRITICAL", "ERROR", "WARN", "INFO"];
-    const found = order.find((severity) => open.some((one) => one.severity === severity));
+    const found = ORDER.find((severity) => open.some((one) => one.severity === severity));
     return found
         ? `${open.filter((one) => one.severity === found).length} ${found.toLowerCase()}`
         : "all is well";
 }
 
 function listed(data) {
-    if (data.open.length) return data.open.map(incidentLine);
+    if (data.open.length) return [...data.open].sort(byWeight).map(incidentLine);
     return h(
         "li",
         null,
