@@ -57,7 +57,7 @@ lock: $(DEV_STAMP) ## write the locks anew (ARGS="--upgrade-package NAME" to mov
 
 # --- run -----------------------------------------------------------------------------------------
 
-.PHONY: demo bench bench-fidelity bench-incidents bench-viewers
+.PHONY: demo bench bench-fidelity bench-incidents bench-archive bench-viewers
 demo: $(RUN_STAMP) ## the whole engine on an embedded broker, with faults whose truth is known
 	$(BIN)/spanloom demo $(ARGS)
 
@@ -79,6 +79,9 @@ bench-fidelity: $(DEV_STAMP) ## precision and recall of lost spans on a recordin
 
 bench-incidents: $(DEV_STAMP) ## incidents and causes against truth (ARGS="--set nezha-tt --path DIR --json FILE")
 	$(BIN)/python -m benchmarks.incidents $(ARGS)
+
+bench-archive: $(DEV_STAMP) ## fill the console's archive and time it (ARGS="--entries N --json FILE")
+	$(BIN)/python -m benchmarks.archive $(ARGS)
 
 bench-viewers: $(DEV_STAMP) ## how soon a thousand viewers of the console see news (see --help)
 	$(BIN)/python -m benchmarks.viewers $(ARGS)

@@ -32,7 +32,7 @@ OUT_SECONDS = 120.0
 FITTED_MAX = 1_500
 """Samples that go into the fit of a slope, which looks at all pairs."""
 RETENTION = {
-    "retention.ms": "120000",
+    "retention.ms": "600000",
     "segment.ms": "60000",
     "segment.bytes": str(64 << 20),
 }

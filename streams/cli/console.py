@@ -14,7 +14,10 @@ def run(
     broker: str | None = typer.Option(None, help="Bootstrap address, HOST:PORT."),
     archive: str | None = typer.Option(None, help="Folder of the archive, or a URL such as s3://."),
     port: int | None = typer.Option(None, help="Serve the interface on this port."),
-    auth: str | None = typer.Option(None, help="Who may ask: none, on the loopback alone."),
+    address: str | None = typer.Option(None, help="Listen here; on the loopback if absent."),
+    auth: str | None = typer.Option(
+        None, help="Who may ask: none (on the loopback alone), keys or oidc."
+    ),
     contract: str | None = typer.Option(
         None, help="Path of the contract, or `seed`: names the telemetry topics, and is the map."
     ),
@@ -37,7 +40,7 @@ def run(
     from streams.runtime import topics
     from streams.runtime.build import load_pipeline
 
-    settings = load_console_settings(archive=archive, port=port, auth=auth)
+    settings = load_console_settings(archive=archive, port=port, address=address, auth=auth)
     common = load_settings(
         broker=broker,
         contract=contract,
@@ -51,7 +54,8 @@ def run(
     link = connect(common)
 
     async def serve() -> None:
-        line = f"ready console=http://{settings.address}:{settings.port} archive={settings.archive}"
+        place = f"{settings.scheme}://{settings.address}:{settings.port}"
+        line = f"ready console={place} archive={settings.archive}"
         say = partial(typer.echo, line)
         await Console(
             settings, common.derived_prefix, holding_events, link, say, pipeline.contract

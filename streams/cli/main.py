@@ -20,6 +20,7 @@ _GROUPS: Final = {
     "replay": "Send recorded telemetry into the topics.",
     "notify": "Tell Alertmanager, webhooks and others of incidents.",
     "incident": "See incidents, and order what becomes of them.",
+    "console-key": "Make, list and revoke the keys of the console.",
     "noise": "How much people were spared, and by which means.",
     "query": "Ask a console: traces, records, lineage, fidelity, incidents, audit entries.",
 }
@@ -36,6 +37,7 @@ COMMANDS: Final = (
         "noise",
         "demo",
         "console",
+        "console-key",
         "query",
     ),
 )
@@ -53,7 +55,7 @@ class _Commands(TyperGroup):
         """Return a command, None when there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"streams.cli.{cmd_name}")
+        module = import_module(f"streams.cli.{cmd_name.replace('-', '_')}")
         one = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
         if cmd_name in _GROUPS:
             one.add_typer(module.app, name=cmd_name, help=_GROUPS[cmd_name])

@@ -1,12 +1,16 @@
 """The HTTP interface: how the paths are asked, and how they answer.
 
 Owns the shape of answers. Times are ISO 8601 in UTC. What is wrong with a question is
-answered 400 with `error`, naming the parameter; what is not there 404.
+answered 400 with `error`, naming the parameter; what is not there 404; what takes too long, or
+comes while too much waits, 503. An answer is made in the thread that asked, and is sent in parts as
+its client takes them.
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import Any, Final
 
 import duckdb
@@ -15,69 +19,41 @@ import structlog
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Receive, Scope, Send
 
-from streams import __version__
-from streams.console.asked import described, read
+from streams.console.access import Access, Guard, actor_of, client_of, lacks, refused
+from streams.console.asked import read
+from streams.console.audit_log import AccessLog
+from streams.console.limits import BusyError, Question, Room, TimeLimitError, TooMuchError
+from streams.console.metrics import Meters, Rows
+from streams.console.openapi import openapi
 from streams.console.paths.every import PATHS
-from streams.console.paths.path import Path
+from streams.console.paths.path import ConflictError, Path
 from streams.console.queries import Queries
-from streams.console.settings import LOOPBACK
+from streams.console.settings import ConsoleSettings
 from streams.console.times import with_times
-from streams.errors import ConfigError
+from streams.errors import BrokerError, ConfigError, StateError
 
 ERROR_CHARS: Final = 500
 BODY_BYTES_MAX: Final = 1 << 20
 """A question is a page of text, and ten thousand ids, at most."""
+BODY_SECONDS: Final = 10.0
+PART_BYTES: Final = 64 << 10
+ORDERS_WAITING_MAX: Final = 16
+"""Each may wait for a broker that is away; more than a few people give no orders at once."""
+AGAIN_SECONDS: Final = "1"
 _TIMES: Final = frozenset(
     {
         "start", "end", "timestamp", "opened_at", "resolved_at", "acknowledged_at", "command_at",
-        "firing_since", "last_seen", "window_start", "appended", "at", "begin",
+        "firing_since", "last_seen", "window_start", "appended", "at", "begin", "expires",
         "ingested_at",
     }
 )  # fmt: skip
 
 log = structlog.get_logger()
-
-
-def openapi(described_paths: Sequence[Path] = PATHS) -> dict[str, Any]:
-    """Return the description of the interface, OpenAPI 3.1."""
-    paths: dict[str, Any] = {}
-    schemas: dict[str, Any] = {}
-    for one in described_paths:
-        names = [part[1:-1] for part in one.path.split("/") if part.startswith("{")]
-        inside = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in names
-        ]
-        answers = {"200": "The answer.", "400": "The question is wrong: `error` says how."}
-        if names:
-            answers["404"] = "There is none of that id."
-        about: dict[str, Any] = {
-            "summary": one.summary,
-            "parameters": inside + [described(p) for p in one.parameters],
-            "responses": {
-                code: {"description": words, "content": {"application/json": {}}}
-                for code, words in answers.items()
-            },
-        }
-        if one.body is not None:
-            schema = one.body.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas |= schema.pop("$defs", {})
-            content = {"application/json": {"schema": schema}}
-            about["requestBody"] = {"required": True, "content": content}
-            about["responses"]["413"] = {"description": "The question is too long."}
-        paths.setdefault(one.path, {})[one.method.lower()] = about
-    info = {"title": "Spanloom console", "version": __version__}
-    return {
-        "openapi": "3.1.0",
-        "info": info,
-        "paths": paths,
-        "components": {"schemas": schemas},
-    }
 
 
 class _TooLongError(Exception):
@@ -90,12 +66,14 @@ async def _body(request: Request, model: type[BaseModel]) -> BaseModel:
     Raises:
         ConfigError: it is not as the model says; names the field.
         _TooLongError: there is too much of it.
+        TimeoutError: it does not come to its end.
     """
     text = bytearray()
-    async for part in request.stream():
-        text += part
-        if len(text) > BODY_BYTES_MAX:
-            raise _TooLongError
+    async with asyncio.timeout(BODY_SECONDS):
+        async for part in request.stream():
+            text += part
+            if len(text) > BODY_BYTES_MAX:
+                raise _TooLongError
     try:
         return model.model_validate_json(bytes(text))
     except ValidationError as error:
@@ -104,28 +82,196 @@ async def _body(request: Request, model: type[BaseModel]) -> BaseModel:
         raise ConfigError(f"{where}: {first['msg'][:ERROR_CHARS]}") from error
 
 
-def _route(one: Path, queries: Queries, workers: Executor) -> Route:
-    async def answer(request: Request) -> Response:
-        try:
-            asked = read(one.parameters, dict(request.query_params))
-            if one.body is not None:
-                asked["body"] = await _body(request, one.body)
-            loop = asyncio.get_running_loop()
-            found = await loop.run_in_executor(
-                workers, one.ask, queries, asked, request.path_params
-            )
-        except ConfigError as error:
-            return JSONResponse({"error": str(error)}, 400)
-        except _TooLongError:
-            return JSONResponse({"error": f"at most {BODY_BYTES_MAX} bytes are read"}, 413)
-        except (duckdb.Error, pa.ArrowException, OSError) as error:
-            log.error("question_failed", path=one.path, error=str(error)[:ERROR_CHARS])
-            return JSONResponse({"error": "the archive could not answer; see the log"}, 503)
-        if found is None:
-            return JSONResponse({"error": "there is none of that id"}, 404)
-        return JSONResponse(shaped(found))
+class _Held(Response):
+    """An answer that is sent in parts, and counts as held until it is gone."""
 
-    return Route(one.path, answer, methods=[one.method])
+    media_type = "application/json"
+
+    def __init__(self, body: bytes, status: int, room: Room) -> None:
+        super().__init__(b"", status)
+        self._bytes, self._room = body, room
+        self.headers["Content-Length"] = str(len(body))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            start = {"status": self.status_code, "headers": self.raw_headers}
+            await send({"type": "http.response.start", **start})
+            view = memoryview(self._bytes)
+            for at in range(0, max(1, len(view)), PART_BYTES):
+                part = {"body": bytes(view[at : at + PART_BYTES])}
+                is_more = at + PART_BYTES < len(view)
+                await send({"type": "http.response.body", **part, "more_body": is_more})
+        finally:
+            self._room.leave(len(self._bytes))
+
+
+@dataclass
+class Interface:
+    """What the paths of one console share.
+
+    Attributes:
+        queries: the archive.
+        workers: threads that questions are asked in.
+        orders: threads that orders are given in; a broker that is away holds no question up.
+        access: who may ask.
+        meters: where it is counted.
+    """
+
+    queries: Queries
+    workers: Executor
+    orders: Executor
+    access: Access
+    meters: Meters
+
+    def __post_init__(self) -> None:
+        settings = self.access.settings
+        self.questions_waiting = Room(
+            settings.questions_waiting_max + settings.query_threads,
+            "questions_waiting",
+            "too many questions wait; ask again in a moment",
+        )
+        self.orders_waiting = Room(
+            ORDERS_WAITING_MAX, "orders_waiting", "too many orders wait for the broker; ask again"
+        )
+        self.held = Room(
+            settings.answers_bytes_max,
+            "held_answers",
+            "too many answers wait to be taken; ask again in a moment",
+        )
+
+    def rows(self) -> Rows:
+        """Return what it has to say to a scraper, besides its meters."""
+        access = self.access
+        is_unreadable = access.keys is not None and bool(access.keys.failed)
+        return {
+            "spanloom_console_waiting_questions": [((), self.questions_waiting.taken)],
+            "spanloom_console_held_answer_bytes": [((), self.held.taken)],
+            "spanloom_console_sessions": [((), len(access.sessions))],
+            "spanloom_console_displaced_sessions": [((), access.sessions.displaced)],
+            "spanloom_console_access_events": list(dict(access.log.events).items()),
+            "spanloom_console_unwritten_access_events": [
+                ((reason,), count) for reason, count in dict(access.log.unwritten).items()
+            ],
+            "spanloom_console_keys_unreadable": [((), int(is_unreadable))],
+        }
+
+    def route(self, one: Path) -> Route:
+        """Return what serves a path."""
+
+        async def answer(request: Request) -> Response:
+            actor = actor_of(request)
+            if actor is None or not actor.may(one.role):
+                return self._without_role(one, request)
+            try:
+                asked = read(one.parameters, dict(request.query_params))
+                if one.body is not None:
+                    asked["body"] = await _body(request, one.body)
+                asked["actor"] = actor
+                body = await self._answered(one, asked, request)
+            except (ConfigError, _TooLongError, TimeoutError, ClientDisconnect) as error:
+                return self._wrong(error)
+            except BusyError as error:
+                self.meters.refused[error.reason] += 1
+                return _error(503, str(error), AGAIN_SECONDS)
+            except TimeLimitError:
+                self.meters.refused["query_seconds"] += 1
+                seconds = self.access.settings.query_seconds
+                return _error(503, f"stopped after {seconds:g} s: ask for a shorter range")
+            except ConflictError as error:
+                self.meters.refused["conflict"] += 1
+                return _error(409, str(error))
+            except (BrokerError, StateError) as error:
+                log.error("order_failed", path=one.path, error=str(error)[:ERROR_CHARS])
+                return _error(503, "this could not be done now; the console's log says why")
+            except (duckdb.Error, pa.ArrowException, OSError) as error:
+                log.error("question_failed", path=one.path, error=str(error)[:ERROR_CHARS])
+                return _error(503, "the archive could not answer; see the log")
+            if body is None:
+                return _error(404, "there is none of that id")
+            return _Held(body, 202 if one.is_order else 200, self.held)
+
+        return Route(one.path, answer, methods=[one.method])
+
+    def _without_role(self, one: Path, request: Request) -> Response:
+        refusal = lacks(one.role)
+        self.meters.refused[refusal.reason] += 1
+        actor = actor_of(request)
+        self.access.log.refused(
+            refusal.reason,
+            actor="" if actor is None else actor.name,
+            client=client_of(request.scope),
+            method=one.method,
+            path=request.scope["path"],
+            role=one.role,
+        )
+        return refused(refusal, request.scope, request.headers)
+
+    def _wrong(self, error: Exception) -> Response:
+        if isinstance(error, TooMuchError):
+            self.meters.refused["result_bytes"] += 1
+        if isinstance(error, ConfigError):
+            return _error(400, str(error))
+        if isinstance(error, _TooLongError):
+            self.meters.refused["body_bytes"] += 1
+            return _error(413, f"at most {BODY_BYTES_MAX} bytes are read")
+        self.meters.refused["body_seconds"] += 1
+        return _error(408, f"the request did not come to its end within {BODY_SECONDS:g} s")
+
+    async def _answered(self, one: Path, asked: dict[str, Any], request: Request) -> bytes | None:
+        """Return the text of an answer, for which room is taken; None for what is not there.
+
+        Raises:
+            BusyError, TimeLimitError, ConfigError, StateError, BrokerError, duckdb.Error, OSError.
+        """
+        settings = self.access.settings
+        question = Question(settings.query_seconds, settings.result_bytes_max)
+        path = dict(request.path_params)
+        waiting = self.orders_waiting if one.is_order else self.questions_waiting
+
+        def ask() -> bytes | None:
+            if one.is_order:
+                self._write_down(one, asked, request)
+                found = one.ask(self.queries, asked, path)
+            else:
+                with question.asked():
+                    found = one.ask(self.queries, asked, path)
+            return None if found is None else _text(found)
+
+        waiting.take()
+        try:
+            threads = self.orders if one.is_order else self.workers
+            body = await asyncio.get_running_loop().run_in_executor(threads, ask)
+        finally:
+            waiting.leave()
+        if body is not None:
+            self.held.take(len(body))
+        return body
+
+    def _write_down(self, one: Path, asked: dict[str, Any], request: Request) -> None:
+        """Write an order down before it is given.
+
+        Raises:
+            StateError: that cannot be done, so neither is the order.
+        """
+        body = asked.get("body")
+        self.access.log.write(
+            "order",
+            "asked",
+            actor=asked["actor"].name,
+            client=client_of(request.scope),
+            path=request.scope["path"],
+            order={} if body is None else body.model_dump(mode="json", exclude_none=True),
+        )
+
+
+def _error(status: int, words: str, again: str = "") -> Response:
+    return JSONResponse({"error": words}, status, {"Retry-After": again} if again else {})
+
+
+def _text(found: Any) -> bytes:
+    text = json.dumps(shaped(found), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace")
 
 
 def shaped(found: Any) -> Any:
@@ -134,37 +280,46 @@ def shaped(found: Any) -> Any:
 
 
 def application(
-    queries: Queries,
-    workers: Executor,
-    others: Mapping[str, Callable[[], Response]],
+    interface: Interface,
+    others: Mapping[str, Callable[[Request], Response]],
     more: Sequence[Path] = (),
     routes: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """Return the interface.
 
     Args:
-        queries: the archive.
-        workers: threads that questions are asked in.
+        interface: what the paths share.
         others: further pages by path: health, metrics.
         more: paths beside those of every deployment.
-        routes: what answers otherwise: the page and its news.
+        routes: what answers otherwise: the login, the page and its news.
     """
     paths = (*PATHS, *more)
 
-    def page(path: str, give: Callable[[], Response]) -> Route:
-        async def answer(_: Request) -> Response:
-            return give()
+    def page(path: str, give: Callable[[Request], Response]) -> Route:
+        async def answer(request: Request) -> Response:
+            return give(request)
 
         return Route(path, answer, methods=["GET"])
 
     document = openapi(paths)
-    return Starlette(
-        # Else a page of anybody could ask by a name of its own that leads to the loopback.
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK)],
-        routes=[
-            *(_route(one, queries, workers) for one in paths),
-            page("/api/v1/openapi.json", lambda: JSONResponse(document)),
-            *(page(path, give) for path, give in others.items()),
-            *routes,
-        ],
-    )
+    served: list[BaseRoute] = [
+        *(interface.route(one) for one in paths),
+        page("/api/v1/openapi.json", lambda _: JSONResponse(document)),
+        *(page(path, give) for path, give in others.items()),
+        *routes,
+    ]
+
+    def label(scope: Scope) -> str:
+        for one in served:
+            if one.matches(scope)[0] is not Match.NONE:
+                return str(getattr(one, "path", "other"))
+        return "other"
+
+    guard = Middleware(Guard, access=interface.access, meters=interface.meters, label=label)
+    return Starlette(middleware=[guard], routes=served)
+
+
+def open_to_all(queries: Queries, workers: Executor, **settings: Any) -> Interface:
+    """Return the interface of a console at which nobody logs in, and nothing is written down."""
+    access = Access(ConsoleSettings(**settings), AccessLog(None))
+    return Interface(queries, workers, workers, access, Meters())

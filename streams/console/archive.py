@@ -131,6 +131,10 @@ class Archive:
         self.kinds |= dict.fromkeys(self.telemetry, others)
         self.unreadable: Counter[str] = Counter()
         """Records that are no value of their schema, by topic; they are passed over."""
+        self.archived: Counter[str] = Counter()
+        """Records taken in since the start, by kind."""
+        self.written_bytes: Counter[str] = Counter()
+        """Bytes of the files written since the start, by kind."""
         self._lock = threading.Lock()
         self._files: dict[str, dict[Segment, int]] = {kind.name: {} for kind in KINDS}
         found = {one: size for one, size in store.segments().items() if one.kind in self._files}
@@ -240,6 +244,7 @@ class Archive:
                     tail.since = min(tail.since, self._clock())
                     tail.parts.append(part)
                     tail.rows += len(part)
+                    self.archived[kind.name] += len(part)
                     tail.size_bytes += sum(len(message.value or b"") for message in some)
                 tail.next = self._next[at] = some[-1].offset + 1
             i = until
@@ -282,6 +287,7 @@ class Archive:
         size_bytes = self._store.write(tail.kind, segment, table)
         with self._lock:
             self._files[kind][segment] = size_bytes
+            self.written_bytes[kind] += size_bytes
             del self._tails[at]
 
     def merge(self, now_us: int, is_over: Callable[[], bool] = lambda: False) -> int:

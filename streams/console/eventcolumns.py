@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from streams.codec import wire
 from streams.codec.columnar import Block, ColumnarReader, Field, schema_fields
+from streams.codec.eventbatch import NAME as BATCH
 from streams.codec.eventbatch import EventBatchReader
 from streams.codec.recordbatch import Record
 from streams.codec.schemas import default_schemas
@@ -88,7 +89,8 @@ def event_columns(kinds: Sequence[Kind], values: Values) -> Decoded:
     schemas = default_schemas()
     header = wire.header(schemas.id_of("telemetry_event"))
     alone = [i for i, v in enumerate(values) if v is not None and v.startswith(header)]
-    together = [i for i, v in enumerate(values) if many_reader().is_batch(v)]
+    many_header = wire.header(schemas.id_of(BATCH))
+    together = [i for i, v in enumerate(values) if v is not None and v.startswith(many_header)]
     known = {*alone, *together}
     slow = [i for i in range(len(values)) if i not in known]
     parts = [

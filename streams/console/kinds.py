@@ -131,7 +131,8 @@ _ALERT: Final = ("fingerprint", "state", "severity", "kind", "module", "name")
 _ALERT_TIMES: Final = ("version", "firing_since", "last_seen")
 _INCIDENT: Final = ("incident_id", "event", "severity", "title", "module", "owner")
 _INCIDENT_TIMES: Final = ("version", "timestamp", "opened_at", "resolved_at")
-_REJECTED: Final = ("reason", "topic")
+_REJECTED: Final = ("reason", "detail", "topic")
+_REJECTED_AT: Final = ("source_partition", "source_offset", "timestamp", "value_bytes")
 _EVENT: Final = (
     *_texts(*EVENT_TEXTS),
     *_numbers(*EVENT_TIMES),
@@ -208,12 +209,13 @@ KINDS: Final = (
     Kind(
         "rejected",
         topics.REJECTED,
-        _schema(
-            _VALUE, *_texts(*_REJECTED), *_numbers("source_partition", "source_offset", "timestamp")
-        ),
+        _schema(_VALUE, *_texts(*_REJECTED), *_numbers(*_REJECTED_AT)),
         (),
         ("offset",),
-        _one("rejected_event", _plain(*_REJECTED, "partition", "offset", "timestamp")),
+        _one(
+            "rejected_event",
+            _plain(*_REJECTED, "partition", "offset", "timestamp", "value_bytes"),
+        ),
     ),
 )
 KIND: Final = {kind.name: kind for kind in KINDS}

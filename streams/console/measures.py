@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from streams.console.files import hour_of
-from streams.console.queries import LAG_US, Queries, Where, both, values_of
+from streams.console.queries import LAG_US, Queries, Where, both, values_of, with_dimension
 from streams.errors import ConfigError
 from streams.units import SECOND_US
 
@@ -62,13 +62,7 @@ def metrics(
 
 
 def _with(dimensions: str) -> list[Where]:
-    found = []
-    for pair in filter(None, dimensions.split(",")):
-        name, is_pair, value = pair.partition("=")
-        if not (name and is_pair):
-            raise ConfigError(f"dimension: {pair[:40]!r} is no name=value")
-        found.append(Where("dimensions[?] = ?", (name, value)))
-    return found
+    return [with_dimension(pair) for pair in dimensions.split(",") if pair]
 
 
 def _series(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,20 +6,24 @@ Owns the life of all. Invariant: when one of them ends, the process does, and sa
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import structlog
-import uvicorn
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from streams.console import news, site
+from streams.console.access import actor_of
 from streams.console.api import application
 from streams.console.archive import Archive, Limits
+from streams.console.build import build
 from streams.console.live import Live, Source
+from streams.console.metrics import Rows, by_key, exposition, of_requests
 from streams.console.paths.catalog import catalog_paths
+from streams.console.patience import Server, allow_files, server
 from streams.console.queries import Queries
 from streams.console.reader import Reader
 from streams.console.settings import ConsoleSettings
@@ -33,8 +37,7 @@ from streams.runtime.stop_signals import StopSignals
 
 LOOK_SECONDS: Final = 0.5
 STOP_SECONDS: Final = 20.0
-CONNECTIONS_MAX: Final = 2_500
-"""Viewers hold one each, and ask now and then by another."""
+ORDER_THREADS: Final = 2
 BEAT_SECONDS: Final = 2.0
 """How often viewers hear of the console's health; the page calls its news old after a few."""
 
@@ -66,8 +69,9 @@ class Console:
         contract: Contract | None = None,
     ) -> None:
         self._settings, self._say_ready, self._contract = settings, say_ready, contract
+        self._prefix, self._link = prefix, link
         limits = Limits(settings.file_rows, settings.file_bytes, settings.file_seconds)
-        store = Store(settings.archive)
+        self._store = store = Store(settings.archive)
         if store.folder is not None:  # of a bucket only the overlap of files tells, at a start
             lock_folder(
                 store.folder,
@@ -94,8 +98,11 @@ class Console:
             SpanloomError: reading cannot go on.
         """
         StopSignals(self._stop.set, is_hard=True, is_supervised=False).install()
-        with ThreadPoolExecutor(self._settings.query_threads, "spanloom-query") as workers:
-            server = self._server(workers)
+        with (
+            ThreadPoolExecutor(self._settings.query_threads, "spanloom-query") as workers,
+            ThreadPoolExecutor(ORDER_THREADS, "spanloom-order") as orders,
+        ):
+            server = self._server(workers, orders)
             self._reader.start()
             self._upkeep.start()
             serving = asyncio.create_task(self._serve(server))
@@ -123,32 +130,46 @@ class Console:
     def _lives(self) -> bool:
         return self._reader.is_alive and self._upkeep.is_alive
 
-    def _server(self, workers: ThreadPoolExecutor) -> "_Server":
+    def _server(self, workers: ThreadPoolExecutor, orders: ThreadPoolExecutor) -> Server:
+        settings = self._settings
+        built = build(
+            settings,
+            self._store.folder,
+            self._queries,
+            workers,
+            orders,
+            self._link,
+            self._prefix,
+            self._reader.lags,
+        )
+        interface = built.interface
+        text = exposition([self._rows, interface.rows, lambda: of_requests(interface.meters)])
+
+        def metrics(request: Request) -> Response:
+            content_type, body = text(request.headers.get("accept", ""))
+            return Response(body, headers={"Content-Type": content_type})
+
         others = {
             "/health": self._health,
             "/ready": self._ready,
             "/api/v1/health": self._health,
+            "/metrics": metrics,
         }
-        app = application(
-            self._queries,
-            workers,
-            others,
-            catalog_paths(self._contract),
-            [Route("/api/v1/live", self._live), *site.routes()],
+        more = (*built.paths, *catalog_paths(self._contract))
+        routes = [*built.logins, Route("/api/v1/live", self._live), *site.routes()]
+        return server(
+            application(interface, others, more, routes),
+            interface.meters,
+            host=settings.address,
+            port=settings.port,
+            limit_concurrency=allow_files(settings.connections_max),
+            ssl_certfile=settings.tls_certificate_file,
+            ssl_keyfile=settings.tls_key_file,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies) or None,
         )
-        config = uvicorn.Config(
-            app,
-            host=self._settings.address,
-            port=self._settings.port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=CONNECTIONS_MAX,
-            timeout_graceful_shutdown=5,
-        )
-        return _Server(config)
 
-    async def _serve(self, server: "_Server") -> None:
+    async def _serve(self, server: Server) -> None:
         try:
             await server.serve()
         except SystemExit as error:  # uvicorn's word for a port that is taken
@@ -168,19 +189,40 @@ class Console:
             "viewers": {"now": self._live.viewers, "dropped_total": self._live.dropped},
         }
 
-    def _health(self) -> Response:
-        return JSONResponse(self._said(), 200 if self._reader.is_alive else 503)
+    def _health(self, request: Request) -> Response:
+        return _answer(request, self._said(), self._reader.is_alive)
 
-    def _ready(self) -> Response:
+    def _ready(self, request: Request) -> Response:
         is_ready = self._reader.is_alive and not self._reader.waits_for
         said = {"ready": is_ready, "waits_for": self._reader.waits_for}
-        return JSONResponse(said, 200 if is_ready else 503)
+        return _answer(request, said, is_ready)
+
+    def _rows(self) -> Rows:
+        """Return what the reader and the archive have to say to a scraper."""
+        reader, archive, waits_for = self._reader, self._archive, self._reader.waits_for
+        counts = archive.counts()
+        lag: dict[str, int] = {}
+        for (topic, _), (next_, end) in reader.lags().items():
+            lag[topic] = lag.get(topic, 0) + max(0, end - next_)
+        return {
+            "spanloom_console_ready": [((), int(reader.is_alive and not waits_for))],
+            "spanloom_console_healthy": [((), int(reader.is_alive))],
+            "spanloom_console_lag_records": by_key(lag),
+            "spanloom_console_archived_records": by_key(archive.archived),
+            "spanloom_console_unreadable_records": by_key(archive.unreadable),
+            "spanloom_console_files": [((kind,), one["files"]) for kind, one in counts.items()],
+            "spanloom_console_file_bytes": by_key(archive.written_bytes),
+            "spanloom_console_tail_records": [
+                ((kind,), one["tail_records"]) for kind, one in counts.items()
+            ],
+            "spanloom_console_viewers": [((), self._live.viewers)],
+            "spanloom_console_dropped_viewers": [((), self._live.dropped)],
+            "spanloom_console_waits": [((waits_for,), 1)] if waits_for else [],
+        }
 
 
-class _Server(uvicorn.Server):
-    """A server that leaves signals to the process: the archive is written before the end."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
+def _answer(request: Request, said: dict[str, Any], is_well: bool) -> Response:
+    """Return a page of health; a stranger is told no more than its first word."""
+    if actor_of(request) is None:
+        said = dict(list(said.items())[:1])
+    return JSONResponse(said, 200 if is_well else 503)

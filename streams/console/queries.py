@@ -13,11 +13,14 @@ from streams.codec.records import Record, decode
 from streams.console.archive import Archive
 from streams.console.files import hour_of
 from streams.console.kinds import SCHEMAS, SCOPE
+from streams.console.limits import fetch
 from streams.console.tokens import key_of, token_of
+from streams.errors import ConfigError
 
 _HOUR_US: Final = 3_600_000_000
 LAG_US: Final = 2 * _HOUR_US
 """A trace may be appended so long after its end: when it waited long, or input lagged behind."""
+LAST_HOUR: Final = "9999-12-31T23"
 _SUMMARY: Final = (
     'trace_id, revision, flow, status, closed_by, start, "end", duration_us, span_count, '
     "error_count, missing_stages, modules, record_ids, batch_ids, correlation_ids"
@@ -36,10 +39,11 @@ Hours = tuple[str, str]
 
 
 class Where(NamedTuple):
-    """A condition, and its parameters."""
+    """A condition, its parameters, and the kinds that its text reads besides."""
 
     text: str
     values: tuple[Any, ...] = ()
+    kinds: tuple[str, ...] = ()
 
 
 class Page(NamedTuple):
@@ -81,26 +85,26 @@ class Queries:
 
     def traces_of_record(self, record_id: str, limit: int) -> list[Record]:
         """Return the traces that a record went through, at their last revision, by start."""
-        return self._traces("list_contains(record_ids, ?)", (record_id,), limit)
+        return self._traces(Where("list_contains(record_ids, ?)", (record_id,)), limit)
 
     def traces_of(self, trace_ids: Sequence[str], limit: int) -> list[Record]:
         """Return some traces, the oldest first, at their last revision."""
-        return self._traces(*one_of("trace_id", trace_ids), limit) if trace_ids else []
+        return self._traces(one_of("trace_id", trace_ids), limit) if trace_ids else []
 
     def traces_linking_to(self, trace_ids: Sequence[str], limit: int) -> list[Record]:
         """Return the traces with a span that links to one of some traces, the oldest first."""
         if not trace_ids:
             return []
-        condition = "list_has_any(linked_trace_ids, ?::VARCHAR[])"
-        return self._traces(condition, (list(trace_ids),), limit)
+        linking = Where("list_has_any(linked_trace_ids, ?::VARCHAR[])", (list(trace_ids),))
+        return self._traces(linking, limit)
 
-    def _traces(self, condition: str, values: Sequence[Any], limit: int) -> list[Record]:
+    def _traces(self, where: Where, limit: int) -> list[Record]:
         rows = self.ask(
             "SELECT value FROM traces WHERE trace_id IN "
-            f"(SELECT trace_id FROM traces WHERE {condition}) "
+            f"(SELECT trace_id FROM traces WHERE {where.text}) "
             "QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY revision DESC) = 1 "
             "ORDER BY start, trace_id LIMIT ?",
-            (*values, limit),
+            (*where.values, limit),
             {"traces": None},
         )
         return [decode(row["value"]) for row in rows]
@@ -174,6 +178,53 @@ class Queries:
         )
         return [decode(row["value"]) for row in rows]
 
+    # --- rejected records -------------------------------------------------------------------------
+
+    def rejected(
+        self, start_us: int, end_us: int, conditions: Sequence[Where], limit: int, token: str
+    ) -> tuple[Page, dict[str, int]]:
+        """Return records rejected within [start, end), the newest first, and how many by reason.
+
+        Raises:
+            ConfigError: the token is not one of this answer.
+        """
+        where = [Where("timestamp >= ? AND timestamp < ?", (start_us, end_us)), *conditions]
+        # A record may be rejected long after Kafka took it in.
+        hours = hour_of(start_us - LAG_US), LAST_HOUR
+        kinds = {"rejected": hours}
+        counts = self.ask(
+            f"SELECT reason, count(*) AS records FROM rejected WHERE {both(where)} "
+            "GROUP BY reason ORDER BY records DESC, reason",
+            values_of(where),
+            kinds,
+        )
+        after = list(where)
+        if token:
+            key = key_of(token, (int, int, int))
+            after.append(Where('(timestamp, partition, "offset") < (?, ?, ?)', key))
+        rows = self.ask(
+            "SELECT reason, detail, topic, source_partition, source_offset, timestamp, "
+            'value_bytes, partition, "offset", appended_us AS appended FROM rejected '
+            f"WHERE {both(after)} "
+            'ORDER BY timestamp DESC, partition DESC, "offset" DESC LIMIT ?',
+            (*values_of(after), limit + 1),
+            kinds,
+        )
+        shown = [_rejected_row(row) for row in rows[:limit]]
+        last = rows[limit - 1] if len(rows) > limit else None
+        next_ = token_of((last["timestamp"], last["partition"], last["offset"])) if last else ""
+        return Page(shown, next_), {row["reason"]: row["records"] for row in counts}
+
+    def rejected_one(self, topic: str, partition: int, offset: int) -> Record | None:
+        """Return the record that was rejected at a place, None when none was."""
+        rows = self.ask(
+            "SELECT value FROM rejected WHERE topic = ? AND source_partition = ? "
+            "AND source_offset = ? LIMIT 1",
+            (topic, partition, offset),
+            {"rejected": None},
+        )
+        return decode(rows[0]["value"]) if rows else None
+
     # --- how --------------------------------------------------------------------------------------
 
     def _page(
@@ -194,7 +245,7 @@ class Queries:
             f"SELECT {columns} FROM ({_last(kind, version, id_)}) WHERE {both(where)} "
             f"ORDER BY {time} DESC, {id_} DESC LIMIT ?",
             (*values_of(where), limit + 1),
-            {kind: hours},
+            dict.fromkeys((kind, *(k for one in where for k in one.kinds)), hours),
         )
         shown = rows[:limit]
         is_more = len(rows) > limit
@@ -235,11 +286,19 @@ class Queries:
                     )
                     source = f"SELECT * FROM files_{kind} UNION ALL {source}"
                 tables.append(f"{kind} AS ({source})")
-            cursor.execute(f"WITH {', '.join(tables)} {sql}", list(values))
-            names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            return fetch(cursor, f"WITH {', '.join(tables)} {sql}", list(values))
         finally:
             cursor.close()
+
+
+def _rejected_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with the place that a record was rejected at as its own."""
+    return {
+        **{name: row[name] for name in ("reason", "detail", "topic")},
+        "partition": row["source_partition"],
+        "offset": row["source_offset"],
+        **{name: row[name] for name in ("timestamp", "value_bytes", "appended")},
+    }
 
 
 def _last(kind: str, version: str, keys: str) -> str:
@@ -262,3 +321,15 @@ def one_of(column: str, values: Sequence[Any]) -> Where:
     """Return the condition that a column has one of some values: a list that a scan can use."""
     marks = ", ".join("?" * len(values))
     return Where(f'"{column}" IN ({marks})', tuple(values))
+
+
+def with_dimension(text: str) -> Where:
+    """Return the condition that a row has a dimension, given as name=value.
+
+    Raises:
+        ConfigError: it is not written so.
+    """
+    name, is_pair, value = text.partition("=")
+    if not (name and is_pair):
+        raise ConfigError(f"dimension: {text[:40]!r} is no name=value")
+    return Where("dimensions[?] = ?", (name, value))

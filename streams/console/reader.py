@@ -58,11 +58,14 @@ class Reader:
 
     def lag(self) -> int:
         """Return how many offsets lie between what was taken in and the topics' ends."""
+        return sum(max(0, end - next_) for next_, end in self.lags().values())
+
+    def lags(self) -> dict[Place, tuple[int, int]]:
+        """Return, by partition, the offset that is read next and the end of the topic."""
         next_ = self._archive.next_offsets
-        return sum(
-            max(0, end - max(next_.get(at, 0), self._met.get(at, 0)))
-            for at, end in self._ends.items()
-        )
+        return {
+            at: (max(next_.get(at, 0), self._met.get(at, 0)), end) for at, end in self._ends.items()
+        }
 
     def _run(self) -> None:
         try:

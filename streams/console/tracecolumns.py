@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from streams.codec import wire
-from streams.codec.columnar import ColumnarReader, schema_fields
+from streams.codec.columnar import ColumnarReader, length_name, schema_fields
 from streams.codec.eventbatch import NAME as BATCH
 from streams.codec.schemas import Schema, default_schemas
 from streams.console.decoded import Decoded, Rows, Values, columns_of, joined, one_by_one
@@ -88,31 +88,42 @@ def _read(values: Sequence[bytes], index: Sequence[int]) -> _Parts | None:
     events = []
     for block, some in many_reader().read(messages):
         of = np.repeat(there[[m.record.offset for m in some]], [m.count for m in some])
-        torn = np.unique(of[~block.is_sound])
-        frame = block.frame.with_columns(message=pl.Series(of))
-        events.append(frame.filter(~np.isin(of, torn)) if len(torn) else frame)
+        frame = block.frame.with_columns(message=of)
+        if not block.is_sound.all():
+            frame = frame.filter(~np.isin(of, of[~block.is_sound]))
+        events.append(frame)
     if not events or not len(heads):
         return None
     # A trace counts as read when both its parts were.
-    both = heads.join(pl.concat(events).select("message").unique(), on="message", how="semi")
-    known = pl.concat(events).join(both.select("message"), on="message", how="semi")
-    of_all = pl.lit(pl.Series(index)).gather(pl.col("message")).alias("message")
-    return _Parts(
-        both.sort("message").with_columns(of_all),
-        known.sort("message", maintain_order=True).with_columns(of_all),
-    )
+    known = pl.concat(events)
+    both = np.intersect1d(heads["message"].to_numpy(), known["message"].to_numpy())
+    return _Parts(_of(heads, both, index), _of(known, both, index))
+
+
+def _of(frame: pl.DataFrame, wanted: I64, index: Sequence[int]) -> pl.DataFrame:
+    """Return the rows of the traces that are wanted, in their order, by their messages' indexes."""
+    of = frame["message"].to_numpy()
+    is_wanted = np.isin(of, wanted)
+    if not is_wanted.all():
+        frame, of = frame.filter(is_wanted), of[is_wanted]
+    if (np.diff(of) < 0).any():
+        order = np.argsort(of, kind="stable")
+        frame, of = frame[order], of[order]
+    return frame.with_columns(message=np.array(index, np.int64)[of])
 
 
 def _heads(bodies: Bodies, there: I64) -> pl.DataFrame:
     """Return the heads that are exactly their bytes, with the index of each."""
     read = _head_reader().read(bodies.take(there))
     frames = [
-        block.frame.with_columns(message=pl.Series(there[rows])).filter(block.is_sound)
+        block.frame.with_columns(message=there[rows]).filter(block.is_sound)
         for block, rows in read.blocks
     ]
     if not frames:
         return pl.DataFrame({"message": []}, {"message": pl.Int64})
     heads = pl.concat(frames)
+    if not heads[length_name("missing")].to_numpy().any():
+        return heads
     causes = len(next(f for f in _missing_fields() if f.name == "cause").symbols)
     cause = pl.element().struct.field("cause")
     is_named = pl.col("missing").list.eval(cause.is_between(0, causes - 1)).list.all()
@@ -155,17 +166,18 @@ def _lists(message: I64, of: pl.Series, text: pl.Series) -> pa.ListArray:
         of: the message of each row.
         text: the text of each row.
     """
-    found = pl.DataFrame({"of": of, "text": text}).filter(pl.col("text") != "")
-    found = found.unique().sort("of", "text")
+    rows = pl.DataFrame({"of": of, "text": text}).lazy()
+    found = rows.filter(pl.col("text") != "").unique().sort("of", "text").collect()
     ends = np.searchsorted(found["of"].to_numpy(), message, side="right")
     offsets = np.concatenate([np.zeros(1, np.int32), ends.astype(np.int32)])
     return pa.ListArray.from_arrays(pa.array(offsets), found["text"].to_arrow().cast(pa.string()))
 
 
 def _spans(kind: Kind, parts: _Parts) -> Rows:
-    events = parts.events.filter(pl.col("event_type") == TRACE)
-    revision = events.select("message").join(
-        parts.heads.select("message", "revision"), on="message", how="left", maintain_order="left"
-    )["revision"]
-    table = event_table(events).append_column("revision", revision.to_arrow())
-    return Rows(table.cast(columns_of(kind)), events["message"].to_numpy())
+    is_span = parts.events["event_type"].to_numpy() == TRACE
+    events = parts.events if is_span.all() else parts.events.filter(is_span)
+    message = events["message"].to_numpy()
+    at = np.searchsorted(parts.heads["message"].to_numpy(), message)
+    revision = parts.heads["revision"].to_numpy()[at]
+    table = event_table(events).append_column("revision", pa.array(revision))
+    return Rows(table.cast(columns_of(kind)), message)

@@ -5,6 +5,7 @@ Invariant: the demonstration neither waits for it nor fails with it; why there i
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -81,7 +82,9 @@ class Page:
         return f"http://127.0.0.1:{self._port}"
 
     def stay(self) -> None:
-        """Keep it until Ctrl-C, or until it ends by itself."""
+        """Keep it until Ctrl-C or SIGTERM, or until it ends by itself."""
+        for one in (signal.SIGINT, signal.SIGTERM):  # they were the worker's, which is over
+            signal.signal(one, signal.default_int_handler)
         try:
             while self._process is not None and self._process.poll() is None:
                 time.sleep(0.2)

@@ -43,10 +43,11 @@ MetricName = Literal[
 class Entry(NamedTuple):
     """A metric of the catalogue.
 
-    Samples of a counter end in `_total`, those of a summary in `_count` and `_sum`.
+    Samples of a counter end in `_total`, those of a summary in `_count` and `_sum`, those of a
+    histogram in `_bucket` too.
     """
 
-    kind: Literal["counter", "gauge", "summary"]
+    kind: Literal["counter", "gauge", "summary", "histogram"]
     labels: tuple[str, ...]
     text: str
 

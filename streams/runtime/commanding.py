@@ -8,15 +8,13 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, Producer
-
 from streams.codec.records import decode_as
 from streams.errors import BrokerError, RecordError
-from streams.runtime import refusals
-from streams.runtime.link import Link, open_client
+from streams.runtime import sending
+from streams.runtime.link import Link
 from streams.runtime.reading import Reading
+from streams.runtime.sending import Outgoing
 
-SEND_SECONDS: Final = 30.0
 COMMANDS_PARTITION: Final = 0
 
 
@@ -36,42 +34,14 @@ def send(link: Link, topic: str, command: Mapping[str, Any]) -> None:
     Raises:
         BrokerError: the broker refuses it or does not answer.
     """
-    link.reach()
-    failed: list[KafkaError] = []
-
-    def hear(error: KafkaError) -> None:
-        if refusals.is_of_right(error):  # no producer id for whom may write to no topic at all
-            failed.insert(0, error)
-
-    settings = {
-        **link.librdkafka(),
-        "enable.idempotence": True,
-        "message.timeout.ms": round(SEND_SECONDS * 1000),
-        "error_cb": hear,
-        "log_level": 2,
-    }
-    producer = open_client(Producer, settings)
-
-    def delivered(error: KafkaError | None, _message: object) -> None:
-        if error is not None:
-            failed.append(error)
-
-    producer.produce(
+    record = Outgoing(
         topic,
-        json.dumps(command).encode(),
-        str(command["command_id"]).encode(),
         COMMANDS_PARTITION,
-        delivered,
+        str(command["command_id"]).encode(),
+        json.dumps(command).encode(),
     )
-    left = producer.flush(SEND_SECONDS)
-    if failed and refusals.is_of_right(failed[0]):
-        raise refusals.of_right(failed[0], "Write", f"topic {topic}", link.settings.who)
-    if failed or left:
-        why = failed[0].str() if failed else "the broker did not answer"
-        raise BrokerError(
-            f"the command was not taken: {why}. Operator action: look at the broker; a command "
-            "may be sent again with the same --id, it counts once."
-        )
+    again = "a command may be sent again with the same --id, it counts once."
+    sending.send(link, record, "the command", again)
 
 
 def answer(

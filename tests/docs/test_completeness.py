@@ -18,6 +18,7 @@ from streams.monitoring.liveness import Cause
 from streams.monitoring.metrics import CATALOGUE
 from streams.monitoring.notify_metrics import NOTIFY_CATALOGUE
 from streams.cli.query import KEY_VARIABLE, URL_VARIABLE
+from streams.console.metrics import CONSOLE_CATALOGUE
 from streams.console.settings import ConsoleSettings
 from streams.notify.settings import NotifySettings
 from streams.settings import KafkaLink, WorkerSettings
@@ -99,7 +100,7 @@ def test_every_metric_is_listed() -> None:
     """docs/monitoring.md has a row for each metric, in the order and the words of the catalogue."""
     listed = {cells[0].strip("`"): cells[1:] for cells in rows("docs/monitoring.md")}
     metrics = {name: cells for name, cells in listed.items() if name.startswith("spanloom_")}
-    catalogue = {**CATALOGUE, **NOTIFY_CATALOGUE}
+    catalogue = {**CATALOGUE, **NOTIFY_CATALOGUE, **CONSOLE_CATALOGUE}
     assert list(metrics) == list(catalogue)
     for name, entry in catalogue.items():
         labels = ", ".join(f"`{label}`" for label in entry.labels)

@@ -77,5 +77,5 @@ def imports(path: Path) -> frozenset[str]:
             found.add(node.module)
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
     if path == ROOT / "streams" / "cli" / "main.py":  # each command when it is asked for
-        found.update(f"streams.cli.{command}" for command in COMMANDS)
+        found.update(f"streams.cli.{command.replace('-', '_')}" for command in COMMANDS)
     return frozenset(found)

@@ -16,6 +16,7 @@ IDS_MAX: Final = 1_000
 _TOKEN_CHARS_MAX: Final = 500
 
 Text = Annotated[str, Field(min_length=1, max_length=TEXT_CHARS_MAX)]
+Time = Annotated[Text, Field(json_schema_extra={"format": "date-time"})]
 Texts = Annotated[list[Text], Field(max_length=IDS_MAX)]
 
 
@@ -26,8 +27,8 @@ class _Part(BaseModel):
 class TimeRange(_Part):
     """[start, end), ISO 8601; without an offset in UTC."""
 
-    start: Text
-    end: Text
+    start: Time
+    end: Time
 
 
 class AuditQuery(_Part):
@@ -101,5 +102,6 @@ PATHS: Final = (
         "POST",
         AuditQuery,
         command="audit",
+        role="auditor",
     ),
 )

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from streams.console.asked import Parameter
 from streams.console.queries import Queries, Where
+from streams.console.roles import Role
 from streams.errors import ConfigError
 
 STATUSES: Final = ("COMPLETE", "INCOMPLETE", "BROKEN", "TRUNCATED")
@@ -17,6 +18,10 @@ SEVERITIES: Final = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
 """From the least to the gravest."""
 
 Ask = Callable[[Queries, dict[str, Any], Mapping[str, str]], Any]
+
+
+class ConflictError(Exception):
+    """An order does not fit what there is; says why."""
 
 
 class Path(NamedTuple):
@@ -27,10 +32,12 @@ class Path(NamedTuple):
         summary: what it answers.
         parameters: of the query.
         ask: returns the answer, None for what is not there; given what was asked (with a `body`
-            where there is one) and the names of the path.
+            where there is one, and the `actor` who asks) and the names of the path.
         method: of HTTP.
         body: what a request carries as JSON; None for nothing.
         command: what `spanloom query` calls it; "" for what is not asked there.
+        role: what who asks must have.
+        is_order: whether it changes something: it is written down, and answered 202.
     """
 
     path: str
@@ -40,6 +47,8 @@ class Path(NamedTuple):
     method: Literal["GET", "POST"] = "GET"
     body: type[BaseModel] | None = None
     command: str = ""
+    role: Role = "viewer"
+    is_order: bool = False
 
 
 def range_of(asked: Mapping[str, Any]) -> tuple[int, int]:

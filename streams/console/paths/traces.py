@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from streams.console.asked import COUNT, END, START, TOKEN, Parameter
 from streams.console.paths.path import STATUSES, Path, among, equal, range_of
-from streams.console.queries import Queries, Where
+from streams.console.queries import Queries, Where, with_dimension
 
 
 def _traces(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any:
@@ -16,6 +16,10 @@ def _traces(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> An
     ]
     if asked["min_duration_us"] is not None:
         where.append(Where("duration_us >= ?", (asked["min_duration_us"],)))
+    if asked["dimension"] is not None:
+        text, values, _kinds = with_dimension(asked["dimension"])
+        of_a_span = f"trace_id IN (SELECT trace_id FROM spans WHERE {text})"
+        where.append(Where(of_a_span, values, ("spans",)))
     start_us, end_us = range_of(asked)
     token = asked["continuation_token"] or ""
     page = queries.traces(start_us, end_us, where, asked["limit"], token)
@@ -41,6 +45,7 @@ PATHS: Final = (
             Parameter("batch_id", "text", "With an event of this batch."),
             Parameter("correlation_id", "text", "With an event of this correlation id."),
             Parameter("min_duration_us", "number", "That took so long at least."),
+            Parameter("dimension", "text", "With a span that has it: name=value."),
             COUNT,
             TOKEN,
         ),

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from streams.console.api import application
+from streams.console.api import application, open_to_all
 from streams.console.queries import Queries
 from streams.runtime import topics
 from tests.unit.cli.shell import Shell
@@ -62,7 +62,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     archive.take(message(TELEMETRY, AUDITED, metric))
     with ThreadPoolExecutor(2) as workers:
-        app = application(Queries(archive, 256 << 20, 1), workers, {})
+        app = application(open_to_all(Queries(archive, 256 << 20, 1), workers), {})
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
         thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
         thread.start()

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from streams.console.api import application, openapi
+from streams.console.api import application, open_to_all
+from streams.console.openapi import openapi
 from streams.console.paths.every import PATHS
 from streams.console.queries import Queries
 from streams.console.times import iso
@@ -60,7 +61,7 @@ def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Ask
     archive.take(message(topics.STATS, 0, window(window_start=T0_US, revision=1, ratio=0.5)))
     archive.take(message(topics.STATS, 1, window(window_start=T0_US, revision=2, ratio=0.75)))
     with ThreadPoolExecutor(2) as workers:
-        app = application(Queries(archive, 256 << 20, 1), workers, {})
+        app = application(open_to_all(Queries(archive, 256 << 20, 1), workers), {})
 
         def ask(path: str, base: str = "http://localhost:8090") -> httpx.Response:
             async def get() -> httpx.Response:
@@ -200,7 +201,7 @@ def test_what_is_asked_never_becomes_a_statement(filled: tuple[Ask, list[Any]], 
 
 def test_the_description_has_every_path_and_parameter() -> None:
     """It is made of what reads the parameters."""
-    document = openapi()
+    document = openapi(PATHS)
     assert set(document["paths"]) == {one.path for one in PATHS}
     traces = document["paths"]["/api/v1/traces"]["get"]["parameters"]
     assert [p["name"] for p in traces if p["required"]] == ["start", "end"]

@@ -13,6 +13,7 @@ from streams.errors import ConfigError, StateError
 from streams.runtime import topics
 from tests.unit.console.at_hand import (
     HOUR_MS,
+    T0_US,
     TELEMETRY,
     Clock,
     archive_in,
@@ -65,6 +66,8 @@ def test_crashes_lose_and_double_nothing(tmp_path: Path, seed: int) -> None:
         at += 1
         clock.now += chance.random() * 3
         archive.write_due()
+        if chance.random() < 0.1:
+            archive.merge(T0_US + 2 * HOUR_MS * 1000)
         if chance.random() < 0.1:  # the process dies, perhaps in the midst of a file
             (tmp_path / "traces" / "x.parquet.unfinished").parent.mkdir(exist_ok=True)
             (tmp_path / "traces" / "x.parquet.unfinished").write_bytes(b"PAR1")

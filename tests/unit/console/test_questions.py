@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from streams.console.api import application
+from streams.console.api import application, open_to_all
 from streams.console.archive import Archive
 from streams.console.queries import Queries
 from streams.console.times import iso
@@ -98,7 +98,8 @@ class ask_of:  # noqa: N801
 
     def __init__(self, archive: Archive) -> None:
         self._workers = ThreadPoolExecutor(2)
-        self._app = application(Queries(archive, 256 << 20, 1), self._workers, {})
+        interface = open_to_all(Queries(archive, 256 << 20, 1), self._workers)
+        self._app = application(interface, {})
 
     def __enter__(self) -> Post:
         def post(path: str, body: Any = None) -> httpx.Response:
@@ -262,6 +263,21 @@ def test_lineage_follows_links_both_ways(tmp_path: Path) -> None:
     assert there["ingested_at"] == iso(T0_US)
     assert {edge["kind"] for edge in there["edges"]} == {"read", "link", "deliver"}
     assert unknown.status_code == 404
+
+
+def test_traces_are_found_by_a_dimension(tmp_path: Path) -> None:
+    """That one of their spans has."""
+    archive = archive_in(tmp_path)
+    linked(archive)
+    path = f"/api/v1/traces?start={RANGE['start']}&end={RANGE['end']}&dimension="
+    with ask_of(archive) as post:
+        of_crm = post(f"{path}destination=crm", None).json()
+        none = post(f"{path}destination=orders", None).json()
+        wrong = post(f"{path}crm", None)
+    assert [one["trace_id"] for one in of_crm["traces"]] == ["c" * 32]
+    assert none["traces"] == []
+    assert wrong.status_code == 400
+    assert wrong.json()["error"].startswith("dimension")
 
 
 def test_metrics_are_series_of_steps(tmp_path: Path) -> None:

@@ -1,0 +1,195 @@
+"""How fast does the console's archive fill, how large is it, and how long does a look-up take?
+
+Fills an archive with N entries, at 600 a second of event time (50 million are a day): traces of
+eight spans, and for each an audit entry and a metric point. They go through the real decode, files
+and merges; Kafka alone is left out. Then ids are looked up and questions asked, each a few times.
+
+`python -m benchmarks.archive [--entries N] [--json FILE] [--folder DIR]`; without a folder the
+archive is removed at the end. A folder that holds one already is only asked.
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.archive_events import ENTRIES, RATE, START_US, TELEMETRY, Source
+from streams.console.archive import Archive, Limits
+from streams.console.kinds import KIND
+from streams.console.queries import Queries
+from streams.console.store import Store
+from streams.units import SECOND_US
+
+TRACES: Final = 500
+"""Made at a time; the console takes up to 5,000 records."""
+ASKED: Final = 50
+"""Look-ups of each column."""
+MEMORY_BYTES: Final = 1 << 30
+THREADS: Final = 2
+
+
+class EventClock:
+    """Seconds as the events tell them: a file is written after so many of theirs."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+def fill(folder: Path, entries: int) -> tuple[Archive, dict[str, Any]]:
+    """Fill an archive, and return it with what that took."""
+    clock = EventClock()
+    archive = Archive(Store(str(folder)), Limits(), telemetry=TELEMETRY, clock=clock)
+    source = Source()
+    cpu = {"ingest": 0.0, "merge": 0.0}
+    wall = dict(cpu)
+    minute = 0
+    for begin in range(0, entries // ENTRIES, TRACES):
+        messages = source.messages(min(TRACES, entries // ENTRIES - begin))
+        clock.now = begin * ENTRIES / RATE
+        with Timed(cpu, wall, "ingest"):
+            archive.take(*messages)
+            archive.write_due()
+        if clock.now // 60 > minute:
+            minute = int(clock.now // 60)
+            with Timed(cpu, wall, "merge"):
+                archive.merge(START_US + int(clock.now * SECOND_US))
+    with Timed(cpu, wall, "ingest"):
+        archive.write_due(all_of_it=True)
+    clock.now += 86_400
+    with Timed(cpu, wall, "merge"):
+        archive.merge(START_US + int(clock.now * SECOND_US))
+    clock.now += 86_400
+    archive.merge(START_US)  # removes what was merged
+    return archive, {
+        "ingest_cpu_s": cpu["ingest"],
+        "merge_cpu_s": cpu["merge"],
+        "wall_s": sum(wall.values()),
+        "ingest_entries_per_cpu_s": entries / cpu["ingest"],
+        "ingest_and_merge_entries_per_cpu_s": entries / sum(cpu.values()),
+    }
+
+
+class Timed:
+    """Adds the CPU and wall seconds of a block."""
+
+    def __init__(self, cpu: dict[str, float], wall: dict[str, float], name: str) -> None:
+        self._cpu, self._wall, self._name = cpu, wall, name
+
+    def __enter__(self) -> None:
+        self._began = time.process_time(), time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._cpu[self._name] += time.process_time() - self._began[0]
+        self._wall[self._name] += time.perf_counter() - self._began[1]
+
+
+def sizes(folder: Path, archive: Archive) -> dict[str, Any]:
+    """Return what lies on the disk, by kind."""
+    found: dict[str, Any] = {}
+    for kind in ("traces", "spans", "events"):
+        files = list((folder / kind).rglob("*.parquet"))
+        rows = archive.dataset(archive.look(kind).files, KIND[kind].schema).count_rows()
+        found[kind] = {
+            "rows": rows,
+            "files": len(files),
+            "bytes": sum(file.stat().st_size for file in files),
+            "ids_bytes": sum(file.stat().st_size for file in (folder / kind).rglob("*.ids")),
+        }
+    return found
+
+
+def timed(ask: Callable[[Any], Any], of: Iterable[Any]) -> dict[str, float]:
+    """Ask for each, and return how long that took; an answer of nothing ends the run."""
+    took = []
+    for one in of:
+        began = time.perf_counter()
+        if not ask(one):
+            raise SystemExit(f"archive: nothing found for {one}")
+        took.append((time.perf_counter() - began) * 1e3)
+    p50, p95 = np.percentile(took, [50, 95])
+    return {"p50_ms": round(float(p50), 2), "p95_ms": round(float(p95), 2), "first_ms": took[0]}
+
+
+def ask(archive: Archive, traces: int) -> dict[str, Any]:
+    """Time look-ups by each column of ids, and the questions of `Queries`."""
+    chance = random.Random(1)
+    some = sorted(chance.sample(range(traces), min(ASKED, traces)))
+    chance.shuffle(some)
+    found: dict[str, Any] = {}
+    by_record = {n: {"record_id": [f"rec-{n:08d}"]} for n in some}
+    trace_ids = [
+        archive.look("spans", ids=ids).tail["trace_id"][0].as_py() for ids in by_record.values()
+    ]
+    asked = {
+        ("spans", "trace_id"): trace_ids,
+        ("spans", "record_id"): [f"rec-{n:08d}" for n in some],
+        ("spans", "batch_id"): [f"bat-{n // 100:08d}" for n in some],
+        ("spans", "correlation_id"): [f"cor-{n // 3:08d}" for n in some],
+        ("events", "record_id"): [f"rec-{n:08d}" for n in some],
+        ("traces", "trace_id"): trace_ids,
+        ("traces", "record_ids"): [f"rec-{n:08d}" for n in some],
+    }
+    for (kind, column), values in asked.items():
+
+        def look(value: str, kind: str = kind, column: str = column) -> int:
+            return len(archive.look(kind, ids={column: [value]}).tail)
+
+        found[f"look {kind}.{column}"] = timed(look, values)
+    queries = Queries(archive, MEMORY_BYTES, THREADS)
+    span_us = traces * ENTRIES * SECOND_US // RATE
+    starts = [START_US + int(chance.random() * span_us * 0.9) for _ in range(ASKED // 5)]
+    hour_us = 3_600 * SECOND_US
+    found["query trace"] = timed(queries.trace, trace_ids[: ASKED // 5])
+    found["query traces of an hour"] = timed(
+        lambda at: queries.traces(at, at + hour_us, [], 100, "").rows, starts
+    )
+    found["query traces of a record"] = timed(
+        lambda n: queries.traces_of_record(f"rec-{n:08d}", 100), some[: ASKED // 5]
+    )
+    return found
+
+
+def run(entries: int, folder: Path) -> dict[str, Any]:
+    """Fill the archive unless it is there, ask it, and return the report."""
+    report: dict[str, Any] = {"entries": entries, "hours": entries / RATE / 3_600}
+    if any(folder.glob("spans/*")):
+        archive = Archive(Store(str(folder)), Limits(), telemetry=TELEMETRY)
+    else:
+        archive, report["fill"] = fill(folder, entries)
+    report["disk"] = disk = sizes(folder, archive)
+    held = disk["traces"]["bytes"] + disk["spans"]["bytes"]
+    held += disk["traces"]["ids_bytes"] + disk["spans"]["ids_bytes"]
+    report["disk_bytes_per_span"] = round(held / disk["spans"]["rows"], 1)
+    report["asked"] = ask(archive, disk["traces"]["rows"])
+    return report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--entries", type=int, default=500_000)
+    parser.add_argument("--json", type=Path, help="write the report here")
+    parser.add_argument("--folder", type=Path, help="keep the archive here")
+    arguments = parser.parse_args()
+    if arguments.entries < ENTRIES:
+        sys.exit(f"archive: --entries: at least {ENTRIES}")
+    with tempfile.TemporaryDirectory() as temporary:
+        report = run(arguments.entries, arguments.folder or Path(temporary))
+    text = json.dumps(report, indent=2)
+    if arguments.json:
+        arguments.json.write_text(text + "\n", "utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""The bounds of the interface: how often, how many, how long, how much.
+
+Owns the counting. Rules are functions of what they are told and of `now`; only `Question` sets a
+timer. Each bound that acts is counted by who made it act, in `spanloom_console_refused_requests`.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
+
+from streams.errors import ConfigError
+
+CLIENTS_MAX: Final = 10_000
+"""Clients whose pace is remembered; the one that was quiet longest is forgotten first."""
+
+
+class BusyError(Exception):
+    """The console has too much to do; `reason` is a bounded name."""
+
+    def __init__(self, reason: str, words: str) -> None:
+        super().__init__(words)
+        self.reason = reason
+
+
+class TimeLimitError(Exception):
+    """A question took too long and was stopped."""
+
+
+class TooMuchError(ConfigError):
+    """An answer would be larger than one may be: the question has to be narrower."""
+
+
+class Pace:
+    """A bucket of tokens for each client: `burst` at once, then `per_second` on.
+
+    Args:
+        per_second: tokens that come back.
+        burst: tokens at most.
+        clients: how many are remembered.
+    """
+
+    def __init__(self, per_second: float, burst: float, clients: int = CLIENTS_MAX) -> None:
+        self._per_second, self._burst, self._clients = per_second, burst, clients
+        self._held: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def _left(self, client: str, now: float) -> float:
+        tokens, at = self._held.get(client, (self._burst, now))
+        return min(self._burst, tokens + (now - at) * self._per_second)
+
+    def wait_seconds(self, client: str, now: float) -> float:
+        """Return how long a client must wait for its next token; 0 when it has one."""
+        return max(0.0, (1 - self._left(client, now)) / self._per_second)
+
+    def take(self, client: str, now: float) -> float:
+        """Take a token for a client; return 0, or how long it must wait when there is none."""
+        left = self._left(client, now)
+        wait_seconds = max(0.0, (1 - left) / self._per_second)
+        self._held[client] = (left if wait_seconds else left - 1, now)
+        self._held.move_to_end(client)
+        if len(self._held) > self._clients:
+            self._held.popitem(last=False)
+        return wait_seconds
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+
+class Room:
+    """A number of things at once, of which there may be so many.
+
+    Args:
+        limit: how many.
+        reason, words: of the error when there are too many.
+    """
+
+    def __init__(self, limit: int, reason: str, words: str) -> None:
+        self._limit, self._reason, self._words = limit, reason, words
+        self.taken = 0
+
+    def take(self, count: int = 1) -> None:
+        """Take room.
+
+        Raises:
+            BusyError: there is not enough; none was taken.
+        """
+        if self.taken + count > self._limit:
+            raise BusyError(self._reason, self._words)
+        self.taken += count
+
+    def leave(self, count: int = 1) -> None:
+        """Give room back."""
+        self.taken -= count
+
+
+class Interruptible(Protocol):
+    """A connection to a database, whose statement can be stopped from another thread."""
+
+    def interrupt(self) -> None:
+        """Stop what it does."""
+
+
+class Question:
+    """The time and the bytes that one question may take, over all its statements.
+
+    Args:
+        seconds: how long it may take.
+        bytes_max: how many bytes of records it may fetch.
+    """
+
+    def __init__(self, seconds: float, bytes_max: int) -> None:
+        self._seconds, self._bytes_max = seconds, bytes_max
+        self._lock = threading.Lock()
+        self._running: Interruptible | None = None
+        self._is_over = False
+        self._bytes = 0
+
+    @contextmanager
+    def asked(self) -> Iterator[None]:
+        """Make it the question of this thread, and let its time run.
+
+        Raises:
+            TimeLimitError: its time ran out, whatever its end was.
+        """
+        timer = threading.Timer(self._seconds, self._stop)
+        timer.daemon = True
+        timer.start()
+        _this_thread.question = self
+        try:
+            yield
+        except Exception as error:
+            if self._is_over:
+                raise TimeLimitError from error
+            raise
+        finally:
+            _this_thread.question = None
+            timer.cancel()
+
+    def _stop(self) -> None:
+        with self._lock:
+            self._is_over = True
+            if self._running is not None:
+                self._running.interrupt()
+
+    @contextmanager
+    def statement(self, running: Interruptible) -> Iterator[None]:
+        """Let the end of its time stop a statement.
+
+        Raises:
+            TimeLimitError: there is no time left.
+        """
+        with self._lock:
+            if self._is_over:
+                raise TimeLimitError
+            self._running = running
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running = None
+
+    def count(self, rows: list[tuple[Any, ...]]) -> None:
+        """Count the bytes of rows that were fetched.
+
+        Raises:
+            TooMuchError: they are more than an answer may have.
+            TimeLimitError: there is no time left.
+        """
+        if self._is_over:
+            raise TimeLimitError
+        self._bytes += sum(_bytes_of(value) for row in rows for value in row)
+        if self._bytes > self._bytes_max:
+            raise TooMuchError(
+                f"limit: the answer would be made of more than {self._bytes_max} bytes of records; "
+                "ask for fewer of them, or for a shorter range"
+            )
+
+
+def _bytes_of(value: Any) -> int:
+    if isinstance(value, (bytes, str)):
+        return len(value)
+    return sum(map(_bytes_of, value)) if isinstance(value, list) else 8
+
+
+class _Thread(threading.local):
+    question: Question | None = None
+
+
+_this_thread: Final = _Thread()
+FETCH_ROWS: Final = 100
+
+
+def fetch(cursor: Any, sql: str, values: list[Any]) -> list[dict[str, Any]]:
+    """Run a statement and return its rows by name, within the bounds of this thread's question.
+
+    Raises:
+        TimeLimitError, TooMuchError: as `Question`.
+    """
+    question = _this_thread.question or Question(float(threading.TIMEOUT_MAX), 1 << 62)
+    with question.statement(cursor):
+        cursor.execute(sql, values)
+        names = [column[0] for column in cursor.description]
+        found: list[dict[str, Any]] = []
+        while rows := cursor.fetchmany(FETCH_ROWS):
+            question.count(rows)
+            found += [dict(zip(names, row, strict=True)) for row in rows]
+        return found

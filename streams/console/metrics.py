@@ -1,0 +1,212 @@
+"""Metrics of the console: its catalogue of names, filled when a scraper asks.
+
+Owns the names and the counters of the interface. Invariant: every bound that refuses, drops or
+delays something has a counter here, by reason.
+"""
+
+import platform
+import threading
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from streams import __version__
+from streams.monitoring.metrics import Entry, Row, make_family
+
+ConsoleMetricName = Literal[
+    "spanloom_console_build_info", "spanloom_console_ready", "spanloom_console_healthy",
+    "spanloom_console_lag_records", "spanloom_console_archived_records",
+    "spanloom_console_unreadable_records", "spanloom_console_files",
+    "spanloom_console_file_bytes", "spanloom_console_tail_records", "spanloom_console_waits",
+    "spanloom_console_requests", "spanloom_console_open_requests",
+    "spanloom_console_request_seconds", "spanloom_console_refused_requests",
+    "spanloom_console_waiting_questions", "spanloom_console_held_answer_bytes",
+    "spanloom_console_connections", "spanloom_console_cut_connections",
+    "spanloom_console_viewers", "spanloom_console_dropped_viewers",
+    "spanloom_console_sessions", "spanloom_console_displaced_sessions",
+    "spanloom_console_access_events", "spanloom_console_unwritten_access_events",
+    "spanloom_console_keys_unreadable",
+]  # fmt: skip
+"""Every name: a typo fails the type check."""
+
+CONSOLE_CATALOGUE: Final[Mapping[ConsoleMetricName, Entry]] = {
+    "spanloom_console_build_info": Entry("gauge", ("version", "python"), "1; what runs."),
+    "spanloom_console_ready": Entry("gauge", (), "1 while topics are read, as /ready says."),
+    "spanloom_console_healthy": Entry("gauge", (), "1 while the reader lives, as /health says."),
+    "spanloom_console_lag_records": Entry(
+        "gauge", ("topic",), "Offsets between what was taken in and the topic's end."
+    ),
+    "spanloom_console_archived_records": Entry(
+        "counter", ("kind",), "Records taken into the archive since the start."
+    ),
+    "spanloom_console_unreadable_records": Entry(
+        "counter", ("topic",), "Records passed over: no value of their schema."
+    ),
+    "spanloom_console_files": Entry("gauge", ("kind",), "Files of the archive."),
+    "spanloom_console_file_bytes": Entry("counter", ("kind",), "Bytes written since the start."),
+    "spanloom_console_tail_records": Entry("gauge", ("kind",), "Records that are in memory alone."),
+    "spanloom_console_waits": Entry(
+        "gauge", ("what",), "1 for what the reader waits for; none while it reads."
+    ),
+    "spanloom_console_requests": Entry(
+        "counter", ("path", "code"), "Requests answered; 499 for clients that went away first."
+    ),
+    "spanloom_console_open_requests": Entry(
+        "gauge", ("path",), "Requests not answered yet, by path."
+    ),
+    "spanloom_console_request_seconds": Entry(
+        "histogram", ("path",), "From a request to the end of its answer."
+    ),
+    "spanloom_console_refused_requests": Entry(
+        "counter", ("reason",), "Requests that were not carried out, by reason."
+    ),
+    "spanloom_console_waiting_questions": Entry("gauge", (), "Questions asked and not answered."),
+    "spanloom_console_held_answer_bytes": Entry("gauge", (), "Bytes of answers not taken yet."),
+    "spanloom_console_connections": Entry("gauge", (), "Connections that are open."),
+    "spanloom_console_cut_connections": Entry(
+        "counter", ("reason",), "Connections ended because their client was too slow, by reason."
+    ),
+    "spanloom_console_viewers": Entry("gauge", (), "Pages that look on, live."),
+    "spanloom_console_dropped_viewers": Entry(
+        "counter", (), "Viewers let go because they did not keep up."
+    ),
+    "spanloom_console_sessions": Entry("gauge", (), "Logins of browsers."),
+    "spanloom_console_displaced_sessions": Entry(
+        "counter", (), "Logins that ended because there were too many."
+    ),
+    "spanloom_console_access_events": Entry(
+        "counter", ("event", "outcome"), "Decisions on access, as the access log has them."
+    ),
+    "spanloom_console_unwritten_access_events": Entry(
+        "counter", ("reason",), "Refusals that the access log lacks, by reason."
+    ),
+    "spanloom_console_keys_unreadable": Entry(
+        "gauge", (), "1 while the file of keys cannot be read; nobody has a key then."
+    ),
+}
+BOUNDS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Of durations: what the requirements name (0.2, 1, 2, 5 and 10 s) and between."""
+
+
+class Durations:
+    """A histogram of durations."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(BOUNDS_S) + 1)
+        self._sum = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Take in one."""
+        self._counts[bisect_left(BOUNDS_S, seconds)] += 1
+        self._sum += seconds
+
+    def buckets(self) -> tuple[list[tuple[str, float]], float]:
+        """Return (upper bound, how many up to it) and the sum, as the exposition wants them."""
+        found, total = [], 0
+        for bound, count in zip((*BOUNDS_S, "+Inf"), self._counts, strict=True):
+            total += count
+            found.append((str(bound), float(total)))
+        return found, self._sum
+
+
+@dataclass
+class Meters:
+    """What the interface counts; all but `cut` and `refused` on the loop.
+
+    Attributes:
+        requests: by (path as described, status).
+        seconds: by path.
+        open_requests: by path.
+        refused: by reason.
+        cut: connections by reason.
+        connections: gives how many are open.
+    """
+
+    requests: Counter[tuple[str, int]] = field(default_factory=Counter)
+    seconds: dict[str, Durations] = field(default_factory=dict)
+    open_requests: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    cut: Counter[str] = field(default_factory=Counter)
+    connections: Callable[[], int] = lambda: 0
+
+    def answered(self, path: str, status: int, seconds: float) -> None:
+        """Take in a request that is over."""
+        self.requests[path, status] += 1
+        self.seconds.setdefault(path, Durations()).add(seconds)
+
+
+Rows = Mapping[ConsoleMetricName, Iterable[Row]]
+
+
+class ConsoleCollector(Collector):
+    """Turns rows of the parts into metrics.
+
+    Args:
+        parts: each gives the values of some names; together of all.
+    """
+
+    def __init__(self, parts: Iterable[Callable[[], Rows]]) -> None:
+        self._parts = tuple(parts)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric of the catalogue."""
+        rows: dict[ConsoleMetricName, Iterable[Row]] = {
+            "spanloom_console_build_info": [((__version__, platform.python_version()), 1)]
+        }
+        for part in self._parts:
+            rows |= part()
+        for name, entry in CONSOLE_CATALOGUE.items():
+            if entry.kind == "histogram":
+                yield _histogram(name, entry, rows[name])
+            else:
+                yield make_family(name, entry, rows[name])
+
+
+def _histogram(name: str, entry: Entry, rows: Iterable[Row]) -> Metric:
+    made: Any = HistogramMetricFamily(name, entry.text, labels=entry.labels)
+    for labels, value in rows:
+        buckets, total = value.buckets()
+        made.add_metric([str(label) for label in labels], buckets, total)
+    metric: Metric = made
+    return metric
+
+
+def of_requests(meters: Meters) -> Rows:
+    """Return what the interface counted."""
+    return {
+        "spanloom_console_requests": by_key(meters.requests),
+        "spanloom_console_open_requests": by_key(meters.open_requests),
+        "spanloom_console_request_seconds": [((p,), d) for p, d in meters.seconds.items()],
+        "spanloom_console_refused_requests": by_key(meters.refused),
+        "spanloom_console_connections": [((), meters.connections())],
+        "spanloom_console_cut_connections": by_key(meters.cut),
+    }
+
+
+def by_key(counts: Mapping[Any, float]) -> list[Row]:
+    """Return one row a key; a key of several labels is a tuple."""
+    return [
+        (key if isinstance(key, tuple) else (key,), value) for key, value in dict(counts).items()
+    ]
+
+
+def exposition(parts: Iterable[Callable[[], Rows]]) -> Callable[[str], tuple[str, bytes]]:
+    """Return a function that gives (content type, text) of all metrics to whoever accepts them."""
+    registry = CollectorRegistry()
+    registry.register(ConsoleCollector(parts))
+    ProcessCollector(registry=registry)
+    lock = threading.Lock()
+
+    def text(accept: str) -> tuple[str, bytes]:
+        encode, content_type = choose_encoder(accept)
+        with lock:
+            return content_type, encode(registry)
+
+    return text

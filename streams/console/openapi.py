@@ -1,0 +1,82 @@
+"""The description of the interface, OpenAPI 3.1, made of what serves it."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from streams import __version__
+from streams.console.asked import described
+from streams.console.paths.path import Path
+
+_ALWAYS: Final = {
+    "400": "The question is wrong: `error` says how.",
+    "401": "Nobody is logged in.",
+    "403": "The role is missing, or a page of another site asks.",
+    "414": "The address is too long.",
+    "429": "Too many requests; come again after `Retry-After` seconds.",
+    "503": "It cannot be answered now, or took too long: `error` says which.",
+}
+
+_TEXT: Final = {"type": "string", "minLength": 1}
+_NUMBERS: Final = {
+    "partition": {"type": "integer", "minimum": 0, "maximum": (1 << 31) - 1},
+    "offset": {"type": "integer", "minimum": 0, "maximum": (1 << 63) - 1},
+}
+"""Names in a path that are numbers; all others are text."""
+
+
+def openapi(described_paths: Iterable[Path]) -> dict[str, Any]:
+    """Return the description of some paths."""
+    paths: dict[str, Any] = {}
+    schemas: dict[str, Any] = {
+        "Error": {
+            "type": "object",
+            "required": ["error"],
+            "properties": {"error": {"type": "string"}},
+        }
+    }
+    for one in described_paths:
+        about = _operation(one)
+        if one.body is not None:
+            schema = one.body.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= schema.pop("$defs", {})
+            content = {"application/json": {"schema": schema}}
+            about["requestBody"] = {"required": True, "content": content}
+        paths.setdefault(one.path, {})[one.method.lower()] = about
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Spanloom console", "version": __version__},
+        "paths": paths,
+        "security": [{"key": []}],
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(one: Path) -> dict[str, Any]:
+    names = [part[1:-1] for part in one.path.split("/") if part.startswith("{")]
+    inside = [
+        {"name": name, "in": "path", "required": True, "schema": _NUMBERS.get(name, _TEXT)}
+        for name in names
+    ]
+    answers = {"202" if one.is_order else "200": "The answer."} | _ALWAYS
+    if names:
+        answers["404"] = "There is none of that id."
+    if one.is_order:
+        answers |= {"404": "There is none of that id.", "409": "It does not fit what there is."}
+    if one.body is not None:
+        answers |= {"408": "The request did not come to its end.", "413": "It is too long."}
+    failed = {"$ref": "#/components/schemas/Error"}
+    return {
+        "summary": one.summary,
+        "x-role": one.role,
+        "parameters": inside + [described(p) for p in one.parameters],
+        "responses": {
+            code: {
+                "description": words,
+                "content": {"application/json": {"schema": failed} if code >= "400" else {}},
+            }
+            for code, words in sorted(answers.items())
+        },
+    }

@@ -1,0 +1,78 @@
+"""Sends one record for a person: an order, or a rejected record driven again.
+
+Invariant: the record is acknowledged by all of the broker's replicas when `send` returns.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from confluent_kafka import KafkaError, Producer
+
+from streams.errors import BrokerError
+from streams.runtime import refusals
+from streams.runtime.link import Link, open_client
+
+SEND_SECONDS: Final = 30.0
+
+
+class Outgoing(NamedTuple):
+    """A record on its way: where to, what, and the headers beside it."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+def send(link: Link, record: Outgoing, what: str, again: str) -> int:
+    """Write a record and return its offset when the broker has it.
+
+    Args:
+        link: how to reach the broker.
+        record: what is written.
+        what: names it in messages.
+        again: whether it may be sent again, in words.
+
+    Raises:
+        BrokerError: the broker refuses it or does not answer.
+    """
+    link.reach()
+    failed: list[KafkaError] = []
+    offsets: list[int] = []
+
+    def hear(error: KafkaError) -> None:
+        if refusals.is_of_right(error):  # no producer id for whom may write to no topic at all
+            failed.insert(0, error)
+
+    def delivered(error: KafkaError | None, message: object) -> None:
+        if error is not None:
+            failed.append(error)
+        else:
+            offsets.append(message.offset())  # type: ignore[attr-defined]
+
+    settings = {
+        **link.librdkafka(),
+        "enable.idempotence": True,
+        "message.timeout.ms": round(SEND_SECONDS * 1000),
+        "error_cb": hear,
+        "log_level": 2,
+    }
+    producer = open_client(Producer, settings)
+    producer.produce(
+        record.topic,
+        record.value,
+        record.key,
+        record.partition,
+        delivered,
+        headers=list(record.headers),
+    )
+    left = producer.flush(SEND_SECONDS)
+    if failed and refusals.is_of_right(failed[0]):
+        raise refusals.of_right(failed[0], "Write", f"topic {record.topic}", link.settings.who)
+    if failed or left or not offsets:
+        why = failed[0].str() if failed else "the broker did not answer"
+        raise BrokerError(
+            f"{what} was not taken: {why}. Operator action: look at the broker; {again}"
+        )
+    return offsets[0]

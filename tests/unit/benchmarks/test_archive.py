@@ -1,0 +1,52 @@
+"""The archive's benchmark makes records that are what they should be, and asks what is there."""
+
+from pathlib import Path
+
+from benchmarks.archive import run
+from benchmarks.archive_events import ENTRIES, RATE, START_US, Source
+from streams.codec.records import decode
+from streams.console.archive import decode as decode_all
+from streams.console.decoded import one_by_one
+from streams.console.kinds import KIND
+from streams.runtime import topics
+from streams.units import SECOND_US
+
+
+def test_records_are_whole_and_differ() -> None:
+    """Stamped records decode; ids and times are each trace's own, and the same seed makes them."""
+    made = Source().messages(5)
+    assert [m.value for m in made] == [m.value for m in Source().messages(5)]
+    traces = [decode(m.value) for m in made if m.topic == topics.TRACES]
+    events = [decode(m.value) for m in made if m.topic != topics.TRACES]
+    assert len({t["trace_id"] for t in traces}) == 5
+    for n, trace in enumerate(traces):
+        assert trace["start"] == START_US + n * ENTRIES * SECOND_US // RATE
+        assert {s["trace_id"] for s in trace["spans"]} == {trace["trace_id"]}
+        assert {s["record_id"] for s in trace["spans"]} == {f"rec-{n:08d}"}
+        assert [s["parent_span_id"] for s in trace["spans"]][1:] == [
+            s["span_id"] for s in trace["spans"]
+        ][:-1]
+    ids = [e["event_id"] for t in traces for e in t["spans"]] + [e["event_id"] for e in events]
+    assert len(set(ids)) == len(ids) == 5 * ENTRIES
+    places = [(m.topic, m.partition, m.offset) for m in made]
+    assert len(set(places)) == len(places)
+    kinds = (KIND["traces"], KIND["spans"])
+    values = [m.value for m in made if m.topic == topics.TRACES]
+    fast, slow = decode_all(kinds, values), one_by_one(kinds, values)
+    assert fast.rows["spans"].table.num_rows == slow.rows["spans"].table.num_rows == 40
+
+
+def test_a_small_run(tmp_path: Path) -> None:
+    """Every entry is archived once, and every look-up and question finds something."""
+    report = run(1_000, tmp_path)
+    assert {kind: of["rows"] for kind, of in report["disk"].items()} == {
+        "traces": 100,
+        "spans": 800,
+        "events": 200,
+    }
+    assert report["disk_bytes_per_span"] > 10
+    assert report["fill"]["ingest_entries_per_cpu_s"] > 0
+    assert {name.split(" ")[0] for name in report["asked"]} == {"look", "query"}
+    again = run(1_000, tmp_path)
+    assert "fill" not in again
+    assert again["disk"] == report["disk"]
