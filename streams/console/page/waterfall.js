@@ -151,12 +151,7 @@ function title(span) {
             ` missing: ${words(span.missing.cause.toLowerCase())}`,
         );
     const { event } = span;
-    return h(
-        "span",
-        null,
-        h("b", null, event.name),
-        ` ${event.component || event.module}`,
-    );
+    return h("span", null, h("b", null, event.name), ` ${event.component || event.module}`);
 }
 
 function bar(span) {

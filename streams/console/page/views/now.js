@@ -1,27 +1,13 @@
 // Now: the map of each flow, what is open, how fast the budget burns, how far behind the console is.
 
-import { contract, get } from "../api.js";
-import { chart } from "../charts.js";
+import { contract } from "../api.js";
 import { address, arrows, h, put, state } from "../dom.js";
-import {
-    ago,
-    clock,
-    count,
-    duration,
-    isoOf,
-    micros,
-    percent,
-    rate,
-    words,
-    CAUSES,
-} from "../format.js";
+import { clock, count, duration, isoOf, micros, percent, rate, words, CAUSES } from "../format.js";
 import { incidentLine, panel, tile } from "../parts.js";
 import { draw, edgeKey, grade } from "../pipeline.js";
 import { remember } from "../app.js";
+import { trend } from "../trend.js";
 import * as live from "../live.js";
-
-const MINUTES = 15;
-const AGAIN_MS = 20_000;
 
 export async function show(view) {
     const catalog = await contract();
@@ -62,12 +48,13 @@ export async function show(view) {
     );
 
     const map = maps(view, catalog, flows);
-    const trend = trends(view);
-    view.main.querySelector(".o-trend").append(trend.element);
+    const chart = trend(view);
+    view.main.querySelector(".o-trend").append(chart.element);
 
     const tell = (name, data) => {
         if (name === "fidelity") {
             map(data);
+            chart.tell(data);
             put(losing, lost(data, catalog));
         }
         if (name === "incidents") put(incidents, listed(data));
@@ -338,53 +325,4 @@ function staleness(data) {
               "No telemetry arrives, or no worker publishes: the figures below are of that time.",
           )
         : null;
-}
-
-function trends(view) {
-    const box = panel("The last quarter of an hour", state("loading", "Loading …"));
-    let plot;
-    const load = async () => {
-        const { series } = await get(
-            "fidelity",
-            { start: ago(MINUTES), end: ago(-1), kind: "total" },
-            view.signal,
-        );
-        if (!view.isCurrent()) return;
-        const windows = series[0]?.windows ?? [];
-        if (!windows.length)
-            return put(
-                box,
-                h("h2", null, "The last quarter of an hour"),
-                state("empty", "No window of this time."),
-            );
-        const data = [
-            windows.map((one) => micros(one.window_start) / 1e6),
-            windows.map((one) => (one.expected * 1e6) / one.window_us),
-            windows.map((one) => ((one.expected - one.observed) * 1e6) / one.window_us),
-        ];
-        if (plot) return plot.set(data);
-        plot = chart(
-            view,
-            "Traces and incomplete traces a second",
-            [
-                { label: "traces/s", stroke: "--accent", value: rate },
-                { label: "incomplete/s", stroke: "--bad", value: rate },
-            ],
-            data,
-        );
-        put(box, h("h2", null, "The last quarter of an hour"), plot.element);
-    };
-    const quietly = () =>
-        load().catch((error) => {
-            if (error.name !== "AbortError" && view.isCurrent())
-                put(
-                    box,
-                    h("h2", null, "The last quarter of an hour"),
-                    state("error", error.message),
-                );
-        });
-    quietly();
-    const timer = setInterval(quietly, AGAIN_MS);
-    view.onLeave(() => clearInterval(timer));
-    return { element: box };
 }

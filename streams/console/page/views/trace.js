@@ -10,6 +10,8 @@ import { moduleOf, waterfall } from "../waterfall.js";
 
 const REVISION_MS = 15_000;
 const ADDRESS_MS = 150;
+const AWAITED_US = 900e6;
+const WATCHED_SPANS = 2_000;
 
 export async function show(view) {
     const [trace, catalog] = await Promise.all([
@@ -427,6 +429,9 @@ async function compared(trace, view) {
 /** Say when a later revision is there: a late span came. */
 function watch(view, trace, box) {
     const timer = setInterval(async () => {
+        // Nobody looks, nothing more is awaited, or looking would cost too much.
+        const age = Date.now() * 1e3 - micros(trace.end);
+        if (document.hidden || age > AWAITED_US || trace.spans.length > WATCHED_SPANS) return;
         try {
             const now = await get(`traces/${trace.trace_id}`, null, view.signal);
             if (view.isCurrent() && now.revision > trace.revision)
