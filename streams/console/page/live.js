@@ -1,6 +1,7 @@
 // The console's news, kept for all views: the newest event of each name, and who listens.
 
 const STALE_MS = 8_000;
+const AGAIN_MS = 3_000;
 const NAMES = ["fidelity", "incidents", "health", "trouble"];
 
 const newest = new Map();
@@ -38,8 +39,8 @@ export function start(element) {
         show(element);
         // A browser gives up for good when it is answered with an error: begin anew.
         if (source.readyState === EventSource.CLOSED) {
-            source.close();
-            setTimeout(() => start(element), 3_000);
+            clearTimeout(start.again);
+            start.again = setTimeout(() => start(element), AGAIN_MS);
         }
     });
     start.timer ??= setInterval(() => show(element), 1_000);

@@ -132,7 +132,8 @@ function drawNode(node, flow) {
     const parts = words(stage.id).split(" ");
     const lines = parts.length > 2 ? [parts.slice(0, -1).join(" "), parts.at(-1)] : parts;
     const fit = lines.map((line) => (line.length > 16 ? `${line.slice(0, 15)}…` : line));
-    const title = `${stage.id}: ${stage.module}.${stage.component || "any"}, ${stage.required ? "required" : "optional"}`;
+    const need = stage.required ? "required" : "optional";
+    const title = `${stage.id}: ${stage.module}.${stage.component || "any"}, ${need}`;
     const href = address("/traces", { missing_stage: stage.id, flow: flow.id });
     return s(
         "a",
