@@ -29,6 +29,8 @@ URL_BYTES_MAX: Final = 8_192
 FAILURES_PER_SECOND: Final = 0.2
 FAILURES_BURST: Final = 10
 """Wrong keys of one address: ten, then one every five seconds."""
+JUDGED_SECONDS: Final = 30.0
+"""How long an answer goes on before it is asked again whether its login is still one."""
 OPEN_PATHS: Final = frozenset({"/health", "/ready", "/login", "/login.css", "/logout"})
 OPEN_FOLDER: Final = "/login/"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -217,7 +219,7 @@ class Guard:
                 await self._app(scope, receive, send)
             return
         headers, label = Headers(scope=scope), self._label(scope)
-        answer = _Answer(send, self._access.is_secure)
+        answer = _Answer(send, self._access, lambda: self._access.who(headers, client_of(scope)))
         began = time.monotonic()
         self._meters.open_requests[label] += 1
         try:
@@ -247,10 +249,15 @@ class Guard:
 
 
 class _Answer:
-    """What goes out: the headers that every answer has, and its status for who counts."""
+    """What goes out: the headers that every answer has, and its status for who counts.
 
-    def __init__(self, send: Send, is_secure: bool) -> None:
-        self._send, self._is_secure = send, is_secure
+    An answer that goes on and on, as news do, ends when its login does.
+    """
+
+    def __init__(self, send: Send, access: Access, who: Callable[[], Actor | Refusal]) -> None:
+        self._send, self._access, self._who = send, access, who
+        self._judged = access.clock()
+        self._is_over = False
         self.status = 499
         """As nginx has it: the client went away first."""
 
@@ -261,9 +268,15 @@ class _Answer:
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
-            if self._is_secure:
+            if self._access.is_secure:
                 headers.setdefault("Strict-Transport-Security", TRANSPORT)
-        await self._send(message)
+        elif self._access.clock() - self._judged > JUDGED_SECONDS:
+            self._judged = self._access.clock()
+            if isinstance(self._who(), Refusal) and not self._is_over:
+                self._is_over = True
+                await self._send({"type": "http.response.body", "body": b""})
+        if not self._is_over:
+            await self._send(message)
 
 
 def refused(refusal: Refusal, scope: Scope, headers: Headers) -> Response:

@@ -24,6 +24,7 @@ from streams.console.decoded import Decoded, Values, one_by_one
 from streams.console.eventcolumns import event_columns
 from streams.console.files import HOUR_US, At, Segment, hour_end_us, hour_of, positions
 from streams.console.kinds import KIND, KINDS, SCHEMAS, Kind
+from streams.console.limits import spend
 from streams.console.merging import merged, merges
 from streams.console.store import Store, Times
 from streams.console.tracecolumns import trace_columns
@@ -135,10 +136,8 @@ class Archive:
         self.kinds |= dict.fromkeys(self.telemetry, others)
         self.unreadable: Counter[str] = Counter()
         """Records that are no value of their schema, by topic; they are passed over."""
-        self.archived: Counter[str] = Counter()
+        self.archived: Counter[str] = Counter({kind.name: 0 for kind in KINDS})
         """Records taken in since the start, by kind."""
-        self.written_bytes: Counter[str] = Counter()
-        """Bytes of the files written since the start, by kind."""
         self._lock = threading.Lock()
         self._files: dict[str, dict[Segment, int]] = {kind.name: {} for kind in KINDS}
         found = {one: size for one, size in store.segments().items() if one.kind in self._files}
@@ -293,7 +292,6 @@ class Archive:
         size_bytes = self._store.write(tail.kind, segment, table)
         with self._lock:
             self._files[kind][segment] = size_bytes
-            self.written_bytes[kind] += size_bytes
             del self._tails[at]
 
     def merge(self, now_us: int, is_over: Callable[[], bool] = lambda: False) -> int:
@@ -357,6 +355,7 @@ class Archive:
 
         Raises:
             OSError: with `ids`, a file cannot be read.
+            TimeLimitError, TooMuchError: with `ids`, whoever asks has no more time or bytes.
         """
         with self._lock:
             files = sorted(self._files[kind], key=lambda one: (one.at, one.first))
@@ -364,7 +363,9 @@ class Archive:
         if times is not None and KIND[kind].time:
             files = self._within(KIND[kind], files, times)
         if ids is not None:
-            tails += [self._store.find(KIND[kind], one, ids) for one in files]
+            for one in files:
+                tails.append(self._store.find(KIND[kind], one, ids))
+                spend(tails[-1].nbytes)
             files = []
         return Look(files, pa.concat_tables([SCHEMAS[kind].empty_table(), *tails]))
 
@@ -386,11 +387,12 @@ class Archive:
         return self._store.dataset(files, schema)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return how many files there are and how many records lie in memory, by kind."""
+        """Return files, their bytes, and how many records lie in memory, by kind."""
         with self._lock:
             return {
                 kind: {
                     "files": len(files),
+                    "file_bytes": sum(files.values()),
                     "tail_records": sum(
                         t.rows for t in self._tails.values() if t.kind.name == kind
                     ),

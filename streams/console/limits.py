@@ -12,6 +12,8 @@ from typing import Any, Final, Protocol
 
 from streams.errors import ConfigError
 
+READ_FACTOR: Final = 8
+"""Of what is read to find rows in: other revisions, and columns that the answer lacks."""
 CLIENTS_MAX: Final = 10_000
 """Clients whose pace is remembered; the one that was quiet longest is forgotten first."""
 
@@ -114,7 +116,7 @@ class Question:
         self._lock = threading.Lock()
         self._running: Interruptible | None = None
         self._is_over = False
-        self._bytes = 0
+        self._bytes = self._read_bytes = 0
 
     @contextmanager
     def asked(self) -> Iterator[None]:
@@ -167,12 +169,24 @@ class Question:
             TooMuchError: they are more than an answer may have.
             TimeLimitError: there is no time left.
         """
+        self._bytes += sum(_bytes_of(value) for row in rows for value in row)
+        self._judge(self._bytes, self._bytes_max)
+
+    def spend(self, read_bytes: int) -> None:
+        """Count bytes that were read to find rows in, of which an answer may be made.
+
+        Raises:
+            TooMuchError, TimeLimitError: as `count`; `READ_FACTOR` times as many may be read.
+        """
+        self._read_bytes += read_bytes
+        self._judge(self._read_bytes, READ_FACTOR * self._bytes_max)
+
+    def _judge(self, found_bytes: int, bytes_max: int) -> None:
         if self._is_over:
             raise TimeLimitError
-        self._bytes += sum(_bytes_of(value) for row in rows for value in row)
-        if self._bytes > self._bytes_max:
+        if found_bytes > bytes_max:
             raise TooMuchError(
-                f"limit: the answer would be made of more than {self._bytes_max} bytes of records; "
+                f"limit: the answer would be made of more than {bytes_max} bytes of records; "
                 "ask for fewer of them, or for a shorter range"
             )
 
@@ -189,6 +203,16 @@ class _Thread(threading.local):
 
 _this_thread: Final = _Thread()
 FETCH_ROWS: Final = 100
+
+
+def spend(read_bytes: int) -> None:
+    """Count bytes that this thread's question has read, when it has one.
+
+    Raises:
+        TimeLimitError, TooMuchError: as `Question`.
+    """
+    if _this_thread.question is not None:
+        _this_thread.question.spend(read_bytes)
 
 
 def fetch(cursor: Any, sql: str, values: list[Any]) -> list[dict[str, Any]]:

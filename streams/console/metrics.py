@@ -50,7 +50,7 @@ CONSOLE_CATALOGUE: Final[Mapping[ConsoleMetricName, Entry]] = {
         "counter", ("topic",), "Records passed over: no value of their schema."
     ),
     "spanloom_console_files": Entry("gauge", ("kind",), "Files of the archive."),
-    "spanloom_console_file_bytes": Entry("counter", ("kind",), "Bytes written since the start."),
+    "spanloom_console_file_bytes": Entry("gauge", ("kind",), "Bytes of the archive's files."),
     "spanloom_console_tail_records": Entry("gauge", ("kind",), "Records that are in memory alone."),
     "spanloom_console_waits": Entry(
         "gauge", ("what",), "1 for what the reader waits for; none while it reads."

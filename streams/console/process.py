@@ -205,13 +205,15 @@ class Console:
         for (topic, _), (next_, end) in reader.lags().items():
             lag[topic] = lag.get(topic, 0) + max(0, end - next_)
         return {
-            "spanloom_console_ready": [((), int(reader.is_alive and not waits_for))],
-            "spanloom_console_healthy": [((), int(reader.is_alive))],
+            "spanloom_console_ready": [((), int(self._lives() and not waits_for))],
+            "spanloom_console_healthy": [((), int(self._lives()))],
             "spanloom_console_lag_records": by_key(lag),
             "spanloom_console_archived_records": by_key(archive.archived),
             "spanloom_console_unreadable_records": by_key(archive.unreadable),
             "spanloom_console_files": [((kind,), one["files"]) for kind, one in counts.items()],
-            "spanloom_console_file_bytes": by_key(archive.written_bytes),
+            "spanloom_console_file_bytes": [
+                ((kind,), one["file_bytes"]) for kind, one in counts.items()
+            ],
             "spanloom_console_tail_records": [
                 ((kind,), one["tail_records"]) for kind, one in counts.items()
             ],

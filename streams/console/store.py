@@ -22,6 +22,8 @@ from streams.console.kinds import Kind
 from streams.console.merging import covered
 from streams.errors import ConfigError, StateError
 
+BATCHES_AHEAD: Final = 1
+FILES_AHEAD: Final = 2
 _UNFINISHED: Final = ".unfinished"
 _IDS: Final = ".ids"
 """Beside a file: where the ids of its rows lie."""
@@ -213,7 +215,22 @@ class Store:
     def dataset(self, segments: Iterable[Segment], schema: pa.Schema) -> Any:
         """Return some files as one dataset, to be read as far as a query needs them."""
         paths = [f"{self._root}/{segment.path}" for segment in segments]
-        return pyarrow.dataset.dataset(paths, schema=schema, format="parquet", filesystem=self._fs)
+        format_ = pyarrow.dataset.ParquetFileFormat()
+        fragments = [format_.make_fragment(path, self._fs) for path in paths]
+        return _Dataset(fragments, schema, format_, self._fs)
+
+
+class _Dataset(pyarrow.dataset.FileSystemDataset):  # type: ignore[misc]
+    """Files that are read a little ahead of whoever asks, and not by gigabytes.
+
+    pyarrow reads 16 batches ahead in each of four files, whatever their rows weigh: a question over
+    traces of 3 MB held 3.7 GB, beside what DuckDB may take.
+    """
+
+    def scanner(self, **given: Any) -> Any:
+        """Return what reads them; DuckDB calls it with the columns and the filter."""
+        ahead = {"batch_readahead": BATCHES_AHEAD, "fragment_readahead": FILES_AHEAD}
+        return super().scanner(**(ahead | given))
 
 
 def _group_rows(table: pa.Table) -> int:

@@ -15,6 +15,7 @@ Examples:
   make fault ARGS="--scenario broker --kills 3"          each round: stop, kill -9, down for 70 s
   make fault ARGS="--scenario damage --kills 2"          each kind of damage twice
   make fault ARGS="--scenario kills --seed 7 --canary drop_output"    must end with 1
+  make fault ARGS="--target console --kills 50 --json console.json"   its archive equals the topics
 """
 
 import argparse
@@ -31,9 +32,12 @@ from typing import Any
 
 from tests.fault.broker import BrokerNode, NoBrokerError
 from tests.fault.canary import CANARIES, program_of
+from tests.fault.console_kills import SCENARIO, kill_consoles
 from tests.fault.harness import PROGRAM, Deployment
 from tests.fault.run import CannotRunError, Plan, carry_out
 from tests.fault.scenarios import SCENARIOS
+
+CONSOLE_KILLS = 10
 
 
 def main() -> int:
@@ -43,6 +47,8 @@ def main() -> int:
     seed = arguments.seed if arguments.seed is not None else SystemRandom().randrange(1 << 31)
     print(f"fault: seed {seed}", flush=True)
     names = list(SCENARIOS) if arguments.scenario == "all" else [arguments.scenario]
+    if arguments.target == "console":
+        names = [SCENARIO]
     reports = []
     try:
         for name in names:
@@ -59,7 +65,7 @@ def main() -> int:
 
 
 def _run_one(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
-    scenario, usual = SCENARIOS[name]
+    scenario, usual = (None, CONSOLE_KILLS) if name == SCENARIO else SCENARIOS[name]
     plan = Plan(
         scenario=name,
         seed=seed,
@@ -95,6 +101,8 @@ def _run_one(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, A
         if node is None:
             deployment.delete_topics()
         say(f"{name}: seed {seed}, {plan.workers} workers, {plan.kills} kills")
+        if scenario is None:
+            return kill_consoles(plan, deployment, say)
         return carry_out(plan, scenario, deployment, node, say)
 
 
@@ -118,6 +126,7 @@ def _arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
+    add("--target", choices=["worker", "console"], default="worker", help="what is hurt (worker)")
     add("--scenario", choices=[*SCENARIOS, "all"], default="kills", help="what to do (kills)")
     add("--kills", type=int, help="kills, kills at each point, changes or rounds (the scenario's)")
     add("--workers", type=int, default=3, help="workers at once (3)")

@@ -1,11 +1,9 @@
 """A real Alertmanager for tests: the one on the path, or Debian's package.
 
-`SPANLOOM_ALERTMANAGER` names a binary. Without one root installs the package with apt-get: it looks
-for its templates where the package puts them, so to unpack it is not enough.
+`SPANLOOM_ALERTMANAGER` names a binary.
 """
 
 import json
-import os
 import shutil
 import subprocess
 import urllib.request
@@ -14,6 +12,7 @@ from typing import Any, Final
 
 import yaml
 
+from tests.integration import debian
 from tests.integration.notifying import free_port, until
 
 PACKAGE: Final = "prometheus-alertmanager"
@@ -21,49 +20,7 @@ PACKAGE: Final = "prometheus-alertmanager"
 
 def find_binary() -> tuple[Path | None, str]:
     """Return a binary, or None and why there is none."""
-    given = os.environ.get("SPANLOOM_ALERTMANAGER")
-    if given:
-        return Path(given), ""
-    found = _on_path()
-    if found is not None:
-        return found, ""
-    if shutil.which("apt-get") is None:
-        return None, f"no {PACKAGE} on the path, and no apt-get to install it with"
-    if os.geteuid() != 0:
-        return None, f"no {PACKAGE} on the path, and only root may install it"
-    run = _install()
-    if run.returncode != 0:
-        _apt("update", "-qq")  # a fresh image has no package lists
-        run = _install()
-    found = _on_path()
-    if found is None:
-        return None, f"apt-get cannot install {PACKAGE}: {run.stderr.strip()[-200:]}"
-    return found, ""
-
-
-def _on_path() -> Path | None:
-    for name in (PACKAGE, "alertmanager"):
-        found = shutil.which(name)
-        if found is not None:
-            return Path(found)
-    return None
-
-
-def _install() -> subprocess.CompletedProcess[str]:
-    return _apt("install", "-y", "-qq", "--no-install-recommends", PACKAGE)
-
-
-def _apt(*words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    return subprocess.run(
-        ["apt-get", *words],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    return debian.find_binary(PACKAGE, (PACKAGE, "alertmanager"), "SPANLOOM_ALERTMANAGER")
 
 
 class Alertmanager:

@@ -1,13 +1,9 @@
 """The console on a real broker and a real worker: killed at random, it archives all once."""
 
-import json
 import random
 import socket
-import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 import uuid
 from itertools import islice
 from pathlib import Path
@@ -16,10 +12,10 @@ from typing import Any
 import pytest
 
 from streams.codec.records import decode
-from streams.console.kinds import KINDS, Kind
-from streams.console.store import Store
+from streams.console.kinds import KINDS
 from streams.runtime.topics import AUDIT, OTHER, admin, create, spec
-from tests.fault.harness import PROGRAM, Deployment, Feeder, WorkerProcess, wait_for
+from tests.fault.console import ConsoleAt, archived, published
+from tests.fault.harness import Deployment, Feeder, wait_for
 from tests.fault.nezha import read_recording
 from tests.unit.console.at_hand import batch, event
 
@@ -32,73 +28,6 @@ OTHERS = 2_800
 """Events that are no spans."""
 KILLS = 12
 EVENTS = next(kind for kind in KINDS if kind.name == "events")
-SETTINGS = {
-    "SPANLOOM_CONSOLE_FILE_SECONDS": "0.3",
-    "SPANLOOM_CONSOLE_FILE_ROWS": "400",
-    "SPANLOOM_CONSOLE_MERGE_SECONDS": "0.3",
-}
-"""Many small files, merged all the time."""
-
-
-class ConsoleAt:
-    """A console of a deployment, started again and again on one archive and one port."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self.deployment = deployment
-        self.archive = deployment.folder / "archive"
-        self.lives = 0
-        self.consoles: list[WorkerProcess] = []
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            self.port = one.getsockname()[1]
-
-    def start(self, *arguments: str) -> WorkerProcess:
-        command = [sys.executable, *PROGRAM, "console", "--archive", str(self.archive)]
-        command += ["--port", str(self.port), *arguments]
-        place = self.deployment.folder / f"console-{self.lives}"
-        self.lives += 1
-        started = WorkerProcess(command, self.deployment.environment | SETTINGS, place)
-        self.deployment.workers.append(started)
-        self.consoles.append(started)
-        return started
-
-    def get(self, path: str) -> Any:
-        """Return what a path answers, None while nobody answers."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as found:
-                return json.load(found)
-        except (urllib.error.URLError, ConnectionError):
-            return None
-
-    def wait_until_read(self, console: WorkerProcess) -> None:
-        """Wait until everything is archived, in files or in memory."""
-
-        def is_read() -> bool:
-            said = self.get("/health")
-            return said is not None and not said["waits_for"] and said["lag_records"] == 0
-
-        wait_for(is_read, 60, console.tail, console)
-
-
-def archived(folder: Path, kind: Kind) -> list[str]:
-    """Return the rows of a kind in all files, with their topics, sorted."""
-    store = Store(str(folder))
-    found = []
-    for one in store.segments():
-        if one.kind == kind.name:
-            rows = store.dataset([one], kind.schema).to_table().to_pylist()
-            found += [repr((one.topic, *row.values())) for row in rows]
-    return sorted(found)
-
-
-def published(deployment: Deployment, kind: Kind) -> list[str]:
-    """Return the rows that the records in a kind's topics are, sorted."""
-    return sorted(
-        repr((m.topic, m.partition, m.offset, m.timestamp_ms * 1000, *row))
-        for topic in ([kind.topic] if kind.topic else [OTHER, AUDIT])
-        for m in deployment.read(topic)
-        for row in kind.rows(m.value)
-    )
 
 
 def feed_others(deployment: Deployment, spans: list[dict[str, Any]]) -> None:
@@ -150,7 +79,8 @@ def test_killed_at_random_it_archives_all_once(deployment: Deployment, data_dir:
     console.terminate()
     assert console.wait(30) == 0, console.tail()
     for kind in KINDS:
-        assert archived(at.archive, kind) == published(deployment, kind), kind.name
+        there = published(deployment, kind, [OTHER, AUDIT])
+        assert archived(at.archive, kind) == there, kind.name
     assert len(traces) > 300
     assert any(one.events("archive_merged") for one in at.consoles), "nothing was merged"
     assert sum(OTHER in row for row in archived(at.archive, EVENTS)) == OTHERS

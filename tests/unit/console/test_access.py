@@ -1,5 +1,6 @@
 """Who may ask: nobody without a key, nobody beyond their role, no page of another site."""
 
+import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.console import access as rules
-from streams.console.access import safe_next
+from streams.console.access import Guard, safe_next
 from streams.console.roles import GRANTS, ROLES, Actor
 from tests.unit.console.asking import BASE, Asked, asked
 
@@ -143,6 +144,38 @@ def test_a_login_ends_with_its_key_and_by_logging_out(console: Asked) -> None:
     _revoke_all(console)
     console.clock.now += 2
     assert console.ask("/api/v1/me", headers=two).status_code == 401
+
+
+def test_news_end_with_their_login(console: Asked) -> None:
+    """An answer that goes on is judged again: with a revoked key it ends, and sends no more."""
+    sent: list[Any] = []
+
+    async def forever(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for n in range(6):
+            console.clock.now += 20
+            if n == 2:
+                _revoke_all(console)
+            more = {"body": str(n).encode(), "more_body": True}
+            await send({"type": "http.response.body", **more})
+
+    async def keep(message: Any) -> None:
+        sent.append(message)
+
+    async def nothing() -> Any:
+        return {"type": "http.disconnect"}
+
+    guard = Guard(forever, console.access, console.meters, lambda _: "/live")
+    key = f"Bearer {console.tokens['viewer']}".encode()
+    headers = [(b"host", b"localhost"), (b"authorization", key)]
+    scope = {
+        "type": "http", "method": "GET", "path": "/live", "raw_path": b"/live",
+        "query_string": b"", "headers": headers, "client": ("192.0.2.7", 1),
+    }  # fmt: skip
+    asyncio.run(guard(scope, nothing, keep))
+    bodies = [m["body"] for m in sent if m["type"] == "http.response.body"]
+    assert bodies in ([b"0", b"1", b"2", b""], [b"0", b"1", b""])
+    assert sent[-1].get("more_body", False) is False
 
 
 def test_over_tls_the_cookie_belongs_to_the_host(tmp_path: Path) -> None:

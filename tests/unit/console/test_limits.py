@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.console.api import BODY_BYTES_MAX, Interface, application, open_to_all
-from streams.console.limits import BusyError, Pace, Question, Room, TimeLimitError
+from streams.console.limits import BusyError, Pace, Question, Room, TimeLimitError, TooMuchError
 from streams.console.paths import path as described
 from streams.console.queries import ALL, Queries
 from streams.runtime import topics
@@ -74,6 +74,22 @@ def test_time_runs_over_all_statements_of_a_question(tmp_path: Path) -> None:
     with pytest.raises(TimeLimitError):
         many()
     assert queries.ask("SELECT count(*) AS n FROM traces", (), {"traces": ALL}) == [{"n": 0}]
+
+
+def test_what_is_read_to_find_an_answer_is_bounded_too(tmp_path: Path) -> None:
+    """Rows by an id are read from files before they are asked: as soon as they are too many."""
+    archive = archive_in(tmp_path, rows=1)
+    for n in range(40):
+        archive.take(message(topics.TRACES, n, trace(f"{n:032x}", flow="x" * 20_000)))
+
+    def read() -> int:
+        return len(archive.look("traces", None, {"record_ids": ["rec-1"]}).tail)
+
+    assert read() == 40
+    with Question(30, 1 << 20).asked():
+        assert read() == 40
+    with Question(30, 1 << 10).asked(), pytest.raises(TooMuchError):
+        read()
 
 
 def test_who_comes_while_too_many_wait_is_sent_away(tmp_path: Path) -> None:

@@ -1,0 +1,98 @@
+"""`--target console`: kill -9 of the console at random while workers write.
+
+The archive must equal the topics, row by row, whatever moment a kill met: a start, a file half
+written, a rename, a question.
+"""
+
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final
+
+from streams.runtime.build import load_pipeline
+from streams.runtime.topics import AUDIT
+from streams.settings import load_settings
+from tests.fault.arrivals import quantile
+from tests.fault.console import ConsoleAt, compare
+from tests.fault.harness import Deployment
+from tests.fault.run import WORKER_SETTINGS, Plan
+from tests.fault.traffic import Feed, Mix
+
+SCENARIO: Final = "console-kills"
+AT_WORK_SECONDS: Final = (0.05, 3.0)
+AT_START_SECONDS: Final = (0.1, 6.0)
+"""A kill meets a console that reads, or one that may still be starting, in turn by chance."""
+RESTORED_SECONDS: Final = 180.0
+LOOK_SECONDS: Final = 3.0
+"""The console asks for the ends of topics once a second: what it says of its lag is younger."""
+ASKED: Final = "/api/v1/traces?start=2000-01-01&end=2100-01-01&limit=5"
+
+
+def kill_consoles(plan: Plan, deployment: Deployment, say: Callable[[str], None]) -> dict[str, Any]:
+    """Run the kills and return their report; the deployment has no topics yet.
+
+    Raises:
+        AssertionError: the run itself broke: a process did not start, the feed failed.
+    """
+    began = time.monotonic()
+    deployment.create_topics()
+    chance = Random(f"{plan.seed}/{SCENARIO}")
+    feed = Feed(deployment.broker, plan.seed, plan.records_per_second, Mix())
+    workers = [
+        deployment.worker(instance=f"w{n}", state=f"state-{n}", settings=WORKER_SETTINGS)
+        for n in range(plan.workers)
+    ]
+    at = ConsoleAt(deployment)
+    console = at.start("--contract", "seed")
+    recoveries: list[float] = []
+    feed.start()
+    at.wait_until_ready(console)
+    say("the console reads; kills begin")
+    met = {"at work": 0, "at a start": 0}
+    killed = time.monotonic()
+    for n in range(plan.kills):
+        is_at_work = chance.random() < 0.6
+        if is_at_work:
+            at.wait_until_ready(console)
+            if n:
+                recoveries.append(time.monotonic() - killed)
+            at.get(ASKED)
+        time.sleep(chance.uniform(*(AT_WORK_SECONDS if is_at_work else AT_START_SECONDS)))
+        assert console.is_alive, console.tail()
+        console.kill()
+        killed = time.monotonic()
+        met["at work" if is_at_work else "at a start"] += 1
+        console = at.start("--contract", "seed")
+        say(f"kill {n + 1:3d}, {'at work' if is_at_work else 'at a start'}")
+    at.wait_until_ready(console)
+    recoveries.append(time.monotonic() - killed)
+    sent = feed.end()
+    say(f"kills are over; {sent} records sent; the workers end")
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        assert worker.wait(60) == 0, worker.tail()
+    time.sleep(LOOK_SECONDS)
+    at.wait_until_read(console)
+    console.terminate()
+    assert console.wait(60) == 0, console.tail()
+    events = [*load_pipeline(load_settings(contract=deployment.contract)).events, AUDIT]
+    found = compare(deployment, at.archive, events)
+    return {
+        "scenario": SCENARIO,
+        "target": "console",
+        "seed": plan.seed,
+        "workers": plan.workers,
+        "kills": sum(met.values()),
+        "lost": sum(one.lost for one in found.values()),
+        "repeated": sum(one.repeated for one in found.values()),
+        "wrong": sum(one.wrong for one in found.values()),
+        "recovery_p50_s": quantile(recoveries, 0.5),
+        "recovery_p95_s": quantile(recoveries, 0.95),
+        "recovery_max_s": quantile(recoveries, 1.0),
+        "recoveries": len(recoveries),
+        "met": met,
+        "rows": {kind: one.rows for kind, one in found.items()},
+        "compared": {kind: one._asdict() for kind, one in found.items()},
+        "seconds": round(time.monotonic() - began, 1),
+    }
