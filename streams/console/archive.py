@@ -14,6 +14,7 @@ from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from streams.console.eventcolumns import event_columns
 from streams.console.files import HOUR_US, At, Segment, hour_end_us, hour_of, positions
 from streams.console.kinds import KIND, KINDS, SCHEMAS, Kind
 from streams.console.merging import merged, merges
+from streams.console.retention import Growth, Hold, expired, growth
 from streams.console.store import Store
 from streams.console.tracecolumns import trace_columns
 from streams.errors import StateError
@@ -33,7 +35,7 @@ from streams.units import I64
 SLACK_US: Final = HOUR_US // 6
 """An hour is over so long after its end: most of what is late has come by then."""
 REMOVE_SECONDS: Final = 300.0
-"""A file that was merged is removed so long after: a question may be reading it."""
+"""A file is removed so long after it was merged or expired: a question may be reading it."""
 _DECODE: Final = {"traces": trace_columns, "events": event_columns}
 """How records are decoded that are read as columns, by the first kind that their topic feeds."""
 
@@ -138,7 +140,7 @@ class Archive:
             self._files[one.kind][one] = size
         self._next: dict[At, int] = positions(found)
         self._tails: dict[At, _Tail] = {}
-        self._merged_away: deque[tuple[float, Segment]] = deque()
+        self._leaving: deque[tuple[float, Segment]] = deque()
 
     def starts(self, held: Mapping[Place, tuple[int, int]]) -> dict[Place, int]:
         """Return where reading begins, given the offsets [low, high) that each partition holds.
@@ -285,7 +287,7 @@ class Archive:
             del self._tails[at]
 
     def merge(self, now_us: int, is_over: Callable[[], bool] = lambda: False) -> int:
-        """Merge files that are due, and remove those that were merged long enough ago.
+        """Merge files that are due, and remove those that were let go long enough ago.
 
         Args:
             now_us: the time of day; an hour is over `SLACK_US` after its end.
@@ -313,17 +315,38 @@ class Archive:
                 for one in files:
                     del held[one]
                 held[whole] = size_bytes
-                self._merged_away += [(self._clock() + REMOVE_SECONDS, one) for one in files]
+                self._leaving += [(self._clock() + REMOVE_SECONDS, one) for one in files]
             done += len(files) - 1
-        self._remove_merged()
+        self._remove_leaving()
         return done
 
-    def _remove_merged(self) -> None:
-        """Remove what was merged so long ago that no question reads it any more."""
+    def expire(
+        self, now_us: int, keep_days: Mapping[str, float], holds: Sequence[Hold]
+    ) -> list[Segment]:
+        """Let go of files that are old enough; see `retention.expired`.
+
+        Returns:
+            The files; they are removed by a later `merge`.
+        """
+        with self._lock:
+            old = expired(chain.from_iterable(self._files.values()), keep_days, holds, now_us)
+            for one in old:
+                del self._files[one.kind][one]
+            self._leaving += [(self._clock() + REMOVE_SECONDS, one) for one in old]
+        return old
+
+    def growth(self, now_us: int) -> Growth:
+        """Return how the archive grows; see `retention.growth`."""
+        with self._lock:
+            sizes = {one: size for files in self._files.values() for one, size in files.items()}
+        return growth(sizes, self._store.disk(), now_us)
+
+    def _remove_leaving(self) -> None:
+        """Remove what was let go so long ago that no question reads it any more."""
         now = self._clock()
-        while self._merged_away and self._merged_away[0][0] <= now:
-            self._store.remove(self._merged_away[0][1])
-            self._merged_away.popleft()
+        while self._leaving and self._leaving[0][0] <= now:
+            self._store.remove(self._leaving[0][1])
+            self._leaving.popleft()
 
     def look(
         self,

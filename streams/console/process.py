@@ -5,6 +5,7 @@ Owns the life of all. Invariant: when one of them ends, the process does, and sa
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -65,7 +66,9 @@ class Console:
             )
         self._archive = Archive(store, limits, prefix, telemetry)
         self._reader = Reader(self._archive, link)
-        self._upkeep = Upkeep(self._archive, settings.merge_seconds)
+        self._upkeep = Upkeep(
+            self._archive, settings.merge_seconds, settings.keep_days, settings.holds
+        )
         self._queries = Queries(self._archive, settings.query_memory_bytes, settings.query_threads)
         self._stop = asyncio.Event()
 
@@ -137,6 +140,7 @@ class Console:
             "lag_records": reader.lag(),
             "unreadable": dict(self._archive.unreadable),
             "archive": self._archive.counts(),
+            "archive_growth": self._archive.growth(time.time_ns() // 1000)._asdict(),
         }
         return JSONResponse(said, 200 if reader.is_alive else 503)
 

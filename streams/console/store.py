@@ -5,6 +5,7 @@ Owns that a file is there whole or not at all. Calls block.
 
 import contextlib
 import os
+import shutil
 from collections.abc import Collection, Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -163,6 +164,13 @@ class Store:
                 return groups(np.load(BytesIO(stream.read())), ids)
         except FileNotFoundError:
             return None
+
+    def disk(self) -> tuple[int, int] | None:
+        """Return how many bytes of the folder's disk are in use, and how many it has."""
+        if self.folder is None:
+            return None
+        found = shutil.disk_usage(self.folder)
+        return found.total - found.free, found.total
 
     def remove(self, segment: Segment) -> None:
         """Remove a file, and the list of ids after it: one without a file is removed at a start."""
