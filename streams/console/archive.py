@@ -42,17 +42,20 @@ _DECODE: Final = {"traces": trace_columns, "events": event_columns}
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a file is written.
+    """When a file is written, and when several become one.
 
     Attributes:
         rows: at so many records of a partition ...
         size_bytes: ... or so many bytes of them ...
         seconds: ... or so long after the first of them, whichever is first; or in a later hour.
+        merge_files: so many of about one size become one. More would be opened by each question;
+            fewer would be written again and again.
     """
 
     rows: int = 20_000
     size_bytes: int = 64 << 20
     seconds: float = 60.0
+    merge_files: int = 12
 
 
 def decode(kinds: Sequence[Kind], values: Values) -> Decoded:
@@ -279,8 +282,7 @@ class Archive:
         tail = self._tails[at]
         kind, topic, partition = at
         segment = Segment(kind, tail.hour, topic, partition, tail.first, tail.next - 1)
-        with self._lock:
-            table = tail.as_table()
+        table = pa.concat_tables([tail.kind.schema.empty_table(), *tail.parts])
         size_bytes = self._store.write(tail.kind, segment, table)
         with self._lock:
             self._files[kind][segment] = size_bytes
@@ -303,7 +305,8 @@ class Archive:
         with self._lock:
             sizes = {one: size for files in self._files.values() for one, size in files.items()}
             filling = {(at, tail.hour) for at, tail in self._tails.items() if tail.rows}
-        for files in merges(sizes, hour_of(now_us - HOUR_US - SLACK_US), filling):
+        hour_over = hour_of(now_us - HOUR_US - SLACK_US)
+        for files in merges(sizes, self._limits.merge_files, hour_over, filling):
             if is_over():
                 break
             kind, whole = KIND[files[0].kind], merged(files)

@@ -56,7 +56,9 @@ class Console:
         say_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings, self._say_ready = settings, say_ready
-        limits = Limits(settings.file_rows, settings.file_bytes, settings.file_seconds)
+        limits = Limits(
+            settings.file_rows, settings.file_bytes, settings.file_seconds, settings.merge_files
+        )
         store = Store(settings.archive)
         if store.folder is not None:  # of a bucket only the overlap of files tells, at a start
             lock_folder(

@@ -27,6 +27,7 @@ class ConsoleSettings(BaseSettings):
         file_rows: a file is written at so many records of a partition, ...
         file_bytes: ... or so many bytes of them, ...
         file_seconds: ... or so long after the first of them.
+        merge_files: so many files of about one size become one while their hour goes on.
         merge_seconds: so often it is looked for files that should become one, or are too old.
         keep_days: by kind, how long it is kept; a kind that is not named is kept for ever.
         holds: a YAML list of what is kept whatever its age.
@@ -45,6 +46,7 @@ class ConsoleSettings(BaseSettings):
     file_rows: int = Field(default=20_000, ge=1)
     file_bytes: int = Field(default=64 << 20, ge=1 << 16)
     file_seconds: float = Field(default=60, gt=0)
+    merge_files: int = Field(default=12, ge=2, le=100)
     merge_seconds: float = Field(default=10, gt=0)
     keep_days: dict[str, float] = {}
     holds: Path | None = None
