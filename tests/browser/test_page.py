@@ -31,7 +31,7 @@ VIEWS = {
     "Fidelity": "Heat map",
     "Incidents": "Incidents",
     "Record": "",
-    "Rejected": "Rejected",
+    "Rejected": "By reason",
     "Catalog": "Modules (6)",
 }
 """Name of each view in the navigation, and of a region that only it has."""
@@ -234,6 +234,18 @@ def test_hostile_text_is_text(page: Page) -> None:
     expect(region(page, "Chosen span")).to_contain_text(HOSTILE)
     assert page.locator("main img").count() == 0
     assert page.title() != "1"
+
+
+def test_rejected_records_are_told_by_reason(page: Page) -> None:
+    """A record that is no event is counted by its reason, and can be looked at one by one."""
+    page.goto("/rejected")
+    reasons = region(page, "By reason").get_by_role("table")
+    expect(reasons.get_by_role("link")).not_to_have_count(0)
+    reasons.get_by_role("link").first.click()
+    expect(page).to_have_url(re.compile("reason="))
+    events = region(page, "Rejected events")
+    expect(events.get_by_role("cell", name="telemetry.alpha.v1").first).to_be_visible()
+    expect(events.get_by_role("button", name="Send again").first).to_be_visible()
 
 
 def test_an_absent_id_is_said_in_words(looking: Looking) -> None:

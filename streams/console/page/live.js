@@ -6,6 +6,7 @@ const NAMES = ["fidelity", "incidents", "health", "trouble"];
 
 const newest = new Map();
 const listeners = new Set();
+const began = Date.now();
 let heard = 0;
 let shown = "";
 let source;
@@ -24,6 +25,9 @@ export function condition(now = Date.now()) {
     if (!heard || source.readyState !== EventSource.OPEN) return "away";
     return now - heard > STALE_MS ? "stale" : "live";
 }
+
+/** Whether nothing has been heard for longer than the console is ever silent. */
+export const isSilent = (now = Date.now()) => now - Math.max(heard, began) > STALE_MS;
 
 export function start(element) {
     source = new EventSource("/api/v1/live");

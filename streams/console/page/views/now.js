@@ -74,8 +74,7 @@ export async function show(view) {
     put(tiles, figures());
     view.listen(tell);
     const timer = setInterval(() => {
-        const data = live.last("fidelity");
-        if (data) put(stale, staleness(data));
+        put(stale, staleness(live.last("fidelity")));
         put(tiles, figures());
     }, 1_000);
     view.onLeave(() => clearInterval(timer));
@@ -309,13 +308,13 @@ function lost(data, catalog) {
 }
 
 function staleness(data) {
-    if (live.condition() !== "live")
+    if (live.isSilent())
         return state(
             "stale",
             "The console does not tell anything at the moment.",
             "What is shown is the last that was heard; it goes on by itself.",
         );
-    if (!data.window_start) return null;
+    if (!data?.window_start) return null;
     const age = Date.now() * 1000 - micros(data.window_start) - data.window_us;
     const late = Math.max(120e6, 6 * data.window_us);
     return age > late
