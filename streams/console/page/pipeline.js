@@ -8,6 +8,8 @@ const COLUMN = 101;
 const ROW = 46;
 const LEFT = 98;
 const NODE = { width: 87, height: 34 };
+const WORD = 13;
+const lengthAdjust = "spacingAndGlyphs";
 
 /**
  * Where each stage stands: {nodes, edges, lanes, width, height}.
@@ -158,6 +160,8 @@ function drawNode(node, flow) {
                     y: y + (at - (fit.length - 1) / 2) * 12,
                     "text-anchor": "middle",
                     "dominant-baseline": "central",
+                    // Of a long word the letters are drawn narrower: it stays within its box.
+                    ...(line.length > WORD ? { textLength: NODE.width - 8, lengthAdjust } : {}),
                 },
                 line,
             ),
