@@ -1,6 +1,7 @@
 """`spanloom console`: keep what the topics hold in an archive, and answer questions about it."""
 
 import asyncio
+import os
 from functools import partial
 
 import typer
@@ -35,6 +36,9 @@ def run(
 
     Example: spanloom console --broker 127.0.0.1:9092 --archive spanloom-archive --port 8090
     """
+    # Its threads cost half as much again on frames of some thousand rows, and take the worker's
+    # cores; it counts them at its first use.
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
     from streams.console.process import Console
     from streams.console.settings import load_console_settings
     from streams.runtime import topics

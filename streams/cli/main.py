@@ -22,6 +22,7 @@ _GROUPS: Final = {
     "incident": "See incidents, and order what becomes of them.",
     "console-key": "Make, list and revoke the keys of the console.",
     "noise": "How much people were spared, and by which means.",
+    "archive": "Iceberg tables of the console's archive.",
     "query": "Ask a console: traces, records, lineage, fidelity, incidents, audit entries.",
 }
 """Commands with commands of their own: the `app` of the module of that name."""
@@ -39,6 +40,7 @@ COMMANDS: Final = (
         "console",
         "console-key",
         "query",
+        "archive",
     ),
 )
 """The others are the function `run` of the module of that name."""

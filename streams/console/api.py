@@ -26,6 +26,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
+from streams.console import arrow
 from streams.console.access import Access, Guard, actor_of, asker, client_of, lacks, refused
 from streams.console.asked import read
 from streams.console.audit_log import AccessLog
@@ -89,10 +90,8 @@ async def _body(request: Request, model: type[BaseModel]) -> BaseModel:
 class _Held(Response):
     """An answer that is sent in parts, and counts as held until it is gone."""
 
-    media_type = "application/json"
-
-    def __init__(self, body: bytes, status: int, room: Room) -> None:
-        super().__init__(b"", status)
+    def __init__(self, body: bytes, status: int, room: Room, media: str) -> None:
+        super().__init__(b"", status, media_type=media)
         self._bytes, self._room = body, room
         self.headers["Content-Length"] = str(len(body))
 
@@ -217,7 +216,8 @@ class Interface:
                 return _error(503, "the archive could not answer; see the log")
             if body is None:
                 return _error(404, "there is none of that id")
-            return _Held(body, 202 if one.is_order else 200, self.held)
+            media = arrow.MEDIA if _wants_arrow(one, request) else "application/json"
+            return _Held(body, 202 if one.is_order else 200, self.held, media)
 
         return Route(one.path, answer, methods=[one.method])
 
@@ -264,7 +264,11 @@ class Interface:
             else:
                 with question.asked():
                     found = one.ask(self.queries, asked, path)
-            return None if found is None else _text(found)
+            if found is None:
+                return None
+            if _wants_arrow(one, request):
+                return arrow.stream(found, one.table, _TIMES)
+            return _text(found)
 
         with self._waits(asker(asked["actor"], client_of(request.scope)), waiting):
             threads = self.orders if one.is_order else self.workers
@@ -292,6 +296,11 @@ class Interface:
 
 def _error(status: int, words: str, again: str = "") -> Response:
     return JSONResponse({"error": words}, status, {"Retry-After": again} if again else {})
+
+
+def _wants_arrow(one: Path, request: Request) -> bool:
+    """Whether an answer is to be Arrow: it is a table, and the request asks for that."""
+    return bool(one.table) and arrow.is_wanted(request.headers.get("accept", ""))
 
 
 def _text(found: Any) -> bytes:

@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ from streams.console.files import HOUR_US, At, Segment, hour_end_us, hour_of, po
 from streams.console.kinds import KIND, KINDS, SCHEMAS, Kind
 from streams.console.limits import spend
 from streams.console.merging import merged, merges
+from streams.console.retention import Growth, Hold, expired, growth
 from streams.console.store import Store, Times
 from streams.console.tracecolumns import trace_columns
 from streams.errors import StateError
@@ -35,7 +37,7 @@ from streams.units import I64
 SLACK_US: Final = HOUR_US // 6
 """An hour is over so long after its end: most of what is late has come by then."""
 REMOVE_SECONDS: Final = 300.0
-"""A file that was merged is removed so long after: a question may be reading it."""
+"""A file is removed so long after it was merged or expired: a question may be reading it."""
 CLOCK_US: Final = 24 * HOUR_US
 """Kafka's time of a record is not so long before its own: no clock is so far ahead."""
 FOOTER_THREADS: Final = 8
@@ -45,17 +47,20 @@ _DECODE: Final = {"traces": trace_columns, "events": event_columns}
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a file is written.
+    """When a file is written, and when several become one.
 
     Attributes:
         rows: at so many records of a partition ...
         size_bytes: ... or so many bytes of them ...
         seconds: ... or so long after the first of them, whichever is first; or in a later hour.
+        merge_files: so many of about one size become one. More would be opened by each question;
+            fewer would be written again and again.
     """
 
     rows: int = 20_000
     size_bytes: int = 64 << 20
     seconds: float = 60.0
+    merge_files: int = 12
 
 
 def decode(kinds: Sequence[Kind], values: Values) -> Decoded:
@@ -147,7 +152,7 @@ class Archive:
         self._tails: dict[At, _Tail] = {}
         self._times: dict[Segment, Times] = {}
         """What the footers say that were asked for."""
-        self._merged_away: deque[tuple[float, Segment]] = deque()
+        self._leaving: deque[tuple[float, Segment]] = deque()
 
     def starts(self, held: Mapping[Place, tuple[int, int]]) -> dict[Place, int]:
         """Return where reading begins, given the offsets [low, high) that each partition holds.
@@ -287,15 +292,14 @@ class Archive:
         tail = self._tails[at]
         kind, topic, partition = at
         segment = Segment(kind, tail.hour, topic, partition, tail.first, tail.next - 1)
-        with self._lock:
-            table = tail.as_table()
+        table = pa.concat_tables([tail.kind.schema.empty_table(), *tail.parts])
         size_bytes = self._store.write(tail.kind, segment, table)
         with self._lock:
             self._files[kind][segment] = size_bytes
             del self._tails[at]
 
     def merge(self, now_us: int, is_over: Callable[[], bool] = lambda: False) -> int:
-        """Merge files that are due, and remove those that were merged long enough ago.
+        """Merge files that are due, and remove those that were let go long enough ago.
 
         Args:
             now_us: the time of day; an hour is over `SLACK_US` after its end.
@@ -311,7 +315,8 @@ class Archive:
         with self._lock:
             sizes = {one: size for files in self._files.values() for one, size in files.items()}
             filling = {(at, tail.hour) for at, tail in self._tails.items() if tail.rows}
-        for files in merges(sizes, hour_of(now_us - HOUR_US - SLACK_US), filling):
+        hour_over = hour_of(now_us - HOUR_US - SLACK_US)
+        for files in merges(sizes, self._limits.merge_files, hour_over, filling):
             if is_over():
                 break
             kind, whole = KIND[files[0].kind], merged(files)
@@ -323,17 +328,38 @@ class Archive:
                 for one in files:
                     del held[one]
                 held[whole] = size_bytes
-                self._merged_away += [(self._clock() + REMOVE_SECONDS, one) for one in files]
+                self._leaving += [(self._clock() + REMOVE_SECONDS, one) for one in files]
             done += len(files) - 1
-        self._remove_merged()
+        self._remove_leaving()
         return done
 
-    def _remove_merged(self) -> None:
-        """Remove what was merged so long ago that no question reads it any more."""
+    def expire(
+        self, now_us: int, keep_days: Mapping[str, float], holds: Sequence[Hold]
+    ) -> list[Segment]:
+        """Let go of files that are old enough; see `retention.expired`.
+
+        Returns:
+            The files; they are removed by a later `merge`.
+        """
+        with self._lock:
+            old = expired(chain.from_iterable(self._files.values()), keep_days, holds, now_us)
+            for one in old:
+                del self._files[one.kind][one]
+            self._leaving += [(self._clock() + REMOVE_SECONDS, one) for one in old]
+        return old
+
+    def growth(self, now_us: int) -> Growth:
+        """Return how the archive grows; see `retention.growth`."""
+        with self._lock:
+            sizes = {one: size for files in self._files.values() for one, size in files.items()}
+        return growth(sizes, self._store.disk(), now_us)
+
+    def _remove_leaving(self) -> None:
+        """Remove what was let go so long ago that no question reads it any more."""
         now = self._clock()
-        while self._merged_away and self._merged_away[0][0] <= now:
-            self._store.remove(self._merged_away[0][1])
-            _, gone = self._merged_away.popleft()
+        while self._leaving and self._leaving[0][0] <= now:
+            self._store.remove(self._leaving[0][1])
+            _, gone = self._leaving.popleft()
             with self._lock:
                 self._times.pop(gone, None)
 

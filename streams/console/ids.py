@@ -4,20 +4,19 @@ Owns the hash, which files outlive: it never changes. The list may name a row gr
 id, once in 2**48 / (ids of the file); it never leaves one out.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streams.units import I64, U64
+from streams.units import I64, U64, Mask
 
 GROUP_BITS: Final = 16
 GROUPS_MAX: Final = 1 << GROUP_BITS
-_HASH_BYTES: Final = 8 - GROUP_BITS // 8
+_WORD_BYTES: Final = 8
+_GROUP: Final = np.uint64(GROUPS_MAX - 1)
 
 
 def places(table: pa.Table, columns: Sequence[str], group_rows: int) -> U64:
@@ -31,26 +30,26 @@ def places(table: pa.Table, columns: Sequence[str], group_rows: int) -> U64:
     Returns:
         (n,) the hash's 48 bits and the row group's 16.
     """
-    found: list[int] = []
+    found = [np.zeros(0, np.uint64)]
     for column in columns:
         text, row = _flat(table[column])
-        pairs = pl.DataFrame({"id": pl.from_arrow(text), "group": row // group_rows})
-        pairs = pairs.filter(pl.col("id") != "").unique()
-        lead = column.encode() + b"\0"
-        found += [_hash(lead, id_) | group for id_, group in pairs.iter_rows()]
-    return np.sort(np.array(found, np.uint64))
+        hashes, is_id = _hashes(column, text)
+        place = (hashes & ~_GROUP | (row // group_rows).astype(np.uint64))[is_id]
+        # Rows of one trace lie together: most are told from their neighbours alone.
+        found.append(place[np.append(True, place[1:] != place[:-1])] if len(place) else place)
+    return np.unique(np.concatenate(found))
 
 
 def groups(list_: U64, ids: Mapping[str, Iterable[str]]) -> list[int]:
     """Return the row groups that hold one of some ids, by their column; in order."""
     found: set[int] = set()
     for column, values in ids.items():
-        for value in values:
-            low = _hash(column.encode() + b"\0", value)
-            ends = np.array([low, low | (GROUPS_MAX - 1)], np.uint64)
-            begin = int(np.searchsorted(list_, ends[0], "left"))
-            end = int(np.searchsorted(list_, ends[1], "right"))
-            found.update((list_[begin:end] & np.uint64(GROUPS_MAX - 1)).tolist())
+        hashes, is_id = _hashes(column, pa.array(list(values), pa.string()))
+        low = hashes[is_id] & ~_GROUP
+        begins = np.searchsorted(list_, low, "left").tolist()
+        ends = np.searchsorted(list_, low | _GROUP, "right").tolist()
+        for begin, end in zip(begins, ends, strict=True):
+            found.update((list_[begin:end] & _GROUP).tolist())
     return sorted(found)
 
 
@@ -72,6 +71,36 @@ def _flat(column: pa.ChunkedArray) -> tuple[pa.Array, I64]:
     return whole, np.arange(len(whole))
 
 
-def _hash(lead: bytes, id_: str) -> int:
-    digest = hashlib.blake2b(lead + id_.encode(), digest_size=_HASH_BYTES).digest()
-    return int.from_bytes(digest, "big") << GROUP_BITS
+def _hashes(column: str, text: pa.StringArray) -> tuple[U64, Mask]:
+    """Return the (n,) hashes of the ids of a column, and which are ids: "" is none.
+
+    Ids of one length are a matrix of words, which are mixed in one after the other.
+    """
+    _, offsets, data = text.buffers()
+    at = np.frombuffer(offsets, np.int32)[text.offset : text.offset + len(text) + 1]
+    octets = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
+    size = np.diff(at)
+    out = np.zeros(len(text), np.uint64)
+    for length in np.unique(size[size > 0]).tolist():
+        rows = np.flatnonzero(size == length)
+        words = -(-length // _WORD_BYTES)
+        padded = np.zeros((len(rows), words * _WORD_BYTES), np.uint8)
+        padded[:, :length] = octets[at[rows][:, None] + np.arange(length)]
+        mixed = np.full(len(rows), _seed(column, length), np.uint64)
+        for word in padded.view("<u8").T:
+            mixed = _mix(mixed ^ word)
+        out[rows] = mixed
+    return out, size > 0
+
+
+def _seed(column: str, length: int) -> int:
+    return (
+        int.from_bytes(column.encode().ljust(_WORD_BYTES, b"\0")[-_WORD_BYTES:], "little") ^ length
+    )
+
+
+def _mix(value: U64) -> U64:
+    """Return the finalizer of MurmurHash3 (Austin Appleby, public domain) of each number."""
+    for factor in (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)):
+        value = (value ^ (value >> np.uint64(33))) * factor
+    return value ^ (value >> np.uint64(33))

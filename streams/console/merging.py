@@ -11,9 +11,6 @@ from typing import Final
 
 from streams.console.files import At, Segment
 
-SAME_SIZE: Final = 12
-"""So many files of about one size become one while their hour goes on. More would be opened by each
-question; fewer would be written again and again."""
 SMALLEST_BYTES: Final = 64 << 10
 """Files up to this size count as of one size."""
 MERGED_BYTES: Final = 64 << 20
@@ -21,12 +18,16 @@ MERGED_BYTES: Final = 64 << 20
 
 
 def merges(
-    sizes: Mapping[Segment, int], hour_over: str, filling: Collection[tuple[At, str]] = ()
+    sizes: Mapping[Segment, int],
+    same_size: int,
+    hour_over: str,
+    filling: Collection[tuple[At, str]] = (),
 ) -> list[tuple[Segment, ...]]:
     """Return what should become one file each, the oldest first; no file is named twice.
 
     Args:
         sizes: bytes of each file.
+        same_size: so many files of about one size become one while their hour goes on.
         hour_over: the last hour (UTC) that is over.
         filling: hours of partitions that more is coming of, though they are over: it is old.
     """
@@ -37,7 +38,7 @@ def merges(
         if hour <= hour_over and (at, hour) not in filling:
             found += list(_whole(files, sizes))
         else:
-            found += list(_alike(files, sizes))
+            found += list(_alike(files, sizes, same_size))
     return sorted(found, key=lambda some: (some[0].hour, some[0].at, some[0].first))
 
 
@@ -54,20 +55,22 @@ def _whole(files: Sequence[Segment], sizes: Mapping[Segment, int]) -> Iterator[t
     yield from _if_many(some)
 
 
-def _alike(files: Sequence[Segment], sizes: Mapping[Segment, int]) -> Iterator[tuple[Segment, ...]]:
-    """Yield `SAME_SIZE` files that follow one another and are about as large."""
-    for tier, run in groupby(files, lambda one: _tier(sizes[one])):
+def _alike(
+    files: Sequence[Segment], sizes: Mapping[Segment, int], same_size: int
+) -> Iterator[tuple[Segment, ...]]:
+    """Yield `same_size` files that follow one another and are about as large."""
+
+    def tier(one: Segment) -> int:
+        found = 0
+        while sizes[one] > SMALLEST_BYTES * same_size**found:
+            found += 1
+        return found
+
+    for at, run in groupby(files, tier):
         same = list(run)
-        if SMALLEST_BYTES * SAME_SIZE ** (tier + 1) <= MERGED_BYTES:
-            for at in range(0, len(same) - SAME_SIZE + 1, SAME_SIZE):
-                yield tuple(same[at : at + SAME_SIZE])
-
-
-def _tier(size_bytes: int) -> int:
-    tier = 0
-    while size_bytes > SMALLEST_BYTES * SAME_SIZE**tier:
-        tier += 1
-    return tier
+        if SMALLEST_BYTES * same_size ** (at + 1) <= MERGED_BYTES:
+            for begin in range(0, len(same) - same_size + 1, same_size):
+                yield tuple(same[begin : begin + same_size])
 
 
 def _if_many(files: Sequence[Segment]) -> Iterator[tuple[Segment, ...]]:

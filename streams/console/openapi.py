@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from streams import __version__
+from streams.console import arrow
 from streams.console.asked import described
 from streams.console.paths.path import Path
 
@@ -68,6 +69,9 @@ def _operation(one: Path) -> dict[str, Any]:
     if one.body is not None:
         answers |= {"408": "The request did not come to its end.", "413": "It is too long."}
     failed = {"$ref": "#/components/schemas/Error"}
+    well: dict[str, Any] = {"application/json": {}}
+    if one.table:
+        well[arrow.MEDIA] = {}
     return {
         "summary": one.summary,
         "x-role": one.role,
@@ -75,7 +79,7 @@ def _operation(one: Path) -> dict[str, Any]:
         "responses": {
             code: {
                 "description": words,
-                "content": {"application/json": {"schema": failed} if code >= "400" else {}},
+                "content": {"application/json": {"schema": failed}} if code >= "400" else well,
             }
             for code, words in sorted(answers.items())
         },

@@ -73,7 +73,9 @@ class Console:
     ) -> None:
         self._settings, self._say_ready, self._contract = settings, say_ready, contract
         self._prefix, self._link = prefix, link
-        limits = Limits(settings.file_rows, settings.file_bytes, settings.file_seconds)
+        limits = Limits(
+            settings.file_rows, settings.file_bytes, settings.file_seconds, settings.merge_files
+        )
         self._store = store = Store(settings.archive)
         if store.folder is not None:  # of a bucket only the overlap of files tells, at a start
             lock_folder(
@@ -83,7 +85,9 @@ class Console:
             )
         self._archive = Archive(store, limits, prefix, telemetry)
         self._reader = Reader(self._archive, link)
-        self._upkeep = Upkeep(self._archive, settings.merge_seconds)
+        self._upkeep = Upkeep(
+            self._archive, settings.merge_seconds, settings.keep_days, settings.holds
+        )
         self._queries = Queries(
             self._archive,
             settings.query_memory_bytes,
@@ -195,6 +199,7 @@ class Console:
             "unreadable": dict(self._archive.unreadable),
             "archive": self._archive.counts(),
             "viewers": {"now": self._live.viewers, "dropped_total": self._live.dropped},
+            "archive_growth": self._archive.growth(time.time_ns() // 1000)._asdict(),
         }
 
     def _health(self, request: Request) -> Response:

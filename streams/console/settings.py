@@ -3,6 +3,7 @@
 Owns what may be combined: what would let a stranger in is refused at the start.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from streams.console.kinds import KIND
 from streams.console.roles import Role
 from streams.errors import ConfigError
 from streams.settings import is_loopback, wrong_settings
@@ -52,7 +54,10 @@ class ConsoleSettings(BaseSettings):
         file_rows: a file is written at so many records of a partition, ...
         file_bytes: ... or so many bytes of them, ...
         file_seconds: ... or so long after the first of them.
-        merge_seconds: so often it is looked for files that should become one.
+        merge_files: so many files of about one size become one while their hour goes on.
+        merge_seconds: so often it is looked for files that should become one, or are too old.
+        keep_days: by kind, how long it is kept; a kind that is not named is kept for ever.
+        holds: a YAML list of what is kept whatever its age.
         query_memory_bytes: DuckDB takes no more; a question that needs more fails.
         query_spill_bytes: on disk, for what does not fit in it; 0 for none.
         query_threads: questions that are answered at once, and threads of each.
@@ -96,7 +101,10 @@ class ConsoleSettings(BaseSettings):
     file_rows: int = Field(default=20_000, ge=1)
     file_bytes: int = Field(default=64 << 20, ge=1 << 16)
     file_seconds: float = Field(default=60, gt=0)
+    merge_files: int = Field(default=12, ge=2, le=100)
     merge_seconds: float = Field(default=10, gt=0)
+    keep_days: dict[str, float] = {}
+    holds: Path | None = None
     query_memory_bytes: int = Field(default=1 << 30, ge=64 << 20)
     query_spill_bytes: int = Field(default=4 << 30, ge=0)
     query_threads: int = Field(default=2, ge=1)
@@ -125,7 +133,12 @@ def load_console_settings(**given: Any) -> ConsoleSettings:
             variable and the fix.
     """
     settings = read_console_settings(**given)
-    problems = [*_open_problems(settings), *_keys_problems(settings), *_oidc_problems(settings)]
+    problems = [
+        *_open_problems(settings),
+        *_keys_problems(settings),
+        *_oidc_problems(settings),
+        *_keep_problems(settings),
+    ]
     if problems:
         raise ConfigError("settings are wrong: " + "; ".join(problems))
     return settings
@@ -150,6 +163,16 @@ def read_console_settings(**given: Any) -> ConsoleSettings:
 
 def _named(name: str) -> str:
     return f"console_{name} ({_PREFIX}{name.upper()})"
+
+
+def _keep_problems(settings: ConsoleSettings) -> Iterator[str]:
+    """Yield the kinds that are none, and the days that are none."""
+    for kind, days in settings.keep_days.items():
+        if kind not in KIND or not 0 < days < math.inf:
+            yield (
+                f"{_named('keep_days')}: {kind!r}: {days}; name a kind ({', '.join(KIND)}) and a "
+                "number of days above 0"
+            )
 
 
 def _open_problems(settings: ConsoleSettings) -> Iterator[str]:

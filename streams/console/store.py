@@ -5,6 +5,7 @@ Owns that a file is there whole or not at all. Calls block.
 
 import contextlib
 import os
+import shutil
 from collections.abc import Collection, Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -202,6 +203,13 @@ class Store:
         if any(one is None or not one.has_min_max for one in found):
             return -(1 << 63), (1 << 63) - 1  # not written by a console: look into it
         return min(one.min for one in found), max(one.max for one in found)
+
+    def disk(self) -> tuple[int, int] | None:
+        """Return how many bytes of the folder's disk are in use, and how many it has."""
+        if self.folder is None:
+            return None
+        found = shutil.disk_usage(self.folder)
+        return found.total - found.free, found.total
 
     def remove(self, segment: Segment) -> None:
         """Remove a file, and the list of ids after it: one without a file is removed at a start."""

@@ -1,11 +1,11 @@
 """Assembled traces as columns: the rows of `traces` and of `spans`, of many traces at once.
 
-Owns how a trace is taken apart. The record ends with its events, in the very form of a message of
-many events; what is before them is a row like any other. Invariant: the rows are those of
+Owns how a trace is taken apart. The record ends with its events, one after the other as those of a
+message of many; what is before them is a row like any other. Invariant: the rows are those of
 `Kind.rows`; what is not proved to be read exactly is read by that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -14,16 +14,23 @@ import polars as pl
 import pyarrow as pa
 
 from streams.codec import wire
-from streams.codec.columnar import ColumnarReader, length_name, schema_fields
-from streams.codec.eventbatch import NAME as BATCH
+from streams.codec.columnar import (
+    Block,
+    ColumnarReader,
+    Read,
+    by_halves,
+    length_name,
+    schema_fields,
+)
+from streams.codec.eventbatch import EVENT_BYTES_MIN
 from streams.codec.schemas import Schema, default_schemas
 from streams.console.decoded import Decoded, Rows, Values, columns_of, joined, one_by_one
-from streams.console.eventcolumns import event_table, many, many_reader, named
+from streams.console.eventcolumns import event_reader, event_table, named
 from streams.console.kinds import Kind
 from streams.console.skim import Skim
 from streams.core.bodies import Bodies
 from streams.core.columns import TRACE
-from streams.units import I64
+from streams.units import I64, U8
 
 _DISTINCT: Final = {
     "modules": "module",
@@ -76,28 +83,52 @@ def _read(values: Sequence[bytes], index: Sequence[int]) -> _Parts | None:
     bodies = Bodies(whole.data, whole.start + wire.HEADER_BYTES, whole.size - wire.HEADER_BYTES)
     skim = Skim(bodies)
     skim.over(_head_reader().fields)
-    there = np.flatnonzero(~skim.is_lost)
-    if not len(there):
-        return None
-    heads = _heads(Bodies(bodies.data, bodies.start, skim.at - bodies.start), there)
-    tails = wire.header(default_schemas().id_of(BATCH))
-    ends = (whole.start + whole.size)[there].tolist()
-    messages = many(
-        [tails + whole.data[a:b] for a, b in zip(skim.at[there].tolist(), ends, strict=True)]
-    )
-    events = []
-    for block, some in many_reader().read(messages):
-        of = np.repeat(there[[m.record.offset for m in some]], [m.count for m in some])
-        frame = block.frame.with_columns(message=of)
-        if not block.is_sound.all():
-            frame = frame.filter(~np.isin(of, of[~block.is_sound]))
-        events.append(frame)
+    head_bytes = skim.at - bodies.start
+    count = skim.long()
+    event_bytes = whole.start + whole.size - skim.at - 1
+    # The events are one block: their count, they themselves, and a zero.
+    is_one_block = (count > 0) & (count * EVENT_BYTES_MIN <= event_bytes) & ~skim.is_lost
+    there = np.flatnonzero(is_one_block & (_last(whole) == 0))
+    heads = _heads(Bodies(bodies.data, bodies.start, head_bytes), there)
+    events = list(_events(Bodies(whole.data, skim.at, event_bytes), count, there))
     if not events or not len(heads):
         return None
     # A trace counts as read when both its parts were.
     known = pl.concat(events)
     both = np.intersect1d(heads["message"].to_numpy(), known["message"].to_numpy())
     return _Parts(_of(heads, both, index), _of(known, both, index))
+
+
+def _last(values: Bodies) -> U8:
+    """Return the last byte of each value."""
+    octets = np.frombuffer(values.data, np.uint8)
+    return np.asarray(octets[values.start + values.size - 1], np.uint8)
+
+
+def _events(bodies: Bodies, count: I64, there: I64) -> Iterator[pl.DataFrame]:
+    """Yield the events of traces that are exactly their bytes, with the index of each one's trace.
+
+    Args:
+        bodies: where the events of each of n traces lie.
+        count: (n,) how many they are said to be.
+        there: the traces that are wanted.
+    """
+
+    def read(some: Sequence[int]) -> Block | None:
+        part, counts = bodies.take(np.array(some)), count[np.array(some)]
+        block = event_reader().read_block(list(part), int(counts.sum()))
+        if block is None:
+            return None
+        begins = block.starts[0][np.cumsum(counts) - counts] - block.starts[0][0]
+        is_own = np.array_equal(begins, np.cumsum(part.size) - part.size)
+        return block if is_own else None  # else an event of one trace reaches into the next one
+
+    for some, block in by_halves(there.tolist(), read):
+        if block is not None:
+            of = np.repeat(np.array(some), count[np.array(some)])
+            frame = block.frame.with_columns(message=of)
+            is_torn = np.isin(of, of[~block.is_sound])
+            yield frame.filter(~is_torn) if is_torn.any() else frame
 
 
 def _of(frame: pl.DataFrame, wanted: I64, index: Sequence[int]) -> pl.DataFrame:
@@ -114,7 +145,7 @@ def _of(frame: pl.DataFrame, wanted: I64, index: Sequence[int]) -> pl.DataFrame:
 
 def _heads(bodies: Bodies, there: I64) -> pl.DataFrame:
     """Return the heads that are exactly their bytes, with the index of each."""
-    read = _head_reader().read(bodies.take(there))
+    read = _head_reader().read(bodies.take(there)) if len(there) else Read([], [])
     frames = [
         block.frame.with_columns(message=there[rows]).filter(block.is_sound)
         for block, rows in read.blocks

@@ -1,16 +1,19 @@
-"""Keeps the archive in order beside the reader, in a thread: files are merged when they are due.
+"""Keeps the archive in order beside the reader, in a thread: files are merged, and old ones go.
 
-Owns when that is looked for, and what becomes of its failures: a disk that is full is waited for,
-anything else ends the console.
+Owns when that is looked for, and what becomes of its failures: a disk that is full is waited for, a
+list of holds that cannot be read keeps everything, anything else ends the console.
 """
 
 import threading
 import time
+from collections.abc import Mapping
+from pathlib import Path
 
 import structlog
 
 from streams.console.archive import Archive
-from streams.errors import SpanloomError, StateError
+from streams.console.retention import Hold, read_holds
+from streams.errors import ConfigError, SpanloomError, StateError
 
 log = structlog.get_logger()
 
@@ -21,10 +24,19 @@ class Upkeep:
     Args:
         archive: what is kept in order.
         seconds: so often it is looked for what is due.
+        keep_days: by kind, how long it is kept.
+        holds: the list of what is kept whatever its age; None for none.
+
+    Raises:
+        ConfigError: the list cannot be read.
     """
 
-    def __init__(self, archive: Archive, seconds: float) -> None:
-        self._archive, self._seconds = archive, seconds
+    def __init__(
+        self, archive: Archive, seconds: float, keep_days: Mapping[str, float], holds: Path | None
+    ) -> None:
+        self._archive, self._seconds, self._keep_days = archive, seconds, keep_days
+        self._holds = holds
+        self._read_holds()
         self._ending = threading.Event()
         self.failed: SpanloomError | None = None
         self._thread = threading.Thread(target=self._run, name="spanloom-upkeep", daemon=True)
@@ -46,11 +58,9 @@ class Upkeep:
     def _run(self) -> None:
         while not self._ending.wait(self._seconds):
             try:
-                fewer = self._archive.merge(time.time_ns() // 1000, self._ending.is_set)
-                if fewer:
-                    log.info("archive_merged", fewer_files=fewer)
+                self._look(time.time_ns() // 1000)
             except OSError as error:
-                log.warning("archive_not_merged", why=str(error), action="it is tried again")
+                log.warning("archive_not_in_order", why=str(error), action="it is tried again")
             except Exception as error:
                 self.failed = StateError(
                     f"merging files of the archive failed: {type(error).__name__}: {error}. "
@@ -58,3 +68,30 @@ class Upkeep:
                 )
                 log.exception("archive_failed", error=str(self.failed))
                 return
+
+    def _look(self, now_us: int) -> None:
+        if self._keep_days:
+            try:
+                old = self._archive.expire(now_us, self._keep_days, self._read_holds())
+            except ConfigError as error:
+                log.error("archive_keeps_all", error=str(error), action="mend the list of holds")
+            else:
+                if old:
+                    log.info("archive_expired", files=len(old), up_to=old[-1].hour)
+        fewer = self._archive.merge(now_us, self._ending.is_set)
+        if fewer:
+            log.info("archive_merged", fewer_files=fewer)
+
+    def _read_holds(self) -> list[Hold]:
+        if self._holds is None:
+            return []
+        try:
+            return read_holds(self._holds.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"console_holds (SPANLOOM_CONSOLE_HOLDS): {self._holds} cannot be read: {error}"
+            ) from error
+        except ConfigError as error:
+            raise ConfigError(
+                f"console_holds (SPANLOOM_CONSOLE_HOLDS): {self._holds}: {error}"
+            ) from error

@@ -2,7 +2,7 @@
 
 Owns the browser and the deployment of the whole session: one broker, one worker, one console, and a
 pipeline that runs on while the tests look. What goes wrong in it is planted: acknowledgments are
-lost, one trace has ten thousand spans, one event carries hostile text.
+lost, one trace has ten thousand spans, one event carries hostile text, one record is no event.
 """
 
 import json
@@ -39,6 +39,8 @@ BIG_SPANS = 10_000
 BIG_TRACE = "b16" + "0" * 28 + "1"
 HOSTILE_TRACE = "bad" + "0" * 28 + "1"
 HOSTILE = '<img src=x onerror="document.title=1">'
+TORN = b"\0\0"
+"""No event: it is rejected."""
 SETTINGS = {
     "window_seconds": 2,
     "burn_short_seconds": 10,
@@ -148,6 +150,7 @@ def stage(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sta
                     event["trace_id"].encode(),
                     encode("telemetry_event", event),
                 )
+            feeder.send_bytes("telemetry.alpha.v1", b"torn", TORN)
         wait_for(lambda: _is_set(found), 180, lambda: worker.tail() + console.tail(), worker)
         yield found
         sender.stopped.set()
@@ -180,9 +183,11 @@ def _pipeline(broker: str) -> Sender:
 
 
 def _is_set(stage: Stage) -> bool:
-    """Whether the planted incident, the big trace and the hostile one are there."""
+    """Whether the incident, the big trace, the hostile one and the rejected record are there."""
     incidents = (stage.get("incidents") or {}).get("incidents", [])
-    return bool(incidents) and all(stage.get(f"traces/{id_}") for id_ in (BIG_TRACE, HOSTILE_TRACE))
+    rejected = (stage.get("rejected?start=2000-01-01&end=2100-01-01") or {}).get("rejected", [])
+    traces = [stage.get(f"traces/{id_}") for id_ in (BIG_TRACE, HOSTILE_TRACE)]
+    return bool(incidents and rejected and all(traces))
 
 
 def span(trace_id: str, number: int, parent: int, **fields: Any) -> dict[str, Any]:

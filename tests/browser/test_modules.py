@@ -231,3 +231,13 @@ def test_a_source_stands_before_what_it_feeds(modules: Page) -> None:
     found = run(modules, "graph.js", body, chain)
     assert found == {"in": 0, "a": 1, "b": 2, "lookup": 2, "c": 3}
     assert set(run(modules, "graph.js", body, [["x", "y"], ["y", "x"]])) == {"x", "y"}
+
+
+def test_the_trend_is_by_the_second(modules: Page) -> None:
+    """Windows of any length and order become rates, by time."""
+    body = "return it.columns(new Map(given));"
+    windows = [
+        [10_000_000, {"expected": 50, "observed": 40, "window_us": 10_000_000}],
+        [5_000_000, {"expected": 10, "observed": 10, "window_us": 5_000_000}],
+    ]
+    assert run(modules, "trend.js", body, windows) == [[5, 10], [2, 5], [0, 1]]

@@ -21,8 +21,9 @@ from tests.fault.harness import PROGRAM, Deployment, WorkerProcess, wait_for
 
 SETTINGS: Final = {
     "SPANLOOM_CONSOLE_FILE_SECONDS": "0.3",
-    "SPANLOOM_CONSOLE_FILE_ROWS": "400",
+    "SPANLOOM_CONSOLE_FILE_ROWS": "50",
     "SPANLOOM_CONSOLE_MERGE_SECONDS": "0.3",
+    "SPANLOOM_CONSOLE_MERGE_FILES": "3",
 }
 """Many small files, merged all the time: a kill often meets one that is being written."""
 READ_SECONDS: Final = 120.0

@@ -67,7 +67,9 @@ def test_killed_at_random_it_archives_all_once(deployment: Deployment, data_dir:
     more = threading.Thread(target=feed_others, args=(deployment, spans), daemon=True)
     more.start()
     for _ in range(KILLS):
-        time.sleep(chance.uniform(0.8, 4))
+        if chance.random() < 0.7:  # else it dies before it serves, or soon after
+            wait_for(lambda: at.get("/health") is not None, 60, console.tail, console)
+        time.sleep(chance.uniform(0.5, 3))
         console.kill()
         console = at.start()
     feeding.join(60)
@@ -75,6 +77,8 @@ def test_killed_at_random_it_archives_all_once(deployment: Deployment, data_dir:
     assert worker.wait(120) == 0, worker.tail()
     at.wait_until_read(console)
     traces = [decode(one.value) for one in deployment.read(KINDS[0].topic)]
+    merges = [one.events("archive_merged") for one in at.consoles]
+    assert any(merges), "no console merged anything: the kills met no merge"
     check_answers(at, traces)
     console.terminate()
     assert console.wait(30) == 0, console.tail()
@@ -82,7 +86,6 @@ def test_killed_at_random_it_archives_all_once(deployment: Deployment, data_dir:
         there = published(deployment, kind, [OTHER, AUDIT])
         assert archived(at.archive, kind) == there, kind.name
     assert len(traces) > 300
-    assert any(one.events("archive_merged") for one in at.consoles), "nothing was merged"
     assert sum(OTHER in row for row in archived(at.archive, EVENTS)) == OTHERS
 
 

@@ -84,12 +84,44 @@ def test_compose_file_is_whole() -> None:
     """docker-compose.yml parses; each service has an image or a build and knows whom it awaits."""
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     services = compose["services"]
-    assert {"broker", "topics", "worker"} <= set(services)
+    watching = {"prometheus", "alertmanager", "grafana"}
+    assert {"broker", "topics", "worker", "worker-2", "console", *watching} == set(services)
     for name, service in services.items():
         assert "image" in service or "build" in service, name
         assert set(service.get("depends_on", {})) <= set(services), name
         if "build" in service:
             assert (ROOT / service["build"]["dockerfile"]).is_file(), name
+        for volume in service.get("volumes", ()):
+            source, _, _ = volume.partition(":")
+            assert source in compose["volumes"] or (ROOT / source).exists(), volume
+        for port in service.get("ports", ()):
+            assert port.startswith("127.0.0.1:"), name
+
+
+def test_what_the_compose_file_watches_is_there() -> None:
+    """Prometheus asks the ports that are published, and alerts the Alertmanager that runs."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
+    folder = ROOT / "deploy" / "compose"
+    config = yaml.safe_load((folder / "prometheus.yaml").read_text("utf-8"))
+    targets = {
+        target
+        for job in config["scrape_configs"]
+        for one in job["static_configs"]
+        for target in one["targets"]
+    }
+    workers = {
+        port.rpartition(":")[0]
+        for name in ("worker", "worker-2")
+        for port in services[name]["ports"]
+    }
+    console = f"127.0.0.1:{services['console']['environment']['SPANLOOM_CONSOLE_PORT']}"
+    assert targets == workers | {console}
+    (alerting,) = config["alerting"]["alertmanagers"]
+    (address,) = alerting["static_configs"][0]["targets"]
+    assert f"--web.listen-address={address}" in services["alertmanager"]["command"]
+    source = yaml.safe_load((folder / "grafana-datasource.yaml").read_text("utf-8"))
+    address = source["datasources"][0]["url"].removeprefix("http://")
+    assert f"--web.listen-address={address}" in services["prometheus"]["command"]
 
 
 def test_kubernetes_manifest_fits_the_worker() -> None:

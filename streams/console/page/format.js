@@ -45,7 +45,9 @@ function short(value) {
 }
 
 export function since(iso, now = Date.now()) {
-    return iso ? duration(Math.max(0, now * 1000 - micros(iso))) : DASH;
+    if (!iso) return DASH;
+    const seconds = Math.max(0, Math.round(now / 1000 - micros(iso) / 1e6));
+    return seconds < 60 ? `${seconds} s` : duration(seconds * 1e6);
 }
 
 export function count(value) {

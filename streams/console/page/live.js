@@ -1,10 +1,12 @@
 // The console's news, kept for all views: the newest event of each name, and who listens.
 
 const STALE_MS = 8_000;
+const AGAIN_MS = 3_000;
 const NAMES = ["fidelity", "incidents", "health", "trouble"];
 
 const newest = new Map();
 const listeners = new Set();
+const began = Date.now();
 let heard = 0;
 let shown = "";
 let source;
@@ -24,6 +26,9 @@ export function condition(now = Date.now()) {
     return now - heard > STALE_MS ? "stale" : "live";
 }
 
+/** Whether nothing has been heard for longer than the console is ever silent. */
+export const isSilent = (now = Date.now()) => now - Math.max(heard, began) > STALE_MS;
+
 export function start(element) {
     source = new EventSource("/api/v1/live");
     for (const name of NAMES)
@@ -38,8 +43,8 @@ export function start(element) {
         show(element);
         // A browser gives up for good when it is answered with an error: begin anew.
         if (source.readyState === EventSource.CLOSED) {
-            source.close();
-            setTimeout(() => start(element), 3_000);
+            clearTimeout(start.again);
+            start.again = setTimeout(() => start(element), AGAIN_MS);
         }
     });
     start.timer ??= setInterval(() => show(element), 1_000);

@@ -14,7 +14,11 @@ export function owner(name) {
 }
 
 export function traceLink(id, long = false) {
-    return h("a", { href: `/traces/${id}`, class: "id", title: id }, long ? id : briefly(id));
+    return h(
+        "a",
+        { href: `/traces/${encodeURIComponent(id)}`, class: "id", title: id },
+        long ? id : briefly(id),
+    );
 }
 
 export function recordLink(id) {
@@ -28,7 +32,7 @@ export function incidentLine(one) {
         { class: `incident ${one.severity.toLowerCase()}` },
         h(
             "a",
-            { href: `/incidents/${one.incident_id}` },
+            { href: `/incidents/${encodeURIComponent(one.incident_id)}` },
             h("span", { class: "title" }, one.title),
             h(
                 "span",

@@ -8,6 +8,8 @@ const COLUMN = 101;
 const ROW = 46;
 const LEFT = 98;
 const NODE = { width: 87, height: 34 };
+const WORD = 13;
+const lengthAdjust = "spacingAndGlyphs";
 
 /**
  * Where each stage stands: {nodes, edges, lanes, width, height}.
@@ -132,7 +134,8 @@ function drawNode(node, flow) {
     const parts = words(stage.id).split(" ");
     const lines = parts.length > 2 ? [parts.slice(0, -1).join(" "), parts.at(-1)] : parts;
     const fit = lines.map((line) => (line.length > 16 ? `${line.slice(0, 15)}…` : line));
-    const title = `${stage.id}: ${stage.module}.${stage.component || "any"}, ${stage.required ? "required" : "optional"}`;
+    const need = stage.required ? "required" : "optional";
+    const title = `${stage.id}: ${stage.module}.${stage.component || "any"}, ${need}`;
     const href = address("/traces", { missing_stage: stage.id, flow: flow.id });
     return s(
         "a",
@@ -157,6 +160,8 @@ function drawNode(node, flow) {
                     y: y + (at - (fit.length - 1) / 2) * 12,
                     "text-anchor": "middle",
                     "dominant-baseline": "central",
+                    // Of a long word the letters are drawn narrower: it stays within its box.
+                    ...(line.length > WORD ? { textLength: NODE.width - 8, lengthAdjust } : {}),
                 },
                 line,
             ),

@@ -41,6 +41,8 @@ export async function resolve(text) {
     }
     return {
         url: "",
-        said: `Nothing is known of ${id}: no record, trace, incident, batch or correlation id of the last ${DAYS} days.`,
+        said:
+            `Nothing is known of ${id}: no record, trace, incident, ` +
+            `batch or correlation id of the last ${DAYS} days.`,
     };
 }

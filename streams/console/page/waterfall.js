@@ -1,6 +1,6 @@
 // A trace as rows over time. Only the rows in sight are in the document, so that ten thousand scroll.
 
-import { h, put } from "./dom.js";
+import { h } from "./dom.js";
 import { duration, words } from "./format.js";
 import { isSynthetic, rows } from "./tree.js";
 
@@ -28,16 +28,30 @@ export function waterfall(tree, modules, choose, chosen = "") {
     const length = Math.max(1, tree.end - tree.low);
     const part = (us) => `${(100 * (us - tree.low)) / length}%`;
 
+    const drawn = new Map();
     const draw = () => {
+        for (const element of drawn.values()) element.remove();
+        drawn.clear();
         inner.style.height = `${shown.length * ROW}px`;
         box.style.height = `min(${shown.length * ROW + 4}px, 64vh)`;
-        const first = Math.max(0, Math.floor(box.scrollTop / ROW) - SPARE);
-        const count = Math.ceil((box.clientHeight || 600) / ROW) + 2 * SPARE;
-        put(
-            inner,
-            shown.slice(first, first + count).map((row, n) => line(row, first + n)),
-        );
         box.setAttribute("aria-activedescendant", `fall-${at}`);
+        slide();
+    };
+    // While it scrolls, rows that stay in sight stay as they are.
+    const slide = () => {
+        const first = Math.max(0, Math.floor(box.scrollTop / ROW) - SPARE);
+        const end = first + Math.ceil((box.clientHeight || 600) / ROW) + 2 * SPARE;
+        for (const [index, element] of drawn)
+            if (index < first || index >= end) {
+                element.remove();
+                drawn.delete(index);
+            }
+        for (let index = first; index < Math.min(end, shown.length); index++)
+            if (!drawn.has(index)) {
+                const element = line(shown[index], index);
+                drawn.set(index, element);
+                inner.append(element);
+            }
     };
     const line = ({ span, depth }, index) => {
         const element = h(
@@ -47,6 +61,8 @@ export function waterfall(tree, modules, choose, chosen = "") {
                 id: `fall-${index}`,
                 role: "option",
                 "aria-selected": index === at,
+                "aria-posinset": index + 1,
+                "aria-setsize": shown.length,
                 "aria-label": spoken(span),
                 onclick: (event) => {
                     if (event.target.classList.contains("fold")) fold(index);
@@ -97,7 +113,7 @@ export function waterfall(tree, modules, choose, chosen = "") {
         draw();
         return true;
     };
-    box.addEventListener("scroll", draw, { passive: true });
+    box.addEventListener("scroll", slide, { passive: true });
     box.addEventListener("keydown", (event) => {
         const page = Math.floor(box.clientHeight / ROW) - 1;
         const step = {
@@ -135,13 +151,7 @@ function title(span) {
             ` missing: ${words(span.missing.cause.toLowerCase())}`,
         );
     const { event } = span;
-    return h(
-        "span",
-        null,
-        h("span", { class: `swatch` }),
-        h("b", null, event.name),
-        ` ${event.component || event.module}`,
-    );
+    return h("span", null, h("b", null, event.name), ` ${event.component || event.module}`);
 }
 
 function bar(span) {
@@ -166,7 +176,9 @@ function spoken(span) {
     if (span.missing)
         return `missing: ${span.missing.name || span.missing.to_stage}, ${span.missing.cause}`;
     const { event } = span;
-    return `${event.name}, ${event.module}, ${duration(event.duration_us)}${event.status === "ERROR" ? ", error" : ""}${span.isCritical ? ", on the critical path" : ""}`;
+    const error = event.status === "ERROR" ? ", error" : "";
+    const critical = span.isCritical ? ", on the critical path" : "";
+    return `${event.name}, ${event.module}, ${duration(event.duration_us)}${error}${critical}`;
 }
 
 function scale(tree) {

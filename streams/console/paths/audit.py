@@ -116,6 +116,7 @@ PATHS: Final = (
         _audit,
         "POST",
         AuditQuery,
+        table="entries",
         command="audit",
         role="auditor",
     ),

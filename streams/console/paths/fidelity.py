@@ -33,6 +33,7 @@ PATHS: Final = (
             *(Parameter(name, "text", "Only of this one.") for name in SCOPE),
         ),
         _fidelity,
+        table="series",
         command="fidelity",
     ),
 )

@@ -42,6 +42,7 @@ PATHS: Final = (
             TOKEN,
         ),
         _incidents,
+        table="incidents",
         command="incidents",
     ),
     Path(

@@ -28,6 +28,7 @@ PATHS: Final = (
             Parameter("step", "number", "Seconds of a step; as many as give 120 points if absent."),
         ),
         _metrics,
+        table="series",
         command="metrics",
     ),
 )

@@ -35,6 +35,7 @@ class Path(NamedTuple):
             where there is one, and the `actor` who asks) and the names of the path.
         method: of HTTP.
         body: what a request carries as JSON; None for nothing.
+        table: the name of the answer's list that is a table, also told as Arrow; "" for none.
         command: what `spanloom query` calls it; "" for what is not asked there.
         role: what who asks must have.
         is_order: whether it changes something: it is written down, and answered 202.
@@ -46,6 +47,7 @@ class Path(NamedTuple):
     ask: Ask
     method: Literal["GET", "POST"] = "GET"
     body: type[BaseModel] | None = None
+    table: str = ""
     command: str = ""
     role: Role = "viewer"
     is_order: bool = False

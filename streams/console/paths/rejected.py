@@ -161,6 +161,7 @@ def paths(book: Redriven, fetch: Fetch, send: Send) -> tuple[Path, ...]:
                 TOKEN,
             ),
             _rejected,
+            table="rejected",
         ),
         Path(
             "/api/v1/rejected/{topic}/{partition}/{offset}",

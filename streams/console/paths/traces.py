@@ -50,6 +50,7 @@ PATHS: Final = (
             TOKEN,
         ),
         _traces,
+        table="traces",
         command="traces",
     ),
     Path(

@@ -1,5 +1,8 @@
 """The archive as Iceberg tables: each names just the files that there are, come what may."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +94,20 @@ def test_a_wrong_catalog_is_told() -> None:
     """With the flag."""
     with pytest.raises(ConfigError, match="--catalog"):
         catalog_of("test", {"type": "nonsense"})
+
+
+def test_the_command_names_what_there_is(folder: Path, tmp_path: Path) -> None:
+    """Told as JSON; a second run finds nothing to do."""
+    command = [sys.executable, "-m", "streams.cli.main", "archive", "iceberg", "--json"]
+    command += ["--archive", str(folder), "--catalog", "type=sql"]
+    command += ["--catalog", f"uri=sqlite:///{tmp_path}/own.db"]
+    command += ["--catalog", f"warehouse=file://{tmp_path}/own"]
+    before = sorted(path for path in folder.rglob("*") if path.is_file())
+    told = [json.loads(subprocess.check_output(command)) for _ in range(2)]
+    assert told[0]["traces"] == {"added": 8, "removed": 0, "files": 8}
+    assert told[1]["traces"] == {"added": 0, "removed": 0, "files": 8}
+    assert set(told[0]) == {kind.name for kind in KINDS}
+    assert sorted(path for path in folder.rglob("*") if path.is_file()) == before
+    wrong = subprocess.run([*command, "--catalog", "x"], capture_output=True, check=False)
+    assert wrong.returncode == 2
+    assert b"KEY=VALUE" in wrong.stderr

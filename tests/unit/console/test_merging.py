@@ -14,11 +14,12 @@ from streams.console.archive import REMOVE_SECONDS, SLACK_US, Archive
 from streams.console.files import HOUR_US, Segment, positions
 from streams.console.ids import groups, places
 from streams.console.kinds import KIND
-from streams.console.merging import MERGED_BYTES, SAME_SIZE, covered, merged, merges
+from streams.console.merging import MERGED_BYTES, covered, merged, merges
 from streams.console.store import Store
 from streams.runtime import topics
 from tests.unit.console.at_hand import T0_US, TELEMETRY, Clock, archive_in, event, message, trace
 
+SAME_SIZE = 12
 OVER_US = T0_US + 2 * HOUR_US + SLACK_US
 """When the hour of what tests write is over."""
 
@@ -123,7 +124,7 @@ def test_merges_cover_what_they_merge_and_nothing_else(given_: list[tuple[int, i
         sizes[segment(10 * n, 10 * n + 8, hour)] = size if n % 3 else 1 + size % 1_000
     ordered = sorted(sizes, key=lambda one: one.first)
     left = dict(sizes)
-    for files in merges(sizes, "2026-11-26T07"):
+    for files in merges(sizes, SAME_SIZE, "2026-11-26T07"):
         at = ordered.index(files[0])
         assert tuple(ordered[at : at + len(files)]) == files
         assert len({one.hour for one in files}) == 1
@@ -134,18 +135,18 @@ def test_merges_cover_what_they_merge_and_nothing_else(given_: list[tuple[int, i
         assert covered([*sizes, whole]) == list(files)
         left[whole] = total
     assert positions(left) == positions(sizes)
-    again = merges(left, "2026-11-26T07")
+    again = merges(left, SAME_SIZE, "2026-11-26T07")
     assert not [some for some in again if some[0].hour.endswith("07")]
 
 
 def test_files_of_an_hour_that_goes_on_are_merged_when_they_are_many() -> None:
     """As many of one size; and of an hour that is over, but still being filled, likewise."""
     sizes = {segment(n, n): 1_000 for n in range(SAME_SIZE * 2 - 1)}
-    assert [len(some) for some in merges(sizes, "2026-11-26T07")] == [SAME_SIZE]
+    assert [len(some) for some in merges(sizes, SAME_SIZE, "2026-11-26T07")] == [SAME_SIZE]
     at = segment(0, 0)
     filling = {(at.at, at.hour)}
-    assert [len(some) for some in merges(sizes, "2026-11-26T08", filling)] == [SAME_SIZE]
-    assert [len(some) for some in merges(sizes, "2026-11-26T08")] == [len(sizes)]
+    assert [len(some) for some in merges(sizes, SAME_SIZE, "2026-11-26T08", filling)] == [SAME_SIZE]
+    assert [len(some) for some in merges(sizes, SAME_SIZE, "2026-11-26T08")] == [len(sizes)]
 
 
 @pytest.mark.parametrize("is_merged", [False, True])
@@ -184,6 +185,25 @@ def test_a_file_without_a_list_of_ids_is_read_whole(tmp_path: Path) -> None:
         one.unlink()
     assert rows(archive, "spans", ids={"record_id": ["rec-2"]}) == wanted
     assert wanted
+
+
+def slow_hash(column: str, id_: str) -> int:
+    """Return the hash's 48 bits as `streams.console.ids` has to have it, whatever the version."""
+    octets = id_.encode()
+    mixed = int.from_bytes(column.encode()[-8:], "little") ^ len(octets)
+    for at in range(0, len(octets), 8):
+        mixed ^= int.from_bytes(octets[at : at + 8], "little")
+        for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+            mixed = (mixed ^ mixed >> 33) * factor % 2**64
+        mixed ^= mixed >> 33
+    return mixed >> 16
+
+
+@given(st.lists(st.text(max_size=40), min_size=1), st.sampled_from(("trace_id", "batch_ids")))
+def test_the_hash_of_an_id_is_for_ever(ids: list[str], column: str) -> None:
+    """Lists outlive the program that wrote them."""
+    wanted = {slow_hash(column, id_) << 16 | n // 2 for n, id_ in enumerate(ids) if id_}
+    assert places(pa.table({column: ids}), (column,), 2).tolist() == sorted(wanted)
 
 
 TEXTS = st.lists(st.sampled_from(["", "a", "b", "ü", "x" * 99]), max_size=3)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
 
+from streams.console import arrow
 from streams.console.api import application, open_to_all
 from streams.console.archive import Archive
 from streams.console.queries import Queries
@@ -28,7 +30,7 @@ from tests.unit.console.at_hand import (
     window,
 )
 
-Post = Callable[[str, Any], httpx.Response]
+Post = Callable[..., httpx.Response]
 RANGE = {"start": "2025-10-09T00:00:00Z", "end": "2025-10-10T00:00:00Z"}
 SEVERITIES = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
 
@@ -102,14 +104,14 @@ class ask_of:  # noqa: N801
         self._app = application(interface, {})
 
     def __enter__(self) -> Post:
-        def post(path: str, body: Any = None) -> httpx.Response:
+        def post(path: str, body: Any = None, headers: Any = None) -> httpx.Response:
             async def send() -> httpx.Response:
                 transport = httpx.ASGITransport(app=self._app, raise_app_exceptions=False)
                 base = "http://localhost:8090"
                 async with httpx.AsyncClient(transport=transport, base_url=base) as client:
                     if body is None:
-                        return await client.get(path)
-                    return await client.post(path, json=body)
+                        return await client.get(path, headers=headers)
+                    return await client.post(path, json=body, headers=headers)
 
             return asyncio.run(send())
 
@@ -206,6 +208,33 @@ def test_a_wrong_question_is_told(tmp_path: Path, body: Any, word: str) -> None:
         answer = post("/api/v1/audit/query", body)
     assert answer.status_code == 400
     assert answer.json()["error"].startswith(word)
+
+
+def test_the_same_as_arrow(asked: tuple[Post, list[dict[str, Any]]]) -> None:
+    """Times are timestamps, dimensions maps, and the next page stands in the schema."""
+    post, _ = asked
+    question = {"time_range": RANGE, "limit": 20}
+    told = post("/api/v1/audit/query", question).json()
+    answer = post("/api/v1/audit/query", question, {"Accept": f"{arrow.MEDIA}, */*;q=0.1"})
+    assert answer.headers["content-type"] == arrow.MEDIA
+    table = pa.ipc.open_stream(answer.content).read_all()
+    assert [str(field.type) for field in table.schema if field.name in ("timestamp", "name")] == [
+        "timestamp[us, tz=UTC]", "string",
+    ]  # fmt: skip
+    assert table["event_id"].to_pylist() == [one["event_id"] for one in told["entries"]]
+    times = [iso(int(at.timestamp() * SECOND)) for at in table["timestamp"].to_pylist()]
+    assert times == [one["timestamp"] for one in told["entries"]]
+    maps = [dict(pairs) for pairs in table["dimensions"].to_pylist()]
+    assert maps == [one["dimensions"] for one in told["entries"]]
+    said = {k.decode(): v.decode() for k, v in table.schema.metadata.items()}
+    assert said == {
+        "total_count": str(told["total_count"]),
+        "continuation_token": told["continuation_token"],
+    }
+    nothing = post("/api/v1/audit/query", question | {"actor": "nobody"}, {"Accept": arrow.MEDIA})
+    assert pa.ipc.open_stream(nothing.content).read_all().num_rows == 0
+    one = post("/api/v1/records/rec-1", None, {"Accept": arrow.MEDIA})
+    assert one.headers["content-type"] == "application/json"
 
 
 def test_a_question_has_a_greatest_length(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ export async function show(view) {
             state(
                 "empty",
                 "The console was given no contract.",
-                "Start it with --contract FILE (or SPANLOOM_CONTRACT), the one that the workers use: it names modules, flows, signals and owners.",
+                "Start it with --contract FILE (or SPANLOOM_CONTRACT), the one that the workers use.",
+                "It names modules, flows, signals and owners.",
             ),
         );
         return;
@@ -111,8 +112,10 @@ export async function show(view) {
 }
 
 function requirement(stage) {
-    if (stage.when)
-        return `when ${stage.when.stage}.${stage.when.dimension} is ${(stage.when.values ?? stage.when.in ?? []).join(" or ")}`;
+    if (stage.when) {
+        const { stage: other, dimension, values } = stage.when;
+        return `when ${other}.${dimension} is ${values.join(" or ")}`;
+    }
     return stage.required ? "yes" : h("span", { class: "small" }, "optional");
 }
 

@@ -190,7 +190,8 @@ function burning(view, series) {
                 h(
                     "p",
                     { class: "small" },
-                    `Objective ${percent(last.slo_ratio)}; at 1× the budget lasts exactly its time. Newest window ${moment(last.window_start)} UTC: ${percent(last.ratio)}.`,
+                    `Objective ${percent(last.slo_ratio)}; at 1× the budget lasts exactly its time. `,
+                    `Newest window ${moment(last.window_start)} UTC: ${percent(last.ratio)}.`,
                 ),
                 plot.element,
             );

@@ -294,7 +294,8 @@ function radius(one) {
         h(
             "dd",
             null,
-            `${count(one.alerts_in)} alert states came, ${count(one.alerts_suppressed)} of them said nothing new`,
+            `${count(one.alerts_in)} alert states came, `,
+            `${count(one.alerts_suppressed)} of them said nothing new`,
         ),
     );
 }

@@ -1,27 +1,13 @@
 // Now: the map of each flow, what is open, how fast the budget burns, how far behind the console is.
 
-import { contract, get } from "../api.js";
-import { chart } from "../charts.js";
-import { h, put, state, arrows } from "../dom.js";
-import {
-    ago,
-    clock,
-    count,
-    duration,
-    isoOf,
-    micros,
-    percent,
-    rate,
-    words,
-    CAUSES,
-} from "../format.js";
+import { contract } from "../api.js";
+import { address, arrows, h, put, state } from "../dom.js";
+import { clock, count, duration, isoOf, micros, percent, rate, words, CAUSES } from "../format.js";
 import { incidentLine, panel, tile } from "../parts.js";
 import { draw, edgeKey, grade } from "../pipeline.js";
 import { remember } from "../app.js";
+import { trend } from "../trend.js";
 import * as live from "../live.js";
-
-const MINUTES = 15;
-const AGAIN_MS = 20_000;
 
 export async function show(view) {
     const catalog = await contract();
@@ -62,12 +48,13 @@ export async function show(view) {
     );
 
     const map = maps(view, catalog, flows);
-    const trend = trends(view);
-    view.main.querySelector(".o-trend").append(trend.element);
+    const chart = trend(view);
+    view.main.querySelector(".o-trend").append(chart.element);
 
     const tell = (name, data) => {
         if (name === "fidelity") {
             map(data);
+            chart.tell(data);
             put(losing, lost(data, catalog));
         }
         if (name === "incidents") put(incidents, listed(data));
@@ -87,8 +74,7 @@ export async function show(view) {
     put(tiles, figures());
     view.listen(tell);
     const timer = setInterval(() => {
-        const data = live.last("fidelity");
-        if (data) put(stale, staleness(data));
+        put(stale, staleness(live.last("fidelity")));
         put(tiles, figures());
     }, 1_000);
     view.onLeave(() => clearInterval(timer));
@@ -144,7 +130,7 @@ function maps(view, catalog, box) {
     const paint = (data) => {
         drawn.colour(byEdge(data), data.span_us);
         covered.textContent = data.window_start
-            ? `the last ${duration(data.span_us)} of event time, until ${clock(isoOf(micros(data.window_start) + data.window_us))} UTC`
+            ? `the last ${duration(data.span_us)} of event time, until ${clock(endOf(data))} UTC`
             : "";
     };
     put(
@@ -189,6 +175,8 @@ function byEdge(data) {
             .map((scope) => [edgeKey(scope.flow, scope.from_stage, scope.to_stage), scope]),
     );
 }
+
+const endOf = (data) => isoOf(micros(data.window_start) + data.window_us);
 
 const total = (data) => data?.scopes.find((scope) => scope.kind === "total");
 
@@ -239,16 +227,23 @@ function figures() {
     ];
 }
 
+const ORDER = ["CRITICAL", "ERROR", "WARN", "INFO", "DEBUG"];
+
+/** The gravest first, and of those alike the newest. */
+function byWeight(a, b) {
+    const [one, other] = [a, b].map((incident) => ORDER.indexOf(incident.severity));
+    return one - other || (a.opened_at < b.opened_at ? 1 : -1);
+}
+
 function worst(open) {
-    const order = ["CRITICAL", "ERROR", "WARN", "INFO"];
-    const found = order.find((severity) => open.some((one) => one.severity === severity));
+    const found = ORDER.find((severity) => open.some((one) => one.severity === severity));
     return found
         ? `${open.filter((one) => one.severity === found).length} ${found.toLowerCase()}`
         : "all is well";
 }
 
 function listed(data) {
-    if (data.open.length) return data.open.map(incidentLine);
+    if (data.open.length) return [...data.open].sort(byWeight).map(incidentLine);
     return h(
         "li",
         null,
@@ -289,7 +284,10 @@ function lost(data, catalog) {
                 h(
                     "a",
                     {
-                        href: `/traces?flow=${encodeURIComponent(scope.flow)}&missing_stage=${encodeURIComponent(scope.to_stage)}`,
+                        href: address("/traces", {
+                            flow: scope.flow,
+                            missing_stage: scope.to_stage,
+                        }),
                         class: "line",
                     },
                     h("strong", { class: "number" }, `−${count(scope.expected - scope.observed)}`),
@@ -310,13 +308,13 @@ function lost(data, catalog) {
 }
 
 function staleness(data) {
-    if (live.condition() !== "live")
+    if (live.isSilent())
         return state(
             "stale",
             "The console does not tell anything at the moment.",
             "What is shown is the last that was heard; it goes on by itself.",
         );
-    if (!data.window_start) return null;
+    if (!data?.window_start) return null;
     const age = Date.now() * 1000 - micros(data.window_start) - data.window_us;
     const late = Math.max(120e6, 6 * data.window_us);
     return age > late
@@ -326,53 +324,4 @@ function staleness(data) {
               "No telemetry arrives, or no worker publishes: the figures below are of that time.",
           )
         : null;
-}
-
-function trends(view) {
-    const box = panel("The last quarter of an hour", state("loading", "Loading …"));
-    let plot;
-    const load = async () => {
-        const { series } = await get(
-            "fidelity",
-            { start: ago(MINUTES), end: ago(-1), kind: "total" },
-            view.signal,
-        );
-        if (!view.isCurrent()) return;
-        const windows = series[0]?.windows ?? [];
-        if (!windows.length)
-            return put(
-                box,
-                h("h2", null, "The last quarter of an hour"),
-                state("empty", "No window of this time."),
-            );
-        const data = [
-            windows.map((one) => micros(one.window_start) / 1e6),
-            windows.map((one) => (one.expected * 1e6) / one.window_us),
-            windows.map((one) => ((one.expected - one.observed) * 1e6) / one.window_us),
-        ];
-        if (plot) return plot.set(data);
-        plot = chart(
-            view,
-            "Traces and incomplete traces a second",
-            [
-                { label: "traces/s", stroke: "--accent", value: rate },
-                { label: "incomplete/s", stroke: "--bad", value: rate },
-            ],
-            data,
-        );
-        put(box, h("h2", null, "The last quarter of an hour"), plot.element);
-    };
-    const quietly = () =>
-        load().catch((error) => {
-            if (error.name !== "AbortError" && view.isCurrent())
-                put(
-                    box,
-                    h("h2", null, "The last quarter of an hour"),
-                    state("error", error.message),
-                );
-        });
-    quietly();
-    const timer = setInterval(quietly, AGAIN_MS);
-    view.onLeave(() => clearInterval(timer));
-    return { element: box };
 }

@@ -2,7 +2,7 @@
 
 import { Failure, get, isAbsent, offers } from "../api.js";
 import { broken, go, say } from "../app.js";
-import { field, h, put, state, to } from "../dom.js";
+import { address, field, h, put, state, to } from "../dom.js";
 import { count, duration, moment } from "../format.js";
 import { draw as graph } from "../graph.js";
 import { badge, incidentLine, panel, traceLink } from "../parts.js";
@@ -194,7 +194,9 @@ function entries(found) {
                                     "a",
                                     {
                                         class: "id",
-                                        href: `/traces/${event.trace_id}${event.span_id ? `?span=${event.span_id}` : ""}`,
+                                        href: address(`/traces/${event.trace_id}`, {
+                                            span: event.span_id,
+                                        }),
                                     },
                                     event.trace_id.slice(0, 8),
                                 ),
@@ -244,7 +246,8 @@ async function showLineage(view, box) {
                     ? state(
                           "empty",
                           "There is no lineage of this record.",
-                          "Either nothing of it is kept, or this console does not answer questions of lineage yet; its history above is whole.",
+                          "Either nothing of it is kept, or this console does not answer such questions.",
+                          "Its history above is whole.",
                       )
                     : broken(error),
             ),

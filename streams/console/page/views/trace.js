@@ -9,6 +9,9 @@ import { build, isSynthetic } from "../tree.js";
 import { moduleOf, waterfall } from "../waterfall.js";
 
 const REVISION_MS = 15_000;
+const ADDRESS_MS = 150;
+const AWAITED_US = 900e6;
+const WATCHED_SPANS = 2_000;
 
 export async function show(view) {
     const [trace, catalog] = await Promise.all([
@@ -20,9 +23,13 @@ export async function show(view) {
     const tree = build(trace, flow);
     const modules = [...new Set([...tree.spans.values()].map(moduleOf))];
     const chosen = h("div");
+    let choosing;
+    view.onLeave(() => clearTimeout(choosing));
     const choose = (span) => {
-        remember({ span: span.id });
         put(chosen, details(span));
+        // A key held down would change the address more often than browsers like.
+        clearTimeout(choosing);
+        choosing = setTimeout(() => remember({ span: span.id }), ADDRESS_MS);
     };
     const later = h("div", { role: "status" });
     put(
@@ -312,7 +319,8 @@ function beside(trace, tree) {
             h(
                 "summary",
                 null,
-                `Logs, audit and metrics of the trace (${events.length}${tree.loose.length ? `, ${tree.loose.length} at no span` : ""})`,
+                `Logs, audit and metrics of the trace (${events.length}`,
+                tree.loose.length ? `, ${tree.loose.length} at no span)` : ")",
             ),
             notes(events.slice(0, 500)),
         ),
@@ -405,7 +413,8 @@ async function compared(trace, view) {
             traceLink(other.trace_id, true),
             " ",
             badge(other.status),
-            ` ${duration(other.duration_us)}, ${duration(other.duration_us - trace.duration_us)} longer than this one.`,
+            ` ${duration(other.duration_us)}, `,
+            `${duration(other.duration_us - trace.duration_us)} longer than this one.`,
         ),
         lines.length
             ? table(
@@ -420,6 +429,9 @@ async function compared(trace, view) {
 /** Say when a later revision is there: a late span came. */
 function watch(view, trace, box) {
     const timer = setInterval(async () => {
+        // Nobody looks, nothing more is awaited, or looking would cost too much.
+        const age = Date.now() * 1e3 - micros(trace.end);
+        if (document.hidden || age > AWAITED_US || trace.spans.length > WATCHED_SPANS) return;
         try {
             const now = await get(`traces/${trace.trace_id}`, null, view.signal);
             if (view.isCurrent() && now.revision > trace.revision)

@@ -118,7 +118,8 @@ function list(view, box, asked, first) {
     let token = first.continuation_token;
     const add = (traces) => {
         body.append(...traces.map((one) => line(one, longest)));
-        shown.textContent = `${count(body.children.length)} shown${token ? ", there are more" : ", these are all"}`;
+        const rest = token ? "there are more" : "these are all";
+        shown.textContent = `${count(body.children.length)} shown, ${rest}`;
         more.hidden = !token;
     };
     more.addEventListener("click", async () => {
