@@ -9,9 +9,9 @@ its client takes them.
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -144,10 +144,12 @@ class Interface:
         )
 
         self._of_one: Counter[str] = Counter()
+        self._turns: dict[str, asyncio.Semaphore] = {}
+        self._threads_of_one = max(1, settings.query_threads // 2)
 
-    @contextmanager
-    def _waits(self, who: str, waiting: Room) -> Iterator[None]:
-        """Let somebody wait for an answer.
+    @asynccontextmanager
+    async def _waits(self, who: str, waiting: Room) -> AsyncIterator[None]:
+        """Let somebody wait for their turn; half of the threads are left to others.
 
         Raises:
             BusyError: they, or all together, wait for too many.
@@ -156,13 +158,15 @@ class Interface:
             raise BusyError("waiting_of_one", "you wait for too many answers; ask again later")
         waiting.take()
         self._of_one[who] += 1
+        turn = self._turns.setdefault(who, asyncio.Semaphore(self._threads_of_one))
         try:
-            yield
+            async with turn:
+                yield
         finally:
             waiting.leave()
             self._of_one[who] -= 1
             if not self._of_one[who]:
-                del self._of_one[who]
+                del self._of_one[who], self._turns[who]
 
     def rows(self) -> Rows:
         """Return what it has to say to a scraper, besides its meters."""
@@ -270,7 +274,7 @@ class Interface:
                 return arrow.stream(found, one.table, _TIMES)
             return _text(found)
 
-        with self._waits(asker(asked["actor"], client_of(request.scope)), waiting):
+        async with self._waits(asker(asked["actor"], client_of(request.scope)), waiting):
             threads = self.orders if one.is_order else self.workers
             body = await asyncio.get_running_loop().run_in_executor(threads, ask)
         if body is not None:

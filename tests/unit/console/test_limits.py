@@ -187,6 +187,37 @@ def test_one_client_does_not_fill_the_queue_of_others(tmp_path: Path) -> None:
         assert interface.meters.refused["waiting_of_one"] == 4
 
 
+def test_one_client_holds_up_nobody_else(tmp_path: Path) -> None:
+    """However much it asks, and however long that takes, another one is answered at once."""
+    go, archive = threading.Event(), archive_in(tmp_path)
+    order: list[str] = []
+
+    def slow(*_: Any) -> Any:
+        assert go.wait(30)
+        return {}
+
+    async def ask(app: Any, client: str, path: str) -> None:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(client, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as one:
+            assert (await one.get(path)).status_code == 200
+        order.append(client)
+
+    with ThreadPoolExecutor(2) as workers:
+        interface = open_to_all(Queries(archive, 256 << 20, 1), workers, query_threads=2)
+        app = asking(interface, slow, lambda *_: {})
+
+        async def scene() -> None:
+            slow_ones = [asyncio.ensure_future(ask(app, "a", "/0")) for _ in range(8)]
+            await asyncio.sleep(0.2)
+            await ask(app, "b", "/1")
+            go.set()
+            await asyncio.gather(*slow_ones)
+
+        asyncio.run(scene())
+    assert order == ["b", *["a"] * 8]
+    assert interface._turns == {}
+
+
 def test_an_answer_of_too_many_bytes_is_not_made(tmp_path: Path) -> None:
     """400 that says what to do, as soon as it is known; a smaller one is made."""
     archive = archive_in(tmp_path)
