@@ -31,7 +31,6 @@ class Kind(NamedTuple):
         topic: without the prefix of derived topics; "" for that of the telemetry topics.
         schema: its columns, `PLACE` first.
         ids: columns that hold ids, or lists of them, to look records up by.
-        order: columns that merged files are sorted by.
         rows: the values of the other columns, in their order, of the rows that a record's bytes
             are; raises RecordError when they are none of its schema.
     """
@@ -40,7 +39,6 @@ class Kind(NamedTuple):
     topic: str
     schema: pa.Schema
     ids: tuple[str, ...]
-    order: tuple[str, ...]
     rows: Callable[[bytes | None], list[Row]]
 
 
@@ -146,7 +144,6 @@ KINDS: Final = (
             *((name, _TEXTS) for name in ("record_ids", "batch_ids", "correlation_ids")),
         ),
         ("trace_id", "record_ids", "batch_ids", "correlation_ids"),
-        ("trace_id", "revision"),
         _one("assembled_trace", _trace_row),
     ),
     Kind(
@@ -154,7 +151,6 @@ KINDS: Final = (
         topics.TRACES,
         _schema(*_EVENT, ("revision", pa.int64())),
         _EVENT_IDS,
-        ("trace_id", "timestamp"),
         _span_rows,
     ),
     Kind(
@@ -162,7 +158,6 @@ KINDS: Final = (
         "",
         _schema(*_EVENT, _VALUE),
         _EVENT_IDS,
-        ("trace_id", "record_id", "timestamp"),
         _event_rows,
     ),
     Kind(
@@ -172,7 +167,6 @@ KINDS: Final = (
             _VALUE, *_texts(*SCOPE), *_numbers(*_COUNTS), *((n, pa.float64()) for n in _RATIOS)
         ),
         (),
-        ("window_start",),
         _one("fidelity_stats", _plain(*SCOPE, *_COUNTS, *_RATIOS)),
     ),
     Kind(
@@ -180,7 +174,6 @@ KINDS: Final = (
         topics.ALERTS,
         _schema(_VALUE, *_texts(*_ALERT), *_numbers(*_ALERT_TIMES)),
         ("fingerprint",),
-        ("fingerprint", "version"),
         _one("alert", _plain(*_ALERT, *_ALERT_TIMES)),
     ),
     Kind(
@@ -194,7 +187,6 @@ KINDS: Final = (
             ("record_ids", _TEXTS),
         ),
         ("incident_id", "trace_ids", "record_ids"),
-        ("incident_id", "version"),
         _one("incident_event", _plain(*_INCIDENT, *_INCIDENT_TIMES, "trace_ids", "record_ids")),
     ),
     Kind(
@@ -204,7 +196,6 @@ KINDS: Final = (
             _VALUE, *_texts(*_REJECTED), *_numbers("source_partition", "source_offset", "timestamp")
         ),
         (),
-        ("offset",),
         _one("rejected_event", _plain(*_REJECTED, "partition", "offset", "timestamp")),
     ),
 )
