@@ -27,8 +27,8 @@ from streams.console.queries import Queries
 from streams.console.store import Store
 from streams.units import SECOND_US
 
-TRACES: Final = 500
-"""Made at a time; the console takes up to 5,000 records."""
+TRACES: Final = 1_500
+"""Made at a time, with what lies beside them; the console takes up to 5,000 records."""
 ASKED: Final = 50
 """Look-ups of each column."""
 MEMORY_BYTES: Final = 1 << 30

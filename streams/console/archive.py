@@ -41,6 +41,8 @@ REMOVE_SECONDS: Final = 300.0
 CLOCK_US: Final = 24 * HOUR_US
 """Kafka's time of a record is not so long before its own: no clock is so far ahead."""
 FOOTER_THREADS: Final = 8
+SLICES_MAX: Final = 16
+"""A partition that little comes of keeps no more batches in memory, each of 5,000 records."""
 _DECODE: Final = {"traces": trace_columns, "events": event_columns}
 """How records are decoded that are read as columns, by the first kind that their topic feeds."""
 
@@ -77,7 +79,8 @@ class _Tail:
         hour, hour_end_us: of its first record. Earlier ones may follow, for clocks differ; later
             ones do not.
         since: when it had its first row; infinite while it has none.
-        parts: its rows.
+        parts: its rows; the last ones are slices that keep the rows of other partitions alive.
+        slices: how many those are.
     """
 
     kind: Kind
@@ -87,13 +90,25 @@ class _Tail:
     hour_end_us: float
     since: float = math.inf
     parts: list[pa.Table] = field(default_factory=list)
+    slices: int = 0
     rows: int = 0
     size_bytes: int = 0
+
+    def add(self, part: pa.Table) -> None:
+        """Add rows, a slice of what was decoded together."""
+        self.parts.append(part)
+        self.slices += 1
+        self.rows += len(part)
+        self.size_bytes += part.nbytes
+        if self.slices == SLICES_MAX:
+            self.parts[-SLICES_MAX:] = [pa.concat_tables(self.parts[-SLICES_MAX:]).combine_chunks()]
+            self.slices = 0
 
     def as_table(self) -> pa.Table:
         """Return it as a table; what was many parts is one from then on."""
         if len(self.parts) > 1:
             self.parts = [pa.concat_tables(self.parts).combine_chunks()]
+            self.slices = 0
         return self.parts[0] if self.parts else self.kind.schema.empty_table()
 
 
@@ -145,6 +160,7 @@ class Archive:
         """Records taken in since the start, by kind."""
         self._lock = threading.Lock()
         self._files: dict[str, dict[Segment, int]] = {kind.name: {} for kind in KINDS}
+        store.clean()
         found = {one: size for one, size in store.segments().items() if one.kind in self._files}
         for one, size in found.items():
             self._files[one.kind][one] = size
@@ -252,10 +268,8 @@ class Archive:
             with self._lock:
                 if len(part):
                     tail.since = min(tail.since, self._clock())
-                    tail.parts.append(part)
-                    tail.rows += len(part)
+                    tail.add(part)
                     self.archived[kind.name] += len(part)
-                    tail.size_bytes += sum(len(message.value or b"") for message in some)
                 tail.next = self._next[at] = some[-1].offset + 1
             i = until
 
@@ -320,9 +334,7 @@ class Archive:
             if is_over():
                 break
             kind, whole = KIND[files[0].kind], merged(files)
-            table = self._store.read(kind, files)
-            order = [(name, "ascending") for name in kind.order]
-            size_bytes = self._store.write(kind, whole, table.sort_by(order))
+            size_bytes = self._store.write(kind, whole, self._store.read(kind, files))
             with self._lock:
                 held = self._files[kind.name]
                 for one in files:

@@ -31,7 +31,6 @@ class Kind(NamedTuple):
         topic: without the prefix of derived topics; "" for that of the telemetry topics.
         schema: its columns, `PLACE` first.
         ids: columns that hold ids, or lists of them, to look records up by.
-        order: columns that merged files are sorted by.
         time: the column of its own time, in us, by which questions narrow it; "" for none.
         rows: the values of the other columns, in their order, of the rows that a record's bytes
             are; raises RecordError when they are none of its schema.
@@ -41,7 +40,6 @@ class Kind(NamedTuple):
     topic: str
     schema: pa.Schema
     ids: tuple[str, ...]
-    order: tuple[str, ...]
     time: str
     rows: Callable[[bytes | None], list[Row]]
 
@@ -157,7 +155,6 @@ KINDS: Final = (
             ("linked_trace_ids", _TEXTS),
         ),
         ("trace_id", "record_ids", "batch_ids", "correlation_ids", "linked_trace_ids"),
-        ("trace_id", "revision"),
         "start",
         _one("assembled_trace", _trace_row),
     ),
@@ -166,7 +163,6 @@ KINDS: Final = (
         topics.TRACES,
         _schema(*_EVENT, ("revision", pa.int64())),
         _EVENT_IDS,
-        ("trace_id", "timestamp"),
         "timestamp",
         _span_rows,
     ),
@@ -175,7 +171,6 @@ KINDS: Final = (
         "",
         _schema(*_EVENT, _VALUE),
         _EVENT_IDS,
-        ("trace_id", "record_id", "timestamp"),
         "timestamp",
         _event_rows,
     ),
@@ -186,7 +181,6 @@ KINDS: Final = (
             _VALUE, *_texts(*SCOPE), *_numbers(*_COUNTS), *((n, pa.float64()) for n in _RATIOS)
         ),
         (),
-        ("window_start",),
         "window_start",
         _one("fidelity_stats", _plain(*SCOPE, *_COUNTS, *_RATIOS)),
     ),
@@ -195,7 +189,6 @@ KINDS: Final = (
         topics.ALERTS,
         _schema(_VALUE, *_texts(*_ALERT), *_numbers(*_ALERT_TIMES)),
         ("fingerprint",),
-        ("fingerprint", "version"),
         "",
         _one("alert", _plain(*_ALERT, *_ALERT_TIMES)),
     ),
@@ -210,7 +203,6 @@ KINDS: Final = (
             ("record_ids", _TEXTS),
         ),
         ("incident_id", "trace_ids", "record_ids"),
-        ("incident_id", "version"),
         "",
         _one("incident_event", _plain(*_INCIDENT, *_INCIDENT_TIMES, "trace_ids", "record_ids")),
     ),
@@ -219,7 +211,6 @@ KINDS: Final = (
         topics.REJECTED,
         _schema(_VALUE, *_texts(*_REJECTED), *_numbers(*_REJECTED_AT)),
         (),
-        ("offset",),
         "timestamp",
         _one(
             "rejected_event",

@@ -14,7 +14,7 @@ from streams.console.files import At, Segment
 SMALLEST_BYTES: Final = 64 << 10
 """Files up to this size count as of one size."""
 MERGED_BYTES: Final = 64 << 20
-"""No merged file is larger: it is sorted in memory, where it takes about five times as much."""
+"""No merged file is larger: it is made in memory, where it takes about five times as much."""
 
 
 def merges(

@@ -88,26 +88,38 @@ class Store:
         return by_kind
 
     def segments(self) -> dict[Segment, int]:
-        """Return all files and their bytes; remove what a crash left unfinished or of no use."""
-        found: dict[Segment, int] = {}
-        beside = []
-        selector = pyarrow.fs.FileSelector(self._root, recursive=True, allow_not_found=True)
-        for info in self._fs.get_file_info(selector):
-            path = info.path.removeprefix(self._root).lstrip("/")
-            if path.endswith(_UNFINISHED):
-                self._fs.delete_file(info.path)
-            elif path.endswith(_IDS):
-                beside.append(path)
-            elif (one := segment_of(path)) is not None:
-                found[one] = info.size
+        """Return all files and their bytes, but those that lie within a larger one."""
+        found = self._segments()
         for one in covered(found):
-            self.remove(one)
+            del found[one]
+        return found
+
+    def clean(self) -> None:
+        """Remove what a crash left: unfinished files, merged ones, and lists without a file.
+
+        Only who writes the archive may do so.
+        """
+        found = self._segments()
+        for one in covered(found):
+            self._delete(one.path)
             del found[one]
         known = {one.path + _IDS for one in found}
-        for path in beside:
-            if path not in known:
+        for path in self._paths():
+            if path.endswith(_UNFINISHED) or (path.endswith(_IDS) and path not in known):
                 self._delete(path)
-        return found
+
+    def _segments(self) -> dict[Segment, int]:
+        named = ((segment_of(path), size) for path, size in self._paths().items())
+        return {one: size for one, size in named if one is not None}
+
+    def _paths(self) -> dict[str, int]:
+        """Return the path within the archive and the bytes of each file there is."""
+        selector = pyarrow.fs.FileSelector(self._root, recursive=True, allow_not_found=True)
+        return {
+            info.path.removeprefix(self._root).lstrip("/"): info.size
+            for info in self._fs.get_file_info(selector)
+            if info.is_file
+        }
 
     def write(self, kind: Kind, segment: Segment, table: pa.Table) -> int:
         """Write a file; it is there under its name when all of it is.

@@ -90,6 +90,15 @@ export function arrows(list, selector) {
     });
 }
 
+/** Draw anew, and go back to the link that had the focus. */
+export function keepFocus(element, draw) {
+    const had = element.contains(document.activeElement)
+        ? document.activeElement.getAttribute("href")
+        : null;
+    draw();
+    if (had) element.querySelector(`a[href="${CSS.escape(had)}"]`)?.focus();
+}
+
 /** Draw anew, and open again what was open: details are told apart by their summary. */
 export function keepOpen(element, draw) {
     const title = (details) => details.querySelector("summary").textContent;

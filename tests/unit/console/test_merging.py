@@ -149,6 +149,26 @@ def test_files_of_an_hour_that_goes_on_are_merged_when_they_are_many() -> None:
     assert [len(some) for some in merges(sizes, SAME_SIZE, "2026-11-26T08")] == [len(sizes)]
 
 
+def test_who_reads_beside_the_console_removes_nothing(tmp_path: Path) -> None:
+    """What is unfinished may be about to be finished; what is covered is left out all the same."""
+    archive = filled(tmp_path, Clock())
+    archive.merge(OVER_US)
+    (tmp_path / "spans" / "x.parquet.unfinished").write_bytes(b"PAR1")
+    there = sorted(tmp_path.rglob("*.*"))
+    found = [one for one in Store(str(tmp_path)).segments() if one.kind == "spans"]
+    assert found == archive.look("spans").files
+    assert sorted(tmp_path.rglob("*.*")) == there
+
+
+def test_merged_rows_keep_their_order(tmp_path: Path) -> None:
+    """As they were appended: what belongs together in time lies together."""
+    archive = filled(tmp_path, Clock())
+    archive.merge(OVER_US)
+    files = archive.look("traces").files
+    found = archive.dataset(files, KIND["traces"].schema).to_table()["offset"].to_pylist()
+    assert found == sorted(found)
+
+
 @pytest.mark.parametrize("is_merged", [False, True])
 def test_an_id_is_found(tmp_path: Path, is_merged: bool) -> None:
     """By each column of ids, in files of all sizes and in what is in no file yet."""

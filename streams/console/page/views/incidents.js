@@ -2,7 +2,7 @@
 
 import { contract, get } from "../api.js";
 import { broken, go } from "../app.js";
-import { address, arrows, choice, field, h, put, state } from "../dom.js";
+import { address, arrows, choice, field, h, keepFocus, put, state } from "../dom.js";
 import { count } from "../format.js";
 import { incidentLine, panel } from "../parts.js";
 
@@ -62,22 +62,14 @@ export async function show(view) {
     let token = "";
     let known = [];
     const draw = () => {
-        const had = document.activeElement?.getAttribute("href");
-        put(
-            list,
-            known.length
-                ? known.map(incidentLine)
-                : h(
-                      "li",
-                      null,
-                      state(
-                          "empty",
-                          "There is no such incident.",
-                          "None fits these conditions, or there has been none.",
-                      ),
-                  ),
-        );
-        if (had) list.querySelector(`a[href="${CSS.escape(had)}"]`)?.focus();
+        const none = () =>
+            state(
+                "empty",
+                "There is no such incident.",
+                "None fits these conditions, or there has been none.",
+            );
+        const lines = known.length ? known.map(incidentLine) : h("li", null, none());
+        keepFocus(list, () => put(list, lines));
         shown.textContent = known.length
             ? `${count(known.length)} shown${token ? ", there are more" : ""}`
             : "";

@@ -1,7 +1,7 @@
 // Now: the map of each flow, what is open, how fast the budget burns, how far behind the console is.
 
 import { contract } from "../api.js";
-import { address, arrows, h, put, state } from "../dom.js";
+import { address, arrows, h, keepFocus, put, state } from "../dom.js";
 import { clock, count, duration, isoOf, micros, percent, rate, words, CAUSES } from "../format.js";
 import { incidentLine, panel, tile } from "../parts.js";
 import { draw, edgeKey, grade } from "../pipeline.js";
@@ -51,33 +51,40 @@ export async function show(view) {
     const chart = trend(view);
     view.main.querySelector(".o-trend").append(chart.element);
 
+    let failing = "";
+    const warn = () => {
+        const next = failing ? trouble() : staleness(live.last("fidelity"));
+        // Said anew only when it changes: it is read aloud.
+        if ((next?.textContent ?? "") !== stale.textContent) put(stale, next);
+    };
     const tell = (name, data) => {
+        if (name === "trouble") failing = data.source;
+        else if (name === failing) failing = "";
         if (name === "fidelity") {
             map(data);
             chart.tell(data);
-            put(losing, lost(data, catalog));
+            keepFocus(losing, () => put(losing, lost(data, catalog)));
         }
-        if (name === "incidents") put(incidents, listed(data));
-        if (name === "trouble")
-            put(
-                stale,
-                state(
-                    "error",
-                    "The archive could not be asked.",
-                    "What is shown may be old; the console's log says why.",
-                ),
-            );
-        else if (name === "fidelity") put(stale, staleness(data));
+        if (name === "incidents") keepFocus(incidents, () => put(incidents, listed(data)));
+        warn();
         put(tiles, figures());
     };
     put(incidents, h("li", null, state("loading", "Waiting for the first news …")));
     put(tiles, figures());
     view.listen(tell);
     const timer = setInterval(() => {
-        put(stale, staleness(live.last("fidelity")));
+        warn();
         put(tiles, figures());
     }, 1_000);
     view.onLeave(() => clearInterval(timer));
+}
+
+function trouble() {
+    return state(
+        "error",
+        "The archive could not be asked.",
+        "What is shown may be old; the console's log says why.",
+    );
 }
 
 function maps(view, catalog, box) {
@@ -320,7 +327,7 @@ function staleness(data) {
     return age > late
         ? state(
               "stale",
-              `The newest window of fidelity ended ${duration(age)} ago.`,
+              `The newest window of fidelity ended ${duration(age - (age % 60e6))} ago.`,
               "No telemetry arrives, or no worker publishes: the figures below are of that time.",
           )
         : null;

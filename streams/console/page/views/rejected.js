@@ -83,7 +83,7 @@ function draw(view, box, asked, found, again) {
     list();
     put(
         box,
-        panel("By reason", table("By reason", ["Reason", "Events"], bars)),
+        panel("By reason", table("Reasons", ["Reason", "Events"], bars)),
         panel("Events", samples),
     );
 }
