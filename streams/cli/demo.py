@@ -43,17 +43,17 @@ def run(
         )
     view = LiveView(plain=plain)
 
-    def linger(report: dict[str, Any], page: Page) -> None:
+    def finish(report: dict[str, Any], page: Page, was_stopped: bool) -> None:
         view.end()
         print_report(report, view.console)
+        if json_file is not None:
+            json_file.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
         is_kept = view.console.is_terminal if stay is None else stay
-        if is_kept and page.words().startswith("http"):
+        if is_kept and not was_stopped and page.words().startswith("http"):
             view.console.print(f"the page stays at {page.words()} until Ctrl-C", highlight=False)
             page.stay()
 
     with view:
-        report = run_demo(seconds, seed, contract, view.show, page_port=page_port, linger=linger)
-    if json_file is not None:
-        json_file.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+        report = run_demo(seconds, seed, contract, view.show, page_port=page_port, finish=finish)
     if not passed(report):
         raise typer.Exit(1)

@@ -126,7 +126,7 @@ def run_demo(
     show: Callable[[Scene], None],
     every: float = 0.25,
     page_port: int = 0,
-    linger: Callable[[dict[str, Any], Page], None] = lambda _report, _page: None,
+    finish: Callable[[dict[str, Any], Page, bool], None] = lambda *_: None,
 ) -> dict[str, Any]:
     """Run a demonstration and return its report.
 
@@ -137,7 +137,8 @@ def run_demo(
         show: called several times a second while it runs.
         every: seconds between those calls.
         page_port: where a console shows it; 0 for none.
-        linger: called with the report while the page is still there.
+        finish: called with the report while the page is still there, and with whether a signal
+            ended the engine before its time.
 
     Raises:
         SpanloomError: the engine or the broker failed; no report.
@@ -145,8 +146,8 @@ def run_demo(
     with tempfile.TemporaryDirectory(prefix="spanloom-demo-") as folder, EmbeddedBroker() as broker:
         settings = settings_for(broker.address, Path(folder), contract)
         with Page(broker.address, contract, page_port) as page:
-            report = asyncio.run(_run(settings, seconds, seed, show, every, page))
-            linger(report, page)
+            report, was_stopped = asyncio.run(_run(settings, seconds, seed, show, every, page))
+            finish(report, page, was_stopped)
             return report
 
 
@@ -157,7 +158,8 @@ async def _run(
     show: Callable[[Scene], None],
     every: float,
     page: Page,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], bool]:
+    """Return the report, and whether a signal ended the engine before it was asked to end."""
     # Faust takes a second to import: no other command shall pay for it.
     from streams.runtime.worker import Worker
 
@@ -189,6 +191,7 @@ async def _run(
             await _settle(scene, engine, show, every)
         elapsed_s = time.monotonic() - began
         accounting = worker.accounting()
+        was_stopped = engine.done()
     finally:
         sender.stopped.set()
         worker.stop()
@@ -212,7 +215,7 @@ async def _run(
         watcher.incidents(),
         elapsed_s,
     )
-    return report | {"linked_traces": watcher.linked()}
+    return report | {"linked_traces": watcher.linked()}, was_stopped
 
 
 async def _settle(

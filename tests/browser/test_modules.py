@@ -132,6 +132,22 @@ def test_a_missing_stage_stands_where_it_should_be(modules: Page) -> None:
     assert run(modules, "tree.js", body, given) == [10, 40, "a"]
 
 
+def test_what_is_missing_at_the_end_can_be_seen(modules: Page) -> None:
+    """Behind the last span that came a missing one is drawn beyond it, within the time shown."""
+    gap = {
+        "span_id": "", "module": "M", "component": "", "name": "m.last", "from_stage": "near",
+        "to_stage": "far", "cause": "NEVER_ARRIVED",
+    }  # fmt: skip
+    stages = [{"stage": "near", "start": BEGIN.format(0), "duration_us": 100, "count": 1}]
+    body = """
+      const tree = it.build(given, null);
+      const gap = [...tree.spans.values()].find((span) => span.missing);
+      return [gap.start, gap.end, tree.end];
+    """
+    given = trace([span("near", "", 0, 100)], missing=[gap], stages=stages)
+    assert run(modules, "tree.js", body, given) == [100, 106, 106]
+
+
 def test_a_parent_that_never_came_takes_its_child(modules: Page) -> None:
     """Where a child names what is missing, it hangs below the hatched span."""
     gap = {

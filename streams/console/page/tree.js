@@ -3,6 +3,8 @@
 
 import { micros } from "./format.js";
 
+const SEEN_SHARE = 0.06;
+
 export const isSynthetic = (span) => span.operation === "LINK" && span.actor === "spanloom";
 
 /**
@@ -63,7 +65,11 @@ export function build(trace, flow) {
         0,
     );
     markCritical(roots);
-    return { spans, roots, low, end, loose };
+    const last = most(
+        [...spans.values()].map((span) => span.end),
+        end,
+    );
+    return { spans, roots, low, end: last, loose };
 }
 
 // Math.max takes arguments, and a trace may have more spans than a call may have of those.
@@ -89,7 +95,8 @@ function addMissing({ one, at, spans, roots, stages, begin, end, flow }) {
         .map((name) => stages.get(name))
         .filter(Boolean)
         .map((stage) => placeOf(stage, begin).start);
-    const until = later.length ? Math.min(...later) : end;
+    // At the end of all that came nothing says how long it was: long enough to be seen.
+    const until = later.length ? Math.min(...later) : Math.max(end, from + SEEN_SHARE * end);
     const span = {
         id: `missing-${at}`,
         missing: one,

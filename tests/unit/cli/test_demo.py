@@ -25,7 +25,7 @@ def test_the_exit_code_is_the_verdict(
 
     def run(seconds: float, seed: int, contract: str, *_: object, **more: Any) -> dict[str, Any]:
         asked.extend((seconds, seed, contract, more["page_port"]))
-        more["linger"](report, Page("", "seed", 0))
+        more["finish"](report, Page("", "seed", 0), False)
         return report
 
     monkeypatch.setattr(demo, "run_demo", run)

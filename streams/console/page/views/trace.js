@@ -128,10 +128,10 @@ function missing(trace) {
             h(
                 "li",
                 null,
-                h("strong", { class: "lost" }, one.to_stage || one.name || one.span_id),
+                h("strong", { class: "lost" }, one.name || one.to_stage || one.span_id),
                 " of ",
                 one.module || "an unknown module",
-                one.from_stage ? `, after ${one.from_stage}` : "",
+                one.from_stage ? `, lost between ${one.from_stage} and ${one.to_stage}` : "",
                 ": ",
                 CAUSES[one.cause] ?? words(one.cause.toLowerCase()),
                 " ",
@@ -171,15 +171,14 @@ function details(span) {
     if (span.missing) {
         const one = span.missing;
         return [
-            h("h2", null, `${one.to_stage || one.name || one.span_id}: missing`),
+            h("h2", null, `${one.name || one.to_stage || one.span_id}: missing`),
             facts([
                 ["Why", CAUSES[one.cause] ?? one.cause],
                 ["Cause", one.cause],
                 ["Module", one.module],
                 ["Component", one.component],
-                ["Span", one.name],
                 ["Span id", one.span_id && h("span", { class: "id" }, one.span_id)],
-                ["After", one.from_stage],
+                ["Lost between", one.from_stage && `${one.from_stage} and ${one.to_stage}`],
                 [
                     "Others",
                     h(
