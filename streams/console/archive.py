@@ -388,7 +388,7 @@ class Archive:
         if hours is not None:
             files = [one for one in files if hours[0] <= one.hour <= hours[1]]
         if ids is not None:
-            tails += [self._store.find(KIND[kind], one, ids) for one in files]
+            tails.append(self._store.find(KIND[kind], files, ids))
             files = []
         return Look(files, pa.concat_tables([SCHEMAS[kind].empty_table(), *tails]))
 
