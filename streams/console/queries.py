@@ -4,7 +4,7 @@ Owns the SQL: every value comes in as a parameter, and nothing of a question eve
 statement. Of what has versions the highest counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import duckdb
@@ -161,7 +161,10 @@ class Queries:
         """Return the last version of one, and some columns of all its versions."""
         version, key, _ = _KEYS[kind]
         rows = self._ask(
-            kind, f"SELECT value, {columns} FROM rows WHERE {key} = ? ORDER BY {version}", (id_,)
+            kind,
+            f"SELECT value, {columns} FROM rows WHERE {key} = ? ORDER BY {version}",
+            (id_,),
+            ids={key: [id_]},
         )
         values = [row.pop("value") for row in rows]
         return (decode(values[-1]), rows) if rows else None
@@ -172,9 +175,13 @@ class Queries:
         sql: str,
         values: Sequence[Any],
         hours: tuple[str, str] | None = None,
+        ids: Mapping[str, Sequence[str]] | None = None,
     ) -> list[dict[str, Any]]:
-        """Run a statement over `rows`, all records of a kind, and return what it gives."""
-        look = self._archive.look(kind, hours)
+        """Run a statement over `rows`, all records of a kind, and return what it gives.
+
+        With `ids`, `rows` has those that hold one of them in its column, and perhaps others.
+        """
+        look = self._archive.look(kind, hours, ids)
         cursor = self._db.cursor()
         try:
             cursor.register("tail", look.tail)
