@@ -401,9 +401,7 @@ class Archive:
         if times is not None and KIND[kind].time:
             files = self._within(KIND[kind], files, times)
         if ids is not None:
-            for one in files:
-                tails.append(self._store.find(KIND[kind], one, ids))
-                spend(tails[-1].nbytes)
+            tails.append(self._store.find(KIND[kind], files, ids, spend))
             files = []
         return Look(files, pa.concat_tables([SCHEMAS[kind].empty_table(), *tails]))
 

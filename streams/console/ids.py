@@ -40,15 +40,22 @@ def places(table: pa.Table, columns: Sequence[str], group_rows: int) -> U64:
     return np.unique(np.concatenate(found))
 
 
-def groups(list_: U64, ids: Mapping[str, Iterable[str]]) -> list[int]:
-    """Return the row groups that hold one of some ids, by their column; in order."""
-    found: set[int] = set()
+def wanted(ids: Mapping[str, Iterable[str]]) -> U64:
+    """Return what `groups` looks for: the hashes of some ids by their column."""
+    found = [np.zeros(0, np.uint64)]
     for column, values in ids.items():
         hashes, is_id = _hashes(column, pa.array(list(values), pa.string()))
-        low = hashes[is_id] & ~_GROUP
-        begins = np.searchsorted(list_, low, "left").tolist()
-        ends = np.searchsorted(list_, low | _GROUP, "right").tolist()
-        for begin, end in zip(begins, ends, strict=True):
+        found.append(hashes[is_id] & ~_GROUP)
+    return np.concatenate(found)
+
+
+def groups(list_: U64, hashes: U64) -> list[int]:
+    """Return the row groups that hold one of the ids that are `wanted`, in order."""
+    begins = np.searchsorted(list_, hashes, "left").tolist()
+    ends = np.searchsorted(list_, hashes | _GROUP, "right").tolist()
+    found: set[int] = set()
+    for begin, end in zip(begins, ends, strict=True):
+        if begin < end:
             found.update((list_[begin:end] & _GROUP).tolist())
     return sorted(found)
 

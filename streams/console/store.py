@@ -6,8 +6,8 @@ Owns that a file is there whole or not at all. Calls block.
 import contextlib
 import os
 import shutil
-from collections.abc import Collection, Iterable, Mapping
-from io import BytesIO
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,16 +18,21 @@ import pyarrow.fs
 import pyarrow.parquet
 
 from streams.console.files import Segment, segment_of
-from streams.console.ids import GROUPS_MAX, groups, places, with_ids
+from streams.console.ids import GROUPS_MAX, groups, places, wanted, with_ids
 from streams.console.kinds import Kind
 from streams.console.merging import covered
 from streams.errors import ConfigError, StateError
+from streams.units import U64
 
 BATCHES_AHEAD: Final = 1
 FILES_AHEAD: Final = 2
 _UNFINISHED: Final = ".unfinished"
 _IDS: Final = ".ids"
-"""Beside a file: where the ids of its rows lie."""
+"""Beside a file: where the ids of its rows lie, as 8-byte numbers, how many they are in front."""
+_MAPPED_MAX: Final = 20_000
+"""Lists of a folder that stay mapped; Linux lets a process have 65,530 maps."""
+_HELD_MAX: Final = 200
+"""Lists of a bucket that stay in memory, each of a megabyte or so."""
 _GROUP_BYTES: Final = 4 << 20
 """Of a row group before it is packed: what one id costs to read, and what a scan reads at once."""
 _GROUP_ROWS_MIN: Final = 100
@@ -52,6 +57,8 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._lock = threading.Lock()
+        self._lists: dict[Segment, U64] = {}
         self.folder = Path(url).absolute() if "://" not in url else None
         """Where it is, when that is a folder."""
         try:
@@ -132,9 +139,8 @@ class Store:
         """
         group_rows = _group_rows(table)
         if kind.ids:
-            list_ = BytesIO()
-            np.save(list_, places(table, kind.ids, group_rows))
-            self._put(segment.path + _IDS, list_.getbuffer())
+            list_ = places(table, kind.ids, group_rows)
+            self._put(segment.path + _IDS, np.insert(list_, 0, len(list_)).tobytes())
         names = table.schema.names
         out = pa.BufferOutputStream()
         pyarrow.parquet.write_table(
@@ -171,33 +177,63 @@ class Store:
         """
         return self.dataset(segments, kind.schema).to_table()
 
-    def find(self, kind: Kind, segment: Segment, ids: Mapping[str, Collection[str]]) -> pa.Table:
-        """Return the rows of a file that hold one of some ids in its column.
+    def find(
+        self,
+        kind: Kind,
+        segments: Iterable[Segment],
+        ids: Mapping[str, Collection[str]],
+        spend: Callable[[int], None] = lambda _: None,
+    ) -> pa.Table:
+        """Return the rows of files that hold one of some ids in its column.
+
+        Args:
+            kind: of the files.
+            segments: the files.
+            ids: by column, the ids.
+            spend: told how many bytes were found, part by part; may raise to have it ended.
 
         Raises:
-            OSError: the file cannot be read.
+            OSError: a file cannot be read.
         """
-        named = self._groups(segment, ids)
-        if named == []:
-            return kind.schema.empty_table()
-        with self._fs.open_input_file(f"{self._root}/{segment.path}") as source:
-            file = pyarrow.parquet.ParquetFile(source)
-            found = [
-                with_ids(file.read_row_group(group), ids)
-                for group in (range(file.num_row_groups) if named is None else named)
-            ]
-        return pa.concat_tables([kind.schema.empty_table(), *found])
+        hashes = wanted(ids)
+        found = [kind.schema.empty_table()]
+        for one in segments:
+            list_ = self._list(one)
+            named = None if list_ is None else groups(list_, hashes)
+            if named == []:
+                continue
+            with self._fs.open_input_file(f"{self._root}/{one.path}") as source:
+                file = pyarrow.parquet.ParquetFile(source)
+                for group in range(file.num_row_groups) if named is None else named:
+                    found.append(with_ids(file.read_row_group(group), ids))
+                    spend(found[-1].nbytes)
+        return pa.concat_tables(found)
 
-    def _groups(self, segment: Segment, ids: Mapping[str, Collection[str]]) -> list[int] | None:
-        """Return the row groups that hold one of some ids; None when nobody knows."""
-        path = f"{self._root}/{segment.path}{_IDS}"
-        try:
-            if self.folder is not None:
-                return groups(np.load(path, mmap_mode="r"), ids)
-            with self._fs.open_input_stream(path) as stream:
-                return groups(np.load(BytesIO(stream.read())), ids)
-        except FileNotFoundError:
-            return None
+    def _list(self, segment: Segment) -> U64 | None:
+        """Return the list of ids of a file, None when there is none that is whole.
+
+        Of a folder it stays mapped: to open it takes longer than to search it.
+        """
+        with self._lock:
+            list_ = self._lists.get(segment)
+        if list_ is None:
+            path = f"{self._root}/{segment.path}{_IDS}"
+            try:
+                if self.folder is not None:
+                    whole = np.asarray(np.memmap(path, "<u8", "r"))
+                else:
+                    with self._fs.open_input_stream(path) as stream:
+                        whole = np.frombuffer(stream.read(), "<u8")
+            except (FileNotFoundError, ValueError):
+                return None
+            if not len(whole) or whole[0] != len(whole) - 1:
+                return None
+            list_ = whole[1:]
+            with self._lock:
+                if len(self._lists) >= (_HELD_MAX if self.folder is None else _MAPPED_MAX):
+                    self._lists.clear()
+                self._lists[segment] = list_
+        return list_
 
     def times(self, kind: Kind, segment: Segment) -> Times:
         """Return the least and the greatest of the kind's time in a file, as its footer says.
@@ -225,6 +261,8 @@ class Store:
 
     def remove(self, segment: Segment) -> None:
         """Remove a file, and the list of ids after it: one without a file is removed at a start."""
+        with self._lock:
+            self._lists.pop(segment, None)
         self._delete(segment.path)
         self._delete(segment.path + _IDS)
 
