@@ -24,7 +24,9 @@ ConsoleMetricName = Literal[
     "spanloom_console_build_info", "spanloom_console_ready", "spanloom_console_healthy",
     "spanloom_console_lag_records", "spanloom_console_archived_records",
     "spanloom_console_unreadable_records", "spanloom_console_files",
-    "spanloom_console_file_bytes", "spanloom_console_tail_records", "spanloom_console_waits",
+    "spanloom_console_file_bytes", "spanloom_console_tail_records",
+    "spanloom_console_archive_bytes_per_day", "spanloom_console_disk_used_ratio",
+    "spanloom_console_disk_full_days", "spanloom_console_waits",
     "spanloom_console_requests", "spanloom_console_open_requests",
     "spanloom_console_request_seconds", "spanloom_console_refused_requests",
     "spanloom_console_waiting_questions", "spanloom_console_held_answer_bytes",
@@ -52,6 +54,15 @@ CONSOLE_CATALOGUE: Final[Mapping[ConsoleMetricName, Entry]] = {
     "spanloom_console_files": Entry("gauge", ("kind",), "Files of the archive."),
     "spanloom_console_file_bytes": Entry("gauge", ("kind",), "Bytes of the archive's files."),
     "spanloom_console_tail_records": Entry("gauge", ("kind",), "Records that are in memory alone."),
+    "spanloom_console_archive_bytes_per_day": Entry(
+        "gauge", (), "By what the archive grows, from the whole hours of the last day."
+    ),
+    "spanloom_console_disk_used_ratio": Entry(
+        "gauge", (), "Of the archive's disk, what is in use; none for a bucket."
+    ),
+    "spanloom_console_disk_full_days": Entry(
+        "gauge", (), "Days until that disk is 80 % full; none without growth."
+    ),
     "spanloom_console_waits": Entry(
         "gauge", ("what",), "1 for what the reader waits for; none while it reads."
     ),

@@ -214,6 +214,7 @@ class Console:
         """Return what the reader and the archive have to say to a scraper."""
         reader, archive, waits_for = self._reader, self._archive, self._reader.waits_for
         counts = archive.counts()
+        growth = archive.growth(time.time_ns() // 1000)
         lag: dict[str, int] = {}
         for (topic, _), (next_, end) in reader.lags().items():
             lag[topic] = lag.get(topic, 0) + max(0, end - next_)
@@ -230,10 +231,17 @@ class Console:
             "spanloom_console_tail_records": [
                 ((kind,), one["tail_records"]) for kind, one in counts.items()
             ],
+            "spanloom_console_archive_bytes_per_day": [((), growth.bytes_per_day)],
+            "spanloom_console_disk_used_ratio": _known(growth.disk_used_ratio),
+            "spanloom_console_disk_full_days": _known(growth.days_until_full),
             "spanloom_console_viewers": [((), self._live.viewers)],
             "spanloom_console_dropped_viewers": [((), self._live.dropped)],
             "spanloom_console_waits": [((waits_for,), 1)] if waits_for else [],
         }
+
+
+def _known(value: float | None) -> list[tuple[tuple[str, ...], float]]:
+    return [] if value is None else [((), value)]
 
 
 def _spill(settings: ConsoleSettings, archive: Path | None) -> Spill | None:

@@ -36,11 +36,13 @@ class Growth(NamedTuple):
         size_bytes: of all files.
         bytes_per_day: of the hours of the last day in which anything came.
         days_until_full: until the disk is `FULL_RATIO` full; None without growth or without a disk.
+        disk_used_ratio: of the disk, what is in use; None without a disk.
     """
 
     size_bytes: int
     bytes_per_day: float
     days_until_full: float | None
+    disk_used_ratio: float | None
 
 
 def read_holds(text: str) -> list[Hold]:
@@ -118,4 +120,5 @@ def growth(sizes: Mapping[Segment, int], disk: tuple[int, int] | None, now_us: i
     if disk is not None and per_day > 0:
         used, total = disk
         until = max(0.0, (FULL_RATIO * total - used) / per_day)
-    return Growth(sum(sizes.values()), per_day, until)
+    used_ratio = None if disk is None else disk[0] / max(1, disk[1])
+    return Growth(sum(sizes.values()), per_day, until, used_ratio)

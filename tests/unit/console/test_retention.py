@@ -113,10 +113,10 @@ def test_growth_is_of_whole_hours() -> None:
     sizes = {file(n): 100 for n in range(5)}
     now_us = T0_US + 4 * HOUR_US
     found = growth(sizes, (500, 10_000), now_us)
-    assert found == (500, 2_400.0, (8_000 - 500) / 2_400)
+    assert found == (500, 2_400.0, (8_000 - 500) / 2_400, 0.05)
     assert growth(sizes, (9_000, 10_000), now_us).days_until_full == 0
-    assert growth(sizes, None, now_us).days_until_full is None
-    assert growth({}, (0, 10), now_us) == (0, 0.0, None)
+    assert growth(sizes, None, now_us)[2:] == (None, None)
+    assert growth({}, (0, 10), now_us) == (0, 0.0, None, 0.0)
 
 
 @pytest.mark.parametrize("keep", [{"span": 3}, {"spans": 0}, {"spans": float("inf")}])
