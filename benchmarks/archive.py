@@ -21,10 +21,10 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.archive_events import ENTRIES, RATE, START_US, TELEMETRY, Source
-from streams.console.archive import Archive, Limits
-from streams.console.kinds import KIND
-from streams.console.queries import Queries
-from streams.console.store import Store
+from streams.console.archive.archive import Archive, Limits
+from streams.console.archive.kinds import KIND
+from streams.console.archive.store import Store
+from streams.console.questions.queries import Queries
 from streams.units import SECOND_US
 
 TRACES: Final = 1_500

@@ -4,10 +4,10 @@ import json
 
 import typer
 
-from streams.console.iceberg import catalog_of, sync
-from streams.console.kinds import KINDS
+from streams.console.archive.iceberg import catalog_of, sync
+from streams.console.archive.kinds import KINDS
+from streams.console.archive.store import Store
 from streams.console.settings import load_console_settings
-from streams.console.store import Store
 from streams.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True)

@@ -27,15 +27,15 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
 from streams.console import arrow
-from streams.console.access import Access, Guard, actor_of, asker, client_of, lacks, refused
+from streams.console.access.audit_log import AccessLog
+from streams.console.access.gate import Access, Guard, actor_of, asker, client_of, lacks, refused
 from streams.console.asked import read
-from streams.console.audit_log import AccessLog
 from streams.console.limits import BusyError, Question, Room, TimeLimitError, TooMuchError
 from streams.console.metrics import Meters, Rows
 from streams.console.openapi import openapi
 from streams.console.paths.every import PATHS
 from streams.console.paths.path import ConflictError, Path
-from streams.console.queries import Queries
+from streams.console.questions.queries import Queries
 from streams.console.settings import ConsoleSettings
 from streams.console.times import with_times
 from streams.errors import BrokerError, ConfigError, StateError

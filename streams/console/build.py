@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 from starlette.routing import Route
 
-from streams.console import login
-from streams.console.access import Access
+from streams.console.access import login
+from streams.console.access.audit_log import AccessLog, folder_of
+from streams.console.access.gate import Access
+from streams.console.access.keys import KeyRing
+from streams.console.access.oidc import Provider
 from streams.console.api import Interface
-from streams.console.audit_log import AccessLog, folder_of
-from streams.console.keys import KeyRing
 from streams.console.metrics import Meters
-from streams.console.oidc import Provider
 from streams.console.paths import about, commands, rejected
 from streams.console.paths.path import Path
-from streams.console.queries import Queries
+from streams.console.questions.queries import Queries
 from streams.console.redriven import Origin, Redriven
 from streams.console.settings import ConsoleSettings
 from streams.errors import ConfigError

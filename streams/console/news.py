@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from streams.codec.records import Record
 from streams.console.api import shaped
-from streams.console.archive import Archive
-from streams.console.kinds import SCOPE
+from streams.console.archive.archive import Archive
+from streams.console.archive.kinds import SCOPE
 from streams.console.live import Source
-from streams.console.queries import Queries, Where
+from streams.console.questions.queries import Queries, Where
 from streams.runtime import topics
 from streams.units import SECOND_US
 

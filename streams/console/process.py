@@ -19,19 +19,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from streams.console import news, site
-from streams.console.access import actor_of
+from streams.console.access.gate import actor_of
 from streams.console.api import application
-from streams.console.archive import Archive, Limits
+from streams.console.archive.archive import Archive, Limits
+from streams.console.archive.reader import Reader
+from streams.console.archive.store import Store
+from streams.console.archive.upkeep import Upkeep
 from streams.console.build import build
 from streams.console.live import Live, Source
 from streams.console.metrics import Rows, by_key, exposition, of_requests
 from streams.console.paths.catalog import catalog_paths
 from streams.console.patience import Server, allow_files, server
-from streams.console.queries import Queries, Spill
-from streams.console.reader import Reader
+from streams.console.questions.queries import Queries, Spill
 from streams.console.settings import ConsoleSettings
-from streams.console.store import Store
-from streams.console.upkeep import Upkeep
 from streams.contract.model import Contract
 from streams.errors import ConfigError
 from streams.runtime.link import Link

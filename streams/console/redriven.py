@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from streams.console.audit_log import wall_us
+from streams.console.access.audit_log import wall_us
 from streams.console.times import iso
 from streams.errors import StateError
 

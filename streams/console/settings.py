@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from streams.console.kinds import KIND
-from streams.console.roles import Role
+from streams.console.access.roles import Role
+from streams.console.archive.kinds import KIND
 from streams.errors import ConfigError
 from streams.settings import is_loopback, wrong_settings
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from streams.console.kinds import KINDS, Kind, Row
-from streams.console.store import Store
+from streams.console.archive.kinds import KINDS, Kind, Row
+from streams.console.archive.store import Store
 from streams.errors import RecordError
 from tests.fault.harness import PROGRAM, Deployment, WorkerProcess, wait_for
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from streams.codec.records import decode
-from streams.console.kinds import KINDS
+from streams.console.archive.kinds import KINDS
 from streams.runtime.topics import AUDIT, OTHER, admin, create, spec
 from tests.fault.console import ConsoleAt, archived, published
 from tests.fault.harness import Deployment, Feeder, wait_for

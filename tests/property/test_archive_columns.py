@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from streams.codec import wire
 from streams.codec.records import encode
-from streams.console.decoded import Decoded, one_by_one
-from streams.console.eventcolumns import event_columns
-from streams.console.kinds import KINDS
-from streams.console.tracecolumns import trace_columns
+from streams.console.archive.decoded import Decoded, one_by_one
+from streams.console.archive.eventcolumns import event_columns
+from streams.console.archive.kinds import KINDS
+from streams.console.archive.tracecolumns import trace_columns
 from tests.unit.console.at_hand import batch, event, incident, trace
 
 OF = {kind.name: kind for kind in KINDS}

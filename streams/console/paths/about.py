@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from streams.console.access.roles import GRANTS, ROLES, Actor
 from streams.console.paths.path import Path
-from streams.console.queries import Queries
-from streams.console.roles import GRANTS, ROLES, Actor
+from streams.console.questions.queries import Queries
 from streams.runtime.reading import Place
 
 Lags = Callable[[], Mapping[Place, tuple[int, int]]]

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from streams.console.asked import LIMIT, LIMIT_MAX, TEXT_CHARS_MAX
-from streams.console.audit import audit
 from streams.console.paths.path import SEVERITIES, Path
-from streams.console.queries import Queries, Where, one_of
+from streams.console.questions.audit import audit
+from streams.console.questions.queries import Queries, Where, one_of
 from streams.console.times import time_us
 from streams.errors import ConfigError
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from streams.console.paths.path import Path
-from streams.console.queries import Queries
+from streams.console.questions.queries import Queries
 from streams.contract.model import Contract, Flow
 
 _EMPTY: Final[dict[str, Any]] = {

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from streams.console.archive.kinds import SCOPE
 from streams.console.asked import END, START, Parameter
-from streams.console.kinds import SCOPE
 from streams.console.paths.path import Path, equal, range_of
-from streams.console.queries import Queries
+from streams.console.questions.queries import Queries
 
 WINDOWS_MAX: Final = 100_000
 

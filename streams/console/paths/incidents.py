@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from streams.console.asked import COUNT, TOKEN, Parameter
-from streams.console.effects import effects
 from streams.console.paths.path import SEVERITIES, Path, equal
-from streams.console.queries import Queries, Where
+from streams.console.questions.effects import effects
+from streams.console.questions.queries import Queries, Where
 
 
 def _incidents(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any:

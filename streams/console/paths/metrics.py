@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from streams.console.asked import END, START, Parameter
-from streams.console.measures import metrics
 from streams.console.paths.path import Path, range_of
-from streams.console.queries import Queries
+from streams.console.questions.measures import metrics
+from streams.console.questions.queries import Queries
 
 
 def _metrics(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any:

@@ -8,9 +8,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel
 
+from streams.console.access.roles import Role
 from streams.console.asked import Parameter
-from streams.console.queries import Queries, Where
-from streams.console.roles import Role
+from streams.console.questions.queries import Queries, Where
 from streams.errors import ConfigError
 
 STATUSES: Final = ("COMPLETE", "INCOMPLETE", "BROKEN", "TRUNCATED")

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from streams.console.asked import Parameter
-from streams.console.history import history, record_lineage
 from streams.console.paths.path import Path
-from streams.console.queries import Queries
+from streams.console.questions.history import history, record_lineage
+from streams.console.questions.queries import Queries
 
 
 def _record(queries: Queries, _: dict[str, Any], path: Mapping[str, str]) -> Any:

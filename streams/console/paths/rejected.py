@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from streams.codec.records import Record
 from streams.console.asked import COUNT, END, START, TOKEN, Parameter
 from streams.console.paths.path import ConflictError, Path, equal, range_of
-from streams.console.queries import Queries
+from streams.console.questions.queries import Queries
 from streams.console.redriven import Origin, Redriven
 from streams.errors import ConfigError, RightError
 from streams.runtime.sending import Outgoing

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from streams.console.asked import COUNT, END, START, TOKEN, Parameter
 from streams.console.paths.path import STATUSES, Path, among, equal, range_of
-from streams.console.queries import Queries, Where, with_dimension
+from streams.console.questions.queries import Queries, Where, with_dimension
 
 
 def _traces(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from streams.cli.console_key import app
-from streams.console import keys
+from streams.console.access import keys
 from streams.errors import ConfigError
 
 

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from streams.console.api import application, open_to_all
-from streams.console.queries import Queries
+from streams.console.questions.queries import Queries
 from streams.runtime import topics
 from tests.unit.cli.shell import Shell
 from tests.unit.console.at_hand import (

@@ -10,19 +10,19 @@ from typing import Any
 
 import httpx
 
-from streams.console import keys, login
-from streams.console.access import Access
+from streams.console.access import keys, login
+from streams.console.access.audit_log import AccessLog
+from streams.console.access.gate import Access
+from streams.console.access.keys import KeyRing
+from streams.console.access.oidc import Provider
+from streams.console.access.roles import Role
 from streams.console.api import Interface, application
-from streams.console.audit_log import AccessLog
-from streams.console.keys import KeyRing
 from streams.console.metrics import Meters
-from streams.console.oidc import Provider
 from streams.console.paths import about, commands, rejected
 from streams.console.paths.every import PATHS
 from streams.console.paths.path import Path as Described
-from streams.console.queries import Queries
+from streams.console.questions.queries import Queries
 from streams.console.redriven import Redriven
-from streams.console.roles import Role
 from streams.console.settings import ConsoleSettings
 from streams.runtime import topics
 from tests.unit.console.at_hand import Clock, archive_in, incident, message, trace

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.console import access as rules
-from streams.console.access import Guard, safe_next
-from streams.console.roles import GRANTS, ROLES, Actor
+from streams.console.access import gate as rules
+from streams.console.access.gate import Guard, safe_next
+from streams.console.access.roles import GRANTS, ROLES, Actor
 from tests.unit.console.asking import BASE, Asked, asked
 
 ORDER = f"/api/v1/incidents/{'c' * 32}/commands"
@@ -80,7 +80,7 @@ def test_a_key_that_is_over_opens_nothing(console: Asked) -> None:
 
 
 def _revoke_all(console: Asked) -> None:
-    from streams.console import keys
+    from streams.console.access import keys
 
     for key in keys.read(console.keys_file):
         keys.change(

@@ -13,7 +13,7 @@ import pytest
 from streams.console.api import application, open_to_all
 from streams.console.openapi import openapi
 from streams.console.paths.every import PATHS
-from streams.console.queries import Queries
+from streams.console.questions.queries import Queries
 from streams.console.times import iso
 from streams.runtime import topics
 from tests.unit.console.at_hand import SECOND, T0_US, archive_in, incident, message, trace, window

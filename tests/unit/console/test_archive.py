@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from streams.console.archive import Archive
-from streams.console.kinds import SCHEMAS
-from streams.console.store import Store
+from streams.console.archive.archive import Archive
+from streams.console.archive.kinds import SCHEMAS
+from streams.console.archive.store import Store
 from streams.errors import ConfigError, StateError
 from streams.runtime import topics
 from tests.unit.console.at_hand import (

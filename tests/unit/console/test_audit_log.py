@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.console.audit_log import MINUTE_US, NOTES_PER_MINUTE, AccessLog
+from streams.console.access.audit_log import MINUTE_US, NOTES_PER_MINUTE, AccessLog
 from streams.errors import StateError
 from tests.unit.console.asking import Wall
 

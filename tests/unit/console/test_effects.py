@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.console.effects import relations
+from streams.console.questions.effects import relations
 
 CHAIN = [("ALPHA", "INTEGRATION"), ("INTEGRATION", "BETA"), ("BETA", "GAMMA")]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.console.files import Segment, hour_of, positions, segment_of
+from streams.console.archive.files import Segment, hour_of, positions, segment_of
 from streams.errors import StateError
 
 SEGMENTS = st.builds(

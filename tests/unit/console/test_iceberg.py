@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from streams.console.iceberg import Change, catalog_of, sync
-from streams.console.kinds import KINDS, SCHEMAS
+from streams.console.archive.iceberg import Change, catalog_of, sync
+from streams.console.archive.kinds import KINDS, SCHEMAS
 from streams.errors import ConfigError, StateError
 from streams.runtime import topics
 from tests.unit.console.at_hand import TELEMETRY, archive_in, event, message, trace

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.console import keys
-from streams.console.keys import KeyRing
+from streams.console.access import keys
+from streams.console.access.keys import KeyRing
 from streams.errors import ConfigError
 from tests.unit.console.at_hand import Clock
 

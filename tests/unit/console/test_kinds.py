@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from streams.codec.records import decode, encode
-from streams.console.kinds import EVENT_TEXTS, EVENT_TIMES, KINDS, PLACE
+from streams.console.archive.kinds import EVENT_TEXTS, EVENT_TIMES, KINDS, PLACE
 from streams.errors import RecordError
 from tests.unit.console.at_hand import batch, event, incident, trace
 

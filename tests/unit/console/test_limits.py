@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from streams.console.api import BODY_BYTES_MAX, Interface, application, open_to_all
 from streams.console.limits import BusyError, Pace, Question, Room, TimeLimitError, TooMuchError
 from streams.console.paths import path as described
-from streams.console.queries import ALL, Queries, Spill
+from streams.console.questions.queries import ALL, Queries, Spill
 from streams.runtime import topics
 from tests.unit.console.asking import asked
 from tests.unit.console.at_hand import archive_in, message, trace

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.console.archive import REMOVE_SECONDS, SLACK_US, Archive
-from streams.console.files import HOUR_US, Segment, positions
-from streams.console.ids import groups, places, wanted
-from streams.console.kinds import KIND
-from streams.console.merging import MERGED_BYTES, covered, merged, merges
-from streams.console.store import Store
+from streams.console.archive.archive import REMOVE_SECONDS, SLACK_US, Archive
+from streams.console.archive.files import HOUR_US, Segment, positions
+from streams.console.archive.ids import groups, places, wanted
+from streams.console.archive.kinds import KIND
+from streams.console.archive.merging import MERGED_BYTES, covered, merged, merges
+from streams.console.archive.store import Store
 from streams.runtime import topics
 from tests.unit.console.at_hand import T0_US, TELEMETRY, Clock, archive_in, event, message, trace
 
@@ -105,7 +105,7 @@ def test_a_merge_that_dies_leaves_nothing_behind(
     with monkeypatch.context() as patch:
         patch.setattr(Store, "_put", dying(Store._put))
         patch.setattr(Store, "_delete", dying(Store._delete))
-        patch.setattr("streams.console.archive.REMOVE_SECONDS", -1)
+        patch.setattr("streams.console.archive.archive.REMOVE_SECONDS", -1)
         with contextlib.suppress(KeyboardInterrupt):
             archive.merge(OVER_US)
     fresh = archive_in(tmp_path)
@@ -211,7 +211,7 @@ def test_a_file_without_a_list_of_ids_is_read_whole(tmp_path: Path) -> None:
 
 
 def slow_hash(column: str, id_: str) -> int:
-    """Return the hash's 48 bits as `streams.console.ids` has to have it, whatever the version."""
+    """Return the hash's 48 bits as `archive.ids` has to have it, whatever the version."""
     octets = id_.encode()
     mixed = int.from_bytes(column.encode()[-8:], "little") ^ len(octets)
     for at in range(0, len(octets), 8):

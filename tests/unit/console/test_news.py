@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from streams.console.archive import Archive, Limits
+from streams.console.archive.archive import Archive, Limits
+from streams.console.archive.store import Store
 from streams.console.news import SPAN_US, recent_fidelity, sources
-from streams.console.queries import Queries
-from streams.console.store import Store
+from streams.console.questions.queries import Queries
 from streams.runtime import topics
 from tests.unit.console.at_hand import SECOND, T0_US, Clock, archive_in, incident, message, window
 

@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 import httpx
 import pytest
 
-from streams.console.access import Refusal
-from streams.console.oidc import actor_from, roles_of
-from streams.console.roles import Role
+from streams.console.access.gate import Refusal
+from streams.console.access.oidc import actor_from, roles_of
+from streams.console.access.roles import Role
 from tests.unit.console.asking import BASE, Asked, asked
 from tests.unit.console.provider import Provider, provider
 

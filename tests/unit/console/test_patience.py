@@ -17,7 +17,7 @@ from streams.console import patience
 from streams.console.api import Interface, application, open_to_all
 from streams.console.paths import path as described
 from streams.console.patience import allow_files, server
-from streams.console.queries import Queries
+from streams.console.questions.queries import Queries
 from tests.unit.console.at_hand import archive_in
 
 SLOW = 150

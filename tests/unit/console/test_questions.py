@@ -13,8 +13,8 @@ import pytest
 
 from streams.console import arrow
 from streams.console.api import application, open_to_all
-from streams.console.archive import Archive
-from streams.console.queries import Queries
+from streams.console.archive.archive import Archive
+from streams.console.questions.queries import Queries
 from streams.console.times import iso
 from streams.runtime import topics
 from tests.unit.console.at_hand import (

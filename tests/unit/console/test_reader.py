@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from streams.console import reader as reader_module
-from streams.console.archive import Archive
-from streams.console.reader import Reader
+from streams.console.archive import reader as reader_module
+from streams.console.archive.archive import Archive
+from streams.console.archive.reader import Reader
 from streams.errors import StateError
 from streams.runtime import topics
 from streams.runtime.link import Link

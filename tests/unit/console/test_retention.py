@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.console.archive import REMOVE_SECONDS
-from streams.console.files import HOUR_US, Segment, hour_of, positions
-from streams.console.retention import DAY_US, Hold, expired, growth, read_holds
+from streams.console.archive.archive import REMOVE_SECONDS
+from streams.console.archive.files import HOUR_US, Segment, hour_of, positions
+from streams.console.archive.retention import DAY_US, Hold, expired, growth, read_holds
+from streams.console.archive.upkeep import Upkeep
 from streams.console.settings import load_console_settings
-from streams.console.upkeep import Upkeep
 from streams.errors import ConfigError
 from streams.runtime import topics
 from tests.unit.console.at_hand import HOUR_MS, T0_US, Clock, archive_in, message, trace

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from streams.codec.records import Record
-from streams.console.queries import Queries
+from streams.console.questions.queries import Queries
 from streams.core.lineage import Direction, Node, lineage, linked_traces
 
 TRACES_MAX: Final = 1_000

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from streams.codec.records import Record
-from streams.console.queries import ALL, Queries, Scope
+from streams.console.questions.queries import ALL, Queries, Scope
 from streams.units import SECOND_US
 
 AROUND_US: Final = 300 * SECOND_US

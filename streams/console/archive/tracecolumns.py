@@ -24,10 +24,10 @@ from streams.codec.columnar import (
 )
 from streams.codec.eventbatch import EVENT_BYTES_MIN
 from streams.codec.schemas import Schema, default_schemas
-from streams.console.decoded import Decoded, Rows, Values, columns_of, joined, one_by_one
-from streams.console.eventcolumns import event_reader, event_table, named
-from streams.console.kinds import Kind
-from streams.console.skim import Skim
+from streams.console.archive.decoded import Decoded, Rows, Values, columns_of, joined, one_by_one
+from streams.console.archive.eventcolumns import event_reader, event_table, named
+from streams.console.archive.kinds import Kind
+from streams.console.archive.skim import Skim
 from streams.core.bodies import Bodies
 from streams.core.columns import TRACE
 from streams.units import I64, U8

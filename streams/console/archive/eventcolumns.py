@@ -20,9 +20,9 @@ from streams.codec.eventbatch import EventBatchReader
 from streams.codec.recordbatch import Record
 from streams.codec.schemas import default_schemas
 from streams.codec.step import Message
-from streams.console.decoded import Decoded, Rows, Values, columns_of, joined, one_by_one
-from streams.console.kinds import EVENT_TEXTS, EVENT_TIMES, Kind
-from streams.console.skim import Skim
+from streams.console.archive.decoded import Decoded, Rows, Values, columns_of, joined, one_by_one
+from streams.console.archive.kinds import EVENT_TEXTS, EVENT_TIMES, Kind
+from streams.console.archive.skim import Skim
 from streams.core.bodies import Bodies
 from streams.core.columns import TRACE
 from streams.units import I64, Mask

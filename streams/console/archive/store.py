@@ -17,10 +17,10 @@ import pyarrow.dataset
 import pyarrow.fs
 import pyarrow.parquet
 
-from streams.console.files import Segment, segment_of
-from streams.console.ids import GROUPS_MAX, groups, places, wanted, with_ids
-from streams.console.kinds import Kind
-from streams.console.merging import covered
+from streams.console.archive.files import Segment, segment_of
+from streams.console.archive.ids import GROUPS_MAX, groups, places, wanted, with_ids
+from streams.console.archive.kinds import Kind
+from streams.console.archive.merging import covered
 from streams.errors import ConfigError, StateError
 from streams.units import U64
 

@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple
 import duckdb
 
 from streams.codec.records import Record, decode
-from streams.console.archive import Archive
-from streams.console.files import HOUR_US
-from streams.console.kinds import SCHEMAS, SCOPE
+from streams.console.archive.archive import Archive
+from streams.console.archive.files import HOUR_US
+from streams.console.archive.kinds import SCHEMAS, SCOPE
 from streams.console.limits import fetch
 from streams.console.tokens import key_of, token_of
 from streams.errors import ConfigError

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from streams.codec.records import Record, decode
-from streams.console.queries import Queries, Scope, Where, both, one_of, values_of
+from streams.console.questions.queries import Queries, Scope, Where, both, one_of, values_of
 from streams.console.tokens import key_of, token_of
 
 _ROUNDS_MAX: Final = 8

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
-from streams.console.roles import ROLES, Actor, Role
+from streams.console.access.roles import ROLES, Actor, Role
 from streams.errors import ConfigError, StateError
 
 PREFIX: Final = "spl_"

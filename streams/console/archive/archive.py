@@ -21,15 +21,15 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from streams.console.decoded import Decoded, Values, one_by_one
-from streams.console.eventcolumns import event_columns
-from streams.console.files import HOUR_US, At, Segment, hour_end_us, hour_of, positions
-from streams.console.kinds import KIND, KINDS, SCHEMAS, Kind
+from streams.console.archive.decoded import Decoded, Values, one_by_one
+from streams.console.archive.eventcolumns import event_columns
+from streams.console.archive.files import HOUR_US, At, Segment, hour_end_us, hour_of, positions
+from streams.console.archive.kinds import KIND, KINDS, SCHEMAS, Kind
+from streams.console.archive.merging import merged, merges
+from streams.console.archive.retention import Growth, Hold, expired, growth
+from streams.console.archive.store import Store, Times
+from streams.console.archive.tracecolumns import trace_columns
 from streams.console.limits import spend
-from streams.console.merging import merged, merges
-from streams.console.retention import Growth, Hold, expired, growth
-from streams.console.store import Store, Times
-from streams.console.tracecolumns import trace_columns
 from streams.errors import StateError
 from streams.runtime.reading import Message, Place
 from streams.units import I64

@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from streams.console.archive import Archive
+from streams.console.archive.archive import Archive
 from streams.errors import BrokerError, RightError, SpanloomError, StateError
 from streams.runtime.link import Link
 from streams.runtime.reading import Message, Place, Reading, Span

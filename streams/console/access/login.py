@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from streams.console.access import Access, Refusal, again, client_of, safe_next
+from streams.console.access.gate import Access, Refusal, again, client_of, safe_next
+from streams.console.access.roles import Actor
 from streams.console.metrics import Meters
-from streams.console.roles import Actor
 from streams.errors import StateError
 
 FORM_BYTES_MAX: Final = 16_384

@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from streams.console.files import HOUR_US, At, Segment, hour_of
-from streams.console.kinds import KIND
+from streams.console.archive.files import HOUR_US, At, Segment, hour_of
+from streams.console.archive.kinds import KIND
 from streams.console.times import time_us
 from streams.errors import ConfigError
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import structlog
 
-from streams.console.archive import Archive
-from streams.console.retention import Hold, read_holds
+from streams.console.archive.archive import Archive
+from streams.console.archive.retention import Hold, read_holds
 from streams.errors import ConfigError, SpanloomError, StateError
 
 log = structlog.get_logger()

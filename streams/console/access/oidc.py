@@ -21,10 +21,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from streams.console.access import Access, Refusal, safe_next
-from streams.console.login import arrived, page, refuse
+from streams.console.access.gate import Access, Refusal, safe_next
+from streams.console.access.login import arrived, page, refuse
+from streams.console.access.roles import Actor, Role
 from streams.console.metrics import Meters
-from streams.console.roles import Actor, Role
 from streams.errors import StateError
 from streams.settings import secret_text
 

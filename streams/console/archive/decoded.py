@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from streams.console.kinds import PLACE, Kind
+from streams.console.archive.kinds import PLACE, Kind
 from streams.errors import RecordError
 from streams.units import I64
 

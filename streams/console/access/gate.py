@@ -17,12 +17,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from streams.console.audit_log import AccessLog, wall_us
-from streams.console.keys import KeyRing
+from streams.console.access.audit_log import AccessLog, wall_us
+from streams.console.access.keys import KeyRing
+from streams.console.access.roles import ANYBODY, Actor, Role
+from streams.console.access.sessions import Sessions
 from streams.console.limits import Pace
 from streams.console.metrics import Meters
-from streams.console.roles import ANYBODY, Actor, Role
-from streams.console.sessions import Sessions
 from streams.console.settings import ConsoleSettings
 
 URL_BYTES_MAX: Final = 8_192

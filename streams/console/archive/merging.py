@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Final
 
-from streams.console.files import At, Segment
+from streams.console.archive.files import At, Segment
 
 SMALLEST_BYTES: Final = 64 << 10
 """Files up to this size count as of one size."""

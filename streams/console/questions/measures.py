@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from streams.console.queries import Queries, Scope, Where, both, values_of, with_dimension
+from streams.console.questions.queries import Queries, Scope, Where, both, values_of, with_dimension
 from streams.errors import ConfigError
 from streams.units import SECOND_US
 
