@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from streams.runtime import topics
+from streams.runtime import link, topics
 from streams.runtime.link import Link
 from streams.runtime.topics import DERIVED, TopicSpec
 from tests.unit.cli.shell import Shell
@@ -81,7 +81,7 @@ def test_a_broker_that_is_away_ends_it_with_3(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message says which setting to look at."""
-    monkeypatch.setattr(topics, "_SECONDS", 0.3)
+    monkeypatch.setattr(link, "REACH_SECONDS", 0.3)
     answer = shell("topics", "create", "--broker", "127.0.0.1:9")
     assert answer.code == 3
     assert "--broker" in answer.err

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from streams.cli import worker
-from streams.runtime import topics
+from streams.runtime import link, rights
 from streams.runtime.embedded import EmbeddedBroker
 from streams.settings import load_settings
 from tests.unit.cli.shell import Shell
@@ -34,15 +34,18 @@ def test_a_broker_that_is_away_ends_it_with_3(
     shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a broker the message says which setting to look at."""
-    monkeypatch.setattr(topics, "_SECONDS", 0.3)
+    monkeypatch.setattr(link, "REACH_SECONDS", 0.3)
     answer = shell("worker", "--broker", NOWHERE, "--state-dir", tmp_path)
     assert (answer.code, answer.out) == (3, "")
     assert "no broker answers" in answer.err
     assert "--broker" in answer.err
 
 
-def test_missing_topics_end_it_with_3(shell: Shell, tmp_path: Path) -> None:
+def test_missing_topics_end_it_with_3(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a broker without topics the message names the command that makes them."""
+    monkeypatch.setattr(rights, "_SECONDS", 1.0)  # the embedded broker does not say
     with EmbeddedBroker() as broker:
         answer = shell("worker", "--broker", broker.address, "--state-dir", tmp_path)
     assert answer.code == 3
