@@ -6,7 +6,7 @@ topics ended when it began.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -152,6 +152,19 @@ class Reading:
             for partition in range(there[topic]):
                 out[topic, partition] = self._span(topic, partition)
         return out
+
+    def ends(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Return where partitions that are read end, as far as answers to fetches have told.
+
+        Nothing is asked: a question would wait behind a fetch, for each partition anew.
+        """
+        found = {}
+        for topic, partition in places:
+            at = TopicPartition(topic, partition)
+            known = self._consumer.get_watermark_offsets(at, cached=True)
+            if known is not None and known[1] >= 0:
+                found[topic, partition] = int(known[1])
+        return found
 
     def _span(self, topic: str, partition: int) -> Span:
         try:

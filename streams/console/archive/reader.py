@@ -19,6 +19,8 @@ AGAIN_SECONDS: Final = 2.0
 BATCH: Final = 5_000
 """Records that are decoded together; each call has a price of its own."""
 LOOK_SECONDS: Final = 1.0
+TOPICS_SECONDS: Final = 10.0
+"""So often it is asked whether topics or partitions came or went."""
 
 log = structlog.get_logger()
 
@@ -99,20 +101,34 @@ class Reader:
             spans = self._spans(reading)
             starts = self._archive.starts({at: (s.low, s.high) for at, s in spans.items()})
             self.waits_for = ""
-            looked = time.monotonic()
+            looked = asked = time.monotonic()
             for messages in reading.batches(starts, BATCH):
                 if self._ending.is_set():
                     return
                 self._take(messages)
                 if time.monotonic() - looked > LOOK_SECONDS:
                     self._written(all_of_it=False)
-                    if self._spans(reading).keys() != starts.keys():
-                        return  # a topic or a partition came or went: begin with what there is
+                    self._ends |= reading.ends(starts)
                     self._met = dict(reading.ended)
                     looked = time.monotonic()
+                if time.monotonic() - asked > TOPICS_SECONDS:
+                    there, topics = reading.topics(), self._topics(reading)
+                    if {(t, p) for t in topics for p in range(there.get(t, 0))} != starts.keys():
+                        return  # a topic or a partition came or went: begin with what there is
+                    asked = time.monotonic()
 
     def _spans(self, reading: Reading) -> dict[Place, Span]:
         """Return what there is to read, and note its ends.
+
+        Raises:
+            BrokerError: as `_topics`.
+        """
+        spans = reading.spans(self._topics(reading))
+        self._ends = {at: span.high for at, span in spans.items()}
+        return spans
+
+    def _topics(self, reading: Reading) -> list[str]:
+        """Return the topics that are there.
 
         Raises:
             BrokerError: a derived topic is missing, which a telemetry topic may be.
@@ -124,9 +140,7 @@ class Reader:
                 f"topics are missing: {', '.join(missing)}. Operator action: run `spanloom "
                 "topics create --broker HOST:PORT`."
             )
-        spans = reading.spans(topics)
-        self._ends = {at: span.high for at, span in spans.items()}
-        return spans
+        return topics
 
     def _take(self, messages: list[Message]) -> None:
         while not self._ending.is_set():
