@@ -15,22 +15,29 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.archive_events import ENTRIES, RATE, START_US, TELEMETRY, Source
+from benchmarks.archive_events import ENTRIES, RATE, STAGES, START_US, TELEMETRY, Source
 from streams.console.archive.archive import Archive, Limits
 from streams.console.archive.kinds import KIND
 from streams.console.archive.store import Store
+from streams.console.paths.audit import AuditQuery, TimeRange, conditions, looked_up
+from streams.console.questions.audit import audit
+from streams.console.questions.history import history, record_lineage
 from streams.console.questions.queries import Queries
+from streams.console.times import iso
 from streams.units import SECOND_US
 
 TRACES: Final = 1_500
 """Made at a time, with what lies beside them; the console takes up to 5,000 records."""
 ASKED: Final = 50
 """Look-ups of each column."""
+AUDITS: Final = 7
+"""Questions of each filter."""
 MEMORY_BYTES: Final = 1 << 30
 THREADS: Final = 2
 
@@ -160,6 +167,46 @@ def ask(archive: Archive, traces: int) -> dict[str, Any]:
     return found
 
 
+FILTERS: Final[dict[str, dict[str, Any]]] = {
+    "all": {},
+    "modules": {"modules": ["BETA"]},
+    "event_types": {"event_types": ["AUDIT"]},
+    "severity_minimum": {"severity_minimum": "INFO", "modules": ["GAMMA"]},
+    "actor": {"actor": "svc-beta"},
+    "component": {"component": STAGES[2][1]},
+    "operation": {"operation": "TRANSFORM", "event_types": ["AUDIT"]},
+    "correlation_id": {"correlation_id": "cor-{third:08d}"},
+    "batch_id": {"batch_id": "bat-{hundredth:08d}"},
+    "record_ids": {"record_ids": ["rec-{number:08d}"]},
+}
+"""Of the audit query: each alone, or with what makes it meet something."""
+
+
+def ask_audit(archive: Archive, traces: int) -> dict[str, Any]:
+    """Time the audit query by each filter over all that there is, and lineage of a record."""
+    queries = Queries(archive, MEMORY_BYTES, THREADS)
+    end_us = START_US + traces * ENTRIES * SECOND_US // RATE + 3_600 * SECOND_US
+    chance = random.Random(2)
+    some = [chance.randrange(traces) for _ in range(AUDITS)]
+    time_range = TimeRange(start=str(iso(START_US)), end=str(iso(end_us)))
+
+    def of(name: str, number: int) -> Any:
+        numbers = {"number": number, "third": number // 3, "hundredth": number // 100}
+        text = json.dumps(FILTERS[name])
+        for key, value in numbers.items():
+            text = text.replace(f"{{{key}:08d}}", f"{value:08d}")
+        query = AuditQuery(time_range=time_range, **json.loads(text))
+        ids = looked_up(query)
+        return audit(queries, START_US, end_us, conditions(query), 100, "", ids).entries
+
+    found = {f"audit {name}": timed(partial(of, name), some) for name in FILTERS}
+    found["lineage of a record"] = timed(
+        lambda n: record_lineage(queries, f"rec-{n:08d}", "forward"), some
+    )
+    found["history of a record"] = timed(lambda n: history(queries, f"rec-{n:08d}"), some)
+    return found
+
+
 def run(entries: int, folder: Path) -> dict[str, Any]:
     """Fill the archive unless it is there, ask it, and return the report."""
     report: dict[str, Any] = {"entries": entries, "hours": entries / RATE / 3_600}
@@ -172,6 +219,7 @@ def run(entries: int, folder: Path) -> dict[str, Any]:
     held += disk["traces"]["ids_bytes"] + disk["spans"]["ids_bytes"]
     report["disk_bytes_per_span"] = round(held / disk["spans"]["rows"], 1)
     report["asked"] = ask(archive, disk["traces"]["rows"])
+    report["asked"] |= ask_audit(archive, disk["traces"]["rows"])
     return report
 
 

@@ -46,7 +46,8 @@ def test_a_small_run(tmp_path: Path) -> None:
     }
     assert report["disk_bytes_per_span"] > 10
     assert report["fill"]["ingest_entries_per_cpu_s"] > 0
-    assert {name.split(" ")[0] for name in report["asked"]} == {"look", "query"}
+    kinds = {"look", "query", "audit", "lineage", "history"}
+    assert {name.split(" ")[0] for name in report["asked"]} == kinds
     again = run(1_000, tmp_path)
     assert "fill" not in again
     assert again["disk"] == report["disk"]
