@@ -11,8 +11,12 @@ from typing import Any, Final, NamedTuple
 from streams.codec.records import Record, decode
 from streams.console.questions.queries import Queries, Scope, Where, both, one_of, values_of
 from streams.console.tokens import key_of, token_of
+from streams.units import SECOND_US
 
-_ROUNDS_MAX: Final = 8
+_WINDOW_US: Final = 60 * SECOND_US
+_WINDOW_GROWTH: Final = 16
+_REVISED_MAX: Final = 1_000
+"""Traces with a later revision that are told apart by name in a statement."""
 _KINDS: Final = ("spans", "events")
 _PLACE: Final = 'timestamp, event_id, trace_id, record_id, partition, "offset"'
 
@@ -56,6 +60,7 @@ def audit(
             *where,
             Where("timestamp >= ? AND (timestamp, event_id) > (?, ?)", (at, at, event_id)),
         ]
+        scope = Scope((max(at, start_us), end_us), ids)
     else:
         after, total = where, _count(queries, where, scope)
     rows = _first(queries, after, scope, limit + 1)
@@ -74,10 +79,31 @@ def _union(columns: str, where: Sequence[Where]) -> tuple[str, tuple[Any, ...]]:
 
 
 def _count(queries: Queries, where: Sequence[Where], scope: Scope) -> int:
-    """Return how many different events there are."""
-    union, values = _union("event_id", where)
-    sql = f"SELECT count(DISTINCT event_id) AS total FROM ({union})"
-    (row,) = queries.ask(sql, values, dict.fromkeys(_KINDS, scope))
+    """Return how many different events there are.
+
+    A span is repeated by later revisions of its trace and by nothing else: where no trace has
+    one, its rows are counted, without a look at their ids.
+    """
+    text, values = both(where), values_of(where)
+    revised = queries.ask(
+        f"SELECT DISTINCT trace_id FROM spans WHERE {text} AND revision > 1 LIMIT ?",
+        (*values, _REVISED_MAX + 1),
+        {"spans": scope},
+    )
+    total = _total(queries, "count(DISTINCT event_id)", "events", where, scope)
+    if len(revised) > _REVISED_MAX:
+        return total + _total(queries, "count(DISTINCT event_id)", "spans", where, scope)
+    if not revised:
+        return total + _total(queries, "count(*)", "spans", where, scope)
+    of_them = one_of("trace_id", [row["trace_id"] for row in revised])
+    others = Where(f"NOT ({of_them.text})", of_them.values)
+    total += _total(queries, "count(DISTINCT event_id)", "spans", [*where, of_them], scope)
+    return total + _total(queries, "count(*)", "spans", [*where, others], scope)
+
+
+def _total(queries: Queries, what: str, kind: str, where: Sequence[Where], scope: Scope) -> int:
+    sql = f"SELECT {what} AS total FROM {kind} WHERE {both(where)}"
+    (row,) = queries.ask(sql, values_of(where), {kind: scope})
     return int(row["total"])
 
 
@@ -86,23 +112,33 @@ def _first(
 ) -> list[dict[str, Any]]:
     """Return the first different events by (timestamp, event id): where each lies.
 
-    What repeats an event stands beside it in this order, so that few rows more than asked for
-    are enough; in a log full of repeats they are asked for again, twice as many each time.
+    They are looked for in the first minute of the range, then in ever more of it: where events are
+    many the first ones are near, and files and row groups of later times are not read. What repeats
+    an event stands beside it in this order, so that few rows more than asked for are enough; in a
+    log full of repeats they are asked for again, twice as many each time.
     """
-    union, values = _union(_PLACE, where)
-    found: dict[str, dict[str, Any]] = {}
-    for round_ in range(1, _ROUNDS_MAX + 1):
-        size = count << round_
+    start_us, end_us = scope.times or (0, 0)
+    # What is looked up by its id is found at once: to look again would cost more.
+    until_us = end_us if scope.ids else min(start_us + _WINDOW_US, end_us)
+    size = 2 * count
+    while True:
+        union, values = _union(_PLACE, [*where, Where("timestamp < ?", (until_us,))])
         rows = queries.ask(
             f'SELECT * FROM ({union}) ORDER BY timestamp, event_id, "offset" LIMIT ?',
             (*values, size),
-            dict.fromkeys(_KINDS, scope),
+            dict.fromkeys(_KINDS, scope._replace(times=(start_us, until_us))),
         )
-        found = {}
+        found: dict[str, dict[str, Any]] = {}
         for row in rows:
             found.setdefault(row["event_id"], row)
-        if len(found) >= count or len(rows) < size:
+        if len(found) >= count:
             break
+        if len(rows) == size:  # full of repeats
+            size *= 2
+        elif until_us >= end_us:
+            break
+        else:
+            until_us = min(start_us + (until_us - start_us) * _WINDOW_GROWTH, end_us)
     return list(found.values())[:count]
 
 
