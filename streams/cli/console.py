@@ -36,8 +36,8 @@ def run(
 
     Example: spanloom console --broker 127.0.0.1:9092 --archive spanloom-archive --port 8090
     """
-    # Its threads cost half as much again on frames of some thousand rows, and take the worker's
-    # cores; it counts them at its first use.
+    # Frames here have some thousand rows, too few to share out, and the cores may be the worker's.
+    # polars counts its threads at its first use.
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
     from streams.console.process import Console
     from streams.console.settings import load_console_settings
