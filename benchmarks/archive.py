@@ -21,7 +21,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.archive_events import ENTRIES, RATE, STAGES, START_US, TELEMETRY, Source
+from benchmarks.archive_events import ENTRIES, RATE, START_US, TELEMETRY, Source
+from benchmarks.decode import STAGES
 from streams.console.archive.archive import Archive, Limits
 from streams.console.archive.kinds import KIND
 from streams.console.archive.store import Store

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.decode import STAGES
 from streams.codec.ids import HEX
 from streams.codec.records import encode
 from streams.codec.varints import varint
@@ -22,16 +23,6 @@ START_US: Final = 1_790_000_000 * SECOND_US
 RATE: Final = 600
 """Entries a second."""
 PARTITIONS: Final = 4
-STAGES: Final = (
-    ("ALPHA", "ingestion", "ingest"),
-    ("ALPHA", "validation", "validate"),
-    ("BETA", "enrichment", "enrich"),
-    ("BETA", "transformation", "transform"),
-    ("EPSILON", "cache", "lookup"),
-    ("PHI", "orchestration", "schedule"),
-    ("GAMMA", "output", "deliver"),
-    ("INTEGRATION", "acknowledgment", "acknowledge"),
-)
 ENTRIES: Final = len(STAGES) + 2
 """Of one trace: its spans, and beside them an audit entry and a metric point."""
 BATCH_TRACES: Final = 100
