@@ -263,6 +263,8 @@ def test_a_dead_console_is_said_to_be_away(chromium: Browser, stage: Stage) -> N
     page.goto("/")
     state = page.get_by_role("status").filter(has_text="live")
     expect(state).to_be_visible()
+    # What is asked for and not answered yet would be waited for: the view has to stand first.
+    expect(region(page, "Pipeline map")).to_be_visible()
     (console,) = [w for w in stage.deployment.workers if "console" in str(w.out)]
     console.pause()
     try:
