@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from streams.codec.records import Record
-from streams.console.questions.queries import ALL, Queries, Scope
+from streams.console.questions.queries import ALL, Queries, Scope, last_of
 from streams.units import SECOND_US
 
 AROUND_US: Final = 300 * SECOND_US
@@ -128,10 +128,9 @@ def _facts(queries: Queries, start_us: int, end_us: int) -> dict[str, dict[str, 
     ):
         found.setdefault(row.pop("module"), _nothing()).update(row)
     for row in queries.ask(
-        "SELECT module, sum(observed) / nullif(sum(expected), 0) AS fidelity_ratio FROM "
-        "(SELECT * FROM fidelity WHERE kind = 'module' AND window_start >= ? AND window_start < ? "
-        "QUALIFY row_number() OVER (PARTITION BY module, window_start ORDER BY revision DESC) = 1) "
-        "GROUP BY module",
+        "SELECT module, sum(observed) / nullif(sum(expected), 0) AS fidelity_ratio "
+        f"FROM ({last_of('fidelity', 'revision', 'kind, module, window_start')}) "
+        "WHERE kind = 'module' AND window_start >= ? AND window_start < ? GROUP BY module",
         within,
         {"fidelity": Scope(within)},
     ):
@@ -145,16 +144,14 @@ def _facts(queries: Queries, start_us: int, end_us: int) -> dict[str, dict[str, 
 
 _LISTS: Final = {
     "alerts": (
-        "SELECT module, fingerprint, kind, name, severity, state, firing_since, last_seen FROM "
-        "(SELECT * FROM alerts QUALIFY row_number() OVER "
-        "(PARTITION BY fingerprint ORDER BY version DESC) = 1) "
+        "SELECT module, fingerprint, kind, name, severity, state, firing_since, last_seen "
+        f"FROM ({last_of('alerts', 'version', 'fingerprint')}) "
         "WHERE firing_since < ? AND (last_seen >= ? OR state = 'FIRING') "
         "ORDER BY firing_since, fingerprint"
     ),
     "incidents": (
-        "SELECT module, incident_id, event, severity, title, opened_at, resolved_at FROM "
-        "(SELECT * FROM incidents QUALIFY row_number() OVER "
-        "(PARTITION BY incident_id ORDER BY version DESC) = 1) "
+        "SELECT module, incident_id, event, severity, title, opened_at, resolved_at "
+        f"FROM ({last_of('incidents', 'version', 'incident_id')}) "
         "WHERE opened_at < ? AND (resolved_at >= ? OR resolved_at = 0) "
         "ORDER BY opened_at, incident_id"
     ),

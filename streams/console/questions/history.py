@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from streams.codec.records import Record
 from streams.console.questions.queries import Queries
-from streams.core.lineage import Direction, Node, lineage, linked_traces
+from streams.core.lineage import Direction, lineage, linked_traces
 
 TRACES_MAX: Final = 1_000
 EVENTS_MAX: Final = 10_000
@@ -63,10 +63,10 @@ def record_lineage(queries: Queries, record_id: str, direction: Direction) -> di
         "source_system": next(iter(found.source_systems), ""),
         "source_systems": found.source_systems,
         "ingested_at": found.ingested_at,
-        "transformations": [_node(node) for node in found.transformations],
+        "transformations": [node._asdict() for node in found.transformations],
         "enrichment_sources": found.enrichment_sources,
         "destinations": found.destinations,
-        "nodes": [_node(node) for node in found.nodes],
+        "nodes": [node._asdict() for node in found.nodes],
         "edges": [{"from": e.from_id, "to": e.to_id, "kind": e.kind} for e in found.edges],
     }
 
@@ -105,7 +105,3 @@ def _ids(traces: Iterable[Record]) -> list[str]:
 
 def _linked(traces: Iterable[Record]) -> list[str]:
     return linked_traces(event for trace in traces for event in trace["spans"])
-
-
-def _node(node: Node) -> dict[str, Any]:
-    return node._asdict()

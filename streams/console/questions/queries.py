@@ -126,7 +126,14 @@ class Queries:
         """Return some traces, the oldest first, at their last revision."""
         if not trace_ids:
             return []
-        return self._traces(one_of("trace_id", trace_ids), limit, {"trace_id": trace_ids})
+        of_them = one_of("trace_id", trace_ids)
+        rows = self.ask(
+            f"SELECT value FROM ({last_of('traces', 'revision', 'trace_id')}) "
+            f"WHERE {of_them.text} ORDER BY start, trace_id LIMIT ?",
+            (*of_them.values, limit),
+            {"traces": Scope(ids={"trace_id": trace_ids})},
+        )
+        return [decode(row["value"]) for row in rows]
 
     def traces_linking_to(self, trace_ids: Sequence[str], limit: int) -> list[Record]:
         """Return the traces with a span that links to one of some traces, the oldest first."""
@@ -142,18 +149,7 @@ class Queries:
             where.values,
             {"traces": Scope(ids=ids)},
         )
-        trace_ids = [row["trace_id"] for row in found]
-        if not trace_ids:
-            return []
-        of_them = one_of("trace_id", trace_ids)
-        rows = self.ask(
-            f"SELECT value FROM traces WHERE {of_them.text} "
-            "QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY revision DESC) = 1 "
-            "ORDER BY start, trace_id LIMIT ?",
-            (*of_them.values, limit),
-            {"traces": Scope(ids={"trace_id": trace_ids})},
-        )
-        return [decode(row["value"]) for row in rows]
+        return self.traces_of([row["trace_id"] for row in found], limit)
 
     def events_of_record(self, record_id: str, limit: int) -> list[Record]:
         """Return the events that name a record and stand in no trace, the oldest first."""
@@ -193,7 +189,7 @@ class Queries:
             return []
         of_them = one_of("incident_id", incident_ids)
         return self.ask(
-            f"SELECT {_INCIDENT} FROM ({_last('incidents', 'version', 'incident_id')}) "
+            f"SELECT {_INCIDENT} FROM ({last_of('incidents', 'version', 'incident_id')}) "
             f"WHERE {of_them.text} ORDER BY opened_at, incident_id LIMIT ?",
             (*of_them.values, limit),
             {"incidents": Scope(ids={"incident_id": incident_ids})},
@@ -210,7 +206,7 @@ class Queries:
         keys = f"window_start, {scope}"
         return self.ask(
             f"SELECT {keys}, window_us, revision, expected, observed, ratio, slo_ratio, "
-            f"burn_rate_short, burn_rate_long FROM ({_last('fidelity', 'revision', keys)}) "
+            f"burn_rate_short, burn_rate_long FROM ({last_of('fidelity', 'revision', keys)}) "
             f"WHERE {both(where)} ORDER BY {scope}, window_start LIMIT ?",
             (*values_of(where), limit),
             {"fidelity": Scope((start_us, end_us))},
@@ -226,7 +222,7 @@ class Queries:
         """
         keys = f"window_start, {', '.join(SCOPE)}"
         rows = self.ask(
-            f"SELECT value FROM ({_last('fidelity', 'revision', keys)}) "
+            f"SELECT value FROM ({last_of('fidelity', 'revision', keys)}) "
             "WHERE window_start > (SELECT max(window_start) FROM fidelity) - ?",
             (span_us,),
             {"fidelity": Scope((now_us - back_us, now_us))},
@@ -295,7 +291,7 @@ class Queries:
         if token:
             where.append(Where(f"({time}, {id_}) < (?, ?)", key_of(token, (int, str))))
         rows = self.ask(
-            f"SELECT {columns} FROM ({_last(kind, version, id_)}) WHERE {both(where)} "
+            f"SELECT {columns} FROM ({last_of(kind, version, id_)}) WHERE {both(where)} "
             f"ORDER BY {time} DESC, {id_} DESC LIMIT ?",
             (*values_of(where), limit + 1),
             scopes or {kind: ALL},
@@ -353,7 +349,7 @@ def _rejected_row(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _last(kind: str, version: str, keys: str) -> str:
+def last_of(kind: str, version: str, keys: str) -> str:
     """Return a statement for the highest version of what has the same keys."""
     newest = f"row_number() OVER (PARTITION BY {keys} ORDER BY {version} DESC) = 1"
     return f"SELECT * FROM {kind} QUALIFY {newest}"
