@@ -205,7 +205,7 @@ class Store:
             with self._fs.open_input_file(f"{self._root}/{one.path}") as source:
                 file = pyarrow.parquet.ParquetFile(source)
                 for group in range(file.num_row_groups) if named is None else named:
-                    found.append(with_ids(file.read_row_group(group), ids))
+                    found.append(with_ids(_fitted(file.read_row_group(group), kind.schema), ids))
                     spend(found[-1].nbytes)
         return pa.concat_tables(found)
 
@@ -296,3 +296,12 @@ def _group_rows(table: pa.Table) -> int:
     row_bytes = table.nbytes / max(1, len(table))
     rows = int(_GROUP_BYTES / max(1.0, row_bytes))
     return max(_GROUP_ROWS_MIN, rows, len(table) // GROUPS_MAX + 1)
+
+
+def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return rows with the columns of a schema; null where their file is older than a column."""
+    columns = [
+        table[field.name] if field.name in table.schema.names else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)

@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 
 from streams.console.archive.archive import Archive
@@ -180,3 +181,20 @@ def test_files_are_left_out_by_the_time_of_their_rows(tmp_path: Path) -> None:
     assert found(back + 5, back + 6) == [(4, 5)]
     fresh = archive_in(tmp_path)
     assert [s.first for s in fresh.look("traces", (T0_US - year_us, T0_US)).files] == [0, 4]
+
+
+def test_files_older_than_a_column_are_found_all_the_same(tmp_path: Path) -> None:
+    """An archive of before has neither the column nor a list of ids; what it lacks is null."""
+    archive = archive_in(tmp_path, rows=2)
+    for n in range(4):
+        archive.take(message(topics.TRACES, n, trace(f"{n:032x}")))
+    archive.write_due(all_of_it=True)
+    for file in tmp_path.glob("traces/*/*.parquet"):
+        table = pyarrow.parquet.read_table(file).drop_columns(["linked_trace_ids"])
+        pyarrow.parquet.write_table(table, file)
+        file.with_name(f"{file.name}.ids").unlink()
+    fresh = archive_in(tmp_path)
+    found = fresh.look("traces", ids={"trace_id": [f"{1:032x}"]}).tail
+    assert found["offset"].to_pylist() == [1]
+    assert found["linked_trace_ids"].to_pylist() == [None]
+    assert len(fresh.look("traces", ids={"linked_trace_ids": ["a" * 32]}).tail) == 0
