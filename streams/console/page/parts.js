@@ -64,34 +64,24 @@ export function tile(title, value, note, kind = "") {
 
 /** A table out of column titles and rows of cells; a cell may be a node. */
 export function table(caption, titles, rows, more = {}) {
+    const lines = rows.map((cells) =>
+        h(
+            "tr",
+            null,
+            cells.map((cell) => h("td", null, cell)),
+        ),
+    );
+    const hidden = h("caption", { class: "hidden" }, caption);
+    return scrolled(caption, titles, h("tbody", null, lines), more, hidden);
+}
+
+/** A table that scrolls within itself, out of column titles and a body that is there. */
+export function scrolled(label, titles, body, more = null, caption = null) {
+    const heads = titles.map((title) => h("th", { scope: "col" }, title));
     return h(
         "div",
-        { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
-        h(
-            "table",
-            more,
-            h("caption", { class: "hidden" }, caption),
-            h(
-                "thead",
-                null,
-                h(
-                    "tr",
-                    null,
-                    titles.map((title) => h("th", { scope: "col" }, title)),
-                ),
-            ),
-            h(
-                "tbody",
-                null,
-                rows.map((cells) =>
-                    h(
-                        "tr",
-                        null,
-                        cells.map((cell) => h("td", null, cell)),
-                    ),
-                ),
-            ),
-        ),
+        { class: "scroll", tabindex: 0, role: "region", "aria-label": label },
+        h("table", more, caption, h("thead", null, h("tr", null, heads)), body),
     );
 }
 

@@ -5,7 +5,7 @@ import { broken, go, say } from "../app.js";
 import { address, field, h, put, state, to } from "../dom.js";
 import { count, duration, moment } from "../format.js";
 import { draw as graph } from "../graph.js";
-import { badge, incidentLine, panel, traceLink } from "../parts.js";
+import { badge, incidentLine, panel, scrolled, traceLink } from "../parts.js";
 import { resolve } from "../search.js";
 
 export async function show(view) {
@@ -117,101 +117,75 @@ function incidents(found) {
     );
 }
 
+const COLUMNS = ["Time (UTC)", "What", "Module", "Entry", "Took", "Who", "Trace", "More"];
+
 function entries(found) {
     return panel(
         `History (${count(found.entries.length)} entries${found.is_cut ? ", there are more" : ""})`,
+        scrolled("History", COLUMNS, h("tbody", null, found.entries.map(line))),
+    );
+}
+
+function line(event) {
+    return h(
+        "tr",
+        null,
         h(
-            "div",
-            { class: "scroll", tabindex: 0, role: "region", "aria-label": "History" },
+            "td",
+            null,
             h(
-                "table",
-                null,
-                h(
-                    "thead",
-                    null,
-                    h(
-                        "tr",
-                        null,
-                        [
-                            "Time (UTC)",
-                            "What",
-                            "Module",
-                            "Entry",
-                            "Took",
-                            "Who",
-                            "Trace",
-                            "More",
-                        ].map((name) => h("th", { scope: "col" }, name)),
-                    ),
-                ),
-                h(
-                    "tbody",
-                    null,
-                    found.entries.map((event) =>
-                        h(
-                            "tr",
-                            null,
-                            h(
-                                "td",
-                                null,
-                                h(
-                                    "time",
-                                    { datetime: event.timestamp, title: event.timestamp },
-                                    event.timestamp.slice(5, 23).replace("T", " "),
-                                ),
-                            ),
-                            h("td", null, event.event_type.toLowerCase()),
-                            h(
-                                "td",
-                                null,
-                                event.module,
-                                h("span", { class: "small" }, ` ${event.component}`),
-                            ),
-                            h(
-                                "td",
-                                null,
-                                event.name,
-                                " ",
-                                event.status === "ERROR" ? badge("error") : null,
-                                event.event_type !== "TRACE" && event.severity !== "INFO"
-                                    ? badge(event.severity)
-                                    : null,
-                            ),
-                            h(
-                                "td",
-                                null,
-                                event.event_type === "TRACE"
-                                    ? duration(event.duration_us)
-                                    : event.value === null
-                                      ? ""
-                                      : `${event.value} ${event.unit}`,
-                            ),
-                            h("td", null, event.actor),
-                            h(
-                                "td",
-                                null,
-                                h(
-                                    "a",
-                                    {
-                                        class: "id",
-                                        href: address(`/traces/${event.trace_id}`, {
-                                            span: event.span_id,
-                                        }),
-                                    },
-                                    event.trace_id.slice(0, 8),
-                                ),
-                            ),
-                            h(
-                                "td",
-                                { class: "small" },
-                                Object.entries(event.dimensions)
-                                    .map(([name, value]) => `${name}=${value}`)
-                                    .join(" "),
-                            ),
-                        ),
-                    ),
-                ),
+                "time",
+                { datetime: event.timestamp, title: event.timestamp },
+                event.timestamp.slice(5, 23).replace("T", " "),
             ),
+        ),
+        h("td", null, event.event_type.toLowerCase()),
+        h(
+            "td",
+            null,
+            event.module,
+            h("span", { class: "small" }, ` ${event.component}`),
+        ),
+        h(
+            "td",
+            null,
+            event.name,
+            " ",
+            event.status === "ERROR" ? badge("error") : null,
+            event.event_type !== "TRACE" && event.severity !== "INFO"
+                ? badge(event.severity)
+                : null,
+        ),
+        h(
+            "td",
+            null,
+            event.event_type === "TRACE"
+                ? duration(event.duration_us)
+                : event.value === null
+                  ? ""
+                  : `${event.value} ${event.unit}`,
+        ),
+        h("td", null, event.actor),
+        h(
+            "td",
+            null,
+            h(
+                "a",
+                {
+                    class: "id",
+                    href: address(`/traces/${event.trace_id}`, {
+                        span: event.span_id,
+                    }),
+                },
+                event.trace_id.slice(0, 8),
+            ),
+        ),
+        h(
+            "td",
+            { class: "small" },
+            Object.entries(event.dimensions)
+                .map(([name, value]) => `${name}=${value}`)
+                .join(" "),
         ),
     );
 }

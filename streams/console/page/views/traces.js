@@ -4,7 +4,7 @@ import { contract, get } from "../api.js";
 import { broken, go } from "../app.js";
 import { address, arrows, choice, field, h, put, state } from "../dom.js";
 import { count, duration, moment } from "../format.js";
-import { badge, panel, recordLink } from "../parts.js";
+import { badge, panel, recordLink, scrolled } from "../parts.js";
 import { RANGES, span } from "../range.js";
 
 const PAGE = 100;
@@ -141,38 +141,23 @@ function list(view, box, asked, first) {
             "section",
             { class: "panel", "aria-label": "Traces" },
             h("div", { class: "line head" }, h("h2", null, "Traces"), shown),
-            h(
-                "div",
-                { class: "scroll", tabindex: 0, role: "region", "aria-label": "Traces found" },
-                h(
-                    "table",
-                    null,
-                    h(
-                        "thead",
-                        null,
-                        h(
-                            "tr",
-                            null,
-                            [
-                                "Start (UTC)",
-                                "Trace",
-                                "Status",
-                                "Flow",
-                                "Duration",
-                                "Spans",
-                                "Missing",
-                                "Modules",
-                                "Record",
-                            ].map((name) => h("th", { scope: "col" }, name)),
-                        ),
-                    ),
-                    body,
-                ),
-            ),
+            scrolled("Traces found", COLUMNS, body),
             more,
         ),
     );
 }
+
+const COLUMNS = [
+    "Start (UTC)",
+    "Trace",
+    "Status",
+    "Flow",
+    "Duration",
+    "Spans",
+    "Missing",
+    "Modules",
+    "Record",
+];
 
 function line(one, longest) {
     const bar = h("span", { class: "bar-of" });
