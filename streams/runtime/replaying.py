@@ -15,6 +15,7 @@ from streams.errors import BrokerError, ConfigError
 from streams.runtime import refusals, topics
 from streams.runtime.build import Pipeline
 from streams.runtime.link import Link, open_client
+from streams.runtime.sending import hear_why
 from streams.units import SECOND_US
 
 SHOW_EVERY = 2_000
@@ -44,6 +45,7 @@ class Replay:
         self._topic = {m: contract.topic(m) for m in contract.modules} if contract else {}
         self._show = show
         self._failed: str = ""
+        self._error: KafkaError | None = None
         self._refused: KafkaError | None = None
         self._topic_refused: str = ""
         self._asked: str = ""
@@ -87,6 +89,7 @@ class Replay:
                     progress.update(bar, completed=sent, description=f"{sent:,} events sent")
             progress.update(bar, completed=sent, total=sent, description=f"{sent:,} events sent")
         left = self._producer.flush(60)
+        hear_why(self._producer, self._error, lambda: self._refused is not None)
         if self._refused is not None:
             what = f"topic {self._topic_refused}"
             raise refusals.of_right(self._refused, "Write", what, self._who)
@@ -109,7 +112,7 @@ class Replay:
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:  # the client knows already that there is no such topic
-                self._producer.poll(0)  # why a client is broken is told to its callback alone
+                hear_why(self._producer, error.args[0], lambda: self._refused is not None)
                 reason = self._refused or error.args[0]
                 if refusals.is_of_right(reason):
                     what = f"topic {topic}"
@@ -130,6 +133,7 @@ class Replay:
 
     def _delivered(self, error: KafkaError | None, message: Any) -> None:
         if error is not None:
+            self._error = error
             self._failed = f"({error.str()})"
             if refusals.is_of_right(error):
                 self._refused, self._topic_refused = error, message.topic()

@@ -3,7 +3,8 @@
 Invariant: the record is acknowledged by all of the broker's replicas when `send` returns.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError, Producer
@@ -13,6 +14,8 @@ from streams.runtime import refusals
 from streams.runtime.link import Link, open_client
 
 SEND_SECONDS: Final = 30.0
+WHY_SECONDS: Final = 5.0
+"""How long a broken client may take to say why; it knew when it broke."""
 
 
 class Outgoing(NamedTuple):
@@ -23,6 +26,20 @@ class Outgoing(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]] = ()
+
+
+def hear_why(producer: Producer, error: KafkaError | None, heard: Callable[[], bool]) -> None:
+    """Wait until a client that is broken has said why: only its callback hears that, and later.
+
+    Args:
+        producer: the client.
+        error: what it said; nothing is waited for unless that is "fatal error".
+        heard: whether its callback has heard the reason.
+    """
+    until = time.monotonic() + WHY_SECONDS
+    broken = error is not None and error.code() == KafkaError._FATAL
+    while broken and not heard() and time.monotonic() < until:
+        producer.poll(0.1)
 
 
 def send(link: Link, record: Outgoing, what: str, again: str) -> int:
@@ -68,6 +85,7 @@ def send(link: Link, record: Outgoing, what: str, again: str) -> int:
         headers=list(record.headers),
     )
     left = producer.flush(SEND_SECONDS)
+    hear_why(producer, failed[0] if failed else None, lambda: refusals.is_of_right(failed[0]))
     if failed and refusals.is_of_right(failed[0]):
         raise refusals.of_right(failed[0], "Write", f"topic {record.topic}", link.settings.who)
     if failed or left or not offsets:

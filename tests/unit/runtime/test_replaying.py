@@ -149,21 +149,40 @@ def test_an_unacknowledged_event_fails_the_replay(taker: type[Taker]) -> None:
 
 
 class NoProducerId:
-    """A producer that the broker gives no id, which only its callback hears."""
+    """A producer that the broker gives no id, which only its callback hears, some polls later."""
+
+    silent = 0
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.hear = settings["error_cb"]
+        self.polls = 0
 
-    def produce(self, *_args: object, **_kwargs: object) -> None:
+    def produce(self, *_args: object, on_delivery: Callable[..., None]) -> None:
         raise KafkaException(KafkaError(KafkaError._FATAL))
 
     def poll(self, _seconds: float) -> None:
-        self.hear(KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED))
+        self.polls += 1
+        if self.polls > self.silent:
+            self.hear(KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED))
+
+    def flush(self, _seconds: float) -> int:
+        return 0
 
 
-def test_who_may_write_nothing_is_told_which_right(monkeypatch: pytest.MonkeyPatch) -> None:
+class LostOnTheWay(NoProducerId):
+    """The same, of a client that took the event before it broke."""
+
+    def produce(self, *_args: object, on_delivery: Callable[..., None]) -> None:
+        on_delivery(KafkaError(KafkaError._FATAL), SimpleNamespace(topic=lambda: "a"))
+
+
+@pytest.mark.parametrize("kind", [NoProducerId, LostOnTheWay])
+@pytest.mark.parametrize("silent", [0, 1, 3])
+def test_who_may_write_nothing_is_told_which_right(
+    monkeypatch: pytest.MonkeyPatch, kind: type[NoProducerId], silent: int
+) -> None:
     """The client says "fatal error" and no more: the right is what mends it."""
-    monkeypatch.setattr(replaying, "Producer", NoProducerId)
+    monkeypatch.setattr(replaying, "Producer", type("Mine", (kind,), {"silent": silent}))
     monkeypatch.setattr(replaying, "encode", lambda *_: b"")
     replay = replaying.Replay(load_pipeline(load_settings()), LINK, "max", show=False)
     event = {"timestamp": 1, "module": "shop", "trace_id": "ab" * 16, "component": ""}
