@@ -5,9 +5,18 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
+from streams.console import live as live_module
 from streams.console.live import QUEUE_EVENTS, Live, Source
 
 Message = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask for news ten times as often as a console does."""
+    monkeypatch.setattr(live_module, "POLL_SECONDS", live_module.POLL_SECONDS / 10)
 
 
 class Told:

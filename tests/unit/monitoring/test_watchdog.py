@@ -19,7 +19,7 @@ print("up", flush=True)
 {body}
 print("done", flush=True)
 """
-TURNING = "for _ in range(60):\n    watchdog.turned()\n    time.sleep(0.2)"
+TURNING = "for _ in range(30):\n    watchdog.turned()\n    time.sleep(0.2)"
 
 
 def started(body: str) -> subprocess.Popen[str]:
@@ -75,29 +75,23 @@ def test_a_stop_that_hangs_says_why_it_was_stopped() -> None:
     assert said[0].startswith("no answer from the broker for 61 s. Moreover, the stop took longer")
 
 
-@pytest.mark.slow
-def test_a_blocked_process_ends_with_3_and_a_sentence() -> None:
-    """A main thread that never comes back is ended from another one."""
-    process = started("time.sleep(300)")
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (3, "")
-    assert err.startswith("spanloom: the worker's loop has not turned for ")
-
-
-@pytest.mark.slow
-def test_a_process_that_was_stopped_lives_on() -> None:
-    """SIGSTOP for longer than the limit, then SIGCONT: the process goes on and ends well."""
-    process = started(TURNING)
-    os.kill(process.pid, signal.SIGSTOP)
-    time.sleep(8)
-    os.kill(process.pid, signal.SIGCONT)
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Wait for a process, and return its exit code and what it said."""
     out, err = process.communicate(timeout=100)
-    assert (process.returncode, out, err) == (0, "done\n", "")
+    return process.returncode, out, err
 
 
 @pytest.mark.slow
-def test_a_watch_that_is_over_ends_nothing() -> None:
-    """A worker that is done may live in a process that goes on."""
-    process = started("watchdog.over(); time.sleep(8)")
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (0, "done\n", "")
+def test_processes_end_only_when_they_do_not_turn() -> None:
+    """Three at once, since each waits for longer than the limit: only the blocked one is ended."""
+    blocked = started("time.sleep(300)")
+    stopped = started(TURNING)
+    is_over = started("watchdog.over(); time.sleep(7)")
+    os.kill(stopped.pid, signal.SIGSTOP)
+    time.sleep(7)
+    os.kill(stopped.pid, signal.SIGCONT)
+    code, out, err = ended(blocked)
+    assert (code, out) == (3, ""), "a main thread that never comes back is ended by another one"
+    assert err.startswith("spanloom: the worker's loop has not turned for ")
+    assert ended(stopped) == (0, "done\n", ""), "who was stopped for longer goes on"
+    assert ended(is_over) == (0, "done\n", ""), "a worker that is done may leave its process"
