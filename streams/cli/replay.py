@@ -4,6 +4,7 @@ from pathlib import Path
 
 import typer
 
+from streams.cli import replay_recorded
 from streams.cli.connection import connect
 from streams.codec.eventlog import read_events
 from streams.codec.nezha import nezha_events
@@ -52,3 +53,7 @@ def events(
     settings = load_settings(broker=broker, contract=contract)
     replay = Replay(load_pipeline(settings), connect(settings), speed, show=not quiet)
     replay.send(read_events(path))
+
+
+for _command in (replay_recorded.jaeger, replay_recorded.zipkin, replay_recorded.csv):
+    app.command()(_command)

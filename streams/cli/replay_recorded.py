@@ -1,0 +1,252 @@
+"""`spanloom replay jaeger|zipkin|csv`: recordings of other systems, read, judged and sent.
+
+Owns what is said of a recording. Invariant: rows that are refused are counted with reason and
+place, and make the command end with 1 although the others were sent.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from streams.cli.connection import connect
+from streams.cli.lines import clean
+from streams.codec.checks import TIMESTAMP_MAX_US
+from streams.codec.recorded.account import (
+    Account,
+    Event,
+    RecordedTrace,
+    RowError,
+    bound_events,
+)
+from streams.codec.recorded.jaeger import jaeger_traces
+from streams.codec.recorded.mapping import load_mapping
+from streams.codec.recorded.summary import trace_summary
+from streams.codec.recorded.table import table_events
+from streams.codec.recorded.zipkin import zipkin_traces
+from streams.errors import ConfigError
+from streams.runtime.build import Pipeline, load_pipeline
+from streams.runtime.replaying import Replay
+from streams.settings import WorkerSettings, load_settings
+from streams.units import SECOND_US
+
+_PATHS_SHOWN: Final = 5
+
+Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, plain or .gz.")]
+Broker = Annotated[str | None, typer.Option(help="Bootstrap address, HOST:PORT.")]
+Speed = Annotated[str, typer.Option(help="Times real time, or `max`.")]
+Contract = Annotated[str | None, typer.Option(help="Path of the contract, or `seed`.")]
+ShiftTo = Annotated[
+    str, typer.Option(help="Move all times so that the first is this: ISO 8601 with an offset.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Send nothing; say what the files hold.")]
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON object instead of text.")]
+Quiet = Annotated[bool, typer.Option(help="Show no progress.")]
+Table = Annotated[Path, typer.Option("--mapping", "-m", help="Which column is which field.")]
+
+
+def jaeger(
+    files: Files,
+    broker: Broker = None,
+    speed: Speed = "max",
+    contract: Contract = None,
+    shift_to: ShiftTo = "",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Send the traces of Jaeger's JSON: what its page downloads or its interface answers.
+
+    Ends with 1 when rows were refused; the others were sent.
+
+    Example: spanloom replay jaeger traces.json --broker 127.0.0.1:9092
+    """
+    settings = load_settings(broker=broker, contract=contract)
+    sender = _Sender(settings, speed, shift_to, dry_run=dry_run, as_json=as_json, quiet=quiet)
+    sender.send_traces(files, jaeger_traces)
+
+
+def zipkin(
+    files: Files,
+    broker: Broker = None,
+    speed: Speed = "max",
+    contract: Contract = None,
+    shift_to: ShiftTo = "",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Send the traces of Zipkin's JSON, version 2; both sides of a shared span become spans.
+
+    Ends with 1 when rows were refused; the others were sent.
+
+    Example: spanloom replay zipkin trace.json --dry-run
+    """
+    settings = load_settings(broker=broker, contract=contract)
+    sender = _Sender(settings, speed, shift_to, dry_run=dry_run, as_json=as_json, quiet=quiet)
+    sender.send_traces(files, zipkin_traces)
+
+
+def csv(
+    files: Files,
+    mapping: Table,
+    broker: Broker = None,
+    speed: Speed = "max",
+    contract: Contract = None,
+    shift_to: ShiftTo = "",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Send the rows of tables, by a mapping file; counts of a night beside single events.
+
+    Ends with 1 when rows were refused; the others were sent.
+
+    Example: spanloom replay csv orders.csv nightly-*.csv --mapping orders.yaml
+    """
+    settings = load_settings(broker=broker, contract=contract)
+    sender = _Sender(settings, speed, shift_to, dry_run=dry_run, as_json=as_json, quiet=quiet)
+    sender.send_tables(files, mapping)
+
+
+class _Sender:
+    """Sends what files hold, or says it, and accounts for it.
+
+    Raises:
+        ConfigError: a flag is wrong.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        speed: str,
+        shift_to: str,
+        *,
+        dry_run: bool,
+        as_json: bool,
+        quiet: bool,
+    ) -> None:
+        self._settings = settings
+        self._pipeline = load_pipeline(settings)
+        self._speed = speed
+        self._shift_us = _moment_us(shift_to) if shift_to else None
+        self._dry_run = dry_run
+        self._as_json = as_json
+        self._quiet = quiet
+        self._account = Account()
+        self._places: dict[str, str] = {}
+
+    def send_traces(
+        self, files: list[Path], reader: Callable[[Path, Account], Iterator[RecordedTrace]]
+    ) -> None:
+        traces = []
+        count = 0
+        for path in files:
+            for trace in reader(path, self._account):
+                count += len(trace.events)
+                bound_events(count)
+                traces.append(trace)
+        self._places = {trace.trace_id: trace.place for trace in traces}
+        self._finish(
+            [event for trace in traces for event in trace.events],
+            [trace_summary(trace) for trace in traces] if self._dry_run else [],
+        )
+
+    def send_tables(self, files: list[Path], mapping: Path) -> None:
+        events = table_events(files, load_mapping(mapping), self._account)
+        self._finish(events, [])
+
+    def _finish(self, events: list[Event], summaries: list[dict[str, Any]]) -> None:
+        events.sort(key=lambda event: int(event["timestamp"]))
+        sent = 0
+        if not self._dry_run:
+            good = list(self._placed(events))
+            link = connect(self._settings)
+            replay = Replay(self._pipeline, link, self._speed, show=not self._quiet)
+            sent = replay.send(good)
+        answer = self._answer(len(events), sent, summaries)
+        if self._as_json:
+            typer.echo(json.dumps(answer))
+        else:
+            _show(answer)
+        if answer["refused"]:
+            raise typer.Exit(1)
+
+    def _placed(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Yield the events at the times and with the module names that are sent."""
+        names = _module_names(self._pipeline)
+        move_us: int | None = None
+        for event in events:
+            if move_us is None:
+                move_us = 0 if self._shift_us is None else self._shift_us - event["timestamp"]
+            event["timestamp"] += move_us
+            if not 0 < event["timestamp"] <= TIMESTAMP_MAX_US:
+                what = f"{event['timestamp']} us; --shift-to moves the recording"
+                place = self._places.get(str(event["trace_id"]), str(event["event_id"]))
+                self._account.refuse(place, RowError("invalid_time", what))
+                continue
+            event["module"] = names.get(event["module"].lower(), event["module"])
+            yield event
+
+    def _answer(self, count: int, sent: int, summaries: list[dict[str, Any]]) -> dict[str, Any]:
+        account = self._account
+        return {
+            "rows": account.rows,
+            "left_out": account.left_out,
+            "events": count,
+            "sent": sent,
+            "refused": dict(sorted(account.refused.items())),
+            "examples": [one._asdict() for one in account.examples],
+            "hashed_ids": account.hashed_ids,
+            "traces": summaries,
+        }
+
+
+def _module_names(pipeline: Pipeline) -> dict[str, str]:
+    """Return the modules of the contract by their names in lower case: services vary in that."""
+    contract = pipeline.contract
+    return {name.lower(): name for name in contract.modules} if contract else {}
+
+
+def _moment_us(text: str) -> int:
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is None:
+            raise ValueError("it names no time zone (Z for UTC)")
+    except ValueError as error:
+        raise ConfigError(
+            f"--shift-to {text}: {error}; write a time like 2026-01-31T12:00Z"
+        ) from error
+    return round(at.timestamp() * SECOND_US)
+
+
+def _show(answer: dict[str, Any]) -> None:
+    """Say what became of the rows; refusals and what was left out on standard error."""
+    for trace in answer["traces"]:
+        said = ", ".join(
+            f"{trace[name]:,} {name}"
+            for name in ("spans", "logs", "roots", "orphans", "shared", "loops", "duplicates")
+            if trace[name]
+        )
+        skew = f", {trace['skewed']} skewed by up to {trace['skew_max_us']:,} us"
+        typer.echo(
+            f"{clean(trace['place'])}: trace {trace['trace_id']}: {said}"
+            f"{skew if trace['skewed'] else ''}, {trace['duration_us']:,} us"
+        )
+        longest = sorted(trace["critical_path"], key=lambda one: -one["own_us"])
+        for one in longest[:_PATHS_SHOWN]:
+            typer.echo(f"  {one['own_us']:>12,} us  {clean(one['call_path'])}")
+    refused = sum(answer["refused"].values())
+    typer.echo(
+        f"{answer['rows']:,} rows, {answer['events']:,} events, {answer['sent']:,} sent, "
+        f"{refused:,} refused, {answer['left_out']:,} left out"
+    )
+    for reason, count in answer["refused"].items():
+        typer.echo(f"refused {reason}: {count:,}", err=True)
+    for one in answer["examples"]:
+        typer.echo(f"{clean(one['place'])}: {one['reason']}: {clean(one['detail'])}", err=True)
+    if answer["hashed_ids"]:
+        typer.echo(f"{answer['hashed_ids']:,} ids are no hex numbers: hashed", err=True)

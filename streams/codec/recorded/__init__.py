@@ -1,0 +1,1 @@
+"""Recordings of other systems as TelemetryEvents: Jaeger, Zipkin, tables of a warehouse."""

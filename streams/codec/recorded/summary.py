@@ -1,0 +1,57 @@
+"""What a recorded trace shows by itself: its shape, clocks that differ, and its critical path."""
+
+from typing import Any, Final
+
+import numpy as np
+
+from streams.codec.recorded.account import RecordedTrace
+from streams.core.traces.critical_path import critical_path
+from streams.core.traces.shape import shape_of
+from streams.units import I64
+
+_PATH_DEPTH_MAX: Final = 1_000
+
+
+def trace_summary(trace: RecordedTrace) -> dict[str, Any]:
+    """Return a trace's counts and, for each of its trees, what its length hangs on.
+
+    `critical_path` has a row for each call path (`[service] operation` of the span and of those
+    above it, from the root, with `;` between): `own_us`, the time on the critical path that is
+    the spans' own, and `spans`, how many they are. Rows of one root add up to its length.
+    """
+    spans = [event for event in trace.events if event["event_type"] == "TRACE"]
+    start_us = np.array([span["timestamp"] for span in spans], np.int64)
+    length_us = np.array([span["duration_us"] for span in spans], np.int64)
+    ids = [span["span_id"] for span in spans]
+    shape = shape_of(ids, [span["parent_span_id"] for span in spans], start_us)
+    path = critical_path(shape.parent, start_us, length_us)
+    rows: dict[str, dict[str, Any]] = {}
+    for row in np.flatnonzero(path.is_on).tolist():
+        name = _call_path(row, spans, shape.parent)
+        entry = rows.setdefault(name, {"call_path": name, "own_us": 0, "spans": 0})
+        entry["own_us"] += int(path.own_us[row])
+        entry["spans"] += 1
+    return {
+        "place": trace.place,
+        "trace_id": trace.trace_id,
+        "spans": len(spans),
+        "logs": len(trace.events) - len(spans),
+        "errors": sum(span["status"] == "ERROR" for span in spans),
+        "roots": int((shape.parent < 0).sum()),
+        "orphans": int(shape.is_orphan.sum()),
+        "loops": int(shape.is_looped.sum()),
+        "shared": sum("zipkin.shared_id" in span["dimensions"] for span in spans),
+        "duplicates": len(ids) - len(set(ids)),
+        "skewed": int((shape.skew_us > 0).sum()),
+        "skew_max_us": int(shape.skew_us.max(initial=0)),
+        "duration_us": int((start_us + length_us).max() - start_us.min()) if spans else 0,
+        "critical_path": [rows[name] for name in sorted(rows)],
+    }
+
+
+def _call_path(row: int, spans: list[dict[str, Any]], parent: I64) -> str:
+    names: list[str] = []
+    while row >= 0 and len(names) < _PATH_DEPTH_MAX:
+        names.append(f"[{spans[row]['module']}] {spans[row]['name']}")
+        row = int(parent[row])
+    return ";".join(reversed(names))

@@ -1,0 +1,204 @@
+"""Reads traces as Zipkin's interface (v2) writes them: a list of spans, or a list of such lists.
+
+Owns what Zipkin does differently: both sides of a call may share one span id (B3), which here is
+the identity of one span. The client's side keeps the id; each other side gets an id of its own that
+depends on what it says, with the client's as its parent, and the spans that the other side made are
+put below it. A side that shares an id whose first half is not in the recording keeps the id. Times
+are as recorded: clocks that differ are counted, not corrected.
+
+Source: Zipkin, `zipkin-api/zipkin2-api.yaml` (v2) and `zipkin/src/main/java/zipkin2/internal/
+SpanNode.java`, which puts a span below the half of its parent that has the same endpoint.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from streams.codec.recorded import fields
+from streams.codec.recorded.account import Account, Event, RecordedTrace, RowError
+from streams.codec.recorded.places import JsonFile, read_text
+from streams.core.columns import SPAN_KINDS
+from streams.errors import ConfigError
+
+_ANNOTATIONS_MAX: Final = 10_000
+_Row = Mapping[str, Any]
+_Side = tuple[Event, _Row, str]
+"""A span, the row that it was read from, and the row's place."""
+
+
+def zipkin_traces(path: Path, account: Account) -> Iterator[RecordedTrace]:
+    """Read the traces of a file, plain or .gz; a trace begins where its first span does.
+
+    Raises:
+        ConfigError: the file cannot be read, is not JSON, or is no list of spans.
+    """
+    file = JsonFile(path, read_text(path))
+    if file.first()[0] != "[":
+        raise ConfigError(f"{path}: no Zipkin export: it does not begin with [")
+    by_trace: dict[str, list[_Side]] = {}
+    for place, row in _rows(file):
+        account.rows += 1
+        try:
+            event = _span(row, account)
+            by_trace.setdefault(event["trace_id"], []).append((event, row, place))
+        except RowError as error:
+            account.refuse(place, error)
+    for trace_id, sides in by_trace.items():
+        _split_shared(sides)
+        events: list[Event] = []
+        for event, row, place in sides:
+            events.append(event)
+            events += _annotations(event, row, place, account)
+        yield RecordedTrace(sides[0][2], trace_id, events)
+
+
+def _rows(file: JsonFile) -> Iterator[tuple[str, Any]]:
+    """Yield each span's row with its place, whether it lies in one list or in lists of a list."""
+    outer = file.items(0)
+    for _, at in outer:
+        if file.first(at)[0] == "[":
+            inner = file.items(at)
+            for _, begin in inner:
+                row, inner.end = file.value(begin)
+                yield file.place(begin), row
+            outer.end = inner.end
+        else:
+            row, outer.end = file.value(at)
+            yield file.place(at), row
+    if file.first(outer.end)[0]:
+        raise file.refuse(outer.end, "more after the end of the list")
+
+
+def _span(row: Any, account: Account) -> Event:
+    """Return the span of one row, with the id that the row has."""
+    if not isinstance(row, dict):
+        raise RowError("invalid_span", "not an object")
+    if "binaryAnnotations" in row:
+        raise RowError("zipkin_v1", "a span of version 1; export with /api/v2/traces")
+    event = fields.blank_event()
+    event["trace_id"] = fields.trace_id(row.get("traceId"), account)
+    event["span_id"] = fields.span_id(row.get("id"), account)
+    if row.get("parentId"):
+        event["parent_span_id"] = fields.span_id(row["parentId"], account)
+    if event["parent_span_id"] == event["span_id"]:
+        raise RowError("own_parent", f"span {row['id']!r} is its own parent")
+    event["timestamp"] = fields.time_us(row, "timestamp")
+    event["duration_us"] = fields.length_us(row, "duration", needed=False)
+    event["module"] = fields.text(_endpoint(row, "localEndpoint"), "serviceName", needed=True)
+    kind = fields.text(row, "kind")
+    if kind not in ("", *SPAN_KINDS[1:]):
+        raise RowError("invalid_kind", f"kind is {kind!r}")
+    event["span_kind"] = kind or "INTERNAL"
+    # Version 2 leaves the name out where the other side's is the better one.
+    event["name"] = fields.text(row, "name") or kind.lower() or "unknown"
+    if not isinstance(row.get("shared", False), bool):
+        raise RowError("invalid_shared", f"shared is {row['shared']!r}")
+    tags = _tags(row)
+    if "error" in tags:  # present means failed, whatever it says
+        event["status"] = "ERROR"
+    fields.take_tags(event, tags)
+    event["event_id"] = fields.derived_uuid("span", event["trace_id"], event["span_id"])
+    return fields.checked(event)
+
+
+def _tags(row: _Row) -> dict[str, str]:
+    tags = row.get("tags") or {}
+    if not isinstance(tags, dict) or not all(isinstance(v, str) for v in tags.values()):
+        raise RowError("invalid_tags", "tags is not an object of texts")
+    remote = _endpoint(row, "remoteEndpoint")
+    if remote.get("serviceName"):
+        tags = {"peer.service": fields.text(remote, "serviceName"), **tags}
+    return tags
+
+
+def _endpoint(row: _Row, name: str) -> _Row:
+    endpoint = row.get(name) or {}
+    if not isinstance(endpoint, dict):
+        raise RowError("invalid_endpoint", f"{name} is not an object")
+    return endpoint
+
+
+def _address(row: _Row) -> tuple[object, ...]:
+    endpoint = _endpoint(row, "localEndpoint")
+    return tuple(endpoint.get(name) for name in ("serviceName", "ipv4", "ipv6", "port"))
+
+
+def _split_shared(sides: Sequence[_Side]) -> None:
+    """Give each further side of a shared id an id of its own, and its children to it."""
+    by_id: dict[str, list[_Side]] = {}
+    for side in sides:
+        by_id.setdefault(side[0]["span_id"], []).append(side)
+    halves: dict[str, list[_Side]] = {}
+    for shared_id, group in by_id.items():
+        keepers = [side for side in group if not _is_far_side(side, group)]
+        if not keepers:
+            # Several far sides of a call whose caller is not there: the first keeps the id.
+            keepers = group[:1]
+        for side in group:
+            if side in keepers:
+                continue
+            event, row, _ = side
+            said = (*_address(row), event["span_kind"], event["timestamp"], event["name"])
+            event["span_id"] = fields.derived_span_id(event["trace_id"], shared_id, *said)
+            event["parent_span_id"] = shared_id
+            event["event_id"] = fields.derived_uuid("span", event["trace_id"], event["span_id"])
+            event["dimensions"]["zipkin.shared_id"] = shared_id
+            halves.setdefault(shared_id, []).append(side)
+    if halves:
+        for side in sides:
+            parent = side[0]["parent_span_id"]
+            if parent in halves and "zipkin.shared_id" not in side[0]["dimensions"]:
+                side[0]["parent_span_id"] = _half_of(side, by_id[parent])
+
+
+def _is_far_side(side: _Side, group: Sequence[_Side]) -> bool:
+    """Whether a row is the receiving side of a call whose sender has the same id."""
+    event, row, _ = side
+    if row.get("shared"):
+        return True
+    others = {other[0]["span_kind"] for other in group if other is not side}
+    return (event["span_kind"] == "SERVER" and "CLIENT" in others) or (
+        event["span_kind"] == "CONSUMER" and "PRODUCER" in others
+    )
+
+
+def _half_of(child: _Side, halves: Sequence[_Side]) -> str:
+    """Return the id of the side that made a child: the same endpoint, else the same service.
+
+    Of several the last that began before the child; where none is of its service, the sender.
+    """
+    address = _address(child[1])
+    for fits in (
+        lambda other: _address(other[1]) == address,
+        lambda other: other[0]["module"] == child[0]["module"],
+    ):
+        found = [half for half in halves if fits(half)]
+        if found:
+            began = [h for h in found if h[0]["timestamp"] <= child[0]["timestamp"]]
+            best = max(began or found, key=lambda half: int(half[0]["timestamp"]))
+            return str(best[0]["span_id"])
+    return str(child[0]["parent_span_id"])
+
+
+def _annotations(span: Event, row: _Row, place: str, account: Account) -> Iterator[Event]:
+    """Yield what a span noted, as LOG events; a bad one is refused alone."""
+    notes = row.get("annotations") or []
+    if not isinstance(notes, list) or len(notes) > _ANNOTATIONS_MAX:
+        account.refuse(place, RowError("invalid_annotations", "no list, or a very long one"))
+        return
+    for number, note in enumerate(notes):
+        account.rows += 1
+        try:
+            if not isinstance(note, dict):
+                raise RowError("invalid_annotations", f"annotation {note!r}")
+            event = fields.blank_event() | {
+                name: span[name] for name in ("trace_id", "span_id", "module", "component")
+            }
+            event["event_type"] = "LOG"
+            event["timestamp"] = fields.time_us(note, "timestamp")
+            event["name"] = fields.text(note, "value", needed=True)
+            ids = (span["trace_id"], span["span_id"], number)
+            event["event_id"] = fields.derived_uuid("annotation", *ids)
+            yield fields.checked(event)
+        except RowError as error:
+            account.refuse(place, error)

@@ -1,0 +1,75 @@
+"""`spanloom replay jaeger|zipkin|csv`: recordings reach the topics, refusals are told."""
+
+import json
+from pathlib import Path
+
+from confluent_kafka.admin import AdminClient
+
+from streams.runtime import topics
+from streams.runtime.embedded import EmbeddedBroker
+from tests.unit.cli.shell import Shell
+from tests.unit.cli.test_replay import read_all
+from tests.unit.codec.recorded.test_jaeger import export, span
+from tests.unit.codec.recorded.test_table import HEAD, ROW, SPANS
+
+
+def test_spans_of_a_file_reach_the_broker(shell: Shell, tmp_path: Path) -> None:
+    """Moved to the time asked for, in order of time, named as the contract spells its modules."""
+    path = tmp_path / "t.json"
+    content = export(span(spanID="2", startTime=5_000_000), span(spanID="1", startTime=0), 3)
+    content["data"][0]["processes"]["p1"]["serviceName"] = "Beta"
+    path.write_text(json.dumps(content))
+    with EmbeddedBroker() as broker:
+        client = AdminClient({"bootstrap.servers": broker.address, "log_level": 0})
+        topics.embedded_partitions(client, ["telemetry.beta.v1"])
+        answer = shell(
+            *("replay", "jaeger", path, "--broker", broker.address, "--contract", "seed"),
+            *("--quiet", "--json", "--shift-to", "2026-01-31T12:00Z"),
+        )
+        found = read_all(broker.address, "telemetry.beta.v1", 2)
+    assert answer.code == 1, answer.err
+    told = json.loads(answer.out)
+    assert (told["rows"], told["events"], told["sent"]) == (3, 2, 2)
+    assert told["refused"] == {"invalid_span": 1}
+    assert told["examples"][0]["place"] == f"{path}:1"
+    assert {(e["module"], e["timestamp"]) for e in found} == {
+        ("BETA", 1_769_860_800_000_000),
+        ("BETA", 1_769_860_805_000_000),
+    }
+
+
+def test_a_dry_run_says_what_a_file_holds(shell: Shell, tmp_path: Path) -> None:
+    """Without a broker: shape, skew and critical path for people, the same as JSON."""
+    path = tmp_path / "t.json"
+    row = {"traceId": "1", "timestamp": 100, "duration": 10, "localEndpoint": {"serviceName": "a"}}
+    rows = [row | {"id": "1", "name": "in"}, row | {"id": "2", "parentId": "1", "timestamp": 98}]
+    path.write_text(json.dumps(rows))
+    answer = shell("replay", "zipkin", path, "--dry-run")
+    assert answer.code == 0
+    assert "2 spans, 1 roots, 1 skewed by up to 2 us, 12 us" in answer.out
+    assert "8 us  [a] in;[a] unknown" in answer.out
+    assert "2 rows, 2 events, 0 sent, 0 refused, 0 left out" in answer.out
+    (trace,) = json.loads(shell("replay", "zipkin", path, "--dry-run", "--json").out)["traces"]
+    assert [one["own_us"] for one in trace["critical_path"]] == [2, 8]
+
+
+def test_times_before_1970_are_refused_before_they_are_sent(shell: Shell, tmp_path: Path) -> None:
+    """Zero is no time that a worker takes; the trace's place and the way out are named."""
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(export(span(startTime=0))))
+    answer = shell("replay", "jaeger", path, "--quiet", "--broker", "127.0.0.1:9")
+    assert answer.code == 1
+    assert f"{path}:1: invalid_time: 0 us; --shift-to moves the recording" in answer.err
+    answer = shell("replay", "jaeger", path, "--shift-to", "noon")
+    assert (answer.code, "--shift-to noon" in answer.err) == (2, True)
+
+
+def test_a_table_is_read_by_its_mapping(shell: Shell, tmp_path: Path) -> None:
+    """A mapping is needed, and refusals make it end with 1."""
+    (tmp_path / "m.yaml").write_text(SPANS)
+    (tmp_path / "x.csv").write_text(HEAD + ROW + "yes;soon\n")
+    answer = shell("replay", "csv", tmp_path / "x.csv", "-m", tmp_path / "m.yaml", "--dry-run")
+    assert answer.code == 1
+    assert "2 rows, 1 events, 0 sent, 1 refused" in answer.out
+    assert "x.csv:3: wrong_cell_count: 2 cells, 9 columns" in answer.err
+    assert shell("replay", "csv", tmp_path / "x.csv").code == 2

@@ -1,0 +1,188 @@
+"""Zipkin's JSON: both sides of a shared span, children below the side that made them, orphans."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.codec.recorded.account import Account, Event, RecordedTrace
+from streams.codec.recorded.summary import trace_summary
+from streams.codec.recorded.zipkin import zipkin_traces
+from streams.codec.records import decode, encode
+from streams.errors import ConfigError
+
+T0_US = 1_700_000_000_000_000
+
+
+def span(**changes: Any) -> dict[str, Any]:
+    """Return a good span with some fields changed; None takes one away."""
+    row = {
+        "traceId": "1e223ff1f80f1c69",
+        "id": "bf396325699c84bf",
+        "name": "get",
+        "kind": "SERVER",
+        "timestamp": T0_US,
+        "duration": 100,
+        "localEndpoint": {"serviceName": "a", "ipv4": "10.0.0.1"},
+        **changes,
+    }
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def at(service: str, ipv4: str = "10.0.0.1") -> dict[str, str]:
+    return {"serviceName": service, "ipv4": ipv4}
+
+
+def read(tmp_path: Path, content: object) -> tuple[list[RecordedTrace], Account]:
+    path = tmp_path / "t.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content, indent=1))
+    account = Account()
+    return list(zipkin_traces(path, account)), account
+
+
+def by_name(trace: RecordedTrace) -> dict[str, Event]:
+    return {event["name"]: event for event in trace.events}
+
+
+def test_both_sides_of_a_shared_span(tmp_path: Path) -> None:
+    """The caller keeps the id; the callee is its child, and what the callee did is the callee's."""
+    rows = [
+        span(id="c", parentId="b", name="work", kind=None, localEndpoint=at("s")),
+        span(id="b", parentId="a", name="serve", shared=True, localEndpoint=at("s")),
+        span(id="b", parentId="a", name="call", kind="CLIENT", localEndpoint=at("c")),
+        span(id="a", name="root", localEndpoint=at("c")),
+        span(id="d", parentId="b", name="encode", kind=None, localEndpoint=at("c")),
+        span(id="e", parentId="b", name="proxy", kind=None, localEndpoint=at("p")),
+    ]
+    (trace,), account = read(tmp_path, rows)
+    found = by_name(trace)
+    call, serve = found["call"], found["serve"]
+    assert call["span_id"] == "000000000000000b"
+    assert call["parent_span_id"] == "000000000000000a"
+    assert serve["span_id"] not in ("000000000000000b", "")
+    assert serve["parent_span_id"] == call["span_id"]
+    assert found["work"]["parent_span_id"] == serve["span_id"]
+    assert found["encode"]["parent_span_id"] == call["span_id"]
+    assert found["proxy"]["parent_span_id"] == call["span_id"]
+    assert account.refused == {}
+    turned = by_name(read(tmp_path, rows[::-1])[0][0])
+    assert {name: repr(event) for name, event in turned.items()} == {
+        name: repr(event) for name, event in found.items()
+    }
+
+
+def test_sides_are_told_apart_without_the_flag(tmp_path: Path) -> None:
+    """A server with its client's id is the far side; so is a consumer with its producer's."""
+    rows = [
+        span(id="b", kind="CLIENT", name="call"),
+        span(id="b", name="serve"),
+        span(id="c", kind="CONSUMER", name="take"),
+        span(id="c", kind="PRODUCER", name="put"),
+    ]
+    found = by_name(read(tmp_path, rows)[0][0])
+    assert found["serve"]["parent_span_id"] == found["call"]["span_id"] == "000000000000000b"
+    assert found["take"]["parent_span_id"] == found["put"]["span_id"] == "000000000000000c"
+
+
+def test_a_far_side_without_the_other_keeps_the_id(tmp_path: Path) -> None:
+    """Several of them too: the first keeps it, and none is lost."""
+    (trace,), _ = read(tmp_path, [span(shared=True, parentId="a")])
+    assert trace.events[0]["span_id"] == "bf396325699c84bf"
+    rows = [span(shared=True, localEndpoint=at("s", f"10.0.0.{i}")) for i in range(3)]
+    (trace,), _ = read(tmp_path, rows)
+    assert len({event["span_id"] for event in trace.events}) == 3
+
+
+def test_equal_rows_stay_equal_spans(tmp_path: Path) -> None:
+    """A far side that was reported twice is one span, told twice."""
+    rows = [span(kind="CLIENT"), span(shared=True), span(shared=True)]
+    (trace,), _ = read(tmp_path, rows)
+    assert trace_summary(trace)["duplicates"] == 1
+
+
+def test_a_span_can_be_written(tmp_path: Path) -> None:
+    """Its tags are dimensions, an `error` tag is a failure, annotations are log lines."""
+    row = span(
+        tags={"error": "", "http.path": "/x"},
+        remoteEndpoint={"serviceName": "db"},
+        annotations=[{"timestamp": T0_US + 5, "value": "ws"}, {"timestamp": "x", "value": "y"}],
+    )
+    (trace,), account = read(tmp_path, [[row]])
+    one, note = trace.events
+    assert (one["status"], one["span_kind"], one["module"]) == ("ERROR", "SERVER", "a")
+    assert one["dimensions"] == {"error": "", "http.path": "/x", "peer.service": "db"}
+    assert (note["event_type"], note["name"], note["span_id"]) == ("LOG", "ws", one["span_id"])
+    assert account.refused == {"invalid_time": 1}
+    for event in trace.events:
+        assert repr(decode(encode("telemetry_event", event))) == repr(event)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"traceId": None}, "invalid_id"),
+        ({"id": ""}, "invalid_id"),
+        ({"parentId": "bf396325699c84bf"}, "own_parent"),
+        ({"timestamp": None}, "invalid_time"),
+        ({"timestamp": "1"}, "invalid_time"),
+        ({"duration": -4}, "invalid_duration"),
+        ({"duration": 1.5}, "invalid_duration"),
+        ({"kind": "BROKER"}, "invalid_kind"),
+        ({"localEndpoint": None}, "invalid_service_name"),
+        ({"localEndpoint": []}, "invalid_service_name"),
+        ({"localEndpoint": "a"}, "invalid_endpoint"),
+        ({"tags": {"a": 1}}, "invalid_tags"),
+        ({"tags": []}, ""),
+        ({"shared": "yes"}, "invalid_shared"),
+        ({"binaryAnnotations": []}, "zipkin_v1"),
+        ({"annotations": {"a": 1}}, "invalid_annotations"),
+    ],
+)
+def test_a_bad_span_is_refused_alone(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
+    """With its reason and line; the span before it is read."""
+    path = tmp_path / "t.json"
+    path.write_text(f"[\n{json.dumps(span(id='1'))},\n{json.dumps(span(**changes))}\n]")
+    account = Account()
+    traces = list(zipkin_traces(path, account))
+    assert traces[0].events[0]["span_id"] == "0000000000000001"
+    assert account.refused == ({reason: 1} if reason else {})
+    assert [one.place for one in account.examples] == ([f"{path}:3"] if reason else [])
+
+
+@pytest.mark.parametrize("content", ["{}", "[", "[1 2]", "[] []", ""])
+def test_what_is_no_export_is_refused_whole(tmp_path: Path, content: str) -> None:
+    """The file is named."""
+    with pytest.raises(ConfigError, match=r"t\.json"):
+        read(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("name", "spans", "shared", "orphans", "skew_us"),
+    [
+        ("smartthings-oauth-authorization", 175, 45, 0, 0),
+        ("messaging-kafka", 28, 0, 0, 21),
+        ("messaging2", 11, 0, 6, 0),
+        ("ascend", 8, 2, 0, 0),
+        ("simple-db-p6", 5, 0, 0, 0),
+        ("skew", 4, 1, 0, 65_441),
+    ],
+)
+def test_the_recorded_set(
+    data_dir: Path, name: str, spans: int, shared: int, orphans: int, skew_us: int
+) -> None:
+    """Counts, shared ids, parents that never came, and clocks that differ, as recorded."""
+    path = data_dir / "zipkin-traces" / f"{name}.json"
+    if not path.is_file():
+        pytest.skip(f"1 recorded trace is missing: {path}")
+    account = Account()
+    (trace,) = zipkin_traces(path, account)
+    found = trace_summary(trace)
+    assert account.refused == {}
+    assert (found["spans"], found["shared"], found["orphans"]) == (spans, shared, orphans)
+    assert (found["skew_max_us"], found["duplicates"]) == (skew_us, 0)
+    spans_read = [event for event in trace.events if event["event_type"] == "TRACE"]
+    root = [event for event in spans_read if not event["parent_span_id"]]
+    assert len(root) == 1
+    if not orphans:
+        assert sum(one["own_us"] for one in found["critical_path"]) == root[0]["duration_us"]
