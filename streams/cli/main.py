@@ -18,6 +18,12 @@ _GROUPS: Final = {
     "rules": "Test the alert rules of a contract.",
     "topics": "Create and check the Kafka topics.",
     "replay": "Send recorded telemetry into the topics.",
+    "export": "Write what was recorded to files.",
+    "coverage": (
+        "Hold the contract's stages and signals against what the telemetry topics tell.\n\n"
+        "Ends with 0 when all of it is told as it should be, with 1 when there is a gap.\n\n"
+        "Example: spanloom coverage --contract seed --broker 127.0.0.1:9092"
+    ),
     "notify": "Tell Alertmanager, webhooks and others of incidents.",
     "incident": "See incidents, and order what becomes of them.",
     "console-key": "Make, list and revoke the keys of the console.",
@@ -27,12 +33,13 @@ _GROUPS: Final = {
 }
 """Commands with commands of their own: the `app` of the module of that name."""
 COMMANDS: Final = (
-    *("contract", "rules", "topics", "replay", "notify"),
+    *("contract", "rules", "topics", "replay", "export", "notify"),
     *(
         "worker",
         "tail",
         "fidelity",
         "stats",
+        "coverage",
         "incident",
         "explain",
         "noise",

@@ -43,6 +43,9 @@ _ENUMS: Final = {
 _OTHERS: Final = ("timestamp", "value", "dimensions", "duration_us", "trace_flags", "links")
 _KNOWN: Final = frozenset((*_TEXT, *_ENUMS, *_OTHERS))
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_KEPT_US: Final = tuple(
+    (datetime(year, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1) for year in (2, 9999)
+)
 
 
 def read_events(path: str | Path) -> Iterator[dict[str, Any]]:
@@ -81,6 +84,15 @@ def write_events(path: str | Path, events: Iterable[dict[str, Any]]) -> int:
     except OSError as error:
         raise ConfigError(f"{target}: cannot be written ({error})") from error
     return count
+
+
+def can_be_kept(event: dict[str, Any]) -> bool:
+    """Whether `read_events` would take what `write_events` makes of an event.
+
+    Whole numbers that no honest event has (a length below 0, a time before year 1) are not kept.
+    """
+    is_positive: bool = event["duration_us"] >= 0 and event["trace_flags"] >= 0
+    return is_positive and _KEPT_US[0] <= int(event["timestamp"]) <= _KEPT_US[1]
 
 
 def _open(path: Path, mode: str) -> IO[bytes]:

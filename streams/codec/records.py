@@ -69,6 +69,16 @@ def decode_as(name: str | tuple[str, ...], value: bytes | None) -> Record:
     return decode(value)
 
 
+def decode_events(value: bytes | None) -> list[Record]:
+    """Return the events of a value of a telemetry topic: one, or those of a batch message.
+
+    Raises:
+        RecordError: as `decode_as`.
+    """
+    record = decode_as(("telemetry_event", "telemetry_batch"), value)
+    return cast("list[Record]", record["events"]) if "events" in record else [record]
+
+
 def encode_body(schema: Schema, record: Mapping[str, Any]) -> bytes:
     """Return the Avro bytes of a record without the wire header."""
     out = BytesIO()

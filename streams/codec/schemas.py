@@ -170,6 +170,18 @@ class SchemaSet:
         """Return the record that a schema id stands for, None when the id is unknown."""
         return self._name.get(schema_id)
 
+    def version_of(self, schema_id: int) -> int:
+        """Return the version of a record's schema that an id stands for, 0 when it has none.
+
+        Versions are those of the files; a schema of another producer, known by its id alone, has
+        none.
+        """
+        row = _id_table().get(self._name.get(schema_id, ""))
+        if row is None:
+            return 0
+        of_id = {earlier_id: version for version, earlier_id in row.earlier.items()}
+        return {**of_id, row.id: row.version}.get(schema_id, 0)
+
     def writer(self, schema_id: int) -> Schema:
         """Return the parsed schema with a known id, without logical types."""
         return self._writer[schema_id]

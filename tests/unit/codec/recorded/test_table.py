@@ -23,7 +23,7 @@ tables:
     fields:
       module: ALPHA
       component: intake
-      name: pipeline.alpha.intake.counter.orders
+      name: pipeline.alpha.intake.counter.orders_total
     dimensions: {region: {column: region, values: {de: DE}}}
     count: row
   - files: "nightly*.csv"
@@ -31,7 +31,7 @@ tables:
     fields:
       module: ALPHA
       component: intake
-      name: pipeline.alpha.intake.counter.orders
+      name: pipeline.alpha.intake.counter.orders_total
       value: {column: n}
     dimensions: {region: {column: region}}
     count: period

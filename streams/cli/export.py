@@ -1,0 +1,228 @@
+"""`spanloom export`: what was recorded in the topics, as files that can be sent or opened again.
+
+Owns which records are exported. Invariant: a file appears whole or not at all, and every record
+that was read is in it, was outside the range, or is counted under a reason.
+"""
+
+import gzip
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from streams.cli.connection import connect
+from streams.codec import records
+from streams.codec.eventlog import can_be_kept, write_events
+from streams.codec.recorded.account import bound_events
+from streams.codec.recorded.to_jaeger import jaeger_trace
+from streams.errors import ConfigError, RecordError
+from streams.runtime import topics
+from streams.runtime.build import load_pipeline
+from streams.runtime.reading import Message, Place, Reading
+from streams.settings import load_settings
+from streams.units import SECOND_US
+
+app = typer.Typer(no_args_is_help=True)
+_PLACE: Final = re.compile(
+    r"(?P<topic>[A-Za-z0-9._-]+)/(?P<partition>\d+)@(?P<low>\d+)-(?P<high>\d*)"
+)
+_FOR_EVER_US: Final = 1 << 62
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="The file to write; .gz compresses it.")]
+Broker = Annotated[str | None, typer.Option(help="Bootstrap address, HOST:PORT.")]
+Since = Annotated[str, typer.Option(help="First event time: ISO 8601 with an offset.")]
+Until = Annotated[str, typer.Option(help="Event time to end before: ISO 8601 with an offset.")]
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON object instead of text.")]
+Prefix = Annotated[str | None, typer.Option(help="Put before the names of derived topics.")]
+
+
+@app.callback()
+def root() -> None:
+    """Write what was recorded to files."""
+
+
+@app.command()
+def events(
+    out: Out,
+    broker: Broker = None,
+    contract: Annotated[str | None, typer.Option(help="Path of the contract, or `seed`.")] = None,
+    topic: Annotated[
+        list[str] | None, typer.Option(help="Only this topic; may be given several times.")
+    ] = None,
+    since: Since = "",
+    until: Until = "",
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", help="Only offsets TOPIC/PARTITION@FIRST-[END); several are allowed."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write telemetry events as JSON lines, which `spanloom replay events` sends again.
+
+    Events of a partition keep their order. Ends with 1 when records could not be read.
+
+    Example: spanloom export events -o day.jsonl.gz --contract seed --since 2026-01-31T00:00Z
+    """
+    settings = load_settings(broker=broker, contract=contract)
+    span = _range(since, until)
+    counts: Counter[str] = Counter()
+    with Reading(connect(settings)) as reading:
+        names = topic or reading.known(load_pipeline(settings).telemetry)
+        starts, ends = _places(reading, names, at or [])
+        told = _events(reading, starts, ends, span, counts)
+        written = _whole(out, lambda path: write_events(path, told))
+    _say(out, written, "events", counts, as_json)
+
+
+@app.command()
+def traces(
+    out: Out,
+    broker: Broker = None,
+    since: Since = "",
+    until: Until = "",
+    derived_prefix: Prefix = None,
+    as_json: Json = False,
+) -> None:
+    """Write assembled traces, each in its newest revision, as Jaeger's JSON: its page opens it.
+
+    Ends with 1 when records could not be read.
+
+    Example: spanloom export traces -o incident.json --since 2026-01-31T11:50Z
+    """
+    settings = load_settings(broker=broker, derived_prefix=derived_prefix)
+    span = _range(since, until)
+    counts: Counter[str] = Counter()
+    with Reading(connect(settings)) as reading:
+        starts, ends = _places(reading, [settings.derived_prefix + topics.TRACES], [])
+        newest = _traces(reading, starts, ends, span, counts)
+    content = json.dumps({"data": [jaeger_trace(trace) for trace in newest]}).encode()
+    if out.name.endswith(".gz"):
+        content = gzip.compress(content)
+    _whole(out, lambda path: path.write_bytes(content))
+    _say(out, len(newest), "traces", counts, as_json)
+
+
+def _range(since: str, until: str) -> tuple[int, int]:
+    return _moment_us(since, "--since", 0), _moment_us(until, "--until", _FOR_EVER_US)
+
+
+def _moment_us(text: str, flag: str, absent: int) -> int:
+    if not text:
+        return absent
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is None:
+            raise ValueError("it names no time zone (Z for UTC)")
+    except ValueError as error:
+        raise ConfigError(f"{flag} {text}: {error}; write it like 2026-01-31T12:00Z") from error
+    return round(at.timestamp() * SECOND_US)
+
+
+def _places(
+    reading: Reading, names: list[str], at: list[str]
+) -> tuple[dict[Place, int], dict[Place, int]]:
+    """Return where to begin and where to end, by partition."""
+    if not at:
+        spans = reading.spans(names)
+        return {p: s.low for p, s in spans.items()}, {p: s.high for p, s in spans.items()}
+    starts: dict[Place, int] = {}
+    ends: dict[Place, int] = {}
+    for text in at:
+        found = _PLACE.fullmatch(text)
+        if not found:
+            raise ConfigError(f"--at {text}: write it like telemetry.alpha.v1/0@1000-2000")
+        place = found["topic"], int(found["partition"])
+        spans = reading.spans([place[0]])
+        if place not in spans or place in starts:
+            raise ConfigError(
+                f"--at {text}: {place[0]} has no such partition, or it is named twice"
+            )
+        starts[place] = max(int(found["low"]), spans[place].low)
+        ends[place] = min(int(found["high"] or spans[place].high), spans[place].high)
+    return starts, ends
+
+
+def _within(
+    reading: Reading, starts: dict[Place, int], ends: dict[Place, int]
+) -> Iterator[Message]:
+    """Yield the records between the offsets."""
+    for message in reading.records({p: at for p, at in starts.items() if at < ends[p]}):
+        if message is not None and message.offset < ends[message.topic, message.partition]:
+            yield message
+
+
+def _events(
+    reading: Reading,
+    starts: dict[Place, int],
+    ends: dict[Place, int],
+    span: tuple[int, int],
+    counts: Counter[str],
+) -> Iterator[dict[str, Any]]:
+    for message in _within(reading, starts, ends):
+        try:
+            found = records.decode_events(message.value)
+        except RecordError as error:
+            counts[error.reason] += 1
+            continue
+        for event in found:
+            if not can_be_kept(event):
+                counts["invalid_number"] += 1
+            elif span[0] <= event["timestamp"] < span[1]:
+                yield event
+
+
+def _traces(
+    reading: Reading,
+    starts: dict[Place, int],
+    ends: dict[Place, int],
+    span: tuple[int, int],
+    counts: Counter[str],
+) -> list[dict[str, Any]]:
+    newest: dict[str, dict[str, Any]] = {}
+    held = 0
+    for message in _within(reading, starts, ends):
+        try:
+            trace = records.decode_as("assembled_trace", message.value)
+        except RecordError as error:
+            counts[error.reason] += 1
+            continue
+        before = newest.get(trace["trace_id"])
+        if span[0] <= trace["start"] < span[1] and (
+            before is None or before["revision"] < trace["revision"]
+        ):
+            held += len(trace["spans"]) - (len(before["spans"]) if before else 0)
+            bound_events(held)
+            newest[trace["trace_id"]] = trace
+    return sorted(newest.values(), key=lambda trace: (trace["start"], trace["trace_id"]))
+
+
+def _whole(out: Path, write: Callable[[Path], int]) -> int:
+    """Write a file beside its place and put it there when it is whole."""
+    draft = out.with_name(
+        f".{out.name.removesuffix('.gz')}.part" + ".gz" * out.name.endswith(".gz")
+    )
+    try:
+        count = write(draft)
+        draft.replace(out)
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be written ({error.strerror})") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return count
+
+
+def _say(out: Path, written: int, what: str, counts: Counter[str], as_json: bool) -> None:
+    answer = {"file": str(out), what: written, "unreadable": dict(sorted(counts.items()))}
+    if as_json:
+        typer.echo(json.dumps(answer))
+    else:
+        typer.echo(f"{out}: {written:,} {what}, {counts.total():,} records unreadable")
+        for reason, count in sorted(counts.items()):
+            typer.echo(f"unreadable {reason}: {count:,}", err=True)
+    if counts:
+        raise typer.Exit(1)
