@@ -16,6 +16,7 @@ from streams.errors import SpanloomError
 _GROUPS: Final = {
     "contract": "Check, show and learn pipeline contracts.",
     "rules": "Test the alert rules of a contract.",
+    "schema": "Check the Avro schemas of the topics, and register them.",
     "topics": "Create and check the Kafka topics.",
     "replay": "Send recorded telemetry into the topics.",
     "export": "Write what was recorded to files.",
@@ -33,7 +34,7 @@ _GROUPS: Final = {
 }
 """Commands with commands of their own: the `app` of the module of that name."""
 COMMANDS: Final = (
-    *("contract", "rules", "topics", "replay", "export", "notify"),
+    *("contract", "rules", "schema", "topics", "replay", "export", "notify"),
     *(
         "worker",
         "tail",

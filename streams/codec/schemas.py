@@ -6,7 +6,7 @@ schema for the life of a `SchemaSet`; what is returned is parsed and shared, nev
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
@@ -59,6 +59,11 @@ def load_schema(name: str, version: int | None = None) -> Schema:
     if name in _HOLDING_EVENTS:
         return with_span_schema(schema, load_schema("telemetry_event"))
     return schema
+
+
+def versions() -> dict[str, tuple[int, tuple[int, ...]]]:
+    """Return, by record, the current version of its schema and the earlier ones."""
+    return {name: (row.version, tuple(row.earlier)) for name, row in _id_table().items()}
 
 
 def with_span_schema(schema: Schema, span_schema: Schema) -> Schema:
@@ -119,16 +124,52 @@ class SchemaSet:
         self._writer: dict[int, Schema] = {}
         for name, schema_id in self._id.items():
             self.register(schema_id, load_schema(name, table[name].version), name)
+        self._version = {one: table[name].version for name, one in self._id.items()}
+        self._resolve: Callable[[int], tuple[str, Schema] | None] | None = None
         if ids is None:
             for name, row in table.items():
                 for version, earlier_id in row.earlier.items():
                     self.register(earlier_id, load_schema(name, version), name)
+                    self._version[earlier_id] = version
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._id)
 
     def __contains__(self, schema_id: object) -> bool:
-        return schema_id in self._writer
+        if schema_id in self._writer:
+            return True
+        if self._resolve is None or not isinstance(schema_id, int):
+            return False
+        found = self._resolve(schema_id)
+        if found is None:
+            return False
+        self.register(schema_id, found[1], found[0])
+        return True
+
+    def adopt(
+        self,
+        ids: Mapping[tuple[str, int], int],
+        resolve: Callable[[int], tuple[str, Schema] | None],
+    ) -> None:
+        """Take the ids of a registry in place of those of `topics.yaml`, all of them.
+
+        One number means one schema: ids of the files would mean something else to the registry.
+
+        Args:
+            ids: by record and version, the id that a registry gave it; the current versions all.
+            resolve: returns record and schema of an id that is not among them, None when there is
+                no such record; asked whenever such an id is met.
+
+        Raises:
+            ConfigError: a schema cannot be parsed, or two versions that differ have one id.
+        """
+        table = _id_table()
+        self._id = {name: ids[name, row.version] for name, row in table.items()}
+        self._name, self._writer, self._version = {}, {}, {}
+        for (name, version), schema_id in sorted(ids.items(), key=lambda one: one[0][1]):
+            self.register(schema_id, load_schema(name, version), name)
+            self._version[schema_id] = version
+        self._resolve = resolve
 
     def register(self, schema_id: int, schema: Schema, name: str = "telemetry_event") -> None:
         """Make a writer schema known: messages with `schema_id` were written with it.
@@ -176,11 +217,7 @@ class SchemaSet:
         Versions are those of the files; a schema of another producer, known by its id alone, has
         none.
         """
-        row = _id_table().get(self._name.get(schema_id, ""))
-        if row is None:
-            return 0
-        of_id = {earlier_id: version for version, earlier_id in row.earlier.items()}
-        return {**of_id, row.id: row.version}.get(schema_id, 0)
+        return self._version.get(schema_id, 0)
 
     def writer(self, schema_id: int) -> Schema:
         """Return the parsed schema with a known id, without logical types."""

@@ -21,6 +21,7 @@ from streams.cli.query import KEY_VARIABLE, URL_VARIABLE
 from streams.console.metrics import CONSOLE_CATALOGUE
 from streams.console.settings import ConsoleSettings
 from streams.notify.settings import NotifySettings
+from streams.runtime.registry_settings import RegistryLink
 from streams.settings import KafkaLink, WorkerSettings
 from tests.docs.pages import PAGES, ROOT, name_of, options_of, rows, text_of
 
@@ -28,11 +29,12 @@ ACTION = "Operator action: "
 ACTION_CHARACTERS = 25  # enough to tell them apart; what follows may hold names
 ENVIRONMENT_OF_TESTS = {
     "SPANLOOM_DATA", "SPANLOOM_TEST_BROKER", "SPANLOOM_TEST_BROKER_WIPE", "SPANLOOM_KILLS",
-    "SPANLOOM_BROKER_AWAY_SECONDS",
+    "SPANLOOM_BROKER_AWAY_SECONDS", "SPANLOOM_TEST_REGISTRY", "SPANLOOM_TEST_REGISTRY_JAVA",
     "SPANLOOM_PYTHON", "SPANLOOM_KAFKA_HOME", "SPANLOOM_KAFKA_JAVA_OPTS",
     "SPANLOOM_CRASH_POINT", "SPANLOOM_ALERTMANAGER", "SPANLOOM_PROMETHEUS",
     "SPANLOOM_NOTIFY",  # what SPANLOOM_NOTIFY_* is read as
     "SPANLOOM_CONSOLE",  # what SPANLOOM_CONSOLE_* is read as
+    "SPANLOOM_REGISTRY",  # what SPANLOOM_REGISTRY_* is read as
     "SPANLOOM_KAFKA",  # what SPANLOOM_KAFKA_* is read as
 }  # fmt: skip
 
@@ -42,6 +44,7 @@ def settings() -> dict[str, object]:
     links = {f"kafka_{name}": field for name, field in KafkaLink.model_fields.items()}
     telling = {f"notify_{name}": field for name, field in NotifySettings.model_fields.items()}
     telling |= {f"console_{name}": field for name, field in ConsoleSettings.model_fields.items()}
+    telling |= {f"registry_{name}": field for name, field in RegistryLink.model_fields.items()}
     fields = WorkerSettings.model_fields | links | telling
     return {name: field.default for name, field in fields.items()}
 
