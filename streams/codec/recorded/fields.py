@@ -99,8 +99,12 @@ def _id(value: object, digits: int, account: Account) -> str:
         if not value.strip("0"):
             raise RowError("invalid_id", f"id {value!r} is all zeros")
         return value.lower().rjust(digits, "0")
+    try:
+        digest = hashlib.blake2b(value.encode(), digest_size=digits // 2).hexdigest()
+    except UnicodeEncodeError as error:
+        raise RowError("invalid_id", f"half a character in {value!r}") from error
     account.hashed_ids += 1
-    return hashlib.blake2b(value.encode(), digest_size=digits // 2).hexdigest()
+    return digest
 
 
 def text(row: Mapping[str, Any], name: str, *, needed: bool = False) -> str:

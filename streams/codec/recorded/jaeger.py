@@ -140,9 +140,9 @@ def _place_in_trace(event: Event, row: Mapping[str, Any], named: object, account
     parents = [r for r in own if r.get("refType") == "CHILD_OF"] or [
         r for r in own if r.get("refType") == "FOLLOWS_FROM"
     ]
-    wrong = {r.get("refType") for r in references} - {"CHILD_OF", "FOLLOWS_FROM"}
-    if wrong:
-        raise RowError("invalid_references", f"refType {sorted(map(str, wrong))[0]!r}")
+    for reference in references:
+        if reference.get("refType") not in ("CHILD_OF", "FOLLOWS_FROM"):
+            raise RowError("invalid_references", f"refType {reference.get('refType')!r}")
     if parents:
         event["parent_span_id"] = fields.span_id(parents[0].get("spanID"), account)
     elif row.get("parentSpanID"):
@@ -173,7 +173,7 @@ def _tags(tags: object) -> dict[str, str]:
     for tag in tags:
         if not isinstance(tag, dict) or not isinstance(tag.get("key"), str) or "value" not in tag:
             raise RowError("invalid_tags", f"tag {tag!r}")
-        kind = _TAG_TYPES.get(tag.get("type", ""))
+        kind = _TAG_TYPES.get(str(tag.get("type", "")))
         # Numbers may come as text: JavaScript's are too short for 64 bits.
         if kind is not None and not isinstance(tag["value"], kind | str):
             raise RowError("invalid_tags", f"tag {tag['key']!r} is no {tag['type']}")

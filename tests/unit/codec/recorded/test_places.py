@@ -31,14 +31,14 @@ def items_of(text: str) -> list[object]:
     return found
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.lists(VALUES), st.sampled_from([None, 2]))
 def test_a_walk_over_an_array_gives_its_items(values: list[object], indent: int | None) -> None:
     """However it is laid out."""
     assert items_of(json.dumps(values, indent=indent)) == values
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.dictionaries(st.text(max_size=4), VALUES))
 def test_a_walk_over_an_object_gives_its_members(values: dict[str, object]) -> None:
     """Keys and values in their order."""
