@@ -200,17 +200,26 @@ def _of_seen(
     new_name = contract.metric_names.get(emitted.name) if emitted.event_type == "METRIC" else None
     if new_name is not None:
         yield gap("old_name", tally.events, f"is now {new_name}")
-    elif not is_known:
-        why = "no such module" if module is None else "nothing in the contract names it"
-        yield gap("not_in_contract", tally.events, why)
-    # A metric point is of no trace; whoever logs or audits knows which record it was about.
-    if tally.without_trace and emitted.event_type != "METRIC":
+    elif module is None:
+        yield gap("not_in_contract", tally.events, "no such module")
+    elif not is_known and _must_be_named(contract, emitted.event_type):
+        yield gap("not_in_contract", tally.events, "nothing in the contract names it")
+    # A metric point is of no trace, and a named event tells a state. Whoever else logs or audits
+    # knows which record it was about.
+    if tally.without_trace and emitted.event_type in ("LOG", "AUDIT") and not is_known:
         share = tally.without_trace / tally.events
         yield gap("without_trace", tally.without_trace, f"{share:.1%} of its events")
     if module is not None and not owner and not _has_owned_stage(contract, emitted):
         yield gap("unowned", tally.events, f"module {emitted.module} has no owner")
     for schema, events in sorted(tally.old_schemas.items()):
         yield gap("old_schema", events, schema)
+
+
+def _must_be_named(contract: Contract, event_type: str) -> bool:
+    """Whether the contract means to name all of a type; log lines and audit entries are free."""
+    if event_type == "TRACE":
+        return bool(contract.flows) or contract.operations is not None
+    return event_type == "METRIC" and bool(contract.signals)
 
 
 def _has_owned_stage(contract: Contract, emitted: Emitted) -> bool:

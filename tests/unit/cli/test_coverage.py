@@ -56,7 +56,6 @@ def test_gaps_of_a_topic(shell: Shell, tmp_path: Path) -> None:
     assert answer["shares"] == {"stages": {"seen": 1, "expected": 1}}
     assert [(f["kind"], f["what"]["name"], f["events"]) for f in answer["findings"]] == [
         ("without_trace", "slow", 1),
-        ("not_in_contract", "slow", 1),
     ]
     assert "told: 1 of 1 stages" in people.out
     assert "seen without a trace: 1" in people.out
