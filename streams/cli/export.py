@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -20,6 +21,7 @@ from streams.codec import records
 from streams.codec.eventlog import can_be_kept, write_events
 from streams.codec.recorded.account import bound_events
 from streams.codec.recorded.to_jaeger import jaeger_trace
+from streams.codec.recorded.to_otlp import otlp_request
 from streams.errors import ConfigError, RecordError
 from streams.runtime import topics
 from streams.runtime.build import load_pipeline
@@ -39,6 +41,13 @@ Since = Annotated[str, typer.Option(help="First event time: ISO 8601 with an off
 Until = Annotated[str, typer.Option(help="Event time to end before: ISO 8601 with an offset.")]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object instead of text.")]
 Prefix = Annotated[str | None, typer.Option(help="Put before the names of derived topics.")]
+
+
+class Layout(StrEnum):
+    """The layouts of exported traces."""
+
+    JAEGER = "jaeger"
+    OTLP = "otlp"
 
 
 @app.callback()
@@ -85,10 +94,13 @@ def traces(
     broker: Broker = None,
     since: Since = "",
     until: Until = "",
+    layout: Annotated[
+        Layout, typer.Option("--format", help="Whose JSON: Jaeger's page opens both.")
+    ] = Layout.JAEGER,
     derived_prefix: Prefix = None,
     as_json: Json = False,
 ) -> None:
-    """Write assembled traces, each in its newest revision, as Jaeger's JSON: its page opens it.
+    """Write assembled traces, each in its newest revision, as Jaeger's or OTLP's JSON.
 
     Ends with 1 when records could not be read.
 
@@ -100,7 +112,12 @@ def traces(
     with Reading(connect(settings)) as reading:
         starts, ends = _places(reading, [settings.derived_prefix + topics.TRACES], [])
         newest = _traces(reading, starts, ends, span, counts)
-    content = json.dumps({"data": [jaeger_trace(trace) for trace in newest]}).encode()
+    made = (
+        otlp_request(newest)
+        if layout is Layout.OTLP
+        else {"data": [jaeger_trace(trace) for trace in newest]}
+    )
+    content = json.dumps(made).encode()
     if out.name.endswith(".gz"):
         content = gzip.compress(content)
     _whole(out, lambda path: path.write_bytes(content))

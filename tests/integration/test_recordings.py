@@ -118,7 +118,7 @@ def test_traces_of_zipkin_are_joined_and_open_in_jaeger(
 
 
 def test_the_simulated_pipeline_covers_its_contract(deployment: Deployment) -> None:
-    """Told by a replay, looked at by `coverage`: no gap; without one module, its stages and more."""
+    """Told by a replay, looked at by `coverage`: no gap; without a module, all that is its own."""
     deployment.contract = "seed"
     deployment.create_topics()
     simulation = Simulation(load_contract("seed"), 1, START_US, 20, 10)

@@ -17,7 +17,8 @@ from streams.codec.recorded.account import Account, Event, RowError
 COMPONENT: Final = "service"
 """The component of spans that name none, as for other recordings."""
 MOVED: Final = ("component", "record_id", "batch_id", "correlation_id", "operation", "actor")
-"""Tags that are fields of an event, under the same names."""
+"""Fields of an event that a foreign span has as tags, `spanloom.` before the name."""
+TAG_PREFIX: Final = "spanloom."
 ID_CHARACTERS_MAX: Final = 128
 TEXT_CHARACTERS_MAX: Final = 4_096
 TAGS_MAX: Final = 256
@@ -163,10 +164,10 @@ def take_tags(event: Event, tags: Mapping[str, str]) -> None:
     """
     if len(tags) > TAGS_MAX:
         raise RowError("too_many_tags", f"{len(tags)} tags, {TAGS_MAX} are read")
-    for name in MOVED:
-        if tags.get(name):
-            event[name] = tags[name]
-    event["dimensions"] = {name: value for name, value in tags.items() if name not in MOVED}
+    for name in ("module", *MOVED):
+        event[name] = tags.get(TAG_PREFIX + name) or event[name]
+    moved = {TAG_PREFIX + name for name in ("module", *MOVED)}
+    event["dimensions"] = {name: value for name, value in tags.items() if name not in moved}
 
 
 def checked(event: Event) -> Event:

@@ -19,7 +19,9 @@ def trace_summary(trace: RecordedTrace) -> dict[str, Any]:
     above it, from the root, with `;` between): `own_us`, the time on the critical path that is
     the spans' own, and `spans`, how many they are. Rows of one root add up to its length.
     """
-    spans = [event for event in trace.events if event["event_type"] == "TRACE"]
+    told = [event for event in trace.events if event["event_type"] == "TRACE"]
+    # Of a span that was told twice the first row counts, as in a joined trace.
+    spans = list({span["span_id"]: span for span in reversed(told)}.values())[::-1]
     start_us = np.array([span["timestamp"] for span in spans], np.int64)
     length_us = np.array([span["duration_us"] for span in spans], np.int64)
     ids = [span["span_id"] for span in spans]
@@ -34,14 +36,14 @@ def trace_summary(trace: RecordedTrace) -> dict[str, Any]:
     return {
         "place": trace.place,
         "trace_id": trace.trace_id,
-        "spans": len(spans),
-        "logs": len(trace.events) - len(spans),
+        "spans": len(told),
+        "logs": len(trace.events) - len(told),
         "errors": sum(span["status"] == "ERROR" for span in spans),
         "roots": int((shape.parent < 0).sum()),
         "orphans": int(shape.is_orphan.sum()),
         "loops": int(shape.is_looped.sum()),
         "shared": sum("zipkin.shared_id" in span["dimensions"] for span in spans),
-        "duplicates": len(ids) - len(set(ids)),
+        "duplicates": len(told) - len(spans),
         "skewed": int((shape.skew_us > 0).sum()),
         "skew_max_us": int(shape.skew_us.max(initial=0)),
         "duration_us": int((start_us + length_us).max() - start_us.min()) if spans else 0,

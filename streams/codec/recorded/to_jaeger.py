@@ -1,16 +1,16 @@
 """Assembled traces as Jaeger's JSON, which its page opens and `jaeger.py` reads back.
 
 Owns the way back. What is no span (LOG, AUDIT, METRIC) becomes a log of its span, of the trace's
-first span where it names none; what a span has beyond Jaeger's model becomes a tag of the field's
-name.
+first span where it names none; what a span has beyond Jaeger's model becomes a tag, `spanloom.` and
+the field's name.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from streams.codec.recorded.account import Event
-from streams.codec.recorded.fields import COMPONENT, MOVED
+from streams.codec.recorded.fields import COMPONENT, MOVED, TAG_PREFIX
 
 
 def jaeger_trace(trace: Mapping[str, Any]) -> dict[str, Any]:
@@ -19,12 +19,7 @@ def jaeger_trace(trace: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         trace: an assembled trace; one without any span gives a trace without spans.
     """
-    spans = [event for event in trace["spans"] if event["event_type"] == "TRACE"]
-    owner = {span["span_id"]: at for at, span in reversed(list(enumerate(spans)))}
-    logs: list[list[Event]] = [[] for _ in spans]
-    for event in trace["spans"] if spans else ():
-        if event["event_type"] != "TRACE":
-            logs[owner.get(event["span_id"], 0)].append(event)
+    spans, logs = with_notes(trace["spans"])
     processes = {name: f"p{at}" for at, name in enumerate(sorted({s["module"] for s in spans}), 1)}
     return {
         "traceID": trace["trace_id"],
@@ -37,6 +32,17 @@ def jaeger_trace(trace: Mapping[str, Any]) -> dict[str, Any]:
         },
         "warnings": _warnings(trace),
     }
+
+
+def with_notes(events: Sequence[Event]) -> tuple[list[Event], list[list[Event]]]:
+    """Return the spans among some events, and for each what is no span and belongs to it."""
+    spans = [event for event in events if event["event_type"] == "TRACE"]
+    owner = {span["span_id"]: at for at, span in reversed(list(enumerate(spans)))}
+    notes: list[list[Event]] = [[] for _ in spans]
+    for event in events if spans else ():
+        if event["event_type"] != "TRACE":
+            notes[owner.get(event["span_id"], 0)].append(event)
+    return spans, notes
 
 
 def _warnings(trace: Mapping[str, Any]) -> list[str] | None:
@@ -71,9 +77,7 @@ def _span(span: Event, logs: Iterable[Event], process: str) -> dict[str, Any]:
 
 
 def _tags(span: Event) -> Iterator[dict[str, Any]]:
-    fields = {name: span[name] for name in MOVED if span[name]}
-    if fields.get("component") == COMPONENT:
-        del fields["component"]
+    fields = own_tags(span)
     if span["span_kind"] != "INTERNAL":
         fields["span.kind"] = span["span_kind"].lower()
     if span["status"] != "UNSET":
@@ -84,17 +88,29 @@ def _tags(span: Event) -> Iterator[dict[str, Any]]:
         yield {"key": "error", "type": "bool", "value": True}
 
 
-_OF_LOGS: Final = ("unit", *MOVED)
+def own_tags(event: Event) -> dict[str, str]:
+    """Return what an event has beyond the models of others, as tags."""
+    found = {TAG_PREFIX + name: event[name] for name in MOVED if event[name]}
+    if event["component"] == COMPONENT:
+        del found[TAG_PREFIX + "component"]
+    return found
+
+
+def note_texts(event: Event) -> dict[str, str]:
+    """Return what is told of an event that is no span, beside its name and severity."""
+    fields = own_tags(event)
+    if event["event_type"] != "LOG":
+        fields[TAG_PREFIX + "event_type"] = event["event_type"]
+    if not math.isnan(event["value"]):
+        fields[TAG_PREFIX + "value"] = repr(event["value"])
+    if event["unit"]:
+        fields[TAG_PREFIX + "unit"] = event["unit"]
+    return {**event["dimensions"], **fields}
 
 
 def _log(event: Event) -> dict[str, Any]:
-    fields: dict[str, str] = {"event": event["name"], "level": event["severity"].lower()}
-    if event["event_type"] != "LOG":
-        fields["event_type"] = event["event_type"]
-    if not math.isnan(event["value"]):
-        fields["value"] = repr(event["value"])
-    fields |= {name: event[name] for name in _OF_LOGS if event[name]}
-    texts = {**event["dimensions"], **fields}
+    said = {"event": event["name"], "level": event["severity"].lower()}
+    texts = {**note_texts(event), **said}
     return {
         "timestamp": event["timestamp"],
         "fields": [{"key": key, "type": "string", "value": text} for key, text in texts.items()],

@@ -57,7 +57,7 @@ def test_a_span_becomes_an_event_that_can_be_written(tmp_path: Path) -> None:
         {"key": "span.kind", "type": "string", "value": "client"},
         {"key": "error", "type": "bool", "value": True},
         {"key": "http.status_code", "type": "int64", "value": 500},
-        {"key": "record_id", "type": "string", "value": "r-1"},
+        {"key": "spanloom.record_id", "type": "string", "value": "r-1"},
     ]
     logs = [
         {

@@ -51,8 +51,9 @@ def test_what_is_no_span_becomes_a_log_of_its_span(tmp_path: Path) -> None:
     logs = {e["name"]: e for e in found if e["event_type"] == "LOG"}
     assert (logs["slow"]["span_id"], logs["slow"]["severity"]) == (CHILD, "WARN")
     assert logs["depth"]["span_id"] == SPAN_ID
-    told = {"event_type": "METRIC", "value": "3.5", "unit": "1", "tier": "gold"}
-    assert logs["depth"]["dimensions"] == told
+    told = {"event_type": "METRIC", "value": "3.5", "unit": "1"}
+    own = {f"spanloom.{name}": text for name, text in told.items()}
+    assert logs["depth"]["dimensions"] == {"tier": "gold", **own}
 
 
 def test_what_is_missing_is_a_warning() -> None:
