@@ -10,7 +10,7 @@ Source: Apache Avro 1.12 specification, "Schema Resolution".
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import avro.schema
 from avro.compatibility import (
@@ -20,6 +20,10 @@ from avro.compatibility import (
 
 from streams.codec.schemas import Schema, load_schema, schema_folder, versions, wire_form
 from streams.errors import ConfigError
+
+
+_BROKEN: Final = (KeyError, TypeError, AttributeError, ValueError, RecursionError)
+"""What the library raises, too, on JSON that is no schema."""
 
 
 class Pair(NamedTuple):
@@ -53,7 +57,7 @@ def incompatibilities(reader: Schema, writer: Schema) -> tuple[str, ...]:
     """
     try:
         parsed = [avro.schema.parse(json.dumps(schema)) for schema in (reader, writer)]
-    except avro.errors.AvroException as error:
+    except (avro.errors.AvroException, *_BROKEN) as error:
         raise ConfigError(f"not an Avro schema: {error}") from error
     checker: Any = ReaderWriterCompatibilityChecker()  # type: ignore[no-untyped-call]
     result = checker.get_compatibility(*parsed)  # its annotations say text, it takes schemas

@@ -95,6 +95,21 @@ def without_logical_types(schema: Any) -> Any:
     }
 
 
+def parsed_schema(schema: Schema) -> Schema:
+    """Return a schema as fastavro parses it, without logical types.
+
+    Raises:
+        ConfigError: it is none that fastavro reads.
+    """
+    try:
+        plain = without_logical_types(schema)
+        return cast(Schema, fastavro.parse_schema(plain, named_schemas={}))
+    except (fastavro.schema.SchemaParseException, fastavro.schema.UnknownType) as error:
+        raise ConfigError(str(error)) from error
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{type(error).__name__}: {error}") from error
+
+
 def wire_form(schema: Any) -> Any:
     """Return what decides a schema's bytes and their meaning: without docs, defaults, aliases."""
     if isinstance(schema, list):
@@ -188,10 +203,8 @@ class SchemaSet:
         if name not in self._id:
             raise ConfigError(f"schema id {schema_id}: no record {name!r}; known: {list(self._id)}")
         try:
-            parsed = cast(
-                Schema, fastavro.parse_schema(without_logical_types(schema), named_schemas={})
-            )
-        except (fastavro.schema.SchemaParseException, fastavro.schema.UnknownType) as error:
+            parsed = parsed_schema(schema)
+        except ConfigError as error:
             raise ConfigError(
                 f"schema id {schema_id} ({name}) cannot be parsed: {error}"
             ) from error

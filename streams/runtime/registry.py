@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
 
-from streams.codec.schemas import Schema, SchemaSet, default_schemas, load_schema, versions
+from streams.codec.schemas import (
+    Schema,
+    SchemaSet,
+    default_schemas,
+    load_schema,
+    parsed_schema,
+    versions,
+)
 from streams.errors import BrokerError, ConfigError
 from streams.runtime.registry_settings import PREFIX, RegistryLink, load_registry
 
@@ -182,15 +189,31 @@ class Resolver:
             self._away_until = self._now() + _AWAY_SECONDS
             _log.warning("registry_away", schema_id=schema_id, reason=str(error))
             return None
-        record = self._records.get(_full_name(schema)) if schema else None
-        if schema is None or record is None:
+        record, reason = self._judge(schema)
+        if schema is None or reason:
             if len(self._unknown) >= _UNKNOWN_MAX:
                 self._unknown.clear()
             self._unknown[schema_id] = self._now() + self._link.unknown_seconds
-            _log.warning("schema_id_unknown", schema_id=schema_id, is_registered=schema is not None)
+            _log.warning("schema_id_unknown", schema_id=schema_id, reason=reason[:300])
             return None
         _log.info("schema_learned", schema_id=schema_id, record=record)
         return record, schema
+
+    def _judge(self, schema: Schema | None) -> tuple[str, str]:
+        """Return which record of ours a schema is, and why it is of no use, "" for no reason."""
+        from streams.codec.compatibility import incompatibilities
+
+        if schema is None:
+            return "", "not in the registry"
+        record = self._records.get(_full_name(schema), "")
+        if not record:
+            return "", f"no record of ours: {_full_name(schema)!r}"
+        try:
+            parsed_schema(schema)
+            reasons = incompatibilities(load_schema(record), schema)
+        except ConfigError as error:
+            reasons = (str(error),)
+        return record, f"cannot be read as {record}: {reasons[0]}" if reasons else ""
 
 
 def adopt_registry(schemas: SchemaSet | None = None) -> None:

@@ -91,6 +91,28 @@ def test_a_schema_that_is_none_of_our_records_is_unknown(registry: Confluent) ->
         assert [resolver(number) for number in numbers] == [None] * 3
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"type": "enum", "symbols": ["A"]},
+        {"fields": []},
+        {"fields": "all of them"},
+        {"fields": [{"name": "event_id", "type": "nothing"}]},
+        {"fields": [{"name": "event_id"}]},
+        {"fields": [{"name": "event_id", "type": ["null", 3]}]},
+    ],
+)
+def test_a_schema_that_cannot_be_read_as_ours_is_unknown(change: dict[str, Any]) -> None:
+    """It has the record's name, and is rejected id by id: never the end of a worker."""
+    theirs = {**load_schema("telemetry_event"), **change}
+    schemas = SchemaSet()
+    ids = {(n, v): 10 * i + v for i, (n, (v, _)) in enumerate(versions().items())}
+    schemas.adopt(ids, Resolver(lambda _: theirs, RegistryLink()))
+    assert FOREIGN_ID not in schemas
+    with pytest.raises(RecordError, match="unknown_schema_id"):
+        decode(header(FOREIGN_ID) + b"body", schemas)
+
+
 def test_without_our_schemas_nothing_starts(
     registry: Confluent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
