@@ -21,7 +21,6 @@ from avro.compatibility import (
 from streams.codec.schemas import Schema, load_schema, schema_folder, versions, wire_form
 from streams.errors import ConfigError
 
-
 _BROKEN: Final = (KeyError, TypeError, AttributeError, ValueError, RecursionError)
 """What the library raises, too, on JSON that is no schema."""
 
