@@ -11,7 +11,6 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from streams.console.archive.kinds import KINDS, Kind, Row
@@ -30,11 +29,16 @@ READ_SECONDS: Final = 120.0
 
 
 class ConsoleAt:
-    """A console of a deployment, started again and again on one archive and one port."""
+    """A console of a deployment, started again and again on one archive and one port.
 
-    def __init__(self, deployment: Deployment) -> None:
+    Args:
+        deployment: whose topics it reads.
+        archive: path or URL; "" is a folder of the deployment's.
+    """
+
+    def __init__(self, deployment: Deployment, archive: str = "") -> None:
         self.deployment = deployment
-        self.archive = deployment.folder / "archive"
+        self.archive = archive or str(deployment.folder / "archive")
         self.lives = 0
         self.consoles: list[WorkerProcess] = []
         with socket.socket() as one:
@@ -43,7 +47,7 @@ class ConsoleAt:
 
     def start(self, *arguments: str) -> WorkerProcess:
         """Start it; it need not serve yet."""
-        command = [sys.executable, *PROGRAM, "console", "--archive", str(self.archive)]
+        command = [sys.executable, *PROGRAM, "console", "--archive", self.archive]
         command += ["--port", str(self.port), *arguments]
         place = self.deployment.folder / f"console-{self.lives}"
         self.lives += 1
@@ -78,9 +82,9 @@ class ConsoleAt:
         wait_for(is_read, READ_SECONDS, what, console)
 
 
-def archived(folder: Path, kind: Kind) -> list[str]:
+def archived(archive: str, kind: Kind) -> list[str]:
     """Return the rows of a kind in all files, with their topics, sorted."""
-    store = Store(str(folder))
+    store = Store(archive)
     found = []
     for one in store.segments():
         if one.kind == kind.name:
@@ -136,7 +140,7 @@ def difference(there: Iterable[str], held: Iterable[str]) -> Difference:
     return Difference(lost, repeated, sum(too_many.values()) - repeated, sum(wanted.values()))
 
 
-def compare(deployment: Deployment, archive: Path, events: Iterable[str]) -> dict[str, Difference]:
+def compare(deployment: Deployment, archive: str, events: Iterable[str]) -> dict[str, Difference]:
     """Return how an archive differs from the topics of a deployment, by kind."""
     topics = tuple(events)
     return {

@@ -67,6 +67,7 @@ class Store:
                 self._fs, self._root = pyarrow.fs.LocalFileSystem(), str(self.folder)
             else:
                 self._fs, self._root = pyarrow.fs.FileSystem.from_uri(url)
+                _assert_bucket(self._fs, self._root, url)
         except (pa.ArrowInvalid, ValueError) as error:
             raise ConfigError(
                 f"archive (SPANLOOM_CONSOLE_ARCHIVE): {url}: {error}; name a folder, or a URL such "
@@ -88,7 +89,8 @@ class Store:
         )
         paths = (info.path.removeprefix(self._root).lstrip("/") for info in listed)
         found = {one for path in paths if (one := segment_of(path)) is not None}
-        before = f"file://{self._root}" if self.folder is not None else self.url.rstrip("/")
+        scheme = "file" if self.folder is not None else self.url.partition("://")[0]
+        before = f"{scheme}://{self._root}".rstrip("/")
         by_kind: dict[str, list[str]] = {}
         for one in sorted(found - set(covered(found)), key=lambda s: s.path):
             by_kind.setdefault(one.kind, []).append(f"{before}/{one.path}")
@@ -289,6 +291,16 @@ class _Dataset(pyarrow.dataset.FileSystemDataset):  # type: ignore[misc]
         """Return what reads them; DuckDB calls it with the columns and the filter."""
         ahead = {"batch_readahead": BATCHES_AHEAD, "fragment_readahead": FILES_AHEAD}
         return super().scanner(**(ahead | given))
+
+
+def _assert_bucket(fs: pyarrow.fs.FileSystem, root: str, url: str) -> None:
+    """Fail unless there is a bucket: files would wait in memory until somebody makes it."""
+    bucket = root.partition("/")[0]
+    if fs.get_file_info(bucket).type == pyarrow.fs.FileType.NotFound:
+        raise ConfigError(
+            f"archive (SPANLOOM_CONSOLE_ARCHIVE): {url}: there is no bucket {bucket}; make it, or "
+            "name another one"
+        )
 
 
 def _group_rows(table: pa.Table) -> int:
