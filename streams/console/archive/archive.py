@@ -29,7 +29,9 @@ from streams.console.archive.merging import merged, merges
 from streams.console.archive.retention import Growth, Hold, expired, growth
 from streams.console.archive.store import Store, Times
 from streams.console.archive.tracecolumns import trace_columns
+from streams.console.archive.treated import Treating
 from streams.console.limits import spend
+from streams.core.privacy.records import Privacy
 from streams.errors import StateError
 from streams.runtime.reading import Message, Place
 from streams.units import I64
@@ -128,6 +130,7 @@ class Archive:
         prefix: of the names of derived topics.
         telemetry: names of the topics that hold events; they may be absent.
         clock: seconds that only go forward.
+        privacy: what is personal, and what is kept in its place; None for nothing of that.
 
     Raises:
         StateError: the files overlap.
@@ -140,8 +143,10 @@ class Archive:
         prefix: str = "",
         telemetry: Iterable[str] = (),
         clock: Callable[[], float] = time.monotonic,
+        privacy: Privacy | None = None,
     ) -> None:
         self._store, self._limits, self._clock = store, limits, clock
+        self._treating = None if privacy is None else Treating(privacy)
         derived = [kind for kind in KINDS if kind.topic]
         self.derived = tuple(dict.fromkeys(prefix + kind.topic for kind in derived))
         """Topics that have to be there."""
@@ -222,7 +227,10 @@ class Archive:
         """
         messages = [message for some in places for message in some]
         kinds = self.kinds[messages[0].topic]
-        decoded = decode(kinds, [message.value for message in messages])
+        values: Values = [message.value for message in messages]
+        if self._treating is not None:
+            values = self._treating.values(kinds, values)
+        decoded = decode(kinds, values)
         for i in decoded.unreadable:
             at = kinds[0].name, messages[i].topic, messages[i].partition
             self.unreadable[messages[i].topic] += messages[i].offset >= self._next.get(at, 0)
