@@ -156,6 +156,7 @@ class Console:
             self._link,
             self._prefix,
             self._reader.lags,
+            self._privacy,
         )
         interface = built.interface
         text = exposition([self._rows, interface.rows, lambda: of_requests(interface.meters)])

@@ -54,13 +54,13 @@ class Layout(NamedTuple):
     Attributes:
         heads: what is before the count of their events.
         events: their events, one after the other.
-        count: (n,) how many they are said to be.
+        counts: (n,) how many they are said to be.
         there: the traces whose events are one block; of the others the rest means nothing.
     """
 
     heads: Bodies
     events: Bodies
-    count: I64
+    counts: I64
     there: I64
 
 
@@ -135,7 +135,7 @@ def event_blocks(laid: Layout) -> Iterator[tuple[Block, I64]]:
     """
 
     def read(some: Sequence[int]) -> Block | None:
-        part, counts = laid.events.take(np.array(some)), laid.count[np.array(some)]
+        part, counts = laid.events.take(np.array(some)), laid.counts[np.array(some)]
         block = event_reader().read_block(list(part), int(counts.sum()))
         if block is None:
             return None
@@ -145,7 +145,7 @@ def event_blocks(laid: Layout) -> Iterator[tuple[Block, I64]]:
 
     for some, block in by_halves(laid.there.tolist(), read):
         if block is not None:
-            yield block, np.repeat(np.array(some), laid.count[np.array(some)])
+            yield block, np.repeat(np.array(some), laid.counts[np.array(some)])
 
 
 def _events(laid: Layout) -> Iterator[pl.DataFrame]:
