@@ -17,7 +17,7 @@ from streams.console.access.keys import KeyRing
 from streams.console.access.oidc import Provider
 from streams.console.api import Interface
 from streams.console.metrics import Meters
-from streams.console.paths import about, commands, rejected
+from streams.console.paths import about, commands, erasure, rejected
 from streams.console.paths.path import Path
 from streams.console.questions.queries import Queries
 from streams.console.redriven import Origin, Redriven
@@ -69,6 +69,7 @@ def build(
     prefix: str,
     lags: about.Lags,
     privacy: Privacy | None = None,
+    erase: erasure.Erase | None = None,
 ) -> Built:
     """Return the parts of the interface.
 
@@ -82,6 +83,7 @@ def build(
         prefix: of the names of derived topics.
         lags: how far reading is.
         privacy: what the archive has in place of what is personal.
+        erase: replaces pseudonyms in the archive; None for a console that cannot.
 
     Raises:
         ConfigError, StateError: as `access_of`, or what was driven again cannot be read.
@@ -102,11 +104,14 @@ def build(
         again = "say again=true once it is known not to be in its topic."
         return sending.send(link, record, "the record", again)
 
-    paths = (
+    paths: tuple[Path, ...] = (
         *commands.paths(give),
         *rejected.paths(book, fetch, send, is_treated=privacy is not None),
         *about.paths(lags),
     )
+    if erase is not None:
+        known = None if privacy is None else privacy.pseudonyms
+        paths = (*paths, *erasure.paths(known, erase, access.log))
     return Built(Interface(queries, workers, orders, access, meters, privacy), paths, logins)
 
 

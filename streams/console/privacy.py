@@ -19,7 +19,7 @@ KEYS_MAX: Final = 16
 """Each is tried when somebody is searched for."""
 _FILE: Final = "console_pseudonym_keys_file (SPANLOOM_CONSOLE_PSEUDONYM_KEYS_FILE)"
 _TEXT: Final = "console_pseudonym_keys (SPANLOOM_CONSOLE_PSEUDONYM_KEYS)"
-_HOW: Final = "make one with: echo \"k1 $(openssl rand -hex 32)\" > FILE; chmod 600 FILE"
+_HOW: Final = 'make one with: echo "k1 $(openssl rand -hex 32)" > FILE; chmod 600 FILE'
 
 
 def privacy_of(contract: Contract | None, settings: ConsoleSettings) -> Privacy | None:

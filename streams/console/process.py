@@ -22,6 +22,7 @@ from streams.console import news, site
 from streams.console.access.gate import actor_of
 from streams.console.api import application
 from streams.console.archive.archive import Archive, Limits
+from streams.console.archive.erasing import erase
 from streams.console.archive.reader import Reader
 from streams.console.archive.store import Store
 from streams.console.archive.upkeep import Upkeep
@@ -157,6 +158,7 @@ class Console:
             self._prefix,
             self._reader.lags,
             self._privacy,
+            lambda found: erase(self._archive, found, self._upkeep.read_holds()),
         )
         interface = built.interface
         text = exposition([self._rows, interface.rows, lambda: of_requests(interface.meters)])

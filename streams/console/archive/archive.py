@@ -72,6 +72,10 @@ def decode(kinds: Sequence[Kind], values: Values) -> Decoded:
     return _DECODE.get(kinds[0].name, one_by_one)(kinds, values)
 
 
+Change = Callable[[Segment, Kind, pa.Table], pa.Table | None]
+"""Returns the rows that come in the place of a file's rows, None where they stay."""
+
+
 @dataclass(slots=True)
 class _Tail:
     """What a partition had of a kind since its last file.
@@ -164,6 +168,8 @@ class Archive:
         self.archived: Counter[str] = Counter({kind.name: 0 for kind in KINDS})
         """Records taken in since the start, by kind."""
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
+        """Held while a file is written, replaced or removed: each has one who does that."""
         self._files: dict[str, dict[Segment, int]] = {kind.name: {} for kind in KINDS}
         store.clean()
         found = {one: size for one, size in store.segments().items() if one.kind in self._files}
@@ -314,11 +320,12 @@ class Archive:
         tail = self._tails[at]
         kind, topic, partition = at
         segment = Segment(kind, tail.hour, topic, partition, tail.first, tail.next - 1)
-        table = pa.concat_tables([tail.kind.schema.empty_table(), *tail.parts])
-        size_bytes = self._store.write(tail.kind, segment, table)
-        with self._lock:
-            self._files[kind][segment] = size_bytes
-            del self._tails[at]
+        with self._turn:
+            table = pa.concat_tables([tail.kind.schema.empty_table(), *tail.parts])
+            size_bytes = self._store.write(tail.kind, segment, table)
+            with self._lock:
+                self._files[kind][segment] = size_bytes
+                del self._tails[at]
 
     def merge(self, now_us: int, is_over: Callable[[], bool] = lambda: False) -> int:
         """Merge files that are due, and remove those that were let go long enough ago.
@@ -341,17 +348,54 @@ class Archive:
         for files in merges(sizes, self._limits.merge_files, hour_over, filling):
             if is_over():
                 break
-            kind, whole = KIND[files[0].kind], merged(files)
-            size_bytes = self._store.write(kind, whole, self._store.read(kind, files))
-            with self._lock:
-                held = self._files[kind.name]
-                for one in files:
-                    del held[one]
-                held[whole] = size_bytes
-                self._leaving += [(self._clock() + REMOVE_SECONDS, one) for one in files]
+            with self._turn:
+                self._merge(files)
             done += len(files) - 1
         self._remove_leaving()
         return done
+
+    def _merge(self, files: Sequence[Segment]) -> None:
+        kind, whole = KIND[files[0].kind], merged(files)
+        size_bytes = self._store.write(kind, whole, self._store.read(kind, files))
+        with self._lock:
+            held = self._files[kind.name]
+            for one in files:
+                del held[one]
+            held[whole] = size_bytes
+            self._leaving += [(self._clock() + REMOVE_SECONDS, one) for one in files]
+
+    def files(self) -> list[Segment]:
+        """Return all files that there are, also those that are about to be removed."""
+        with self._lock:
+            return [*chain.from_iterable(self._files.values()), *(one for _, one in self._leaving)]
+
+    def visit(self, one: Segment, change: Change) -> bool:
+        """Change the rows of a file that may be gone by now; return whether they were changed.
+
+        Raises:
+            OSError: it cannot be read or written; it is as it was.
+        """
+        with self._turn:
+            if one not in self.files():
+                return False
+            kind = KIND[one.kind]
+            table = change(one, kind, self._store.read(kind, [one]))
+            if table is None:
+                return False
+            size_bytes = self._store.rewrite(kind, one, table)
+            with self._lock:
+                if one in self._files[one.kind]:
+                    self._files[one.kind][one] = size_bytes
+        return True
+
+    def visit_tails(self, change: Change) -> None:
+        """Change the rows that are in no file yet."""
+        with self._turn, self._lock:
+            for (kind, topic, partition), tail in self._tails.items():
+                one = Segment(kind, tail.hour, topic, partition, tail.first, tail.next - 1)
+                table = change(one, tail.kind, tail.as_table()) if tail.rows else None
+                if table is not None:
+                    tail.parts, tail.slices = [table], 0
 
     def expire(
         self, now_us: int, keep_days: Mapping[str, float], holds: Sequence[Hold]
@@ -378,8 +422,9 @@ class Archive:
         """Remove what was let go so long ago that no question reads it any more."""
         now = self._clock()
         while self._leaving and self._leaving[0][0] <= now:
-            self._store.remove(self._leaving[0][1])
-            _, gone = self._leaving.popleft()
+            with self._turn:
+                self._store.remove(self._leaving[0][1])
+                _, gone = self._leaving.popleft()
             with self._lock:
                 self._times.pop(gone, None)
 

@@ -1,5 +1,4 @@
-"""Records without what is personal in them: what the archive takes in, when a contract says what
-is personal.
+"""Records without what is personal in them, as the archive takes them in.
 
 Owns that no plain value passes: bytes are treated before anything is read out of them, so that a
 row and the bytes in it say the same. What cannot be read is not passed on. Events are cut and put

@@ -23,6 +23,7 @@ HEADER: Final = "spanloom-redriven-from"
 OFFSET_MAX: Final = (1 << 63) - 1
 PARTITION_MAX: Final = (1 << 31) - 1
 
+
 class Whole(NamedTuple):
     """A record as its topic holds it."""
 
