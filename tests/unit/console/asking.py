@@ -15,7 +15,7 @@ from streams.console.access.audit_log import AccessLog
 from streams.console.access.gate import Access
 from streams.console.access.keys import KeyRing
 from streams.console.access.oidc import Provider
-from streams.console.access.roles import Role
+from streams.console.access.roles import ROLES, Role
 from streams.console.api import Interface, application
 from streams.console.metrics import Meters
 from streams.console.paths import about, commands, rejected
@@ -49,7 +49,7 @@ class Asked:
     ) -> None:
         self.clock, self.wall = Clock(), Wall()
         self.keys_file, self.book = folder / "keys.json", folder / "access"
-        self.tokens = {role: self.new_key(role) for role in ("viewer", "operator", "auditor")}
+        self.tokens = {role: self.new_key(role) for role in ROLES if role != "admin"}
         archive = archive_in(folder / "archive")
         archive.take(message(topics.TRACES, 0, trace()))
         archive.take(message(topics.INCIDENTS, 0, incident("c" * 32)))
