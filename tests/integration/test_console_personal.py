@@ -32,7 +32,7 @@ NOW = "start=2020-01-01&end=2035-01-01"
 TRACES = 6
 EVENTS = 6
 OF_OTHERS = 2
-"""One in a message of many, and one whose trace id no worker takes: the archive has it all the same."""
+"""One in a message of many, and one that no worker takes: the archive has it all the same."""
 
 
 def feed(deployment: Deployment) -> None:

@@ -7,14 +7,13 @@ after the last file, so that what was in the tail is read again, and a kind that
 another one of its topic passes over what it has.
 """
 
-import math
 import threading
 import time
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
@@ -28,6 +27,7 @@ from streams.console.archive.kinds import KIND, KINDS, SCHEMAS, Kind
 from streams.console.archive.merging import merged, merges
 from streams.console.archive.retention import Growth, Hold, expired, growth
 from streams.console.archive.store import Store, Times
+from streams.console.archive.tail import Tail
 from streams.console.archive.tracecolumns import trace_columns
 from streams.console.archive.treated import Treating
 from streams.console.limits import spend
@@ -43,8 +43,6 @@ REMOVE_SECONDS: Final = 300.0
 CLOCK_US: Final = 24 * HOUR_US
 """Kafka's time of a record is not so long before its own: no clock is so far ahead."""
 FOOTER_THREADS: Final = 8
-SLICES_MAX: Final = 16
-"""A partition that little comes of keeps no more batches in memory, each of 5,000 records."""
 _DECODE: Final = {"traces": trace_columns, "events": event_columns}
 """How records are decoded that are read as columns, by the first kind that their topic feeds."""
 
@@ -74,48 +72,6 @@ def decode(kinds: Sequence[Kind], values: Values) -> Decoded:
 
 Change = Callable[[Segment, Kind, pa.Table], pa.Table | None]
 """Returns the rows that come in the place of a file's rows, None where they stay."""
-
-
-@dataclass(slots=True)
-class _Tail:
-    """What a partition had of a kind since its last file.
-
-    Attributes:
-        first, next: offsets [first, next) of it.
-        hour, hour_end_us: of its first record. Earlier ones may follow, for clocks differ; later
-            ones do not.
-        since: when it had its first row; infinite while it has none.
-        parts: its rows; the last ones are slices that keep the rows of other partitions alive.
-        slices: how many those are.
-    """
-
-    kind: Kind
-    first: int
-    next: int
-    hour: str
-    hour_end_us: float
-    since: float = math.inf
-    parts: list[pa.Table] = field(default_factory=list)
-    slices: int = 0
-    rows: int = 0
-    size_bytes: int = 0
-
-    def add(self, part: pa.Table) -> None:
-        """Add rows, a slice of what was decoded together."""
-        self.parts.append(part)
-        self.slices += 1
-        self.rows += len(part)
-        self.size_bytes += part.nbytes
-        if self.slices == SLICES_MAX:
-            self.parts[-SLICES_MAX:] = [pa.concat_tables(self.parts[-SLICES_MAX:]).combine_chunks()]
-            self.slices = 0
-
-    def as_table(self) -> pa.Table:
-        """Return it as a table; what was many parts is one from then on."""
-        if len(self.parts) > 1:
-            self.parts = [pa.concat_tables(self.parts).combine_chunks()]
-            self.slices = 0
-        return self.parts[0] if self.parts else self.kind.schema.empty_table()
 
 
 class Look(NamedTuple):
@@ -176,7 +132,7 @@ class Archive:
         for one, size in found.items():
             self._files[one.kind][one] = size
         self._next: dict[At, int] = positions(found)
-        self._tails: dict[At, _Tail] = {}
+        self._tails: dict[At, Tail] = {}
         self._times: dict[Segment, Times] = {}
         """What the footers say that were asked for."""
         self._leaving: deque[tuple[float, Segment]] = deque()
@@ -287,7 +243,7 @@ class Archive:
                 tail.next = self._next[at] = some[-1].offset + 1
             i = until
 
-    def _tail_for(self, kind: Kind, at: At, message: Message) -> _Tail:
+    def _tail_for(self, kind: Kind, at: At, message: Message) -> Tail:
         """Return the tail that a record goes to; one that is due is written and begun anew."""
         tail = self._tails.get(at)
         time_us = message.timestamp_ms * 1000
@@ -296,12 +252,12 @@ class Archive:
             tail = None
         if tail is None:
             end_us = hour_end_us(time_us)
-            tail = _Tail(kind, message.offset, message.offset, hour_of(time_us), end_us)
+            tail = Tail(kind, message.offset, message.offset, hour_of(time_us), end_us)
             with self._lock:
                 self._tails[at] = tail
         return tail
 
-    def _is_full(self, tail: _Tail) -> bool:
+    def _is_full(self, tail: Tail) -> bool:
         return tail.rows >= self._limits.rows or tail.size_bytes >= self._limits.size_bytes
 
     def write_due(self, *, all_of_it: bool = False) -> None:
@@ -364,7 +320,7 @@ class Archive:
             held[whole] = size_bytes
             self._leaving += [(self._clock() + REMOVE_SECONDS, one) for one in files]
 
-    def files(self) -> list[Segment]:
+    def every_file(self) -> list[Segment]:
         """Return all files that there are, also those that are about to be removed."""
         with self._lock:
             return [*chain.from_iterable(self._files.values()), *(one for _, one in self._leaving)]
@@ -376,7 +332,7 @@ class Archive:
             OSError: it cannot be read or written; it is as it was.
         """
         with self._turn:
-            if one not in self.files():
+            if not self._is_there(one):
                 return False
             kind = KIND[one.kind]
             table = change(one, kind, self._store.read(kind, [one]))
@@ -387,6 +343,10 @@ class Archive:
                 if one in self._files[one.kind]:
                     self._files[one.kind][one] = size_bytes
         return True
+
+    def _is_there(self, one: Segment) -> bool:
+        with self._lock:
+            return one in self._files[one.kind] or any(one == gone for _, gone in self._leaving)
 
     def visit_tails(self, change: Change) -> None:
         """Change the rows that are in no file yet."""

@@ -53,7 +53,7 @@ def erase(archive: Archive, pseudonyms: Collection[str], holds: Sequence[Hold]) 
         What was changed; nothing for somebody who is in no row.
 
     Raises:
-        HeldError: some of it is under a hold; nothing was changed.
+        HeldError: some of it is under a hold; nothing was changed, unless it came meanwhile.
         OSError: a file could not be read or written; asked again, the rest is done.
     """
     wanted = [one.encode() for one in pseudonyms]
@@ -64,29 +64,37 @@ def erase(archive: Archive, pseudonyms: Collection[str], holds: Sequence[Hold]) 
         if kind.name in _TREATED and _rows_with(kind, table, wanted).any():
             found.add(one)
 
-    def change(_: Segment, kind: Kind, table: pa.Table) -> pa.Table | None:
+    def change(one: Segment, kind: Kind, table: pa.Table) -> pa.Table | None:
         which = _rows_with(kind, table, wanted)
+        if not which.any():
+            return None
+        _check(one, holds)  # of what came since it was looked at
         rows[kind.name] += int(which.sum())
-        return _without(kind, table, which, pseudonyms) if which.any() else None
+        return _without(kind, table, which, pseudonyms)
 
     archive.visit_tails(note)
-    looked = set(archive.files())
+    looked = set(archive.every_file())
     for one in looked:
         archive.visit(one, note)
     for one in sorted(found):
-        for n, hold in enumerate(holds, start=1):
-            if one.kind in hold.kinds and hold.first <= one.hour <= hold.last:
-                raise HeldError(
-                    f"hold {n}{f' ({hold.reason})' if hold.reason else ''} keeps {one.kind} of "
-                    f"{one.hour}: it can be erased when the hold is over"
-                )
+        _check(one, holds)
     archive.visit_tails(change)
     files = sum(archive.visit(one, change) for one in sorted(found & looked))
     # What was written or merged meanwhile has names that nobody looked at yet.
-    while new := set(archive.files()) - looked:
+    while new := set(archive.every_file()) - looked:
         files += sum(archive.visit(one, change) for one in sorted(new))
         looked |= new
-    return Erased({kind: count for kind, count in rows.items() if count}, files)
+    return Erased(dict(rows), files)
+
+
+def _check(one: Segment, holds: Sequence[Hold]) -> None:
+    """Raise HeldError when a file is under a hold."""
+    for n, hold in enumerate(holds, start=1):
+        if one.kind in hold.kinds and hold.first <= one.hour <= hold.last:
+            raise HeldError(
+                f"hold {n}{f' ({hold.reason})' if hold.reason else ''} keeps {one.kind} of "
+                f"{one.hour}: it can be erased when the hold is over"
+            )
 
 
 def _rows_with(kind: Kind, table: pa.Table, wanted: Sequence[bytes]) -> Mask:

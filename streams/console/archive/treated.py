@@ -8,7 +8,7 @@ together again where they lie; a record of another shape is decoded and encoded.
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import fastavro
 import numpy as np
@@ -208,7 +208,7 @@ class Treating:
         if name != "dimensions":
             found = fastavro.schemaless_reader(BytesIO(raw), "string", None)
             return text_bytes(self.privacy.text(name, str(found)))
-        given: Record = fastavro.schemaless_reader(BytesIO(raw), _MAP, None)  # type: ignore[assignment]
+        given = cast(Record, fastavro.schemaless_reader(BytesIO(raw), _MAP, None))
         out = BytesIO()
         fastavro.schemaless_writer(out, _MAP, self.privacy.dimensions(given))
         return out.getvalue()

@@ -70,7 +70,8 @@ class Privacy:
         found = dict(record)
         for column, name in _LISTS.items():
             if column in found and name in self.rules.fields:
-                found[column] = [self._noted(name, text, plain) for text in found[column]]
+                kept = [self._noted(name, text, plain) for text in found[column]]
+                found[column] = list(filter(None, kept))
         for name in _ACTORS:
             if name in found and "actor" in self.rules.fields:
                 found[name] = self._noted("actor", found[name], plain)
