@@ -1,6 +1,7 @@
 """`spanloom archive`: what can be done with an archive besides asking a console about it."""
 
 import asyncio
+import contextlib
 import getpass
 import json
 import os
@@ -24,7 +25,7 @@ from streams.console.archive.upkeep import holds_of
 from streams.console.paths.erasure import Erasure, erased
 from streams.console.paths.path import ConflictError
 from streams.console.privacy import keys_of
-from streams.console.settings import load_console_settings
+from streams.console.settings import ConsoleSettings, load_console_settings
 from streams.core.privacy.pseudonyms import Pseudonyms
 from streams.errors import BrokerError, ConfigError, StateError
 from streams.runtime.state_folder import lock_folder
@@ -134,12 +135,18 @@ def _erase(archive: str | None, asked: Erasure) -> dict[str, Any]:
     """
     settings = load_console_settings(archive=archive)
     store = Store(settings.archive)
-    if store.folder is not None:
-        lock_folder(
-            store.folder,
-            "let this command write there",
-            "let the console that writes it do so, with --console",
-        )
+    with contextlib.ExitStack() as held:
+        if store.folder is not None:
+            lock = lock_folder(
+                store.folder,
+                "let this command write there",
+                "let the console that writes it do so, with --console",
+            )
+            held.callback(os.close, lock)
+        return _erased_in(store, settings, asked)
+
+
+def _erased_in(store: Store, settings: ConsoleSettings, asked: Erasure) -> dict[str, Any]:
     keys = keys_of(settings)
     log = AccessLog(folder_of(store.folder, settings.access_log_dir))
     who = getpass.getuser()

@@ -5,7 +5,9 @@ row and the bytes in it say the same. What cannot be read is not passed on. Even
 together again where they lie; a record of another shape is decoded and encoded.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from io import BytesIO
 from typing import Any, Final, cast
@@ -34,6 +36,8 @@ _EVENT: Final = "telemetry_event"
 _TRACE: Final = "assembled_trace"
 _TRACE_ID: Final = frozenset(b"0123456789abcdef")
 _TRACE_ID_BYTES: Final = 32
+_IDS: Final = ("event_id", "trace_id", "span_id", "parent_span_id")
+_LIKE_AN_ID: Final = re.compile(r"[0-9A-Fa-f-]{0,64}")
 _FIELDS_HELD_MAX: Final = 65_536
 """Fields of events whose treated bytes are remembered, a few hundred bytes each."""
 _MAP: Final[Any] = {"type": "map", "values": "string"}
@@ -86,15 +90,7 @@ class Treating:
     # --- one record -------------------------------------------------------------------------------
 
     def _event(self, value: bytes | None) -> bytes:
-        schemas = default_schemas()
-        schema_id, _ = wire.split(value, schemas)
-        name, found = schemas.name_of(schema_id), decode(value)
-        if name == BATCH:
-            events = [self.privacy.event(event) for event in found["events"]]
-            return encode(BATCH, found | {"events": events})
-        if name == _EVENT:
-            return encode(_EVENT, self.privacy.event(found))
-        raise RecordError("unknown_schema_id", f"{schema_id} is {name}, not {_EVENT}")
+        return _changed(value, self.privacy.event)
 
     def _trace(self, value: bytes | None) -> bytes:
         found = decode_as(_TRACE, value)
@@ -106,22 +102,28 @@ class Treating:
     def _rejected(self, value: bytes | None) -> bytes:
         """Keep what can be read as events, treated, and the key if it is a trace's id.
 
-        The detail repeats a field: it stays where that one is known, and cannot be personal.
+        Nobody knows what is in an id that is none: such ids go, and with them the detail, which
+        repeats the one that was wrong.
         """
         found = decode_as("rejected_event", value)
         key, payload = found["key"], found["value"]
+        strange: list[str] = []
+
+        def kept(event: Mapping[str, Any]) -> Record:
+            bad = [name for name in _IDS if not _LIKE_AN_ID.fullmatch(event[name])]
+            strange.extend(bad)
+            return self.privacy.event(event) | dict.fromkeys(bad, "")
+
         treated = b""
         if len(payload) == found["value_bytes"]:
-            try:
-                treated = self._event(payload)
-            except RecordError:
-                treated = b""
+            with contextlib.suppress(RecordError):  # then its reason, place and size are kept
+                treated = _changed(payload, kept)
         about = found["reason"].partition("_")[2]
-        is_plain = bool(treated) and about not in self.privacy.rules.fields
-        is_id = len(key) == _TRACE_ID_BYTES and _TRACE_ID.issuperset(key)
-        kept = {"key": key if is_id else b"", "value": treated}
+        is_plain = bool(treated) and not strange and about not in self.privacy.rules.fields
         detail = self._detail(found["detail"], payload) if is_plain else ""
-        return encode("rejected_event", found | kept | {"detail": detail})
+        is_id = len(key) == _TRACE_ID_BYTES and _TRACE_ID.issuperset(key)
+        found |= {"key": key if is_id else b"", "value": treated, "detail": detail}
+        return encode("rejected_event", found)
 
     def _detail(self, detail: str, payload: bytes) -> str:
         """Return a detail without the personal values of the events that it is about."""
@@ -212,6 +214,22 @@ class Treating:
         out = BytesIO()
         fastavro.schemaless_writer(out, _MAP, self.privacy.dimensions(given))
         return out.getvalue()
+
+
+def _changed(value: bytes | None, change: Callable[[Mapping[str, Any]], Record]) -> bytes:
+    """Return the message of one event or of many with each of them changed.
+
+    Raises:
+        RecordError: it is none.
+    """
+    schemas = default_schemas()
+    schema_id, _ = wire.split(value, schemas)
+    name, found = schemas.name_of(schema_id), decode(value)
+    if name == BATCH:
+        return encode(BATCH, found | {"events": [change(event) for event in found["events"]]})
+    if name == _EVENT:
+        return encode(_EVENT, change(found))
+    raise RecordError("unknown_schema_id", f"{schema_id} is {name}, not {_EVENT}")
 
 
 def _slices(data: bytes, begin: I64, end: I64) -> list[bytes]:

@@ -93,13 +93,19 @@ def told_incident(**fields: Any) -> dict[str, Any]:
 
 def rejections() -> list[dict[str, Any]]:
     """Return rejected records: one that can be read, a batch, a torn one, and none of ours."""
-    whole = encode("telemetry_event", full("log", 50, trace_id="no trace id"))
+    whole = encode("telemetry_event", full("log", 50, trace_id="BAD-1"))
     common = {"topic": TELEMETRY, "partition": 0, "timestamp": T0_US, "value_bytes": 0}
     found = [
-        ("invalid_trace_id", "trace_id 'no trace id'", b"ab" * 16, whole),
+        ("invalid_trace_id", "trace_id 'BAD-1'", b"ab" * 16, whole),
         ("invalid_actor", f"actor {TEXTS['actor']!r}", TEXTS["actor"].encode(), whole),
         ("invalid_name", f"in {TEXTS['record_id']}", b"", batch([full("log", 51)])),
         ("invalid_avro", f"at {TEXTS['actor']}", TEXTS["actor"].encode(), whole[:-3]),
+        (
+            "invalid_span_id",
+            f"span_id {TEXTS['actor']!r}",
+            b"",
+            encode("telemetry_event", full("log", 52, span_id=TEXTS["actor"])),
+        ),
         ("bad_magic", "", b"", json.dumps(TEXTS | DIMENSIONS, ensure_ascii=False).encode()),
     ]
     out = [

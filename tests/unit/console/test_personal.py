@@ -222,11 +222,12 @@ def test_what_is_kept_of_rejected_records() -> None:
     """What can be read, without what is personal; of the rest the reason and the place."""
     treating = Treating(PRIVACY)
     kept = [decode(treating._rejected(encode("rejected_event", one))) for one in rejections()]
-    assert kept[0]["detail"] == "trace_id 'no trace id'"
+    assert kept[0]["detail"] == "trace_id 'BAD-1'"
     assert decode(kept[0]["value"])["actor"] == PRIVACY.pseudonyms.of(TEXTS["actor"])
-    assert [bool(one["value"]) for one in kept] == [True, True, True, False, False, False]
-    assert [one["key"] for one in kept] == [b"ab" * 16, b"", b"", b"", b"", b"ab" * 16]
-    assert [one["detail"] for one in kept[3:]] == ["", "", ""]
+    assert [bool(one["value"]) for one in kept] == [*[True] * 3, False, True, False, False]
+    assert [one["key"] for one in kept] == [b"ab" * 16, *[b""] * 5, b"ab" * 16]
+    assert [one["detail"] for one in kept[3:]] == [""] * 4
+    assert decode(kept[4]["value"])["span_id"] == ""
     assert kept[2]["detail"] == f"in {PRIVACY.pseudonyms.of(TEXTS['record_id'])}"
 
 
