@@ -44,7 +44,7 @@ def filled(folder: Path, *, clock: Clock | None = None) -> Archive:
     )
     archive.take(*messages())
     chance = random.Random(3)
-    for n in range(100, 130):
+    for n in range(100, 112):
         actor = chance.choice((PERSON, *OTHERS))
         one = full("log", n, actor=actor)
         values = [(TELEMETRY, encode("telemetry_event", one))]
@@ -102,7 +102,7 @@ def test_ids_are_found_after_one_is_erased(tmp_path: Path) -> None:
     archive.write_due(all_of_it=True)
     asked = {"record_id": [RECORD]}, {"trace_id": ["ab" * 16, f"{101:032x}"]}
     by_trace = len(archive.look("spans", ids=asked[1]).tail)
-    assert len(archive.look("events", ids=asked[0]).tail) > 30
+    assert len(archive.look("events", ids=asked[0]).tail) > 10
     erase(archive, [RECORD], [])
     assert len(archive.look("events", ids=asked[0]).tail) == 0
     assert len(archive.look("spans", ids=asked[1]).tail) == by_trace == 3
@@ -189,7 +189,7 @@ def test_ended_in_the_midst_it_is_finished_by_the_next(tmp_path: Path) -> None:
             raise OSError(28, "No space left on device")
         put(self, path, content)
 
-    for puts in (0, 1, 3, 4):
+    for puts in (1, 2):
         left[0] = puts
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Store, "_put", full_disk)

@@ -1,5 +1,6 @@
 """Nothing personal is in the archive, whoever asks what, and those who may find it all the same."""
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,13 @@ def test_the_canaries_are_found_without_classes(tmp_path: Path) -> None:
     found = "\n".join(leaks(octets_but_the_value(tmp_path)))
     assert all(one.encode().decode("latin-1")[:6] in found for one in CANARIES)
     assert all(leaks(octets_but_the_value(tmp_path), [one]) for one in CANARIES)
+
+
+def test_a_canary_in_base64_is_found() -> None:
+    """As answers have bytes."""
+    text = base64.b64encode(b"xy" + TEXTS["actor"].encode() + b"z")
+    assert leaks([("answer", b'{"value_base64":"' + text + b'"}')]) != []
+    assert leaks([("answer", b'{"value_base64":"' + text[8:] + b'"}')]) == []
 
 
 def octets_but_the_value(folder: Path) -> Iterator[tuple[str, bytes]]:
