@@ -17,16 +17,19 @@ from streams.console.access.keys import KeyRing
 from streams.console.access.oidc import Provider
 from streams.console.access.roles import ROLES, Role
 from streams.console.api import Interface, application
+from streams.console.archive.erasing import erase
 from streams.console.metrics import Meters
-from streams.console.paths import about, commands, rejected
+from streams.console.paths import about, commands, erasure, rejected
 from streams.console.paths.every import PATHS
 from streams.console.paths.path import Path as Described
 from streams.console.questions.queries import Queries
 from streams.console.redriven import Redriven
 from streams.console.settings import ConsoleSettings
+from streams.core.privacy.pseudonyms import Key, Pseudonyms
 from streams.runtime import topics
 from tests.unit.console.at_hand import Clock, archive_in, incident, message, trace
 
+KEYED = Pseudonyms([Key("k1", b"not a secret, but the key of tests")])
 BASE = "http://localhost:8090"
 NOW_US = 1_790_000_000_000_000
 
@@ -69,6 +72,9 @@ class Asked:
             *commands.paths(self.ordered.append),
             *rejected.paths(self.redriven, lambda _: None, self._send),
             *about.paths(lambda: {("traces.assembled.v1", 0): (3, 5)}),
+            *erasure.paths(
+                KEYED, lambda found: erase(self.interface.queries._archive, found, []), log
+            ),
         )
         self.paths: tuple[Described, ...] = (*PATHS, *more)
         logins = [*login.routes(self.access, self.meters)]
