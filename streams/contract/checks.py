@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from streams.contract.graph import find_cycle, upstream
 from streams.contract.notify_checks import notify_problems
 from streams.contract.signals import signal_problems
+from streams.core.privacy.treatments import class_fault, treatment_fault
 
 RESERVED_MODULES: Final = frozenset({"REJECTED", "OTHER"})
 DERIVED_TOPICS: Final = frozenset(
@@ -99,6 +100,7 @@ def _problems(root: Mapping[str, Any]) -> Iterator[Problem]:
             yield from _flow(root, ("flows", flow_id), _mapping(flow), stages)
     yield from _across_flows(root)
     yield from _objectives(root)
+    yield from _personal(root)
     yield from _metric_names(root)
     for loc, text in signal_problems(root):
         yield Problem(loc, text)
@@ -368,6 +370,16 @@ def _rules(root: Mapping[str, Any]) -> Iterator[Problem]:
             text = f"unknown module '{module}'; {suggestion(str(module), _nameable(modules))}"
             yield Problem((*at, "match", "module"), text)
         yield from _playbook(root, at, parts)
+
+
+def _personal(root: Mapping[str, Any]) -> Iterator[Problem]:
+    classes = _mapping(root.get("field_classes"))
+    for name, class_ in classes.items():
+        if fault := class_fault(name, class_):
+            yield Problem(("field_classes", name), fault)
+    for name, treatment in _mapping(root.get("field_treatments")).items():
+        if fault := treatment_fault(name, treatment, classes):
+            yield Problem(("field_treatments", name), fault)
 
 
 def _external_alerts(root: Mapping[str, Any]) -> Iterator[Problem]:

@@ -24,6 +24,7 @@ from streams.contract.operations import OperationRules
 from streams.contract.part import Identifier, Part, Text
 from streams.contract.rules import ExternalAlerts, Rule
 from streams.contract.signals import NamedEvent, Signal, Values
+from streams.core.privacy.treatments import TREATMENT
 
 PROBLEM_TYPE: Final = "contract_problem"
 """Pydantic error type of what `checks.find_problems` finds; the loader reports those itself."""
@@ -232,6 +233,8 @@ class Contract(Part):
         thresholds: where counts become alerts.
         incidents: how incidents are told: escalation, occurrences, maintenance windows.
         field_classes: class (PII, SENSITIVE, PUBLIC) of an event's field or `dimensions.<key>`.
+        field_treatments: what becomes of such a field before it is kept, where that is not what
+            its class says: pseudonym, drop, generalise or truncate:N.
         metric_names: old metric name to new.
         invariants: reserved for reconciliation; kept as written.
         playbooks: by key, a text or a URL.
@@ -254,6 +257,9 @@ class Contract(Part):
     incidents: IncidentRules = IncidentRules()
     field_classes: dict[Text, Annotated[str, Field(pattern=r"^(PII|SENSITIVE|PUBLIC)$")]] = Field(
         default_factory=dict
+    )
+    field_treatments: dict[Text, Annotated[str, Field(pattern=rf"^({TREATMENT.pattern})$")]] = (
+        Field(default_factory=dict)
     )
     metric_names: dict[Text, Text] = Field(default_factory=dict)
     invariants: list[JsonValue] = Field(default_factory=list)

@@ -15,6 +15,8 @@ from typing import Any, Final, NamedTuple
 
 from streams.console.archive.kinds import KINDS, Kind, Row
 from streams.console.archive.store import Store
+from streams.console.archive.treated import Treating
+from streams.core.privacy.records import Privacy
 from streams.errors import RecordError
 from tests.fault.harness import PROGRAM, Deployment, WorkerProcess, wait_for
 
@@ -93,23 +95,31 @@ def archived(archive: str, kind: Kind) -> list[str]:
     return sorted(found)
 
 
-def published(deployment: Deployment, kind: Kind, events: Iterable[str]) -> list[str]:
+def published(
+    deployment: Deployment, kind: Kind, events: Iterable[str], privacy: Privacy | None = None
+) -> list[str]:
     """Return the rows that the records in a kind's topics are, sorted.
 
     Args:
         deployment: where they are read.
         kind: of rows.
         events: names of the topics that hold events, for the kind that has none of its own.
+        privacy: what the archive has in place of what is personal.
     """
+    kinds = [one for one in KINDS if one.topic == kind.topic]
+
+    def treated(value: bytes) -> bytes | None:
+        return value if privacy is None else Treating(privacy).values(kinds, [value])[0]
+
     return sorted(
         repr((m.topic, m.partition, m.offset, m.timestamp_ms * 1000, *row))
         for topic in ([kind.topic] if kind.topic else events)
         for m in deployment.read(topic)
-        for row in _rows(kind, m.value)
+        for row in _rows(kind, treated(m.value))
     )
 
 
-def _rows(kind: Kind, value: bytes) -> Iterable[Row]:
+def _rows(kind: Kind, value: bytes | None) -> Iterable[Row]:
     """Return what a record is as rows; none for one that is no value of its schema."""
     try:
         return kind.rows(value)
@@ -140,10 +150,12 @@ def difference(there: Iterable[str], held: Iterable[str]) -> Difference:
     return Difference(lost, repeated, sum(too_many.values()) - repeated, sum(wanted.values()))
 
 
-def compare(deployment: Deployment, archive: str, events: Iterable[str]) -> dict[str, Difference]:
+def compare(
+    deployment: Deployment, archive: str, events: Iterable[str], privacy: Privacy | None = None
+) -> dict[str, Difference]:
     """Return how an archive differs from the topics of a deployment, by kind."""
     topics = tuple(events)
     return {
-        kind.name: difference(published(deployment, kind, topics), archived(archive, kind))
+        kind.name: difference(published(deployment, kind, topics, privacy), archived(archive, kind))
         for kind in KINDS
     }

@@ -130,8 +130,16 @@ class Store:
             if info.is_file
         }
 
-    def write(self, kind: Kind, segment: Segment, table: pa.Table) -> int:
+    def write(
+        self, kind: Kind, segment: Segment, table: pa.Table, group_rows: int | None = None
+    ) -> int:
         """Write a file; it is there under its name when all of it is.
+
+        Args:
+            kind: of the file.
+            segment: its name.
+            table: its rows.
+            group_rows: rows of each row group; as many as are good if absent.
 
         Returns:
             Its bytes.
@@ -139,7 +147,7 @@ class Store:
         Raises:
             OSError: the disk is full, the bucket is away; nothing is there under the name.
         """
-        group_rows = _group_rows(table)
+        group_rows = group_rows or _group_rows(table)
         if kind.ids:
             list_ = places(table, kind.ids, group_rows)
             self._put(segment.path + _IDS, np.insert(list_, 0, len(list_)).tobytes())
@@ -156,6 +164,22 @@ class Store:
         whole = out.getvalue()
         self._put(segment.path, whole)
         return len(whole)
+
+    def rewrite(self, kind: Kind, segment: Segment, table: pa.Table) -> int:
+        """Replace a file by one with as many rows in each row group, so that its list of ids fits.
+
+        Returns:
+            Its bytes.
+
+        Raises:
+            OSError: as `write`; the file is as it was.
+        """
+        with self._fs.open_input_file(f"{self._root}/{segment.path}") as source:
+            group_rows = pyarrow.parquet.ParquetFile(source).metadata.row_group(0).num_rows
+        size_bytes = self.write(kind, segment, table, group_rows)
+        with self._lock:
+            self._lists.pop(segment, None)
+        return size_bytes
 
     def _put(self, path: str, content: Any) -> None:
         if self.folder is None:  # an object is there when its last part is
