@@ -5,11 +5,12 @@ Invariant: the bodies are canonical Avro; their bytes depend on the request alon
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Final
 
 from streams.codec.eventid import event_id
-from streams.codec.otlp.events import events_of
-from streams.codec.otlp.requests import request_of
+from streams.codec.otlp.events import Event, events_of
+from streams.codec.otlp.requests import Request, request_of
 from streams.codec.otlp.services import Services
 from streams.codec.records import encode_body
 from streams.codec.schemas import Schema
@@ -49,13 +50,7 @@ class OtlpEncoder:
         bytes_max = max(BODIES_BYTES_MIN, EXPANSION_MAX * len(value))
         bodies: list[bytes] = []
         total_bytes = 0
-        seen: Counter[bytes] = Counter()
-        for event in events_of(request, self._services):
-            body = encode_body(self._schema, event)
-            if not event["event_id"]:
-                event["event_id"] = event_id(body + b"%d" % seen[body])
-                seen[body] += 1
-                body = encode_body(self._schema, event)
+        for _, body in self.events(request):
             total_bytes += len(body)
             if total_bytes > bytes_max:
                 raise RecordError(
@@ -63,3 +58,14 @@ class OtlpEncoder:
                 )
             bodies.append(body)
         return bodies
+
+    def events(self, request: Request) -> Iterator[tuple[Event, bytes]]:
+        """Yield the events of a request, each with its body, in its order."""
+        seen: Counter[bytes] = Counter()
+        for event in events_of(request, self._services):
+            body = encode_body(self._schema, event)
+            if not event["event_id"]:  # as sent again it is the same, as said twice it is not
+                event["event_id"] = event_id(body + b"%d" % seen[body])
+                seen[body] += 1
+                body = encode_body(self._schema, event)
+            yield event, body
