@@ -8,8 +8,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
 from streams.codec.eventid import event_id
-from streams.codec.otlp.events import Event, events_of
+from streams.codec.otlp.events import Event, Origin, events_of, span_event
 from streams.codec.otlp.requests import Request, request_of
 from streams.codec.otlp.services import Services
 from streams.codec.records import encode_body
@@ -22,6 +26,11 @@ EXPANSION_MAX: Final = 64
 makes 35 times as much."""
 BODIES_BYTES_MIN: Final = 64 << 10
 """So much any request may become."""
+
+
+def bytes_max_of(value: bytes) -> int:
+    """Return how many bytes the events of a request may take."""
+    return max(BODIES_BYTES_MIN, EXPANSION_MAX * len(value))
 
 
 class OtlpEncoder:
@@ -47,7 +56,7 @@ class OtlpEncoder:
             RecordError: `empty_value`, `invalid_otlp` or `otlp_too_large`.
         """
         request = request_of(kind, value)
-        bytes_max = max(BODIES_BYTES_MIN, EXPANSION_MAX * len(value))
+        bytes_max = bytes_max_of(value)
         bodies: list[bytes] = []
         total_bytes = 0
         for _, body in self.events(request):
@@ -58,6 +67,14 @@ class OtlpEncoder:
                 )
             bodies.append(body)
         return bodies
+
+    def origin(self, resource: Resource, scope: InstrumentationScope) -> Origin:
+        """Return what the spans of one scope share."""
+        return Origin(resource, scope, self._services)
+
+    def span_body(self, span: Span, origin: Origin) -> bytes:
+        """Return the body of one span's event."""
+        return encode_body(self._schema, span_event(span, origin))
 
     def events(self, request: Request) -> Iterator[tuple[Event, bytes]]:
         """Yield the events of a request, each with its body, in its order."""

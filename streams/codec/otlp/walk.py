@@ -86,7 +86,8 @@ def walk_spans(octets: U8, begin: I64, end: I64) -> Spans:
 
     Args:
         octets: the bytes, with `PAD_BYTES` after the last span.
-        begin, end: (n,) where each span lies.
+        begin: (n,) where each span begins.
+        end: (n,) where each ends.
     """
     words, n = words_of(octets), len(begin)
     found = _Found(n)
@@ -202,7 +203,7 @@ class _Found:
         any_size, any_head = _size(words[value] >> np.uint64(8))
         is_good &= words[value] & np.uint64(0xFF) == np.uint64(0x12)
         inner = value + 1 + any_head
-        is_good &= inner + any_size == end
+        is_good &= (any_size >= 0) & (inner + any_size == end)
         inner = np.minimum(inner, end)
         form, value_at, value_size, bits = _values(words, inner, end)
         is_good &= form != _UNKNOWN
@@ -223,7 +224,7 @@ def _values(words: U64, at: I64, end: I64) -> tuple[U8, I64, I64, U64]:
     form[at == end] = NONE
     is_there = at < end
     size, head = _size(word >> np.uint64(8))
-    form[is_there & (tag == np.uint64(0x0A)) & (at + 1 + head + size == end)] = TEXT
+    form[is_there & (tag == np.uint64(0x0A)) & (size >= 0) & (at + 1 + head + size == end)] = TEXT
     bits, width = _varints(words[at + 1])
     is_whole = at + 1 + width == end
     form[is_there & (tag == np.uint64(0x10)) & is_whole & (bits < np.uint64(2))] = BOOL
