@@ -21,20 +21,18 @@ from streams.codec.otlp.heads import HEAD_BYTES, TAIL_BYTES, heads_of, is_plain,
 from streams.codec.otlp.keys import KEY_BYTES_MAX, KeyPatterns
 from streams.codec.otlp.numbers import number_texts
 from streams.codec.otlp.origins import Origins, QuickOrigin
+from streams.codec.otlp.pieces import joined
 from streams.codec.otlp.split import split
 from streams.codec.otlp.values import DIMENSIONS_BYTES_MAX, ENTRIES_MAX, VALUE_BYTES_MAX
 from streams.codec.otlp.walk import NAME, PAD_BYTES, TEXT, Spans, walk_spans, words_of
 from streams.codec.varints import varint
-from streams.core.bodies import copied
 from streams.units import I64, U8, U64, Mask
 
-_UNIT_BYTES: Final = 32
-"""Most pieces are keys and short texts."""
 _ONE_BYTE: Final = 64
 """Lengths below take one byte in Avro; those of texts and keys here take two at most."""
 _NUMBER_BYTES_MAX: Final = 32
-_FIXED_PIECES: Final = 6
-_HEAD, _PLACE, _NAME, _COUNT, _ENTRIES, _ATTRIBUTES = range(6)
+_FIXED_PIECES: Final = 5
+_HEAD, _PLACE, _NAME, _ENTRIES, _ATTRIBUTES = range(5)
 _ERROR: Final = 2
 _NO_VALUE: Final = struct.pack("<d", float("nan")) + b"\0"
 """No value, and no unit."""
@@ -95,11 +93,11 @@ class QuickSpans:
         lost = self._add_slow(step, np.flatnonzero(~is_quick), pieces)
         keep = ~np.isin(step.request, list(lost))
         data, size = pieces.joined(keep)
-        end = 0
-        for i in np.unique(step.request[keep]).tolist():
-            rows = slice(*np.searchsorted(step.request[keep], (i, i + 1)).tolist())
-            begin, end = end, end + int(size[rows].sum())
-            out[i] = rows.stop - rows.start, data[begin:end]
+        request, first, count = np.unique(step.request[keep], return_index=True, return_counts=True)
+        begin = (np.cumsum(size) - size)[first].tolist()
+        end = [*begin[1:], len(data)]
+        for i, n, at, stop in zip(request.tolist(), count.tolist(), begin, end, strict=True):
+            out[i] = n, data[at:stop]
         return out
 
     def _step(self, values: Sequence[bytes]) -> _Step:
@@ -108,8 +106,7 @@ class QuickSpans:
         request: list[int] = []
         origin: list[int] = []
         counts: list[int] = []
-        begin: list[int] = []
-        end: list[int] = []
+        places: list[int] = []
         starts: list[int] = []
         origins: list[QuickOrigin] = []
         for i, value in enumerate(values):
@@ -120,13 +117,12 @@ class QuickSpans:
                 request.append(i)
                 origin.append(len(origins))
                 origins.append(one)
-                counts.append(len(scope.begin))
+                counts.append(len(scope.places) // 2)
                 starts.append(int(base[i]))
-                begin += scope.begin
-                end += scope.end
+                places += scope.places
         octets = np.frombuffer(bytearray(b"".join((*values, bytes(PAD_BYTES)))), np.uint8)
         shift = np.repeat(np.array(starts, np.int64), counts)
-        begins, ends = np.array(begin, np.int64) + shift, np.array(end, np.int64) + shift
+        begins, ends = np.array(places, np.int64).reshape(-1, 2).T + shift
         return _Step(
             values,
             octets,
@@ -227,7 +223,7 @@ class _Pieces:
         """Return the bodies of the rows to keep, one after the other, and their lengths."""
         pieces = np.repeat(keep, self._count)
         source = np.concatenate([*self._sources, np.zeros(PAD_BYTES, np.uint8)])
-        data = copied(source, self._start[pieces], self._size[pieces], _UNIT_BYTES)
+        data = joined(source, self._start[pieces], self._size[pieces])
         return data, self.row_bytes[keep]
 
     def _place(self, source: U8) -> int:
@@ -275,17 +271,20 @@ class _Pieces:
         """Add what the spans of an origin have in common, and how many dimensions each has."""
         first, origin = self._first[rows], step.origin[rows]
         own = (self._count[rows] - _FIXED_PIECES) // 2
-        count = own + np.array([one.count for one in step.origins], np.int64)[origin]
         is_error = step.spans.status[rows] == _ERROR
-        for slot, texts, code in (
+        pairs, pair = np.unique(origin * (ENTRIES_MAX + 1) + own, return_inverse=True)
+        entries: list[bytes] = []
+        for code in pairs.tolist():
+            one = step.origins[code // (ENTRIES_MAX + 1)]
+            entries.append(_COUNTS[one.count + code % (ENTRIES_MAX + 1)] + one.entries)
+        for slot, texts, codes in (
             (_PLACE, [p for one in step.origins for p in one.places], 2 * origin + is_error),
-            (_COUNT, _COUNTS, count),
-            (_ENTRIES, [one.entries for one in step.origins], origin),
+            (_ENTRIES, entries, pair),
         ):
             size = np.array([len(one) for one in texts], np.int64)
             begin = self._place(np.frombuffer(b"".join(texts), np.uint8))
-            self._start[first + slot] = begin + (np.cumsum(size) - size)[code]
-            self._size[first + slot] = size[code]
+            self._start[first + slot] = begin + (np.cumsum(size) - size)[codes]
+            self._size[first + slot] = size[codes]
 
 
 def _with_lengths(octets: U8, at: I64, size: I64) -> tuple[I64, I64]:
