@@ -19,6 +19,7 @@ from streams.codec.otlp.requests import LOGS, METRICS, SPANS
 from streams.codec.otlp.services import Place, Services
 from streams.codec.recordbatch import Record
 from streams.codec.schemas import default_schemas
+from streams.codec.wire import header
 from streams.core.columns import Operations
 from streams.errors import RecordError
 from tests.otlp_cases import (
@@ -171,6 +172,7 @@ def test_damaged_requests_are_judged_by_the_official_reader(
         else:
             damaged[at:at] = rng.randbytes(rng.randrange(1, 12))
         damaged = damaged or bytearray(b"\x0a")
+    damaged[0] = damaged[0] or 1  # 0 is the first byte of a native event
     values = [good, bytes(damaged), good]
     assert quickly(values) == [slowly(value) for value in values]
 
@@ -186,6 +188,20 @@ def test_every_byte_of_a_request_may_be_any_other() -> None:
     ]
     damaged += [good[:at] for at in range(len(good))]
     assert quickly(damaged) == [slowly(value) for value in damaged]
+
+
+def test_native_events_and_tombstones_may_lie_between() -> None:
+    """An event that is driven again lies in its topic as an event of our own."""
+    good = traces("shop", [span_of(1, 1)]).SerializeToString()
+    (body,) = ENCODER.bodies(SPANS, traces("shop", [span_of(1, 2)]).SerializeToString())
+    native = header(default_schemas().id_of("telemetry_event")) + body
+    decoder = EventDecoder(default_schemas(), Operations(), otlp_kinds={0: SPANS})
+    sent = [good, native, None, b"", b"\0junk", good]
+    records = [Record(i, START_NS // 10**6, b"k", value) for i, value in enumerate(sent)]
+    events, rejected, step = decoder.decode_batches([batch(records)], [0], [0])
+    assert events.row.tolist() == [0, 1, 5]
+    assert rejected.reason == ["empty_value", "empty_value", "unknown_schema_id"]
+    assert step.key(0) == step.key(1) == b"k"
 
 
 def test_fields_go_the_quick_way() -> None:
