@@ -38,6 +38,7 @@ BROKEN: list[tuple[str, Any, str, str]] = [
     ("modules.A.topic", "traces.assembled.v1", "modules.A", "topic traces.assembled.v1 belongs"),
     ("modules.A.depends_on", ["A"], "modules.A.depends_on", "'A' depends on itself"),
     ("modules.A.depends_on", ["AB"], "modules.A.depends_on", "unknown module 'AB'; did you"),
+    ("services", {"s": {"module": "AB"}}, "services.s.module", "unknown module 'AB'; did you"),
     ("modules.A.playbook", "q", "modules.A.playbook", "unknown playbook 'q'; known: p"),
     ("field_classes.trace_id", "PII", "field_classes.trace_id", "'trace_id' cannot be PII"),
     ("field_classes.actr", "PII", "field_classes.actr", "an event has no field 'actr'"),
