@@ -1,0 +1,194 @@
+"""Finished spans and points as the Avro bytes of TelemetryEvent, one event at a time.
+
+Pure. Written by hand because it runs in the pipeline's own process: what repeats from span to span
+is encoded once, and no mapping is made of an event. `tests/unit/sdk/test_encode.py` holds it to
+the schema files by the codec of the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import Struct
+from typing import Any, Final, NamedTuple
+
+from streams.codec import wire
+from streams.codec.varints import varint
+from streams.codec.w3c import Baggage
+from streams.core.traces.murmur2 import murmur2_partition
+from streams.sdk.place import Place
+from streams.sdk.span import ERROR, Span
+from streams.sdk.texts import NAME_CHARACTERS_MAX, TEXT_CHARACTERS_MAX
+
+EVENT_ID: Final = 1
+BATCH_ID: Final = 20
+HEADER_ID: Final = 2
+"""Schema ids of `schemas/topics.yaml`."""
+TYPES: Final = {"METRIC": 0, "LOG": 1, "TRACE": 2, "AUDIT": 3}
+SEVERITIES: Final = {"DEBUG": 0, "INFO": 1, "WARN": 2, "ERROR": 3, "CRITICAL": 4}
+_DOUBLE: Final = Struct("<d")
+_NAN: Final = _DOUBLE.pack(float("nan"))
+_TEXT_OF_36, _TEXT_OF_32, _TEXT_OF_16 = varint(36), varint(32), varint(16)
+_NO_TEXT: Final = b"\0"
+_ENUMS: Final = [varint(code) for code in range(8)]
+_FLAGS: Final = [varint(flags) for flags in range(256)]
+_SHAPES_MAX: Final = 4_096
+"""Span names of a place whose bytes are kept; more of them are no names but values."""
+
+
+class Point(NamedTuple):
+    """A LOG, METRIC or AUDIT event; fields as in TelemetryEvent, ids as numbers, 0 for none."""
+
+    place: Place
+    event_type: str
+    severity: str
+    name: str
+    value: float
+    unit: str
+    dimensions: dict[str, Any] | None
+    trace_id: int
+    span_id: int
+    flags: int
+    record_id: str
+    batch_id: str
+    correlation_id: str
+    operation: str
+    actor: str
+    time_ns: int
+    baggage: Baggage | None
+
+
+def text(value: str) -> bytes:
+    """Return the Avro bytes of a string; characters that no UTF-8 has become question marks."""
+    if not value:
+        return _NO_TEXT
+    if len(value) > TEXT_CHARACTERS_MAX:
+        value = value[:TEXT_CHARACTERS_MAX]
+    raw = value.encode("utf-8", "replace")
+    return varint(len(raw)) + raw
+
+
+def uuid_text(digits: str) -> bytes:
+    """Return 32 random hex digits in the form of a UUID v4."""
+    return (f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}").encode()
+
+
+def encode_batch(bodies: list[bytes]) -> bytes:
+    """Return the wire value of a `telemetry_batch`: all events in one block."""
+    return b"".join((wire.header(BATCH_ID), varint(len(bodies)), *bodies, b"\0"))
+
+
+def encode_item(item: Span | Point, digits: str) -> tuple[bytes, bytes]:
+    """Return the key and the body, without wire header, of an event.
+
+    Args:
+        item: what was handed over.
+        digits: 32 random hex digits.
+    """
+    return _span(item, digits) if isinstance(item, Span) else _point(item, digits)
+
+
+def _span(span: Span, digits: str) -> tuple[bytes, bytes]:
+    place = span.place
+    trace_id = b"%032x" % span.trace_id
+    is_error = span.status == ERROR
+    shape = place.shapes.get((span.name, is_error))
+    if shape is None:
+        shape = _keep(place, (span.name, is_error), _span_shape(place, span.name, is_error))
+    body = b"".join(
+        (
+            _TEXT_OF_36, uuid_text(digits),
+            _TEXT_OF_32, trace_id,
+            _TEXT_OF_16, b"%016x" % span.span_id,
+            _TEXT_OF_16 + b"%016x" % span.parent_id if span.parent_id else _NO_TEXT,
+            varint(span.start_ns // 1_000),
+            shape,
+            _map(place, span.dimensions, span.baggage),
+            text(span.record_id), text(span.batch_id), text(span.correlation_id),
+            text(span.operation), text(span.actor or place.actor),
+            varint(span.duration_ns // 1_000),
+            _ENUMS[span.status], _ENUMS[span.kind], _FLAGS[span.flags],
+            _links(span.links),
+        )
+    )  # fmt: skip
+    return trace_id, body
+
+
+def _point(point: Point, digits: str) -> tuple[bytes, bytes]:
+    place = point.place
+    trace_id = b"%032x" % point.trace_id if point.trace_id else b""
+    body = b"".join(
+        (
+            _TEXT_OF_36, uuid_text(digits),
+            _TEXT_OF_32 + trace_id if trace_id else _NO_TEXT,
+            _TEXT_OF_16 + b"%016x" % point.span_id if point.span_id else _NO_TEXT,
+            _NO_TEXT,
+            varint(point.time_ns // 1_000),
+            text(place.module), text(place.component),
+            _ENUMS[TYPES[point.event_type]], _ENUMS[SEVERITIES[point.severity]],
+            text(point.name or "unnamed"), _DOUBLE.pack(point.value), text(point.unit),
+            _map(place, point.dimensions, point.baggage),
+            text(point.record_id), text(point.batch_id), text(point.correlation_id),
+            text(point.operation), text(point.actor or place.actor),
+            _NO_TEXT, _ENUMS[0], _ENUMS[0], _FLAGS[point.flags], _NO_TEXT,
+        )
+    )  # fmt: skip
+    return trace_id or place.key, body
+
+
+def _span_shape(place: Place, name: str, is_error: bool) -> bytes:
+    """Return what lies between a span's time and its dimensions."""
+    severity = SEVERITIES["ERROR" if is_error else "INFO"]
+    parts = (
+        text(place.module), text(place.component),
+        _ENUMS[TYPES["TRACE"]], _ENUMS[severity],
+        text(name or "unnamed"), _NAN, _NO_TEXT,
+    )  # fmt: skip
+    return b"".join(parts)
+
+
+def _keep(place: Place, key: tuple[str, bool], shape: bytes) -> bytes:
+    if len(place.shapes) < _SHAPES_MAX:
+        place.shapes[key] = shape
+    return shape
+
+
+def _map(place: Place, dimensions: dict[str, Any] | None, baggage: Baggage | None) -> bytes:
+    if baggage and place.baggage_dimensions:
+        told = {n: baggage[n].value for n in place.baggage_dimensions if n in baggage}
+        dimensions = told | (dimensions or {})
+    if not dimensions:
+        return _NO_TEXT
+    out = [varint(len(dimensions))]
+    for name, value in dimensions.items():
+        out.append(text(name[:NAME_CHARACTERS_MAX]))
+        out.append(text(value))
+    out.append(_NO_TEXT)
+    return b"".join(out)
+
+
+def _links(links: list[tuple[int, int]] | None) -> bytes:
+    if not links:
+        return _NO_TEXT
+    out = [varint(len(links))]
+    for trace_id, span_id in links:
+        out.append(b"%b%032x%b%016x" % (_TEXT_OF_32, trace_id, _TEXT_OF_16, span_id))
+    out.append(_NO_TEXT)
+    return b"".join(out)
+
+
+PartitionOf = Callable[[bytes], int]
+
+
+def partition_of(partitions: int) -> PartitionOf:
+    """Return the function that places keys, which remembers those of open traces."""
+    known: dict[bytes, int] = {}
+
+    def place(key: bytes) -> int:
+        found = known.get(key)
+        if found is None:
+            if len(known) >= 4_096:
+                known.clear()
+            found = known[key] = murmur2_partition(key, partitions)
+        return found
+
+    return place
