@@ -16,10 +16,12 @@ import sys
 import threading
 import time
 from collections import Counter, deque
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple, Protocol
 
 from streams.sdk import forks
-from streams.sdk.encode import Point, encode_batch, encode_item
+from streams.sdk.encode import Point, encode_batch, encode_item, event_ids, uuid_text
 from streams.sdk.options import LOG_NAME, Options
 from streams.sdk.reports import Reports
 from streams.sdk.span import Span
@@ -30,6 +32,7 @@ SLICE: Final = 64
 """Events that are encoded before other threads get the interpreter: about 0.3 ms."""
 COMPLAIN_SECONDS: Final = 60.0
 """The same complaint is logged so often at most."""
+COMPLAINTS_MAX: Final = 1_000
 QUEUE_FULL, CLOSED, EXIT = "queue_full", "closed", "exit"
 UNENCODABLE, NO_THREAD, NO_TOPIC = "unencodable", "no_thread", "no_topic"
 
@@ -44,7 +47,8 @@ class Counts(NamedTuple):
         waiting: in the queue, or on their way.
         unsampled: spans that were not handed over because their trace is not sampled.
         unsampled_traces: traces that began here and are not sampled.
-        cut: texts and dimensions that were cut to their bound.
+        cut: texts, dimensions, links and counters beyond their bound.
+        refused: metrics against the naming rule or without a number, severities that are none.
     """
 
     made: int
@@ -54,6 +58,7 @@ class Counts(NamedTuple):
     unsampled: int
     unsampled_traces: int
     cut: int
+    refused: int
 
 
 class Sender(Protocol):
@@ -109,7 +114,8 @@ class Emitter:
         self._said: dict[str, float] = {}
         # An RLock: a signal handler of the pipeline may make a span while we are in here.
         self._lock = threading.RLock()
-        self._wake = threading.Event()
+        self._wakes: SimpleQueue[None] = SimpleQueue()
+        self._is_woken = False
         self._thread: threading.Thread | None = None
         self._is_closing = False
         self._deadline = 0.0
@@ -137,7 +143,7 @@ class Emitter:
         if self._is_closing:
             self._refuse(CLOSED)
             return
-        if self._thread is None and not self._start():
+        if not self.start():
             self._refuse(NO_THREAD)
             return
         is_full = len(self.queue) >= self.options.queue_events_max
@@ -145,7 +151,7 @@ class Emitter:
             self._refuse(QUEUE_FULL)
         else:
             self.queue.append(item)
-        self._wake.set()
+        self.wake()
 
     def skip(self, *, is_root: bool) -> None:
         """Count a span whose trace is not sampled."""
@@ -158,20 +164,40 @@ class Emitter:
             self.dropped[reason] += 1
             self._refused += 1
 
-    def _start(self) -> bool:
+    def start(self) -> bool:
+        """Start the thread where there is none yet; return whether there is one."""
+        if self._thread is not None:
+            return True
         with self._lock:
-            if self._thread is not None:
-                return True
-            thread = threading.Thread(target=self._run, name="spanloom-telemetry", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:  # the interpreter ends, or no thread can be had
-                self.complain(NO_THREAD, f"no thread for telemetry: {error}")
-                return False
-            self._thread = thread
-            self.room = self._room
+            return self._start()
+
+    def _start(self) -> bool:
+        if self._thread is not None:  # by another one, while we waited
+            return True
+        # Before it runs: a signal handler that comes in between must not start a second one.
+        self._thread = thread = threading.Thread(
+            target=self._run, name="spanloom-telemetry", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # the interpreter ends, or no thread can be had
+            self._thread = None
+            self.complain(NO_THREAD, f"no thread for telemetry: {error}")
+            return False
+        self.room = self._room
         forks.at_end_of_child(self.close)
         return True
+
+    def wake(self) -> None:
+        """Let the thread look at the queue now; safe in a signal handler, as Event.set is not."""
+        if not self._is_woken:
+            self._is_woken = True
+            self._wakes.put(None)
+
+    def _sleep(self) -> None:
+        with suppress(Empty):
+            self._wakes.get(timeout=self.options.linger_seconds)
+        self._is_woken = False
 
     # --- whoever looks on
 
@@ -187,6 +213,7 @@ class Emitter:
                 unsampled=self.unsampled,
                 unsampled_traces=self.unsampled_traces,
                 cut=self.cut,
+                refused=self.refused,
             )
 
     def flush(self, seconds: float) -> bool:
@@ -195,7 +222,7 @@ class Emitter:
         while self.counts().waiting:
             if time.monotonic() > deadline:
                 return False
-            self._wake.set()
+            self.wake()
             time.sleep(0.002)
         return True
 
@@ -207,7 +234,7 @@ class Emitter:
         self.room = 0
         thread = self._thread
         if thread is not None and self._pid == os.getpid():
-            self._wake.set()
+            self.wake()
             thread.join(limit + 2.0)  # what is left is given up within a second
         found = self.counts()
         if found.dropped or found.waiting:
@@ -218,6 +245,8 @@ class Emitter:
         """Log something, but not again and again."""
         now = time.monotonic()
         if now - self._said.get(key, -COMPLAIN_SECONDS) >= COMPLAIN_SECONDS:
+            if len(self._said) >= COMPLAINTS_MAX:
+                self._said.clear()
             self._said[key] = now
             log.warning("telemetry: %s", text)
 
@@ -236,8 +265,7 @@ class Emitter:
 
     def _run(self) -> None:
         while not self._is_closing:
-            self._wake.wait(self.options.linger_seconds)
-            self._wake.clear()
+            self._sleep()
             self._guarded_turn()
         while self.queue and time.monotonic() < self._deadline:
             self._guarded_turn()
@@ -269,51 +297,41 @@ class Emitter:
     def _take(self, sender: Sender, count: int) -> None:
         """Take so many events from the queue, as messages by topic and partition."""
         batches: dict[tuple[str, int], list[bytes]] = {}
-        sizes: Counter[tuple[str, int]] = Counter()
-        chance = os.urandom(16 * count).hex()
-        encoded_bytes = 0
+        ids = event_ids(os.urandom(16))
         for n in range(count):
             item = self.queue.popleft()
             self._taken += 1
-            at = self._encoded(sender, item, chance[32 * n : 32 * n + 32], batches)
-            if at is not None:
-                size = len(batches[at][-1])
-                encoded_bytes += size
-                sizes[at] += size
-                if sizes[at] > self.options.batch_bytes_max:
-                    self._send(sender, at, batches.pop(at))
-                    del sizes[at]
+            try:
+                key, body = encode_item(item, next(ids))
+                at = sender.partition(item.place.topic, key)
+            except Exception as error:  # a value of the pipeline that nobody foresaw
+                self.complain(UNENCODABLE, f"an event cannot be encoded: {type(error).__name__}")
+                self.lost(1, UNENCODABLE)
+                continue
+            if at is None:
+                self.lost(1, NO_TOPIC)
+            elif at in batches:
+                batches[at].append(body)
+            else:
+                batches[at] = [body]
             if n % SLICE == SLICE - 1:
                 time.sleep(0)
-        for at, bodies in batches.items():
-            self._send(sender, at, bodies)
-        left = self.queued_characters - encoded_bytes if self.queue else 0
+        sent_bytes = sum(self._send(sender, at, bodies) for at, bodies in batches.items())
+        left = self.queued_characters - sent_bytes if self.queue else 0
         self.queued_characters = max(0, left)
         self.room = 0 if self._is_closing else self._room
 
-    def _encoded(
-        self,
-        sender: Sender,
-        item: Span | Point,
-        digits: str,
-        batches: dict[tuple[str, int], list[bytes]],
-    ) -> tuple[str, int] | None:
-        """Put an event into its batch; return which one that is, None where it was dropped."""
-        try:
-            key, body = encode_item(item, digits)
-            at = sender.partition(item.place.topic, key)
-        except Exception as error:  # a value of the pipeline that nobody foresaw
-            self.complain(UNENCODABLE, f"an event cannot be encoded: {type(error).__name__}")
-            self.lost(1, UNENCODABLE)
-            return None
-        if at is None:
-            self.lost(1, NO_TOPIC)
-            return None
-        batches.setdefault(at, []).append(body)
-        return at
-
-    def _send(self, sender: Sender, at: tuple[str, int], bodies: list[bytes]) -> None:
-        sender.send(*at, encode_batch(bodies), len(bodies))
+    def _send(self, sender: Sender, at: tuple[str, int], bodies: list[bytes]) -> int:
+        """Send the events of one partition, in messages of bounded size; return their bytes."""
+        begin = size = total = 0
+        for n, body in enumerate(bodies):
+            if size and size + len(body) > self.options.batch_bytes_max:
+                sender.send(*at, encode_batch(bodies[begin:n]), n - begin)
+                begin, size = n, 0
+            size += len(body)
+            total += len(body)
+        sender.send(*at, encode_batch(bodies[begin:]), len(bodies) - begin)
+        return total
 
     def _report(self, *, is_last: bool) -> None:
         """Tell of ourselves when it is time; these events are in no count."""
@@ -322,7 +340,7 @@ class Emitter:
             return
         batches: dict[tuple[str, int], list[bytes]] = {}
         for point in self.reports.points():
-            key, body = encode_item(point, os.urandom(16).hex())
+            key, body = encode_item(point, uuid_text().encode())
             at = sender.partition(point.place.topic, key)
             if at is not None:
                 batches.setdefault(at, []).append(body)

@@ -7,7 +7,9 @@ the schema files by the codec of the engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
@@ -28,9 +30,14 @@ SEVERITIES: Final = {"DEBUG": 0, "INFO": 1, "WARN": 2, "ERROR": 3, "CRITICAL": 4
 _DOUBLE: Final = Struct("<d")
 _NAN: Final = _DOUBLE.pack(float("nan"))
 _TEXT_OF_36, _TEXT_OF_32, _TEXT_OF_16 = varint(36), varint(32), varint(16)
+_SPAN: Final = b"%b%%b%b%%b%b%%016x" % (_TEXT_OF_36, _TEXT_OF_32, _TEXT_OF_16) + 14 * b"%b"
+"""A span: event id, trace id, span id, and fourteen fields that are bytes already."""
+_PARENT: Final = _TEXT_OF_16 + b"%016x"
 _NO_TEXT: Final = b"\0"
 _ENUMS: Final = [varint(code) for code in range(8)]
 _FLAGS: Final = [varint(flags) for flags in range(256)]
+_COMMON_CHARACTERS: Final = 64
+"""Shorter values are names of something, and come again."""
 _SHAPES_MAX: Final = 4_096
 """Span names of a place whose bytes are kept; more of them are no names but values."""
 
@@ -67,9 +74,22 @@ def text(value: str) -> bytes:
     return varint(len(raw)) + raw
 
 
-def uuid_text(digits: str) -> bytes:
-    """Return 32 random hex digits in the form of a UUID v4."""
-    return (f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}").encode()
+def event_ids(random: bytes) -> Iterator[bytes]:
+    """Yield UUIDs of version 4: one random beginning for all, and a count from a random start.
+
+    Args:
+        random: 16 random bytes, of which 74 bits are the beginning and 47 the start.
+    """
+    digits = random.hex()
+    head = f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-".encode()
+    start = int(digits[20:], 16) >> 1
+    for n in range(start, 1 << 48):
+        yield b"%b%012x" % (head, n)
+
+
+def uuid_text() -> str:
+    """Return a random UUID of version 4."""
+    return next(event_ids(os.urandom(16))).decode()
 
 
 def encode_batch(bodies: list[bytes]) -> bytes:
@@ -77,48 +97,45 @@ def encode_batch(bodies: list[bytes]) -> bytes:
     return b"".join((wire.header(BATCH_ID), varint(len(bodies)), *bodies, b"\0"))
 
 
-def encode_item(item: Span | Point, digits: str) -> tuple[bytes, bytes]:
-    """Return the key and the body, without wire header, of an event.
-
-    Args:
-        item: what was handed over.
-        digits: 32 random hex digits.
-    """
-    return _span(item, digits) if isinstance(item, Span) else _point(item, digits)
+def encode_item(item: Span | Point, event_id: bytes) -> tuple[bytes, bytes]:
+    """Return the key and the body, without wire header, of an event."""
+    return _span(item, event_id) if isinstance(item, Span) else _point(item, event_id)
 
 
-def _span(span: Span, digits: str) -> tuple[bytes, bytes]:
-    place = span.place
-    trace_id = b"%032x" % span.trace_id
-    is_error = span.status == ERROR
-    shape = place.shapes.get((span.name, is_error))
+def _span(span: Span, event_id: bytes) -> tuple[bytes, bytes]:
+    place, status = span.place, span.status
+    shape = place.shapes.get((span.name, status == ERROR))
     if shape is None:
-        shape = _keep(place, (span.name, is_error), _span_shape(place, span.name, is_error))
-    body = b"".join(
-        (
-            _TEXT_OF_36, uuid_text(digits),
-            _TEXT_OF_32, trace_id,
-            _TEXT_OF_16, b"%016x" % span.span_id,
-            _TEXT_OF_16 + b"%016x" % span.parent_id if span.parent_id else _NO_TEXT,
-            varint(span.start_ns // 1_000),
-            shape,
-            _map(place, span.dimensions, span.baggage),
-            text(span.record_id), text(span.batch_id), text(span.correlation_id),
-            text(span.operation), text(span.actor or place.actor),
-            varint(span.duration_ns // 1_000),
-            _ENUMS[span.status], _ENUMS[span.kind], _FLAGS[span.flags],
-            _links(span.links),
-        )
-    )  # fmt: skip
+        shape = _span_shape(place, span.name, status == ERROR)
+    trace_id = b"%032x" % span.trace_id
+    body = _SPAN % (
+        event_id,
+        trace_id,
+        span.span_id,
+        _PARENT % span.parent_id if span.parent_id else _NO_TEXT,
+        varint(span.start_ns // 1_000),
+        shape,
+        _map(place, span.dimensions, span.baggage),
+        text(span.record_id) if span.record_id else _NO_TEXT,
+        text(span.batch_id) if span.batch_id else _NO_TEXT,
+        text(span.correlation_id) if span.correlation_id else _NO_TEXT,
+        text(span.operation) if span.operation else _NO_TEXT,
+        text(span.actor or place.actor),
+        varint(span.duration_ns // 1_000),
+        _ENUMS[status],
+        _ENUMS[span.kind],
+        _FLAGS[span.flags],
+        _links(span.links) if span.links else _NO_TEXT,
+    )
     return trace_id, body
 
 
-def _point(point: Point, digits: str) -> tuple[bytes, bytes]:
+def _point(point: Point, event_id: bytes) -> tuple[bytes, bytes]:
     place = point.place
     trace_id = b"%032x" % point.trace_id if point.trace_id else b""
     body = b"".join(
         (
-            _TEXT_OF_36, uuid_text(digits),
+            _TEXT_OF_36, event_id,
             _TEXT_OF_32 + trace_id if trace_id else _NO_TEXT,
             _TEXT_OF_16 + b"%016x" % point.span_id if point.span_id else _NO_TEXT,
             _NO_TEXT,
@@ -143,12 +160,9 @@ def _span_shape(place: Place, name: str, is_error: bool) -> bytes:
         _ENUMS[TYPES["TRACE"]], _ENUMS[severity],
         text(name or "unnamed"), _NAN, _NO_TEXT,
     )  # fmt: skip
-    return b"".join(parts)
-
-
-def _keep(place: Place, key: tuple[str, bool], shape: bytes) -> bytes:
+    shape = b"".join(parts)
     if len(place.shapes) < _SHAPES_MAX:
-        place.shapes[key] = shape
+        place.shapes[name, is_error] = shape
     return shape
 
 
@@ -160,10 +174,19 @@ def _map(place: Place, dimensions: dict[str, Any] | None, baggage: Baggage | Non
         return _NO_TEXT
     out = [varint(len(dimensions))]
     for name, value in dimensions.items():
-        out.append(text(name[:NAME_CHARACTERS_MAX]))
-        out.append(text(value))
+        if len(value) > _COMMON_CHARACTERS:
+            out.append(_pair(name, value))
+        else:
+            out.append(_common_pair(name, value))
     out.append(_NO_TEXT)
     return b"".join(out)
+
+
+def _pair(name: str, value: str) -> bytes:
+    return text(name[:NAME_CHARACTERS_MAX]) + text(value)
+
+
+_common_pair = lru_cache(maxsize=4_096)(_pair)
 
 
 def _links(links: list[tuple[int, int]] | None) -> bytes:

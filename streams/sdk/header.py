@@ -6,7 +6,6 @@ written into it, flags aside, which the record has no field for: the baggage car
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
@@ -54,7 +53,7 @@ class MessageHeader:
         if at.trace_id:
             baggage[_FLAGS] = f"{at.flags:02x}"
         return cls(
-            message_id=uuid_text(os.urandom(16).hex()).decode(),
+            message_id=uuid_text(),
             correlation_id=at.correlation_id,
             source_module=source,
             target_module=target,

@@ -53,6 +53,7 @@ class Reports:
                 return
             self._totals[series] = self._totals.get(series, 0.0) + by
             self._changed.add(series)
+        self._emitter.start()
 
     def is_due(self, *, is_last: bool) -> bool:
         """Whether it is time for the next report."""
@@ -74,7 +75,8 @@ class Reports:
             "events_sent": counts.sent,
             "spans_unsampled": counts.unsampled,
             "traces_unsampled": counts.unsampled_traces,
-            "texts_cut": counts.cut,
+            "values_cut": counts.cut,
+            "points_refused": counts.refused,
             **{f"events_dropped/{reason}": n for reason, n in counts.dropped.items()},
         }
         for key, total in now.items():

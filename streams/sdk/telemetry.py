@@ -235,7 +235,7 @@ class Telemetry:
             found = math.nan
         if math.isfinite(found):
             return found
-        self._refuse(f"metric {name!r}: a {type(value).__name__} that is no finite number")
+        self._refuse(f"metric {name!r}: {type(value).__name__} is no finite number")
         return None
 
     def _event(
