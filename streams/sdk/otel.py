@@ -84,8 +84,9 @@ class SpanloomExporter(SpanExporter):
         for name, field in _IDS.items():
             if name in attributes:
                 setattr(event, field, str(attributes.pop(name)))
-        if "error.type" in attributes:
-            attributes["error_type"] = attributes.pop("error.type")
+        error_type = attributes.pop("error.type", None) or _exception_of(span)
+        if error_type:
+            attributes["error_type"] = error_type
         event.dimensions = take(attributes, self._telemetry.emitter) if attributes else None
         event.state, event.baggage = (), None
         return event
@@ -105,3 +106,9 @@ class SpanloomExporter(SpanExporter):
                 found = self._telemetry.module(module, component).place
             self._places[at] = found
         return found
+
+
+def _exception_of(span: ReadableSpan) -> Any:
+    """Return the type of the last exception that a span recorded, None for none."""
+    recorded = (event.attributes or {} for event in span.events if event.name == "exception")
+    return next((a.get("exception.type") for a in reversed(list(recorded))), None)
