@@ -32,6 +32,7 @@ SLICE: Final = 64
 """Events that are encoded before other threads get the interpreter: about 0.3 ms."""
 COMPLAIN_SECONDS: Final = 60.0
 """The same complaint is logged so often at most."""
+_FLUSH_PAUSE_SECONDS: Final = 0.02
 COMPLAINTS_MAX: Final = 1_000
 QUEUE_FULL, CLOSED, EXIT = "queue_full", "closed", "exit"
 UNENCODABLE, NO_THREAD, NO_TOPIC = "unencodable", "no_thread", "no_topic"
@@ -219,11 +220,13 @@ class Emitter:
     def flush(self, seconds: float) -> bool:
         """Wait until nothing waits; return whether that was so within the time."""
         deadline = time.monotonic() + seconds
+        pause = 0.001
         while self.counts().waiting:
             if time.monotonic() > deadline:
                 return False
             self.wake()
-            time.sleep(0.002)
+            time.sleep(pause)
+            pause = min(2 * pause, _FLUSH_PAUSE_SECONDS)
         return True
 
     def close(self, seconds: float | None = None) -> Counts:

@@ -8,7 +8,7 @@ the schema files by the codec of the engine.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from struct import Struct
 from typing import Any, Final, NamedTuple
@@ -38,6 +38,7 @@ _ENUMS: Final = [varint(code) for code in range(8)]
 _FLAGS: Final = [varint(flags) for flags in range(256)]
 _COMMON_CHARACTERS: Final = 64
 """Shorter values are names of something, and come again."""
+_KEYS_MAX: Final = 4_096
 _SHAPES_MAX: Final = 4_096
 """Span names of a place whose bytes are kept; more of them are no names but values."""
 
@@ -199,19 +200,20 @@ def _links(links: list[tuple[int, int]] | None) -> bytes:
     return b"".join(out)
 
 
-PartitionOf = Callable[[bytes], int]
+class Places(dict[bytes, tuple[str, int]]):
+    """Where the keys of a topic go, as (topic, partition); those of open traces are remembered.
 
+    Args:
+        topic: its name.
+        partitions: how many it has.
+    """
 
-def partition_of(partitions: int) -> PartitionOf:
-    """Return the function that places keys, which remembers those of open traces."""
-    known: dict[bytes, int] = {}
+    def __init__(self, topic: str, partitions: int) -> None:
+        self._topic = topic
+        self._partitions = partitions
 
-    def place(key: bytes) -> int:
-        found = known.get(key)
-        if found is None:
-            if len(known) >= 4_096:
-                known.clear()
-            found = known[key] = murmur2_partition(key, partitions)
+    def __missing__(self, key: bytes) -> tuple[str, int]:
+        if len(self) >= _KEYS_MAX:
+            self.clear()
+        found = self[key] = (self._topic, murmur2_partition(key, self._partitions))
         return found
-
-    return place

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from streams.sdk.encode import PartitionOf, partition_of
+from streams.sdk.encode import Places
 from streams.sdk.options import LOG_NAME, Options
 
 OTHER: Final = "telemetry.other.v1"
@@ -83,7 +83,7 @@ class KafkaSender:
         self._producer: Any = None
         self._is_fatal = False
         self._buffered_bytes = 0
-        self._partitions: dict[str, PartitionOf] = {}
+        self._partitions: dict[str, Places] = {}
         self._asked_at = -TOPICS_SECONDS
         self._unknown: set[str] = set()
 
@@ -100,12 +100,12 @@ class KafkaSender:
 
     def partition(self, topic: str, key: bytes) -> tuple[str, int] | None:
         """Return topic and partition for a key, None where there is no topic for it."""
-        place = self._partitions.get(topic)
-        if place is None:
+        places = self._partitions.get(topic)
+        if places is None:
             self._unknown.add(topic)
             self._counting.complain(f"topic {topic}", f"there is no topic {topic}, trying {OTHER}")
-            topic, place = OTHER, self._partitions.get(OTHER)
-        return None if place is None else (topic, place(key))
+            places = self._partitions.get(OTHER)
+        return None if places is None else places[key]
 
     def send(self, topic: str, partition: int, value: bytes, events: int) -> None:
         """Hand a message over; its events are counted when it is known what became of them."""
@@ -153,7 +153,7 @@ class KafkaSender:
             for name, topic in found.items()
             if topic.error is None and topic.partitions
         }
-        self._partitions = {name: partition_of(count) for name, count in counts.items()}
+        self._partitions = {name: Places(name, count) for name, count in counts.items()}
         self._asked_at = now
         self._unknown -= counts.keys()
 

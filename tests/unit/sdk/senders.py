@@ -4,7 +4,7 @@ from typing import Any
 
 from streams.codec.records import decode
 from streams.sdk import Telemetry
-from streams.sdk.encode import partition_of
+from streams.sdk.encode import Places
 
 PARTITIONS = 4
 
@@ -21,7 +21,7 @@ class ListSender:
         self.messages: list[tuple[str, int, bytes, int]] = []
         self.ready = True
         self.topics: set[str] | None = None
-        self._place = partition_of(PARTITIONS)
+        self._places: dict[str, Places] = {}
 
     def is_ready(self) -> bool:
         return self.ready
@@ -29,7 +29,7 @@ class ListSender:
     def partition(self, topic: str, key: bytes) -> tuple[str, int] | None:
         if self.topics is not None and topic not in self.topics:
             return None
-        return topic, self._place(key)
+        return self._places.setdefault(topic, Places(topic, PARTITIONS))[key]
 
     def send(self, topic: str, partition: int, value: bytes, events: int) -> None:
         self.messages.append((topic, partition, value, events))
