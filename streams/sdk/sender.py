@@ -93,8 +93,9 @@ class KafkaSender:
             self._give_up()
         if self._producer is None:
             self._producer = Producer(self._settings)
-        is_old = time.monotonic() - self._asked_at > TOPICS_SECONDS
-        if is_old or (self._unknown and time.monotonic() - self._asked_at > ASK_SECONDS):
+            self._producer.poll(0)  # where a token is asked for, if the link needs one
+        is_partial = bool(self._unknown) or not self._partitions
+        if time.monotonic() - self._asked_at > (ASK_SECONDS if is_partial else TOPICS_SECONDS):
             self._ask()
         return bool(self._partitions) and self._buffered_bytes < self._options.buffer_bytes_max
 
@@ -140,13 +141,11 @@ class KafkaSender:
 
     def _ask(self) -> None:
         """Ask how many partitions the topics have; without an answer the last one holds."""
-        now = time.monotonic()
         try:
             found = self._producer.list_topics(timeout=ASK_SECONDS).topics
         except KafkaException as error:
             self._counting.complain("broker", f"no answer from the broker: {error.args[0].str()}")
-            # Known topics are good for a while longer; without any the next turn asks again.
-            self._asked_at = now if self._partitions else -TOPICS_SECONDS
+            self._asked_at = time.monotonic()
             return
         counts = {
             name: len(topic.partitions)
@@ -154,7 +153,9 @@ class KafkaSender:
             if topic.error is None and topic.partitions
         }
         self._partitions = {name: Places(name, count) for name, count in counts.items()}
-        self._asked_at = now
+        self._asked_at = time.monotonic()
+        if not counts:
+            self._counting.complain("topics", "the broker shows no topic: give the right Write")
         self._unknown -= counts.keys()
 
     def _delivered(self, size: int, events: int, error: KafkaError | None, _message: Any) -> None:
