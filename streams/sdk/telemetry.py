@@ -208,12 +208,25 @@ class Telemetry:
         if sample_ratio >= 1.0 or chance.random() < sample_ratio:
             self._point("histogram", name, value, unit, dimensions)
 
-    def log(self, name: str, severity: str = "INFO", **dimensions: Any) -> None:
-        """Tell a log event; of the current trace where there is one."""
+    def log(
+        self,
+        name: str,
+        severity: str = "INFO",
+        *,
+        value: float | None = None,
+        unit: str = "",
+        **dimensions: Any,
+    ) -> None:
+        """Tell a log event, such as a state that changed; of the current trace where there is one.
+
+        `value` is what the event is about, where it is a number: a predicted impact, say.
+        """
         if severity not in SEVERITIES:
             self._refuse(f"severity {severity!r}: one of {', '.join(SEVERITIES)}")
             severity = "INFO"
-        self.emitter.put(self._event("LOG", name, severity, dimensions))
+        event = self._event("LOG", name, severity, dimensions)
+        number = None if value is None else self._number(name, value)
+        self.emitter.put(event if number is None else event._replace(value=number, unit=unit))
 
     def audit(self, name: str, operation: str, *, actor: str = "", **dimensions: Any) -> None:
         """Tell an audit entry; it is sent whether its trace is sampled or not."""
@@ -235,7 +248,7 @@ class Telemetry:
             found = math.nan
         if math.isfinite(found):
             return found
-        self._refuse(f"metric {name!r}: {type(value).__name__} is no finite number")
+        self._refuse(f"{name!r}: {type(value).__name__} is no finite number")
         return None
 
     def _event(

@@ -45,6 +45,29 @@ def test_every_span_is_sent_once_from_many_threads() -> None:
     assert (counts.made, counts.sent, counts.dropped) == (THREADS * SPANS, THREADS * SPANS, {})
 
 
+def test_unsampled_spans_are_counted_from_many_threads() -> None:
+    """Without a lock, and none is missed: more switches between threads than usual."""
+    t = made(sample_ratio=0.0)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def work() -> None:
+        for _ in range(4 * SPANS):
+            with t.span("alpha.parse"):
+                pass
+
+    try:
+        threads = [threading.Thread(target=work) for _ in range(THREADS)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+    finally:
+        sys.setswitchinterval(before)
+    counts = t.close()
+    assert counts.unsampled == counts.unsampled_traces == 4 * THREADS * SPANS
+
+
 def test_a_full_queue_drops_and_counts() -> None:
     """While the broker is away the queue holds its bound; the rest is counted, and it goes on."""
     t = made(queue_events_max=100)

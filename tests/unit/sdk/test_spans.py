@@ -170,7 +170,7 @@ def test_points_belong_to_the_current_span() -> None:
     with made(actor="svc-alpha") as t:
         t.gauge("buffer_depth", 3)
         with t.span("alpha.connect", correlation_id="order-8") as span:
-            t.log("retry", "WARN", destination="crm")
+            t.log("circuit_state_changed", "WARN", value=120, unit="records/s", to="OPEN")
             t.audit("record_read", "READ", actor="anna")
             t.observe("pipeline.alpha.parser.histogram.parse_seconds", 0.5)
         gauge, log, audit, metric, _ = kept(t)
@@ -182,6 +182,7 @@ def test_points_belong_to_the_current_span() -> None:
         assert event["span_id"] == f"{span.span_id:016x}"
         assert event["correlation_id"] == "order-8"
     assert (log["severity"], log["actor"]) == ("WARN", "svc-alpha")
+    assert (log["value"], log["unit"], log["dimensions"]) == (120, "records/s", {"to": "OPEN"})
     assert (audit["operation"], audit["actor"]) == ("READ", "anna")
     assert (metric["value"], metric["unit"]) == (0.5, "s")
 
