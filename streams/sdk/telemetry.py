@@ -313,9 +313,16 @@ class Telemetry:
         """Return the current context, or another one, as headers of a Kafka message."""
         return propagation.kafka_headers(context or current())
 
-    def extract(self, carrier: Carrier | None) -> Context:
-        """Return the context of a message's headers: HTTP, ASGI or Kafka; never raises."""
-        return propagation.extract(carrier)
+    def extract(self, carrier: Carrier | None, *, with_baggage: bool = True) -> Context:
+        """Return the context of a message's headers: HTTP, ASGI or Kafka; never raises.
+
+        Without baggage, at an edge where anybody may call: then neither baggage nor ids of records
+        are taken over from the caller.
+        """
+        found = propagation.extract(carrier)
+        if with_baggage:
+            return found
+        return Context(found.trace_id, found.span_id, found.flags, found.state)
 
     def within(self, context: Context) -> AbstractContextManager[Context]:
         """Let what begins in the block belong to a context."""

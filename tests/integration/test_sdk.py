@@ -1,9 +1,9 @@
 """Modules instrumented by the SDK on a real broker: whole traces, and a lost hop that is named."""
 
 import json
-import math
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, Producer
 
 from streams.codec.records import decode
 from streams.runtime.topics import admin, create, spec
+from streams.sdk import Telemetry
 from tests.fault.harness import (
     REPOSITORY,
     TRACES,
@@ -25,8 +26,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 EXAMPLE = REPOSITORY / "docs" / "examples" / "sdk_kafka.py"
 RECORDS = 40
-STRIPPED, SWALLOWED = "record-7", "record-8"
-"""What happens to two records between BETA and GAMMA."""
+STRIPPED, SWALLOWED, FAILED = "record-7", "record-8", "record-9"
+"""What happens to three records between BETA and GAMMA; the last fails there, and is recovered."""
 VALID, RICH, BEFORE_GAMMA = "example.valid", "example.rich", "example.gateway"
 STATS = "fidelity.stats.v1"
 SPANS_OF_ALPHA, SPANS_OF_BETA, SPANS_OF_GAMMA = 5, 5, 4
@@ -58,16 +59,39 @@ def gateway(broker: str) -> None:
         assert message.error() is None
         record_id = json.loads(message.value())["id"]
         headers = [] if record_id == STRIPPED else message.headers()
-        if record_id != SWALLOWED:
+        if record_id == FAILED:
+            fail_and_recover(broker, message.headers())
+        elif record_id != SWALLOWED:
             producer.produce(BEFORE_GAMMA, message.value(), message.key(), headers=headers)
     assert producer.flush(30) == 0
     consumer.close()
 
 
+def fail_and_recover(broker: str, headers: list[tuple[str, bytes]]) -> None:
+    """Be a GAMMA whose delivery fails, and that tries again from its error queue, much later."""
+    with Telemetry("GAMMA", "rendering", broker, exit_seconds_max=30) as rendering:
+        routing, delivery = rendering.component("routing"), rendering.component("delivery")
+        acknowledgment = rendering.component("acknowledgment")
+        came = rendering.extract(headers)
+        with rendering.span("gamma.render", "CONSUMER", parent=came):
+            with routing.span("gamma.route"):
+                pass
+            with delivery.span("gamma.deliver", ack_pattern="sync") as failed:
+                error = ConnectionError("away")
+                failed.fail(error)
+                queued = delivery.failed(error).kafka_headers()
+        time.sleep(0.01)
+        with (
+            delivery.recover("gamma.deliver", queued, new_trace=True, ack_pattern="sync"),
+            acknowledgment.span("gamma.acknowledge"),
+        ):
+            pass
+
+
 def run_pipeline(deployment: Deployment) -> None:
     """Let the three modules and the gateway between them handle the records."""
     parts = [
-        module(deployment, "gamma", "--in", BEFORE_GAMMA, "--records", RECORDS - 1),
+        module(deployment, "gamma", "--in", BEFORE_GAMMA, "--records", RECORDS - 2),
         module(deployment, "beta", "--in", VALID, "--out", RICH, "--records", RECORDS),
         module(deployment, "alpha", "--out", VALID, "--records", RECORDS),
     ]
@@ -80,6 +104,7 @@ def run_pipeline(deployment: Deployment) -> None:
     finally:
         for part in parts:
             part.kill()
+            part.communicate()
 
 
 def by_record(deployment: Deployment) -> dict[str, list[Event]]:
@@ -106,15 +131,15 @@ def wait_until_told(deployment: Deployment, worker: WorkerProcess) -> None:
 
     def is_told() -> bool:
         found = by_record(deployment)
-        linked = [t for t in found.get(STRIPPED, ()) if t["revision"] > 1]
+        linked = [t for r in (STRIPPED, FAILED) for t in found.get(r, ()) if t["revision"] > 1]
         flows = [r for r in windows(deployment) if r["kind"] == "flow"]
-        return len(found) == RECORDS and len(linked) == 2 and bool(flows)
+        return len(found) == RECORDS and len(linked) == 4 and bool(flows)
 
     wait_for(is_told, 120, lambda: f"{len(by_record(deployment))}: {worker.tail()}", worker)
 
 
 def test_three_instrumented_modules(deployment: Deployment) -> None:
-    """Each record is one complete trace of 14 spans; the two that a hop lost say which hop."""
+    """Each record is one complete trace of 14 spans; what a hop lost says which hop."""
     deployment.contract = "seed"
     deployment.create_topics()
     client = admin({"bootstrap.servers": deployment.broker})
@@ -123,14 +148,16 @@ def test_three_instrumented_modules(deployment: Deployment) -> None:
     worker.wait_until_restored(deployment.partitions)
     run_pipeline(deployment)
     wait_until_told(deployment, worker)
-    check_traces(by_record(deployment))
+    found = by_record(deployment)
+    check_traces(found)
+    check_recovery(found[FAILED])
     check_fidelity(windows(deployment))
     check_audit(deployment)
 
 
 def check_traces(found: dict[str, list[Event]]) -> None:
-    whole = {r: t for r, t in found.items() if r not in (STRIPPED, SWALLOWED)}
-    assert len(whole) == RECORDS - 2
+    whole = {r: t for r, t in found.items() if r not in (STRIPPED, SWALLOWED, FAILED)}
+    assert len(whole) == RECORDS - 3
     for record, traces in whole.items():
         (trace,) = traces
         assert trace["status"] == "COMPLETE", (record, trace["missing"])
@@ -151,22 +178,38 @@ def check_traces(found: dict[str, list[Event]]) -> None:
     assert [link["trace_id"] for one in links for link in one] == [second["trace_id"]]
 
 
+def check_recovery(traces: list[Event]) -> None:
+    """The original trace and the recovered one name each other, by the SDK and by the worker."""
+    first, second = sorted(traces, key=lambda t: t["start"])
+    assert {m["name"] for m in first["missing"]} == {"gamma.acknowledge"}
+    assert {m["cause"] for m in first["missing"]} == {"CONTEXT_RESTARTED"}
+    told = [s for t in traces for s in t["spans"] if s["name"] == "spanloom.record_recovered"]
+    assert {s["trace_id"]: s["links"][0]["trace_id"] for s in told} == {
+        first["trace_id"]: second["trace_id"],
+        second["trace_id"]: first["trace_id"],
+    }
+    again = next(s for s in second["spans"] if s["name"] == "gamma.deliver")
+    failed = next(s for s in first["spans"] if s["name"] == "gamma.deliver")
+    assert (failed["status"], again["status"]) == ("ERROR", "OK")
+    assert again["links"] == [{"trace_id": first["trace_id"], "span_id": failed["span_id"]}]
+    assert (again["dimensions"]["attempt"], again["dimensions"]["recovered"]) == ("2", "true")
+
+
 def check_fidelity(rows: list[Event]) -> None:
-    """All edges but the one that lost two records have fidelity 1."""
+    """All edges but those that lost a record have fidelity 1."""
     for row in (r for r in rows if r["kind"] == "edge" and r["expected"]):
-        edge = (row["from_stage"], row["to_stage"])
-        if edge != ("transfer_beta_gamma", "rendering"):
+        if row["to_stage"] not in ("rendering", "acknowledgment"):
             assert row["ratio"] == 1.0, row
-    lost = [r for r in rows if r["kind"] == "edge" and r["to_stage"] == "rendering"]
-    assert sum(r["expected"] - r["observed"] for r in lost) == 2
-    assert not any(math.isnan(r["ratio"]) for r in lost if r["expected"])
+    for stage, count in (("rendering", 2), ("acknowledgment", 1)):
+        lost = [r for r in rows if r["kind"] == "edge" and r["to_stage"] == stage]
+        assert sum(r["expected"] - r["observed"] for r in lost) == count, stage
 
 
 def check_audit(deployment: Deployment) -> None:
     """Every audit entry says who did what when, for which record (row S2-59)."""
     found = [decode(m.value) for m in deployment.read("telemetry.gamma.v1")]
     events = [e for one in found for e in one["events"] if e["event_type"] == "AUDIT"]
-    assert len(events) == RECORDS - 1
+    assert len(events) == RECORDS - 2
     for one in events:
         assert one["actor"] == "svc-gamma"
         assert (one["operation"], one["component"]) == ("DELIVER", "delivery")

@@ -264,6 +264,8 @@ def test_context_goes_over_http_and_kafka() -> None:
             assert back.state == came.state
             assert (back.record_id, back.correlation_id) == ("r-1", "ü/1")
             assert back.baggage == came.baggage
+            edge = t.extract(carrier, with_baggage=False)
+            assert (edge.parent, edge.baggage, edge.record_id) == (span.parent, None, "")
         assert t.inject({}) == {}
         assert t.extract(None).trace_id == 0
 
