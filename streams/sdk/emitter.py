@@ -134,6 +134,8 @@ class Emitter:
 
     def put(self, item: Span | Point) -> None:
         """Take an event; never waits, never raises."""
+        if item.characters:
+            self.weigh(item.characters)
         if len(self.queue) < self.room:
             self.queue.append(item)
         else:
@@ -142,14 +144,14 @@ class Emitter:
     def crowded(self, item: Span | Point) -> None:
         """Take an event where the queue is half full or nobody reads it yet, or drop it."""
         if self._is_closing:
-            self._refuse(CLOSED)
+            self._refuse(item, CLOSED)
             return
         if not self.start():
-            self._refuse(NO_THREAD)
+            self._refuse(item, NO_THREAD)
             return
         is_full = len(self.queue) >= self.options.queue_events_max
         if is_full or self.queued_characters > self.characters_max:
-            self._refuse(QUEUE_FULL)
+            self._refuse(item, QUEUE_FULL)
         else:
             self.queue.append(item)
         self.wake()
@@ -160,7 +162,14 @@ class Emitter:
         if is_root:
             self.unsampled_traces += 1
 
-    def _refuse(self, reason: str) -> None:
+    def weigh(self, characters: int) -> None:
+        """Add to the characters that wait; beyond their bound `crowded` looks at each event."""
+        self.queued_characters += characters
+        if self.queued_characters > self.characters_max:
+            self.room = 0
+
+    def _refuse(self, item: Span | Point, reason: str) -> None:
+        self.queued_characters -= item.characters
         with self._lock:
             self.dropped[reason] += 1
             self._refused += 1
@@ -304,6 +313,7 @@ class Emitter:
         for n in range(count):
             item = self.queue.popleft()
             self._taken += 1
+            self.queued_characters -= item.characters
             try:
                 key, body = encode_item(item, next(ids))
                 at = sender.partition(item.place.topic, key)
@@ -319,22 +329,20 @@ class Emitter:
                 batches[at] = [body]
             if n % SLICE == SLICE - 1:
                 time.sleep(0)
-        sent_bytes = sum(self._send(sender, at, bodies) for at, bodies in batches.items())
-        left = self.queued_characters - sent_bytes if self.queue else 0
-        self.queued_characters = max(0, left)
-        self.room = 0 if self._is_closing else self._room
+        for at, bodies in batches.items():
+            self._send(sender, at, bodies)
+        is_over = self._is_closing or self.queued_characters > self.characters_max
+        self.room = 0 if is_over else self._room
 
-    def _send(self, sender: Sender, at: tuple[str, int], bodies: list[bytes]) -> int:
-        """Send the events of one partition, in messages of bounded size; return their bytes."""
-        begin = size = total = 0
+    def _send(self, sender: Sender, at: tuple[str, int], bodies: list[bytes]) -> None:
+        """Send the events of one partition, in messages of bounded size."""
+        begin = size = 0
         for n, body in enumerate(bodies):
             if size and size + len(body) > self.options.batch_bytes_max:
                 sender.send(*at, encode_batch(bodies[begin:n]), n - begin)
                 begin, size = n, 0
             size += len(body)
-            total += len(body)
         sender.send(*at, encode_batch(bodies[begin:]), len(bodies) - begin)
-        return total
 
     def _report(self, *, is_last: bool) -> None:
         """Tell of ourselves when it is time; these events are in no count."""

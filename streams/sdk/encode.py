@@ -63,6 +63,7 @@ class Point(NamedTuple):
     actor: str
     time_ns: int
     baggage: Baggage | None
+    characters: int
 
 
 def text(value: str) -> bytes:

@@ -87,7 +87,7 @@ class SpanloomExporter(SpanExporter):
         error_type = attributes.pop("error.type", None) or _exception_of(span)
         if error_type:
             attributes["error_type"] = error_type
-        event.dimensions = take(attributes, self._telemetry.emitter) if attributes else None
+        event.dimensions, event.characters = take(attributes, self._telemetry.emitter)
         event.state, event.baggage = (), None
         return event
 

@@ -111,4 +111,5 @@ def _metric(
         actor="",
         time_ns=time.time_ns(),
         baggage=None,
+        characters=0,
     )

@@ -135,9 +135,11 @@ class KafkaSender:
 
     def _give_up(self) -> None:
         """Let go of the client, and hear of each message that it still had."""
-        producer, self._producer, self._is_fatal = self._producer, None, False
-        producer.purge()
-        producer.flush(1.0)
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.purge()
+            producer.flush(1.0)
+        self._is_fatal = False  # after its last words, which may say it once more
 
     def _ask(self) -> None:
         """Ask how many partitions the topics have; without an answer the last one holds."""

@@ -102,6 +102,7 @@ class Span(Context):
 
     Attributes:
         place: who makes it; its name, kind, dimensions and ids are as in TelemetryEvent.
+        characters: of its dimensions, for the bound of what waits.
         parent_id: number of its parent, 0 for a root.
         start_ns: Unix nanoseconds.
         duration_ns: -1 until it has ended.
@@ -109,8 +110,8 @@ class Span(Context):
     """
 
     __slots__ = (
-        "_began_ns", "_token", "actor", "dimensions", "duration_ns", "kind", "links", "name",
-        "operation", "parent_id", "place", "start_ns", "status",
+        "_began_ns", "_token", "actor", "characters", "dimensions", "duration_ns", "kind", "links",
+        "name", "operation", "parent_id", "place", "start_ns", "status",
     )  # fmt: skip
 
     def __init__(
@@ -146,7 +147,10 @@ class Span(Context):
             self.record_id = parent.record_id
             self.batch_id = parent.batch_id
             self.correlation_id = parent.correlation_id
-        self.dimensions = take(dimensions, place.emitter) if dimensions else None
+        self.dimensions: dict[str, Any] | None = None
+        self.characters = 0
+        if dimensions:
+            self.dimensions, self.characters = take(dimensions, place.emitter)
         self.links: list[tuple[int, int]] | None = None
         self.operation = ""
         self.actor = ""
@@ -186,6 +190,8 @@ class Span(Context):
         emitter = self.place.emitter
         if self.flags & SAMPLED or self.status == ERROR:
             queue = emitter.queue
+            if self.characters:
+                emitter.weigh(self.characters)
             if len(queue) < emitter.room:
                 queue.append(self)
             else:
@@ -197,8 +203,9 @@ class Span(Context):
         """Set a dimension."""
         if self.duration_ns < 0:
             known = self.dimensions
-            found = take({name: value}, self.place.emitter)
+            found, characters = take({name: value}, self.place.emitter)
             self.dimensions = found if known is None else {**known, **found}
+            self.characters += characters
         return self
 
     def about(

@@ -187,7 +187,7 @@ class Telemetry:
         """Add to a counter; its total is told every `report_seconds`. The name ends in _total."""
         full, number = self._metric_name("counter", name), self._number(name, by)
         if full is not None and number is not None:
-            told = take(dimensions, self.emitter) if dimensions else {}
+            told, _ = take(dimensions, self.emitter)
             series = (self.place, full, unit, tuple(sorted(told.items())))
             self.emitter.reports.count(series, number)
 
@@ -255,6 +255,7 @@ class Telemetry:
         self, event_type: str, name: str, severity: str, dimensions: dict[str, Any]
     ) -> Point:
         at = current() or _NOWHERE
+        told, characters = take(dimensions, self.emitter)
         return Point(
             place=self.place,
             event_type=event_type,
@@ -262,7 +263,7 @@ class Telemetry:
             name=name,
             value=math.nan,
             unit="",
-            dimensions=take(dimensions, self.emitter) if dimensions else None,
+            dimensions=told,
             trace_id=at.trace_id,
             span_id=at.span_id,
             flags=at.flags,
@@ -273,6 +274,7 @@ class Telemetry:
             actor="",
             time_ns=time.time_ns(),
             baggage=at.baggage,
+            characters=characters,
         )
 
     def _metric_name(self, kind: str, name: str) -> str | None:

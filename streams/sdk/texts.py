@@ -10,19 +10,16 @@ TEXT_CHARACTERS_MAX: Final = 1_024
 """Of a value or an id. All bounds together keep an event below the 512 KiB that a worker takes."""
 
 
-class Weighing(Protocol):
-    """Whoever counts the characters that wait, and the values that were cut."""
+class Counting(Protocol):
+    """Whoever counts the values that were cut."""
 
-    queued_characters: int
-    characters_max: int
     cut: int
-    room: int
 
 
-def take(dimensions: dict[str, Any], weighing: Weighing) -> dict[str, Any]:
-    """Return dimensions whose values are texts of bounded length; never raises.
+def take(dimensions: dict[str, Any], counting: Counting) -> tuple[dict[str, Any], int]:
+    """Return dimensions whose values are texts of bounded length, and their characters.
 
-    The mapping is changed in place where it can be: it is the callee's own (keyword arguments).
+    Never raises. The mapping is changed in place: it is the callee's own (keyword arguments).
     """
     characters = 0
     for name, given in dimensions.items():
@@ -33,17 +30,12 @@ def take(dimensions: dict[str, Any], weighing: Weighing) -> dict[str, Any]:
         if size > TEXT_CHARACTERS_MAX:
             dimensions[name] = value[:TEXT_CHARACTERS_MAX]
             size = TEXT_CHARACTERS_MAX
-            weighing.cut += 1
+            counting.cut += 1
         characters += size
-    # Not more exact than it must be: two threads may lose a sum to each other, and the emitter
-    # begins at 0 again whenever it has emptied the queue.
-    weighing.queued_characters += characters
-    if weighing.queued_characters > weighing.characters_max:
-        weighing.room = 0  # so that the emitter looks before it takes more
     if len(dimensions) > DIMENSIONS_MAX:
-        weighing.cut += len(dimensions) - DIMENSIONS_MAX
-        return dict(list(dimensions.items())[:DIMENSIONS_MAX])
-    return dimensions
+        counting.cut += len(dimensions) - DIMENSIONS_MAX
+        return dict(list(dimensions.items())[:DIMENSIONS_MAX]), characters
+    return dimensions, characters
 
 
 def as_text(value: object) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -116,6 +117,21 @@ def test_large_texts_fill_the_queue_before_its_number() -> None:
     assert 90 <= counts.waiting <= 110
     assert counts.dropped["queue_full"] == 1_000 - counts.waiting
     t.close(0.1)
+
+
+def test_texts_of_spans_that_are_not_sent_do_not_count() -> None:
+    """However much unsampled spans say, there is room for what is sent."""
+    t = made(queue_characters_max=100_000, sample_ratio=0.0)
+    for _ in range(1_000):
+        with t.span("alpha.parse", text="x" * 1_000):
+            pass
+    for _ in range(3):
+        with suppress(ValueError), t.span("alpha.parse", text="x" * 1_000):
+            raise ValueError
+        assert t.flush(10)
+    counts = t.close()
+    assert (counts.sent, counts.dropped, counts.unsampled) == (3, {}, 1_000)
+    assert t.emitter.queued_characters == 0
 
 
 def _away(counting: Any, _: threading.Event) -> ListSender:
