@@ -4,7 +4,7 @@ The caller's side is an append to a deque. Everything else, encoding included, h
 of the emitter's own, which starts with the first event (and again in a child process).
 
 Invariants: no call from the pipeline waits or raises. Each event that was handed over is in exactly
-one of `sent`, `dropped` (by reason) and `waiting`, at any time and after a fork.
+one of `sent`, `dropped` (by reason) and `waiting`; after a fork it is the parent's alone.
 """
 
 from __future__ import annotations
@@ -242,14 +242,14 @@ class Emitter:
         """Send what waits, within a bound; what comes later is dropped. May be repeated."""
         limit = self.options.exit_seconds_max if seconds is None else seconds
         self._deadline = time.monotonic() + limit
-        self._is_closing = True
+        is_first, self._is_closing = not self._is_closing, True
         self.room = 0
         thread = self._thread
         if thread is not None and self._pid == os.getpid():
             self.wake()
             thread.join(limit + 2.0)  # what is left is given up within a second
         found = self.counts()
-        if found.dropped or found.waiting:
+        if is_first and (found.dropped or found.waiting):
             log.warning("telemetry: %s made, %s sent, dropped %s", *found[:3])
         return found
 

@@ -229,9 +229,19 @@ class Telemetry:
         self.emitter.put(event if number is None else event._replace(value=number, unit=unit))
 
     def audit(self, name: str, operation: str, *, actor: str = "", **dimensions: Any) -> None:
-        """Tell an audit entry; it is sent whether its trace is sampled or not."""
-        event = self._event("AUDIT", name, "INFO", dimensions)
-        self.emitter.put(event._replace(operation=operation, actor=actor))
+        """Tell an audit entry; it is sent whether its trace is sampled or not.
+
+        Each has an actor and, within a trace, a correlation id (row S2-59): without one of their
+        own the telemetry's `actor`, else MODULE.component, and the trace id.
+        """
+        event, place = self._event("AUDIT", name, "INFO", dimensions), self.place
+        trace_id = f"{event.trace_id:032x}" if event.trace_id else ""
+        entry = event._replace(
+            operation=operation,
+            actor=actor or place.actor or f"{place.module}.{place.component}",
+            correlation_id=event.correlation_id or trace_id,
+        )
+        self.emitter.put(entry)
 
     def _point(
         self, kind: str, name: str, value: float, unit: str, dimensions: dict[str, Any]

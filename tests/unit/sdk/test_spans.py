@@ -187,6 +187,18 @@ def test_points_belong_to_the_current_span() -> None:
     assert (metric["value"], metric["unit"]) == (0.5, "s")
 
 
+def test_every_audit_entry_says_who_and_in_which_context() -> None:
+    """Without an actor and a correlation id of their own: the place, and the trace (row S2-59)."""
+    with made() as t:
+        t.audit("rule_changed", "UPDATE")
+        with t.span("alpha.connect") as span:
+            t.audit("record_read", "READ")
+        alone, inside, _ = kept(t)
+    assert (alone["actor"], alone["correlation_id"]) == ("ALPHA.parser", "")
+    assert (inside["actor"], inside["correlation_id"]) == ("ALPHA.parser", f"{span.trace_id:032x}")
+    assert (alone["operation"], alone["component"]) == ("UPDATE", "parser")
+
+
 def test_counters_tell_their_totals() -> None:
     """A total by name and dimensions; what became of the events is told beside it."""
     t = made()
