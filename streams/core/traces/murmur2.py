@@ -16,13 +16,13 @@ def murmur2_partition(key: bytes, partitions: int) -> int:
     Source: Apache Kafka, ``Utils.murmur2`` and ``Utils.toPositive``.
     """
     size = len(key)
-    whole = size & ~3
+    whole, mix = size & ~3, _MIX
     words = _TRACE_ID.unpack(key) if size == 32 else Struct(f"<{size // 4}I").unpack(key[:whole])
     h = _SEED ^ size
     for word in words:
-        k = word * _MIX & _WORD
-        h = (h * _MIX & _WORD) ^ ((k ^ k >> 24) * _MIX & _WORD)
+        k = word * mix & _WORD
+        h = (h * mix ^ (k ^ k >> 24) * mix) & _WORD
     if whole < size:
-        h = (h ^ int.from_bytes(key[whole:], "little")) * _MIX & _WORD
-    h = (h ^ h >> 13) * _MIX & _WORD
+        h = (h ^ int.from_bytes(key[whole:], "little")) * mix & _WORD
+    h = (h ^ h >> 13) * mix & _WORD
     return ((h ^ h >> 15) & ~_SIGN) % partitions
