@@ -34,6 +34,7 @@ CASES = {
     "curve": "curve",
     "soak": "soak",
     "otlp": "otlp",
+    "sdk": "sdk",
 }
 RESULTS = Path(__file__).resolve().with_name("results.md")
 SEED = 7
