@@ -4,13 +4,14 @@ Fills an archive with N entries, at 600 a second of event time (50 million are a
 eight spans, and for each an audit entry and a metric point. They go through the real decode, files
 and merges; Kafka alone is left out. Then ids are looked up and questions asked, each a few times.
 
-`python -m benchmarks.archive [--entries N] [--json FILE] [--folder DIR]`; without a folder the
-archive is removed at the end. A folder that holds one already is only asked.
+`python -m benchmarks.archive [--entries N] [--json FILE] [--folder DIR] [--personal]`; without a
+folder the archive is removed at the end. A folder that holds one already is only asked.
 """
 
 import argparse
 import json
 import random
+import secrets
 import sys
 import tempfile
 import time
@@ -27,10 +28,15 @@ from streams.console.archive.archive import Archive, Limits
 from streams.console.archive.kinds import KIND
 from streams.console.archive.store import Store
 from streams.console.paths.audit import AuditQuery, TimeRange, conditions, looked_up
+from streams.console.personal import as_asked
 from streams.console.questions.audit import audit
 from streams.console.questions.history import history, record_lineage
 from streams.console.questions.queries import Queries
 from streams.console.times import iso
+from streams.contract.loader import load_contract
+from streams.core.privacy.pseudonyms import Key, Pseudonyms
+from streams.core.privacy.records import Privacy
+from streams.core.privacy.treatments import rules_of
 from streams.units import SECOND_US
 
 TRACES: Final = 1_500
@@ -54,10 +60,14 @@ class EventClock:
         return self.now
 
 
-def fill(folder: Path, entries: int) -> tuple[Archive, dict[str, Any]]:
+def fill(
+    folder: Path, entries: int, privacy: Privacy | None = None
+) -> tuple[Archive, dict[str, Any]]:
     """Fill an archive, and return it with what that took."""
     clock = EventClock()
-    archive = Archive(Store(str(folder)), Limits(), telemetry=TELEMETRY, clock=clock)
+    archive = Archive(
+        Store(str(folder)), Limits(), telemetry=TELEMETRY, clock=clock, privacy=privacy
+    )
     source = Source()
     cpu = {"ingest": 0.0, "merge": 0.0}
     wall = dict(cpu)
@@ -183,7 +193,7 @@ FILTERS: Final[dict[str, dict[str, Any]]] = {
 """Of the audit query: each alone, or with what makes it meet something."""
 
 
-def ask_audit(archive: Archive, traces: int) -> dict[str, Any]:
+def ask_audit(archive: Archive, traces: int, privacy: Privacy | None = None) -> dict[str, Any]:
     """Time the audit query by each filter over all that there is, and lineage of a record."""
     queries = Queries(archive, MEMORY_BYTES, THREADS)
     end_us = START_US + traces * ENTRIES * SECOND_US // RATE + 3_600 * SECOND_US
@@ -198,7 +208,8 @@ def ask_audit(archive: Archive, traces: int) -> dict[str, Any]:
             text = text.replace(f"{{{key}:08d}}", f"{value:08d}")
         query = AuditQuery(time_range=time_range, **json.loads(text))
         ids = looked_up(query)
-        return audit(queries, START_US, end_us, conditions(query), 100, "", ids).entries
+        where = conditions(query, as_asked if privacy is None else privacy.all_of)
+        return audit(queries, START_US, end_us, where, 100, "", ids).entries
 
     found = {f"audit {name}": timed(partial(of, name), some) for name in FILTERS}
     found["lineage of a record"] = timed(
@@ -208,19 +219,26 @@ def ask_audit(archive: Archive, traces: int) -> dict[str, Any]:
     return found
 
 
-def run(entries: int, folder: Path) -> dict[str, Any]:
+def seed_privacy() -> Privacy:
+    """Return what the seed contract calls personal, with a key for this run."""
+    contract = load_contract("seed")
+    rules = rules_of(contract.field_classes, contract.field_treatments)
+    return Privacy(rules, Pseudonyms([Key("bench", secrets.token_bytes(32))]))
+
+
+def run(entries: int, folder: Path, privacy: Privacy | None = None) -> dict[str, Any]:
     """Fill the archive unless it is there, ask it, and return the report."""
     report: dict[str, Any] = {"entries": entries, "hours": entries / RATE / 3_600}
     if any(folder.glob("spans/*")):
         archive = Archive(Store(str(folder)), Limits(), telemetry=TELEMETRY)
     else:
-        archive, report["fill"] = fill(folder, entries)
+        archive, report["fill"] = fill(folder, entries, privacy)
     report["disk"] = disk = sizes(folder, archive)
     held = disk["traces"]["bytes"] + disk["spans"]["bytes"]
     held += disk["traces"]["ids_bytes"] + disk["spans"]["ids_bytes"]
     report["disk_bytes_per_span"] = round(held / disk["spans"]["rows"], 1)
     report["asked"] = ask(archive, disk["traces"]["rows"])
-    report["asked"] |= ask_audit(archive, disk["traces"]["rows"])
+    report["asked"] |= ask_audit(archive, disk["traces"]["rows"], privacy)
     return report
 
 
@@ -228,12 +246,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--entries", type=int, default=500_000)
     parser.add_argument("--json", type=Path, help="write the report here")
+    parser.add_argument(
+        "--personal", action="store_true", help="keep pseudonyms of what the seed contract classes"
+    )
     parser.add_argument("--folder", type=Path, help="keep the archive here")
     arguments = parser.parse_args()
     if arguments.entries < ENTRIES:
         sys.exit(f"archive: --entries: at least {ENTRIES}")
     with tempfile.TemporaryDirectory() as temporary:
-        report = run(arguments.entries, arguments.folder or Path(temporary))
+        privacy = seed_privacy() if arguments.personal else None
+        report = run(arguments.entries, arguments.folder or Path(temporary), privacy)
     text = json.dumps(report, indent=2)
     if arguments.json:
         arguments.json.write_text(text + "\n", "utf-8")

@@ -22,13 +22,14 @@ from streams.codec.recorded.account import (
     RowError,
     bound_events,
 )
+from streams.codec.recorded.fields import COMPONENT
 from streams.codec.recorded.jaeger import jaeger_traces
 from streams.codec.recorded.mapping import load_mapping
 from streams.codec.recorded.summary import trace_summary
 from streams.codec.recorded.table import table_events
 from streams.codec.recorded.zipkin import zipkin_traces
 from streams.errors import ConfigError
-from streams.runtime.build import Pipeline, load_pipeline
+from streams.runtime.build import load_pipeline, services_of
 from streams.runtime.replaying import Replay
 from streams.settings import WorkerSettings, load_settings
 from streams.units import SECOND_US
@@ -177,7 +178,7 @@ class _Sender:
 
     def _placed(self, events: Iterable[Event]) -> Iterator[Event]:
         """Yield the events at the times and with the module names that are sent."""
-        names = _module_names(self._pipeline)
+        services = services_of(self._pipeline.contract)
         move_us: int | None = None
         for event in events:
             if move_us is None:
@@ -188,7 +189,10 @@ class _Sender:
                 place = self._places.get(str(event["trace_id"]), str(event["event_id"]))
                 self._account.refuse(place, RowError("invalid_time", what))
                 continue
-            event["module"] = names.get(event["module"].lower(), event["module"])
+            found = services.place(event["module"])
+            event["module"] = found.module
+            if event["component"] == COMPONENT and found.component:
+                event["component"] = found.component
             yield event
 
     def _answer(self, count: int, sent: int, summaries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -203,12 +207,6 @@ class _Sender:
             "hashed_ids": account.hashed_ids,
             "traces": summaries,
         }
-
-
-def _module_names(pipeline: Pipeline) -> dict[str, str]:
-    """Return the modules of the contract by their names in lower case: services vary in that."""
-    contract = pipeline.contract
-    return {name.lower(): name for name in contract.modules} if contract else {}
 
 
 def _moment_us(text: str) -> int:

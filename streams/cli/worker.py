@@ -50,9 +50,10 @@ def run(
     input_topic: list[str] | None = typer.Option(
         None, help="Read this topic instead of the contract's."
     ),
-    profile: Path | None = typer.Option(
-        None, help="File that maps a foreign span schema to columns."
+    otlp_topics: str | None = typer.Option(
+        None, help="Read these topics of OpenTelemetry's Kafka exporter too: names, or KIND=NAME."
     ),
+    profile: Path | None = typer.Option(None, help="Maps a foreign span schema to columns."),
     derived_prefix: str | None = typer.Option(None, help="Put before the names of derived topics."),
     summary_topic: str | None = typer.Option(
         None, help="Send a JSON summary of each trace here too."
@@ -85,6 +86,7 @@ def run(
         drain_seconds=drain_seconds,
         instance=instance,
         input_topics=tuple(input_topic) if input_topic else None,
+        otlp_topics=otlp_topics,
         profile=profile,
         derived_prefix=derived_prefix,
         summary_topic=summary_topic,

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import duckdb
@@ -28,16 +29,28 @@ from starlette.types import Receive, Scope, Send
 
 from streams.console import arrow
 from streams.console.access.audit_log import AccessLog
-from streams.console.access.gate import Access, Guard, actor_of, asker, client_of, lacks, refused
+from streams.console.access.gate import (
+    RECORD,
+    Access,
+    Guard,
+    actor_of,
+    asker,
+    client_of,
+    lacks,
+    refused,
+)
+from streams.console.access.roles import Actor
 from streams.console.asked import read
 from streams.console.limits import BusyError, Question, Room, TimeLimitError, TooMuchError
 from streams.console.metrics import Meters, Rows
 from streams.console.openapi import openapi
 from streams.console.paths.every import PATHS
 from streams.console.paths.path import ConflictError, Path
+from streams.console.personal import ASKING, Asking, PersonalError
 from streams.console.questions.queries import Queries
 from streams.console.settings import ConsoleSettings
 from streams.console.times import with_times
+from streams.core.privacy.records import Privacy
 from streams.errors import BrokerError, ConfigError, StateError
 
 ERROR_CHARS: Final = 500
@@ -119,6 +132,7 @@ class Interface:
         orders: threads that orders are given in; a broker that is away holds no question up.
         access: who may ask.
         meters: where it is counted.
+        privacy: what the archive has in place of what is personal; None for nothing of that.
     """
 
     queries: Queries
@@ -126,6 +140,7 @@ class Interface:
     orders: Executor
     access: Access
     meters: Meters
+    privacy: Privacy | None = None
 
     def __post_init__(self) -> None:
         settings = self.access.settings
@@ -196,9 +211,12 @@ class Interface:
                 if one.body is not None:
                     asked["body"] = await _body(request, one.body)
                 asked["actor"] = actor
+                asked[ASKING] = self._asking(actor, one, request)
                 body = await self._answered(one, asked, request)
             except (ConfigError, _TooLongError, TimeoutError, ClientDisconnect) as error:
                 return self._wrong(error)
+            except PersonalError:
+                return self._without_role(one._replace(role="personal"), request)
             except BusyError as error:
                 self.meters.refused[error.reason] += 1
                 return _error(503, str(error), AGAIN_SECONDS)
@@ -225,6 +243,13 @@ class Interface:
 
         return Route(one.path, answer, methods=[one.method])
 
+    def _asking(self, actor: Actor, one: Path, request: Request) -> Asking:
+        """Return what turns the personal values of a question, and writes down that it did."""
+        about = {"actor": actor.name, "client": client_of(request.scope), "path": one.path}
+        return Asking(
+            self.privacy, actor, partial(self.access.log.write, "question", "personal", **about)
+        )
+
     def _without_role(self, one: Path, request: Request) -> Response:
         refusal = lacks(one.role)
         self.meters.refused[refusal.reason] += 1
@@ -234,7 +259,7 @@ class Interface:
             actor="" if actor is None else actor.name,
             client=client_of(request.scope),
             method=one.method,
-            path=request.scope["path"],
+            path=one.path if RECORD in one.path else request.scope["path"],
             role=one.role,
         )
         return refused(refusal, request.scope, request.headers)

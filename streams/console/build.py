@@ -17,11 +17,12 @@ from streams.console.access.keys import KeyRing
 from streams.console.access.oidc import Provider
 from streams.console.api import Interface
 from streams.console.metrics import Meters
-from streams.console.paths import about, commands, rejected
+from streams.console.paths import about, commands, erasure, rejected
 from streams.console.paths.path import Path
 from streams.console.questions.queries import Queries
 from streams.console.redriven import Origin, Redriven
 from streams.console.settings import ConsoleSettings
+from streams.core.privacy.records import Privacy
 from streams.errors import ConfigError
 from streams.runtime import commanding, sending, topics
 from streams.runtime.link import Link
@@ -67,6 +68,8 @@ def build(
     link: Link,
     prefix: str,
     lags: about.Lags,
+    privacy: Privacy | None = None,
+    erase: erasure.Erase | None = None,
 ) -> Built:
     """Return the parts of the interface.
 
@@ -79,6 +82,8 @@ def build(
         link: how to reach the broker.
         prefix: of the names of derived topics.
         lags: how far reading is.
+        privacy: what the archive has in place of what is personal.
+        erase: replaces pseudonyms in the archive; None for a console that cannot.
 
     Raises:
         ConfigError, StateError: as `access_of`, or what was driven again cannot be read.
@@ -92,23 +97,26 @@ def build(
     def give(command: commands.Record) -> None:
         commanding.send(link, prefix + topics.COMMANDS, command)
 
-    def fetch(origin: Origin) -> bytes | None:
-        return _value_at(link, origin)
+    def fetch(origin: Origin) -> rejected.Whole | None:
+        return _whole_at(link, origin)
 
     def send(record: sending.Outgoing) -> int:
         again = "say again=true once it is known not to be in its topic."
         return sending.send(link, record, "the record", again)
 
-    paths = (
+    paths: tuple[Path, ...] = (
         *commands.paths(give),
-        *rejected.paths(book, fetch, send),
+        *rejected.paths(book, fetch, send, is_treated=privacy is not None),
         *about.paths(lags),
     )
-    return Built(Interface(queries, workers, orders, access, meters), paths, logins)
+    if erase is not None:
+        known = None if privacy is None else privacy.pseudonyms
+        paths = (*paths, *erasure.paths(known, erase, access.log))
+    return Built(Interface(queries, workers, orders, access, meters, privacy), paths, logins)
 
 
-def _value_at(link: Link, origin: Origin) -> bytes | None:
-    """Return the value of a record as its topic holds it, None when it is gone.
+def _whole_at(link: Link, origin: Origin) -> rejected.Whole | None:
+    """Return a record as its topic holds it, None when it is gone.
 
     Raises:
         BrokerError: the broker does not answer.
@@ -123,5 +131,6 @@ def _value_at(link: Link, origin: Origin) -> bytes | None:
             return None
         for message in reading.records({at: origin.offset}):
             if message is not None:
-                return message.value if message.offset == origin.offset else None
+                is_it = message.offset == origin.offset
+                return rejected.Whole(message.key, message.value) if is_it else None
     return None

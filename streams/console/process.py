@@ -22,6 +22,7 @@ from streams.console import news, site
 from streams.console.access.gate import actor_of
 from streams.console.api import application
 from streams.console.archive.archive import Archive, Limits
+from streams.console.archive.erasing import erase
 from streams.console.archive.reader import Reader
 from streams.console.archive.store import Store
 from streams.console.archive.upkeep import Upkeep
@@ -30,6 +31,7 @@ from streams.console.live import Live, Source
 from streams.console.metrics import Rows, by_key, exposition, of_requests
 from streams.console.paths.catalog import catalog_paths
 from streams.console.patience import Server, allow_files, server
+from streams.console.privacy import privacy_of
 from streams.console.questions.queries import Queries, Spill
 from streams.console.settings import ConsoleSettings
 from streams.contract.model import Contract
@@ -59,7 +61,8 @@ class Console:
         contract: what the page draws its map of; None for none.
 
     Raises:
-        ConfigError, StateError: the archive cannot be used, or another console writes it.
+        ConfigError, StateError: the archive cannot be used, another console writes it, or the
+            contract calls fields personal and there is no key for pseudonyms.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Console:
     ) -> None:
         self._settings, self._say_ready, self._contract = settings, say_ready, contract
         self._prefix, self._link = prefix, link
+        self._privacy = privacy_of(contract, settings)
         limits = Limits(
             settings.file_rows, settings.file_bytes, settings.file_seconds, settings.merge_files
         )
@@ -83,7 +87,7 @@ class Console:
                 "let the console write there, or name another place with --archive",
                 "give each console an archive of its own with --archive",
             )
-        self._archive = Archive(store, limits, prefix, telemetry)
+        self._archive = Archive(store, limits, prefix, telemetry, privacy=self._privacy)
         self._reader = Reader(self._archive, link)
         self._upkeep = Upkeep(
             self._archive, settings.merge_seconds, settings.keep_days, settings.holds
@@ -153,6 +157,8 @@ class Console:
             self._link,
             self._prefix,
             self._reader.lags,
+            self._privacy,
+            lambda found: erase(self._archive, found, self._upkeep.read_holds()),
         )
         interface = built.interface
         text = exposition([self._rows, interface.rows, lambda: of_requests(interface.meters)])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from streams.console.access.roles import Role
@@ -58,6 +58,9 @@ class ConsoleSettings(BaseSettings):
         merge_seconds: so often it is looked for files that should become one, or are too old.
         keep_days: by kind, how long it is kept; a kind that is not named is kept for ever.
         holds: a YAML list of what is kept whatever its age.
+        pseudonym_keys_file: lines `ID SECRET`: what pseudonyms are made with; the first makes new
+            ones, all are searched by. Needed when the contract classes fields as personal.
+        pseudonym_keys: the same lines, in the variable itself; commas may stand between them.
         query_memory_bytes: DuckDB takes no more; a question that needs more fails.
         query_spill_bytes: on disk, for what does not fit in it; 0 for none.
         query_threads: questions that are answered at once, and threads of each.
@@ -105,6 +108,8 @@ class ConsoleSettings(BaseSettings):
     merge_seconds: float = Field(default=10, gt=0)
     keep_days: dict[str, float] = {}
     holds: Path | None = None
+    pseudonym_keys_file: Path | None = None
+    pseudonym_keys: SecretStr = SecretStr("")
     query_memory_bytes: int = Field(default=1 << 30, ge=64 << 20)
     query_spill_bytes: int = Field(default=4 << 30, ge=0)
     query_threads: int = Field(default=2, ge=1)

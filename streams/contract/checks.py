@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from streams.contract.graph import find_cycle, upstream
 from streams.contract.notify_checks import notify_problems
 from streams.contract.signals import signal_problems
+from streams.core.privacy.treatments import class_fault, treatment_fault
 
 RESERVED_MODULES: Final = frozenset({"REJECTED", "OTHER"})
 DERIVED_TOPICS: Final = frozenset(
@@ -93,12 +94,14 @@ def find_problems(tree: Any) -> list[Problem]:
 
 def _problems(root: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _modules(root)
+    yield from _services(root)
     for flow_id, flow in _mapping(root.get("flows")).items():
         stages = _stages(flow)
         if len(stages) <= STAGES_MAX:
             yield from _flow(root, ("flows", flow_id), _mapping(flow), stages)
     yield from _across_flows(root)
     yield from _objectives(root)
+    yield from _personal(root)
     yield from _metric_names(root)
     for loc, text in signal_problems(root):
         yield Problem(loc, text)
@@ -138,6 +141,15 @@ def _modules(root: Mapping[str, Any]) -> Iterator[Problem]:
                 )
         yield from _components(loc, parts, modules)
         yield from _playbook(root, loc, parts)
+
+
+def _services(root: Mapping[str, Any]) -> Iterator[Problem]:
+    modules = _mapping(root.get("modules"))
+    for name, service in _mapping(root.get("services")).items():
+        module = _mapping(service).get("module")
+        if isinstance(module, str) and module not in modules:
+            text = f"unknown module '{module}'; {suggestion(module, _nameable(modules))}"
+            yield Problem(("services", name, "module"), text)
 
 
 def _components(
@@ -368,6 +380,16 @@ def _rules(root: Mapping[str, Any]) -> Iterator[Problem]:
             text = f"unknown module '{module}'; {suggestion(str(module), _nameable(modules))}"
             yield Problem((*at, "match", "module"), text)
         yield from _playbook(root, at, parts)
+
+
+def _personal(root: Mapping[str, Any]) -> Iterator[Problem]:
+    classes = _mapping(root.get("field_classes"))
+    for name, class_ in classes.items():
+        if fault := class_fault(name, class_):
+            yield Problem(("field_classes", name), fault)
+    for name, treatment in _mapping(root.get("field_treatments")).items():
+        if fault := treatment_fault(name, treatment, classes):
+            yield Problem(("field_treatments", name), fault)
 
 
 def _external_alerts(root: Mapping[str, Any]) -> Iterator[Problem]:

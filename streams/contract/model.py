@@ -24,6 +24,7 @@ from streams.contract.operations import OperationRules
 from streams.contract.part import Identifier, Part, Text
 from streams.contract.rules import ExternalAlerts, Rule
 from streams.contract.signals import NamedEvent, Signal, Values
+from streams.core.privacy.treatments import TREATMENT
 
 PROBLEM_TYPE: Final = "contract_problem"
 """Pydantic error type of what `checks.find_problems` finds; the loader reports those itself."""
@@ -73,6 +74,18 @@ class Module(Part):
     topic: Text | None = None
     playbook: Text | None = None
     components: dict[Text, Component] = Field(default_factory=dict)
+
+
+class Service(Part):
+    """Where the telemetry of a service stands that OpenTelemetry instruments.
+
+    Attributes:
+        module: the module that the service is, or is part of.
+        component: the component that it is; "" where its events say it.
+    """
+
+    module: Text
+    component: Annotated[str, Field(max_length=256)] = ""
 
 
 class When(Part):
@@ -226,12 +239,15 @@ class Contract(Part):
         version: the contract's own version, stamped on every derived record.
         name: the pipeline's name.
         modules: by name, as the `module` field of its events spells it.
+        services: modules of OpenTelemetry's services, by `service.name`, where the names differ.
         flows: by id.
         operations: rules learned from recorded traces; None when there are none.
         slos: objectives and burn windows.
         thresholds: where counts become alerts.
         incidents: how incidents are told: escalation, occurrences, maintenance windows.
         field_classes: class (PII, SENSITIVE, PUBLIC) of an event's field or `dimensions.<key>`.
+        field_treatments: what becomes of such a field before it is kept, where that is not what
+            its class says: pseudonym, drop, generalise or truncate:N.
         metric_names: old metric name to new.
         invariants: reserved for reconciliation; kept as written.
         playbooks: by key, a text or a URL.
@@ -247,6 +263,7 @@ class Contract(Part):
     version: Text
     name: Text
     modules: Annotated[dict[Text, Module], Field(min_length=1)]
+    services: dict[Text, Service] = Field(default_factory=dict)
     flows: dict[Identifier, Flow] = Field(default_factory=dict)
     operations: OperationRules | None = None
     slos: Objectives = Objectives()
@@ -254,6 +271,9 @@ class Contract(Part):
     incidents: IncidentRules = IncidentRules()
     field_classes: dict[Text, Annotated[str, Field(pattern=r"^(PII|SENSITIVE|PUBLIC)$")]] = Field(
         default_factory=dict
+    )
+    field_treatments: dict[Text, Annotated[str, Field(pattern=rf"^({TREATMENT.pattern})$")]] = (
+        Field(default_factory=dict)
     )
     metric_names: dict[Text, Text] = Field(default_factory=dict)
     invariants: list[JsonValue] = Field(default_factory=list)

@@ -11,11 +11,12 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from streams.console.archive.kinds import KINDS, Kind, Row
 from streams.console.archive.store import Store
+from streams.console.archive.treated import Treating
+from streams.core.privacy.records import Privacy
 from streams.errors import RecordError
 from tests.fault.harness import PROGRAM, Deployment, WorkerProcess, wait_for
 
@@ -30,11 +31,16 @@ READ_SECONDS: Final = 120.0
 
 
 class ConsoleAt:
-    """A console of a deployment, started again and again on one archive and one port."""
+    """A console of a deployment, started again and again on one archive and one port.
 
-    def __init__(self, deployment: Deployment) -> None:
+    Args:
+        deployment: whose topics it reads.
+        archive: path or URL; "" is a folder of the deployment's.
+    """
+
+    def __init__(self, deployment: Deployment, archive: str = "") -> None:
         self.deployment = deployment
-        self.archive = deployment.folder / "archive"
+        self.archive = archive or str(deployment.folder / "archive")
         self.lives = 0
         self.consoles: list[WorkerProcess] = []
         with socket.socket() as one:
@@ -43,7 +49,7 @@ class ConsoleAt:
 
     def start(self, *arguments: str) -> WorkerProcess:
         """Start it; it need not serve yet."""
-        command = [sys.executable, *PROGRAM, "console", "--archive", str(self.archive)]
+        command = [sys.executable, *PROGRAM, "console", "--archive", self.archive]
         command += ["--port", str(self.port), *arguments]
         place = self.deployment.folder / f"console-{self.lives}"
         self.lives += 1
@@ -78,9 +84,9 @@ class ConsoleAt:
         wait_for(is_read, READ_SECONDS, what, console)
 
 
-def archived(folder: Path, kind: Kind) -> list[str]:
+def archived(archive: str, kind: Kind) -> list[str]:
     """Return the rows of a kind in all files, with their topics, sorted."""
-    store = Store(str(folder))
+    store = Store(archive)
     found = []
     for one in store.segments():
         if one.kind == kind.name:
@@ -89,23 +95,31 @@ def archived(folder: Path, kind: Kind) -> list[str]:
     return sorted(found)
 
 
-def published(deployment: Deployment, kind: Kind, events: Iterable[str]) -> list[str]:
+def published(
+    deployment: Deployment, kind: Kind, events: Iterable[str], privacy: Privacy | None = None
+) -> list[str]:
     """Return the rows that the records in a kind's topics are, sorted.
 
     Args:
         deployment: where they are read.
         kind: of rows.
         events: names of the topics that hold events, for the kind that has none of its own.
+        privacy: what the archive has in place of what is personal.
     """
+    kinds = [one for one in KINDS if one.topic == kind.topic]
+
+    def treated(value: bytes) -> bytes | None:
+        return value if privacy is None else Treating(privacy).values(kinds, [value])[0]
+
     return sorted(
         repr((m.topic, m.partition, m.offset, m.timestamp_ms * 1000, *row))
         for topic in ([kind.topic] if kind.topic else events)
         for m in deployment.read(topic)
-        for row in _rows(kind, m.value)
+        for row in _rows(kind, treated(m.value))
     )
 
 
-def _rows(kind: Kind, value: bytes) -> Iterable[Row]:
+def _rows(kind: Kind, value: bytes | None) -> Iterable[Row]:
     """Return what a record is as rows; none for one that is no value of its schema."""
     try:
         return kind.rows(value)
@@ -136,10 +150,12 @@ def difference(there: Iterable[str], held: Iterable[str]) -> Difference:
     return Difference(lost, repeated, sum(too_many.values()) - repeated, sum(wanted.values()))
 
 
-def compare(deployment: Deployment, archive: Path, events: Iterable[str]) -> dict[str, Difference]:
+def compare(
+    deployment: Deployment, archive: str, events: Iterable[str], privacy: Privacy | None = None
+) -> dict[str, Difference]:
     """Return how an archive differs from the topics of a deployment, by kind."""
     topics = tuple(events)
     return {
-        kind.name: difference(published(deployment, kind, topics), archived(archive, kind))
+        kind.name: difference(published(deployment, kind, topics, privacy), archived(archive, kind))
         for kind in KINDS
     }

@@ -9,12 +9,16 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
+from streams.console.privacy import privacy_of
+from streams.console.settings import load_console_settings
+from streams.contract.loader import load_contract
+from streams.core.privacy.records import Privacy
 from streams.runtime.build import load_pipeline
 from streams.runtime.topics import AUDIT
 from streams.settings import load_settings
 from tests.fault.arrivals import quantile
 from tests.fault.console import ConsoleAt, compare
-from tests.fault.harness import Deployment
+from tests.fault.harness import PSEUDONYM_KEYS, Deployment
 from tests.fault.run import WORKER_SETTINGS, Plan
 from tests.fault.traffic import Feed, Mix
 
@@ -26,6 +30,11 @@ RESTORED_SECONDS: Final = 180.0
 LOOK_SECONDS: Final = 3.0
 """The console asks for the ends of topics once a second: what it says of its lag is younger."""
 ASKED: Final = "/api/v1/traces?start=2000-01-01&end=2100-01-01&limit=5"
+
+
+def _privacy() -> Privacy | None:
+    """Return what the consoles keep in place of what is personal."""
+    return privacy_of(load_contract("seed"), load_console_settings(pseudonym_keys=PSEUDONYM_KEYS))
 
 
 def kill_consoles(plan: Plan, deployment: Deployment, say: Callable[[str], None]) -> dict[str, Any]:
@@ -77,7 +86,7 @@ def kill_consoles(plan: Plan, deployment: Deployment, say: Callable[[str], None]
     console.terminate()
     assert console.wait(60) == 0, console.tail()
     events = [*load_pipeline(load_settings(contract=deployment.contract)).events, AUDIT]
-    found = compare(deployment, at.archive, events)
+    found = compare(deployment, at.archive, events, _privacy())
     return {
         "scenario": SCENARIO,
         "target": "console",

@@ -38,6 +38,10 @@ _NO_COORDINATOR: Final = (
 Event = dict[str, Any]
 
 
+PSEUDONYM_KEYS: Final = "k1 not-a-secret-but-the-key-of-all-tests"
+"""What consoles of tests make pseudonyms with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One record of a topic, as a reader of committed records sees it."""
@@ -174,6 +178,7 @@ class Deployment:
             "PYTHONPATH": str(REPOSITORY),
             "SPANLOOM_BROKER": self.broker,
             "SPANLOOM_CONTRACT": self.contract,
+            "SPANLOOM_CONSOLE_PSEUDONYM_KEYS": PSEUDONYM_KEYS,
         }
 
     def cli(self, *arguments: object, seconds: float = 120) -> subprocess.CompletedProcess[str]:

@@ -23,7 +23,7 @@ BROKER_SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "kafka" / "brok
 START_SECONDS_MAX = 600  # the first start downloads Kafka's jars
 
 
-def _two_free_ports() -> tuple[int, int]:
+def two_free_ports() -> tuple[int, int]:
     """Return two ports that nothing listens on, found by asking the system for both at once."""
     with socket.socket() as one, socket.socket() as other:
         one.bind(("127.0.0.1", 0))
@@ -44,7 +44,7 @@ def _node() -> Iterator[tuple[str, int]]:
     missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
     if missing:
         give_up(f"no real broker: {' and '.join(missing)} missing (or set SPANLOOM_TEST_BROKER)")
-    port, controller_port = _two_free_ports()
+    port, controller_port = two_free_ports()
     environment = {**os.environ, "PORT": str(port), "CONTROLLER_PORT": str(controller_port)}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:

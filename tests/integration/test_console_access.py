@@ -7,6 +7,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -33,7 +34,7 @@ class Keyed:
         self.at = ConsoleAt(deployment)
         file = deployment.folder / "keys.json"
         monkeypatch.setenv("SPANLOOM_CONSOLE_KEYS_FILE", str(file))
-        monkeypatch.setenv("SPANLOOM_CONSOLE_ARCHIVE", str(self.at.archive))
+        monkeypatch.setenv("SPANLOOM_CONSOLE_ARCHIVE", self.at.archive)
         self.keys = {}
         for role in ("viewer", "operator"):
             done = deployment.cli(
@@ -59,7 +60,7 @@ class Keyed:
 
     def written(self) -> list[dict[str, Any]]:
         """Return the access log."""
-        files = sorted((self.at.archive / "access").glob("access-*.jsonl"))
+        files = sorted((Path(self.at.archive) / "access").glob("access-*.jsonl"))
         return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 

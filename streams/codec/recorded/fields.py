@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from streams.codec.checks import DURATION_MAX_US, TIMESTAMP_MAX_US
+from streams.codec.eventid import event_id, span_event_id
 from streams.codec.recorded.account import Account, Event, RowError
 
 COMPONENT: Final = "service"
@@ -60,10 +61,12 @@ def blank_event() -> Event:
 
 def derived_uuid(*parts: object) -> str:
     """Return a UUID of version 4's form that depends on the parts alone."""
-    digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=16).digest()
-    text = digest.hex()
-    variant = "89ab"[digest[8] & 3]
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+    return event_id("\0".join(map(str, parts)).encode())
+
+
+def span_uuid(event: Event) -> str:
+    """Return the event id of a span: the same as of the span in any other recording of it."""
+    return span_event_id(bytes.fromhex(event["trace_id"]), bytes.fromhex(event["span_id"]))
 
 
 def derived_span_id(*parts: object) -> str:

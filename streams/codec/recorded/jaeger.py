@@ -123,9 +123,11 @@ def _span(
     tags = {**_tags(process.get("tags")), **_tags(row.get("tags"))}
     event["span_kind"] = _kind(tags.pop("span.kind", ""))
     event["status"] = _status(tags)
+    if event["status"] == "ERROR":
+        event["severity"] = "ERROR"  # as of a span of OpenTelemetry
     fields.take_tags(event, tags)
     _place_in_trace(event, row, named, account)
-    event["event_id"] = fields.derived_uuid("span", event["trace_id"], event["span_id"])
+    event["event_id"] = fields.span_uuid(event)
     if event["span_id"] != row["spanID"]:
         source_ids[event["span_id"]] = row["spanID"]
     return event

@@ -95,9 +95,9 @@ def _span(row: Any, account: Account) -> Event:
         raise RowError("invalid_shared", f"shared is {row['shared']!r}")
     tags = _tags(row)
     if "error" in tags:  # present means failed, whatever it says
-        event["status"] = "ERROR"
+        event["status"] = event["severity"] = "ERROR"
     fields.take_tags(event, tags)
-    event["event_id"] = fields.derived_uuid("span", event["trace_id"], event["span_id"])
+    event["event_id"] = fields.span_uuid(event)
     return fields.checked(event)
 
 
@@ -141,7 +141,7 @@ def _split_shared(sides: Sequence[_Side]) -> None:
             said = (*_address(row), event["span_kind"], event["timestamp"], event["name"])
             event["span_id"] = fields.derived_span_id(event["trace_id"], shared_id, *said)
             event["parent_span_id"] = shared_id
-            event["event_id"] = fields.derived_uuid("span", event["trace_id"], event["span_id"])
+            event["event_id"] = fields.span_uuid(event)
             event["dimensions"]["zipkin.shared_id"] = shared_id
             halves.setdefault(shared_id, []).append(side)
     if halves:

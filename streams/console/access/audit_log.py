@@ -27,7 +27,16 @@ FOLDER: Final = "access"
 MINUTE_US: Final = 60_000_000
 
 EventName = Literal[
-    "start", "login", "logout", "refusal", "order", "key_made", "key_revoked", "not_written"
+    "start",
+    "login",
+    "logout",
+    "refusal",
+    "order",
+    "key_made",
+    "key_revoked",
+    "not_written",
+    "question",
+    "erasure",
 ]
 """What is written down: a typo fails the type check."""
 

@@ -49,6 +49,8 @@ HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
 }
 """Of each answer that does not say otherwise."""
+RECORD: Final = "{record_id}"
+"""In the description of a path: what stands there may be personal, and is not written down."""
 TRANSPORT: Final = "max-age=31536000"
 
 
@@ -230,7 +232,7 @@ class Guard:
         try:
             found = self._access.judge(scope, headers)
             if isinstance(found, Refusal):
-                self.note(found, scope)
+                self.note(found, scope, label)
                 await refused(found, scope, headers)(scope, receive, answer.send)
                 return
             if found is not None:
@@ -240,7 +242,7 @@ class Guard:
             self._meters.open_requests[label] -= 1
             self._meters.answered(label, answer.status, time.monotonic() - began)
 
-    def note(self, refusal: Refusal, scope: Scope) -> None:
+    def note(self, refusal: Refusal, scope: Scope, label: str) -> None:
         """Count a refusal, and write down one of access."""
         self._meters.refused[refusal.reason] += 1
         # A browser that has not logged in yet is no news, and neither is a pace.
@@ -249,7 +251,7 @@ class Guard:
                 refusal.reason,
                 client=client_of(scope),
                 method=scope["method"],
-                path=scope["path"],
+                path=label if RECORD in label else scope["path"],
             )
 
 

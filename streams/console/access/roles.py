@@ -5,15 +5,17 @@ Owns what a role grants. Pure.
 
 from typing import Final, Literal, NamedTuple
 
-Role = Literal["viewer", "operator", "auditor", "admin"]
-ROLES: Final[tuple[Role, ...]] = ("viewer", "operator", "auditor", "admin")
+Role = Literal["viewer", "operator", "auditor", "personal", "admin"]
+ROLES: Final[tuple[Role, ...]] = ("viewer", "operator", "auditor", "personal", "admin")
 GRANTS: Final[dict[Role, frozenset[Role]]] = {
     "viewer": frozenset({"viewer"}),
     "operator": frozenset({"viewer", "operator"}),
     "auditor": frozenset({"viewer", "auditor"}),
+    "personal": frozenset({"viewer", "auditor", "personal"}),
     "admin": frozenset(ROLES),
 }
-"""What each role may do: an operator orders, an auditor asks the audit; an admin does both."""
+"""What each role may do: an operator orders, an auditor asks the audit by pseudonyms, `personal` by
+plain values too and has somebody erased; an admin does all of it."""
 NOBODY: Final = "console"
 """The actor's name while nobody logs in and no order says who gives it."""
 

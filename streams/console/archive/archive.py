@@ -7,14 +7,13 @@ after the last file, so that what was in the tail is read again, and a kind that
 another one of its topic passes over what it has.
 """
 
-import math
 import threading
 import time
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
@@ -28,8 +27,11 @@ from streams.console.archive.kinds import KIND, KINDS, SCHEMAS, Kind
 from streams.console.archive.merging import merged, merges
 from streams.console.archive.retention import Growth, Hold, expired, growth
 from streams.console.archive.store import Store, Times
+from streams.console.archive.tail import Tail
 from streams.console.archive.tracecolumns import trace_columns
+from streams.console.archive.treated import Treating
 from streams.console.limits import spend
+from streams.core.privacy.records import Privacy
 from streams.errors import StateError
 from streams.runtime.reading import Message, Place
 from streams.units import I64
@@ -41,8 +43,6 @@ REMOVE_SECONDS: Final = 300.0
 CLOCK_US: Final = 24 * HOUR_US
 """Kafka's time of a record is not so long before its own: no clock is so far ahead."""
 FOOTER_THREADS: Final = 8
-SLICES_MAX: Final = 16
-"""A partition that little comes of keeps no more batches in memory, each of 5,000 records."""
 _DECODE: Final = {"traces": trace_columns, "events": event_columns}
 """How records are decoded that are read as columns, by the first kind that their topic feeds."""
 
@@ -70,46 +70,8 @@ def decode(kinds: Sequence[Kind], values: Values) -> Decoded:
     return _DECODE.get(kinds[0].name, one_by_one)(kinds, values)
 
 
-@dataclass(slots=True)
-class _Tail:
-    """What a partition had of a kind since its last file.
-
-    Attributes:
-        first, next: offsets [first, next) of it.
-        hour, hour_end_us: of its first record. Earlier ones may follow, for clocks differ; later
-            ones do not.
-        since: when it had its first row; infinite while it has none.
-        parts: its rows; the last ones are slices that keep the rows of other partitions alive.
-        slices: how many those are.
-    """
-
-    kind: Kind
-    first: int
-    next: int
-    hour: str
-    hour_end_us: float
-    since: float = math.inf
-    parts: list[pa.Table] = field(default_factory=list)
-    slices: int = 0
-    rows: int = 0
-    size_bytes: int = 0
-
-    def add(self, part: pa.Table) -> None:
-        """Add rows, a slice of what was decoded together."""
-        self.parts.append(part)
-        self.slices += 1
-        self.rows += len(part)
-        self.size_bytes += part.nbytes
-        if self.slices == SLICES_MAX:
-            self.parts[-SLICES_MAX:] = [pa.concat_tables(self.parts[-SLICES_MAX:]).combine_chunks()]
-            self.slices = 0
-
-    def as_table(self) -> pa.Table:
-        """Return it as a table; what was many parts is one from then on."""
-        if len(self.parts) > 1:
-            self.parts = [pa.concat_tables(self.parts).combine_chunks()]
-            self.slices = 0
-        return self.parts[0] if self.parts else self.kind.schema.empty_table()
+Change = Callable[[Segment, Kind, pa.Table], pa.Table | None]
+"""Returns the rows that come in the place of a file's rows, None where they stay."""
 
 
 class Look(NamedTuple):
@@ -128,6 +90,7 @@ class Archive:
         prefix: of the names of derived topics.
         telemetry: names of the topics that hold events; they may be absent.
         clock: seconds that only go forward.
+        privacy: what is personal, and what is kept in its place; None for nothing of that.
 
     Raises:
         StateError: the files overlap.
@@ -140,8 +103,10 @@ class Archive:
         prefix: str = "",
         telemetry: Iterable[str] = (),
         clock: Callable[[], float] = time.monotonic,
+        privacy: Privacy | None = None,
     ) -> None:
         self._store, self._limits, self._clock = store, limits, clock
+        self._treating = None if privacy is None else Treating(privacy)
         derived = [kind for kind in KINDS if kind.topic]
         self.derived = tuple(dict.fromkeys(prefix + kind.topic for kind in derived))
         """Topics that have to be there."""
@@ -159,13 +124,15 @@ class Archive:
         self.archived: Counter[str] = Counter({kind.name: 0 for kind in KINDS})
         """Records taken in since the start, by kind."""
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
+        """Held while a file is written, replaced or removed: each has one who does that."""
         self._files: dict[str, dict[Segment, int]] = {kind.name: {} for kind in KINDS}
         store.clean()
         found = {one: size for one, size in store.segments().items() if one.kind in self._files}
         for one, size in found.items():
             self._files[one.kind][one] = size
         self._next: dict[At, int] = positions(found)
-        self._tails: dict[At, _Tail] = {}
+        self._tails: dict[At, Tail] = {}
         self._times: dict[Segment, Times] = {}
         """What the footers say that were asked for."""
         self._leaving: deque[tuple[float, Segment]] = deque()
@@ -222,7 +189,10 @@ class Archive:
         """
         messages = [message for some in places for message in some]
         kinds = self.kinds[messages[0].topic]
-        decoded = decode(kinds, [message.value for message in messages])
+        values: Values = [message.value for message in messages]
+        if self._treating is not None:
+            values = self._treating.values(kinds, values)
+        decoded = decode(kinds, values)
         for i in decoded.unreadable:
             at = kinds[0].name, messages[i].topic, messages[i].partition
             self.unreadable[messages[i].topic] += messages[i].offset >= self._next.get(at, 0)
@@ -273,7 +243,7 @@ class Archive:
                 tail.next = self._next[at] = some[-1].offset + 1
             i = until
 
-    def _tail_for(self, kind: Kind, at: At, message: Message) -> _Tail:
+    def _tail_for(self, kind: Kind, at: At, message: Message) -> Tail:
         """Return the tail that a record goes to; one that is due is written and begun anew."""
         tail = self._tails.get(at)
         time_us = message.timestamp_ms * 1000
@@ -282,12 +252,12 @@ class Archive:
             tail = None
         if tail is None:
             end_us = hour_end_us(time_us)
-            tail = _Tail(kind, message.offset, message.offset, hour_of(time_us), end_us)
+            tail = Tail(kind, message.offset, message.offset, hour_of(time_us), end_us)
             with self._lock:
                 self._tails[at] = tail
         return tail
 
-    def _is_full(self, tail: _Tail) -> bool:
+    def _is_full(self, tail: Tail) -> bool:
         return tail.rows >= self._limits.rows or tail.size_bytes >= self._limits.size_bytes
 
     def write_due(self, *, all_of_it: bool = False) -> None:
@@ -306,11 +276,12 @@ class Archive:
         tail = self._tails[at]
         kind, topic, partition = at
         segment = Segment(kind, tail.hour, topic, partition, tail.first, tail.next - 1)
-        table = pa.concat_tables([tail.kind.schema.empty_table(), *tail.parts])
-        size_bytes = self._store.write(tail.kind, segment, table)
-        with self._lock:
-            self._files[kind][segment] = size_bytes
-            del self._tails[at]
+        with self._turn:
+            table = pa.concat_tables([tail.kind.schema.empty_table(), *tail.parts])
+            size_bytes = self._store.write(tail.kind, segment, table)
+            with self._lock:
+                self._files[kind][segment] = size_bytes
+                del self._tails[at]
 
     def merge(self, now_us: int, is_over: Callable[[], bool] = lambda: False) -> int:
         """Merge files that are due, and remove those that were let go long enough ago.
@@ -333,17 +304,58 @@ class Archive:
         for files in merges(sizes, self._limits.merge_files, hour_over, filling):
             if is_over():
                 break
-            kind, whole = KIND[files[0].kind], merged(files)
-            size_bytes = self._store.write(kind, whole, self._store.read(kind, files))
-            with self._lock:
-                held = self._files[kind.name]
-                for one in files:
-                    del held[one]
-                held[whole] = size_bytes
-                self._leaving += [(self._clock() + REMOVE_SECONDS, one) for one in files]
+            with self._turn:
+                self._merge(files)
             done += len(files) - 1
         self._remove_leaving()
         return done
+
+    def _merge(self, files: Sequence[Segment]) -> None:
+        kind, whole = KIND[files[0].kind], merged(files)
+        size_bytes = self._store.write(kind, whole, self._store.read(kind, files))
+        with self._lock:
+            held = self._files[kind.name]
+            for one in files:
+                del held[one]
+            held[whole] = size_bytes
+            self._leaving += [(self._clock() + REMOVE_SECONDS, one) for one in files]
+
+    def every_file(self) -> list[Segment]:
+        """Return all files that there are, also those that are about to be removed."""
+        with self._lock:
+            return [*chain.from_iterable(self._files.values()), *(one for _, one in self._leaving)]
+
+    def visit(self, one: Segment, change: Change) -> bool:
+        """Change the rows of a file that may be gone by now; return whether they were changed.
+
+        Raises:
+            OSError: it cannot be read or written; it is as it was.
+        """
+        with self._turn:
+            if not self._is_there(one):
+                return False
+            kind = KIND[one.kind]
+            table = change(one, kind, self._store.read(kind, [one]))
+            if table is None:
+                return False
+            size_bytes = self._store.rewrite(kind, one, table)
+            with self._lock:
+                if one in self._files[one.kind]:
+                    self._files[one.kind][one] = size_bytes
+        return True
+
+    def _is_there(self, one: Segment) -> bool:
+        with self._lock:
+            return one in self._files[one.kind] or any(one == gone for _, gone in self._leaving)
+
+    def visit_tails(self, change: Change) -> None:
+        """Change the rows that are in no file yet."""
+        with self._turn, self._lock:
+            for (kind, topic, partition), tail in self._tails.items():
+                one = Segment(kind, tail.hour, topic, partition, tail.first, tail.next - 1)
+                table = change(one, tail.kind, tail.as_table()) if tail.rows else None
+                if table is not None:
+                    tail.parts, tail.slices = [table], 0
 
     def expire(
         self, now_us: int, keep_days: Mapping[str, float], holds: Sequence[Hold]
@@ -370,8 +382,9 @@ class Archive:
         """Remove what was let go so long ago that no question reads it any more."""
         now = self._clock()
         while self._leaving and self._leaving[0][0] <= now:
-            self._store.remove(self._leaving[0][1])
-            _, gone = self._leaving.popleft()
+            with self._turn:
+                self._store.remove(self._leaving[0][1])
+                _, gone = self._leaving.popleft()
             with self._lock:
                 self._times.pop(gone, None)
 

@@ -108,7 +108,7 @@ def _alone(kind: Kind, values: Sequence[bytes], index: I64, slow: list[int]) -> 
     whole = Bodies.of(values)
     head = wire.HEADER_BYTES
     bodies = Bodies(whole.data, whole.start + head, whole.size - head)
-    at = np.flatnonzero(~_is_span_of_trace(bodies))
+    at = np.flatnonzero(~is_span_of_trace(bodies))
     if not len(at):
         return []
     read = event_reader().read(bodies.take(at))
@@ -122,7 +122,7 @@ def _alone(kind: Kind, values: Sequence[bytes], index: I64, slow: list[int]) -> 
     return parts
 
 
-def _is_span_of_trace(bodies: Bodies) -> Mask:
+def is_span_of_trace(bodies: Bodies) -> Mask:
     """Whether events are spans that name a trace, as far as a glance tells; (n,)."""
     skim = Skim(bodies)
     event_id, trace_id = skim.text(), skim.text()

@@ -22,11 +22,12 @@ _KNOWN: Final = frozenset(("start", "end", "kinds", "reason"))
 
 
 class Hold(NamedTuple):
-    """What must be kept: hours [first, last] of some kinds."""
+    """What must be kept: hours [first, last] of some kinds, and why."""
 
     first: str
     last: str
     kinds: Collection[str]
+    reason: str = ""
 
 
 class Growth(NamedTuple):
@@ -71,7 +72,7 @@ def _hold(given: Any, name: str) -> Hold:
         raise ConfigError(f"{name}: kinds: a list of {', '.join(KIND)}")
     if end < start:
         raise ConfigError(f"{name}: end: before start")
-    return Hold(hour_of(start), hour_of(end), frozenset(kinds))
+    return Hold(hour_of(start), hour_of(end), frozenset(kinds), str(given.get("reason") or ""))
 
 
 def expired(

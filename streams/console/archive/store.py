@@ -67,6 +67,7 @@ class Store:
                 self._fs, self._root = pyarrow.fs.LocalFileSystem(), str(self.folder)
             else:
                 self._fs, self._root = pyarrow.fs.FileSystem.from_uri(url)
+                _assert_bucket(self._fs, self._root, url)
         except (pa.ArrowInvalid, ValueError) as error:
             raise ConfigError(
                 f"archive (SPANLOOM_CONSOLE_ARCHIVE): {url}: {error}; name a folder, or a URL such "
@@ -88,7 +89,8 @@ class Store:
         )
         paths = (info.path.removeprefix(self._root).lstrip("/") for info in listed)
         found = {one for path in paths if (one := segment_of(path)) is not None}
-        before = f"file://{self._root}" if self.folder is not None else self.url.rstrip("/")
+        scheme = "file" if self.folder is not None else self.url.partition("://")[0]
+        before = f"{scheme}://{self._root}".rstrip("/")
         by_kind: dict[str, list[str]] = {}
         for one in sorted(found - set(covered(found)), key=lambda s: s.path):
             by_kind.setdefault(one.kind, []).append(f"{before}/{one.path}")
@@ -128,8 +130,16 @@ class Store:
             if info.is_file
         }
 
-    def write(self, kind: Kind, segment: Segment, table: pa.Table) -> int:
+    def write(
+        self, kind: Kind, segment: Segment, table: pa.Table, group_rows: int | None = None
+    ) -> int:
         """Write a file; it is there under its name when all of it is.
+
+        Args:
+            kind: of the file.
+            segment: its name.
+            table: its rows.
+            group_rows: rows of each row group; as many as are good if absent.
 
         Returns:
             Its bytes.
@@ -137,7 +147,7 @@ class Store:
         Raises:
             OSError: the disk is full, the bucket is away; nothing is there under the name.
         """
-        group_rows = _group_rows(table)
+        group_rows = group_rows or _group_rows(table)
         if kind.ids:
             list_ = places(table, kind.ids, group_rows)
             self._put(segment.path + _IDS, np.insert(list_, 0, len(list_)).tobytes())
@@ -154,6 +164,22 @@ class Store:
         whole = out.getvalue()
         self._put(segment.path, whole)
         return len(whole)
+
+    def rewrite(self, kind: Kind, segment: Segment, table: pa.Table) -> int:
+        """Replace a file by one with as many rows in each row group, so that its list of ids fits.
+
+        Returns:
+            Its bytes.
+
+        Raises:
+            OSError: as `write`; the file is as it was.
+        """
+        with self._fs.open_input_file(f"{self._root}/{segment.path}") as source:
+            group_rows = pyarrow.parquet.ParquetFile(source).metadata.row_group(0).num_rows
+        size_bytes = self.write(kind, segment, table, group_rows)
+        with self._lock:
+            self._lists.pop(segment, None)
+        return size_bytes
 
     def _put(self, path: str, content: Any) -> None:
         if self.folder is None:  # an object is there when its last part is
@@ -289,6 +315,16 @@ class _Dataset(pyarrow.dataset.FileSystemDataset):  # type: ignore[misc]
         """Return what reads them; DuckDB calls it with the columns and the filter."""
         ahead = {"batch_readahead": BATCHES_AHEAD, "fragment_readahead": FILES_AHEAD}
         return super().scanner(**(ahead | given))
+
+
+def _assert_bucket(fs: pyarrow.fs.FileSystem, root: str, url: str) -> None:
+    """Fail unless there is a bucket: files would wait in memory until somebody makes it."""
+    bucket = root.partition("/")[0]
+    if fs.get_file_info(bucket).type == pyarrow.fs.FileType.NotFound:
+        raise ConfigError(
+            f"archive (SPANLOOM_CONSOLE_ARCHIVE): {url}: there is no bucket {bucket}; make it, or "
+            "name another one"
+        )
 
 
 def _group_rows(table: pa.Table) -> int:

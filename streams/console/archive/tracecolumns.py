@@ -48,6 +48,22 @@ class _Parts(NamedTuple):
     events: pl.DataFrame
 
 
+class Layout(NamedTuple):
+    """Where n traces have what.
+
+    Attributes:
+        heads: what is before the count of their events.
+        events: their events, one after the other.
+        counts: (n,) how many they are said to be.
+        there: the traces whose events are one block; of the others the rest means nothing.
+    """
+
+    heads: Bodies
+    events: Bodies
+    counts: I64
+    there: I64
+
+
 @cache
 def _head_reader() -> ColumnarReader:
     """Return the reader of what a trace has before its events."""
@@ -77,8 +93,8 @@ def trace_columns(kinds: Sequence[Kind], values: Values) -> Decoded:
     return Decoded(rows, rest.unreadable)
 
 
-def _read(values: Sequence[bytes], index: Sequence[int]) -> _Parts | None:
-    """Return those traces that were read exactly, heads and events; None for none of them."""
+def layout_of(values: Sequence[bytes]) -> Layout:
+    """Return where heads and events lie in traces of the current schema."""
     whole = Bodies.of(values)
     bodies = Bodies(whole.data, whole.start + wire.HEADER_BYTES, whole.size - wire.HEADER_BYTES)
     skim = Skim(bodies)
@@ -89,8 +105,15 @@ def _read(values: Sequence[bytes], index: Sequence[int]) -> _Parts | None:
     # The events are one block: their count, they themselves, and a zero.
     is_one_block = (count > 0) & (count * EVENT_BYTES_MIN <= event_bytes) & ~skim.is_lost
     there = np.flatnonzero(is_one_block & (_last(whole) == 0))
-    heads = _heads(Bodies(bodies.data, bodies.start, head_bytes), there)
-    events = list(_events(Bodies(whole.data, skim.at, event_bytes), count, there))
+    heads = Bodies(bodies.data, bodies.start, head_bytes)
+    return Layout(heads, Bodies(whole.data, skim.at, event_bytes), count, there)
+
+
+def _read(values: Sequence[bytes], index: Sequence[int]) -> _Parts | None:
+    """Return those traces that were read exactly, heads and events; None for none of them."""
+    laid = layout_of(values)
+    heads = _heads(laid.heads, laid.there)
+    events = list(_events(laid))
     if not events or not len(heads):
         return None
     # A trace counts as read when both its parts were.
@@ -105,17 +128,14 @@ def _last(values: Bodies) -> U8:
     return np.asarray(octets[values.start + values.size - 1], np.uint8)
 
 
-def _events(bodies: Bodies, count: I64, there: I64) -> Iterator[pl.DataFrame]:
-    """Yield the events of traces that are exactly their bytes, with the index of each one's trace.
+def event_blocks(laid: Layout) -> Iterator[tuple[Block, I64]]:
+    """Yield the events of traces that are exactly their bytes, and the index of each one's trace.
 
-    Args:
-        bodies: where the events of each of n traces lie.
-        count: (n,) how many they are said to be.
-        there: the traces that are wanted.
+    Those of a trace lie one after the other, and all of them in one block.
     """
 
     def read(some: Sequence[int]) -> Block | None:
-        part, counts = bodies.take(np.array(some)), count[np.array(some)]
+        part, counts = laid.events.take(np.array(some)), laid.counts[np.array(some)]
         block = event_reader().read_block(list(part), int(counts.sum()))
         if block is None:
             return None
@@ -123,12 +143,17 @@ def _events(bodies: Bodies, count: I64, there: I64) -> Iterator[pl.DataFrame]:
         is_own = np.array_equal(begins, np.cumsum(part.size) - part.size)
         return block if is_own else None  # else an event of one trace reaches into the next one
 
-    for some, block in by_halves(there.tolist(), read):
+    for some, block in by_halves(laid.there.tolist(), read):
         if block is not None:
-            of = np.repeat(np.array(some), count[np.array(some)])
-            frame = block.frame.with_columns(message=of)
-            is_torn = np.isin(of, of[~block.is_sound])
-            yield frame.filter(~is_torn) if is_torn.any() else frame
+            yield block, np.repeat(np.array(some), laid.counts[np.array(some)])
+
+
+def _events(laid: Layout) -> Iterator[pl.DataFrame]:
+    """Yield the events of the traces all of whose events are sound, with their traces' index."""
+    for block, of in event_blocks(laid):
+        frame = block.frame.with_columns(message=of)
+        is_torn = np.isin(of, of[~block.is_sound])
+        yield frame.filter(~is_torn) if is_torn.any() else frame
 
 
 def _of(frame: pl.DataFrame, wanted: I64, index: Sequence[int]) -> pl.DataFrame:

@@ -36,7 +36,7 @@ class Upkeep:
     ) -> None:
         self._archive, self._seconds, self._keep_days = archive, seconds, keep_days
         self._holds = holds
-        self._read_holds()
+        self.read_holds()
         self._ending = threading.Event()
         self.failed: SpanloomError | None = None
         self._thread = threading.Thread(target=self._run, name="spanloom-upkeep", daemon=True)
@@ -72,7 +72,7 @@ class Upkeep:
     def _look(self, now_us: int) -> None:
         if self._keep_days:
             try:
-                old = self._archive.expire(now_us, self._keep_days, self._read_holds())
+                old = self._archive.expire(now_us, self._keep_days, self.read_holds())
             except ConfigError as error:
                 log.error("archive_keeps_all", error=str(error), action="mend the list of holds")
             else:
@@ -82,16 +82,23 @@ class Upkeep:
         if fewer:
             log.info("archive_merged", fewer_files=fewer)
 
-    def _read_holds(self) -> list[Hold]:
-        if self._holds is None:
-            return []
-        try:
-            return read_holds(self._holds.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"console_holds (SPANLOOM_CONSOLE_HOLDS): {self._holds} cannot be read: {error}"
-            ) from error
-        except ConfigError as error:
-            raise ConfigError(
-                f"console_holds (SPANLOOM_CONSOLE_HOLDS): {self._holds}: {error}"
-            ) from error
+    def read_holds(self) -> list[Hold]:
+        """Return the list of what is kept whatever its age, as `holds_of`."""
+        return holds_of(self._holds)
+
+
+def holds_of(path: Path | None) -> list[Hold]:
+    """Return the list of what is kept whatever its age, as it is now.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    if path is None:
+        return []
+    place = "console_holds (SPANLOOM_CONSOLE_HOLDS)"
+    try:
+        return read_holds(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{place}: {path} cannot be read: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {path}: {error}") from error

@@ -2,7 +2,7 @@
 
 import { get, offers } from "./api.js";
 
-const NOBODY = { actor: "", may: ["viewer", "operator", "auditor", "admin"], login: "none" };
+const NOBODY = { actor: "", may: ["viewer", "operator", "auditor", "personal", "admin"], login: "none" };
 let asked;
 
 /** Return {actor, may, login}; asked for once. */

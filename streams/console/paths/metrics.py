@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from streams.console.asked import END, START, Parameter
 from streams.console.paths.path import Path, range_of
+from streams.console.personal import kept_of
 from streams.console.questions.measures import metrics
 from streams.console.questions.queries import Queries
 
@@ -12,7 +13,13 @@ from streams.console.questions.queries import Queries
 def _metrics(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any:
     start_us, end_us = range_of(asked)
     return metrics(
-        queries, start_us, end_us, asked["name"], asked["dimension"] or "", asked["step"]
+        queries,
+        start_us,
+        end_us,
+        asked["name"],
+        asked["dimension"] or "",
+        asked["step"],
+        kept_of(asked),
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from streams.console.access.roles import Role
 from streams.console.asked import Parameter
+from streams.console.personal import Kept
 from streams.console.questions.queries import Queries, Where
 from streams.errors import ConfigError
 
@@ -69,10 +70,14 @@ def equal(asked: Mapping[str, Any], *names: str) -> list[Where]:
     return [Where(f"{name} = ?", (asked[name],)) for name in names if asked[name] is not None]
 
 
-def among(asked: Mapping[str, Any], **columns: str) -> list[Where]:
-    """Return the conditions that columns of lists have the values asked for, by parameter."""
+def among(asked: Mapping[str, Any], kept: Kept, **columns: str) -> list[Where]:
+    """Return the conditions that columns of lists have the values asked for, by parameter.
+
+    Raises:
+        PersonalError: as `kept`, which says what the archive has in place of a value.
+    """
     return [
-        Where(f"list_contains({column}, ?)", (asked[name],))
+        Where(f"list_has_any({column}, ?::VARCHAR[])", (kept(name, asked[name]),))
         for name, column in columns.items()
         if asked[name] is not None
     ]

@@ -1,20 +1,31 @@
 """What happened to a record, and its lineage (rows S2-4, S2-62, S2-63, S2-70)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from streams.console.asked import Parameter
 from streams.console.paths.path import Path
+from streams.console.personal import kept_of
 from streams.console.questions.history import history, record_lineage
 from streams.console.questions.queries import Queries
+from streams.core.lineage import Direction
 
 
-def _record(queries: Queries, _: dict[str, Any], path: Mapping[str, str]) -> Any:
-    return history(queries, path["record_id"])
+def _record(queries: Queries, asked: dict[str, Any], path: Mapping[str, str]) -> Any:
+    return _first(asked, path, lambda record_id: history(queries, record_id))
+
+
+def _first(
+    asked: dict[str, Any], path: Mapping[str, str], tell: Callable[[str], dict[str, Any] | None]
+) -> dict[str, Any] | None:
+    """Return what is told of a record; of one whose id is personal, under the newest key."""
+    found = map(tell, kept_of(asked)("record_id", path["record_id"]))
+    return next((one for one in found if one is not None), None)
 
 
 def _lineage(queries: Queries, asked: dict[str, Any], path: Mapping[str, str]) -> Any:
-    return record_lineage(queries, path["record_id"], asked["direction"] or "forward")
+    direction: Direction = asked["direction"] or "forward"
+    return _first(asked, path, lambda record_id: record_lineage(queries, record_id, direction))
 
 
 PATHS: Final = (

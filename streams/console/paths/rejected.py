@@ -6,7 +6,7 @@ header that says so.
 
 import base64
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,8 +23,16 @@ HEADER: Final = "spanloom-redriven-from"
 OFFSET_MAX: Final = (1 << 63) - 1
 PARTITION_MAX: Final = (1 << 31) - 1
 
-Fetch = Callable[[Origin], bytes | None]
-"""Returns the value of a record as its topic holds it, None when it is gone."""
+
+class Whole(NamedTuple):
+    """A record as its topic holds it."""
+
+    key: bytes | None
+    value: bytes | None
+
+
+Fetch = Callable[[Origin], Whole | None]
+"""Returns a record as its topic holds it, None when it is gone."""
 Send = Callable[[Outgoing], int]
 """Writes a record; returns its offset when the broker has it."""
 
@@ -49,9 +57,15 @@ def _number(path: Mapping[str, str], name: str, most: int) -> int:
     return int(text)
 
 
-def told(record: Record, state: str) -> dict[str, Any]:
-    """Return a rejected record as the interface tells it, its bytes in base64."""
-    whole = len(record["value"]) >= record["value_bytes"]
+def told(record: Record, state: str, *, is_treated: bool = False) -> dict[str, Any]:
+    """Return a rejected record as the interface tells it, its bytes in base64.
+
+    Args:
+        record: as the archive has it.
+        state: whether it was driven again.
+        is_treated: its bytes are not those that came: nothing personal is in them.
+    """
+    whole = len(record["value"]) >= record["value_bytes"] and not is_treated
     return {
         **{n: record[n] for n in ("reason", "detail", "topic", "partition", "offset", "timestamp")},
         "key_base64": base64.b64encode(record["key"]).decode(),
@@ -81,9 +95,18 @@ class Redrive(BaseModel):
 
 
 def redrive(
-    order: Redrive, actor: str, record: Record, book: Redriven, fetch: Fetch, send: Send
+    order: Redrive,
+    actor: str,
+    record: Record,
+    book: Redriven,
+    fetch: Fetch,
+    send: Send,
+    *,
+    is_treated: bool = False,
 ) -> dict[str, Any]:
     """Drive a record again, and return where it went.
+
+    A record that was treated is sent as its topic has it: the archive has not what came.
 
     Raises:
         ConflictError: it was driven before, or its bytes are gone.
@@ -99,20 +122,21 @@ def redrive(
             "it may have been driven again: the console ended meanwhile; look at the topic, and "
             "say again=true to send it once more"
         )
-    value: bytes | None = record["value"]
-    if len(record["value"]) < record["value_bytes"]:
-        value = fetch(origin)
-        if value is None or len(value) != record["value_bytes"]:
-            raise ConflictError(
-                "its topic does not hold it any more, and the archive has the first "
-                f"{len(record['value'])} of {record['value_bytes']} bytes"
-            )
+    whole = Whole(record["key"] or None, record["value"])
+    if is_treated or len(record["value"]) < record["value_bytes"]:
+        found = fetch(origin)
+        if found is None or len(found.value or b"") != record["value_bytes"]:
+            has = f"the first {len(record['value'])} of {record['value_bytes']} bytes"
+            if is_treated:
+                has = "nothing of it that is personal, so not all of it"
+            raise ConflictError(f"its topic does not hold it any more, and the archive has {has}")
+        whole = found
     where = f"{origin.topic}/{origin.partition}/{origin.offset}"
     outgoing = Outgoing(
         origin.topic,
         origin.partition,
-        record["key"] or None,
-        value,
+        whole.key,
+        whole.value,
         [(HEADER, where.encode())],
     )
     book.note(origin, "begun", actor=actor, reason=order.reason)
@@ -125,20 +149,23 @@ def redrive(
     return {**origin._asdict(), "redriven_offset": offset}
 
 
-def paths(book: Redriven, fetch: Fetch, send: Send) -> tuple[Path, ...]:
+def paths(
+    book: Redriven, fetch: Fetch, send: Send, *, is_treated: bool = False
+) -> tuple[Path, ...]:
     """Return the paths of rejected records.
 
     Args:
         book: of what was driven again.
-        fetch: reads a record whose value was cut.
+        fetch: reads a record whose value was cut or treated.
         send: writes one.
+        is_treated: the archive keeps of rejected records what is not personal.
     """
 
     def one(queries: Queries, _: dict[str, Any], path: Mapping[str, str]) -> Any:
         partition = _number(path, "partition", PARTITION_MAX)
         origin = Origin(path["topic"], partition, _number(path, "offset", OFFSET_MAX))
         found = queries.rejected_one(*origin)
-        return None if found is None else told(found, book.state(origin))
+        return None if found is None else told(found, book.state(origin), is_treated=is_treated)
 
     def again(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any:
         order: Redrive = asked["body"]
@@ -146,7 +173,8 @@ def paths(book: Redriven, fetch: Fetch, send: Send) -> tuple[Path, ...]:
         if found is None:
             return None
         with book.turn:
-            return redrive(order, asked["actor"].name, found, book, fetch, send)
+            who = asked["actor"].name
+            return redrive(order, who, found, book, fetch, send, is_treated=is_treated)
 
     return (
         Path(

@@ -5,19 +5,21 @@ from typing import Any, Final
 
 from streams.console.asked import COUNT, END, START, TOKEN, Parameter
 from streams.console.paths.path import STATUSES, Path, among, equal, range_of
+from streams.console.personal import as_asked, kept_of
 from streams.console.questions.queries import Queries, Where, with_dimension
 
 
 def _traces(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any:
+    kept = kept_of(asked)
     where = [
         *equal(asked, "flow", "status"),
-        *among(asked, module="modules", missing_stage="missing_stages"),
-        *among(asked, batch_id="batch_ids", correlation_id="correlation_ids"),
+        *among(asked, as_asked, module="modules", missing_stage="missing_stages"),
+        *among(asked, kept, batch_id="batch_ids", correlation_id="correlation_ids"),
     ]
     if asked["min_duration_us"] is not None:
         where.append(Where("duration_us >= ?", (asked["min_duration_us"],)))
     if asked["dimension"] is not None:
-        text, values, _kinds = with_dimension(asked["dimension"])
+        text, values, _kinds = with_dimension(asked["dimension"], kept)
         of_a_span = f"trace_id IN (SELECT trace_id FROM spans WHERE {text})"
         where.append(Where(of_a_span, values, ("spans",)))
     start_us, end_us = range_of(asked)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from streams.console.personal import Kept, as_asked
 from streams.console.questions.queries import Queries, Scope, Where, both, values_of, with_dimension
 from streams.errors import ConfigError
 from streams.units import SECOND_US
@@ -16,7 +17,13 @@ _PATTERN: Final = re.compile(r"[A-Za-z0-9_.*?:/-]+")
 
 
 def metrics(
-    queries: Queries, start_us: int, end_us: int, name: str, dimensions: str, step_s: int | None
+    queries: Queries,
+    start_us: int,
+    end_us: int,
+    name: str,
+    dimensions: str,
+    step_s: int | None,
+    kept: Kept = as_asked,
 ) -> dict[str, Any]:
     """Return the series of the metrics whose name fits a pattern, within [start, end).
 
@@ -27,6 +34,7 @@ def metrics(
         name: of the metric; * stands for any characters, ? for one.
         dimensions: `name=value` pairs that a series must have, separated by commas.
         step_s: length of a step; None for as many as give `POINTS`.
+        kept: what the archive has in place of a personal value.
 
     Raises:
         ConfigError: the pattern, a dimension or the step is wrong; names it and the fix.
@@ -40,7 +48,7 @@ def metrics(
     where = [
         Where("event_type = 'METRIC' AND timestamp >= ? AND timestamp < ?", (start_us, end_us)),
         Where("name GLOB ?", (name,)),
-        *_with(dimensions),
+        *_with(dimensions, kept),
     ]
     rows = queries.ask(
         "SELECT name, module, component, dimensions, "
@@ -60,8 +68,8 @@ def metrics(
     }
 
 
-def _with(dimensions: str) -> list[Where]:
-    return [with_dimension(pair) for pair in dimensions.split(",") if pair]
+def _with(dimensions: str, kept: Kept) -> list[Where]:
+    return [with_dimension(pair, kept) for pair in dimensions.split(",") if pair]
 
 
 def _series(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

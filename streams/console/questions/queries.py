@@ -15,7 +15,9 @@ from streams.console.archive.archive import Archive
 from streams.console.archive.files import HOUR_US
 from streams.console.archive.kinds import SCHEMAS, SCOPE
 from streams.console.limits import fetch
+from streams.console.personal import Kept, as_asked
 from streams.console.tokens import key_of, token_of
+from streams.core.privacy.treatments import DIMENSION
 from streams.errors import ConfigError
 
 SHIFT_US: Final = HOUR_US
@@ -371,13 +373,19 @@ def one_of(column: str, values: Sequence[Any]) -> Where:
     return Where(f'"{column}" IN ({marks})', tuple(values))
 
 
-def with_dimension(text: str) -> Where:
+def with_dimension(text: str, kept: Kept = as_asked) -> Where:
     """Return the condition that a row has a dimension, given as name=value.
 
     Raises:
         ConfigError: it is not written so.
+        PersonalError: as `kept`, which says what the archive has in place of the value.
     """
     name, is_pair, value = text.partition("=")
     if not (name and is_pair):
         raise ConfigError(f"dimension: {text[:40]!r} is no name=value")
-    return Where("dimensions[?] = ?", (name, value))
+    values = kept(DIMENSION + name, value)
+    return Where(" OR ".join(["dimensions[?] = ?"] * len(values)), _pairs(name, values))
+
+
+def _pairs(name: str, values: Sequence[str]) -> tuple[str, ...]:
+    return tuple(text for value in values for text in (name, value))

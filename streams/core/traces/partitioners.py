@@ -13,28 +13,11 @@ from zlib import crc32
 
 import numpy as np
 
+from streams.core.traces.murmur2 import murmur2_partition
 from streams.units import I64, U8, U64
 
 _WORD: Final = 0xFFFF_FFFF
 _SIGN: Final = 0x8000_0000
-
-
-def murmur2_partition(key: bytes, partitions: int) -> int:
-    """Return the partition that Java clients, aiokafka and kafka-python give a key.
-
-    Source: Apache Kafka, ``Utils.murmur2`` and ``Utils.toPositive``.
-    """
-    mix = 0x5BD1E995
-    whole = len(key) & ~3
-    h = 0x9747B28C ^ len(key)
-    for at in range(0, whole, 4):
-        k = int.from_bytes(key[at : at + 4], "little") * mix & _WORD
-        k = (k ^ k >> 24) * mix & _WORD
-        h = (h * mix & _WORD) ^ k
-    if whole < len(key):
-        h = (h ^ int.from_bytes(key[whole:], "little")) * mix & _WORD
-    h = (h ^ h >> 13) * mix & _WORD
-    return ((h ^ h >> 15) & ~_SIGN) % partitions
 
 
 def crc32_partition(key: bytes, partitions: int) -> int:

@@ -15,18 +15,21 @@ from streams.console.access.audit_log import AccessLog
 from streams.console.access.gate import Access
 from streams.console.access.keys import KeyRing
 from streams.console.access.oidc import Provider
-from streams.console.access.roles import Role
+from streams.console.access.roles import ROLES, Role
 from streams.console.api import Interface, application
+from streams.console.archive.erasing import erase
 from streams.console.metrics import Meters
-from streams.console.paths import about, commands, rejected
+from streams.console.paths import about, commands, erasure, rejected
 from streams.console.paths.every import PATHS
 from streams.console.paths.path import Path as Described
 from streams.console.questions.queries import Queries
 from streams.console.redriven import Redriven
 from streams.console.settings import ConsoleSettings
+from streams.core.privacy.pseudonyms import Key, Pseudonyms
 from streams.runtime import topics
 from tests.unit.console.at_hand import Clock, archive_in, incident, message, trace
 
+KEYED = Pseudonyms([Key("k1", b"not a secret, but the key of tests")])
 BASE = "http://localhost:8090"
 NOW_US = 1_790_000_000_000_000
 
@@ -49,7 +52,7 @@ class Asked:
     ) -> None:
         self.clock, self.wall = Clock(), Wall()
         self.keys_file, self.book = folder / "keys.json", folder / "access"
-        self.tokens = {role: self.new_key(role) for role in ("viewer", "operator", "auditor")}
+        self.tokens = {role: self.new_key(role) for role in ROLES if role != "admin"}
         archive = archive_in(folder / "archive")
         archive.take(message(topics.TRACES, 0, trace()))
         archive.take(message(topics.INCIDENTS, 0, incident("c" * 32)))
@@ -69,6 +72,9 @@ class Asked:
             *commands.paths(self.ordered.append),
             *rejected.paths(self.redriven, lambda _: None, self._send),
             *about.paths(lambda: {("traces.assembled.v1", 0): (3, 5)}),
+            *erasure.paths(
+                KEYED, lambda found: erase(self.interface.queries._archive, found, []), log
+            ),
         )
         self.paths: tuple[Described, ...] = (*PATHS, *more)
         logins = [*login.routes(self.access, self.meters)]

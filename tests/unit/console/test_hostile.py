@@ -22,7 +22,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from streams.console.paths import about, commands, rejected
+from streams.console.access.audit_log import AccessLog
+from streams.console.archive.erasing import Erased
+from streams.console.paths import about, commands, erasure, rejected
 from streams.console.paths.every import PATHS
 from streams.console.redriven import Redriven
 from tests.unit.console.asking import Asked
@@ -42,6 +44,7 @@ PATHS_HERE = sorted(
         *commands.paths(lambda _: None),
         *rejected.paths(Redriven(None), lambda _: None, lambda _: 0),
         *about.paths(dict),
+        *erasure.paths(None, lambda _: Erased({}, 0), AccessLog(None)),
     )
 )
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from streams.codec.records import encode
-from streams.console.paths.rejected import HEADER, Redrive, redrive
+from streams.console.paths.rejected import HEADER, Redrive, Whole, redrive
 from streams.console.redriven import FILE, Origin, Redriven
 from streams.console.times import iso
 from streams.errors import BrokerError, RightError, StateError
@@ -168,10 +168,10 @@ def test_what_the_archive_cut_is_read_from_its_topic(tmp_path: Path) -> None:
 
     for gone in (None, b"x" * 11):
         with pytest.raises(Exception, match="does not hold it any more"):
-            redrive(order, "a", cut, book, lambda _, gone=gone: gone, send)
+            redrive(order, "a", cut, book, lambda _, gone=gone: gone and Whole(None, gone), send)
     assert sent == []
     assert book.state(ORIGIN) == ""
-    redrive(order, "a", cut, book, lambda _: b"x" * 12, send)
+    redrive(order, "a", cut, book, lambda _: Whole(None, b"x" * 12), send)
     assert sent == [b"x" * 12]
 
 

@@ -43,7 +43,7 @@ def test_whole_hours_go_once_all_of_them_is_old() -> None:
 def test_what_is_held_stays() -> None:
     """By hour and kind."""
     holds = read_holds(HOLDS)
-    assert holds[0] == Hold("2025-10-09T00", "2025-10-09T12", frozenset(["spans"]))
+    assert holds[0] == Hold("2025-10-09T00", "2025-10-09T12", frozenset(["spans"]), "case 17")
     files = [file(n, kind) for kind in ("spans", "events") for n in range(20)]
     gone = expired(files, {"spans": 1, "events": 1}, holds, NOW_US)
     assert [one for one in gone if one.kind == "events"] == [file(n, "events") for n in range(19)]

@@ -25,6 +25,8 @@ VALID: dict[str, Any] = {
     "slos": {"short_s": 1, "long_s": 2},
     "metric_names": {"old": "pipeline.a.c.counter.m_total"},
     "playbooks": {"p": "text"},
+    "field_classes": {"actor": "PII", "value": "PII", "trace_id": "PUBLIC"},
+    "field_treatments": {"actor": "drop"},
 }
 
 # (where to put what, where the problem is, how it begins)
@@ -36,7 +38,12 @@ BROKEN: list[tuple[str, Any, str, str]] = [
     ("modules.A.topic", "traces.assembled.v1", "modules.A", "topic traces.assembled.v1 belongs"),
     ("modules.A.depends_on", ["A"], "modules.A.depends_on", "'A' depends on itself"),
     ("modules.A.depends_on", ["AB"], "modules.A.depends_on", "unknown module 'AB'; did you"),
+    ("services", {"s": {"module": "AB"}}, "services.s.module", "unknown module 'AB'; did you"),
     ("modules.A.playbook", "q", "modules.A.playbook", "unknown playbook 'q'; known: p"),
+    ("field_classes.trace_id", "PII", "field_classes.trace_id", "'trace_id' cannot be PII"),
+    ("field_classes.actr", "PII", "field_classes.actr", "an event has no field 'actr'"),
+    ("field_treatments.batch_id", "drop", "field_treatments.batch_id", "treats a field that"),
+    ("field_treatments.value", "pseudonym", "field_treatments.value", "is a number"),
     ("flows.f.entry", "oen", "flows.f.entry", "unknown stage 'oen'; did you mean 'one'?"),
     ("flows.f.stages.0.after", ["x"], "flows.f.stages[0].after", "unknown stage 'x'"),
     ("flows.f.stages.0.required", False, "flows.f.stages[0].required", "the entry is always"),

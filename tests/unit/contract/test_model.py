@@ -87,3 +87,18 @@ def test_a_contract_does_not_change() -> None:
 def test_edges_are_the_predecessors_of_the_stages() -> None:
     """One edge for each `after`."""
     assert Contract.model_validate(small()).flows["f"].edges == (("one", "two"),)
+
+
+@pytest.mark.parametrize("treatment", ["hash", "truncate", "truncate:0", "truncate:12", "drop "])
+def test_a_treatment_that_is_none(treatment: str) -> None:
+    """Is refused when the contract is read."""
+    given = {
+        "version": "1",
+        "name": "n",
+        "modules": {"A": {}},
+        "field_classes": {"actor": "PII"},
+        "field_treatments": {"actor": treatment},
+    }
+    with pytest.raises(ValidationError, match="field_treatments"):
+        Contract.model_validate(given)
+    assert Contract.model_validate(given | {"field_treatments": {"actor": "truncate:3"}})

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from streams.codec.otlp.recordings import otlp_events
+from streams.codec.otlp.services import Services
 from streams.codec.recorded.account import Account, RecordedTrace
 from streams.codec.recorded.jaeger import jaeger_traces
 from streams.codec.recorded.summary import trace_summary
@@ -202,3 +204,31 @@ def test_critical_paths_of_the_recorded_set(data_dir: Path) -> None:
         assert {one["call_path"]: (one["own_us"], one["spans"]) for one in found} == paths, case
         right += 1
     assert right == 19
+
+
+@pytest.mark.parametrize(
+    ("otlp", "other"),
+    [
+        ("otlp2jaeger-in.json", "otlp2jaeger-out.json"),
+        ("otlp2jaeger-multi-in-combined.json", "oltp2jaeger-multi-out.json"),
+    ],
+)
+def test_a_trace_is_the_same_from_jaeger_and_from_otlp(
+    data_dir: Path, otlp: str, other: str
+) -> None:
+    """What Jaeger made of OTLP is read as the spans that the OTLP holds, event ids too."""
+    folder = data_dir / "otlp-examples" / "jaeger-ui"
+    if not folder.is_dir():
+        pytest.skip(f"2 recorded pairs are missing: {folder}")
+    read = [event for trace in jaeger_traces(folder / other, Account()) for event in trace.events]
+    told = list(otlp_events(folder / otlp, Services()))
+    assert len(read) == len(told) > 1
+    for events in (read, told):
+        for event in events:
+            del event["dimensions"]  # Jaeger takes some attributes for fields of its own
+        events.sort(key=lambda event: str(event["span_id"]))
+    assert list(map(as_text, read)) == list(map(as_text, told))
+
+
+def as_text(event: dict[str, Any]) -> str:
+    return json.dumps(event, sort_keys=True)

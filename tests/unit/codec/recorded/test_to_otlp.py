@@ -1,7 +1,12 @@
 """Assembled traces as OTLP's JSON: places, times, kinds and what belongs to a span."""
 
+import json
+import math
+from pathlib import Path
 from typing import Any
 
+from streams.codec.otlp.recordings import otlp_events
+from streams.codec.otlp.services import Services
 from streams.codec.recorded.to_otlp import otlp_request
 from tests.unit.codec.codec_cases import SPAN_ID, T0_US, TRACE_ID, event
 
@@ -49,6 +54,23 @@ def test_a_span_has_all_that_it_had() -> None:
     assert texts(note["attributes"]) == {
         "tier": "gold", **said, "spanloom.value": "2.5", "level": "warn"
     }  # fmt: skip
+
+
+def test_otlp_is_read_back_as_it_was(tmp_path: Path) -> None:
+    """By the reader of recorded OTLP: every field of a span but the value, which OTLP has not."""
+    spans = [
+        event(value=math.nan),
+        event(span_id=CHILD, parent_span_id=SPAN_ID, status="ERROR", span_kind="CLIENT",
+              actor="svc", operation="READ", module="GAMMA", severity="ERROR", value=math.nan),
+    ]  # fmt: skip
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(otlp_request([{"spans": spans}])))
+    found = list(otlp_events(path, Services()))
+    for one, was in zip(found, spans, strict=True):
+        more = {"service.name": was["module"], "otel.scope.name": was["component"]}
+        expected = {**was, "dimensions": {**more, **was["dimensions"]}}
+        expected["event_id"] = one["event_id"]
+        assert {k: str(v) for k, v in one.items()} == {k: str(v) for k, v in expected.items()}
 
 
 def test_a_trace_without_spans_gives_none() -> None:

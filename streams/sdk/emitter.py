@@ -1,0 +1,377 @@
+"""From the pipeline's threads to the broker: a bounded queue, and one thread behind it.
+
+The caller's side is an append to a deque. Everything else, encoding included, happens in a thread
+of the emitter's own, which starts with the first event (and again in a child process).
+
+Invariants: no call from the pipeline waits or raises. Each event that was handed over is in exactly
+one of `sent`, `dropped` (by reason) and `waiting`; after a fork it is the parent's alone.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import threading
+import time
+from collections import Counter, deque
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, Final, NamedTuple, Protocol
+
+from streams.sdk import forks
+from streams.sdk.encode import Point, encode_batch, encode_item, event_ids, uuid_text
+from streams.sdk.options import LOG_NAME, Options
+from streams.sdk.reports import Reports
+from streams.sdk.span import Span
+
+log = logging.getLogger(LOG_NAME)
+
+SLICE: Final = 64
+"""Events that are encoded before other threads get the interpreter: about 0.3 ms."""
+COMPLAIN_SECONDS: Final = 60.0
+"""The same complaint is logged so often at most."""
+_FLUSH_PAUSE_SECONDS: Final = 0.02
+COMPLAINTS_MAX: Final = 1_000
+QUEUE_FULL, CLOSED, EXIT = "queue_full", "closed", "exit"
+UNENCODABLE, NO_THREAD, NO_TOPIC = "unencodable", "no_thread", "no_topic"
+
+
+class Counts(NamedTuple):
+    """What became of the events of this process, own reports aside.
+
+    Attributes:
+        made: handed over; `sent` + all of `dropped` + `waiting`.
+        sent: acknowledged by the broker.
+        dropped: by reason; `delivery_timeout` may have reached the broker all the same.
+        waiting: in the queue, or on their way.
+        unsampled: spans that were not handed over because their trace is not sampled.
+        unsampled_traces: traces that began here and are not sampled.
+        cut: texts, dimensions, links and counters beyond their bound.
+        refused: metrics against the naming rule or without a number, severities that are none.
+    """
+
+    made: int
+    sent: int
+    dropped: dict[str, int]
+    waiting: int
+    unsampled: int
+    unsampled_traces: int
+    cut: int
+    refused: int
+
+
+class Sender(Protocol):
+    """The broker's side; called by the emitter's thread alone."""
+
+    def is_ready(self) -> bool:
+        """Whether topics are known and there is room for more."""
+
+    def partition(self, topic: str, key: bytes) -> tuple[str, int] | None:
+        """Return topic and partition for a key, None where there is no topic for it."""
+
+    def send(self, topic: str, partition: int, value: bytes, events: int) -> None:
+        """Hand a message over; its events are counted when it is known what became of them."""
+
+    def poll(self) -> None:
+        """Hear what became of messages."""
+
+    def close(self, seconds: float) -> None:
+        """Wait so long for what is on its way, and give up the rest."""
+
+
+class Emitter:
+    """Takes finished events; see the module's docstring.
+
+    Args:
+        options: bounds.
+        make_sender: makes the broker's side, given the emitter, in the emitter's thread.
+    """
+
+    def __init__(self, options: Options, make_sender: Any) -> None:
+        self.options = options
+        self.characters_max = options.queue_characters_max
+        self.reports = Reports(self)
+        self._make_sender = make_sender
+        self._room = options.queue_events_max // 2
+        self._reset()
+        forks.EMITTERS.add(self)
+
+    def _reset(self) -> None:
+        """Begin anew, without anything: at first, and in a child process."""
+        self.queue: deque[Span | Point] = deque()
+        self.room = 0  # beyond it `crowded` is called, which starts the thread
+        self.queued_characters = 0
+        self.cut = 0
+        self.refused = 0
+        self.sent = 0
+        self.unsampled = 0
+        self.unsampled_traces = 0
+        self.dropped: Counter[str] = Counter()
+        self._refused = 0
+        self._taken = 0
+        self._lost_taken = 0
+        self._said: dict[str, float] = {}
+        # An RLock: a signal handler of the pipeline may make a span while we are in here.
+        self._lock = threading.RLock()
+        self._wakes: SimpleQueue[None] = SimpleQueue()
+        self._is_woken = False
+        self._thread: threading.Thread | None = None
+        self._is_closing = False
+        self._deadline = 0.0
+        self._pid = os.getpid()
+        self.sender: Sender | None = None
+
+    def forked(self) -> None:
+        """Begin anew in a child process: what waits is the parent's, and so is its connection."""
+        if self.sender is not None:
+            forks.abandon(self.sender)
+        self._reset()
+        self.reports.forked()
+
+    # --- the pipeline's threads
+
+    def put(self, item: Span | Point) -> None:
+        """Take an event; never waits, never raises."""
+        if item.characters:
+            self.weigh(item.characters)
+        if len(self.queue) < self.room:
+            self.queue.append(item)
+        else:
+            self.crowded(item)
+
+    def crowded(self, item: Span | Point) -> None:
+        """Take an event where the queue is half full or nobody reads it yet, or drop it."""
+        if self._is_closing:
+            self._refuse(item, CLOSED)
+            return
+        if not self.start():
+            self._refuse(item, NO_THREAD)
+            return
+        is_full = len(self.queue) >= self.options.queue_events_max
+        if is_full or self.queued_characters > self.characters_max:
+            self._refuse(item, QUEUE_FULL)
+        else:
+            self.queue.append(item)
+        self.wake()
+
+    def skip(self, *, is_root: bool) -> None:
+        """Count a span whose trace is not sampled."""
+        self.unsampled += 1
+        if is_root:
+            self.unsampled_traces += 1
+
+    def weigh(self, characters: int) -> None:
+        """Add to the characters that wait; beyond their bound `crowded` looks at each event."""
+        self.queued_characters += characters
+        if self.queued_characters > self.characters_max:
+            self.room = 0
+
+    def _refuse(self, item: Span | Point, reason: str) -> None:
+        self.queued_characters -= item.characters
+        with self._lock:
+            self.dropped[reason] += 1
+            self._refused += 1
+
+    def start(self) -> bool:
+        """Start the thread where there is none yet; return whether there is one."""
+        if self._thread is not None:
+            return True
+        with self._lock:
+            return self._start()
+
+    def _start(self) -> bool:
+        if self._thread is not None:  # by another one, while we waited
+            return True
+        # Before it runs: a signal handler that comes in between must not start a second one.
+        self._thread = thread = threading.Thread(
+            target=self._run, name="spanloom-telemetry", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # the interpreter ends, or no thread can be had
+            self._thread = None
+            self.complain(NO_THREAD, f"no thread for telemetry: {error}")
+            return False
+        self.room = self._room
+        forks.at_end_of_child(self.close)
+        return True
+
+    def wake(self) -> None:
+        """Let the thread look at the queue now; safe in a signal handler, as Event.set is not."""
+        if not self._is_woken:
+            self._is_woken = True
+            self._wakes.put(None)
+
+    def _sleep(self) -> None:
+        with suppress(Empty):
+            self._wakes.get(timeout=self.options.linger_seconds)
+        self._is_woken = False
+
+    # --- whoever looks on
+
+    def counts(self) -> Counts:
+        """Return what became of the events so far."""
+        with self._lock:
+            waiting = len(self.queue) + self._taken - self.sent - self._lost_taken
+            return Counts(
+                made=self._refused + self._taken + len(self.queue),
+                sent=self.sent,
+                dropped=dict(self.dropped),
+                waiting=waiting,
+                unsampled=self.unsampled,
+                unsampled_traces=self.unsampled_traces,
+                cut=self.cut,
+                refused=self.refused,
+            )
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until nothing waits; return whether that was so within the time."""
+        deadline = time.monotonic() + seconds
+        pause = 0.001
+        while self.counts().waiting:
+            if time.monotonic() > deadline:
+                return False
+            self.wake()
+            time.sleep(pause)
+            pause = min(2 * pause, _FLUSH_PAUSE_SECONDS)
+        return True
+
+    def close(self, seconds: float | None = None) -> Counts:
+        """Send what waits, within a bound; what comes later is dropped. May be repeated."""
+        limit = self.options.exit_seconds_max if seconds is None else seconds
+        self._deadline = time.monotonic() + limit
+        is_first, self._is_closing = not self._is_closing, True
+        self.room = 0
+        thread = self._thread
+        if thread is not None and self._pid == os.getpid():
+            self.wake()
+            thread.join(limit + 2.0)  # what is left is given up within a second
+        found = self.counts()
+        if is_first and (found.dropped or found.waiting):
+            log.warning("telemetry: %s made, %s sent, dropped %s", *found[:3])
+        return found
+
+    def complain(self, key: str, text: str) -> None:
+        """Log something, but not again and again."""
+        now = time.monotonic()
+        if now - self._said.get(key, -COMPLAIN_SECONDS) >= COMPLAIN_SECONDS:
+            if len(self._said) >= COMPLAINTS_MAX:
+                self._said.clear()
+            self._said[key] = now
+            log.warning("telemetry: %s", text)
+
+    # --- the emitter's thread
+
+    def arrived(self, events: int) -> None:
+        """Count events that the broker has."""
+        self.sent += events
+
+    def lost(self, events: int, reason: str) -> None:
+        """Count events that were taken from the queue and will not arrive."""
+        if events:
+            with self._lock:
+                self.dropped[reason] += events
+                self._lost_taken += events
+
+    def _run(self) -> None:
+        while not self._is_closing:
+            self._sleep()
+            self._guarded_turn()
+        while self.queue and time.monotonic() < self._deadline:
+            self._guarded_turn()
+            if self.queue:
+                time.sleep(0.01)
+        self._report(is_last=True)
+        if self.sender is not None:
+            self.sender.close(max(0.0, self._deadline - time.monotonic()))
+        self._give_up()
+
+    def _guarded_turn(self) -> None:
+        try:
+            self._turn()
+        except Exception as error:  # whatever it is, the pipeline goes on and hears of it
+            self.complain("turn", f"{type(error).__name__}: {error}")
+            time.sleep(0.1)
+
+    def _turn(self) -> None:
+        """Encode and hand over what waits."""
+        if self.sender is None:
+            self.sender = self._make_sender(self)
+        sender = self.sender
+        sender.poll()
+        while self.queue and sender.is_ready():
+            self._take(sender, min(len(self.queue), 16 * SLICE))
+            sender.poll()
+        self._report(is_last=False)
+
+    def _take(self, sender: Sender, count: int) -> None:
+        """Take so many events from the queue, as messages by topic and partition."""
+        batches: dict[tuple[str, int], list[bytes]] = {}
+        ids = event_ids(os.urandom(16))
+        for n in range(count):
+            item = self.queue.popleft()
+            self._taken += 1
+            self.queued_characters -= item.characters
+            try:
+                key, body = encode_item(item, next(ids))
+                at = sender.partition(item.place.topic, key)
+            except Exception as error:  # a value of the pipeline that nobody foresaw
+                self.complain(UNENCODABLE, f"an event cannot be encoded: {type(error).__name__}")
+                self.lost(1, UNENCODABLE)
+                continue
+            if at is None:
+                self.lost(1, NO_TOPIC)
+            elif at in batches:
+                batches[at].append(body)
+            else:
+                batches[at] = [body]
+            if n % SLICE == SLICE - 1:
+                time.sleep(0)
+        for at, bodies in batches.items():
+            self._send(sender, at, bodies)
+        is_over = self._is_closing or self.queued_characters > self.characters_max
+        self.room = 0 if is_over else self._room
+
+    def _send(self, sender: Sender, at: tuple[str, int], bodies: list[bytes]) -> None:
+        """Send the events of one partition, in messages of bounded size."""
+        begin = size = 0
+        for n, body in enumerate(bodies):
+            if size and size + len(body) > self.options.batch_bytes_max:
+                sender.send(*at, encode_batch(bodies[begin:n]), n - begin)
+                begin, size = n, 0
+            size += len(body)
+        sender.send(*at, encode_batch(bodies[begin:]), len(bodies) - begin)
+
+    def _report(self, *, is_last: bool) -> None:
+        """Tell of ourselves when it is time; these events are in no count."""
+        sender = self.sender
+        if sender is None or not self.reports.is_due(is_last=is_last) or not sender.is_ready():
+            return
+        batches: dict[tuple[str, int], list[bytes]] = {}
+        for point in self.reports.points():
+            key, body = encode_item(point, uuid_text().encode())
+            at = sender.partition(point.place.topic, key)
+            if at is not None:
+                batches.setdefault(at, []).append(body)
+        for at, bodies in batches.items():
+            sender.send(*at, encode_batch(bodies), 0)
+
+    def _give_up(self) -> None:
+        """Drop what is still in the queue."""
+        while self.queue:
+            self.queue.popleft()
+            self._taken += 1
+            self.lost(1, EXIT)
+
+
+def close_all() -> None:
+    """Close every emitter of the process at its end."""
+    for emitter in tuple(forks.EMITTERS):
+        emitter.close()
+
+
+atexit.register(close_all)
+if hasattr(sys, "_is_gil_enabled") and not sys._is_gil_enabled():
+    log.warning("telemetry: counts may be off by a few without the interpreter's lock")

@@ -1,0 +1,114 @@
+"""Spans of the OpenTelemetry SDK as native events, through the same emitter.
+
+For programs that are instrumented with OpenTelemetry already. Needs `opentelemetry-sdk` (the extra
+`otel` of this package); nothing else of `streams.sdk` imports this module.
+
+    provider.add_span_processor(BatchSpanProcessor(SpanloomExporter(telemetry)))
+
+Source of names: OpenTelemetry semantic conventions (`service.name`, `error.type`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import StatusCode
+
+from streams.sdk.place import Place
+from streams.sdk.span import ERROR, OK, UNSET, Span
+from streams.sdk.telemetry import Telemetry
+from streams.sdk.texts import take
+
+COMPONENT: Final = "spanloom.component"
+MODULE: Final = "spanloom.module"
+"""Attributes of a span, else of its resource, that name another place than the exporter's."""
+_IDS: Final = {
+    "spanloom.record_id": "record_id",
+    "spanloom.batch_id": "batch_id",
+    "spanloom.correlation_id": "correlation_id",
+    "spanloom.operation": "operation",
+    "spanloom.actor": "actor",
+}
+"""Attributes that are fields of an event."""
+_STATUS: Final = {StatusCode.UNSET: UNSET, StatusCode.OK: OK, StatusCode.ERROR: ERROR}
+_PLACES_MAX: Final = 1_000
+"""Places of a process; the spans of further ones count for the exporter's own."""
+
+
+class SpanloomExporter(SpanExporter):
+    """Hands finished spans to a telemetry's emitter, which sends them in its own time.
+
+    Args:
+        telemetry: whose module and component the spans have where they name none themselves.
+    """
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._places: dict[tuple[str, str], Place] = {}
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Take spans; what the emitter cannot hold is dropped and counted there."""
+        for span in spans:
+            self._telemetry.emitter.put(self._event(span))
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        """Send what waits, within the emitter's bound."""
+        self._telemetry.close()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Wait until all spans are sent; return whether that was so in time."""
+        return self._telemetry.flush(timeout_millis / 1_000)
+
+    def _event(self, span: ReadableSpan) -> Span:
+        """Return a span of ours that has ended, with what a span of theirs says."""
+        attributes: dict[str, Any] = dict(span.attributes or {})
+        event = object.__new__(Span)
+        event.place = self._place(attributes, span.resource.attributes)
+        event.name = span.name
+        context = span.get_span_context()
+        assert context is not None, "a span that was exported has a context"
+        event.trace_id, event.span_id = context.trace_id, context.span_id
+        event.flags = int(context.trace_flags)
+        event.parent_id = span.parent.span_id if span.parent is not None else 0
+        event.kind = span.kind.value
+        event.start_ns = span.start_time or 0
+        event.duration_ns = max(0, (span.end_time or 0) - event.start_ns)
+        event.status = _STATUS[span.status.status_code]
+        event.links = [(at.context.trace_id, at.context.span_id) for at in span.links[:1_000]]
+        event.record_id = event.batch_id = event.correlation_id = ""
+        event.operation = event.actor = ""
+        for name, field in _IDS.items():
+            if name in attributes:
+                setattr(event, field, str(attributes.pop(name)))
+        error_type = attributes.pop("error.type", None) or _exception_of(span)
+        if error_type:
+            attributes["error_type"] = error_type
+        event.dimensions, event.characters = take(attributes, self._telemetry.emitter)
+        event.state, event.baggage = (), None
+        return event
+
+    def _place(self, attributes: dict[str, Any], resource: Mapping[str, Any]) -> Place:
+        own = self._telemetry.place
+        module = str(attributes.pop(MODULE, None) or resource.get(MODULE) or own.module)
+        component = str(attributes.pop(COMPONENT, None) or resource.get(COMPONENT) or own.component)
+        at = (module, component)
+        found = self._places.get(at)
+        if found is None:
+            if at == (own.module, own.component) or len(self._places) >= _PLACES_MAX:
+                return own
+            if module == own.module:
+                found = self._telemetry.component(component).place
+            else:
+                found = self._telemetry.module(module, component).place
+            self._places[at] = found
+        return found
+
+
+def _exception_of(span: ReadableSpan) -> Any:
+    """Return the type of the last exception that a span recorded, None for none."""
+    recorded = (event.attributes or {} for event in span.events if event.name == "exception")
+    return next((a.get("exception.type") for a in reversed(list(recorded))), None)

@@ -1,0 +1,121 @@
+"""Context over a hop: headers of HTTP and Kafka messages, out and in.
+
+What a record is (`record_id`, `batch_id`, `correlation_id`) goes along in the baggage, as entries
+whose names begin with `spanloom.`. Invariant: nothing here raises for what came from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from contextvars import Token
+from types import TracebackType
+from typing import Any, Final
+
+from streams.codec.w3c import Baggage, Item, TraceParent, TraceState, read_headers, write_headers
+from streams.sdk.span import Context, _current
+
+Text = str | bytes
+Carrier = Mapping[Any, Any] | Iterable[tuple[Any, Any]]
+"""Headers by name (a value, or several), or pairs of name and value; texts or bytes."""
+IDS: Final = {
+    "spanloom.record_id": "record_id",
+    "spanloom.batch_id": "batch_id",
+    "spanloom.correlation_id": "correlation_id",
+}
+HEADERS_MAX: Final = 1_000
+"""Further headers of a message are not looked at."""
+
+
+def extract(carrier: Carrier | None) -> Context:
+    """Return the context that headers carry; one without a trace where they carry none."""
+    try:
+        found = read_headers(_pairs(carrier))
+    except (TypeError, ValueError):  # no pairs
+        return Context()
+    return context_of(found.parent, found.state, found.baggage)
+
+
+def context_of(parent: TraceParent | None, state: TraceState, baggage: Baggage) -> Context:
+    """Return a context from its parts; the ids of the record leave the baggage."""
+    ids = [baggage.pop(name).value if name in baggage else "" for name in IDS]
+    if parent is None:
+        return Context(0, 0, 0, (), baggage or None, *ids)
+    trace_id, span_id = int(parent.trace_id, 16), int(parent.span_id, 16)
+    return Context(trace_id, span_id, parent.flags, state, baggage or None, *ids)
+
+
+def baggage_of(context: Context) -> Baggage:
+    """Return the baggage of a context with the ids of its record."""
+    ids = {name: Item(getattr(context, field)) for name, field in IDS.items()}
+    return {**(context.baggage or {}), **{name: item for name, item in ids.items() if item.value}}
+
+
+def outgoing(context: Context | None) -> list[tuple[str, str]]:
+    """Return the headers of a context; none where there is no trace."""
+    if context is None or not context.trace_id:
+        return []
+    return write_headers(context.parent, context.state, baggage_of(context))
+
+
+def inject(carrier: Any, context: Context | None) -> Any:
+    """Write a context's headers into a mapping or a list, in place of those that are there."""
+    headers = outgoing(context)
+    if carrier is None:
+        return headers
+    if isinstance(carrier, MutableMapping):
+        if headers:
+            known = {str(name).lower(): name for name in carrier}
+            for name in ("traceparent", "tracestate", "baggage"):
+                if name in known:
+                    del carrier[known[name]]
+            carrier.update(headers)
+        return carrier
+    carrier.extend(headers)
+    return carrier
+
+
+def kafka_headers(context: Context | None) -> list[tuple[str, bytes]]:
+    """Return the headers of a Kafka message."""
+    return [(name, value.encode()) for name, value in outgoing(context)]
+
+
+def _pairs(carrier: Carrier | None) -> Iterator[tuple[str, str]]:
+    """Yield the headers as texts; what is no text is left out."""
+    if carrier is None:
+        return
+    items = carrier.items() if isinstance(carrier, Mapping) else carrier
+    for n, (name, value) in enumerate(items):
+        if n >= HEADERS_MAX:
+            return
+        values = value if isinstance(value, list | tuple) else (value,)
+        for one in values:
+            if isinstance(one, str | bytes) and isinstance(name, str | bytes):
+                yield _text(name), _text(one)
+
+
+def _text(value: Text) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")
+
+
+class Entered:
+    """A context that is the current one within a block."""
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._token: Token[Context | None] | None = None
+
+    def __enter__(self) -> Context:
+        self._token = _current.set(self._context)
+        return self._context
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            _current.reset(self._token)
+            self._token = None

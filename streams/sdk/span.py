@@ -1,0 +1,258 @@
+"""Spans, and which of them is the current one.
+
+A span is made, entered, left and handed over on the caller's thread, so what happens here is the
+whole price of telemetry in a pipeline: ids stay numbers, texts stay as they came, and the finished
+span is the queue's entry itself. What it becomes on the wire is `sdk.encode`'s, in another thread.
+
+Invariant: nothing here raises into the pipeline, waits or reads anything but clocks and chance. A
+span that has ended does not change any more.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+from random import Random
+from time import perf_counter_ns, time_ns
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from streams.codec.w3c import RANDOM, SAMPLED, Baggage, Item, TraceParent, TraceState
+from streams.sdk.texts import as_text, take
+
+if TYPE_CHECKING:
+    from streams.sdk.place import Place
+
+UNSET: Final = 0
+OK: Final = 1
+ERROR: Final = 2
+"""Codes of `SpanStatus`."""
+KINDS: Final = ("INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
+Kind = Literal["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"]
+LINKS_MAX: Final = 1_000
+"""Links of a span; further ones are cut."""
+_RANDOM_BITS: Final = (1 << 56) - 1
+"""The part of a trace id that is random by W3C level 2, and that sampling reads."""
+THRESHOLD_ALL: Final = 0
+THRESHOLD_NONE: Final = 1 << 56
+
+chance: Final = Random()
+"""Of ids; `sdk.forks` seeds it anew in a child process."""
+
+
+class Context:
+    """Where a span stands, as another process or an error queue told it.
+
+    Attributes:
+        trace_id, span_id: numbers; 0 where a new trace begins.
+        flags: W3C trace flags.
+        state: members of the tracestate.
+        baggage: by name.
+        record_id, batch_id, correlation_id: what the spans of this context are about.
+    """
+
+    __slots__ = (
+        "baggage", "batch_id", "correlation_id", "flags", "record_id", "span_id", "state",
+        "trace_id",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        trace_id: int = 0,
+        span_id: int = 0,
+        flags: int = 0,
+        state: TraceState = (),
+        baggage: Baggage | None = None,
+        record_id: str = "",
+        batch_id: str = "",
+        correlation_id: str = "",
+    ) -> None:
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.flags = flags
+        self.state = state
+        self.baggage = baggage
+        self.record_id = record_id
+        self.batch_id = batch_id
+        self.correlation_id = correlation_id
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.parent})"
+
+    @property
+    def parent(self) -> TraceParent:
+        """The context as the ids of a traceparent."""
+        return TraceParent(f"{self.trace_id:032x}", f"{self.span_id:016x}", self.flags)
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the spans of the trace are sent, and not only those with errors."""
+        return bool(self.flags & SAMPLED)
+
+
+_current: ContextVar[Context | None] = ContextVar("spanloom_span", default=None)
+
+
+def current() -> Context | None:
+    """Return the span or context that the running code is in, None outside of any."""
+    return _current.get()
+
+
+class Span(Context):
+    """One operation: use it as a context manager, or call `end`.
+
+    Attributes:
+        place: who makes it; its name, kind, dimensions and ids are as in TelemetryEvent.
+        characters: of its dimensions, for the bound of what waits.
+        parent_id: number of its parent, 0 for a root.
+        start_ns: Unix nanoseconds.
+        duration_ns: -1 until it has ended.
+        status: UNSET, OK or ERROR.
+    """
+
+    __slots__ = (
+        "_began_ns", "_token", "actor", "characters", "dimensions", "duration_ns", "kind", "links",
+        "name", "operation", "parent_id", "place", "start_ns", "status",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        place: Place,
+        name: str,
+        kind: int,
+        parent: Context | None,
+        dimensions: dict[str, Any] | None,
+    ) -> None:
+        self.place = place
+        self.name = name
+        self.kind = kind
+        if parent is None:
+            parent = _current.get()
+        self.span_id = chance.getrandbits(64) or 1
+        if parent is not None and parent.trace_id:
+            self.trace_id = parent.trace_id
+            self.parent_id = parent.span_id
+            self.flags = parent.flags
+            self.state = parent.state
+        else:
+            self.trace_id = trace_id = chance.getrandbits(128) or 1
+            self.parent_id = 0
+            is_in = (trace_id & _RANDOM_BITS) >= place.threshold
+            self.flags = RANDOM | SAMPLED if is_in else RANDOM
+            self.state = ()
+        if parent is None:
+            self.baggage = None
+            self.record_id = self.batch_id = self.correlation_id = ""
+        else:
+            self.baggage = parent.baggage
+            self.record_id = parent.record_id
+            self.batch_id = parent.batch_id
+            self.correlation_id = parent.correlation_id
+        self.dimensions: dict[str, Any] | None = None
+        self.characters = 0
+        if dimensions:
+            self.dimensions, self.characters = take(dimensions, place.emitter)
+        self.links: list[tuple[int, int]] | None = None
+        self.operation = ""
+        self.actor = ""
+        self.status = UNSET
+        self.duration_ns = -1
+        self._token: Token[Context | None] | None = None
+        self.start_ns = time_ns()
+        self._began_ns = perf_counter_ns()
+
+    def __enter__(self) -> Span:
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            try:
+                _current.reset(self._token)
+            except ValueError:  # left in another context than entered, as generators may be
+                _current.set(None)
+            self._token = None
+        if error is not None:
+            self.fail(error)
+        self.end()
+
+    def end(self) -> None:
+        """End the span and hand it over; a second call does nothing."""
+        if self.duration_ns >= 0:
+            return
+        self.duration_ns = perf_counter_ns() - self._began_ns
+        if self.status == UNSET:
+            self.status = OK
+        emitter = self.place.emitter
+        if self.flags & SAMPLED or self.status == ERROR:
+            queue = emitter.queue
+            if self.characters:
+                emitter.weigh(self.characters)
+            if len(queue) < emitter.room:
+                queue.append(self)
+            else:
+                emitter.crowded(self)
+        else:
+            emitter.skip(is_root=not self.parent_id)
+
+    def set(self, name: str, value: object) -> Span:
+        """Set a dimension."""
+        if self.duration_ns < 0:
+            known = self.dimensions
+            found, characters = take({name: value}, self.place.emitter)
+            self.dimensions = found if known is None else {**known, **found}
+            self.characters += characters
+        return self
+
+    def about(
+        self,
+        record_id: str | None = None,
+        batch_id: str | None = None,
+        correlation_id: str | None = None,
+        operation: str | None = None,
+        actor: str | None = None,
+    ) -> Span:
+        """Say what the span is about; spans that begin within it say so too."""
+        given = (
+            ("record_id", record_id), ("batch_id", batch_id), ("correlation_id", correlation_id),
+            ("operation", operation), ("actor", actor),
+        )  # fmt: skip
+        for name, value in given:
+            if value is not None and self.duration_ns < 0:
+                setattr(self, name, value if type(value) is str else as_text(value))
+        return self
+
+    def link(self, *others: Context) -> Span:
+        """Link spans of other traces: the records of a batch, the original of a recovered one."""
+        if self.duration_ns < 0:
+            found = [(at.trace_id, at.span_id) for at in others if at.trace_id]
+            known = found if self.links is None else [*self.links, *found]
+            self.place.emitter.cut += max(0, len(known) - LINKS_MAX)
+            self.links = known[:LINKS_MAX]
+        return self
+
+    def carry(self, **values: str) -> Span:
+        """Put values into the baggage of what begins within the span, here and in other modules."""
+        known = self.baggage or {}
+        self.baggage = {**known, **{name: Item(as_text(value)) for name, value in values.items()}}
+        return self
+
+    def fail(self, error: BaseException | None = None, category: str = "") -> None:
+        """Mark the span as failed, by an exception's type; its message may hold anything.
+
+        What ends a task without being wrong (a cancellation, an exit) is no error.
+        """
+        if error is not None and not isinstance(error, Exception):
+            self.set("interrupted_by", type(error).__name__)
+            return
+        if self.duration_ns >= 0:
+            return
+        self.status = ERROR
+        if error is not None:
+            self.set("error_type", type(error).__name__)
+        if category:
+            self.set("error_category", category)

@@ -1,0 +1,48 @@
+"""Values of dimensions as texts, bounded, on the caller's thread: an object may change later."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+DIMENSIONS_MAX: Final = 64
+NAME_CHARACTERS_MAX: Final = 256
+TEXT_CHARACTERS_MAX: Final = 1_024
+"""Of a value or an id. All bounds together keep an event below the 512 KiB that a worker takes."""
+
+
+class Counting(Protocol):
+    """Whoever counts the values that were cut."""
+
+    cut: int
+
+
+def take(dimensions: dict[str, Any], counting: Counting) -> tuple[dict[str, Any], int]:
+    """Return dimensions whose values are texts of bounded length, and their characters.
+
+    Never raises. The mapping is changed in place: it is the callee's own (keyword arguments).
+    """
+    characters = 0
+    for name, given in dimensions.items():
+        value = given
+        if type(value) is not str:
+            dimensions[name] = value = as_text(value)
+        size = len(value)
+        if size > TEXT_CHARACTERS_MAX:
+            dimensions[name] = value[:TEXT_CHARACTERS_MAX]
+            size = TEXT_CHARACTERS_MAX
+            counting.cut += 1
+        characters += size
+    if len(dimensions) > DIMENSIONS_MAX:
+        counting.cut += len(dimensions) - DIMENSIONS_MAX
+        return dict(list(dimensions.items())[:DIMENSIONS_MAX]), characters
+    return dimensions, characters
+
+
+def as_text(value: object) -> str:
+    """Return a value as text, whatever its own conversion does."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    try:
+        return str(value)
+    except Exception:  # anything: it is the pipeline's object, and must not be its end
+        return f"<{type(value).__name__}>"
