@@ -14,13 +14,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from streams.codec.eventid import event_id
 from streams.codec.otlp.events import Event, Origin, events_of, span_event
-from streams.codec.otlp.requests import Request, request_of
+from streams.codec.otlp.requests import TOO_LARGE, Request, expect_room, request_of
 from streams.codec.otlp.services import Services
 from streams.codec.records import encode_body
 from streams.codec.schemas import Schema
 from streams.errors import RecordError
 
-TOO_LARGE: Final = "otlp_too_large"
 EXPANSION_MAX: Final = 64
 """Resource and scope are repeated in each event: of log lines of 60 bytes a resource of 2 KiB
 makes 35 times as much."""
@@ -29,9 +28,6 @@ BODIES_BYTES_MIN: Final = 64 << 10
 MESSAGE_BYTES_MAX: Final = 8 << 20
 """Of one request: the exporter's default is 1 MB, and protobuf's objects of hostile bytes take a
 hundred times their size."""
-EVENT_BYTES_MIN: Final = 8
-"""A request of more events than one for so many bytes holds none that could be good: a time and an
-id alone take more."""
 
 
 def bytes_max_of(value: bytes) -> int:
@@ -74,8 +70,7 @@ class OtlpEncoder:
                     TOO_LARGE, f"{len(value)} bytes make events of more than {bytes_max}"
                 )
             bodies.append(body)
-            if EVENT_BYTES_MIN * len(bodies) > max(len(value), BODIES_BYTES_MIN):
-                raise RecordError(TOO_LARGE, f"{len(value)} bytes hold more than {len(bodies)}")
+            expect_room(len(bodies), value)
         return bodies
 
     def origin(self, resource: Resource, scope: InstrumentationScope) -> Origin:
