@@ -30,7 +30,7 @@ from streams.console import arrow
 from streams.console.access.audit_log import AccessLog
 from streams.console.access.gate import Access, Guard, actor_of, asker, client_of, lacks, refused
 from streams.console.asked import read
-from streams.console.limits import BusyError, Question, Room, TimeLimitError, TooMuchError
+from streams.console.limits import Question, TimeLimitError, TooMuchError
 from streams.console.metrics import Meters, Rows
 from streams.console.openapi import openapi
 from streams.console.paths.every import PATHS
@@ -39,6 +39,7 @@ from streams.console.questions.queries import Queries
 from streams.console.settings import ConsoleSettings
 from streams.console.times import with_times
 from streams.errors import BrokerError, ConfigError, StateError
+from streams.serving.bounds import BusyError, Room
 
 ERROR_CHARS: Final = 500
 BODY_BYTES_MAX: Final = 1 << 20

@@ -10,12 +10,10 @@ from typing import Any
 
 import httpx
 
-from streams.console.access import keys, login
+from streams.console.access import login
 from streams.console.access.audit_log import AccessLog
 from streams.console.access.gate import Access
-from streams.console.access.keys import KeyRing
 from streams.console.access.oidc import Provider
-from streams.console.access.roles import Role
 from streams.console.api import Interface, application
 from streams.console.metrics import Meters
 from streams.console.paths import about, commands, rejected
@@ -25,6 +23,9 @@ from streams.console.questions.queries import Queries
 from streams.console.redriven import Redriven
 from streams.console.settings import ConsoleSettings
 from streams.runtime import topics
+from streams.serving import keys
+from streams.serving.keys import KeyRing
+from streams.serving.roles import Role
 from tests.unit.console.at_hand import Clock, archive_in, incident, message, trace
 
 BASE = "http://localhost:8090"
