@@ -30,6 +30,8 @@ class WorkerSettings(BaseSettings):
         contract: path of the contract, or "seed"; empty to join by structure alone.
         instance: static member id; each worker of a group needs its own.
         input_topics: telemetry topics instead of the contract's, for foreign span topics.
+        otlp_topics: topics that an OpenTelemetry Collector's Kafka exporter writes, separated by
+            commas; each NAME, or KIND=NAME with KIND one of spans, logs, metrics.
         profile: file that maps a foreign span schema to columns.
         derived_prefix: put in front of the names of all derived topics.
         summary_topic: JSON summary of each trace's first revision; empty for none.
@@ -55,6 +57,7 @@ class WorkerSettings(BaseSettings):
     contract: str = ""
     instance: str = ""
     input_topics: tuple[str, ...] = ()
+    otlp_topics: str = Field(default="", max_length=8_192)
     profile: Path | None = None
     derived_prefix: str = ""
     summary_topic: str = ""

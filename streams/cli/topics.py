@@ -27,6 +27,9 @@ def create(
         None,
         help="The worker reads this topic instead; it is there, so only derived ones are made.",
     ),
+    otlp_topics: str | None = typer.Option(
+        None, help="Make these topics for OpenTelemetry's Kafka exporter too; as of the worker."
+    ),
     derived_prefix: str | None = typer.Option(None, help="Put before the names of derived topics."),
     as_json: bool = typer.Option(False, "--json", help="Print the names as JSON."),
 ) -> None:
@@ -38,6 +41,7 @@ def create(
         broker=broker,
         contract=contract,
         input_topics=tuple(input_topic) if input_topic else None,
+        otlp_topics=otlp_topics,
         derived_prefix=derived_prefix,
     )
     pipeline = load_pipeline(settings)

@@ -50,6 +50,11 @@ def run(
     input_topic: list[str] | None = typer.Option(
         None, help="Read this topic instead of the contract's."
     ),
+    otlp_topics: str | None = typer.Option(
+        None,
+        help="Read these topics of OpenTelemetry's Kafka exporter too: names or KIND=NAME, "
+        "separated by commas.",
+    ),
     profile: Path | None = typer.Option(
         None, help="File that maps a foreign span schema to columns."
     ),
@@ -74,6 +79,7 @@ def run(
     Every option is also an environment variable: --broker is SPANLOOM_BROKER, and so on.
 
     Example: spanloom worker --broker 127.0.0.1:9092 --group pipeline --contract seed
+    Example: spanloom worker --otlp-topics otlp_spans,otlp_logs,otlp_metrics
     """
     given = dict(
         broker=broker,
@@ -85,6 +91,7 @@ def run(
         drain_seconds=drain_seconds,
         instance=instance,
         input_topics=tuple(input_topic) if input_topic else None,
+        otlp_topics=otlp_topics,
         profile=profile,
         derived_prefix=derived_prefix,
         summary_topic=summary_topic,

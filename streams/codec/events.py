@@ -17,6 +17,8 @@ from streams.codec.columnar import Block, ColumnarReader, by_halves, schema_fiel
 from streams.codec.eventbatch import EventBatchReader
 from streams.codec.eventrows import EventRows, no_events
 from streams.codec.evolve import Splicer, splicer_for
+from streams.codec.otlp.reader import OtlpReader
+from streams.codec.otlp.services import Services
 from streams.codec.profile import TELEMETRY_PROFILE, Profile
 from streams.codec.recordbatch import (
     BatchReader,
@@ -60,6 +62,8 @@ class EventDecoder:
         series: SeriesBook | None = None,
         signal_dimensions: Sequence[str] = DIMENSIONS,
         metric_names: Mapping[str, str] | None = None,
+        otlp_kinds: Mapping[int, str] | None = None,
+        services: Services | None = None,
     ) -> None:
         """Make the decode plan of the profile's schema.
 
@@ -73,6 +77,8 @@ class EventDecoder:
                 None where nobody asks.
             signal_dimensions: keys of the dimensions that tell series apart.
             metric_names: old metric names and what they are called now.
+            otlp_kinds: what the topics of OTLP messages hold, by topic index.
+            services: finds the modules of OTLP's services.
 
         Raises:
             ConfigError: the schema cannot be read as columns; the message names the field.
@@ -86,6 +92,10 @@ class EventDecoder:
         self._reader = ColumnarReader(fields)
         self._batches = BatchReader(fields, wire.HEADER_BYTES if profile.has_header else 0)
         self._many = None if profile.schema else EventBatchReader(schemas, self._reader)
+        self._otlp_kinds = dict(otlp_kinds or {}) if self._many else {}
+        self._otlp: OtlpReader | None = None
+        if self._many is not None and self._otlp_kinds:
+            self._otlp = OtlpReader(schemas, services or Services(), self._many)
         signals = None
         if series is not None:
             signals = SignalRows(profile, series, signal_dimensions, metric_names)
@@ -155,10 +165,11 @@ class EventDecoder:
             records themselves, by row.
         """
         one_by_one: list[int] = []
-        groups = list(self._read_batches(batches, one_by_one))
+        groups = list(self._read_batches(batches, topic, one_by_one))
         listed = {i: messages_of(batches[i]) for i in one_by_one}
-        messages = [m for i in one_by_one for m in listed[i] if m.record.offset >= begin[i]]
-        together = list(self._many.read(messages)) if self._many else []
+        wanted = {i: [m for m in listed[i] if m.record.offset >= begin[i]] for i in one_by_one}
+        messages = [message for i in one_by_one for message in wanted[i]]
+        together = self._read_messages(wanted, topic)
         step, rejected = Step(batches, listed), Rejections()
         kafka_us = np.zeros(len(step), np.int64)
         is_old = np.zeros(len(step), np.bool_)
@@ -179,13 +190,27 @@ class EventDecoder:
         events, rejected = self._joined(parts, topics, kafka_us, rejected)
         return events, rejected, step
 
+    def _read_messages(
+        self, wanted: Mapping[int, Sequence[Message]], topic: Sequence[int]
+    ) -> list[tuple[Block, Sequence[Message]]]:
+        """Read what holds many events, batch messages and OTLP; return what became columns."""
+        if self._many is None:
+            return []
+        own = [m for i, some in wanted.items() if topic[i] not in self._otlp_kinds for m in some]
+        found = list(self._many.read(own))
+        if self._otlp is not None:
+            kinds = self._otlp_kinds
+            foreign = [(kinds[topic[i]], m) for i in wanted if topic[i] in kinds for m in wanted[i]]
+            found += self._otlp.read(foreign)
+        return found
+
     def _read_batches(
-        self, batches: Sequence[RecordBatch], one_by_one: list[int]
+        self, batches: Sequence[RecordBatch], topic: Sequence[int], one_by_one: list[int]
     ) -> Iterator[tuple[Sequence[int], Records]]:
         """Read batches as columns, those of one shape together; name those that cannot be."""
         by_shape: dict[Shape, list[int]] = {}
         for i, batch in enumerate(batches):
-            shape = shape_of(batch)
+            shape = None if topic[i] in self._otlp_kinds else shape_of(batch)
             if shape is None or self._is_of_many(batch):
                 one_by_one.append(i)
             else:

@@ -7,7 +7,6 @@ is never unpacked to disk, and its members' names and sizes are checked before a
 Source: https://github.com/IntelligentDDS/Nezha (FSE 2023), folder `rca_data`.
 """
 
-import hashlib
 import math
 import re
 import tarfile
@@ -17,6 +16,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from streams.codec.eventid import event_id
 from streams.errors import ConfigError
 
 COMPONENT: Final = "service"
@@ -89,7 +89,7 @@ def _event(
 ) -> dict[str, Any]:
     """Return the TelemetryEvent of one row of `read_nezha`."""
     return {
-        "event_id": _event_id(trace_id, span_id),
+        "event_id": event_id(f"{trace_id}/{span_id}".encode()),
         "trace_id": trace_id,
         "span_id": span_id,
         "parent_span_id": parent_span_id,
@@ -113,14 +113,6 @@ def _event(
         "trace_flags": 1,
         "links": [],
     }
-
-
-def _event_id(trace_id: str, span_id: str) -> str:
-    """Return a UUID of version 4's form that depends on the two ids alone."""
-    digest = hashlib.blake2b(f"{trace_id}/{span_id}".encode(), digest_size=16).digest()
-    text = digest.hex()  # written out: uuid.UUID takes three times as long, for each event
-    variant = "89ab"[digest[8] & 3]
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
 
 def _parts(source: Path, include_faultfree: bool) -> Iterator[Path]:

@@ -26,6 +26,7 @@ class Message:
         error: why nothing of it can be read.
         first_row: row of its first event.
         is_column: its events were read as columns.
+        keeps_key: its key placed its events; else their trace ids did.
     """
 
     record: Record
@@ -35,12 +36,14 @@ class Message:
     error: RecordError | None = None
     first_row: int = 0
     is_column: bool = False
+    keeps_key: bool = False
 
     def one(self, nth: int) -> Record:
         """Return the record that its nth event would be if it were sent alone."""
         if self.bodies is None:
             return self.record
-        return self.record._replace(key=BY_TRACE, value=self.header + self.bodies[nth])
+        key = self.record.key if self.keeps_key else BY_TRACE
+        return self.record._replace(key=key, value=self.header + self.bodies[nth])
 
 
 def messages_of(batch: RecordBatch) -> list[Message]:

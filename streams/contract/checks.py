@@ -93,6 +93,7 @@ def find_problems(tree: Any) -> list[Problem]:
 
 def _problems(root: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _modules(root)
+    yield from _services(root)
     for flow_id, flow in _mapping(root.get("flows")).items():
         stages = _stages(flow)
         if len(stages) <= STAGES_MAX:
@@ -138,6 +139,15 @@ def _modules(root: Mapping[str, Any]) -> Iterator[Problem]:
                 )
         yield from _components(loc, parts, modules)
         yield from _playbook(root, loc, parts)
+
+
+def _services(root: Mapping[str, Any]) -> Iterator[Problem]:
+    modules = _mapping(root.get("modules"))
+    for name, service in _mapping(root.get("services")).items():
+        module = _mapping(service).get("module")
+        if isinstance(module, str) and module not in modules:
+            text = f"unknown module '{module}'; {suggestion(module, _nameable(modules))}"
+            yield Problem(("services", name, "module"), text)
 
 
 def _components(

@@ -75,6 +75,18 @@ class Module(Part):
     components: dict[Text, Component] = Field(default_factory=dict)
 
 
+class Service(Part):
+    """Where the telemetry of a service stands that OpenTelemetry instruments.
+
+    Attributes:
+        module: the module that the service is, or is part of.
+        component: the component that it is; "" where its events say it.
+    """
+
+    module: Text
+    component: Annotated[str, Field(max_length=256)] = ""
+
+
 class When(Part):
     """The stage is required when an upstream stage carries one of these dimension values.
 
@@ -226,6 +238,7 @@ class Contract(Part):
         version: the contract's own version, stamped on every derived record.
         name: the pipeline's name.
         modules: by name, as the `module` field of its events spells it.
+        services: modules of OpenTelemetry's services, by `service.name`, where the names differ.
         flows: by id.
         operations: rules learned from recorded traces; None when there are none.
         slos: objectives and burn windows.
@@ -247,6 +260,7 @@ class Contract(Part):
     version: Text
     name: Text
     modules: Annotated[dict[Text, Module], Field(min_length=1)]
+    services: dict[Text, Service] = Field(default_factory=dict)
     flows: dict[Identifier, Flow] = Field(default_factory=dict)
     operations: OperationRules | None = None
     slos: Objectives = Objectives()

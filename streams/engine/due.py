@@ -56,6 +56,7 @@ class DueRule:
             share `other`.
         other: index of the topic of modules that the contract does not name.
         silent: indexes of topics that no trace waits for (synthetic links).
+        shared: indexes of topics that carry events of any module, besides its own.
         fixed_wait_us: if set, every trace waits this long from its first event.
     """
 
@@ -67,6 +68,7 @@ class DueRule:
         *,
         other: int,
         silent: Sequence[int] = (),
+        shared: Sequence[int] = (),
         fixed_wait_us: int | None = None,
     ) -> None:
         self._plan = plan
@@ -76,6 +78,7 @@ class DueRule:
         self._of_bit = np.zeros((64, len(topics)), np.bool_)
         for i, module in enumerate(plan.modules):
             self._of_bit[min(i, 63), topic_of_module.get(module, other)] = True
+        self._of_bit[:, list(shared)] = True
         flows = plan.flows
         self._settle_us = np.array([f.settle_us for f in flows] or [0], np.int64)
         self._wait_us = np.array([f.wait_us for f in flows] or [0], np.int64)

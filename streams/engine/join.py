@@ -60,6 +60,7 @@ class JoinTask:
         condition_hashes: per condition bit of the plan the value hashes that set it.
         rules: learned rules of the contract, if it has any.
         silent: topics that no trace waits for: those of synthetic spans.
+        shared: topics that carry spans of any module, besides its own.
         read_link: reads what a synthetic span tells from its bytes.
         partition, partitions: which partition is read of the topics, and how many they have.
         series: the codec's interned series; None where it gives none.
@@ -78,6 +79,7 @@ class JoinTask:
         condition_hashes: Mapping[int, U64] | None = None,
         rules: RuleTable | None = None,
         silent: Sequence[int] = (),
+        shared: Sequence[int] = (),
         read_link: ReadLink = tells_nothing,
         partition: int = 0,
         partitions: int = 1,
@@ -96,12 +98,13 @@ class JoinTask:
             topic_of_module,
             other=other,
             silent=silent,
+            shared=shared,
             fixed_wait_us=settings.fixed_wait_us,
         )
         self._wait_us = 0
         self._within = WithinChunk(plan, self._due, settings.fixed_wait_us)
         self._describe = describe
-        knowledge = Knowledge(plan, topic_of_module, other)
+        knowledge = Knowledge(plan, topic_of_module, other, shared)
         self.own_module = knowledge.own_module
         self._links = LinkRule(plan, operations, read_link)
         self._closer = Closer(plan, operations, knowledge, rules, describe, self._links)

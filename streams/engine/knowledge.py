@@ -6,7 +6,7 @@ when the contract says which topic that is.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -25,20 +25,29 @@ class Knowledge:
         plan: names the modules.
         topic_of_module: topic index by module name; empty when nothing says it.
         other: topic index of the modules that the contract does not name.
+        shared: topic indexes that carry events of any module, besides its own topic.
     """
 
-    def __init__(self, plan: Plan, topic_of_module: Mapping[str, int], other: int) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        topic_of_module: Mapping[str, int],
+        other: int,
+        shared: Sequence[int] = (),
+    ) -> None:
         self._bit = causes.module_bits(plan)
         self._bits_of_topic: dict[int, int] = {}
         for module, topic in topic_of_module.items():
             bit = self._bit.get(module, causes.OTHER_MODULES)
             self._bits_of_topic[topic] = self._bits_of_topic.get(topic, 0) | bit
+        self._bits_of_topic |= dict.fromkeys(shared, int(ANY_MODULE))
+        self._is_shared = bool(shared)
         self._other_bits = {other: causes.OTHER_MODULES} if topic_of_module else {}
-        shared = Counter(topic_of_module.values())
+        sharing = Counter(topic_of_module.values())
         self.own_module = {
             topic: module
             for module, topic in topic_of_module.items()
-            if shared[topic] == 1 and topic != other
+            if sharing[topic] == 1 and topic != other
         }
         """The module of each topic that carries no other."""
 
@@ -74,6 +83,8 @@ class Knowledge:
     def _silent(self, state: JoinState, start_us: I64) -> U64:
         """Return (k,) the modules that sent nothing since a trace began, though all was read."""
         silent = np.zeros(len(start_us), np.uint64)
+        if self._is_shared:
+            return silent  # whose own topic is silent may speak by a shared one
         progress = state.progress
         for topic, module in self.own_module.items():
             is_read = progress.clock_us[topic] > start_us

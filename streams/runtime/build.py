@@ -1,14 +1,18 @@
 """Builds the tasks of a worker from its contract and settings."""
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from streams.codec.assembled import TraceEncoder
 from streams.codec.events import EventDecoder
 from streams.codec.hashes import value_hash
+from streams.codec.otlp.requests import KINDS, LOGS, METRICS, SPANS
+from streams.codec.otlp.services import Place, Services
 from streams.codec.profile import TELEMETRY_PROFILE, Profile, load_profile
 from streams.codec.recalled import TraceReader
 from streams.codec.records import decode_body
@@ -27,6 +31,7 @@ from streams.core.traces.progress import ProgressSettings
 from streams.core.traces.waits import WaitSettings
 from streams.engine.join import JoinTask
 from streams.engine.join_state import JoinSettings
+from streams.errors import ConfigError
 from streams.runtime import topics
 from streams.runtime.cause_inputs import CauseInputs
 from streams.runtime.join_runner import JoinRunner, OutputTopics
@@ -34,6 +39,9 @@ from streams.runtime.runner import Runner
 from streams.runtime.traces_out import TraceWriter
 from streams.settings import WorkerSettings
 from streams.units import SECOND_US, U64
+
+_OTLP_WORDS: Final = {"span": SPANS, "trace": SPANS, "log": LOGS, "metric": METRICS}
+_TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class Pipeline:
     Attributes:
         telemetry: telemetry topics, in the contract's order; the last is the one for others.
         silent: indexes of telemetry topics that no trace waits for.
+        otlp: what those of the telemetry topics hold whose messages are OTLP, by name.
     """
 
     contract: Contract | None
@@ -50,6 +59,7 @@ class Pipeline:
     silent: tuple[int, ...]
     profile: Profile
     settings: WorkerSettings
+    otlp: Mapping[str, str] = field(default_factory=dict)
 
     def derived(self, name: str) -> str:
         """Return the name of a derived topic in this deployment."""
@@ -60,7 +70,13 @@ class Pipeline:
         """Names of the telemetry topics that hold our own events; none of a foreign schema."""
         if self.is_foreign:
             return ()
-        return tuple(t for i, t in enumerate(self.telemetry) if i not in self.silent)
+        foreign = {*self.otlp, *(self.telemetry[i] for i in self.silent)}
+        return tuple(topic for topic in self.telemetry if topic not in foreign)
+
+    @property
+    def otlp_kinds(self) -> dict[int, str]:
+        """What the topics of OTLP messages hold, by their index among the telemetry topics."""
+        return {self.telemetry.index(topic): kind for topic, kind in self.otlp.items()}
 
     @property
     def is_foreign(self) -> bool:
@@ -76,12 +92,63 @@ def load_pipeline(settings: WorkerSettings) -> Pipeline:
     """
     contract = load_contract(settings.contract) if settings.contract else None
     profile = load_profile(settings.profile) if settings.profile else TELEMETRY_PROFILE
+    otlp = otlp_topics(settings.otlp_topics)
     if settings.input_topics:
+        if otlp:
+            raise ConfigError(
+                "otlp_topics (SPANLOOM_OTLP_TOPICS) and input_topics (SPANLOOM_INPUT_TOPICS) "
+                "exclude each other: leave one of them out"
+            )
         return Pipeline(contract, settings.input_topics, (), profile, settings)
+    if otlp and profile.schema is not None:
+        raise ConfigError(
+            "otlp_topics (SPANLOOM_OTLP_TOPICS) needs events of our own schema beside it: leave "
+            "profile (SPANLOOM_PROFILE) out"
+        )
     named = contract.topics() if contract else ()
     telemetry = tuple(dict.fromkeys((*named, topics.OTHER)))
-    telemetry = (*telemetry, settings.derived_prefix + topics.LINKS)
-    return Pipeline(contract, telemetry, (len(telemetry) - 1,), profile, settings)
+    if twice := sorted(otlp.keys() & {*telemetry, *topics.DERIVED}):
+        raise ConfigError(
+            f"otlp_topics (SPANLOOM_OTLP_TOPICS): {twice[0]} holds events of ours; name the topic "
+            "that the Collector's Kafka exporter writes"
+        )
+    telemetry = (*telemetry, *otlp, settings.derived_prefix + topics.LINKS)
+    return Pipeline(contract, telemetry, (len(telemetry) - 1,), profile, settings, otlp)
+
+
+def otlp_topics(text: str) -> dict[str, str]:
+    """Return what each of the topics holds that a setting lists: `spans`, `logs` or `metrics`.
+
+    A topic's name tells it, as the names that OpenTelemetry's Kafka exporter gives do, or a kind
+    and "=" before it.
+
+    Raises:
+        ConfigError: a name tells nothing, or stands there twice.
+    """
+    where = "otlp_topics (SPANLOOM_OTLP_TOPICS)"
+    found: dict[str, str] = {}
+    for entry in filter(None, map(str.strip, text.split(","))):
+        kind, equals, name = entry.partition("=")
+        if not equals:
+            name, told = entry, {k for word, k in _OTLP_WORDS.items() if word in entry.lower()}
+            kind = told.pop() if len(told) == 1 else ""
+        if kind not in KINDS or not _TOPIC.fullmatch(name):
+            raise ConfigError(
+                f"{where}: {entry!r} does not say what it holds: write spans=NAME, logs=NAME or "
+                "metrics=NAME with the name of a topic"
+            )
+        if name in found:
+            raise ConfigError(f"{where}: {name} is there twice; remove one")
+        found[name] = kind
+    return found
+
+
+def services_of(contract: Contract | None) -> Services:
+    """Return what finds the modules of OpenTelemetry's services."""
+    if contract is None:
+        return Services()
+    listed = {name: Place(s.module, s.component) for name, s in contract.services.items()}
+    return Services(listed, contract.modules)
 
 
 class JoinFactory:
@@ -111,6 +178,8 @@ class JoinFactory:
             series=self._series,
             signal_dimensions=settings.signal_dimensions,
             metric_names=contract.metric_names if contract else None,
+            otlp_kinds=pipeline.otlp_kinds,
+            services=services_of(contract),
         )
         self._conditions: dict[int, U64] = {
             c.bit: np.array([value_hash(v) for v in c.values], np.uint64)
@@ -130,6 +199,7 @@ class JoinFactory:
             self._topic_of_module(),
             other=other,
             silent=pipeline.silent,
+            shared=[i for i, kind in pipeline.otlp_kinds.items() if kind != METRICS],
             settings=self._settings,
             describe=self._describe(),
             read_link=self._read_link,

@@ -1,0 +1,158 @@
+"""Bytes of an OTLP request, protobuf or JSON, to its message: read whole or refused whole.
+
+Invariant: whatever the bytes are, they are a message or raise `RecordError`; nothing else leaves.
+Source: OTLP 1.x, "OTLP/HTTP", "JSON Protobuf Encoding": ids are hex there, not base64.
+"""
+
+import base64
+import json
+import re
+from typing import Any, Final, NoReturn
+
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
+from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+
+from streams.errors import RecordError
+
+INVALID: Final = "invalid_otlp"
+SPANS, LOGS, METRICS = "spans", "logs", "metrics"
+KINDS: Final = (SPANS, LOGS, METRICS)
+Request = TracesData | LogsData | MetricsData
+_MESSAGE: Final[dict[str, type[Request]]] = {
+    SPANS: TracesData,
+    LOGS: LogsData,
+    METRICS: MetricsData,
+}
+_PARTS: Final = {
+    SPANS: ("resourceSpans", "scopeSpans", "spans"),
+    LOGS: ("resourceLogs", "scopeLogs", "logRecords"),
+    METRICS: ("resourceMetrics", "scopeMetrics", "metrics"),
+}
+_IDS: Final = ("traceId", "spanId", "parentSpanId")
+_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*")
+_NO_ID: Final = 32
+_POINTS: Final = ("gauge", "sum", "histogram", "exponentialHistogram")
+_DEPTH_MAX: Final = 100
+"""What protobuf's own reader allows."""
+_DETAIL_CHARACTERS: Final = 200
+
+
+def is_json(value: bytes) -> bool:
+    """Whether the bytes are JSON: no protobuf request of ours begins with a brace."""
+    return value[:1] == b"{"
+
+
+def request_of(kind: str, value: bytes) -> Request:
+    """Return the message that bytes hold.
+
+    Args:
+        kind: SPANS, LOGS or METRICS.
+        value: a request, `ExportTraceServiceRequest` and its like, or `TracesData` and its like,
+            which have the same bytes; protobuf or JSON.
+
+    Raises:
+        RecordError: `empty_value`, or `invalid_otlp`: they are no such message.
+    """
+    if not value:
+        raise RecordError("empty_value", "0 bytes")
+    if is_json(value):
+        return _of_json(kind, value)
+    try:
+        message: Request = _MESSAGE[kind].FromString(value)
+    except (DecodeError, RecursionError, ValueError) as error:
+        _refuse(f"no protobuf of {kind}: {error}")
+    return message
+
+
+def kind_of(tree: object) -> str:
+    """Return what a JSON request holds.
+
+    Raises:
+        RecordError: `invalid_otlp`: it holds none of the three, or more than one.
+    """
+    found = [kind for kind in KINDS if isinstance(tree, dict) and _PARTS[kind][0] in tree]
+    if len(found) != 1:
+        _refuse(f"no JSON object with one of {', '.join(parts[0] for parts in _PARTS.values())}")
+    return found[0]
+
+
+def json_tree(value: bytes) -> Any:
+    """Return what JSON says.
+
+    Raises:
+        RecordError: `invalid_otlp`: it is none.
+    """
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        _refuse(f"no JSON: {error}")
+
+
+def request_of_tree(kind: str, tree: Any) -> Request:
+    """Return the message that a JSON tree holds; its ids are rewritten in place.
+
+    Raises:
+        RecordError: `invalid_otlp`: it is none.
+    """
+    if not isinstance(tree, dict):
+        _refuse("no JSON object")
+    _rewrite_ids(kind, tree)
+    try:
+        message: Request = json_format.ParseDict(
+            tree, _MESSAGE[kind](), ignore_unknown_fields=True, max_recursion_depth=_DEPTH_MAX
+        )
+    except (json_format.ParseError, ValueError, TypeError, RecursionError, AttributeError) as error:
+        _refuse(f"no JSON of {kind}: {error}")
+    return message
+
+
+def _of_json(kind: str, value: bytes) -> Request:
+    tree = json_tree(value)
+    if isinstance(tree, dict) and _PARTS[kind][0] not in tree and tree:
+        _refuse(f"a JSON object without {_PARTS[kind][0]}")
+    return request_of_tree(kind, tree)
+
+
+def _rewrite_ids(kind: str, tree: dict[str, Any]) -> None:
+    """Write ids as base64, as protobuf's own JSON has them."""
+    resources, scopes, items = _PARTS[kind]
+    for resource in _listed(tree, resources):
+        for scope in _listed(resource, scopes):
+            for item in _listed(scope, items):
+                _rewrite(item)
+                for link in _listed(item, "links"):
+                    _rewrite(link)
+                for points in _POINTS if kind == METRICS else ():
+                    _rewrite_exemplars(item.get(points))
+
+
+def _rewrite_exemplars(points: Any) -> None:
+    if isinstance(points, dict):
+        for point in _listed(points, "dataPoints"):
+            for exemplar in _listed(point, "exemplars"):
+                _rewrite(exemplar)
+
+
+def _rewrite(item: dict[str, Any]) -> None:
+    for name in _IDS:
+        text = item.get(name)
+        if isinstance(text, str):
+            item[name] = _base64_of(text)
+
+
+def _base64_of(text: str) -> str:
+    """Return an id in hex as base64; text that is no hex has a length that no id has."""
+    octets = bytes.fromhex(text) if _HEX.fullmatch(text) else text.encode()[:_NO_ID].ljust(_NO_ID)
+    return base64.b64encode(octets).decode()
+
+
+def _listed(tree: Any, name: str) -> list[dict[str, Any]]:
+    found = tree.get(name) if isinstance(tree, dict) else None
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def _refuse(detail: str) -> NoReturn:
+    raise RecordError(INVALID, detail[:_DETAIL_CHARACTERS])
