@@ -31,11 +31,12 @@ class Meters(Protocol):
 
     Attributes:
         cut: connections that were ended, by reason.
-        connections: gives how many are open.
     """
 
     cut: Counter[str]
-    connections: Callable[[], int]
+
+    def watch(self, connections: Callable[[], int]) -> None:
+        """Take what gives how many connections are open."""
 
 
 class Server(uvicorn.Server):
@@ -136,7 +137,7 @@ def server(app: Any, meters: Meters, **config: Any) -> Server:
             **config,
         )
     )
-    meters.connections = lambda: len(made.server_state.connections)
+    meters.watch(lambda: len(made.server_state.connections))
     return made
 
 

@@ -35,18 +35,21 @@ class OtlpEncoder:
         self._schema = schema
         self._services = services
 
-    def bodies(self, kind: str, value: bytes) -> list[bytes]:
+    def bodies(self, kind: str, value: bytes, most_bytes: int | None = None) -> list[bytes]:
         """Return the bodies of a request's events, in its order.
 
         Args:
             kind: SPANS, LOGS or METRICS.
             value: the request, protobuf or JSON.
+            most_bytes: what they may take at most, whatever the request's size is.
 
         Raises:
             RecordError: `empty_value`, `invalid_otlp` or `otlp_too_large`.
         """
         request = request_of(kind, value)
         bytes_max = max(BODIES_BYTES_MIN, EXPANSION_MAX * len(value))
+        if most_bytes is not None:
+            bytes_max = min(bytes_max, most_bytes)
         bodies: list[bytes] = []
         total_bytes = 0
         seen: Counter[bytes] = Counter()
