@@ -49,7 +49,7 @@ def test_every_path_wants_its_role(console: Asked) -> None:
 
 
 def test_a_role_grants_what_it_says() -> None:
-    """An admin may all but send, a viewer only look; an operator is no auditor and the other way round."""
+    """An admin may all but send, a viewer only look; an operator is no auditor, nor the reverse."""
     admin = Actor("a", frozenset({"admin"}), "key")
     assert [role for role in ROLES if not admin.may(role)] == ["sender"]
     assert [r for r in ROLES if Actor("a", frozenset({"sender"}), "key").may(r)] == ["sender"]
