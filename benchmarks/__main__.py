@@ -32,6 +32,7 @@ CASES = {
     "recovery": "recovery",
     "curve": "curve",
     "soak": "soak",
+    "collector": "collector",
 }
 RESULTS = Path(__file__).resolve().with_name("results.md")
 SEED = 7

@@ -100,9 +100,8 @@ class Buffer:
     def is_empty(self) -> bool:
         """Whether all that was given was read, and released."""
         with self._lock:
-            return not self._waiting_bytes and not any(
-                s.has_frames for s in self._segments.values()
-            )
+            is_read = all(s.released >= s.synced for s in self._segments.values())
+            return not self._waiting_bytes and is_read
 
     @property
     def is_full(self) -> bool:
@@ -248,18 +247,16 @@ class Buffer:
         """Forget what was read up to a place: it is with Kafka."""
         with self._lock:
             self.held_events -= events
-            segment = self._segments[mark.number]
-            segment.released = mark.at
-            is_read = mark.at >= segment.synced
-            is_current = mark.number == self._number and self._file is not None
-            if is_read and is_current:
-                # The writer may be about to add to it; it takes another one instead.
-                is_read = not self._waiting_bytes
-                if is_read:
-                    os.close(self._file)  # type: ignore[arg-type]
+            self._segments[mark.number].released = mark.at
+            done = [n for n, s in self._segments.items() if s.released >= s.synced]
+            if self._number in done and self._file is not None:
+                if self._waiting_bytes:  # the writer adds to it: it goes with what it adds
+                    done.remove(self._number)
+                else:
+                    os.close(self._file)
                     self._file = None
-        if is_read:
-            self._drop(mark.number)
+        for number in done:
+            self._drop(number)
 
     def _drop(self, number: int) -> None:
         with self._lock:

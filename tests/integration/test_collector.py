@@ -1,4 +1,4 @@
-"""The collector on a real broker, with real clients: what is answered is in the topics, once told."""
+"""The collector on a real broker, with real clients: what is answered is in the topics."""
 
 import gzip
 import json
@@ -93,7 +93,7 @@ def test_events_of_our_own_reach_their_partition_and_are_joined(own: Deployment)
 
 
 def test_what_is_bad_is_told_counted_and_kept_and_the_rest_is_taken(own: Deployment) -> None:
-    """Other spellings of ids, times and metric names are mended, what has no meaning is rejected."""
+    """Other spellings of ids and times are mended, what has no meaning is rejected."""
     own.contract = "seed"
     own.create_topics()
     at = CollectorAt(own)
@@ -191,7 +191,7 @@ def post_traces(at: CollectorAt, numbers: Iterator[int], until: threading.Event)
 def test_nothing_answered_is_lost_while_the_broker_is_away_and_the_collector_killed(
     own: Deployment, own_node: tuple[str, int]
 ) -> None:
-    """The broker stops, events go to disk, kill -9, again while it is away: all come out, joined."""
+    """The broker stops, events go to disk, kill -9 twice meanwhile: all come out, joined."""
     at = CollectorAt(own, ack_seconds=0.5)
     collector = at.serve()
     until = threading.Event()
