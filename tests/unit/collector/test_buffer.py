@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.collector.buffer import Buffer
@@ -39,6 +39,7 @@ def file_of(groups: list[list[Parcel]]) -> bytes:
     return HEAD + b"".join(frame_of(group, WORD) for group in groups)
 
 
+@settings(max_examples=40, deadline=None)
 @given(frames)
 def test_frames_come_back(groups: list[list[Parcel]]) -> None:
     """Each parcel as it was, frame by frame."""
@@ -51,6 +52,7 @@ def test_frames_come_back(groups: list[list[Parcel]]) -> None:
     assert not ending.is_damaged
 
 
+@settings(max_examples=40, deadline=None)
 @given(frames.filter(bool), st.data())
 def test_a_torn_end_loses_only_what_was_promised_to_nobody(
     groups: list[list[Parcel]], data: st.DataObject

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.codec.records import decode, encode
@@ -53,6 +53,7 @@ modules = st.sampled_from(["ALPHA", "BETA", "nobody", ""])
 traces = st.integers(0, 40).map(lambda n: f"{n:032x}" if n else "")
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(modules, traces, st.sampled_from(["TRACE", "LOG"])), max_size=40))
 def test_each_value_is_placed_once_or_rejected(rows: list[tuple[str, str, str]]) -> None:
     """In the topic of its module and the partition of its trace, else of module and component."""
