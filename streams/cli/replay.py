@@ -7,7 +7,10 @@ import typer
 from streams.cli.connection import connect
 from streams.codec.eventlog import read_events
 from streams.codec.nezha import nezha_events
-from streams.runtime.build import load_pipeline
+from streams.codec.otlp.recordings import otlp_events
+from streams.codec.otlp.requests import KINDS
+from streams.errors import ConfigError
+from streams.runtime.build import load_pipeline, services_of
 from streams.runtime.replaying import Replay
 from streams.settings import load_settings
 
@@ -52,3 +55,29 @@ def events(
     settings = load_settings(broker=broker, contract=contract)
     replay = Replay(load_pipeline(settings), connect(settings), speed, show=not quiet)
     replay.send(read_events(path))
+
+
+@app.command()
+def otlp(
+    files: list[Path] = typer.Argument(
+        help="OTLP: JSON, JSON lines or protobuf, as a Collector's file exporter writes it; or .gz."
+    ),
+    broker: str | None = typer.Option(None, help="Bootstrap address, HOST:PORT."),
+    speed: str = typer.Option("max", help="Times real time, or `max`."),
+    contract: str | None = typer.Option(None, help="Path of the contract, or `seed`."),
+    signal: str = typer.Option(
+        "", help="What files of protobuf hold: spans, logs or metrics; their names may tell."
+    ),
+    quiet: bool = typer.Option(False, help="Show no progress."),
+) -> None:
+    """Send spans, log records and metric points recorded by OpenTelemetry.
+
+    Example: spanloom replay otlp traces.json logs.jsonl.gz --broker 127.0.0.1:9092
+    """
+    if signal and signal not in KINDS:
+        raise ConfigError(f"--signal {signal}: give one of {', '.join(KINDS)}")
+    settings = load_settings(broker=broker, contract=contract)
+    pipeline = load_pipeline(settings)
+    replay = Replay(pipeline, connect(settings), speed, show=not quiet)
+    services = services_of(pipeline.contract)
+    replay.send(event for file in files for event in otlp_events(file, services, signal))

@@ -65,25 +65,22 @@ class EventBatchReader:
         Each message then knows its events, or why it has none; `is_column` tells those yielded.
         """
         batches = [m for m in messages if m.error is None and self.is_batch(m.record.value)]
-        for some, block in self._read_together([m for m in batches if self._is_quick(m)]):
+        for some, block in self.read_bodies([m for m in batches if self._is_quick(m)]):
             if block is None:
                 self._read_slowly(some[0])
             else:
                 yield block, some
 
-    def read_bodies(self, messages: Sequence[Message]) -> Iterator[tuple[Block, Sequence[Message]]]:
-        """Read messages whose events we wrote ourselves; yield them as `read` does.
+    def read_bodies(
+        self, messages: Sequence[Message]
+    ) -> Iterator[tuple[Sequence[Message], Block | None]]:
+        """Read messages whose events are counted; yield some with their block.
+
+        None stands beside a message alone that is not exactly so many canonical events.
 
         Args:
             messages: each with its count, at least one, and its events as one body.
         """
-        for some, block in self._read_together(messages):
-            assert block is not None, "what we write is canonical"
-            yield block, some
-
-    def _read_together(
-        self, messages: Sequence[Message]
-    ) -> Iterator[tuple[Sequence[Message], Block | None]]:
         for some, block in by_halves(messages, self._block):
             for message in some if block is not None else ():
                 message.is_column = True

@@ -11,7 +11,7 @@ import numpy as np
 from streams.codec.assembled import TraceEncoder
 from streams.codec.events import EventDecoder
 from streams.codec.hashes import value_hash
-from streams.codec.otlp.requests import KINDS, LOGS, METRICS, SPANS
+from streams.codec.otlp.requests import KIND_WORDS, KINDS, METRICS
 from streams.codec.otlp.services import Place, Services
 from streams.codec.profile import TELEMETRY_PROFILE, Profile, load_profile
 from streams.codec.recalled import TraceReader
@@ -40,7 +40,6 @@ from streams.runtime.traces_out import TraceWriter
 from streams.settings import WorkerSettings
 from streams.units import SECOND_US, U64
 
-_OTLP_WORDS: Final = {"span": SPANS, "trace": SPANS, "log": LOGS, "metric": METRICS}
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 
@@ -130,7 +129,7 @@ def otlp_topics(text: str) -> dict[str, str]:
     for entry in filter(None, map(str.strip, text.split(","))):
         kind, equals, name = entry.partition("=")
         if not equals:
-            name, told = entry, {k for word, k in _OTLP_WORDS.items() if word in entry.lower()}
+            name, told = entry, {k for word, k in KIND_WORDS.items() if word in entry.lower()}
             kind = told.pop() if len(told) == 1 else ""
         if kind not in KINDS or not _TOPIC.fullmatch(name):
             raise ConfigError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+import structlog
 
 from streams.codec.events import EventDecoder
 from streams.codec.records import decode, encode
@@ -14,6 +15,7 @@ from streams.codec.step import Step
 from streams.core.bodies import Bodies
 from streams.core.columns import EventColumns
 from streams.core.signals.stages import stage_partials
+from streams.core.traces.partitioners import Misplaced
 from streams.engine.halves import RecentHalves
 from streams.engine.join import JoinTask
 from streams.errors import RecordError, StateError
@@ -24,6 +26,7 @@ from streams.runtime.traces_out import TraceWriter
 from streams.state.segment import Segment, SegmentRows
 from streams.units import SECOND_US
 
+log = structlog.get_logger()
 REJECTED_VALUE_MAX: Final = 64 << 10
 _TRACE_ID: Final = re.compile(rb"[0-9a-f]{32}")
 PARTIALS_US: Final = SECOND_US
@@ -70,6 +73,7 @@ class JoinRunner:
         self._names = names
         self._inputs = inputs
         self._outbox: list[OutRecord] = []
+        self._misplaced: dict[int, Misplaced] = {}
         self._watermark_us = 0
         self._watermark_said_us = 0
         self._signal_watermark_us = 0
@@ -121,9 +125,23 @@ class JoinRunner:
             self._outbox.append(OutRecord(self._names.fragments, -1, key, value))
         self._halves.keep(effects)
         self._recall_halves()
+        self._tell_misplaced()
         self.held = frozenset(self._topics[t] for t in effects.held_topics)
         self._note_watermark(now_us)
         self.is_dirty = self.is_dirty or bool(chunks) or bool(self._outbox)
+
+    def _tell_misplaced(self) -> None:
+        """Log each topic whose keys are placed by another partitioner, once for each finding."""
+        misplaced = dict(self.task.state.partitioners.misplaced())
+        for topic, found in misplaced.items():
+            if self._misplaced.get(topic) != found:
+                log.warning(
+                    "topic_mispartitioned",
+                    topic=self._topics[topic],
+                    partition=self.partition,
+                    fix=found.sentence,
+                )
+        self._misplaced = misplaced
 
     def _recall_halves(self) -> None:
         """Give reopened traces their events where they are still in memory."""

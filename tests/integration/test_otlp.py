@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,8 +141,23 @@ def test_bad_spans_are_rejected_alone_and_unreadable_messages_whole(
     assert [r["value"] for r in whole] == [value[:-7], b'{"resourceSpans": [']
 
 
-def test_an_exporter_that_places_by_fnv_is_named_with_the_fix(deployment: Deployment) -> None:
-    """Sarama's hash beside murmur2: an alert says which topic differs, and what to set."""
+CONTRACT = """
+version: "1"
+name: shop
+modules:
+  SHOP: {owner: shop-team, topic: telemetry.other.v1}
+services:
+  checkout: {module: SHOP}
+"""
+
+
+def test_an_exporter_that_places_by_fnv_is_named_with_the_fix(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    """Sarama's hash beside murmur2: alert and log say which topic differs, and what to set."""
+    contract = tmp_path / "contract.yaml"
+    contract.write_text(CONTRACT, "utf-8")
+    deployment.contract = str(contract)
     otlp_deployment(deployment)
     short = {
         "warm_up_seconds": 0,
@@ -161,10 +177,13 @@ def test_an_exporter_that_places_by_fnv_is_named_with_the_fix(deployment: Deploy
         return bool(alerts)
 
     wait_for(is_told, 60, lambda: f"an alert: {worker.tail()}", worker)
-    text = json.dumps(plain(alerts[0]))
-    print(text)
-    assert "sticky_key: {hasher: murmur2}" in text
-    assert SERVICES[0] in text
+    alert = alerts[0]
+    print(json.dumps(plain(alert)))
+    assert "sticky_key: {hasher: murmur2}" in alert["explanation"]
+    assert (alert["module"], alert["owner"]) == ("SHOP", "shop-team")
+    logged = worker.events("topic_mispartitioned")
+    assert {e["topic"] for e in logged} == {"otlp_spans"}
+    assert "sticky_key: {hasher: murmur2}" in logged[0]["fix"]
 
 
 def feed_unlike(feeder: Feeder, partitions: int, numbers: Sequence[int]) -> None:

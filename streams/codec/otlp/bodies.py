@@ -5,11 +5,16 @@ Invariant: the bodies are canonical Avro; their bytes depend on the request alon
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Final
 
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
 from streams.codec.eventid import event_id
-from streams.codec.otlp.events import events_of
-from streams.codec.otlp.requests import request_of
+from streams.codec.otlp.events import Event, Origin, events_of, span_event
+from streams.codec.otlp.requests import Request, request_of
 from streams.codec.otlp.services import Services
 from streams.codec.records import encode_body
 from streams.codec.schemas import Schema
@@ -29,36 +34,34 @@ class OtlpEncoder:
     Args:
         schema: the current schema of TelemetryEvent, parsed, without logical types.
         services: finds modules.
+        bytes_max: what the events of one request may take at most, whatever its size is.
     """
 
-    def __init__(self, schema: Schema, services: Services) -> None:
+    def __init__(self, schema: Schema, services: Services, bytes_max: int | None = None) -> None:
         self._schema = schema
         self._services = services
+        self._bytes_max = bytes_max
 
-    def bodies(self, kind: str, value: bytes, most_bytes: int | None = None) -> list[bytes]:
+    def bytes_max_of(self, value: bytes) -> int:
+        """Return how many bytes the events of a request may take."""
+        most = max(BODIES_BYTES_MIN, EXPANSION_MAX * len(value))
+        return most if self._bytes_max is None else min(most, self._bytes_max)
+
+    def bodies(self, kind: str, value: bytes) -> list[bytes]:
         """Return the bodies of a request's events, in its order.
 
         Args:
             kind: SPANS, LOGS or METRICS.
             value: the request, protobuf or JSON.
-            most_bytes: what they may take at most, whatever the request's size is.
 
         Raises:
             RecordError: `empty_value`, `invalid_otlp` or `otlp_too_large`.
         """
         request = request_of(kind, value)
-        bytes_max = max(BODIES_BYTES_MIN, EXPANSION_MAX * len(value))
-        if most_bytes is not None:
-            bytes_max = min(bytes_max, most_bytes)
+        bytes_max = self.bytes_max_of(value)
         bodies: list[bytes] = []
         total_bytes = 0
-        seen: Counter[bytes] = Counter()
-        for event in events_of(request, self._services):
-            body = encode_body(self._schema, event)
-            if not event["event_id"]:
-                event["event_id"] = event_id(body + b"%d" % seen[body])
-                seen[body] += 1
-                body = encode_body(self._schema, event)
+        for _, body in self.events(request):
             total_bytes += len(body)
             if total_bytes > bytes_max:
                 raise RecordError(
@@ -66,3 +69,22 @@ class OtlpEncoder:
                 )
             bodies.append(body)
         return bodies
+
+    def origin(self, resource: Resource, scope: InstrumentationScope) -> Origin:
+        """Return what the spans of one scope share."""
+        return Origin(resource, scope, self._services)
+
+    def span_body(self, span: Span, origin: Origin) -> bytes:
+        """Return the body of one span's event."""
+        return encode_body(self._schema, span_event(span, origin))
+
+    def events(self, request: Request) -> Iterator[tuple[Event, bytes]]:
+        """Yield the events of a request, each with its body, in its order."""
+        seen: Counter[bytes] = Counter()
+        for event in events_of(request, self._services):
+            body = encode_body(self._schema, event)
+            if not event["event_id"]:  # as sent again it is the same, as said twice it is not
+                event["event_id"] = event_id(body + b"%d" % seen[body])
+                seen[body] += 1
+                body = encode_body(self._schema, event)
+            yield event, body

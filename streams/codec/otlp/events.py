@@ -66,8 +66,14 @@ _SEVERITY_OF_TEXT: Final = {
 _NS_PER_US: Final = 1_000
 
 
-class _Origin:
-    """What all records of one scope share: their place and dimensions."""
+class Origin:
+    """What all records of one scope share: their place and dimensions.
+
+    Args:
+        resource: who sent them.
+        scope: what made them.
+        services: finds modules.
+    """
 
     def __init__(self, resource: Resource, scope: InstrumentationScope, services: Services) -> None:
         self._services = services
@@ -94,12 +100,12 @@ def events_of(request: Request, services: Services) -> Iterator[Event]:
     if isinstance(request, TracesData):
         for spans in request.resource_spans:
             for of_scope in spans.scope_spans:
-                origin = _Origin(spans.resource, of_scope.scope, services)
-                yield from (_span_event(span, origin) for span in of_scope.spans)
+                origin = Origin(spans.resource, of_scope.scope, services)
+                yield from (span_event(span, origin) for span in of_scope.spans)
     elif isinstance(request, LogsData):
         for logs in request.resource_logs:
             for log_scope in logs.scope_logs:
-                origin = _Origin(logs.resource, log_scope.scope, services)
+                origin = Origin(logs.resource, log_scope.scope, services)
                 yield from (_log_event(record, origin) for record in log_scope.log_records)
     else:
         yield from _metric_events(request, services)
@@ -108,7 +114,7 @@ def events_of(request: Request, services: Services) -> Iterator[Event]:
 def _metric_events(request: MetricsData, services: Services) -> Iterator[Event]:
     for metrics in request.resource_metrics:
         for of_scope in metrics.scope_metrics:
-            origin = _Origin(metrics.resource, of_scope.scope, services)
+            origin = Origin(metrics.resource, of_scope.scope, services)
             for metric in of_scope.metrics:
                 name = cut(metric.name, NAME_BYTES_MAX)
                 for point in points_of(metric):
@@ -122,7 +128,8 @@ def _metric_events(request: MetricsData, services: Services) -> Iterator[Event]:
                     yield event
 
 
-def _span_event(span: Span, origin: _Origin) -> Event:
+def span_event(span: Span, origin: Origin) -> Event:
+    """Return the event of a span."""
     dimensions = Dimensions(origin.dimensions)
     dimensions.add_all(span.attributes)
     if span.status.message:
@@ -163,7 +170,7 @@ def _span_event(span: Span, origin: _Origin) -> Event:
     }
 
 
-def _log_event(record: LogRecord, origin: _Origin) -> Event:
+def _log_event(record: LogRecord, origin: Origin) -> Event:
     dimensions = Dimensions(origin.dimensions)
     dimensions.add_all(record.attributes)
     if record.HasField("body"):

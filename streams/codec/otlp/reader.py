@@ -11,10 +11,12 @@ from streams.codec import wire
 from streams.codec.columnar import Block
 from streams.codec.eventbatch import EventBatchReader
 from streams.codec.otlp.bodies import OtlpEncoder
+from streams.codec.otlp.quick import QuickSpans
+from streams.codec.otlp.requests import SPANS, is_json
 from streams.codec.otlp.services import Services
 from streams.codec.schemas import SchemaSet
 from streams.codec.step import Message
-from streams.core.bodies import Bodies
+from streams.core.bodies import NOTHING, Bodies
 from streams.errors import RecordError
 
 
@@ -29,6 +31,7 @@ class OtlpReader:
 
     def __init__(self, schemas: SchemaSet, services: Services, many: EventBatchReader) -> None:
         self._encoder = OtlpEncoder(schemas.current("telemetry_event"), services)
+        self._quick = QuickSpans(self._encoder)
         self._header = wire.header(schemas.id_of("telemetry_event"))
         self._many = many
 
@@ -40,19 +43,37 @@ class OtlpReader:
         Each message then knows its events, or why it has none. The key of each event is its
         message's, for that is what placed it.
         """
-        for kind, message in messages:
-            if message.error is None:
-                self._expand(kind, message)
-        full = [m for _, m in messages if m.bodies is not None and m.count]
-        yield from self._many.read_bodies(full)
+        whole = [(kind, message) for kind, message in messages if message.error is None]
+        for _, message in whole:
+            message.header, message.keeps_key = self._header, True
+        quick = [m for kind, m in whole if kind == SPANS and not is_json(m.record.value or b"")]
+        found = self._quick.bodies([m.record.value or b"" for m in quick])
+        done = [self._take(m, *one) for m, one in zip(quick, found, strict=True) if one is not None]
+        for some, block in self._many.read_bodies(done):
+            if block is not None:
+                yield block, some
+            else:  # a text that is no UTF-8 is noticed here only
+                some[0].bodies = None
+        others = [(kind, m) for kind, m in whole if m.bodies is None]
+        for kind, message in others:
+            self._expand(kind, message)
+        full = [m for _, m in others if m.bodies is not None and m.count]
+        for some, block in self._many.read_bodies(full):
+            assert block is not None, "what the encoder writes is canonical"
+            yield block, some
 
     def _expand(self, kind: str, message: Message) -> None:
-        message.header, message.keeps_key = self._header, True
+        """Read one message as it must be read."""
         try:
             bodies = self._encoder.bodies(kind, message.record.value or b"")
         except RecordError as error:
-            message.error = error
+            message.count, message.error = 1, error
             return
-        data = b"".join(bodies)
-        message.count = len(bodies)
-        message.bodies = Bodies(data, np.array([0]), np.array([len(data)]))
+        self._take(message, len(bodies), b"".join(bodies))
+
+    @staticmethod
+    def _take(message: Message, count: int, data: bytes) -> Message:
+        message.count = count
+        whole = Bodies(data, np.array([0]), np.array([len(data)]))
+        message.bodies = whole if count else NOTHING
+        return message

@@ -20,6 +20,8 @@ from streams.errors import RecordError
 INVALID: Final = "invalid_otlp"
 SPANS, LOGS, METRICS = "spans", "logs", "metrics"
 KINDS: Final = (SPANS, LOGS, METRICS)
+KIND_WORDS: Final = {"span": SPANS, "trace": SPANS, "log": LOGS, "metric": METRICS}
+"""Words by which names of topics and files tell what they hold."""
 Request = TracesData | LogsData | MetricsData
 _MESSAGE: Final[dict[str, type[Request]]] = {
     SPANS: TracesData,

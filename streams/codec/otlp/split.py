@@ -1,0 +1,97 @@
+"""Where in a request of spans its resources, scopes and spans lie.
+
+Owns the walk over the outer levels of protobuf's bytes. A request that has anything else there than
+resources, scopes, spans and schema URLs is not split: the official reader judges it.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+_FIRST, _SECOND, _THIRD = 0x0A, 0x12, 0x1A
+_LENGTH_BYTES_MAX: Final = 4
+
+
+class Scope(NamedTuple):
+    """The spans of one scope: bytes of resource and scope, where the spans begin and end."""
+
+    resource: bytes
+    scope: bytes
+    begin: list[int]
+    end: list[int]
+
+
+class _StrangeError(Exception):
+    """Not the common form."""
+
+
+def split(value: bytes) -> list[Scope] | None:
+    """Return the scopes of a request of spans in its order; None when it has another form."""
+    scopes: list[Scope] = []
+    try:
+        for tag, begin, end in _fields(value, 0, len(value)):
+            if tag != _FIRST:
+                return None
+            scopes += _of_resource(value, begin, end)
+    except (IndexError, _StrangeError):
+        return None
+    return scopes
+
+
+def _of_resource(value: bytes, begin: int, end: int) -> Iterator[Scope]:
+    resources: list[bytes] = []
+    places: list[tuple[int, int]] = []
+    for tag, at, stop in _fields(value, begin, end):
+        if tag == _FIRST:
+            resources.append(value[at:stop])
+        elif tag == _SECOND:
+            places.append((at, stop))
+        else:
+            _expect_url(tag, value[at:stop])
+    if len(resources) > 1:
+        raise _StrangeError  # the parts of a message that comes twice are merged
+    for at, stop in places:
+        yield _of_scope(value, at, stop, b"".join(resources))
+
+
+def _of_scope(value: bytes, begin: int, end: int, resource: bytes) -> Scope:
+    scopes: list[bytes] = []
+    begins: list[int] = []
+    ends: list[int] = []
+    for tag, at, stop in _fields(value, begin, end):
+        if tag == _SECOND:
+            begins.append(at)
+            ends.append(stop)
+        elif tag == _FIRST:
+            scopes.append(value[at:stop])
+        else:
+            _expect_url(tag, value[at:stop])
+    if len(scopes) > 1:
+        raise _StrangeError
+    return Scope(resource, b"".join(scopes), begins, ends)
+
+
+def _expect_url(tag: int, text: bytes) -> None:
+    if tag != _THIRD or not text.isascii():
+        raise _StrangeError
+
+
+def _fields(value: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield tag, begin and end of fields that have a length; each within its message."""
+    while at < end:
+        tag, size = value[at], value[at + 1]
+        at += 2
+        if size >= 0x80:
+            size &= 0x7F
+            for shift in range(7, 7 * _LENGTH_BYTES_MAX, 7):
+                octet = value[at]
+                at += 1
+                size |= (octet & 0x7F) << shift
+                if octet < 0x80:
+                    break
+            else:
+                raise _StrangeError
+        stop = at + size
+        if stop > end:
+            raise _StrangeError
+        yield tag, at, stop
+        at = stop

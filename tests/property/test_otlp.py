@@ -1,0 +1,210 @@
+"""OTLP: the quick way equals the official reader's, and JSON says what protobuf says."""
+
+import random
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.metrics.v1 import metrics_pb2 as metric
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, TracesData
+
+from streams.codec.events import EventDecoder
+from streams.codec.otlp.bodies import OtlpEncoder
+from streams.codec.otlp.quick import QuickSpans
+from streams.codec.otlp.requests import LOGS, METRICS, SPANS
+from streams.codec.otlp.services import Place, Services
+from streams.codec.recordbatch import Record
+from streams.codec.schemas import default_schemas
+from streams.core.columns import Operations
+from streams.errors import RecordError
+from tests.otlp_cases import SCOPE, START_NS, as_json, logs, metrics, span_of, traces
+from tests.record_batches import batch
+
+SERVICES = Services({"pay": Place("GAMMA", "ack")}, ["ALPHA"])
+ENCODER = OtlpEncoder(default_schemas().current("telemetry_event"), SERVICES)
+
+texts = st.text(max_size=12) | st.sampled_from(["a" * 63, "b" * 64, "c" * 127, "d" * 300, "ü" * 40])
+keys = st.sampled_from(
+    ["service.name", "k", "http.method", "spanloom.record_id", "x" * 39, "x" * 40, "x" * 41, ""]
+)
+numbers = st.sampled_from([0, 1, 200, 65_535, 65_536, 2**40, 2**55, 2**62, -1])
+values = st.one_of(
+    st.builds(AnyValue, string_value=texts),
+    st.builds(AnyValue, int_value=numbers),
+    st.builds(AnyValue, bool_value=st.booleans()),
+    st.builds(AnyValue, double_value=st.floats()),
+    st.builds(AnyValue, bytes_value=st.binary(max_size=5)),
+    st.just(AnyValue()),
+    st.just(AnyValue(array_value=ArrayValue(values=[AnyValue(int_value=1)]))),
+)
+attribute_lists = st.lists(st.builds(KeyValue, key=keys | texts, value=values), max_size=6)
+times = st.sampled_from([0, 1, START_NS, START_NS + 999, START_NS + 10**12, 2**63, 2**64 - 1])
+span_links = st.builds(
+    Span.Link,
+    trace_id=st.sampled_from([b"\1" * 16, b"x"]),
+    span_id=st.just(b"\2" * 8),
+    attributes=attribute_lists,
+)
+span_events = st.builds(Span.Event, name=texts, time_unix_nano=times, attributes=attribute_lists)
+spans = st.builds(
+    Span,
+    trace_id=st.binary(min_size=16, max_size=16) | st.sampled_from([b"", b"x", bytes(16)]),
+    span_id=st.binary(min_size=8, max_size=8) | st.sampled_from([b"", bytes(8)]),
+    parent_span_id=st.binary(min_size=8, max_size=8) | st.sampled_from([b"", b"abc"]),
+    name=texts,
+    kind=st.integers(0, 5),
+    flags=st.sampled_from([0, 1, 0x100, 0x301, 77, 2**32 - 1]),
+    start_time_unix_nano=times,
+    end_time_unix_nano=times,
+    attributes=attribute_lists,
+    links=st.lists(span_links, max_size=1),
+    events=st.lists(span_events, max_size=1),
+    trace_state=st.sampled_from(["", "a=b"]),
+    dropped_attributes_count=st.sampled_from([0, 3]),
+    status=st.builds(
+        lambda code, message: {"code": code, "message": message},
+        st.integers(0, 2),
+        st.sampled_from(["", "no"]),
+    ),
+)
+plain_spans = st.builds(
+    Span,
+    trace_id=st.binary(min_size=16, max_size=16),
+    span_id=st.binary(min_size=8, max_size=8),
+    parent_span_id=st.binary(min_size=8, max_size=8) | st.just(b""),
+    name=texts,
+    kind=st.integers(0, 5),
+    start_time_unix_nano=st.just(START_NS),
+    end_time_unix_nano=st.integers(START_NS, START_NS + 10**12),
+    attributes=attribute_lists,
+)
+requests = st.builds(
+    TracesData,
+    resource_spans=st.lists(
+        st.builds(
+            ResourceSpans,
+            resource=st.builds(Resource, attributes=attribute_lists),
+            scope_spans=st.lists(
+                st.builds(
+                    ScopeSpans,
+                    scope=st.just(SCOPE),
+                    spans=st.lists(spans | plain_spans, max_size=5),
+                    schema_url=st.sampled_from(["", "https://x", "é"]),
+                ),
+                max_size=2,
+            ),
+        ),
+        max_size=2,
+    ),
+)
+
+
+def slowly(value: bytes) -> list[bytes] | str:
+    """Return what the encoder makes of a request, or why it makes nothing."""
+    try:
+        return ENCODER.bodies(SPANS, value)
+    except RecordError as error:
+        return error.reason
+
+
+def quickly(values: Sequence[bytes]) -> list[list[bytes] | str]:
+    """Return what the decoder makes of requests that come together."""
+    decoder = EventDecoder(
+        default_schemas(), Operations(), otlp_kinds={0: SPANS}, services=SERVICES
+    )
+    sent = batch([Record(i, START_NS // 10**6, b"k", value) for i, value in enumerate(values)])
+    events, rejected, step = decoder.decode_batches([sent], [0], [0])
+    out: list[list[bytes] | str] = [[] for _ in values]
+    bad = dict(zip(rejected.row, rejected.reason, strict=True))
+    good = dict(zip(events.row.tolist(), events.body, strict=True))
+    for row in range(len(step)):
+        record = step.record(row)
+        found = out[record.offset]
+        assert record.value is not None
+        if bad.get(row) in ("invalid_otlp", "otlp_too_large", "empty_value"):
+            out[record.offset] = bad[row]
+            continue
+        assert isinstance(found, list)
+        found.append(record.value[5:])
+        assert (row in bad) != (row in good)
+        assert good.get(row, found[-1]) == found[-1]
+    return out
+
+
+@settings(max_examples=20)
+@given(st.lists(requests, min_size=1, max_size=4))
+def test_the_quick_way_makes_the_same_bodies(drawn: list[TracesData]) -> None:
+    """Whatever the spans of the requests are like, and whoever lies beside them."""
+    values = [request.SerializeToString() for request in drawn]
+    assert quickly(values) == [slowly(value) for value in values]
+
+
+@settings(max_examples=20)
+@given(requests, st.randoms(use_true_random=False))
+def test_damaged_requests_are_judged_by_the_official_reader(
+    request: TracesData, rng: random.Random
+) -> None:
+    """Bytes that are changed, cut or put in; their neighbour is whole."""
+    good = traces("shop", [span_of(1, 1), span_of(1, 2)]).SerializeToString()
+    damaged = bytearray(request.SerializeToString() or good)
+    for _ in range(rng.randrange(1, 4)):
+        at = rng.randrange(len(damaged))
+        action = rng.randrange(3)
+        if action == 0:
+            damaged[at] = rng.choice([0, 0x0A, 0x12, 0x7F, 0x80, 0xFF, rng.randrange(256)])
+        elif action == 1:
+            del damaged[at : at + rng.randrange(1, 4)]
+        else:
+            damaged[at:at] = rng.randbytes(rng.randrange(1, 12))
+        damaged = damaged or bytearray(b"\x0a")
+    values = [good, bytes(damaged), good]
+    assert quickly(values) == [slowly(value) for value in values]
+
+
+def test_every_byte_of_a_request_may_be_any_other() -> None:
+    """Three others at each place, and each length."""
+    good = traces("shop", [span_of(1, 1)]).SerializeToString()
+    rng = random.Random(1)
+    damaged = [
+        good[:at] + bytes([octet]) + good[at + 1 :]
+        for at in range(len(good))
+        for octet in (0x12, 0x80, rng.randrange(256))
+    ]
+    damaged += [good[:at] for at in range(len(good))]
+    assert quickly(damaged) == [slowly(value) for value in damaged]
+
+
+def test_most_spans_go_the_quick_way() -> None:
+    """Or the tests above say nothing of it."""
+    values = [
+        traces("shop", [span_of(n, s) for s in range(1, 101)]).SerializeToString()
+        for n in range(1, 6)
+    ]
+    found = QuickSpans(ENCODER).bodies(values)
+    assert [one[0] for one in found if one] == [100] * 5
+    assert [one[1] for one in found if one] == [b"".join(ENCODER.bodies(SPANS, v)) for v in values]
+
+
+@settings(max_examples=20)
+@given(
+    requests,
+    st.lists(st.builds(LogRecord, time_unix_nano=times, trace_id=st.sampled_from(
+        [b"", b"\1" * 16]), attributes=attribute_lists, severity_number=st.integers(0, 24)),
+        max_size=3),
+    st.lists(numbers, max_size=3),
+)  # fmt: skip
+def test_json_says_what_protobuf_says(
+    spans_: TracesData, records: list[LogRecord], points: list[int]
+) -> None:
+    """Spans, log records and data points: the same bytes of the same events."""
+    gauge = metric.Gauge(
+        data_points=[metric.NumberDataPoint(time_unix_nano=START_NS, as_int=n) for n in points]
+    )
+    said = metrics("shop", [metric.Metric(name="depth", gauge=gauge)])
+    for kind, request in ((SPANS, spans_), (LOGS, logs("shop", records)), (METRICS, said)):
+        value = request.SerializeToString()
+        if value:
+            assert ENCODER.bodies(kind, as_json(request)) == ENCODER.bodies(kind, value)
