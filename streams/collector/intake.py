@@ -19,7 +19,7 @@ from streams.codec.records import encode
 from streams.collector import inflate as inflating
 from streams.collector import native
 from streams.collector.inflate import inflate
-from streams.collector.judging import Judge
+from streams.collector.judging import Judge, Judged
 from streams.collector.meters import Meters
 from streams.collector.otlp import OtlpValues
 from streams.collector.parcel import Parcel, Settled
@@ -62,14 +62,33 @@ class IntakeSettings:
 
 @dataclass(slots=True)
 class _Pending:
-    """A request whose events are on their way to safety."""
+    """A request on its way.
+
+    Attributes:
+        request: itself.
+        plain: its bytes, inflated.
+        values: its events, each with its number; none while it is read with others.
+        bad: events that are rejected.
+        events: how many are good.
+        left: parcels that are not settled yet, and one for itself.
+        failed: why a parcel is not safe.
+        is_refused: it was told so.
+    """
 
     request: Request
-    values: list[tuple[int, bytes]]
-    bad: list[Bad]
+    plain: bytes
+    values: list[tuple[int, bytes]] = field(default_factory=list)
+    bad: list[Bad] = field(default_factory=list)
+    events: int = 0
     left: int = 1
     failed: str = ""
+    is_refused: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether its spans may be read with those of others."""
+        return OtlpValues.is_quick(self.request.kind, self.request.form, self.plain)
 
 
 class Intake:
@@ -138,36 +157,68 @@ class Intake:
         return found, False
 
     def _step(self, requests: Sequence[Request]) -> None:
-        pending = [p for p in map(self._read, requests) if p is not None]
+        """Take requests, so many at once as are small enough when they are inflated."""
+        some: list[_Pending] = []
+        size = 0
+        for request in requests:
+            one = self._inflated(request)
+            if one is None:
+                continue
+            some.append(one)
+            size += len(one.plain)
+            if size >= STEP_BYTES:
+                self._take(some)
+                some, size = [], 0
+        if some:
+            self._take(some)
+
+    def _take(self, some: Sequence[_Pending]) -> None:
+        """Read and judge requests, and send what is good of them."""
+        said = ""
         try:
-            self._judge_all(pending)
+            rest = self._take_runs(some)
+            self._take_values([one for one in rest if self._read(one)])
         except Exception:
             # A fault of ours. Nobody was told that anything is safe, so each is told to come again.
-            log.exception("intake_failed", requests=len(pending))
-            for one in pending:
-                self._settle(one, "internal")
+            log.exception("intake_failed", requests=len(some))
+            said = "internal"
+        for one in some:
+            if not one.is_refused:
+                self._keep(one.bad, one.request)
+                self._settle(one, said)  # it was held, so that none is answered too early
 
     # --- one request
 
-    def _read(self, request: Request) -> _Pending | None:
-        """Return the values of a request; None when all of it is refused, which it is told."""
-        meters = self._meters
-        meters.received_bytes[request.kind] += len(request.body)
+    def _inflated(self, request: Request) -> _Pending | None:
+        """Return a request with its bytes; None when it is refused."""
+        self._meters.received_bytes[request.kind] += len(request.body)
         try:
             plain = inflate(request.coding, request.body, self._settings.inflated_bytes_max)
-            meters.inflated_bytes[request.kind] += len(plain)
-            if request.kind == "events":
-                values, bad = native.values_of(request.form, plain)
-            else:
-                values, bad = self._otlp.values_of(request.kind, request.form, plain), []
         except RecordError as error:
             self._refuse(request, error)
             return None
+        self._meters.inflated_bytes[request.kind] += len(plain)
+        return _Pending(request, plain)
+
+    def _read(self, one: _Pending) -> bool:
+        """Read the values of a request; say whether there is anything left to do with it."""
+        request = one.request
+        try:
+            if request.kind == "events":
+                one.values, one.bad = native.values_of(request.form, one.plain)
+            else:
+                values = self._otlp.values_of(request.kind, request.form, one.plain)
+                one.values = list(enumerate(values))
+        except RecordError as error:
+            one.is_refused = True
+            self._refuse(request, error)
+            return False
         except Exception:  # one request that finds a fault of ours must not take others with it
             log.exception("request_failed", kind=request.kind, source=request.source)
+            one.is_refused = True
             request.done(Refusal(500, "internal", "the collector failed on this request"))
-            return None
-        return _Pending(request, values, bad)
+            return False
+        return True
 
     def _refuse(self, request: Request, error: RecordError) -> None:
         """Tell that nothing of a request can be read, and keep its begin."""
@@ -212,32 +263,57 @@ class Intake:
 
     # --- several at once
 
-    def _judge_all(self, pending: Sequence[_Pending]) -> None:
-        """Judge the values of requests together, and send what is good of them."""
-        values = [value for one in pending for _, value in one.values]
-        owner = [n for n, one in enumerate(pending) for _ in one.values]
-        place = [index for one in pending for index, _ in one.values]
-        judged = self._judge.judge(values) if values else None
-        if judged is not None:
-            for verdict in judged.rejected:
-                row = verdict.row
-                bad = Bad(place[row], verdict.reason, verdict.detail, values[row])
-                pending[owner[row]].bad.append(bad)
-        for one in pending:
-            self._keep(one.bad, one.request)
-        for parcel, rows in zip(judged.parcels, judged.rows, strict=True) if judged else ():
-            owners = {owner[row] for row in rows}
-            for n in owners:
-                with pending[n].lock:
-                    pending[n].left += 1
+    def _take_runs(self, some: Sequence[_Pending]) -> list[_Pending]:
+        """Take the requests whose spans can be read together; return the others."""
+        quick = [one for one in some if one.is_quick]
+        runs = self._otlp.runs([one.plain for one in quick])
+        whole = [(one, *run) for one, run in zip(quick, runs, strict=True) if run is not None]
+        if not whole:
+            return list(some)
+        counts = [count for _, count, _ in whole]
+        judged = self._judge.judge_run(b"".join(data for _, _, data in whole), sum(counts))
+        if judged is None:  # a text that is no UTF-8 is noticed here only
+            return list(some)
+        owners = [one for one, count, _ in whole for _ in range(count)]
+        numbers = [number for count in counts for number in range(count)]
+        self._send(judged, owners, numbers)
+        taken = {id(one) for one, _, _ in whole}
+        return [one for one in some if id(one) not in taken]
 
-            def settled(said: str, owners: set[int] = owners) -> None:
-                for n in owners:
-                    self._settle(pending[n], said)
+    def _take_values(self, some: Sequence[_Pending]) -> None:
+        """Take requests whose values were read one by one."""
+        values = [value for one in some for _, value in one.values]
+        if values:
+            owners = [one for one in some for _ in one.values]
+            numbers = [number for one in some for number, _ in one.values]
+            self._send(self._judge.judge(values), owners, numbers)
+
+    def _send(self, judged: Judged, owners: Sequence[_Pending], numbers: Sequence[int]) -> None:
+        """Send what is good, and tell each request what of it is not.
+
+        Args:
+            judged: n values.
+            owners: (n,) the request of each.
+            numbers: (n,) its number there.
+        """
+        for one in owners:
+            one.events += 1
+        for verdict in judged.rejected:
+            row, owner = verdict.row, owners[verdict.row]
+            owner.events -= 1
+            value = judged.value_of(row)[: native.SHOWN_BYTES_MAX]
+            owner.bad.append(Bad(numbers[row], verdict.reason, verdict.detail, value))
+        for parcel, rows in zip(judged.parcels, judged.rows, strict=True):
+            concerned = {id(owners[row]): owners[row] for row in rows}
+            for one in concerned.values():
+                with one.lock:
+                    one.left += 1
+
+            def settled(said: str, concerned: dict[int, _Pending] = concerned) -> None:
+                for one in concerned.values():
+                    self._settle(one, said)
 
             self._outlet.send(parcel, settled)
-        for one in pending:
-            self._settle(one, "")  # what was held so that none is answered before all are sent
 
     def _settle(self, one: _Pending, said: str) -> None:
         """Take in what became of a parcel; answer the request when it was the last."""
@@ -251,13 +327,6 @@ class Intake:
             words = f"there is no room for these events now ({one.failed}): send them again"
             one.request.done(Refusal(503, one.failed, words, wait_seconds))
             return
-        taken = len(one.values) + _of_no_value(one) - len(one.bad)
         with self._meters.lock:
-            self._meters.taken_events[one.request.kind] += taken
-        one.request.done(Outcome(taken, tuple(sorted(one.bad))))
-
-
-def _of_no_value(one: _Pending) -> int:
-    """Return how many of the bad events never became a value."""
-    indexes = {index for index, _ in one.values}
-    return sum(bad.number not in indexes for bad in one.bad)
+            self._meters.taken_events[one.request.kind] += one.events
+        one.request.done(Outcome(one.events, tuple(sorted(one.bad))))

@@ -5,7 +5,7 @@ among the rejected, once; all events of a parcel lie in its partition.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -13,15 +13,17 @@ import numpy as np
 
 from streams.codec import records, wire
 from streams.codec.events import EventDecoder
+from streams.codec.rejections import Rejections
 from streams.codec.schemas import default_schemas
 from streams.codec.varints import varint
 from streams.collector.mending import MILLISECONDS_MAX, mended
 from streams.collector.parcel import Parcel
 from streams.collector.placing import trace_partitions
 from streams.core.columns import METRIC, EventColumns, Operation, Operations
+from streams.core.order import run_starts
 from streams.core.traces.partitioners import murmur2_partition
 from streams.errors import RecordError
-from streams.units import Mask
+from streams.units import I64, Mask
 
 PARCEL_BYTES_MAX: Final = 768 << 10
 """Topics take 1 MiB; an event may have 512 KiB."""
@@ -62,11 +64,21 @@ class Judged:
         parcels: of the good ones.
         rows: per parcel, the rows in it.
         rejected: the others.
+        value_of: gives the bytes of a row, with wire header.
     """
 
+    value_of: Callable[[int], bytes]
     parcels: list[Parcel] = field(default_factory=list)
     rows: list[list[int]] = field(default_factory=list)
     rejected: list[Verdict] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Group:
+    """The good events of one topic and partition."""
+
+    rows: list[int] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
 
 
 class Judge:
@@ -97,9 +109,12 @@ class Judge:
         self._operations = Operations(operations_max)
         self._decoder = EventDecoder(schemas, self._operations, max_event_bytes=max_event_bytes)
         self._topics = tuple(dict.fromkeys((*layout.topics.values(), layout.other)))
+        self._header = wire.header(schemas.id_of(_EVENT))
         self._known = 0
         self._is_old = np.zeros(0, np.bool_)
-        self._place: list[tuple[int, int]] = []
+        self._is_odd = np.zeros(0, np.bool_)
+        self._topic = np.zeros(0, np.int64)
+        self._alone = np.zeros(0, np.int64)
 
     def judge(self, values: Sequence[bytes]) -> Judged:
         """Return the parcels of values, and those that are rejected, in their order.
@@ -107,45 +122,75 @@ class Judge:
         Args:
             values: one event each, with wire header.
         """
-        judged = Judged()
-        groups: dict[tuple[int, int], list[tuple[int, bytes]]] = defaultdict(list)
         events, bad = self._decode(values)
+        return self._judged(events, bad, values.__getitem__)
+
+    def judge_run(self, data: bytes, count: int) -> Judged | None:
+        """Return the same of bodies that lie one after the other; None where they do not.
+
+        Args:
+            data: bodies without wire headers.
+            count: how many they should be, at least one.
+        """
+        found = self._decoder.decode_run(data, count)
+        if found is None:
+            return None
+        events, bad, bodies = found
+        return self._judged(events, _verdicts(bad), lambda row: self._header + bodies[row])
+
+    def _judged(
+        self, events: EventColumns, bad: list[Verdict], value_of: Callable[[int], bytes]
+    ) -> Judged:
+        judged = Judged(value_of)
+        groups: dict[int, _Group] = defaultdict(_Group)
         self._learn()
-        again = self._to_mend(events, values, bad)
+        again = self._to_mend(events, value_of, bad)
         if again:
             kept = np.isin(events.row, list(again), invert=True)
-            self._place_all(events.take(kept), range(len(values)), groups, judged)
+            good = events.take(kept)
+            self._place_all(good, good.row, groups, judged)
             rows = sorted(again)
             mended_events, still_bad = self._decode([again[row] for row in rows])
             self._learn()
-            self._place_all(mended_events, rows, groups, judged)
+            places = np.array(rows, np.int64)[mended_events.row]
+            self._place_all(mended_events, places, groups, judged)
             bad = [v for v in bad if v.row not in again]
             bad += [v._replace(row=rows[v.row]) for v in still_bad]
         else:
-            self._place_all(events, range(len(values)), groups, judged)
+            self._place_all(events, events.row, groups, judged)
         judged.rejected = sorted([*judged.rejected, *bad])
-        for (topic, partition), items in groups.items():
-            for some in _pieces(items):
-                value = self._batch([body for _, body in some])
-                parcel = Parcel(self._topics[topic], partition, None, value, len(some))
-                judged.parcels.append(parcel)
-                judged.rows.append([row for row, _ in some])
+        for place, group in groups.items():
+            topic, partition = divmod(place, self._layout.partitions)
+            for some in _pieces(group.bodies):
+                value = self._batch(group.bodies[some])
+                rows = group.rows[some]
+                judged.parcels.append(
+                    Parcel(self._topics[topic], partition, None, value, len(rows))
+                )
+                judged.rows.append(rows)
         return judged
 
     def _decode(self, values: Sequence[bytes]) -> tuple[EventColumns, list[Verdict]]:
         n = len(values)
         events, bad = self._decoder.decode(0, [None] * n, values, np.zeros(n, np.int64))
-        return events, [Verdict(*one) for one in zip(bad.row, bad.reason, bad.detail, strict=True)]
+        return events, _verdicts(bad)
 
     def _learn(self) -> None:
-        """Find out about operations that are new: their place, and whether their name is old."""
+        """Find out about operations that are new: where they go, and what is odd about them."""
         new = self._operations.since(self._known)
         if not new:
             return
         self._known += len(new)
+        places = [self._place_of(one) for one in new]
         old = [one.name in self._metric_names for one in new]
+        odd = [one == Operations.OVERFLOW or self._is_unwanted(one.module) for one in new]
         self._is_old = np.concatenate([self._is_old, np.array(old, np.bool_)])
-        self._place += [self._place_of(one) for one in new]
+        self._is_odd = np.concatenate([self._is_odd, np.array(odd, np.bool_)])
+        self._topic = np.concatenate([self._topic, np.array([t for t, _ in places], np.int64)])
+        self._alone = np.concatenate([self._alone, np.array([p for _, p in places], np.int64)])
+
+    def _is_unwanted(self, module: str) -> bool:
+        return self._rejects_unknown and module not in self._layout.topics
 
     def _place_of(self, operation: Operation) -> tuple[int, int]:
         """Return the topic of an operation and the partition of its events outside traces."""
@@ -155,7 +200,7 @@ class Judge:
         return topic, murmur2_partition(key, layout.partitions)
 
     def _to_mend(
-        self, events: EventColumns, values: Sequence[bytes], bad: Sequence[Verdict]
+        self, events: EventColumns, value_of: Callable[[int], bytes], bad: Sequence[Verdict]
     ) -> dict[int, bytes]:
         """Return the values that are not as they were meant, as they should be, by row."""
         odd: Mask = events.timestamp_us < MILLISECONDS_MAX
@@ -165,7 +210,7 @@ class Judge:
         found: dict[int, bytes] = {}
         for row in rows:
             try:
-                event = records.decode(values[row])
+                event = records.decode(value_of(row))
                 better = mended(event, self._metric_names)
                 if better is not event:
                     found[row] = records.encode(_EVENT, better)
@@ -174,42 +219,62 @@ class Judge:
         return found
 
     def _place_all(
-        self,
-        events: EventColumns,
-        rows: Sequence[int],
-        groups: dict[tuple[int, int], list[tuple[int, bytes]]],
-        judged: Judged,
+        self, events: EventColumns, rows: I64, groups: dict[int, _Group], judged: Judged
     ) -> None:
-        """Put good events into the group of their topic and partition."""
-        partition = trace_partitions(events.trace_id, self._layout.partitions).tolist()
-        has_trace = (events.trace_id != 0).any(axis=1).tolist()
-        for i, (row, code, body) in enumerate(
-            zip(events.row.tolist(), events.operation.tolist(), events.body, strict=True)
-        ):
-            operation = self._operations[code]
-            topic, alone = self._place[code]
-            if operation == Operations.OVERFLOW:
-                event = records.decode_body(self._schema, body)
-                operation = Operation(event["module"], event["component"], event["name"])
-                topic, alone = self._place_of(operation)
-            if self._rejects_unknown and operation.module not in self._layout.topics:
-                detail = f"module {operation.module[:80]!r} is not in the contract"
-                judged.rejected.append(Verdict(rows[row], UNKNOWN_MODULE, detail))
-                continue
-            place = partition[i] if has_trace[i] else alone
-            groups[topic, place].append((rows[row], body))
+        """Put good events into the group of their topic and partition.
+
+        Args:
+            events: n events.
+            rows: (n,) what each is called by.
+            groups: by topic * partitions + partition.
+            judged: takes those that are not wanted.
+        """
+        count = self._layout.partitions
+        code, topic = events.operation, self._topic[events.operation]
+        has_trace = (events.trace_id != 0).any(axis=1)
+        by_trace = trace_partitions(events.trace_id, count)
+        place = topic * count + np.where(has_trace, by_trace, self._alone[code])
+        for i in np.flatnonzero(self._is_odd[code]).tolist():
+            place[i] = self._look_at(events, i, int(by_trace[i]) if has_trace[i] else -1)
+            if place[i] < 0:
+                module = self._module_of(events, i)[:80]
+                detail = f"module {module!r} is not in the contract"
+                judged.rejected.append(Verdict(int(rows[i]), UNKNOWN_MODULE, detail))
+        order = np.argsort(place, kind="stable")
+        starts = run_starts(place[order])
+        for at in np.split(order, starts[1:]) if len(order) else ():
+            if place[at[0]] >= 0:
+                group = groups[int(place[at[0]])]
+                group.rows += rows[at].tolist()
+                group.bodies += events.body.take(at)
+
+    def _look_at(self, events: EventColumns, i: int, by_trace: int) -> int:
+        """Return the place of an event whose operation does not tell it; -1 for none."""
+        event = records.decode_body(self._schema, events.body[i])
+        if self._is_unwanted(event["module"]):
+            return -1
+        operation = Operation(event["module"], event["component"], event["name"])
+        topic, alone = self._place_of(operation)
+        return topic * self._layout.partitions + (alone if by_trace < 0 else by_trace)
+
+    def _module_of(self, events: EventColumns, i: int) -> str:
+        return str(records.decode_body(self._schema, events.body[i])["module"])
 
     def _batch(self, bodies: Sequence[bytes]) -> bytes:
         """Return the value of a message that holds events."""
         return b"".join((self._batch_header, varint(len(bodies)), *bodies, b"\x00"))
 
 
-def _pieces(items: Sequence[tuple[int, bytes]]) -> Iterable[Sequence[tuple[int, bytes]]]:
-    """Yield rows and bodies in pieces that fit into a message."""
+def _verdicts(bad: Rejections) -> list[Verdict]:
+    return [Verdict(*one) for one in zip(bad.row, bad.reason, bad.detail, strict=True)]
+
+
+def _pieces(bodies: Sequence[bytes]) -> Iterator[slice]:
+    """Yield the bodies that fit into a message together, as slices."""
     begin = size = 0
-    for at, (_, body) in enumerate(items):
+    for at, body in enumerate(bodies):
         if size and size + len(body) > PARCEL_BYTES_MAX:
-            yield items[begin:at]
+            yield slice(begin, at)
             begin, size = at, 0
         size += len(body)
-    yield items[begin:]
+    yield slice(begin, len(bodies))

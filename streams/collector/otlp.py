@@ -1,9 +1,11 @@
-"""Requests of OTLP become wire values, one an event."""
+"""Requests of OTLP become event bodies: spans quickly and together, the others one by one."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from streams.codec import wire
 from streams.codec.otlp.bodies import OtlpEncoder
+from streams.codec.otlp.quick import QuickSpans
 from streams.codec.otlp.requests import INVALID, is_json
 from streams.codec.otlp.services import Services
 from streams.codec.schemas import default_schemas
@@ -24,11 +26,24 @@ class OtlpValues:
 
     def __init__(self, services: Services) -> None:
         schemas = default_schemas()
-        self._encoder = OtlpEncoder(schemas.current(_EVENT), services)
+        self._encoder = OtlpEncoder(schemas.current(_EVENT), services, EVENTS_BYTES_MAX)
+        self._quick = QuickSpans(self._encoder)
         self._header = wire.header(schemas.id_of(_EVENT))
 
-    def values_of(self, kind: Kind, form: Form, body: bytes) -> list[tuple[int, bytes]]:
-        """Return the wire values of a request's events by their position; a request may be empty.
+    @staticmethod
+    def is_quick(kind: Kind, form: Form, body: bytes) -> bool:
+        """Whether a request may be read together with others."""
+        return kind == "spans" and form == "protobuf" and bool(body) and not is_json(body)
+
+    def runs(self, bodies: Sequence[bytes]) -> list[tuple[int, bytes] | None]:
+        """Return how many events each quick request holds, and their bodies one after the other.
+
+        None for a request that `values_of` has to read.
+        """
+        return self._quick.bodies(bodies) if bodies else []
+
+    def values_of(self, kind: Kind, form: Form, body: bytes) -> list[bytes]:
+        """Return the wire values of a request's events in their order; a request may be empty.
 
         Raises:
             RecordError: `invalid_otlp` or `otlp_too_large`.
@@ -42,5 +57,4 @@ class OtlpValues:
         elif is_json(body):
             raise RecordError(INVALID, "JSON; its Content-Type says protobuf")
         header = self._header
-        bodies = self._encoder.bodies(kind, body, EVENTS_BYTES_MAX)
-        return [(index, header + one) for index, one in enumerate(bodies)]
+        return [header + one for one in self._encoder.bodies(kind, body)]

@@ -3,6 +3,7 @@
 import gzip
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,18 @@ def test_a_fault_of_ours_hurts_one_request(monkeypatch: pytest.MonkeyPatch) -> N
         with monkeypatch.context() as patch:
             patch.setattr("streams.collector.native.values_of", lambda *_: 1 / 0)
             assert at.post("/v1/events", GOOD).status_code == 500
-            patch.setattr(at.intake._judge, "judge", lambda *_: 1 / 0)
+            patch.setattr(at.intake._judge, "judge_run", lambda *_: 1 / 0)
             whole = traces("shop", [span_of(1, 1)]).SerializeToString()
             assert at.post("/v1/traces", whole, PROTOBUF).status_code == 503
         assert at.post("/v1/events", GOOD).status_code == 200
+
+
+def test_a_text_that_is_no_utf8_hurts_one_request_of_a_step() -> None:
+    """Spans of several requests are read together; one that cannot be is refused alone."""
+    good = traces("shop", [span_of(1, 1)]).SerializeToString()
+    bad = good.replace(b"step-1", b"step\xff1")
+    with asked() as at, ThreadPoolExecutor(8) as senders:
+        bodies = [bad if n % 4 == 0 else good for n in range(24)]
+        answers = senders.map(lambda body: at.post("/v1/traces", body, PROTOBUF), bodies)
+        found = [answer.status_code for answer in answers]
+    assert found == [400 if n % 4 == 0 else 200 for n in range(24)]

@@ -171,3 +171,17 @@ def test_an_event_that_is_too_large_is_rejected() -> None:
 def test_few_values(count: int) -> None:
     """None at all are no parcels."""
     assert len(judge().judge(values(event())[:count]).parcels) == count
+
+
+def test_a_run_is_judged_as_its_values_are() -> None:
+    """Bodies that lie one after the other give the same parcels and the same rejections."""
+    events = [event(n, 1, module="ALPHA" if n % 2 else "", name=f"n{n % 3}") for n in range(40)]
+    events[7]["timestamp"] //= 1_000
+    whole = values(*events)
+    one_by_one = judge().judge(whole)
+    run = judge().judge_run(b"".join(value[5:] for value in whole), len(whole))
+    assert run is not None
+    assert sorted(run.parcels) == sorted(one_by_one.parcels)
+    assert run.rejected == one_by_one.rejected
+    assert [run.value_of(n) for n in range(40)] == whole
+    assert judge().judge_run(b"nonsense", 1) is None
