@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import sys
 import urllib.error
 import urllib.request
@@ -46,6 +47,8 @@ class CollectorAt:
         self.deployment = deployment
         self.lives = 0
         self.buffer = deployment.folder / "buffer"
+        self.context: ssl.SSLContext | None = None
+        """How it is spoken to over TLS; None for without."""
         self.settings = {f"SPANLOOM_COLLECTOR_{k.upper()}": str(v) for k, v in settings.items()}
         with socket.socket() as one, socket.socket() as other:
             one.bind(("127.0.0.1", 0))
@@ -70,20 +73,22 @@ class CollectorAt:
 
     def get(self, path: str) -> Answer:
         """Return what a path answers, with status 0 while nobody answers."""
-        return self._asked(urllib.request.Request(f"http://127.0.0.1:{self.http}{path}"), 20)
+        return self._asked(urllib.request.Request(self._url(path)), 20)
 
     def post(self, path: str, body: bytes, seconds: float = 60, **headers: str) -> Answer:
         """Return what a path answers to a body; a header's `_` stands for `-`."""
         given = {"content-type": "application/json"}
         given |= {name.replace("_", "-"): value for name, value in headers.items()}
-        place = f"http://127.0.0.1:{self.http}{path}"
-        asked = urllib.request.Request(place, body, given, method="POST")
+        asked = urllib.request.Request(self._url(path), body, given, method="POST")
         return self._asked(asked, seconds)
 
-    @staticmethod
-    def _asked(asked: urllib.request.Request, seconds: float) -> Answer:
+    def _url(self, path: str) -> str:
+        scheme = "http" if self.context is None else "https"
+        return f"{scheme}://127.0.0.1:{self.http}{path}"
+
+    def _asked(self, asked: urllib.request.Request, seconds: float) -> Answer:
         try:
-            with urllib.request.urlopen(asked, timeout=seconds) as found:
+            with urllib.request.urlopen(asked, timeout=seconds, context=self.context) as found:
                 return Answer(found.status, found.headers, found.read())
         except urllib.error.HTTPError as error:
             with error:
