@@ -160,6 +160,9 @@ class World:
     each trace's revisions come from 1 without a gap, none of them twice.
     """
 
+    shared: Sequence[int] = ()
+    """Topics that carry events of any module."""
+
     def __init__(self, plan: Plan, settings: JoinSettings | None = None) -> None:
         self.plan = plan
         self.settings = settings or settings_of()
@@ -186,6 +189,7 @@ class World:
             TOPIC_OF_MODULE,
             other=OTHER,
             silent=(LINKS,),
+            shared=self.shared,
             settings=self.settings,
             describe=lambda body: (event_of(body).record or f"r{event_of(body).trace}", ""),
             read_link=told_by_body,

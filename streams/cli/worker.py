@@ -51,13 +51,9 @@ def run(
         None, help="Read this topic instead of the contract's."
     ),
     otlp_topics: str | None = typer.Option(
-        None,
-        help="Read these topics of OpenTelemetry's Kafka exporter too: names or KIND=NAME, "
-        "separated by commas.",
+        None, help="Read these topics of OpenTelemetry's Kafka exporter too: names, or KIND=NAME."
     ),
-    profile: Path | None = typer.Option(
-        None, help="File that maps a foreign span schema to columns."
-    ),
+    profile: Path | None = typer.Option(None, help="Maps a foreign span schema to columns."),
     derived_prefix: str | None = typer.Option(None, help="Put before the names of derived topics."),
     summary_topic: str | None = typer.Option(
         None, help="Send a JSON summary of each trace here too."
@@ -79,7 +75,7 @@ def run(
     Every option is also an environment variable: --broker is SPANLOOM_BROKER, and so on.
 
     Example: spanloom worker --broker 127.0.0.1:9092 --group pipeline --contract seed
-    Example: spanloom worker --otlp-topics otlp_spans,otlp_logs,otlp_metrics
+    Example: spanloom worker --otlp-topics otlp_spans,otlp_logs
     """
     given = dict(
         broker=broker,

@@ -68,6 +68,10 @@ class RpcEdge:
 
     def __init__(self, edge: Edge, room: Room) -> None:
         self._edge, self._room = edge, room
+        settings = edge.settings
+        slots = max(1, settings.held_bytes_max // settings.grpc_message_bytes_max)
+        # gRPC's core gathers a message before we see its size: so many may be gathered at once.
+        self._reading = asyncio.Semaphore(slots)
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """Return what gRPC calls, one a service."""
@@ -127,7 +131,8 @@ class RpcEdge:
         size = 0
         try:
             try:
-                body = await asyncio.wait_for(context.read(), edge.settings.body_seconds)
+                async with asyncio.timeout(edge.settings.body_seconds), self._reading:
+                    body = await context.read()
             except TimeoutError:
                 return Refusal(408, "slow_body", "the message did not come in time")
             if not isinstance(body, bytes):
@@ -174,7 +179,7 @@ def server(edge: Edge, room: Room) -> Any:
         options=[
             ("grpc.per_message_decompression", 0),
             ("grpc.compression_enabled_algorithms_bitset", IDENTITY_AND_GZIP),
-            ("grpc.max_receive_message_length", settings.body_bytes_max),
+            ("grpc.max_receive_message_length", settings.grpc_message_bytes_max),
             ("grpc.max_metadata_size", METADATA_BYTES_MAX),
             ("grpc.max_concurrent_streams", STREAMS_MAX),
             ("grpc.max_connection_idle_ms", IDLE_MS),

@@ -129,7 +129,8 @@ class Sender:
             self._flying -= count
 
     def _to_buffer(self, parcel: Parcel, settled: Settled, why: str) -> None:
-        self.buffered[why] += parcel.events
+        with self._lock:
+            self.buffered[why] += parcel.events
         self._buffer.add(parcel, settled)
 
     @staticmethod
@@ -139,7 +140,8 @@ class Sender:
         )
 
     def _taken(self, parcel: Parcel) -> None:
-        self.acknowledged[parcel.topic] += parcel.events
+        with self._lock:
+            self.acknowledged[parcel.topic] += parcel.events
         if self._is_away or self.said:
             log.info("kafka_is_back")
             self._is_away, self.said = False, ""

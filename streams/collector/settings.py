@@ -33,7 +33,8 @@ class CollectorSettings(BaseSettings):
         buffer_dir: folder of the buffer.
         buffer_bytes_max: of it on disk; beyond it senders are told to come again.
         segment_bytes: a file of the buffer is as large.
-        body_bytes_max: of a request as it is sent.
+        body_bytes_max: of a request of HTTP as it is sent.
+        grpc_message_bytes_max: of one of gRPC as it is sent.
         inflated_bytes_max: of a request when it is inflated.
         held_bytes_max: of all requests that are not answered yet, as they were sent.
         requests_max: requests at once, of HTTP and gRPC each.
@@ -64,6 +65,7 @@ class CollectorSettings(BaseSettings):
     segment_bytes: int = Field(default=16 << 20, ge=1 << 16)
 
     body_bytes_max: int = Field(default=20 << 20, ge=1_024, le=256 << 20)
+    grpc_message_bytes_max: int = Field(default=4 << 20, ge=1_024, le=64 << 20)
     inflated_bytes_max: int = Field(default=20 << 20, ge=1_024, le=256 << 20)
     held_bytes_max: int = Field(default=128 << 20, ge=1 << 20)
     requests_max: int = Field(default=256, ge=1)
@@ -134,8 +136,11 @@ def _proof_problems(settings: CollectorSettings) -> Iterator[str]:
 
 
 def _bound_problems(settings: CollectorSettings) -> Iterator[str]:
-    if settings.held_bytes_max < settings.body_bytes_max:
-        yield f"{_named('held_bytes_max')}: less than body_bytes_max: no such body could be taken"
+    if settings.held_bytes_max < max(settings.body_bytes_max, settings.grpc_message_bytes_max):
+        yield (
+            f"{_named('held_bytes_max')}: less than body_bytes_max or grpc_message_bytes_max: no "
+            "such request could be taken"
+        )
     if settings.buffer_bytes_max < 2 * settings.segment_bytes:
         yield f"{_named('buffer_bytes_max')}: less than two files of segment_bytes: give it more"
     if settings.http_port == settings.grpc_port:

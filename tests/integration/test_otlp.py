@@ -27,7 +27,7 @@ from tests.fault.harness import (
 from tests.integration.traces import event_of
 from tests.otlp_cases import START_NS, as_json, logs, metrics, span_id, span_of, trace_id, traces
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 TOPICS = "otlp_spans,otlp_logs,otlp_metrics"
 SERVICES = ("checkout", "payment")
@@ -176,7 +176,7 @@ def test_an_exporter_that_places_by_fnv_is_named_with_the_fix(
         alerts[:] = [a for a in found if a["kind"] == "mispartitioned"]
         return bool(alerts)
 
-    wait_for(is_told, 60, lambda: f"an alert: {worker.tail()}", worker)
+    wait_for(is_told, 150, lambda: f"an alert: {worker.tail()}", worker)
     alert = alerts[0]
     print(json.dumps(plain(alert)))
     assert "sticky_key: {hasher: murmur2}" in alert["explanation"]

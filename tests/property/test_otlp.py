@@ -13,14 +13,25 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from streams.codec.events import EventDecoder
 from streams.codec.otlp.bodies import OtlpEncoder
+from streams.codec.otlp.events import FIELD_KEYS, Origin
 from streams.codec.otlp.quick import QuickSpans
 from streams.codec.otlp.requests import LOGS, METRICS, SPANS
 from streams.codec.otlp.services import Place, Services
 from streams.codec.recordbatch import Record
 from streams.codec.schemas import default_schemas
+from streams.codec.wire import header
 from streams.core.columns import Operations
 from streams.errors import RecordError
-from tests.otlp_cases import SCOPE, START_NS, as_json, logs, metrics, span_of, traces
+from tests.otlp_cases import (
+    SCOPE,
+    START_NS,
+    as_json,
+    attribute,
+    logs,
+    metrics,
+    span_of,
+    traces,
+)
 from tests.record_batches import batch
 
 SERVICES = Services({"pay": Place("GAMMA", "ack")}, ["ALPHA"])
@@ -28,7 +39,8 @@ ENCODER = OtlpEncoder(default_schemas().current("telemetry_event"), SERVICES)
 
 texts = st.text(max_size=12) | st.sampled_from(["a" * 63, "b" * 64, "c" * 127, "d" * 300, "ü" * 40])
 keys = st.sampled_from(
-    ["service.name", "k", "http.method", "spanloom.record_id", "x" * 39, "x" * 40, "x" * 41, ""]
+    ["service.name", "k", "http.method", "x" * 39, "x" * 40, "x" * 41, ""]
+    + [f"spanloom.{name}" for name in ("record_id", "actor", "batch_id", "module")]
 )
 numbers = st.sampled_from([0, 1, 200, 65_535, 65_536, 2**40, 2**55, 2**62, -1])
 values = st.one_of(
@@ -160,6 +172,7 @@ def test_damaged_requests_are_judged_by_the_official_reader(
         else:
             damaged[at:at] = rng.randbytes(rng.randrange(1, 12))
         damaged = damaged or bytearray(b"\x0a")
+    damaged[0] = damaged[0] or 1  # 0 is the first byte of a native event
     values = [good, bytes(damaged), good]
     assert quickly(values) == [slowly(value) for value in values]
 
@@ -177,13 +190,52 @@ def test_every_byte_of_a_request_may_be_any_other() -> None:
     assert quickly(damaged) == [slowly(value) for value in damaged]
 
 
+def test_native_events_and_tombstones_may_lie_between() -> None:
+    """An event that is driven again lies in its topic as an event of our own."""
+    good = traces("shop", [span_of(1, 1)]).SerializeToString()
+    (body,) = ENCODER.bodies(SPANS, traces("shop", [span_of(1, 2)]).SerializeToString())
+    native = header(default_schemas().id_of("telemetry_event")) + body
+    decoder = EventDecoder(default_schemas(), Operations(), otlp_kinds={0: SPANS})
+    sent = [good, native, None, b"", b"\0junk", good]
+    records = [Record(i, START_NS // 10**6, b"k", value) for i, value in enumerate(sent)]
+    events, rejected, step = decoder.decode_batches([batch(records)], [0], [0])
+    assert events.row.tolist() == [0, 1, 5]
+    assert rejected.reason == ["empty_value", "empty_value", "unknown_schema_id"]
+    assert step.key(0) == step.key(1) == b"k"
+
+
+def test_fields_go_the_quick_way() -> None:
+    """Each alone, all of them, and between others."""
+    sent = [span_of(1, s) for s in range(1, 8)]
+    for span, names in zip(sent, ([], *([n] for n in FIELD_KEYS), [*FIELD_KEYS]), strict=True):
+        for name in reversed(names):
+            span.attributes.insert(1, attribute(name, f"my {name}"))
+    value = traces("shop", sent).SerializeToString()
+    encoder = Counting(default_schemas().current("telemetry_event"), SERVICES)
+    assert QuickSpans(encoder).bodies([value]) == [(7, b"".join(encoder.bodies(SPANS, value)))]
+    assert encoder.slow == 0
+
+
+class Counting(OtlpEncoder):
+    """Counts the spans that it is asked for one by one."""
+
+    slow = 0
+
+    def span_body(self, span: Span, origin: Origin) -> bytes:
+        """Count and pass on."""
+        self.slow += 1
+        return super().span_body(span, origin)
+
+
 def test_most_spans_go_the_quick_way() -> None:
     """Or the tests above say nothing of it."""
     values = [
         traces("shop", [span_of(n, s) for s in range(1, 101)]).SerializeToString()
         for n in range(1, 6)
     ]
-    found = QuickSpans(ENCODER).bodies(values)
+    encoder = Counting(default_schemas().current("telemetry_event"), SERVICES)
+    found = QuickSpans(encoder).bodies(values)
+    assert encoder.slow == 0
     assert [one[0] for one in found if one] == [100] * 5
     assert [one[1] for one in found if one] == [b"".join(ENCODER.bodies(SPANS, v)) for v in values]
 

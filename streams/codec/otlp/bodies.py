@@ -26,6 +26,12 @@ EXPANSION_MAX: Final = 64
 makes 35 times as much."""
 BODIES_BYTES_MIN: Final = 64 << 10
 """So much any request may become."""
+MESSAGE_BYTES_MAX: Final = 8 << 20
+"""Of one request: the exporter's default is 1 MB, and protobuf's objects of hostile bytes take a
+hundred times their size."""
+EVENT_BYTES_MIN: Final = 8
+"""A request of more events than one for so many bytes holds none that could be good: a time and an
+id alone take more."""
 
 
 class OtlpEncoder:
@@ -57,6 +63,8 @@ class OtlpEncoder:
         Raises:
             RecordError: `empty_value`, `invalid_otlp` or `otlp_too_large`.
         """
+        if len(value) > MESSAGE_BYTES_MAX:
+            raise RecordError(TOO_LARGE, f"{len(value)} bytes, {MESSAGE_BYTES_MAX} are accepted")
         request = request_of(kind, value)
         bytes_max = self.bytes_max_of(value)
         bodies: list[bytes] = []
@@ -68,6 +76,8 @@ class OtlpEncoder:
                     TOO_LARGE, f"{len(value)} bytes make events of more than {bytes_max}"
                 )
             bodies.append(body)
+            if EVENT_BYTES_MIN * len(bodies) > max(len(value), BODIES_BYTES_MIN):
+                raise RecordError(TOO_LARGE, f"{len(value)} bytes hold more than {len(bodies)}")
         return bodies
 
     def origin(self, resource: Resource, scope: InstrumentationScope) -> Origin:

@@ -1,4 +1,4 @@
-"""Which lists of attribute keys are common: no key twice, none that means something to us.
+"""Which lists of attribute keys are common: no key twice, none that says who emits the span.
 
 A list is known by a hash with a secret of the process, so that nobody can make one list pass for
 another; a list that is new is looked at itself.
@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from streams.codec.otlp.events import OWN_KEYS, SERVICE_NAME
+from streams.codec.otlp.events import COMPONENT_KEY, FIELD_KEYS, MODULE_KEY, SERVICE_NAME
 from streams.codec.otlp.origins import QuickOrigin
 from streams.codec.otlp.values import DROPPED
 from streams.codec.otlp.walk import Attributes
@@ -22,7 +22,12 @@ KNOWN_MAX: Final = 10_000
 """Lists that are remembered."""
 _WORD_BYTES: Final = 8
 _WORDS: Final = KEY_BYTES_MAX // _WORD_BYTES
-_SPECIAL: Final = frozenset(key.encode() for key in (*OWN_KEYS, SERVICE_NAME, DROPPED))
+_SPECIAL: Final = frozenset(
+    key.encode() for key in (MODULE_KEY, COMPONENT_KEY, SERVICE_NAME, DROPPED)
+)
+_FIELD: Final = {key.encode(): i for i, key in enumerate(FIELD_KEYS)}
+NO_FIELD: Final = -1
+_Fields = tuple[tuple[int, int], ...]
 _MASK: Final = np.array([(1 << 8 * n) - 1 for n in range(_WORD_BYTES + 1)], np.uint64)
 _SHIFT: Final = np.uint64(29)
 
@@ -31,7 +36,7 @@ class KeyPatterns:
     """Remembers the lists of keys that were looked at."""
 
     def __init__(self) -> None:
-        self._known: dict[int, bool] = {}
+        self._known: dict[int, _Fields | None] = {}
         self._factor = [np.uint64(secrets.randbits(64) | 1) for _ in range(_WORDS + 3)]
 
     def are_common(
@@ -42,8 +47,10 @@ class KeyPatterns:
         rows: I64,
         origin: I64,
         origins: Sequence[QuickOrigin],
-    ) -> Mask:
-        """Return which of some spans have common keys; (r,) bool.
+    ) -> tuple[Mask, I64]:
+        """Return which of some spans have common keys, (r,) bool, and which of them are fields.
+
+        The second is (m,): for each attribute the index of its field in `FIELD_KEYS`, or NO_FIELD.
 
         Args:
             octets: the bytes that the keys lie in.
@@ -58,15 +65,19 @@ class KeyPatterns:
         if len(self._known) > KNOWN_MAX:
             self._known = {}
         verdicts = np.zeros(len(distinct), np.bool_)
+        field = np.full(len(attributes.span), NO_FIELD, np.int64)
         for i, (key, row) in enumerate(zip(distinct.tolist(), first.tolist(), strict=True)):
-            found = self._known.get(key)
-            if found is None:
+            if key in self._known:
+                found = self._known[key]
+            else:
                 at = slice(int(begin[row]), int(end[row]))
                 places = zip(attributes.key_at[at], attributes.key_size[at], strict=True)
                 keys = [octets[int(a) : int(a) + int(size)].tobytes() for a, size in places]
-                found = self._known[key] = _is_common(keys, origins[int(origin[rows[row]])])
-            verdicts[i] = found
-        return verdicts[place]
+                found = self._known[key] = _fields(keys, origins[int(origin[rows[row]])])
+            verdicts[i] = found is not None
+            for nth, one in found or ():
+                field[begin[place == i] + nth] = one
+        return verdicts[place], field
 
     def _patterns(
         self,
@@ -96,7 +107,10 @@ class KeyPatterns:
         return mixed + (end - begin).astype(np.uint64), begin, end
 
 
-def _is_common(keys: Sequence[bytes], origin: QuickOrigin) -> bool:
+def _fields(keys: Sequence[bytes], origin: QuickOrigin) -> _Fields | None:
+    """Return which of the keys are which fields of the event; None where they are not common."""
     distinct = set(keys)
     is_once = len(distinct) == len(keys) and distinct.isdisjoint(origin.keys)
-    return is_once and distinct.isdisjoint(_SPECIAL)
+    if not is_once or not distinct.isdisjoint(_SPECIAL):
+        return None
+    return tuple((nth, _FIELD[key]) for nth, key in enumerate(keys) if key in _FIELD)

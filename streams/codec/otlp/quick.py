@@ -15,26 +15,32 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from streams.codec.otlp.bodies import OtlpEncoder
-from streams.codec.otlp.events import NAME_BYTES_MAX
+from streams.codec.otlp.bodies import (
+    BODIES_BYTES_MIN,
+    EVENT_BYTES_MIN,
+    MESSAGE_BYTES_MAX,
+    OtlpEncoder,
+)
+from streams.codec.otlp.events import FIELD_KEYS, NAME_BYTES_MAX
 from streams.codec.otlp.heads import HEAD_BYTES, TAIL_BYTES, heads_of, is_plain, tails_of
-from streams.codec.otlp.keys import KEY_BYTES_MAX, KeyPatterns
+from streams.codec.otlp.keys import KEY_BYTES_MAX, NO_FIELD, KeyPatterns
 from streams.codec.otlp.numbers import number_texts
 from streams.codec.otlp.origins import Origins, QuickOrigin
+from streams.codec.otlp.pieces import joined
 from streams.codec.otlp.split import split
 from streams.codec.otlp.values import DIMENSIONS_BYTES_MAX, ENTRIES_MAX, VALUE_BYTES_MAX
 from streams.codec.otlp.walk import NAME, PAD_BYTES, TEXT, Spans, walk_spans, words_of
 from streams.codec.varints import varint
-from streams.core.bodies import copied
 from streams.units import I64, U8, U64, Mask
 
-_UNIT_BYTES: Final = 32
-"""Most pieces are keys and short texts."""
 _ONE_BYTE: Final = 64
 """Lengths below take one byte in Avro; those of texts and keys here take two at most."""
 _NUMBER_BYTES_MAX: Final = 32
-_FIXED_PIECES: Final = 6
-_HEAD, _PLACE, _NAME, _COUNT, _ENTRIES, _ATTRIBUTES = range(6)
+_FIXED_PIECES: Final = 5
+_FIELD_PIECES: Final = 1 + len(FIELD_KEYS)
+"""The end of the dimensions and the fields' texts, of spans that have such; of others the tail
+begins with them, all empty."""
+_HEAD, _PLACE, _NAME, _ENTRIES, _ATTRIBUTES = range(5)
 _ERROR: Final = 2
 _NO_VALUE: Final = struct.pack("<d", float("nan")) + b"\0"
 """No value, and no unit."""
@@ -90,16 +96,16 @@ class QuickSpans:
         step = self._step(values)
         if not len(step.begin):
             return out
-        is_quick = self._is_quick(step)
-        pieces = _Pieces(step, is_quick)
+        is_quick, field = self._is_quick(step)
+        pieces = _Pieces(step, is_quick, field)
         lost = self._add_slow(step, np.flatnonzero(~is_quick), pieces)
         keep = ~np.isin(step.request, list(lost))
         data, size = pieces.joined(keep)
-        end = 0
-        for i in np.unique(step.request[keep]).tolist():
-            rows = slice(*np.searchsorted(step.request[keep], (i, i + 1)).tolist())
-            begin, end = end, end + int(size[rows].sum())
-            out[i] = rows.stop - rows.start, data[begin:end]
+        request, first, count = np.unique(step.request[keep], return_index=True, return_counts=True)
+        begin = (np.cumsum(size) - size)[first].tolist()
+        end = [*begin[1:], len(data)]
+        for i, n, at, stop in zip(request.tolist(), count.tolist(), begin, end, strict=True):
+            out[i] = n, data[at:stop]
         return out
 
     def _step(self, values: Sequence[bytes]) -> _Step:
@@ -108,25 +114,26 @@ class QuickSpans:
         request: list[int] = []
         origin: list[int] = []
         counts: list[int] = []
-        begin: list[int] = []
-        end: list[int] = []
+        places: list[int] = []
         starts: list[int] = []
         origins: list[QuickOrigin] = []
         for i, value in enumerate(values):
-            scopes = split(value) or []
+            scopes = [] if len(value) > MESSAGE_BYTES_MAX else split(value) or []
+            many = sum(len(scope.places) // 2 for scope in scopes)
+            if EVENT_BYTES_MIN * many > max(len(value), BODIES_BYTES_MIN):
+                continue
             found = [self._origins.of(scope.resource, scope.scope) for scope in scopes]
             for scope, one in zip(scopes, found, strict=True) if None not in found else ():
                 assert one is not None
                 request.append(i)
                 origin.append(len(origins))
                 origins.append(one)
-                counts.append(len(scope.begin))
+                counts.append(len(scope.places) // 2)
                 starts.append(int(base[i]))
-                begin += scope.begin
-                end += scope.end
+                places += scope.places
         octets = np.frombuffer(bytearray(b"".join((*values, bytes(PAD_BYTES)))), np.uint8)
         shift = np.repeat(np.array(starts, np.int64), counts)
-        begins, ends = np.array(begin, np.int64) + shift, np.array(end, np.int64) + shift
+        begins, ends = np.array(places, np.int64).reshape(-1, 2).T + shift
         return _Step(
             values,
             octets,
@@ -140,8 +147,11 @@ class QuickSpans:
             walk_spans(octets, begins, ends),
         )
 
-    def _is_quick(self, step: _Step) -> Mask:
-        """Return which spans are put together of pieces; (n,) bool."""
+    def _is_quick(self, step: _Step) -> tuple[Mask, I64]:
+        """Return which spans are put together of pieces, and which attributes are fields.
+
+        The first is (n,) bool; the second as `KeyPatterns.are_common` returns it.
+        """
         spans, n = step.spans, len(step.begin)
         attributes = spans.attributes
         is_quick = is_plain(spans)
@@ -160,11 +170,10 @@ class QuickSpans:
         is_quick &= own_count + origin_count[step.origin] <= ENTRIES_MAX
         is_quick &= is_common[step.origin] > 0
         rows = np.flatnonzero(is_quick)
-        if len(rows):
-            is_quick[rows] = self._patterns.are_common(
-                step.octets, step.words, attributes, rows, step.origin, step.origins
-            )
-        return is_quick
+        is_quick[rows], field = self._patterns.are_common(
+            step.octets, step.words, attributes, rows, step.origin, step.origins
+        )
+        return is_quick, field
 
     def _add_slow(self, step: _Step, rows: I64, pieces: "_Pieces") -> set[int]:
         """Encode the other spans one by one; return the requests that the encoder must judge."""
@@ -197,23 +206,28 @@ class _Pieces:
     Args:
         step: the spans; the bytes in front of names, keys and texts are written over.
         is_quick: (n,) which of them are put together; each of the others is one piece.
+        field: of each attribute the index of the field that it is, or NO_FIELD.
 
     Attributes:
         row_bytes: (n,) length of each body.
     """
 
-    def __init__(self, step: _Step, is_quick: Mask) -> None:
+    def __init__(self, step: _Step, is_quick: Mask, field: I64) -> None:
         rows = np.flatnonzero(is_quick)
-        attributes = step.spans.attributes
-        own = np.bincount(attributes.span, minlength=len(is_quick))
-        self._count = np.where(is_quick, _FIXED_PIECES + 2 * own, 1)
+        span, n = step.spans.attributes.span, len(is_quick)
+        is_own, is_field = is_quick[span] & (field == NO_FIELD), is_quick[span] & (field >= 0)
+        self._own = np.bincount(span[is_own], minlength=n)
+        self._has_field = np.bincount(span[is_field], minlength=n) > 0
+        quick = _FIXED_PIECES + 2 * self._own + _FIELD_PIECES * self._has_field
+        self._count = np.where(is_quick, quick, 1)
         self._first = np.cumsum(self._count) - self._count
         self._start = np.zeros(int(self._count.sum()), np.int64)
         self._size = np.zeros(len(self._start), np.int64)
         self._sources: list[U8] = [step.octets]
         self._source_bytes = len(step.octets)
-        self._add_attributes(step, is_quick)
+        self._add_attributes(step, np.flatnonzero(is_own))
         self._add_ends(step, rows)
+        self._add_fields(step, np.flatnonzero(is_field), field)
         self._add_shared(step, rows)
         sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(self._size)])
         self.row_bytes = sums[self._first + self._count] - sums[self._first]
@@ -227,7 +241,7 @@ class _Pieces:
         """Return the bodies of the rows to keep, one after the other, and their lengths."""
         pieces = np.repeat(keep, self._count)
         source = np.concatenate([*self._sources, np.zeros(PAD_BYTES, np.uint8)])
-        data = copied(source, self._start[pieces], self._size[pieces], _UNIT_BYTES)
+        data = joined(source, self._start[pieces], self._size[pieces])
         return data, self.row_bytes[keep]
 
     def _place(self, source: U8) -> int:
@@ -237,15 +251,33 @@ class _Pieces:
         self._source_bytes += len(source)
         return begin
 
-    def _add_attributes(self, step: _Step, is_quick: Mask) -> None:
+    def _add_attributes(self, step: _Step, mine: I64) -> None:
+        """Add the attributes that are dimensions, each as key and value."""
         attributes = step.spans.attributes
-        mine = is_quick[attributes.span]
         span = attributes.span[mine]
         nth = np.arange(len(span)) - np.searchsorted(span, span, side="left")
         at = self._first[span] + _ATTRIBUTES + 2 * nth
         key_at, key_size = attributes.key_at[mine], attributes.key_size[mine]
         step.octets[key_at - 1] = 2 * key_size
         self._start[at], self._size[at] = key_at - 1, key_size + 1
+        self._start[at + 1], self._size[at + 1] = self._values(step, mine)
+
+    def _add_fields(self, step: _Step, mine: I64, field: I64) -> None:
+        """Add the attributes that are fields: they come between the dimensions and the tail."""
+        rows = np.flatnonzero(self._has_field)
+        last = self._first[rows] + self._count[rows] - 1
+        self._start[last] += _FIELD_PIECES
+        self._size[last] -= _FIELD_PIECES
+        empty = self._place(np.zeros(1, np.uint8))
+        for before in range(1, _FIELD_PIECES + 1):
+            self._start[last - before], self._size[last - before] = empty, 1
+        span = step.spans.attributes.span[mine]
+        at = self._first[span] + self._count[span] - len(FIELD_KEYS) - 1 + field[mine]
+        self._start[at], self._size[at] = self._values(step, mine)
+
+    def _values(self, step: _Step, mine: I64) -> tuple[I64, I64]:
+        """Return where the values of some attributes lie, each behind its length."""
+        attributes = step.spans.attributes
         form = attributes.form[mine]
         numbers, start, size = number_texts(form, attributes.bits[mine])
         start = start + self._place(np.frombuffer(numbers, np.uint8))
@@ -253,7 +285,7 @@ class _Pieces:
         start[texts], size[texts] = _with_lengths(
             step.octets, attributes.value_at[mine][texts], attributes.value_size[mine][texts]
         )
-        self._start[at + 1], self._size[at + 1] = start, size
+        return start, size
 
     def _add_ends(self, step: _Step, rows: I64) -> None:
         """Add heads, names and tails."""
@@ -274,18 +306,21 @@ class _Pieces:
     def _add_shared(self, step: _Step, rows: I64) -> None:
         """Add what the spans of an origin have in common, and how many dimensions each has."""
         first, origin = self._first[rows], step.origin[rows]
-        own = (self._count[rows] - _FIXED_PIECES) // 2
-        count = own + np.array([one.count for one in step.origins], np.int64)[origin]
+        own = self._own[rows]
         is_error = step.spans.status[rows] == _ERROR
-        for slot, texts, code in (
+        pairs, pair = np.unique(origin * (ENTRIES_MAX + 1) + own, return_inverse=True)
+        entries: list[bytes] = []
+        for code in pairs.tolist():
+            one = step.origins[code // (ENTRIES_MAX + 1)]
+            entries.append(_COUNTS[one.count + code % (ENTRIES_MAX + 1)] + one.entries)
+        for slot, texts, codes in (
             (_PLACE, [p for one in step.origins for p in one.places], 2 * origin + is_error),
-            (_COUNT, _COUNTS, count),
-            (_ENTRIES, [one.entries for one in step.origins], origin),
+            (_ENTRIES, entries, pair),
         ):
             size = np.array([len(one) for one in texts], np.int64)
             begin = self._place(np.frombuffer(b"".join(texts), np.uint8))
-            self._start[first + slot] = begin + (np.cumsum(size) - size)[code]
-            self._size[first + slot] = size[code]
+            self._start[first + slot] = begin + (np.cumsum(size) - size)[codes]
+            self._size[first + slot] = size[codes]
 
 
 def _with_lengths(octets: U8, at: I64, size: I64) -> tuple[I64, I64]:

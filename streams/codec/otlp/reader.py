@@ -41,9 +41,15 @@ class OtlpReader:
         """Read messages, each with what it holds; yield those that were read as columns.
 
         Each message then knows its events, or why it has none. The key of each event is its
-        message's, for that is what placed it.
+        message's, for that is what placed it. A native event, as it comes back when a rejected one
+        is driven again, is left as it is: no request begins with its first byte.
         """
-        whole = [(kind, message) for kind, message in messages if message.error is None]
+        magic = bytes([wire.MAGIC])
+        whole = [
+            (kind, message)
+            for kind, message in messages
+            if message.error is None and not (message.record.value or b"").startswith(magic)
+        ]
         for _, message in whole:
             message.header, message.keeps_key = self._header, True
         quick = [m for kind, m in whole if kind == SPANS and not is_json(m.record.value or b"")]

@@ -12,12 +12,11 @@ _LENGTH_BYTES_MAX: Final = 4
 
 
 class Scope(NamedTuple):
-    """The spans of one scope: bytes of resource and scope, where the spans begin and end."""
+    """The spans of one scope: bytes of resource and scope; begin and end of each span in turn."""
 
     resource: bytes
     scope: bytes
-    begin: list[int]
-    end: list[int]
+    places: list[int]
 
 
 class _StrangeError(Exception):
@@ -53,21 +52,32 @@ def _of_resource(value: bytes, begin: int, end: int) -> Iterator[Scope]:
         yield _of_scope(value, at, stop, b"".join(resources))
 
 
-def _of_scope(value: bytes, begin: int, end: int, resource: bytes) -> Scope:
+def _of_scope(value: bytes, at: int, end: int, resource: bytes) -> Scope:
+    """Return a scope; spans are many, so their lengths of one or two bytes are read in place."""
     scopes: list[bytes] = []
-    begins: list[int] = []
-    ends: list[int] = []
-    for tag, at, stop in _fields(value, begin, end):
-        if tag == _SECOND:
-            begins.append(at)
-            ends.append(stop)
-        elif tag == _FIRST:
-            scopes.append(value[at:stop])
+    places: list[int] = []
+    add = places.append
+    while at < end:
+        tag, size = value[at], value[at + 1]
+        if tag == _SECOND and size < 0x80:
+            at += 2
+        elif tag == _SECOND and value[at + 2] < 0x80:
+            size += (value[at + 2] << 7) - 0x80
+            at += 3
         else:
-            _expect_url(tag, value[at:stop])
-    if len(scopes) > 1:
+            tag, at, stop = next(_fields(value, at, end))
+            size = stop - at
+            if tag == _FIRST:
+                scopes.append(value[at:stop])
+            elif tag != _SECOND:
+                _expect_url(tag, value[at:stop])
+        if tag == _SECOND:
+            add(at)
+            add(at + size)
+        at += size
+    if at > end or len(scopes) > 1:
         raise _StrangeError
-    return Scope(resource, b"".join(scopes), begins, ends)
+    return Scope(resource, b"".join(scopes), places)
 
 
 def _expect_url(tag: int, text: bytes) -> None:

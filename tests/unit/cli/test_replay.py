@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 from streams.codec.records import decode
 from streams.runtime import topics
 from streams.runtime.embedded import EmbeddedBroker
+from tests.otlp_cases import as_json, span_of, trace_id, traces
 from tests.unit.cli.shell import Shell
 from tests.unit.codec.codec_cases import event
 
@@ -40,7 +41,7 @@ def test_events_of_a_file_reach_the_broker(shell: Shell, tmp_path: Path) -> None
         assert read_all(broker.address, "telemetry.beta.v1", 3) == events
 
 
-@pytest.mark.parametrize("command", ["events", "nezha"])
+@pytest.mark.parametrize("command", ["events", "nezha", "otlp"])
 def test_a_path_that_is_not_there_ends_it_with_2(
     shell: Shell, tmp_path: Path, command: str
 ) -> None:
@@ -55,3 +56,25 @@ def test_a_wrong_speed_ends_it_with_2(shell: Shell, tmp_path: Path) -> None:
     answer = shell("replay", "events", tmp_path, "--speed", "soon")
     assert answer.code == 2
     assert "--speed soon: give a number above 0, or max" in answer.err
+
+
+def test_recorded_otlp_reaches_the_broker(shell: Shell, tmp_path: Path) -> None:
+    """Spans of two files, each as one event of our own."""
+    paths = []
+    for n in (1, 2):
+        paths.append(tmp_path / f"{n}.json")
+        paths[-1].write_bytes(as_json(traces("shop", [span_of(n, 1)])))
+    with EmbeddedBroker() as broker:
+        client = AdminClient({"bootstrap.servers": broker.address, "log_level": 0})
+        topics.embedded_partitions(client, ["telemetry.other.v1"])
+        answer = shell("replay", "otlp", *paths, "--broker", broker.address, "--quiet")
+        assert (answer.code, answer.err) == (0, "")
+        found = read_all(broker.address, "telemetry.other.v1", 2)
+    assert {str(e["trace_id"]) for e in found} == {trace_id(n).hex() for n in (1, 2)}
+
+
+def test_a_wrong_signal_ends_it_with_2(shell: Shell, tmp_path: Path) -> None:
+    """With what to give."""
+    answer = shell("replay", "otlp", tmp_path / "x", "--signal", "profiles")
+    assert answer.code == 2
+    assert "--signal profiles: give one of spans, logs, metrics" in answer.err

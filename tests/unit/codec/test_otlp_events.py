@@ -285,6 +285,15 @@ def test_a_small_message_cannot_become_a_large_one() -> None:
         bodies(SPANS, request.SerializeToString())
 
 
+def test_more_events_than_bytes_for_them_are_refused_at_once() -> None:
+    """A hundred thousand spans of two bytes, and a message of 9 MiB."""
+    request = traces("shop", [Span()] * 100_000).SerializeToString()
+    with pytest.raises(RecordError, match="otlp_too_large"):
+        bodies(SPANS, request)
+    with pytest.raises(RecordError, match="otlp_too_large"):
+        bodies(SPANS, b"\x0a" * (9 << 20))
+
+
 def test_files_of_all_forms_are_read(tmp_path: Path) -> None:
     """JSON, JSON lines, protobuf alone and behind lengths; packed too."""
     one, two = (traces("shop", [span_of(n, 1)]) for n in (1, 2))

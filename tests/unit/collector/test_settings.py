@@ -20,7 +20,7 @@ from streams.errors import ConfigError
         ({"tls_key_file": Path("x")}, "belongs together"),
         ({"client_ca_file": Path("x")}, "would be ignored"),
         ({"http_port": 5, "grpc_port": 5}, "is the port of HTTP too"),
-        ({"held_bytes_max": 1 << 20}, "no such body could be taken"),
+        ({"held_bytes_max": 1 << 20}, "such request could be taken"),
         ({"buffer_bytes_max": 4 << 20}, "two files"),
         ({"http_port": 0}, "SPANLOOM_COLLECTOR_HTTP_PORT"),
         ({"nonsense": 1}, "NONSENSE"),

@@ -36,6 +36,7 @@ BROKEN: list[tuple[str, Any, str, str]] = [
     ("modules.A.topic", "traces.assembled.v1", "modules.A", "topic traces.assembled.v1 belongs"),
     ("modules.A.depends_on", ["A"], "modules.A.depends_on", "'A' depends on itself"),
     ("modules.A.depends_on", ["AB"], "modules.A.depends_on", "unknown module 'AB'; did you"),
+    ("services", {"s": {"module": "AB"}}, "services.s.module", "unknown module 'AB'; did you"),
     ("modules.A.playbook", "q", "modules.A.playbook", "unknown playbook 'q'; known: p"),
     ("flows.f.entry", "oen", "flows.f.entry", "unknown stage 'oen'; did you mean 'one'?"),
     ("flows.f.stages.0.after", ["x"], "flows.f.stages[0].after", "unknown stage 'x'"),

@@ -21,12 +21,19 @@ def deadline(
     last: float = 2,
     plan: Plan | None = None,
     fixed: float | None = None,
+    shared: tuple[int, ...] = (),
 ) -> Deadlines:
     """Return the deadline of one trace that has seen some stages of a, b, c."""
     plan = plan or three_stages()
     fixed_us = None if fixed is None else round(fixed * SECOND_US)
     rule = DueRule(
-        plan, TOPICS, TOPIC_OF_MODULE, other=OTHER, silent=(LINKS,), fixed_wait_us=fixed_us
+        plan,
+        TOPICS,
+        TOPIC_OF_MODULE,
+        other=OTHER,
+        silent=(LINKS,),
+        shared=shared,
+        fixed_wait_us=fixed_us,
     )
     mask = plan.mask(["abc".index(s) for s in seen])[None]
     entry = np.array([0 if "a" in seen else -1], np.int32)
@@ -46,6 +53,12 @@ def test_a_trace_waits_for_what_it_lacks() -> None:
     """With a seen, b and c are lacking: 30 s from the first event, for BETA and GAMMA alone."""
     due = deadline("a")
     assert (seconds(due), topics(due), due.is_met[0]) == (30, [1, 2], False)
+
+
+def test_a_trace_waits_for_topics_that_carry_any_module() -> None:
+    """What it lacks may come by them too."""
+    assert topics(deadline("a", shared=(OTHER,))) == [1, 2, OTHER]
+    assert topics(deadline("abc", shared=(OTHER,))) == [0, 1, 2, OTHER]
 
 
 def test_a_trace_whose_contract_is_met_settles() -> None:

@@ -11,6 +11,7 @@ from streams.units import SECOND_US
 from tests.join_cases import (
     BEGIN_US,
     LINKS,
+    OTHER,
     TOPICS,
     Event,
     World,
@@ -72,6 +73,21 @@ def test_a_module_that_sent_nothing_since_the_trace_began_is_silent(desk: Desk) 
     desk.feed([at("a", 2, 3), at("c", 9, 4)])
     desk.tick(later(100))
     assert desk.causes(2) == ["BETA MODULE_SILENT", "GAMMA NEVER_ARRIVED"]
+
+
+class SharedDesk(Desk):
+    """A desk with a topic that carries events of any module."""
+
+    shared = (OTHER,)
+
+
+def test_a_module_that_may_speak_by_a_shared_topic_is_not_called_silent() -> None:
+    """Its own topic is silent, and says nothing."""
+    desk = SharedDesk(three_stages(), settings_of(window_us=10 * SECOND_US))
+    desk.feed([at("a", 1, 0), at("b", 1, 1), at("c", 1, 2)])
+    desk.feed([at("a", 2, 3), at("c", 9, 4)])
+    desk.tick(later(100))
+    assert desk.causes(2) == ["BETA NEVER_ARRIVED", "GAMMA NEVER_ARRIVED"]
 
 
 def test_an_event_of_the_module_ends_its_silence_also_without_a_trace(desk: Desk) -> None:

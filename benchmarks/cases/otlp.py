@@ -1,0 +1,152 @@
+"""Case `otlp`: how many spans of OTLP messages become columns in a CPU second? Needs no broker."""
+
+import argparse
+import random
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, TracesData
+
+from benchmarks.cases.lab import Lab
+from benchmarks.cases.report import Report
+from streams.codec.eventbatch import encode_batch
+from streams.codec.events import EventDecoder
+from streams.codec.otlp.bodies import OtlpEncoder
+from streams.codec.otlp.quick import QuickSpans
+from streams.codec.otlp.requests import SPANS
+from streams.codec.otlp.services import Services
+from streams.codec.recordbatch import RecordBatch
+from streams.codec.schemas import default_schemas
+from streams.codec.varints import varint
+from streams.core.columns import Operations
+from streams.core.signals.series import SeriesBook
+
+NEEDS_BROKER: Final = False
+START_NS: Final = 1_760_000_000_000_000_000
+SPANS_A_TRACE: Final = 8
+ROUNDS: Final = 5
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--spans", type=int, default=20_000, help="in a step")
+    parser.add_argument("--spans-a-message", type=int, default=100)
+
+
+def make_quick(options: argparse.Namespace) -> None:
+    options.spans = 1_000
+
+
+def run(_lab: Lab | None, options: argparse.Namespace) -> Report:
+    """Time each way to columns, the best of a few rounds, and hold the ways against each other."""
+    report = Report("otlp")
+    report.header = ("what", "us of CPU a span", "spans per CPU s")
+    rng = random.Random(options.seed)
+    count = options.spans // options.spans_a_message
+    values = [_message(rng, options.spans_a_message) for _ in range(count)]
+    n = count * options.spans_a_message
+    encoder = OtlpEncoder(default_schemas().current("telemetry_event"), Services())
+    quick = QuickSpans(encoder)
+    bodies = [encoder.bodies(SPANS, value) for value in values]
+    native = _decoder()
+    foreign = _decoder()
+    otlp, batches = _batch(values), _batch([encode_batch(some) for some in bodies])
+    ways: dict[str, Callable[[], Any]] = {
+        "protobuf's own parse, no field read": lambda: [*map(TracesData.FromString, values)],
+        "event bodies, span by span": lambda: [encoder.bodies(SPANS, v) for v in values],
+        "event bodies, a column at a time": lambda: quick.bodies(values),
+        "OTLP messages into columns": lambda: foreign.decode_batches([otlp], [1], [0]),
+        "native batch messages into columns": lambda: native.decode_batches([batches], [0], [0]),
+    }
+    for name, way in ways.items():
+        us = _cpu_us(way, 1 if "span by span" in name else ROUNDS) / n
+        report.rows.append((name, f"{us:.2f}", f"{1e6 / us:,.0f}"))
+        report.figures[name.replace(" ", "_").replace(",", "").replace("'", "")] = round(us, 3)
+    report.notes.append(
+        f"{n:,} spans a step, {options.spans_a_message} a message, "
+        f"{sum(map(len, values)) / n:.0f} bytes a span, 5 attributes each."
+    )
+    _check(report, quick.bodies(values), bodies, foreign.decode_batches([otlp], [1], [0])[0], n)
+    return report
+
+
+def _check(report: Report, found: Any, bodies: list[list[bytes]], events: Any, n: int) -> None:
+    faults = []
+    if [one and one[1] for one in found] != [b"".join(some) for some in bodies]:
+        faults.append("the two ways to bodies differ")
+    if len(events) != n:
+        faults.append(f"{n - len(events)} events are missing")
+    report.check("otlp", faults)
+
+
+def _cpu_us(way: Callable[[], Any], rounds: int) -> float:
+    """Return the CPU time of the best of some rounds."""
+    best = float("inf")
+    for _ in range(rounds):
+        began = time.process_time()
+        way()
+        best = min(best, time.process_time() - began)
+    return best * 1e6
+
+
+def _decoder() -> EventDecoder:
+    return EventDecoder(
+        default_schemas(), Operations(), series=SeriesBook(1_000), otlp_kinds={1: SPANS}
+    )
+
+
+def _batch(values: list[bytes]) -> RecordBatch:
+    """Return a record batch of some values, each with the key of a trace."""
+    payload = bytearray()
+    key = varint(32) + b"0" * 32
+    for i, value in enumerate(values):
+        body = b"\0" + varint(0) + varint(i) + key + varint(len(value)) + value + varint(0)
+        payload += varint(len(body)) + body
+    return RecordBatch(0, len(values), START_NS // 1_000_000, -1, len(values), bytes(payload))
+
+
+def _message(rng: random.Random, spans: int) -> bytes:
+    resource = Resource(
+        attributes=[
+            _text("service.name", "checkout"),
+            _text("service.instance.id", "checkout-7c9d"),
+            _text("deployment.environment", "production"),
+        ]
+    )
+    scope = InstrumentationScope(name="opentelemetry.instrumentation.flask", version="0.52")
+    found: list[Span] = []
+    for i in range(spans):
+        is_root = i % SPANS_A_TRACE == 0
+        start_ns = START_NS + rng.randrange(10**12)
+        found.append(
+            Span(
+                trace_id=rng.randbytes(16) if is_root else found[-1].trace_id,
+                span_id=rng.randbytes(8),
+                parent_span_id=b"" if is_root else found[-1].span_id,
+                name=f"GET /api/v1/items/{i % SPANS_A_TRACE}",
+                kind=Span.SPAN_KIND_SERVER,
+                flags=0x101,
+                start_time_unix_nano=start_ns,
+                end_time_unix_nano=start_ns + rng.randrange(10**8),
+                attributes=[
+                    _text("http.request.method", "GET"),
+                    _int("http.response.status_code", 200),
+                    _text("url.path", f"/api/v1/items/{rng.randrange(10**6)}"),
+                    _text("server.address", "shop.example"),
+                    _int("network.peer.port", rng.randrange(1_024, 65_536)),
+                ],
+            )
+        )
+    of_scope = ScopeSpans(scope=scope, spans=found)
+    of_resource = ResourceSpans(resource=resource, scope_spans=[of_scope])
+    return TracesData(resource_spans=[of_resource]).SerializeToString()
+
+
+def _text(key: str, value: str) -> KeyValue:
+    return KeyValue(key=key, value=AnyValue(string_value=value))
+
+
+def _int(key: str, value: int) -> KeyValue:
+    return KeyValue(key=key, value=AnyValue(int_value=value))
