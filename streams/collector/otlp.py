@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from streams.codec import wire
-from streams.codec.otlp.bodies import OtlpEncoder
+from streams.codec.otlp.bodies import TOO_LARGE, OtlpEncoder
 from streams.codec.otlp.quick import QuickSpans
 from streams.codec.otlp.requests import INVALID, is_json
 from streams.codec.otlp.services import Services
@@ -12,6 +12,11 @@ from streams.codec.schemas import default_schemas
 from streams.collector.request import Form, Kind
 from streams.errors import RecordError
 
+EVENTS_MAX: Final = 50_000
+"""Of one request: OpenTelemetry's batches have some thousand."""
+OBJECTS_MAX: Final = 400_000
+"""Of one request in JSON, which is read 20 times slower than protobuf: 8 MiB of real spans have no
+more."""
 EVENTS_BYTES_MAX: Final = 128 << 20
 """Of one request: resource and scope are repeated in each of its events."""
 _EVENT: Final = "telemetry_event"
@@ -26,7 +31,7 @@ class OtlpValues:
 
     def __init__(self, services: Services) -> None:
         schemas = default_schemas()
-        self._encoder = OtlpEncoder(schemas.current(_EVENT), services, EVENTS_BYTES_MAX)
+        self._encoder = OtlpEncoder(schemas.current(_EVENT), services, EVENTS_BYTES_MAX, EVENTS_MAX)
         self._quick = QuickSpans(self._encoder)
         self._header = wire.header(schemas.id_of(_EVENT))
 
@@ -52,6 +57,8 @@ class OtlpValues:
             body = body.lstrip(b" \t\r\n")
             if not is_json(body):
                 raise RecordError(INVALID, "no JSON object")
+            if body.count(b"{") > OBJECTS_MAX:
+                raise RecordError(TOO_LARGE, f"more than {OBJECTS_MAX} objects in JSON")
         elif not body:
             return []  # a message without fields takes no bytes
         elif is_json(body):

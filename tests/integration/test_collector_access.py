@@ -159,7 +159,9 @@ def test_wrong_starts_end_with_their_code_and_say_why(deployment: Deployment) ->
     away = CollectorAt(Deployment("127.0.0.1:1", deployment.folder / "away", "none"))
     nobody = away.start()
     missing = CollectorAt(deployment).start()
-    wide = CollectorAt(deployment, address="0.0.0.0").start()
+    open_to_all = CollectorAt(deployment, address="0.0.0.0")
+    open_to_all.lives = 10
+    wide = open_to_all.start()
     assert wide.wait(60) == 2
     assert "choose keys or mtls" in wide.tail()
     assert missing.wait(60) == 3

@@ -103,8 +103,25 @@ def hostile_bodies() -> Iterator[tuple[str, dict[str, str], bytes, int]]:
     span = span_of(1, 1)
     span.attributes.add(key="deep").value.CopyFrom(deep)
     yield "/v1/traces", proto, traces("shop", [span]).SerializeToString(), 200
+    yield "/v1/traces", proto, wrapped(b"\x12\x00" * 3_900_000), 413
+    yield "/v1/logs", proto, wrapped(b"\x12\x00" * 3_900_000), 413
+    many = b'{"resourceSpans":[{"scopeSpans":[{"spans":[' + b"{}," * 2_500_000 + b"{}]}]}]}"
+    yield "/v1/traces", {}, many, 413
     yield "/v1/traces", proto, b"\x0a\xff\xff\xff\xff\x0f" + bytes(100), 400
     yield "/v1/traces", proto, b"\x0a\x80" * 500_000, 400
+
+
+def field(number: int, inner: bytes) -> bytes:
+    """Return a field of protobuf that holds bytes."""
+    size, rest = b"", len(inner)
+    while rest > 0x7F:
+        size, rest = size + bytes([rest & 0x7F | 0x80]), rest >> 7
+    return bytes([number << 3 | 2]) + size + bytes([rest]) + inner
+
+
+def wrapped(records: bytes) -> bytes:
+    """Return a request of one resource and one scope that holds these records."""
+    return field(1, field(2, records))
 
 
 def test_hostile_bodies_are_refused_within_bounds_and_others_are_served(at: CollectorAt) -> None:

@@ -16,8 +16,6 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from streams.codec.otlp.bodies import (
-    BODIES_BYTES_MIN,
-    EVENT_BYTES_MIN,
     MESSAGE_BYTES_MAX,
     OtlpEncoder,
 )
@@ -120,7 +118,7 @@ class QuickSpans:
         for i, value in enumerate(values):
             scopes = [] if len(value) > MESSAGE_BYTES_MAX else split(value) or []
             many = sum(len(scope.places) // 2 for scope in scopes)
-            if EVENT_BYTES_MIN * many > max(len(value), BODIES_BYTES_MIN):
+            if many > self._encoder.events_max_of(value):
                 continue
             found = [self._origins.of(scope.resource, scope.scope) for scope in scopes]
             for scope, one in zip(scopes, found, strict=True) if None not in found else ():
