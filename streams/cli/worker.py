@@ -75,7 +75,6 @@ def run(
     Every option is also an environment variable: --broker is SPANLOOM_BROKER, and so on.
 
     Example: spanloom worker --broker 127.0.0.1:9092 --group pipeline --contract seed
-    Example: spanloom worker --otlp-topics otlp_spans,otlp_logs
     """
     given = dict(
         broker=broker,

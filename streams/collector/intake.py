@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from streams.codec.otlp.bodies import TOO_LARGE as OTLP_TOO_LARGE
+from streams.codec.otlp.requests import TOO_LARGE as OTLP_TOO_LARGE
 from streams.codec.records import encode
 from streams.collector import inflate as inflating
 from streams.collector import native

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from streams.codec import wire
-from streams.codec.otlp.bodies import TOO_LARGE, OtlpEncoder
+from streams.codec.otlp.bodies import OtlpEncoder
 from streams.codec.otlp.quick import QuickSpans
-from streams.codec.otlp.requests import INVALID, is_json
+from streams.codec.otlp.requests import INVALID, TOO_LARGE, is_json
 from streams.codec.otlp.services import Services
 from streams.codec.schemas import default_schemas
 from streams.collector.request import Form, Kind

@@ -15,13 +15,18 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 from streams.codec.eventid import event_id
 from streams.codec.otlp.events import Event, Origin, events_of, span_event
-from streams.codec.otlp.requests import Request, request_of
+from streams.codec.otlp.requests import (
+    EVENT_BYTES_MIN,
+    SMALL_BYTES,
+    TOO_LARGE,
+    Request,
+    request_of,
+)
 from streams.codec.otlp.services import Services
 from streams.codec.records import encode_body
 from streams.codec.schemas import Schema
 from streams.errors import RecordError
 
-TOO_LARGE: Final = "otlp_too_large"
 EXPANSION_MAX: Final = 64
 """Resource and scope are repeated in each event: of log lines of 60 bytes a resource of 2 KiB
 makes 35 times as much."""
@@ -30,9 +35,6 @@ BODIES_BYTES_MIN: Final = 64 << 10
 MESSAGE_BYTES_MAX: Final = 8 << 20
 """Of one request: the exporter's default is 1 MB, and protobuf's objects of hostile bytes take a
 hundred times their size."""
-EVENT_BYTES_MIN: Final = 8
-"""A request of more events than one for so many bytes holds none that could be good: a time and an
-id alone take more."""
 
 
 class OtlpEncoder:
@@ -63,7 +65,7 @@ class OtlpEncoder:
 
     def events_max_of(self, value: bytes) -> int:
         """Return how many events a request may hold."""
-        most = max(len(value), BODIES_BYTES_MIN) // EVENT_BYTES_MIN
+        most = max(len(value), SMALL_BYTES) // EVENT_BYTES_MIN
         return most if self._events_max is None else min(most, self._events_max)
 
     def bodies(self, kind: str, value: bytes) -> list[bytes]:

@@ -24,7 +24,9 @@ _FIELDS_BYTES: Final = 6
 """The end of the dimensions, and five texts that are empty."""
 _PARENT_AT: Final = 87
 _SEVEN: Final = np.uint64(0x7F)
-_HEX_OF_UUID: Final = [*range(8), *range(9, 13), *range(14, 18), *range(19, 23), *range(24, 36)]
+_PAIRS: Final = HEX.view(np.uint16).ravel()
+"""The two digits of each octet, as one number."""
+_UUID_GROUPS: Final = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
 _DURATION_BITS_MAX: Final = 35
 _KIND_INDEX: Final = np.array([0, 0, 1, 2, 3, 4], np.int64)
 """Of SPAN_KINDS, by the protocol's number."""
@@ -111,7 +113,8 @@ def _varint_bytes(bits: U64, size: int) -> U8:
 def _hex(words: U64) -> U8:
     """Return ids of one or two words as hex digits, (m, 16) or (m, 32)."""
     octets = np.ascontiguousarray(words).view(np.uint8)
-    return HEX[octets].reshape(len(words), 16 if words.ndim == 1 else 16 * words.shape[1])
+    digits = _PAIRS[octets].view(np.uint8)
+    return digits.reshape(len(words), 16 if words.ndim == 1 else 16 * words.shape[1])
 
 
 def _uuids(trace: U64, span: U64) -> U8:
@@ -124,5 +127,6 @@ def _uuids(trace: U64, span: U64) -> U8:
     low = low & ~np.uint64(0xF << 60) | variant << np.uint64(60)
     digits = _hex(np.stack([high.byteswap(), low.byteswap()], axis=1))
     out = np.full((len(span), 36), ord("-"), np.uint8)
-    out[:, _HEX_OF_UUID] = digits
+    for dashes, (begin, end) in enumerate(_UUID_GROUPS):
+        out[:, begin + dashes : end + dashes] = digits[:, begin:end]
     return out

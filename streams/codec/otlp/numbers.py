@@ -7,7 +7,7 @@ come, each different one once.
 import json
 import struct
 from functools import cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from streams.codec.otlp.walk import BOOL, DOUBLE, INT, NONE, TEXT
 from streams.codec.varints import text
 from streams.units import I64, U8, U64
 
-_INTS = 1 << 16
+_INTS: Final = 1 << 16
 _EMPTY, _FALSE, _TRUE, _FIRST_INT = range(4)
 
 
