@@ -25,6 +25,9 @@ DRAIN_BYTES: Final = 8 << 20
 """So much of the buffer is on its way to Kafka at once."""
 DRAIN_LOOK_SECONDS: Final = 0.5
 WAIT_SECONDS: Final = 0.01
+RENEW_SECONDS: Final = 1.0
+"""Between two clients: what broke the first one may break the next."""
+LOOK_SECONDS: Final = 1.0
 BACK_OFF_SECONDS: Final = (0.5, 1.0, 2.0, 5.0)
 DRAIN_SECONDS: Final = 15.0
 """How long Kafka may take for a piece of the buffer: nobody waits for it."""
@@ -142,6 +145,9 @@ class Sender:
     def _taken(self, parcel: Parcel) -> None:
         with self._lock:
             self.acknowledged[parcel.topic] += parcel.events
+        self._back()
+
+    def _back(self) -> None:
         if self._is_away or self.said:
             log.info("kafka_is_back")
             self._is_away, self.said = False, ""
@@ -162,8 +168,19 @@ class Sender:
         while not self._over.is_set():
             self._producer.poll(0.1)
             self._drain_client.poll(0)
-            while self._broken:
+            while self._broken and not self._over.wait(RENEW_SECONDS):
                 self._renew(self._broken.pop())
+            if self._is_away and not self._flying and self._buffer.is_empty:
+                self._look()
+
+    def _look(self) -> None:
+        """Find out whether Kafka is back while there is nothing to send, which would tell."""
+        try:
+            self._producer.list_topics(timeout=LOOK_SECONDS)
+        except KafkaException:
+            self._over.wait(LOOK_SECONDS)
+        else:
+            self._back()
 
     def _renew(self, name: str) -> None:
         """Make a client anew whose idempotence is broken: what it still holds fails by its time."""
