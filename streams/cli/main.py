@@ -37,6 +37,7 @@ COMMANDS: Final = (
         "explain",
         "noise",
         "demo",
+        "collector",
         "console",
         "console-key",
         "query",
