@@ -33,6 +33,7 @@ CASES = {
     "recovery": "recovery",
     "curve": "curve",
     "soak": "soak",
+    "collector": "collector",
     "otlp": "otlp",
     "sdk": "sdk",
 }

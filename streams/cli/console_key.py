@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.cli.lines import clean
-from streams.console.access import keys
 from streams.console.access.audit_log import AccessLog, folder_of
-from streams.console.access.roles import ROLES
 from streams.console.settings import read_console_settings
 from streams.console.times import iso
 from streams.errors import ConfigError
+from streams.serving import keys
+from streams.serving.roles import ROLES
 
 app = typer.Typer(no_args_is_help=True)
 

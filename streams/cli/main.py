@@ -45,6 +45,7 @@ COMMANDS: Final = (
         "explain",
         "noise",
         "demo",
+        "collector",
         "console",
         "console-key",
         "query",

@@ -123,6 +123,19 @@ def _event(line: bytes, place: str) -> dict[str, Any]:
         given = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{place}: not JSON ({error})") from error
+    return event_of(given, place)
+
+
+def event_of(given: object, place: str) -> dict[str, Any]:
+    """Return the event that a line's JSON tells, whole: absent fields have their absent value.
+
+    Args:
+        given: what the JSON says.
+        place: put before the words of an error.
+
+    Raises:
+        ConfigError: it is no event; names the field.
+    """
     if not isinstance(given, dict):
         raise ConfigError(f"{place}: not a JSON object")
     unknown = sorted(set(given) - _KNOWN)

@@ -39,9 +39,8 @@ from streams.console.access.gate import (
     lacks,
     refused,
 )
-from streams.console.access.roles import Actor
 from streams.console.asked import read
-from streams.console.limits import BusyError, Question, Room, TimeLimitError, TooMuchError
+from streams.console.limits import Question, TimeLimitError, TooMuchError
 from streams.console.metrics import Meters, Rows
 from streams.console.openapi import openapi
 from streams.console.paths.every import PATHS
@@ -52,6 +51,8 @@ from streams.console.settings import ConsoleSettings
 from streams.console.times import with_times
 from streams.core.privacy.records import Privacy
 from streams.errors import BrokerError, ConfigError, StateError
+from streams.serving.bounds import BusyError, Room
+from streams.serving.roles import Actor
 
 ERROR_CHARS: Final = 500
 BODY_BYTES_MAX: Final = 1 << 20

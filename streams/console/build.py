@@ -13,7 +13,6 @@ from starlette.routing import Route
 from streams.console.access import login
 from streams.console.access.audit_log import AccessLog, folder_of
 from streams.console.access.gate import Access
-from streams.console.access.keys import KeyRing
 from streams.console.access.oidc import Provider
 from streams.console.api import Interface
 from streams.console.metrics import Meters
@@ -27,6 +26,7 @@ from streams.errors import ConfigError
 from streams.runtime import commanding, sending, topics
 from streams.runtime.link import Link
 from streams.runtime.reading import Reading
+from streams.serving.keys import KeyRing
 
 _SECRET_FREE = (
     "auth", "address", "port", "allowed_hosts", "behind_tls_proxy", "public_url", "oidc_issuer",

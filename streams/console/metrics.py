@@ -6,18 +6,18 @@ delays something has a counter here, by reason.
 
 import platform
 import threading
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from streams import __version__
+from streams.monitoring.durations import Durations, histogram
 from streams.monitoring.metrics import Entry, Row, make_family
 
 ConsoleMetricName = Literal[
@@ -102,29 +102,6 @@ CONSOLE_CATALOGUE: Final[Mapping[ConsoleMetricName, Entry]] = {
         "gauge", (), "1 while the file of keys cannot be read; nobody has a key then."
     ),
 }
-BOUNDS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-"""Of durations: what the requirements name (0.2, 1, 2, 5 and 10 s) and between."""
-
-
-class Durations:
-    """A histogram of durations."""
-
-    def __init__(self) -> None:
-        self._counts = [0] * (len(BOUNDS_S) + 1)
-        self._sum = 0.0
-
-    def add(self, seconds: float) -> None:
-        """Take in one."""
-        self._counts[bisect_left(BOUNDS_S, seconds)] += 1
-        self._sum += seconds
-
-    def buckets(self) -> tuple[list[tuple[str, float]], float]:
-        """Return (upper bound, how many up to it) and the sum, as the exposition wants them."""
-        found, total = [], 0
-        for bound, count in zip((*BOUNDS_S, "+Inf"), self._counts, strict=True):
-            total += count
-            found.append((str(bound), float(total)))
-        return found, self._sum
 
 
 @dataclass
@@ -145,12 +122,16 @@ class Meters:
     open_requests: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     cut: Counter[str] = field(default_factory=Counter)
-    connections: Callable[[], int] = lambda: 0
+    connections: Callable[[], int] = field(default=lambda: 0)
 
     def answered(self, path: str, status: int, seconds: float) -> None:
         """Take in a request that is over."""
         self.requests[path, status] += 1
         self.seconds.setdefault(path, Durations()).add(seconds)
+
+    def watch(self, connections: Callable[[], int]) -> None:
+        """Take what gives how many connections are open."""
+        self.connections = connections
 
 
 Rows = Mapping[ConsoleMetricName, Iterable[Row]]
@@ -175,18 +156,9 @@ class ConsoleCollector(Collector):
             rows |= part()
         for name, entry in CONSOLE_CATALOGUE.items():
             if entry.kind == "histogram":
-                yield _histogram(name, entry, rows[name])
+                yield histogram(name, entry, rows[name])
             else:
                 yield make_family(name, entry, rows[name])
-
-
-def _histogram(name: str, entry: Entry, rows: Iterable[Row]) -> Metric:
-    made: Any = HistogramMetricFamily(name, entry.text, labels=entry.labels)
-    for labels, value in rows:
-        buckets, total = value.buckets()
-        made.add_metric([str(label) for label in labels], buckets, total)
-    metric: Metric = made
-    return metric
 
 
 def of_requests(meters: Meters) -> Rows:

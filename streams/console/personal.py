@@ -7,10 +7,10 @@ is written down first, and that nothing but the pseudonyms is. Others ask by pse
 from collections.abc import Callable
 from typing import Any, Final
 
-from streams.console.access.roles import Actor
 from streams.core.privacy.pseudonyms import is_pseudonym
 from streams.core.privacy.records import Privacy
 from streams.errors import ConfigError
+from streams.serving.roles import Actor
 
 Kept = Callable[[str, str], list[str]]
 """Returns what the archive may hold in place of a value of a field."""

@@ -30,7 +30,6 @@ from streams.console.build import build
 from streams.console.live import Live, Source
 from streams.console.metrics import Rows, by_key, exposition, of_requests
 from streams.console.paths.catalog import catalog_paths
-from streams.console.patience import Server, allow_files, server
 from streams.console.privacy import privacy_of
 from streams.console.questions.queries import Queries, Spill
 from streams.console.settings import ConsoleSettings
@@ -39,6 +38,7 @@ from streams.errors import ConfigError
 from streams.runtime.link import Link
 from streams.runtime.state_folder import lock_folder
 from streams.runtime.stop_signals import StopSignals
+from streams.serving.patience import Server, allow_files, server
 
 LOOK_SECONDS: Final = 0.5
 STOP_SECONDS: Final = 20.0

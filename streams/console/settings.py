@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from streams.console.access.roles import Role
 from streams.console.archive.kinds import KIND
 from streams.errors import ConfigError
+from streams.serving.roles import Role
 from streams.settings import is_loopback, wrong_settings
 
 _PREFIX: Final = "SPANLOOM_CONSOLE_"

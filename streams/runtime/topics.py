@@ -101,7 +101,7 @@ def create(
     Raises:
         BrokerError: the broker is away or refuses.
     """
-    there = set(_metadata(client))
+    there = set(partition_counts(client))
     wanted = [s for s in specs if s.name not in there]
     new = [NewTopic(s.name, s.partitions, replication, config=dict(s.config)) for s in wanted]
     if not new:
@@ -124,8 +124,12 @@ def create(
     return made
 
 
-def _metadata(client: AdminClient) -> dict[str, int]:
-    """Return the partition count of every topic there is."""
+def partition_counts(client: AdminClient) -> dict[str, int]:
+    """Return the partition count of every topic there is.
+
+    Raises:
+        BrokerError: the broker is away.
+    """
     try:
         topics = client.list_topics(timeout=_SECONDS).topics
     except KafkaException as error:
@@ -164,7 +168,7 @@ def check(
         BrokerError: the broker is away, topics are missing, counts differ, or a setting of the
             traces topic would refuse what is written; all problems at once.
     """
-    there = _metadata(client)
+    there = partition_counts(client)
     traces, fragments, rejected = derived(TRACES), derived(FRAGMENTS), derived(REJECTED)
     wanted = list(dict.fromkeys([*telemetry, *(derived(name) for name in DERIVED)]))
     missing = [name for name in wanted if name not in there]

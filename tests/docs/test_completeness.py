@@ -14,10 +14,12 @@ from streams.core.alerts import finding
 from streams.core.fidelity.judge import TRACE_STATUSES
 from streams.core.fidelity.missing import CAUSES
 from streams.engine.join_state import ACCOUNTS
+from streams.monitoring.collector_metrics import COLLECTOR_CATALOGUE
 from streams.monitoring.liveness import Cause
 from streams.monitoring.metrics import CATALOGUE
 from streams.monitoring.notify_metrics import NOTIFY_CATALOGUE
 from streams.cli.query import KEY_VARIABLE, URL_VARIABLE
+from streams.collector.settings import CollectorSettings
 from streams.console.metrics import CONSOLE_CATALOGUE
 from streams.console.settings import ConsoleSettings
 from streams.notify.settings import NotifySettings
@@ -35,6 +37,7 @@ ENVIRONMENT_OF_TESTS = {
     "SPANLOOM_VERSITYGW", "SPANLOOM_OTELCOL",
     "SPANLOOM_NOTIFY",  # what SPANLOOM_NOTIFY_* is read as
     "SPANLOOM_CONSOLE",  # what SPANLOOM_CONSOLE_* is read as
+    "SPANLOOM_COLLECTOR",  # what SPANLOOM_COLLECTOR_* is read as
     "SPANLOOM_REGISTRY",  # what SPANLOOM_REGISTRY_* is read as
     "SPANLOOM_KAFKA",  # what SPANLOOM_KAFKA_* is read as
 }  # fmt: skip
@@ -45,6 +48,7 @@ def settings() -> dict[str, object]:
     links = {f"kafka_{name}": field for name, field in KafkaLink.model_fields.items()}
     telling = {f"notify_{name}": field for name, field in NotifySettings.model_fields.items()}
     telling |= {f"console_{name}": field for name, field in ConsoleSettings.model_fields.items()}
+    telling |= {f"collector_{n}": field for n, field in CollectorSettings.model_fields.items()}
     telling |= {f"registry_{name}": field for name, field in RegistryLink.model_fields.items()}
     fields = WorkerSettings.model_fields | links | telling
     return {name: field.default for name, field in fields.items()}
@@ -104,7 +108,7 @@ def test_every_metric_is_listed() -> None:
     """docs/monitoring.md has a row for each metric, in the order and the words of the catalogue."""
     listed = {cells[0].strip("`"): cells[1:] for cells in rows("docs/monitoring.md")}
     metrics = {name: cells for name, cells in listed.items() if name.startswith("spanloom_")}
-    catalogue = {**CATALOGUE, **NOTIFY_CATALOGUE, **CONSOLE_CATALOGUE}
+    catalogue = {**CATALOGUE, **NOTIFY_CATALOGUE, **CONSOLE_CATALOGUE, **COLLECTOR_CATALOGUE}
     assert list(metrics) == list(catalogue)
     for name, entry in catalogue.items():
         labels = ", ".join(f"`{label}`" for label in entry.labels)

@@ -14,7 +14,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -389,6 +390,16 @@ def delete_topics(broker: str, names: Callable[[str], bool]) -> None:
     for future in (admin.delete_topics(doomed) if doomed else {}).values():
         future.result(30)
     wait_for(lambda: not there(), 30, lambda: f"deleted: {there()}")
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Keep a process from running while the block does."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 # --- laws about what was published

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from tests.integration import gomod
-from tests.integration.notifying import until
+from tests.integration.notifying import free_port, until
 
 BUILDER: Final = "go.opentelemetry.io/collector/cmd/builder"
 VERSION: Final = "v0.155.0"
@@ -23,6 +23,8 @@ receivers:
   - gomod: go.opentelemetry.io/collector/receiver/otlpreceiver {VERSION}
 processors:
   - gomod: go.opentelemetry.io/collector/processor/batchprocessor {VERSION}
+  - gomod: go.opentelemetry.io/collector/processor/memorylimiterprocessor {VERSION}
+  - gomod: {CONTRIB}/processor/deltatocumulativeprocessor {VERSION}
 exporters:
   - gomod: {CONTRIB}/exporter/kafkaexporter {VERSION}
 providers:
@@ -51,28 +53,37 @@ def find_binary() -> tuple[Path | None, str]:
 
 
 class OtelCollector:
-    """One Collector process.
+    """One Collector process, which listens on free ports of the loopback.
 
     Args:
         binary: of the Collector.
-        config: its configuration, which may name variables of the environment.
+        config: its configuration.
         log: where its words go.
-        port: that its configuration lets it listen on.
         environment: what the configuration wants to know.
     """
 
-    def __init__(
-        self, binary: Path, config: Path, log: Path, port: int, environment: dict[str, str]
-    ) -> None:
-        self.port, self.log = port, log
+    def __init__(self, binary: Path, config: Path, log: Path, environment: dict[str, str]) -> None:
+        self.port, self.log = free_port(), log
+        otlp = "yaml:receivers::otlp::protocols"
+        ours = [
+            f"{otlp}::http::endpoint: 127.0.0.1:{self.port}",
+            f"{otlp}::grpc::endpoint: 127.0.0.1:{free_port()}",
+            "yaml:service::telemetry::metrics::level: none",  # it would listen on a fixed port
+        ]
+        command = [str(binary), "--config", str(config)]
         with log.open("wb") as out:
             self._process = subprocess.Popen(
-                [binary, "--config", config],
+                command + [word for one in ours for word in ("--config", one)],
                 env=os.environ | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
+
+    @property
+    def url(self) -> str:
+        """Return its address for OTLP over HTTP."""
+        return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         """Wait until it listens."""

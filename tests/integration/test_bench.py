@@ -22,6 +22,7 @@ FIGURES = {
     "recovery": ("empty_start_s", "local_state", "changelog_alone"),
     "curve": ("partitions", "trace_spans", "open_traces", "cut_trade"),
     "soak": ("rss_slope_mb_per_hour", "files_slope_per_hour", "samples"),
+    "collector": ("senders",),
 }
 POSITIVE = {
     "throughput": ("spans_per_s", "spans_per_cpu_s", "rss_max_bytes"),
@@ -30,6 +31,7 @@ POSITIVE = {
     "recovery": ("open_spans", "local_state_restored_s", "changelog_alone_first_output_s"),
     "curve": (),
     "soak": ("achieved_spans_per_s", "rss_max_bytes"),
+    "collector": ("spans_per_s", "spans_per_cpu_s", "p50_ms", "p99_ms", "peak_bytes"),
 }
 
 

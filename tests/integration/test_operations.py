@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from tests.fault.harness import (
     assert_revisions_are_whole,
     assert_spans_are_whole,
     balance,
+    stopped,
     wait_for,
 )
 from tests.integration.conftest import kafka_home
@@ -267,16 +267,6 @@ def own(own_node: tuple[str, int], tmp_path: Path, unique: str) -> Iterator[Depl
         yield made
     finally:
         made.end()
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """Keep a process from running while the block does."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def test_a_broker_that_says_nothing_ends_the_worker(

@@ -8,11 +8,17 @@ import pytest
 import yaml
 
 from streams.console.metrics import CONSOLE_CATALOGUE
+from streams.monitoring.collector_metrics import COLLECTOR_CATALOGUE
 from streams.monitoring.metrics import CATALOGUE, Entry
 from streams.monitoring.notify_metrics import NOTIFY_CATALOGUE
 from tests.tidy.repository import ROOT
 
-ENTRIES: dict[str, Entry] = {**CATALOGUE, **NOTIFY_CATALOGUE, **CONSOLE_CATALOGUE}
+ENTRIES: dict[str, Entry] = {
+    **CATALOGUE,
+    **NOTIFY_CATALOGUE,
+    **CONSOLE_CATALOGUE,
+    **COLLECTOR_CATALOGUE,
+}
 SUFFIXES = {
     "counter": ("_total",),
     "gauge": ("",),

@@ -85,7 +85,8 @@ def test_compose_file_is_whole() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     services = compose["services"]
     watching = {"prometheus", "alertmanager", "grafana"}
-    assert {"broker", "topics", "worker", "worker-2", "console", *watching} == set(services)
+    ours = {"broker", "topics", "worker", "worker-2", "collector", "console"}
+    assert ours | watching == set(services)
     for name, service in services.items():
         assert "image" in service or "build" in service, name
         assert set(service.get("depends_on", {})) <= set(services), name
@@ -115,7 +116,8 @@ def test_what_the_compose_file_watches_is_there() -> None:
         for port in services[name]["ports"]
     }
     console = f"127.0.0.1:{services['console']['environment']['SPANLOOM_CONSOLE_PORT']}"
-    assert targets == workers | {console}
+    own = services["collector"]["environment"]["SPANLOOM_COLLECTOR_HTTP_PORT"]
+    assert targets == workers | {console, f"127.0.0.1:{own}"}
     (alerting,) = config["alerting"]["alertmanagers"]
     (address,) = alerting["static_configs"][0]["targets"]
     assert f"--web.listen-address={address}" in services["alertmanager"]["command"]

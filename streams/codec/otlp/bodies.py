@@ -9,18 +9,24 @@ from collections.abc import Iterator
 from typing import Final
 
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 from streams.codec.eventid import event_id
 from streams.codec.otlp.events import Event, Origin, events_of, span_event
-from streams.codec.otlp.requests import Request, request_of
+from streams.codec.otlp.requests import (
+    EVENT_BYTES_MIN,
+    SMALL_BYTES,
+    TOO_LARGE,
+    Request,
+    request_of,
+)
 from streams.codec.otlp.services import Services
 from streams.codec.records import encode_body
 from streams.codec.schemas import Schema
 from streams.errors import RecordError
 
-TOO_LARGE: Final = "otlp_too_large"
 EXPANSION_MAX: Final = 64
 """Resource and scope are repeated in each event: of log lines of 60 bytes a resource of 2 KiB
 makes 35 times as much."""
@@ -29,14 +35,6 @@ BODIES_BYTES_MIN: Final = 64 << 10
 MESSAGE_BYTES_MAX: Final = 8 << 20
 """Of one request: the exporter's default is 1 MB, and protobuf's objects of hostile bytes take a
 hundred times their size."""
-EVENT_BYTES_MIN: Final = 8
-"""A request of more events than one for so many bytes holds none that could be good: a time and an
-id alone take more."""
-
-
-def bytes_max_of(value: bytes) -> int:
-    """Return how many bytes the events of a request may take."""
-    return max(BODIES_BYTES_MIN, EXPANSION_MAX * len(value))
 
 
 class OtlpEncoder:
@@ -45,11 +43,30 @@ class OtlpEncoder:
     Args:
         schema: the current schema of TelemetryEvent, parsed, without logical types.
         services: finds modules.
+        bytes_max: what the events of one request may take at most, whatever its size is.
+        events_max: how many they may be at most, whatever its size is.
     """
 
-    def __init__(self, schema: Schema, services: Services) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        services: Services,
+        bytes_max: int | None = None,
+        events_max: int | None = None,
+    ) -> None:
         self._schema = schema
         self._services = services
+        self._bytes_max, self._events_max = bytes_max, events_max
+
+    def bytes_max_of(self, value: bytes) -> int:
+        """Return how many bytes the events of a request may take."""
+        most = max(BODIES_BYTES_MIN, EXPANSION_MAX * len(value))
+        return most if self._bytes_max is None else min(most, self._bytes_max)
+
+    def events_max_of(self, value: bytes) -> int:
+        """Return how many events a request may hold."""
+        most = max(len(value), SMALL_BYTES) // EVENT_BYTES_MIN
+        return most if self._events_max is None else min(most, self._events_max)
 
     def bodies(self, kind: str, value: bytes) -> list[bytes]:
         """Return the bodies of a request's events, in its order.
@@ -64,7 +81,9 @@ class OtlpEncoder:
         if len(value) > MESSAGE_BYTES_MAX:
             raise RecordError(TOO_LARGE, f"{len(value)} bytes, {MESSAGE_BYTES_MAX} are accepted")
         request = request_of(kind, value)
-        bytes_max = bytes_max_of(value)
+        bytes_max, events_max = self.bytes_max_of(value), self.events_max_of(value)
+        if _records_of(request) > events_max:
+            raise RecordError(TOO_LARGE, f"{len(value)} bytes hold more than {events_max} events")
         bodies: list[bytes] = []
         total_bytes = 0
         for _, body in self.events(request):
@@ -74,8 +93,10 @@ class OtlpEncoder:
                     TOO_LARGE, f"{len(value)} bytes make events of more than {bytes_max}"
                 )
             bodies.append(body)
-            if EVENT_BYTES_MIN * len(bodies) > max(len(value), BODIES_BYTES_MIN):
-                raise RecordError(TOO_LARGE, f"{len(value)} bytes hold more than {len(bodies)}")
+            if len(bodies) > events_max:
+                raise RecordError(
+                    TOO_LARGE, f"{len(value)} bytes hold more than {events_max} events"
+                )
         return bodies
 
     def origin(self, resource: Resource, scope: InstrumentationScope) -> Origin:
@@ -96,3 +117,14 @@ class OtlpEncoder:
                 seen[body] += 1
                 body = encode_body(self._schema, event)
             yield event, body
+
+
+def _records_of(request: Request) -> int:
+    """Return how many spans or log records a request holds; of data points 0, they come later."""
+    if isinstance(request, TracesData):
+        scopes = (scope.spans for one in request.resource_spans for scope in one.scope_spans)
+        return sum(map(len, scopes))
+    if isinstance(request, LogsData):
+        lines = (scope.log_records for one in request.resource_logs for scope in one.scope_logs)
+        return sum(map(len, lines))
+    return 0

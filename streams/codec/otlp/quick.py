@@ -16,11 +16,8 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from streams.codec.otlp.bodies import (
-    BODIES_BYTES_MIN,
-    EVENT_BYTES_MIN,
     MESSAGE_BYTES_MAX,
     OtlpEncoder,
-    bytes_max_of,
 )
 from streams.codec.otlp.events import FIELD_KEYS, NAME_BYTES_MAX
 from streams.codec.otlp.heads import HEAD_BYTES, TAIL_BYTES, heads_of, is_plain, tails_of
@@ -121,7 +118,7 @@ class QuickSpans:
         for i, value in enumerate(values):
             scopes = [] if len(value) > MESSAGE_BYTES_MAX else split(value) or []
             many = sum(len(scope.places) // 2 for scope in scopes)
-            if EVENT_BYTES_MIN * many > max(len(value), BODIES_BYTES_MIN):
+            if many > self._encoder.events_max_of(value):
                 continue
             found = [self._origins.of(scope.resource, scope.scope) for scope in scopes]
             for scope, one in zip(scopes, found, strict=True) if None not in found else ():
@@ -179,7 +176,7 @@ class QuickSpans:
     def _add_slow(self, step: _Step, rows: I64, pieces: "_Pieces") -> set[int]:
         """Encode the other spans one by one; return the requests that the encoder must judge."""
         total = np.bincount(step.request, pieces.row_bytes, len(step.values)).astype(np.int64)
-        bytes_max = [bytes_max_of(value) for value in step.values]
+        bytes_max = [self._encoder.bytes_max_of(value) for value in step.values]
         lost = {i for i, most in enumerate(bytes_max) if total[i] > most}
         for row in rows.tolist():
             i = int(step.request[row])

@@ -7,6 +7,7 @@ Source: OTLP 1.x, "OTLP/HTTP", "JSON Protobuf Encoding": ids are hex there, not 
 import base64
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
 from google.protobuf import json_format
@@ -15,9 +16,16 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
 from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
+from streams.codec.otlp.split import split
 from streams.errors import RecordError
 
 INVALID: Final = "invalid_otlp"
+TOO_LARGE: Final = "otlp_too_large"
+EVENT_BYTES_MIN: Final = 8
+"""A request of more events than one for so many bytes holds none that could be good: a time and an
+id alone take more."""
+SMALL_BYTES: Final = 64 << 10
+"""What a request of so few bytes costs is not counted."""
 SPANS, LOGS, METRICS = "spans", "logs", "metrics"
 KINDS: Final = (SPANS, LOGS, METRICS)
 KIND_WORDS: Final = {"span": SPANS, "trace": SPANS, "log": LOGS, "metric": METRICS}
@@ -56,17 +64,30 @@ def request_of(kind: str, value: bytes) -> Request:
             which have the same bytes; protobuf or JSON.
 
     Raises:
-        RecordError: `empty_value`, or `invalid_otlp`: they are no such message.
+        RecordError: `empty_value`; `invalid_otlp`: they are no such message; `otlp_too_large`:
+            they are one of more records than could be good.
     """
     if not value:
         raise RecordError("empty_value", "0 bytes")
     if is_json(value):
         return _of_json(kind, value)
+    # All three kinds have the same outer levels.
+    expect_room(sum(len(scope.places) // 2 for scope in split(value) or ()), value)
     try:
         message: Request = _MESSAGE[kind].FromString(value)
     except (DecodeError, RecursionError, ValueError) as error:
         _refuse(f"no protobuf of {kind}: {error}")
     return message
+
+
+def expect_room(records: int, value: bytes) -> None:
+    """Pass when a request of so many records could be good.
+
+    Raises:
+        RecordError: `otlp_too_large`.
+    """
+    if EVENT_BYTES_MIN * records > max(len(value), SMALL_BYTES):
+        raise RecordError(TOO_LARGE, f"{records} records or more in {len(value)} bytes")
 
 
 def kind_of(tree: object) -> str:
@@ -115,20 +136,26 @@ def _of_json(kind: str, value: bytes) -> Request:
     tree = json_tree(value)
     if isinstance(tree, dict) and _PARTS[kind][0] not in tree and tree:
         _refuse(f"a JSON object without {_PARTS[kind][0]}")
+    expect_room(sum(1 for _ in _items(kind, tree)), value)
     return request_of_tree(kind, tree)
 
 
 def _rewrite_ids(kind: str, tree: dict[str, Any]) -> None:
     """Write ids as base64, as protobuf's own JSON has them."""
+    for item in _items(kind, tree):
+        _rewrite(item)
+        for link in _listed(item, "links"):
+            _rewrite(link)
+        for points in _POINTS if kind == METRICS else ():
+            _rewrite_exemplars(item.get(points))
+
+
+def _items(kind: str, tree: Any) -> Iterator[dict[str, Any]]:
+    """Yield the spans, log records or metrics of a tree."""
     resources, scopes, items = _PARTS[kind]
     for resource in _listed(tree, resources):
         for scope in _listed(resource, scopes):
-            for item in _listed(scope, items):
-                _rewrite(item)
-                for link in _listed(item, "links"):
-                    _rewrite(link)
-                for points in _POINTS if kind == METRICS else ():
-                    _rewrite_exemplars(item.get(points))
+            yield from _listed(scope, items)
 
 
 def _rewrite_exemplars(points: Any) -> None:

@@ -18,12 +18,12 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streams.console.access.audit_log import AccessLog, wall_us
-from streams.console.access.keys import KeyRing
-from streams.console.access.roles import ANYBODY, Actor, Role
 from streams.console.access.sessions import Sessions
-from streams.console.limits import Pace
 from streams.console.metrics import Meters
 from streams.console.settings import ConsoleSettings
+from streams.serving.bounds import Pace
+from streams.serving.keys import KeyRing
+from streams.serving.roles import ANYBODY, Actor, Role
 
 URL_BYTES_MAX: Final = 8_192
 FAILURES_PER_SECOND: Final = 0.2

@@ -14,9 +14,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from streams.console.access.gate import Access, Refusal, again, client_of, safe_next
-from streams.console.access.roles import Actor
 from streams.console.metrics import Meters
 from streams.errors import StateError
+from streams.serving.roles import Actor
 
 FORM_BYTES_MAX: Final = 16_384
 

@@ -23,9 +23,9 @@ from starlette.routing import Route
 
 from streams.console.access.gate import Access, Refusal, safe_next
 from streams.console.access.login import arrived, page, refuse
-from streams.console.access.roles import Actor, Role
 from streams.console.metrics import Meters
 from streams.errors import StateError
+from streams.serving.roles import Actor, Role
 from streams.settings import secret_text
 
 LOGIN_SECONDS: Final = 600

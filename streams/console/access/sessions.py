@@ -10,7 +10,7 @@ import secrets
 from collections import OrderedDict
 from typing import NamedTuple
 
-from streams.console.access.roles import Actor
+from streams.serving.roles import Actor
 
 
 class Session(NamedTuple):

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from streams.console.access.roles import GRANTS, ROLES, Actor
 from streams.console.paths.path import Path
 from streams.console.questions.queries import Queries
 from streams.runtime.reading import Place
+from streams.serving.roles import GRANTS, ROLES, Actor
 
 Lags = Callable[[], Mapping[Place, tuple[int, int]]]
 """Returns the next offset and the end of each partition that is read."""

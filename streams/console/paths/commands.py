@@ -11,12 +11,12 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from streams.console.access.roles import Actor
 from streams.console.paths.path import Path
 from streams.console.questions.queries import Queries
 from streams.console.times import time_us
 from streams.core.incidents.commands import MERGE, SILENCE, TEXT_MAX, UNSILENCE, parse_command
 from streams.errors import ConfigError
+from streams.serving.roles import Actor
 
 Record = Mapping[str, Any]
 Give = Callable[[Record], None]

@@ -8,11 +8,11 @@ from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel
 
-from streams.console.access.roles import Role
 from streams.console.asked import Parameter
 from streams.console.personal import Kept
 from streams.console.questions.queries import Queries, Where
 from streams.errors import ConfigError
+from streams.serving.roles import Role
 
 STATUSES: Final = ("COMPLETE", "INCOMPLETE", "BROKEN", "TRUNCATED")
 SEVERITIES: Final = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from streams.cli.console_key import app
-from streams.console.access import keys
 from streams.errors import ConfigError
+from streams.serving import keys
 
 
 @pytest.fixture(autouse=True)

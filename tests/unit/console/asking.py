@@ -10,12 +10,10 @@ from typing import Any
 
 import httpx
 
-from streams.console.access import keys, login
+from streams.console.access import login
 from streams.console.access.audit_log import AccessLog
 from streams.console.access.gate import Access
-from streams.console.access.keys import KeyRing
 from streams.console.access.oidc import Provider
-from streams.console.access.roles import ROLES, Role
 from streams.console.api import Interface, application
 from streams.console.archive.erasing import erase
 from streams.console.metrics import Meters
@@ -27,6 +25,9 @@ from streams.console.redriven import Redriven
 from streams.console.settings import ConsoleSettings
 from streams.core.privacy.pseudonyms import Key, Pseudonyms
 from streams.runtime import topics
+from streams.serving import keys
+from streams.serving.keys import KeyRing
+from streams.serving.roles import Role
 from tests.unit.console.at_hand import Clock, archive_in, incident, message, trace
 
 KEYED = Pseudonyms([Key("k1", b"not a secret, but the key of tests")])
@@ -52,7 +53,9 @@ class Asked:
     ) -> None:
         self.clock, self.wall = Clock(), Wall()
         self.keys_file, self.book = folder / "keys.json", folder / "access"
-        self.tokens = {role: self.new_key(role) for role in ROLES if role != "admin"}
+        self.tokens = {
+            role: self.new_key(role) for role in ("viewer", "operator", "auditor", "personal")
+        }
         archive = archive_in(folder / "archive")
         archive.take(message(topics.TRACES, 0, trace()))
         archive.take(message(topics.INCIDENTS, 0, incident("c" * 32)))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.console.access import keys
-from streams.console.access.keys import KeyRing
 from streams.errors import ConfigError
+from streams.serving import keys
+from streams.serving.keys import KeyRing
 from tests.unit.console.at_hand import Clock
 
 SECOND = 1_000_000

@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.console.api import BODY_BYTES_MAX, Interface, application, open_to_all
-from streams.console.limits import BusyError, Pace, Question, Room, TimeLimitError, TooMuchError
+from streams.console.limits import Question, TimeLimitError, TooMuchError
 from streams.console.paths import path as described
 from streams.console.questions.queries import ALL, Queries, Spill
 from streams.runtime import topics
+from streams.serving.bounds import BusyError, Pace, Room
 from tests.unit.console.asking import asked
 from tests.unit.console.at_hand import archive_in, message, trace
 

@@ -11,7 +11,7 @@ import pytest
 
 from streams.console.access.gate import Refusal
 from streams.console.access.oidc import actor_from, roles_of
-from streams.console.access.roles import Role
+from streams.serving.roles import Role
 from tests.unit.console.asking import BASE, Asked, asked
 from tests.unit.console.provider import Provider, provider
 

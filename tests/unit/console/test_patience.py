@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from streams.console import patience
 from streams.console.api import Interface, application, open_to_all
 from streams.console.paths import path as described
-from streams.console.patience import allow_files, server
 from streams.console.questions.queries import Queries
+from streams.serving import patience
+from streams.serving.patience import allow_files, server
 from tests.unit.console.at_hand import archive_in
 
 SLOW = 150

@@ -207,4 +207,4 @@ def test_the_embedded_broker_has_one_count_for_all(embedded: str) -> None:
     """Asking for topics makes them there, and `check` sees them afterwards."""
     client = topics.admin({"bootstrap.servers": embedded})
     assert topics.embedded_partitions(client, ["x.v1", "y.v1"]) == 4
-    assert topics._metadata(client)["x.v1"] == 4
+    assert topics.partition_counts(client)["x.v1"] == 4

@@ -9,13 +9,12 @@ cut and counted; there are never more than `connections_max` and `SPARE` of them
 import asyncio
 import contextlib
 import resource
-from collections.abc import Iterator
-from typing import Any, Final
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Protocol
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
-
-from streams.console.metrics import Meters
 
 HEAD_SECONDS: Final = 10.0
 TAKE_SECONDS: Final = 30.0
@@ -27,8 +26,21 @@ HEAD_BYTES_MAX: Final = 16 << 10
 OTHER_FILES: Final = 512
 
 
+class Meters(Protocol):
+    """What a server counts of its connections.
+
+    Attributes:
+        cut: connections that were ended, by reason.
+    """
+
+    cut: Counter[str]
+
+    def watch(self, connections: Callable[[], int]) -> None:
+        """Take what gives how many connections are open."""
+
+
 class Server(uvicorn.Server):
-    """A server that leaves signals to the process: the archive is written before the end."""
+    """A server that leaves signals to the process, which has more to do before its end."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -125,7 +137,7 @@ def server(app: Any, meters: Meters, **config: Any) -> Server:
             **config,
         )
     )
-    meters.connections = lambda: len(made.server_state.connections)
+    meters.watch(lambda: len(made.server_state.connections))
     return made
 
 

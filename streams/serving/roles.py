@@ -1,21 +1,23 @@
-"""Who asks, and what they may: the roles of the console.
+"""Who asks or sends, and what they may.
 
 Owns what a role grants. Pure.
 """
 
 from typing import Final, Literal, NamedTuple
 
-Role = Literal["viewer", "operator", "auditor", "personal", "admin"]
-ROLES: Final[tuple[Role, ...]] = ("viewer", "operator", "auditor", "personal", "admin")
+Role = Literal["viewer", "operator", "auditor", "personal", "admin", "sender"]
+ROLES: Final[tuple[Role, ...]] = ("viewer", "operator", "auditor", "personal", "admin", "sender")
 GRANTS: Final[dict[Role, frozenset[Role]]] = {
     "viewer": frozenset({"viewer"}),
     "operator": frozenset({"viewer", "operator"}),
     "auditor": frozenset({"viewer", "auditor"}),
     "personal": frozenset({"viewer", "auditor", "personal"}),
-    "admin": frozenset(ROLES),
+    "admin": frozenset({"viewer", "operator", "auditor", "personal", "admin"}),
+    "sender": frozenset({"sender"}),
 }
 """What each role may do: an operator orders, an auditor asks the audit by pseudonyms, `personal` by
-plain values too and has somebody erased; an admin does all of it."""
+plain values too and has somebody erased; an admin does all of it. A sender sends telemetry to a
+collector and sees nothing; nobody else may."""
 NOBODY: Final = "console"
 """The actor's name while nobody logs in and no order says who gives it."""
 

@@ -1,4 +1,4 @@
-"""Keys of the interface: made, listed, revoked, and looked up when somebody comes with one.
+"""Keys of a server: made, listed, revoked, and looked up when somebody comes with one.
 
 Owns the file of keys. It holds SHA-256 of each key and never a key: a key is 256 random bits, which
 nobody can guess from its hash, so that a slow hash would protect nothing and cost each request.
@@ -21,8 +21,8 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
-from streams.console.access.roles import ROLES, Actor, Role
 from streams.errors import ConfigError, StateError
+from streams.serving.roles import ROLES, Actor, Role
 
 PREFIX: Final = "spl_"
 """Begins each key, so that scanners of repositories and logs can know one."""
@@ -31,6 +31,7 @@ KEYS_MAX: Final = 10_000
 FILE_BYTES_MAX: Final = 8 << 20
 NAME_CHARS_MAX: Final = 200
 LOOK_SECONDS: Final = 1.0
+OF_THE_CONSOLE: Final = "console_keys_file (SPANLOOM_CONSOLE_KEYS_FILE)"
 
 log = structlog.get_logger()
 
@@ -81,13 +82,13 @@ def make(actor: str, role: Role, now_us: int, seconds: float) -> tuple[str, Key]
     return text, Key(secrets.token_hex(6), hash_of(text), actor, role, now_us, expires_us)
 
 
-def read(path: Path) -> list[Key]:
-    """Return the keys of a file.
+def read(path: Path, setting: str = OF_THE_CONSOLE) -> list[Key]:
+    """Return the keys of a file; `setting` is what names it in messages.
 
     Raises:
         ConfigError: it cannot be read, is no file of keys, or others may write it.
     """
-    place = f"console_keys_file (SPANLOOM_CONSOLE_KEYS_FILE): {path}"
+    place = f"{setting}: {path}"
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -185,18 +186,24 @@ class KeyRing:
     Args:
         path: of the file.
         clock: seconds that only go forward.
+        setting: names the file in messages.
 
     Raises:
         ConfigError: as `read`.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path, self._clock = path, clock
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float] = time.monotonic,
+        setting: str = OF_THE_CONSOLE,
+    ) -> None:
+        self._path, self._clock, self._setting = path, clock, setting
         self._by_hash: dict[str, Key] = {}
         self._by_id: dict[str, Key] = {}
         self._looked = clock()
         self._seen = self._mark()
-        self._take(read(path))
+        self._take(read(path, setting))
         self.failed = ""
         """Why the file could not be read when it was last looked at: nobody has a key meanwhile."""
 
@@ -219,7 +226,7 @@ class KeyRing:
         if mark == self._seen and not self.failed:
             return
         try:
-            self._take(read(self._path))
+            self._take(read(self._path, self._setting))
             self._seen, self.failed = mark, ""
         except ConfigError as error:
             self._take([])

@@ -1,0 +1,242 @@
+"""The collector's HTTP: OTLP/HTTP and events of our own, within bounds.
+
+Owns the order of the checks: path, method, who it is, what is announced, how much at once; only
+then is a body read, in pieces, against a cap and a clock. Invariant: nothing of a body is inflated
+or decoded here, and no byte is read of a request that is refused by its head.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import structlog
+
+from streams.collector import replies
+from streams.collector.edge import Edge
+from streams.collector.replies import Reply
+from streams.collector.request import PATHS, Coding, Form, Kind, Outcome, Refusal
+from streams.serving.bounds import BusyError, Room
+
+Message = dict[str, Any]
+Receive = Callable[[], Any]
+Send = Callable[[Message], Any]
+Page = Callable[[str], Reply]
+"""Gives a page to someone who accepts certain content types."""
+
+FORMS: Final[Mapping[str, Form]] = {
+    "application/json": "json",
+    "application/x-protobuf": "protobuf",
+    "application/protobuf": "protobuf",
+    "application/x-ndjson": "lines",
+    "application/jsonl": "lines",
+    "application/avro": "avro",
+    "avro/binary": "avro",
+    "application/octet-stream": "avro",
+}
+OF_EVENTS: Final = frozenset({"json", "lines", "avro"})
+OF_OTLP: Final = frozenset({"json", "protobuf"})
+CODINGS: Final[Mapping[str, Coding]] = {
+    "": "identity",
+    "identity": "identity",
+    "gzip": "gzip",
+    "x-gzip": "gzip",
+    "zstd": "zstd",
+}
+GONE: Final = 499
+"""As nginx has it: the client went away first."""
+
+log = structlog.get_logger()
+
+
+class GoneError(Exception):
+    """The client went away while its body was read."""
+
+
+class Head:
+    """What the head of a request says, each header by all of its values."""
+
+    def __init__(self, scope: Message) -> None:
+        self.path: str = scope["path"]
+        self.method: str = scope["method"]
+        client = scope.get("client")
+        self.client: str = client[0] if client else "unknown"
+        self._found: dict[bytes, list[str]] = {}
+        for name, value in scope["headers"]:
+            self._found.setdefault(name.lower(), []).append(value.decode("latin-1").strip())
+
+    def all(self, name: bytes) -> list[str]:
+        """Return the values of all headers of a name."""
+        return self._found.get(name, [])
+
+    def one(self, name: bytes) -> str | None:
+        """Return the value of a header, "" where there is none, None where there are several."""
+        values = self.all(name)
+        return None if len(values) > 1 else values[0] if values else ""
+
+
+class HttpEdge:
+    """The application.
+
+    Args:
+        edge: what both servers share.
+        room: of requests at once.
+        pages: of probes and scrapers, by path.
+    """
+
+    def __init__(self, edge: Edge, room: Room, pages: Mapping[str, Page]) -> None:
+        self._edge, self._room, self._pages = edge, room, pages
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            return
+        began = time.monotonic()
+        head = Head(scope)
+        kind = PATHS.get(head.path)
+        label = head.path if kind or head.path in self._pages else "other"
+        open_requests = self._edge.meters.open_requests
+        open_requests["http"] += 1
+        status = GONE
+        try:
+            reply = self._page(head) if kind is None else await self._export(head, kind, receive)
+            status = reply.status
+            await _answer(reply, send)
+        except GoneError:
+            pass  # there is nobody to answer
+        except Exception:
+            log.exception("request_failed", path=label)
+            status = 500
+            fault = Refusal(500, "internal", "the collector failed on this request")
+            await _answer(replies.refused(None, None, fault), send)
+        finally:
+            open_requests["http"] -= 1
+            self._edge.meters.answered(label, status, time.monotonic() - began)
+
+    def _page(self, head: Head) -> Reply:
+        page = self._pages.get(head.path)
+        if page is None:
+            there = " ".join((*PATHS, *self._pages))
+            return self._refused(None, None, Refusal(404, "no_such_path", f"there is: {there}"))
+        if head.method not in ("GET", "HEAD"):
+            return self._refused(None, None, Refusal(405, "no_such_method", "GET alone"))
+        return page(",".join(head.all(b"accept")))
+
+    def _refused(self, kind: Kind | None, form: Form | None, refusal: Refusal) -> Reply:
+        self._edge.meters.refused[refusal.reason] += 1
+        return replies.refused(kind, form, refusal)
+
+    async def _export(self, head: Head, kind: Kind, receive: Receive) -> Reply:
+        """Take a request, or say why not."""
+        form = FORMS.get((head.one(b"content-type") or "").partition(";")[0].strip().lower())
+        found = self._judge(head, kind, form)
+        if isinstance(found, Refusal):
+            return self._refused(kind, form, found)
+        assert form is not None, "judged"
+        source, coding = found
+        try:
+            self._room.take()
+        except BusyError as error:
+            busy = self._edge.busy(error.reason, str(error), 429)
+            return self._refused(kind, form, busy)
+        body = _Body(self._edge)
+        try:
+            refusal = await body.read(receive)
+            if refusal is not None:
+                return self._refused(kind, form, refusal)
+            outcome = await self._edge.take(kind, form, coding, body.whole(), source)
+        finally:
+            body.forget()
+            self._room.leave()
+        if isinstance(outcome, Outcome):
+            return replies.taken(kind, form, outcome)
+        return self._refused(kind, form, outcome)
+
+    def _judge(self, head: Head, kind: Kind, form: Form | None) -> tuple[str, Coding] | Refusal:
+        """Return who sends and how it is compressed, or what is wrong with the head."""
+        if head.method != "POST":
+            return Refusal(405, "no_such_method", "POST alone")
+        source = self._edge.access.source(head.all(b"authorization"), head.client)
+        if isinstance(source, Refusal):
+            return source
+        if self._edge.is_stopping:
+            return self._edge.busy("stopping", "the collector stops: send it again")
+        if form not in (OF_EVENTS if kind == "events" else OF_OTLP):
+            names = [
+                t for t, f in FORMS.items() if f in (OF_EVENTS if kind == "events" else OF_OTLP)
+            ]
+            words = f"Content-Type must be one of {', '.join(names)}, once"
+            return Refusal(415, "no_such_type", words)
+        given = head.one(b"content-encoding")
+        coding = None if given is None else CODINGS.get(given.lower())
+        if coding is None:
+            return Refusal(415, "no_such_coding", "Content-Encoding: identity, gzip or zstd, once")
+        length = head.one(b"content-length")
+        if length and int(length) > self._edge.settings.body_bytes_max:
+            return _too_large(self._edge.settings.body_bytes_max)
+        return source, coding
+
+
+class _Body:
+    """A body as it is read: its bytes are held of what all requests may hold together."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    async def read(self, receive: Receive) -> Refusal | None:
+        """Read to the end; return why that is given up.
+
+        Raises:
+            GoneError: the client went away.
+        """
+        settings = self._edge.settings
+        try:
+            async with asyncio.timeout(settings.body_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise GoneError
+                    part = message.get("body", b"")
+                    refusal = self._edge.hold(len(part))
+                    if refusal is not None:
+                        return refusal
+                    self._parts.append(part)
+                    self._size += len(part)
+                    if self._size > settings.body_bytes_max:
+                        return _too_large(settings.body_bytes_max)
+                    if not message.get("more_body"):
+                        return None
+        except TimeoutError:
+            words = f"the body did not come within {settings.body_seconds:g} s"
+            return Refusal(408, "slow_body", words)
+
+    def whole(self) -> bytes:
+        """Return all of it."""
+        return b"".join(self._parts) if len(self._parts) != 1 else self._parts[0]
+
+    def forget(self) -> None:
+        """Give its bytes back."""
+        self._edge.let_go(self._size)
+        self._parts = []
+
+
+def _too_large(bytes_max: int) -> Refusal:
+    return Refusal(413, "body_too_large", f"more than {bytes_max} bytes: send less at once")
+
+
+async def _answer(reply: Reply, send: Send) -> None:
+    headers = [
+        (b"content-type", reply.content_type.encode()),
+        (b"content-length", b"%d" % len(reply.body)),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    if reply.wait_seconds:
+        headers.append((b"retry-after", b"%d" % max(1, round(reply.wait_seconds))))
+    if reply.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if reply.status in (408, 413):  # the rest of the body is not read
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})

@@ -1,0 +1,87 @@
+"""Inflates what senders compress, piece by piece and never beyond a cap.
+
+Owns the codings. Invariant: no more than the cap and one piece are ever in memory, whatever a few
+bytes claim to become.
+Source: RFC 9110, "Content Codings"; RFC 8878 for zstd; RFC 1952: a gzip file may have members.
+"""
+
+import zlib
+from typing import Final
+
+from backports import zstd
+
+from streams.collector.request import Coding
+from streams.errors import RecordError
+
+TOO_LARGE: Final = "inflated_too_large"
+BROKEN: Final = "invalid_compression"
+PIECE_BYTES: Final = 256 << 10
+WINDOW_LOG_MAX: Final = 25
+"""Of zstd, 32 MiB: what its common encoders use at most; more would be memory for the asking."""
+_GZIP: Final = 16 + zlib.MAX_WBITS
+_ZSTD: Final = {int(zstd.DecompressionParameter.window_log_max): WINDOW_LOG_MAX}
+
+
+def inflate(coding: Coding, body: bytes, bytes_max: int) -> bytes:
+    """Return the bytes that were compressed.
+
+    Raises:
+        RecordError: `inflated_too_large`: they are more than `bytes_max`; `invalid_compression`:
+            the body is no such file, or ends too early.
+    """
+    if coding == "identity":
+        if len(body) > bytes_max:
+            raise _too_large(bytes_max)
+        return body
+    return _gzip(body, bytes_max) if coding == "gzip" else _zstd(body, bytes_max)
+
+
+def _gzip(body: bytes, bytes_max: int) -> bytes:
+    pieces: list[bytes] = []
+    total = 0
+    rest = body
+    while rest:
+        member = zlib.decompressobj(_GZIP)
+        try:
+            while not member.eof:
+                piece = member.decompress(rest, PIECE_BYTES)
+                rest = member.unconsumed_tail
+                total += len(piece)
+                if total > bytes_max:
+                    raise _too_large(bytes_max)
+                pieces.append(piece)
+                if not piece and not rest and not member.eof:
+                    raise RecordError(BROKEN, "gzip: it ends too early")
+        except zlib.error as error:
+            raise RecordError(BROKEN, f"gzip: {error}"[:200]) from error
+        rest = member.unused_data
+    if not pieces:
+        raise RecordError(BROKEN, "gzip: no bytes")
+    return b"".join(pieces)
+
+
+def _zstd(body: bytes, bytes_max: int) -> bytes:
+    pieces: list[bytes] = []
+    total = 0
+    rest = body
+    while rest or not pieces:
+        frame = zstd.ZstdDecompressor(options=_ZSTD)
+        try:
+            given = rest
+            while not frame.eof:
+                piece = frame.decompress(given, PIECE_BYTES)
+                given = b""
+                total += len(piece)
+                if total > bytes_max:
+                    raise _too_large(bytes_max)
+                pieces.append(piece)
+                if frame.needs_input and not frame.eof:
+                    raise RecordError(BROKEN, "zstd: it ends too early")
+        except zstd.ZstdError as error:
+            raise RecordError(BROKEN, f"zstd: {error}"[:200]) from error
+        rest = frame.unused_data
+    return b"".join(pieces)
+
+
+def _too_large(bytes_max: int) -> RecordError:
+    return RecordError(TOO_LARGE, f"more than {bytes_max} bytes when inflated")

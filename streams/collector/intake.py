@@ -1,0 +1,332 @@
+"""The intake: requests are inflated, decoded and judged, and answered when their events are safe.
+
+Owns the thread that does it, and the order of the steps. What waits is taken together: a decode of
+many events costs little more than one of few. Invariants: each request is answered once; a request
+that cannot be read hurts no other; a rejected event is kept with its reason, or counted as unkept.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import structlog
+
+from streams.codec.otlp.requests import TOO_LARGE as OTLP_TOO_LARGE
+from streams.codec.records import encode
+from streams.collector import inflate as inflating
+from streams.collector import native
+from streams.collector.inflate import inflate
+from streams.collector.judging import Judge, Judged
+from streams.collector.meters import Meters
+from streams.collector.otlp import OtlpValues
+from streams.collector.parcel import Parcel, Settled
+from streams.collector.request import Bad, Outcome, Refusal, Request
+from streams.core.traces.murmur2 import murmur2_partition
+from streams.errors import RecordError
+
+STEP_REQUESTS: Final = 64
+STEP_BYTES: Final = 4 << 20
+"""So much is judged at once; a larger request goes alone."""
+TOO_MUCH: Final = frozenset({inflating.TOO_LARGE, native.TOO_MANY, OTLP_TOO_LARGE})
+"""Reasons to send less at once."""
+
+log = structlog.get_logger()
+
+
+class Outlet(Protocol):
+    """Where parcels go."""
+
+    def send(self, parcel: Parcel, settled: Settled) -> None:
+        """Send a parcel; `settled` is told "" when it is safe, else why it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeSettings:
+    """Bounds and names.
+
+    Attributes:
+        inflated_bytes_max: of one request.
+        retry_after_seconds: when senders come again if there is no room.
+        rejected_topic: where rejected events are kept.
+        partitions: of that topic.
+    """
+
+    inflated_bytes_max: int
+    retry_after_seconds: float
+    rejected_topic: str
+    partitions: int
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A request on its way.
+
+    Attributes:
+        request: itself.
+        plain: its bytes, inflated.
+        values: its events, each with its number; none while it is read with others.
+        bad: events that are rejected.
+        events: how many are good.
+        left: parcels that are not settled yet, and one for itself.
+        failed: why a parcel is not safe.
+        is_refused: it was told so.
+    """
+
+    request: Request
+    plain: bytes
+    values: list[tuple[int, bytes]] = field(default_factory=list)
+    bad: list[Bad] = field(default_factory=list)
+    events: int = 0
+    left: int = 1
+    failed: str = ""
+    is_refused: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether its spans may be read with those of others."""
+        return OtlpValues.is_quick(self.request.kind, self.request.form, self.plain)
+
+
+class Intake:
+    """The thread.
+
+    Args:
+        judge: used by it alone.
+        otlp: reads requests of OTLP.
+        outlet: where parcels go.
+        meters: of the process.
+        settings: bounds and names.
+    """
+
+    def __init__(
+        self,
+        judge: Judge,
+        otlp: OtlpValues,
+        outlet: Outlet,
+        meters: Meters,
+        settings: IntakeSettings,
+    ) -> None:
+        self._otlp = otlp
+        self._judge, self._outlet, self._meters, self._settings = judge, outlet, meters, settings
+        self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="spanloom-intake", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread works."""
+        return self._thread.is_alive()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for it."""
+        return self._queue.qsize()
+
+    def submit(self, request: Request) -> None:
+        """Take a request; its `done` is called once."""
+        self._queue.put(request)
+
+    def close(self) -> None:
+        """Finish what was submitted, and end."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        is_over = False
+        while not is_over:
+            some, is_over = self._gather()
+            self._step(some)
+
+    def _gather(self) -> tuple[list[Request], bool]:
+        """Wait for a request, and take those that wait with it."""
+        found: list[Request] = []
+        size = 0
+        while len(found) < STEP_REQUESTS and size < STEP_BYTES:
+            try:
+                request = self._queue.get(block=not found)
+            except queue.Empty:
+                break
+            if request is None:
+                return found, True
+            found.append(request)
+            size += len(request.body)
+        return found, False
+
+    def _step(self, requests: Sequence[Request]) -> None:
+        """Take requests, so many at once as are small enough when they are inflated."""
+        some: list[_Pending] = []
+        size = 0
+        for request in requests:
+            one = self._inflated(request)
+            if one is None:
+                continue
+            some.append(one)
+            size += len(one.plain)
+            if size >= STEP_BYTES:
+                self._take(some)
+                some, size = [], 0
+        if some:
+            self._take(some)
+
+    def _take(self, some: Sequence[_Pending]) -> None:
+        """Read and judge requests, and send what is good of them."""
+        said = ""
+        try:
+            rest = self._take_runs(some)
+            self._take_values([one for one in rest if self._read(one)])
+        except Exception:
+            # A fault of ours. Nobody was told that anything is safe, so each is told to come again.
+            log.exception("intake_failed", requests=len(some))
+            said = "internal"
+        for one in some:
+            if not one.is_refused:
+                self._keep(one.bad, one.request)
+                self._settle(one, said)  # it was held, so that none is answered too early
+
+    # --- one request
+
+    def _inflated(self, request: Request) -> _Pending | None:
+        """Return a request with its bytes; None when it is refused."""
+        self._meters.received_bytes[request.kind] += len(request.body)
+        try:
+            plain = inflate(request.coding, request.body, self._settings.inflated_bytes_max)
+        except RecordError as error:
+            self._refuse(request, error)
+            return None
+        self._meters.inflated_bytes[request.kind] += len(plain)
+        return _Pending(request, plain)
+
+    def _read(self, one: _Pending) -> bool:
+        """Read the values of a request; say whether there is anything left to do with it."""
+        request = one.request
+        try:
+            if request.kind == "events":
+                one.values, one.bad = native.values_of(request.form, one.plain)
+            else:
+                values = self._otlp.values_of(request.kind, request.form, one.plain)
+                one.values = list(enumerate(values))
+        except RecordError as error:
+            one.is_refused = True
+            self._refuse(request, error)
+            return False
+        except Exception:  # one request that finds a fault of ours must not take others with it
+            log.exception("request_failed", kind=request.kind, source=request.source)
+            one.is_refused = True
+            request.done(Refusal(500, "internal", "the collector failed on this request"))
+            return False
+        return True
+
+    def _refuse(self, request: Request, error: RecordError) -> None:
+        """Tell that nothing of a request can be read, and keep its begin."""
+        status = 413 if error.reason in TOO_MUCH else 400
+        shown = request.body[: native.SHOWN_BYTES_MAX]
+        self._keep([Bad(0, error.reason, error.detail, shown)], request)
+        request.done(Refusal(status, error.reason, f"{error.reason}: {error.detail}"))
+
+    def _keep(self, bad: Sequence[Bad], request: Request) -> None:
+        """Send rejected events to their topic; those that find no room are counted."""
+        kind, meters = request.kind, self._meters
+        if len(bad) > native.BAD_MAX:
+            with meters.lock:
+                meters.unkept_rejections["too_many"] += len(bad) - native.BAD_MAX
+        for one in bad:
+            meters.rejected_events[kind, one.reason] += 1
+        for one in bad[: native.BAD_MAX]:
+
+            def settled(said: str) -> None:
+                if said:
+                    with meters.lock:
+                        meters.unkept_rejections[said] += 1
+
+            self._outlet.send(self._rejected(one, request), settled)
+
+    def _rejected(self, bad: Bad, request: Request) -> Parcel:
+        settings = self._settings
+        key = request.source.encode()
+        record = {
+            "reason": bad.reason,
+            "detail": f"from {request.source}, {request.kind}, number {bad.number}: {bad.detail}",
+            "topic": f"collector/{request.kind}",
+            "partition": -1,
+            "offset": -1,
+            "timestamp": time.time_ns() // 1_000,
+            "key": key,
+            "value": bad.value[: native.SHOWN_BYTES_MAX],
+            "value_bytes": len(bad.value),
+        }
+        partition = murmur2_partition(key, settings.partitions)
+        return Parcel(settings.rejected_topic, partition, key, encode("rejected_event", record), 0)
+
+    # --- several at once
+
+    def _take_runs(self, some: Sequence[_Pending]) -> list[_Pending]:
+        """Take the requests whose spans can be read together; return the others."""
+        quick = [one for one in some if one.is_quick]
+        runs = self._otlp.runs([one.plain for one in quick])
+        whole = [(one, *run) for one, run in zip(quick, runs, strict=True) if run is not None]
+        if not whole:
+            return list(some)
+        counts = [count for _, count, _ in whole]
+        judged = self._judge.judge_run(b"".join(data for _, _, data in whole), sum(counts))
+        if judged is None:  # a text that is no UTF-8 is noticed here only
+            return list(some)
+        owners = [one for one, count, _ in whole for _ in range(count)]
+        numbers = [number for count in counts for number in range(count)]
+        self._send(judged, owners, numbers)
+        taken = {id(one) for one, _, _ in whole}
+        return [one for one in some if id(one) not in taken]
+
+    def _take_values(self, some: Sequence[_Pending]) -> None:
+        """Take requests whose values were read one by one."""
+        values = [value for one in some for _, value in one.values]
+        if values:
+            owners = [one for one in some for _ in one.values]
+            numbers = [number for one in some for number, _ in one.values]
+            self._send(self._judge.judge(values), owners, numbers)
+
+    def _send(self, judged: Judged, owners: Sequence[_Pending], numbers: Sequence[int]) -> None:
+        """Send what is good, and tell each request what of it is not.
+
+        Args:
+            judged: n values.
+            owners: (n,) the request of each.
+            numbers: (n,) its number there.
+        """
+        for one in owners:
+            one.events += 1
+        for verdict in judged.rejected:
+            row, owner = verdict.row, owners[verdict.row]
+            owner.events -= 1
+            value = judged.value_of(row)[: native.SHOWN_BYTES_MAX]
+            owner.bad.append(Bad(numbers[row], verdict.reason, verdict.detail, value))
+        for parcel, rows in zip(judged.parcels, judged.rows, strict=True):
+            concerned = {id(owners[row]): owners[row] for row in rows}
+            for one in concerned.values():
+                with one.lock:
+                    one.left += 1
+
+            def settled(said: str, concerned: dict[int, _Pending] = concerned) -> None:
+                for one in concerned.values():
+                    self._settle(one, said)
+
+            self._outlet.send(parcel, settled)
+
+    def _settle(self, one: _Pending, said: str) -> None:
+        """Take in what became of a parcel; answer the request when it was the last."""
+        with one.lock:
+            one.left -= 1
+            one.failed = one.failed or said
+            if one.left:
+                return
+        if one.failed:
+            wait_seconds = self._settings.retry_after_seconds
+            words = f"there is no room for these events now ({one.failed}): send them again"
+            one.request.done(Refusal(503, one.failed, words, wait_seconds))
+            return
+        with self._meters.lock:
+            self._meters.taken_events[one.request.kind] += one.events
+        one.request.done(Outcome(one.events, tuple(sorted(one.bad))))

@@ -1,0 +1,280 @@
+"""Events as bytes are judged, mended where it is clear what was meant, and put into parcels.
+
+Owns which topic and partition an event goes to. Invariant: every value is either in one parcel or
+among the rejected, once; all events of a parcel lie in its partition.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from streams.codec import records, wire
+from streams.codec.events import EventDecoder
+from streams.codec.rejections import Rejections
+from streams.codec.schemas import default_schemas
+from streams.codec.varints import varint
+from streams.collector.mending import MILLISECONDS_MAX, mended
+from streams.collector.parcel import Parcel
+from streams.collector.placing import trace_partitions
+from streams.core.columns import METRIC, EventColumns, Operation, Operations
+from streams.core.order import run_starts
+from streams.core.traces.murmur2 import murmur2_partition
+from streams.errors import RecordError
+from streams.units import I64, Mask
+
+PARCEL_BYTES_MAX: Final = 768 << 10
+"""Topics take 1 MiB; an event may have 512 KiB."""
+UNKNOWN_MODULE: Final = "unknown_module"
+_MENDABLE: Final = frozenset(
+    {"invalid_trace_id", "invalid_span_id", "invalid_parent_span_id", "invalid_timestamp"}
+)
+_EVENT: Final = "telemetry_event"
+
+
+class Verdict(NamedTuple):
+    """Why a value is rejected."""
+
+    row: int
+    reason: str
+    detail: str
+
+
+class Layout(NamedTuple):
+    """Where events go.
+
+    Attributes:
+        topics: topic by module.
+        other: topic of modules that have none.
+        partitions: of each of them.
+    """
+
+    topics: Mapping[str, str]
+    other: str
+    partitions: int
+
+
+@dataclass(slots=True)
+class Judged:
+    """What became of n values.
+
+    Attributes:
+        parcels: of the good ones.
+        rows: per parcel, the rows in it.
+        rejected: the others.
+        value_of: gives the bytes of a row, with wire header.
+    """
+
+    value_of: Callable[[int], bytes]
+    parcels: list[Parcel] = field(default_factory=list)
+    rows: list[list[int]] = field(default_factory=list)
+    rejected: list[Verdict] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Group:
+    """The good events of one topic and partition."""
+
+    rows: list[int] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+
+
+class Judge:
+    """Judges values; used by one thread.
+
+    Args:
+        layout: where events go.
+        metric_names: old metric names and what they are called now.
+        max_event_bytes: largest value accepted, wire header included.
+        rejects_unknown: events of modules without a topic of their own are rejected.
+        operations_max: so many operations are remembered; others are looked at one by one.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        metric_names: Mapping[str, str],
+        max_event_bytes: int,
+        *,
+        rejects_unknown: bool = False,
+        operations_max: int = 100_000,
+    ) -> None:
+        self._layout, self._metric_names = layout, metric_names
+        self._rejects_unknown = rejects_unknown
+        schemas = default_schemas()
+        self._schema = schemas.current(_EVENT)
+        self._batch_header = wire.header(schemas.id_of("telemetry_batch"))
+        self._operations = Operations(operations_max)
+        self._decoder = EventDecoder(schemas, self._operations, max_event_bytes=max_event_bytes)
+        self._topics = tuple(dict.fromkeys((*layout.topics.values(), layout.other)))
+        self._header = wire.header(schemas.id_of(_EVENT))
+        self._known = 0
+        self._is_old = np.zeros(0, np.bool_)
+        self._is_odd = np.zeros(0, np.bool_)
+        self._topic = np.zeros(0, np.int64)
+        self._alone = np.zeros(0, np.int64)
+
+    def judge(self, values: Sequence[bytes]) -> Judged:
+        """Return the parcels of values, and those that are rejected, in their order.
+
+        Args:
+            values: one event each, with wire header.
+        """
+        events, bad = self._decode(values)
+        return self._judged(events, bad, values.__getitem__)
+
+    def judge_run(self, data: bytes, count: int) -> Judged | None:
+        """Return the same of bodies that lie one after the other; None where they do not.
+
+        Args:
+            data: bodies without wire headers.
+            count: how many they should be, at least one.
+        """
+        found = self._decoder.decode_run(data, count)
+        if found is None:
+            return None
+        events, bad, bodies = found
+        return self._judged(events, _verdicts(bad), lambda row: self._header + bodies[row])
+
+    def _judged(
+        self, events: EventColumns, bad: list[Verdict], value_of: Callable[[int], bytes]
+    ) -> Judged:
+        judged = Judged(value_of)
+        groups: dict[int, _Group] = defaultdict(_Group)
+        self._learn()
+        again = self._to_mend(events, value_of, bad)
+        if again:
+            kept = np.isin(events.row, list(again), invert=True)
+            good = events.take(kept)
+            self._place_all(good, good.row, groups, judged)
+            rows = sorted(again)
+            mended_events, still_bad = self._decode([again[row] for row in rows])
+            self._learn()
+            places = np.array(rows, np.int64)[mended_events.row]
+            self._place_all(mended_events, places, groups, judged)
+            bad = [v for v in bad if v.row not in again]
+            bad += [v._replace(row=rows[v.row]) for v in still_bad]
+        else:
+            self._place_all(events, events.row, groups, judged)
+        judged.rejected = sorted([*judged.rejected, *bad])
+        for place, group in groups.items():
+            topic, partition = divmod(place, self._layout.partitions)
+            for some in _pieces(group.bodies):
+                value = self._batch(group.bodies[some])
+                rows = group.rows[some]
+                judged.parcels.append(
+                    Parcel(self._topics[topic], partition, None, value, len(rows))
+                )
+                judged.rows.append(rows)
+        return judged
+
+    def _decode(self, values: Sequence[bytes]) -> tuple[EventColumns, list[Verdict]]:
+        n = len(values)
+        events, bad = self._decoder.decode(0, [None] * n, values, np.zeros(n, np.int64))
+        return events, _verdicts(bad)
+
+    def _learn(self) -> None:
+        """Find out about operations that are new: where they go, and what is odd about them."""
+        new = self._operations.since(self._known)
+        if not new:
+            return
+        self._known += len(new)
+        places = [self._place_of(one) for one in new]
+        old = [one.name in self._metric_names for one in new]
+        odd = [one == Operations.OVERFLOW or self._is_unwanted(one.module) for one in new]
+        self._is_old = np.concatenate([self._is_old, np.array(old, np.bool_)])
+        self._is_odd = np.concatenate([self._is_odd, np.array(odd, np.bool_)])
+        self._topic = np.concatenate([self._topic, np.array([t for t, _ in places], np.int64)])
+        self._alone = np.concatenate([self._alone, np.array([p for _, p in places], np.int64)])
+
+    def _is_unwanted(self, module: str) -> bool:
+        return self._rejects_unknown and module not in self._layout.topics
+
+    def _place_of(self, operation: Operation) -> tuple[int, int]:
+        """Return the topic of an operation and the partition of its events outside traces."""
+        layout = self._layout
+        topic = self._topics.index(layout.topics.get(operation.module, layout.other))
+        key = f"{operation.module}.{operation.component}".encode()
+        return topic, murmur2_partition(key, layout.partitions)
+
+    def _to_mend(
+        self, events: EventColumns, value_of: Callable[[int], bytes], bad: Sequence[Verdict]
+    ) -> dict[int, bytes]:
+        """Return the values that are not as they were meant, as they should be, by row."""
+        odd: Mask = events.timestamp_us < MILLISECONDS_MAX
+        if self._metric_names:
+            odd = odd | ((events.event_type == METRIC) & self._is_old[events.operation])
+        rows = [*events.row[odd].tolist(), *(v.row for v in bad if v.reason in _MENDABLE)]
+        found: dict[int, bytes] = {}
+        for row in rows:
+            try:
+                event = records.decode(value_of(row))
+                better = mended(event, self._metric_names)
+                if better is not event:
+                    found[row] = records.encode(_EVENT, better)
+            except (RecordError, ValueError, TypeError, OverflowError):
+                continue  # it keeps the reason that it was rejected for
+        return found
+
+    def _place_all(
+        self, events: EventColumns, rows: I64, groups: dict[int, _Group], judged: Judged
+    ) -> None:
+        """Put good events into the group of their topic and partition.
+
+        Args:
+            events: n events.
+            rows: (n,) what each is called by.
+            groups: by topic * partitions + partition.
+            judged: takes those that are not wanted.
+        """
+        count = self._layout.partitions
+        code, topic = events.operation, self._topic[events.operation]
+        has_trace = (events.trace_id != 0).any(axis=1)
+        by_trace = trace_partitions(events.trace_id, count)
+        place = topic * count + np.where(has_trace, by_trace, self._alone[code])
+        for i in np.flatnonzero(self._is_odd[code]).tolist():
+            place[i] = self._look_at(events, i, int(by_trace[i]) if has_trace[i] else -1)
+            if place[i] < 0:
+                module = self._module_of(events, i)[:80]
+                detail = f"module {module!r} is not in the contract"
+                judged.rejected.append(Verdict(int(rows[i]), UNKNOWN_MODULE, detail))
+        order = np.argsort(place, kind="stable")
+        starts = run_starts(place[order])
+        for at in np.split(order, starts[1:]) if len(order) else ():
+            if place[at[0]] >= 0:
+                group = groups[int(place[at[0]])]
+                group.rows += rows[at].tolist()
+                group.bodies += events.body.take(at)
+
+    def _look_at(self, events: EventColumns, i: int, by_trace: int) -> int:
+        """Return the place of an event whose operation does not tell it; -1 for none."""
+        event = records.decode_body(self._schema, events.body[i])
+        if self._is_unwanted(event["module"]):
+            return -1
+        operation = Operation(event["module"], event["component"], event["name"])
+        topic, alone = self._place_of(operation)
+        return topic * self._layout.partitions + (alone if by_trace < 0 else by_trace)
+
+    def _module_of(self, events: EventColumns, i: int) -> str:
+        return str(records.decode_body(self._schema, events.body[i])["module"])
+
+    def _batch(self, bodies: Sequence[bytes]) -> bytes:
+        """Return the value of a message that holds events."""
+        return b"".join((self._batch_header, varint(len(bodies)), *bodies, b"\x00"))
+
+
+def _verdicts(bad: Rejections) -> list[Verdict]:
+    return [Verdict(*one) for one in zip(bad.row, bad.reason, bad.detail, strict=True)]
+
+
+def _pieces(bodies: Sequence[bytes]) -> Iterator[slice]:
+    """Yield the bodies that fit into a message together, as slices."""
+    begin = size = 0
+    for at, body in enumerate(bodies):
+        if size and size + len(body) > PARCEL_BYTES_MAX:
+            yield slice(begin, at)
+            begin, size = at, 0
+        size += len(body)
+    yield slice(begin, len(bodies))

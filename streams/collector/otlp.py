@@ -1,0 +1,67 @@
+"""Requests of OTLP become event bodies: spans quickly and together, the others one by one."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from streams.codec import wire
+from streams.codec.otlp.bodies import OtlpEncoder
+from streams.codec.otlp.quick import QuickSpans
+from streams.codec.otlp.requests import INVALID, TOO_LARGE, is_json
+from streams.codec.otlp.services import Services
+from streams.codec.schemas import default_schemas
+from streams.collector.request import Form, Kind
+from streams.errors import RecordError
+
+EVENTS_MAX: Final = 50_000
+"""Of one request: OpenTelemetry's batches have some thousand."""
+OBJECTS_MAX: Final = 400_000
+"""Of one request in JSON, which is read 20 times slower than protobuf: 8 MiB of real spans have no
+more."""
+EVENTS_BYTES_MAX: Final = 128 << 20
+"""Of one request: resource and scope are repeated in each of its events."""
+_EVENT: Final = "telemetry_event"
+
+
+class OtlpValues:
+    """Reads requests.
+
+    Args:
+        services: finds the modules of services.
+    """
+
+    def __init__(self, services: Services) -> None:
+        schemas = default_schemas()
+        self._encoder = OtlpEncoder(schemas.current(_EVENT), services, EVENTS_BYTES_MAX, EVENTS_MAX)
+        self._quick = QuickSpans(self._encoder)
+        self._header = wire.header(schemas.id_of(_EVENT))
+
+    @staticmethod
+    def is_quick(kind: Kind, form: Form, body: bytes) -> bool:
+        """Whether a request may be read together with others."""
+        return kind == "spans" and form == "protobuf" and bool(body) and not is_json(body)
+
+    def runs(self, bodies: Sequence[bytes]) -> list[tuple[int, bytes] | None]:
+        """Return how many events each quick request holds, and their bodies one after the other.
+
+        None for a request that `values_of` has to read.
+        """
+        return self._quick.bodies(bodies) if bodies else []
+
+    def values_of(self, kind: Kind, form: Form, body: bytes) -> list[bytes]:
+        """Return the wire values of a request's events in their order; a request may be empty.
+
+        Raises:
+            RecordError: `invalid_otlp` or `otlp_too_large`.
+        """
+        if form == "json":
+            body = body.lstrip(b" \t\r\n")
+            if not is_json(body):
+                raise RecordError(INVALID, "no JSON object")
+            if body.count(b"{") > OBJECTS_MAX:
+                raise RecordError(TOO_LARGE, f"more than {OBJECTS_MAX} objects in JSON")
+        elif not body:
+            return []  # a message without fields takes no bytes
+        elif is_json(body):
+            raise RecordError(INVALID, "JSON; its Content-Type says protobuf")
+        header = self._header
+        return [header + one for one in self._encoder.bodies(kind, body)]

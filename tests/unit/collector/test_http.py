@@ -1,0 +1,202 @@
+"""HTTP: what is taken, partly taken and refused, in OTLP's words and in ours."""
+
+import gzip
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+
+from streams.codec.records import decode
+from streams.serving import keys
+from tests.otlp_cases import START_NS, as_json, logs, span_of, traces
+from tests.unit.collector.asked import REJECTED, asked
+from tests.unit.collector.at_hand import as_json as event_json
+from tests.unit.collector.at_hand import event
+
+PROTOBUF = "application/x-protobuf"
+GOOD = json.dumps(event_json(event())).encode()
+
+
+def two_spans(**bad: Any) -> Any:
+    """Return a request of a good span and one that is not."""
+    first, second = span_of(1, 1), span_of(1, 2)
+    second.ClearField("span_id")
+    return traces("shop", [first, second])
+
+
+def test_all_taken_says_so_in_the_form_of_the_request() -> None:
+    """An empty message for OTLP, counts for events; each is in a parcel when it is said."""
+    whole = traces("shop", [span_of(1, 1), span_of(2, 1)])
+    with asked() as at:
+        answer = at.post("/v1/traces", whole.SerializeToString(), PROTOBUF)
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["content-type"] == PROTOBUF
+        answer = at.post("/v1/traces", gzip.compress(as_json(whole)), content_encoding="gzip")
+        assert (answer.status_code, answer.json()) == (200, {})
+        answer = at.post("/v1/events", GOOD)
+        assert answer.json() == {"taken": 1, "rejected": 0}
+        events = [one for p in at.outlet.parcels for one in decode(p.value)["events"]]
+        assert len(events) == 5
+        assert len({one["event_id"] for one in events}) == 3, "a request sent again is the same"
+        assert at.meters.taken_events == {"spans": 4, "events": 1}
+        assert at.edge.held.taken == 0
+
+
+def test_partial_success_has_a_count_and_a_message() -> None:
+    """And the rejected one is kept with its reason, its sender and its bytes."""
+    with asked() as at:
+        answer = at.post("/v1/traces", two_spans().SerializeToString(), PROTOBUF)
+        said = ExportTraceServiceResponse.FromString(answer.content).partial_success
+        assert (answer.status_code, said.rejected_spans) == (200, 1)
+        assert "1 invalid_span_id (the first is number 1" in said.error_message
+        answer = at.post("/v1/traces", as_json(two_spans()))
+        assert answer.json()["partialSuccess"]["rejectedSpans"] == "1"
+        line = LogRecord(time_unix_nano=START_NS, trace_id=b"short")
+        answer = at.post("/v1/logs", logs("shop", [line]).SerializeToString(), PROTOBUF)
+        found = ExportLogsServiceResponse.FromString(answer.content).partial_success
+        assert found.rejected_log_records == 1
+        kept = [decode(p.value) for p in at.outlet.parcels if p.topic == REJECTED]
+        assert [one["reason"] for one in kept] == [
+            "invalid_span_id",
+            "invalid_span_id",
+            "invalid_trace_id",
+        ]
+        assert kept[0]["detail"].startswith("from 192.0.2.7, spans, number 1: ")
+        assert decode(kept[0]["value"])["name"] == "step-2"
+        assert at.meters.rejected_events["spans", "invalid_span_id"] == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "kind", "headers", "status", "reason"),
+    [
+        ("/v1/traces", b"\xff", PROTOBUF, {}, 400, "invalid_otlp"),
+        ("/v1/traces", b"[]", "application/json", {}, 400, "invalid_otlp"),
+        ("/v1/traces", b"{}", PROTOBUF, {}, 400, "invalid_otlp"),
+        ("/v1/metrics", b"{", "application/json", {}, 400, "invalid_otlp"),
+        ("/v1/events", b"{", "application/json", {}, 400, "invalid_json"),
+        ("/v1/events", b"x", "application/json", {"content_encoding": "gzip"}, 400, None),
+        ("/v1/events", b"x", "application/json", {"content_encoding": "br"}, 415, None),
+        ("/v1/events", b"x", PROTOBUF, {}, 415, "no_such_type"),
+        ("/v1/traces", b"x", "application/avro", {}, 415, "no_such_type"),
+        ("/v1/traces", b"x", "text/plain", {}, 415, "no_such_type"),
+        ("/v1/events", bytes(3_000), "application/json", {}, 413, "body_too_large"),
+        ("/v1/nothing", b"x", "application/json", {}, 404, "no_such_path"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_for_good(
+    path: str, body: bytes, kind: str, headers: dict[str, str], status: int, reason: str | None
+) -> None:
+    """With a status that no client retries, a body that it reads, and a count."""
+    with asked(body_bytes_max=2_000) as at:
+        answer = at.post(path, body, kind, **headers)
+        assert answer.status_code == status
+        assert "retry-after" not in answer.headers
+        if reason:
+            assert at.meters.refused[reason] == 1
+        if path in ("/v1/events", "/v1/nothing"):
+            assert answer.json()["error"]
+        elif answer.headers["content-type"] == PROTOBUF:
+            assert Status.FromString(answer.content).code == 3
+        else:
+            assert answer.json()["code"] in (3, 5)
+
+
+def test_what_is_inflated_beyond_the_cap_is_refused_and_kept_in_part() -> None:
+    """413: to send it again would help nobody."""
+    body = gzip.compress(bytes(100_000))
+    with asked(inflated_bytes_max=50_000) as at:
+        answer = at.post("/v1/traces", body, PROTOBUF, content_encoding="gzip")
+        assert answer.status_code == 413
+        (kept,) = [decode(p.value) for p in at.outlet.parcels]
+        assert (kept["reason"], kept["value"]) == ("inflated_too_large", body)
+
+
+def test_no_room_tells_when_to_come_again() -> None:
+    """503 with Retry-After, for OTLP a Status; what could not be kept is counted."""
+    with asked("buffer_full") as at:
+        answer = at.post("/v1/traces", two_spans().SerializeToString(), PROTOBUF)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
+        status = Status.FromString(answer.content)
+        assert (status.code, "buffer_full" in status.message) == (14, True)
+        assert at.meters.unkept_rejections == {"buffer_full": 1}
+        assert at.meters.refused == {"buffer_full": 1}
+        at.edge.is_stopping = True
+        answer = at.post("/v1/events", GOOD)
+        assert (answer.status_code, answer.json()["reason"]) == (503, "stopping")
+
+
+def test_bytes_that_are_held_have_a_bound() -> None:
+    """Beyond it a sender is told to come again, and what was read is given back."""
+    with asked(held_bytes_max=1 << 20, body_bytes_max=1 << 20) as at:
+        at.edge.held.take(1 << 20)
+        answer = at.post("/v1/events", GOOD)
+        assert (answer.status_code, answer.json()["reason"]) == (503, "held_bytes")
+        at.edge.held.leave(1 << 20)
+        assert at.post("/v1/events", GOOD).status_code == 200
+        assert at.edge.held.taken == 0
+
+
+def test_methods_and_pages() -> None:
+    """POST for telemetry, GET for pages."""
+    with asked() as at:
+        assert at.ask("GET", "/v1/traces").status_code == 405
+        assert at.ask("POST", "/ready").status_code == 405
+        assert at.ask("GET", "/ready", headers={"accept": "a"}).text == "a"
+
+
+def test_keys_open_to_senders_alone(tmp_path: Path) -> None:
+    """Without one, with a wrong one, with a viewer's: nothing is taken; the name is kept."""
+    path = tmp_path / "keys.json"
+    now_us = time.time_ns() // 1_000
+    made = {role: keys.make(f"{role}-1", role, now_us, 1e9) for role in ("sender", "viewer")}
+    keys.change(path, lambda held: [*held, *(key for _, key in made.values())])
+    with asked(auth="keys", keys_file=path) as at:
+
+        def status(authorization: str | None) -> int:
+            headers = {} if authorization is None else {"authorization": authorization}
+            return int(at.post("/v1/events", GOOD, **headers).status_code)
+
+        assert status(None) == status("Bearer ") == status("Basic x") == 401
+        assert status("Bearer spl_nonsense") == 401
+        assert status(f"Bearer {made['viewer'][0]}") == 403
+        assert at.outlet.parcels == []
+        assert status(f"bearer {made['sender'][0]}") == 200
+        answer = at.post("/v1/events", b"{", authorization=f"Bearer {made['sender'][0]}")
+        assert answer.status_code == 400
+        kept = decode(at.outlet.parcels[-1].value)
+        assert (kept["key"], kept["detail"][:14]) == (b"sender-1", "from sender-1,")
+        double = [("authorization", f"Bearer {made['sender'][0]}")] * 2
+        answer = at.ask("POST", "/v1/events", content=GOOD, headers=double)
+        assert answer.status_code == 401
+        assert at.meters.refused["no_key"] == 4
+        assert at.meters.refused["no_sender"] == 1
+
+
+def test_a_fault_of_ours_hurts_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is answered, and the intake goes on."""
+    with asked() as at:
+        with monkeypatch.context() as patch:
+            patch.setattr("streams.collector.native.values_of", lambda *_: 1 / 0)
+            assert at.post("/v1/events", GOOD).status_code == 500
+            patch.setattr(at.intake._judge, "judge_run", lambda *_: 1 / 0)
+            whole = traces("shop", [span_of(1, 1)]).SerializeToString()
+            assert at.post("/v1/traces", whole, PROTOBUF).status_code == 503
+        assert at.post("/v1/events", GOOD).status_code == 200
+
+
+def test_a_text_that_is_no_utf8_hurts_one_request_of_a_step() -> None:
+    """Spans of several requests are read together; one that cannot be is refused alone."""
+    good = traces("shop", [span_of(1, 1)]).SerializeToString()
+    bad = good.replace(b"step-1", b"step\xff1")
+    with asked() as at, ThreadPoolExecutor(8) as senders:
+        bodies = [bad if n % 4 == 0 else good for n in range(24)]
+        answers = senders.map(lambda body: at.post("/v1/traces", body, PROTOBUF), bodies)
+        found = [answer.status_code for answer in answers]
+    assert found == [400 if n % 4 == 0 else 200 for n in range(24)]

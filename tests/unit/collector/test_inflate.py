@@ -1,0 +1,64 @@
+"""Inflating gives back what was compressed, whole or not at all, and never more than the cap."""
+
+import gzip
+import tracemalloc
+from contextlib import suppress
+
+import pytest
+from backports import zstd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.collector.inflate import inflate
+from streams.collector.request import Coding
+from streams.errors import RecordError
+
+COMPRESS = {"gzip": gzip.compress, "zstd": zstd.compress, "identity": bytes}
+codings = st.sampled_from(["gzip", "zstd"])
+
+
+@given(codings, st.lists(st.binary(max_size=2_000), min_size=1, max_size=3))
+def test_members_come_back_together(coding: Coding, parts: list[bytes]) -> None:
+    """A file may have several members or frames."""
+    body = b"".join(COMPRESS[coding](part) for part in parts)
+    whole = b"".join(parts)
+    assert inflate(coding, body, max(1, len(whole))) == whole
+    if len(whole) > 1:
+        with pytest.raises(RecordError) as caught:
+            inflate(coding, body, len(whole) - 1)
+        assert caught.value.reason == "inflated_too_large"
+
+
+@given(codings, st.binary(min_size=1, max_size=2_000), st.integers(min_value=1, max_value=40))
+def test_what_ends_too_early_is_refused(coding: Coding, data: bytes, cut: int) -> None:
+    """A part is never taken for the whole."""
+    body = COMPRESS[coding](data)
+    with pytest.raises(RecordError) as caught:
+        inflate(coding, body[: max(0, len(body) - cut)], 1 << 20)
+    assert caught.value.reason == "invalid_compression"
+
+
+@given(codings, st.binary(max_size=200))
+def test_bytes_that_are_no_file_are_refused_or_read(coding: Coding, data: bytes) -> None:
+    """Nothing but our own error leaves."""
+    with suppress(RecordError):
+        assert len(inflate(coding, data, 1_000)) <= 1_000
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_a_bomb_never_unfolds(coding: Coding) -> None:
+    """100 MiB of zeros take no more memory than the cap and a few pieces."""
+    body = COMPRESS[coding](bytes(100 << 20))
+    tracemalloc.start()
+    with pytest.raises(RecordError):
+        inflate(coding, body, 1 << 20)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+def test_a_plain_body_has_the_same_cap() -> None:
+    """Identity is a coding like the others."""
+    assert inflate("identity", b"abc", 3) == b"abc"
+    with pytest.raises(RecordError):
+        inflate("identity", b"abcd", 3)

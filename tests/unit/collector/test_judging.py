@@ -1,0 +1,187 @@
+"""Judging: each value is in one parcel of its own partition, or rejected with a reason."""
+
+import uuid
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.codec.records import decode, encode
+from streams.collector.judging import PARCEL_BYTES_MAX, Judge, Layout
+from streams.collector.mending import mended, microseconds
+from streams.collector.placing import trace_partitions
+from streams.core.traces.partitioners import murmur2_partition
+from tests.unit.collector.at_hand import START_US, event
+
+LAYOUT = Layout({"ALPHA": "telemetry.alpha.v1", "BETA": "shared.v1"}, "telemetry.other.v1", 7)
+OLD = {"old.name": "pipeline.new"}
+
+
+def judge(**given: Any) -> Judge:
+    return Judge(LAYOUT, OLD, 512 << 10, **given)
+
+
+def values(*events: dict[str, Any]) -> list[bytes]:
+    return [encode("telemetry_event", one) for one in events]
+
+
+def found(judge: Judge, *events: dict[str, Any]) -> list[tuple[str, int, dict[str, Any]]]:
+    """Return topic, partition and event of each value, which are all good, in their order."""
+    judged = judge.judge(values(*events))
+    assert judged.rejected == []
+    placed = {
+        row: (parcel.topic, parcel.partition, one)
+        for parcel, rows in zip(judged.parcels, judged.rows, strict=True)
+        for row, one in zip(rows, decode(parcel.value)["events"], strict=True)
+    }
+    return [placed[row] for row in range(len(events))]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**128 - 1)), max_size=30), st.integers(1, 100))
+def test_partitions_are_those_of_the_producers(ids: list[tuple[int]], partitions: int) -> None:
+    """As murmur2 gives them one by one."""
+    halves = [(one >> 64, one & (2**64 - 1)) for (one,) in ids]
+    array = np.array(halves, np.uint64).reshape(-1, 2)
+    assert trace_partitions(array, partitions).tolist() == [
+        murmur2_partition(b"%032x" % one, partitions) for (one,) in ids
+    ]
+
+
+modules = st.sampled_from(["ALPHA", "BETA", "nobody", ""])
+traces = st.integers(0, 40).map(lambda n: f"{n:032x}" if n else "")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(modules, traces, st.sampled_from(["TRACE", "LOG"])), max_size=40))
+def test_each_value_is_placed_once_or_rejected(rows: list[tuple[str, str, str]]) -> None:
+    """In the topic of its module and the partition of its trace, else of module and component."""
+    events = [
+        event(1, n + 1, module=module, trace_id=trace, event_type=kind)
+        for n, (module, trace, kind) in enumerate(rows)
+    ]
+    judged = judge().judge(values(*events))
+    seen = [v.row for v in judged.rejected]
+    for parcel, places in zip(judged.parcels, judged.rows, strict=True):
+        inside = decode(parcel.value)["events"]
+        assert parcel.events == len(inside) == len(places)
+        for row, one in zip(places, inside, strict=True):
+            assert one["span_id"] == events[row]["span_id"]
+            key = one["trace_id"] or f"{one['module']}.{one['component']}"
+            assert parcel.partition == murmur2_partition(key.encode(), LAYOUT.partitions)
+            assert parcel.topic == LAYOUT.topics.get(one["module"], LAYOUT.other)
+        seen += places
+    assert sorted(seen) == list(range(len(events)))
+    bad = {n for n, (module, trace, kind) in enumerate(rows) if not module}
+    bad |= {n for n, (_, trace, kind) in enumerate(rows) if kind == "TRACE" and not trace}
+    assert {v.row for v in judged.rejected} == bad
+
+
+def test_other_spellings_are_mended() -> None:
+    """Ids as UUID or in upper case, times in other units, old metric names; the rest stays."""
+    trace = uuid.uuid4()
+    one, two, three, four = found(
+        judge(),
+        event(trace_id=str(trace), span_id="ABCDEF0123456789", module="ALPHA"),
+        event(timestamp=START_US * 1000, module="BETA"),
+        event(event_type="METRIC", name="old.name", value=2.0),
+        event(name="old.name", timestamp=START_US // 1_000_000),
+    )
+    assert one[0] == "telemetry.alpha.v1"
+    assert (one[2]["trace_id"], one[2]["span_id"]) == (trace.hex, "abcdef0123456789")
+    assert (two[0], two[2]["timestamp"]) == ("shared.v1", START_US)
+    assert three[2]["name"] == "pipeline.new"
+    assert (four[2]["name"], four[2]["timestamp"]) == ("old.name", START_US)
+
+
+@given(st.integers(), st.sampled_from([1, 1_000, 1_000_000]))
+def test_a_time_has_one_unit_at_the_end(time: int, factor: int) -> None:
+    """Each unit of a time of our days is understood; what is right already stays."""
+    now = START_US + time % (10**14)
+    assert microseconds(now) == now
+    assert microseconds(now // factor) == now // factor * factor
+    assert microseconds(now * 1_000) == now
+    assert microseconds(-5) == -5
+    assert microseconds(0) == 0
+
+
+@given(st.text(max_size=40))
+def test_mending_twice_is_mending_once(text: str) -> None:
+    """And what is right already is the same object."""
+    once = mended(event(trace_id=text, span_id=text), OLD)
+    assert mended(once, OLD) is once
+
+
+def test_what_has_no_meaning_is_rejected_with_its_reason() -> None:
+    """And a mended event that is still bad says so."""
+    judged = judge().judge(
+        [
+            *values(
+                event(trace_id="x"),
+                event(trace_id=str(uuid.uuid4()), span_id="y"),
+                event(timestamp=-1),
+                event(),
+            ),
+            b"",
+            b"\x00\x00\x00\x00\x01zz",
+        ]
+    )
+    assert [(v.row, v.reason) for v in judged.rejected] == [
+        (0, "invalid_trace_id"),
+        (1, "invalid_span_id"),
+        (2, "invalid_timestamp"),
+        (4, "empty_value"),
+        (5, "invalid_avro"),
+    ]
+    assert [rows for rows in judged.rows] == [[3]]
+
+
+def test_unknown_modules_are_rejected_where_that_is_wanted() -> None:
+    """By default they go to the topic of others."""
+    assert found(judge(), event(module="nobody"))[0][0] == "telemetry.other.v1"
+    strict = judge(rejects_unknown=True).judge(values(event(module="nobody"), event(module="BETA")))
+    assert [(v.row, v.reason) for v in strict.rejected] == [(0, "unknown_module")]
+    assert strict.rows == [[1]]
+
+
+def test_operations_beyond_the_bound_keep_their_topic() -> None:
+    """They are looked at one by one."""
+    small = judge(operations_max=2)
+    placed = found(small, *(event(1, n, name=f"n{n}", module="ALPHA") for n in range(1, 9)))
+    assert {topic for topic, _, _ in placed} == {"telemetry.alpha.v1"}
+
+
+def test_parcels_fit_into_messages() -> None:
+    """Many large events of one partition become several messages."""
+    large = {"note": "x" * 300_000}
+    judged = judge().judge(values(*(event(1, n, dimensions=large) for n in range(1, 8))))
+    assert len(judged.parcels) == 4
+    assert all(len(parcel.value) < PARCEL_BYTES_MAX + 1_000 for parcel in judged.parcels)
+    assert [row for rows in judged.rows for row in rows] == list(range(7))
+
+
+def test_an_event_that_is_too_large_is_rejected() -> None:
+    """By its own size."""
+    (verdict,) = judge().judge(values(event(dimensions={"note": "x" * 600_000}))).rejected
+    assert verdict.reason == "event_too_large"
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_few_values(count: int) -> None:
+    """None at all are no parcels."""
+    assert len(judge().judge(values(event())[:count]).parcels) == count
+
+
+def test_a_run_is_judged_as_its_values_are() -> None:
+    """Bodies that lie one after the other give the same parcels and the same rejections."""
+    events = [event(n, 1, module="ALPHA" if n % 2 else "", name=f"n{n % 3}") for n in range(40)]
+    events[7]["timestamp"] //= 1_000
+    whole = values(*events)
+    one_by_one = judge().judge(whole)
+    run = judge().judge_run(b"".join(value[5:] for value in whole), len(whole))
+    assert run is not None
+    assert sorted(run.parcels) == sorted(one_by_one.parcels)
+    assert run.rejected == one_by_one.rejected
+    assert [run.value_of(n) for n in range(40)] == whole
+    assert judge().judge_run(b"nonsense", 1) is None
