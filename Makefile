@@ -88,12 +88,15 @@ bench-viewers: $(DEV_STAMP) ## how soon a thousand viewers of the console see ne
 
 # --- check ---------------------------------------------------------------------------------------
 
-.PHONY: check test sim kafka browser fault fuzz fuzz-properties lint format types imports
-check: ## all of CI: tests, lint, types, imports, real broker, browser
+.PHONY: check test slow sim kafka browser fault fuzz fuzz-properties lint format types imports
+check: ## all of CI: tests, slow ones, lint, types, imports, real broker, browser
 	.ci/run
 
 test: $(DEV_STAMP) ## the fast tests: no broker, no browser
-	$(BIN)/pytest -m "not kafka and not browser" -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -m "not kafka and not browser and not slow" -n 3 --dist loadfile $(ARGS)
+
+slow: $(DEV_STAMP) ## the tests without a broker that take their time: many seeds, storms, long properties
+	$(BIN)/pytest -m "slow and not kafka and not browser" -n 2 --dist load $(ARGS)
 
 sim: $(DEV_STAMP) ## simulated runs from seeds (ARGS="--seed 7" shows one, "--runs 5000" judges many)
 	$(BIN)/python -m tests.sim $(or $(ARGS),--runs 1000)

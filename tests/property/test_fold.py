@@ -97,6 +97,7 @@ def state_of(world: World, segments: Sequence[Segment]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(randoms)
 def test_a_fold_gives_the_state_of_its_segments(rng: random.Random) -> None:
@@ -108,6 +109,7 @@ def test_a_fold_gives_the_state_of_its_segments(rng: random.Random) -> None:
     assert state_of(world, live.segments()) == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(randoms)
 def test_a_base_takes_the_place_of_what_it_replaces(rng: random.Random) -> None:

@@ -5,6 +5,7 @@ import random
 from collections import defaultdict
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 
 from streams.core.fidelity.plan import Plan
@@ -108,6 +109,7 @@ def shown(engine: Engine) -> dict[int, tuple[object, ...]]:
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(randoms)
 def test_linked_traces_are_a_function_of_the_events_alone(rng: random.Random) -> None:
@@ -131,6 +133,7 @@ def test_linked_traces_are_a_function_of_the_events_alone(rng: random.Random) ->
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(randoms)
 def test_the_links_that_hold_are_those_of_the_last_fragments(rng: random.Random) -> None:

@@ -108,6 +108,7 @@ def test_files_are_written_and_none_is_replaced(shell: Shell, tmp_path: Path) ->
         files_for("ALPHA", "A b", None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "component"), [("ALPHA", "parser"), ("NEW", "thing")])
 def test_the_test_of_a_template_passes(tmp_path: Path, module: str, component: str) -> None:
     """As it is written, before anybody changes a line."""

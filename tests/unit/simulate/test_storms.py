@@ -46,6 +46,7 @@ def test_flapping_faults_come_and_go() -> None:
         assert turns >= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_two_faults_stand_to_each_other_as_their_kind_says(name: str) -> None:
     """Apart, nothing is reached by both; nested, one's cause is in the other's reach."""
