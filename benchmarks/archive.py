@@ -26,7 +26,7 @@ from benchmarks.decode import STAGES
 from streams.console.archive.archive import Archive, Limits
 from streams.console.archive.kinds import KIND
 from streams.console.archive.store import Store
-from streams.console.paths.audit import AuditQuery, TimeRange, conditions, looked_up
+from streams.console.paths.audit import AuditQuery, TimeRange, wanted
 from streams.console.questions.audit import audit
 from streams.console.questions.history import history, record_lineage
 from streams.console.questions.queries import Queries
@@ -197,8 +197,7 @@ def ask_audit(archive: Archive, traces: int) -> dict[str, Any]:
         for key, value in numbers.items():
             text = text.replace(f"{{{key}:08d}}", f"{value:08d}")
         query = AuditQuery(time_range=time_range, **json.loads(text))
-        ids = looked_up(query)
-        return audit(queries, START_US, end_us, conditions(query), 100, "", ids).entries
+        return audit(queries, (START_US, end_us), wanted(query), 100).entries
 
     found = {f"audit {name}": timed(partial(of, name), some) for name in FILTERS}
     found["lineage of a record"] = timed(

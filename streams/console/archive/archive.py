@@ -12,7 +12,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
@@ -21,13 +21,16 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from streams.console.archive.counts import Counts, counts_of, summed
 from streams.console.archive.decoded import Decoded, Values, one_by_one
 from streams.console.archive.eventcolumns import event_columns
 from streams.console.archive.files import HOUR_US, At, Segment, hour_end_us, hour_of, positions
 from streams.console.archive.kinds import KIND, KINDS, SCHEMAS, Kind
 from streams.console.archive.merging import merged, merges
+from streams.console.archive.repeats import CONTENT, WITHIN, repeats
 from streams.console.archive.retention import Growth, Hold, expired, growth
 from streams.console.archive.store import Store, Times
+from streams.console.archive.tally import Tallies, Tally, hour_number
 from streams.console.archive.tracecolumns import trace_columns
 from streams.console.limits import spend
 from streams.errors import StateError
@@ -40,6 +43,8 @@ REMOVE_SECONDS: Final = 300.0
 """A file is removed so long after it was merged or expired: a question may be reading it."""
 CLOCK_US: Final = 24 * HOUR_US
 """Kafka's time of a record is not so long before its own: no clock is so far ahead."""
+COUNTED: Final = ("spans", "events")
+"""Kinds whose files have counts."""
 FOOTER_THREADS: Final = 8
 SLICES_MAX: Final = 16
 """A partition that little comes of keeps no more batches in memory, each of 5,000 records."""
@@ -166,6 +171,7 @@ class Archive:
             self._files[one.kind][one] = size
         self._next: dict[At, int] = positions(found)
         self._tails: dict[At, _Tail] = {}
+        self._tallies = Tallies(store.counts)
         self._times: dict[Segment, Times] = {}
         """What the footers say that were asked for."""
         self._leaving: deque[tuple[float, Segment]] = deque()
@@ -307,10 +313,27 @@ class Archive:
         kind, topic, partition = at
         segment = Segment(kind, tail.hour, topic, partition, tail.first, tail.next - 1)
         table = pa.concat_tables([tail.kind.schema.empty_table(), *tail.parts])
-        size_bytes = self._store.write(tail.kind, segment, table)
+        counts = self._counts_of(tail.kind, table) if kind in COUNTED else None
+        size_bytes = self._store.write(tail.kind, segment, table, counts)
         with self._lock:
             self._files[kind][segment] = size_bytes
             del self._tails[at]
+
+    def _counts_of(self, kind: Kind, table: pa.Table) -> Counts | None:
+        """Return the counts of a new file, None when it cannot be told what repeats others."""
+
+        def earlier(ids: Mapping[str, Collection[str]]) -> Iterator[tuple[int, pa.Table]]:
+            at = table[kind.time].to_numpy()
+            with self._lock:
+                files = list(self._files[kind.name])
+            for one in self._within(kind, files, (int(at.min()), int(at.max()) + 1)):
+                yield hour_number(one.hour), self._store.find(kind, [one], ids, columns=CONTENT)
+
+        hour = repeats(kind.name, table, earlier)
+        if hour is None:
+            return None
+        is_kept = hour != WITHIN
+        return counts_of(table.filter(pa.array(is_kept)), hour[is_kept])
 
     def merge(self, now_us: int, is_over: Callable[[], bool] = lambda: False) -> int:
         """Merge files that are due, and remove those that were let go long enough ago.
@@ -334,7 +357,8 @@ class Archive:
             if is_over():
                 break
             kind, whole = KIND[files[0].kind], merged(files)
-            size_bytes = self._store.write(kind, whole, self._store.read(kind, files))
+            rows, counts = self._store.read(kind, files), self._summed(files)
+            size_bytes = self._store.write(kind, whole, rows, counts)
             with self._lock:
                 held = self._files[kind.name]
                 for one in files:
@@ -344,6 +368,12 @@ class Archive:
             done += len(files) - 1
         self._remove_leaving()
         return done
+
+    def _summed(self, files: Sequence[Segment]) -> Counts | None:
+        """Return the counts of files together, None when one of them has none."""
+        parts = [self._store.counts(one) if one.kind in COUNTED else None for one in files]
+        known = [part for part in parts if part is not None]
+        return summed(known) if len(known) == len(parts) else None
 
     def expire(
         self, now_us: int, keep_days: Mapping[str, float], holds: Sequence[Hold]
@@ -417,6 +447,25 @@ class Archive:
                 self._times |= zip(unknown, found, strict=True)
         known = [(one, self._times[one]) for one in some]
         return [one for one, (least, most) in known if least < times[1] and most >= times[0]]
+
+    def tally(self, kind: str, times: Times, wanted: Mapping[str, Collection[str]]) -> Tally:
+        """Return how many events of a kind there are in each minute; see `Tallies.tally`.
+
+        Args:
+            kind: one of `COUNTED`.
+            times: [start, end) of the events' time, in us.
+            wanted: by column, the values that they have.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        with self._lock:
+            files = list(self._files[kind])
+            tails = [t.as_table() for t in self._tails.values() if t.kind.name == kind and t.rows]
+        some = {one: self._times[one] for one in self._within(KIND[kind], files, times)}
+        at = [tail[KIND[kind].time].to_numpy() for tail in tails]
+        within = [rows[(rows >= times[0]) & (rows < times[1])] for rows in at]
+        return self._tallies.tally(files, some, within, wanted, times)
 
     def dataset(self, files: Iterable[Segment], schema: pa.Schema) -> Any:
         """Return files as one dataset."""

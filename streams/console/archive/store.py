@@ -17,6 +17,7 @@ import pyarrow.dataset
 import pyarrow.fs
 import pyarrow.parquet
 
+from streams.console.archive.counts import Counts, read, written
 from streams.console.archive.files import Segment, segment_of
 from streams.console.archive.ids import GROUPS_MAX, groups, places, wanted, with_ids
 from streams.console.archive.kinds import Kind
@@ -29,6 +30,8 @@ FILES_AHEAD: Final = 2
 _UNFINISHED: Final = ".unfinished"
 _IDS: Final = ".ids"
 """Beside a file: where the ids of its rows lie, as 8-byte numbers, how many they are in front."""
+_COUNTS: Final = ".counts"
+"""Beside a file: how many events it holds, by `counts`."""
 _MAPPED_MAX: Final = 20_000
 """Lists of a folder that stay mapped; Linux lets a process have 65,530 maps."""
 _HELD_MAX: Final = 200
@@ -110,9 +113,9 @@ class Store:
         for one in covered(found):
             self._delete(one.path)
             del found[one]
-        known = {one.path + _IDS for one in found}
+        known = {one.path + beside for one in found for beside in (_IDS, _COUNTS)}
         for path in self._paths():
-            if path.endswith(_UNFINISHED) or (path.endswith(_IDS) and path not in known):
+            if path.endswith(_UNFINISHED) or (path.endswith((_IDS, _COUNTS)) and path not in known):
                 self._delete(path)
 
     def _segments(self) -> dict[Segment, int]:
@@ -128,8 +131,16 @@ class Store:
             if info.is_file
         }
 
-    def write(self, kind: Kind, segment: Segment, table: pa.Table) -> int:
+    def write(
+        self, kind: Kind, segment: Segment, table: pa.Table, counts: Counts | None = None
+    ) -> int:
         """Write a file; it is there under its name when all of it is.
+
+        Args:
+            kind: of its rows.
+            segment: its name.
+            table: its rows.
+            counts: how many they are; None when that is not known.
 
         Returns:
             Its bytes.
@@ -138,6 +149,10 @@ class Store:
             OSError: the disk is full, the bucket is away; nothing is there under the name.
         """
         group_rows = _group_rows(table)
+        if counts is None:  # a file of the same name may have had some
+            self._delete(segment.path + _COUNTS)
+        else:
+            self._put(segment.path + _COUNTS, written(counts))
         if kind.ids:
             list_ = places(table, kind.ids, group_rows)
             self._put(segment.path + _IDS, np.insert(list_, 0, len(list_)).tobytes())
@@ -183,6 +198,7 @@ class Store:
         segments: Iterable[Segment],
         ids: Mapping[str, Collection[str]],
         spend: Callable[[int], None] = lambda _: None,
+        columns: Collection[str] = (),
     ) -> pa.Table:
         """Return the rows of files that hold one of some ids in its column.
 
@@ -191,12 +207,15 @@ class Store:
             segments: the files.
             ids: by column, the ids.
             spend: told how many bytes were found, part by part; may raise to have it ended.
+            columns: that are wanted; all without it.
 
         Raises:
             OSError: a file cannot be read.
         """
         hashes = wanted(ids)
-        found = [kind.schema.empty_table()]
+        wanted_ = [f for f in kind.schema if not columns or f.name in columns or f.name in ids]
+        schema = pa.schema(wanted_)
+        found = [schema.empty_table()]
         for one in segments:
             list_ = self._list(one)
             named = None if list_ is None else groups(list_, hashes)
@@ -205,7 +224,8 @@ class Store:
             with self._fs.open_input_file(f"{self._root}/{one.path}") as source:
                 file = pyarrow.parquet.ParquetFile(source)
                 for group in range(file.num_row_groups) if named is None else named:
-                    found.append(with_ids(_fitted(file.read_row_group(group), kind.schema), ids))
+                    rows = file.read_row_group(group, schema.names if columns else None)
+                    found.append(with_ids(_fitted(rows, schema), ids))
                     spend(found[-1].nbytes)
         return pa.concat_tables(found)
 
@@ -234,6 +254,14 @@ class Store:
                     self._lists.clear()
                 self._lists[segment] = list_
         return list_
+
+    def counts(self, segment: Segment) -> Counts | None:
+        """Return how many events a file holds, None when it is not known."""
+        try:
+            with self._fs.open_input_stream(f"{self._root}/{segment.path}{_COUNTS}") as stream:
+                return read(stream.read())
+        except FileNotFoundError:
+            return None
 
     def times(self, kind: Kind, segment: Segment) -> Times:
         """Return the least and the greatest of the kind's time in a file, as its footer says.
@@ -265,6 +293,7 @@ class Store:
             self._lists.pop(segment, None)
         self._delete(segment.path)
         self._delete(segment.path + _IDS)
+        self._delete(segment.path + _COUNTS)
 
     def _delete(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from streams.console.asked import LIMIT, LIMIT_MAX, TEXT_CHARS_MAX
 from streams.console.paths.path import SEVERITIES, Path
 from streams.console.questions.audit import audit
-from streams.console.questions.queries import Queries, Where, one_of
+from streams.console.questions.queries import Queries
 from streams.console.times import time_us
 from streams.errors import ConfigError
 
@@ -67,32 +67,16 @@ _LISTS: Final = {
 _SINGLE: Final = ("actor", "component", "correlation_id", "batch_id", "operation")
 
 
-def conditions(query: AuditQuery) -> list[Where]:
-    """Return what an event has to fulfil, besides its time."""
-    found = []
-    for name, column in _LISTS.items():
-        if values := getattr(query, name):
-            asked = [v.lower() for v in values] if column == "trace_id" else values
-            found.append(one_of(column, sorted(set(asked))))
+def wanted(query: AuditQuery) -> dict[str, list[str]]:
+    """Return what an event has to be, besides its time: by column, the values that it may have."""
+    found = {column: list(set(getattr(query, name))) for name, column in _LISTS.items()}
+    found["trace_id"] = list({one.lower() for one in query.trace_ids})
     if query.severity_minimum is not None:
-        graver = SEVERITIES[SEVERITIES.index(query.severity_minimum) :]
-        found.append(one_of("severity", graver))
+        found["severity"] = list(SEVERITIES[SEVERITIES.index(query.severity_minimum) :])
     for name in _SINGLE:
         if (value := getattr(query, name)) is not None:
-            found.append(Where(f"{name} = ?", (value,)))
-    return found
-
-
-def looked_up(query: AuditQuery) -> dict[str, list[str]] | None:
-    """Return the ids to look events up by: those of the narrowest condition; None without any."""
-    if query.trace_ids:
-        return {"trace_id": [one.lower() for one in query.trace_ids]}
-    if query.record_ids:
-        return {"record_id": query.record_ids}
-    for column in ("correlation_id", "batch_id"):
-        if (value := getattr(query, column)) is not None:
-            return {column: [value]}
-    return None
+            found[name] = [value]
+    return {column: values for column, values in found.items() if values}
 
 
 def _audit(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any:
@@ -102,10 +86,7 @@ def _audit(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any
     if end_us < start_us:
         raise ConfigError("time_range.end: before time_range.start")
     token = query.continuation_token or ""
-    found = audit(
-        queries, start_us, end_us, conditions(query), query.limit, token, looked_up(query)
-    )
-    return found._asdict()
+    return audit(queries, (start_us, end_us), wanted(query), query.limit, token)._asdict()
 
 
 PATHS: Final = (

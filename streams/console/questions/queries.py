@@ -14,6 +14,7 @@ from streams.codec.records import Record, decode
 from streams.console.archive.archive import Archive
 from streams.console.archive.files import HOUR_US
 from streams.console.archive.kinds import SCHEMAS, SCOPE
+from streams.console.archive.tally import Span, Tally
 from streams.console.limits import fetch
 from streams.console.tokens import key_of, token_of
 from streams.errors import ConfigError
@@ -310,6 +311,10 @@ class Queries:
         )
         values = [row.pop("value") for row in rows]
         return (decode(values[-1]), rows) if rows else None
+
+    def tally(self, kind: str, times: Span, wanted: Mapping[str, Collection[str]]) -> Tally:
+        """Return how many events of a kind there are in each minute; see `Archive.tally`."""
+        return self._archive.tally(kind, times, wanted)
 
     def ask(
         self, sql: str, values: Sequence[Any], kinds: Mapping[str, Scope]
