@@ -29,7 +29,7 @@ from streams.console.archive.kinds import KIND, KINDS, SCHEMAS, Kind
 from streams.console.archive.merging import merged, merges
 from streams.console.archive.repeats import CONTENT, WITHIN, repeats
 from streams.console.archive.retention import Growth, Hold, expired, growth
-from streams.console.archive.store import Store, Times
+from streams.console.archive.store import Store, Times, part_of
 from streams.console.archive.tally import Tallies, Tally, hour_number
 from streams.console.archive.tracecolumns import trace_columns
 from streams.console.limits import spend
@@ -326,8 +326,9 @@ class Archive:
             at = table[kind.time].to_numpy()
             with self._lock:
                 files = list(self._files[kind.name])
-            for one in self._within(kind, files, (int(at.min()), int(at.max()) + 1)):
-                yield hour_number(one.hour), self._store.find(kind, [one], ids, columns=CONTENT)
+            some = self._within(kind, files, (int(at.min()), int(at.max()) + 1))
+            for one, rows in self._store.find(kind, some, ids, CONTENT):
+                yield hour_number(one.hour), rows
 
         hour = repeats(kind.name, table, earlier)
         if hour is None:
@@ -410,6 +411,7 @@ class Archive:
         kind: str,
         times: Times | None = None,
         ids: Mapping[str, Collection[str]] | None = None,
+        columns: Collection[str] = (),
     ) -> Look:
         """Return a kind as of now.
 
@@ -420,6 +422,7 @@ class Archive:
                 a clock so far ahead, is not found.
             ids: by column, one of `Kind.ids`, the ids that are asked for. Then all rows that hold
                 one of them in its column are in `tail`, a few others may be, and `files` is empty.
+            columns: with `ids`, those that are wanted; all without it.
 
         Raises:
             OSError: with `ids`, a file cannot be read.
@@ -430,10 +433,14 @@ class Archive:
             tails = [t.as_table() for t in self._tails.values() if t.kind.name == kind and t.rows]
         if times is not None and KIND[kind].time:
             files = self._within(KIND[kind], files, times)
+        schema = part_of(SCHEMAS[kind], columns if ids is not None else ())
+        parts = [tail.select(schema.names) for tail in tails]
         if ids is not None:
-            tails.append(self._store.find(KIND[kind], files, ids, spend))
+            for _, found in self._store.find(KIND[kind], files, ids, columns):
+                spend(found.nbytes)
+                parts.append(found)
             files = []
-        return Look(files, pa.concat_tables([SCHEMAS[kind].empty_table(), *tails]))
+        return Look(files, pa.concat_tables([schema.empty_table(), *parts]))
 
     def _within(self, kind: Kind, files: Sequence[Segment], times: Times) -> list[Segment]:
         """Return the files that hold something of [start, end); each footer is read once."""

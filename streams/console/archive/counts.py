@@ -13,7 +13,6 @@ import json
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 

@@ -43,17 +43,18 @@ def repeats(kind: str, table: pa.Table, earlier: Earlier) -> I64 | None:
         return hour
     if "trace_id" in ids and len(ids["trace_id"]) > REVISED_MAX:
         return None
-    own = _frame(table.filter(pa.array(doubtful))).with_columns(row=np.flatnonzero(doubtful))
+    own = pl.DataFrame({"event_id": pl.Series("event_id", table["event_id"])})
+    own = own.with_row_index("row").filter(pl.Series(doubtful))
     first = own.unique("event_id", keep="first", maintain_order=True)
     if len(first) < len(own):
-        if _differ(own, first):
+        if _differ(_content(table), _content(table.take(pa.array(first["row"].to_numpy())))):
             return None
         hour[np.setdiff1d(own["row"].to_numpy(), first["row"].to_numpy())] = WITHIN
     for of_hour, rows in earlier(ids):
-        found = _frame(rows)
-        if _differ(found, first):
+        found = pl.Series("event_id", rows["event_id"]).unique()
+        at = first.filter(pl.col("event_id").is_in(found.implode()))["row"].to_numpy()
+        if _differ(_content(rows), _content(table.take(pa.array(at)))):
             return None
-        at = first.filter(pl.col("event_id").is_in(found["event_id"].implode()))["row"].to_numpy()
         hour[at] = np.maximum(hour[at], of_hour)
     return hour
 
@@ -71,7 +72,7 @@ def _doubtful(kind: str, table: pa.Table) -> tuple[Mask, Ids]:
     return of.is_in(traces.implode()).to_numpy(), {"trace_id": traces.to_list()}
 
 
-def _frame(table: pa.Table) -> pl.DataFrame:
+def _content(table: pa.Table) -> pl.DataFrame:
     return pl.DataFrame({name: pl.Series(name, table[name]) for name in CONTENT}).with_columns(
         pl.col(COLUMNS).fill_null("")
     )

@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -197,25 +197,22 @@ class Store:
         kind: Kind,
         segments: Iterable[Segment],
         ids: Mapping[str, Collection[str]],
-        spend: Callable[[int], None] = lambda _: None,
         columns: Collection[str] = (),
-    ) -> pa.Table:
-        """Return the rows of files that hold one of some ids in its column.
+    ) -> Iterator[tuple[Segment, pa.Table]]:
+        """Yield the rows of files that hold one of some ids in its column, part by part.
 
         Args:
             kind: of the files.
             segments: the files.
             ids: by column, the ids.
-            spend: told how many bytes were found, part by part; may raise to have it ended.
             columns: that are wanted; all without it.
 
         Raises:
             OSError: a file cannot be read.
         """
         hashes = wanted(ids)
-        wanted_ = [f for f in kind.schema if not columns or f.name in columns or f.name in ids]
-        schema = pa.schema(wanted_)
-        found = [schema.empty_table()]
+        schema = part_of(kind.schema, columns)
+        read_schema = part_of(kind.schema, (*columns, *ids) if columns else ())
         for one in segments:
             list_ = self._list(one)
             named = None if list_ is None else groups(list_, hashes)
@@ -224,10 +221,10 @@ class Store:
             with self._fs.open_input_file(f"{self._root}/{one.path}") as source:
                 file = pyarrow.parquet.ParquetFile(source)
                 for group in range(file.num_row_groups) if named is None else named:
-                    rows = file.read_row_group(group, schema.names if columns else None)
-                    found.append(with_ids(_fitted(rows, schema), ids))
-                    spend(found[-1].nbytes)
-        return pa.concat_tables(found)
+                    rows = _fitted(file.read_row_group(group, read_schema.names), read_schema)
+                    found = with_ids(rows, ids)
+                    if len(found):
+                        yield one, found.select(schema.names)
 
     def _list(self, segment: Segment) -> U64 | None:
         """Return the list of ids of a file, None when there is none that is whole.
@@ -325,6 +322,11 @@ def _group_rows(table: pa.Table) -> int:
     row_bytes = table.nbytes / max(1, len(table))
     rows = int(_GROUP_BYTES / max(1.0, row_bytes))
     return max(_GROUP_ROWS_MIN, rows, len(table) // GROUPS_MAX + 1)
+
+
+def part_of(schema: pa.Schema, columns: Collection[str]) -> pa.Schema:
+    """Return a schema's columns that are named; all when none is."""
+    return pa.schema([field for field in schema if not columns or field.name in columns])
 
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:

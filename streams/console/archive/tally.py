@@ -8,6 +8,7 @@ has to be counted from the rows. Keeps what was added up by hour, within a bound
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -118,8 +119,7 @@ class Tallies:
         known = np.array([len(combo) >= size for combo in combos], np.bool_)
         some = [(i, frozenset(values)) for i, values in zip(columns, wanted.values(), strict=True)]
         fits = [
-            len(combo) >= size and all(combo[i] in values for i, values in some)
-            for combo in combos
+            len(combo) >= size and all(combo[i] in values for i, values in some) for combo in combos
         ]
         return np.array(fits, np.bool_), known
 
@@ -228,7 +228,7 @@ def few(spans: Sequence[Span], most: int) -> list[Span]:
     """Return spans as no more than so many, the nearest of them united with what lies between."""
     found = list(spans)
     while len(found) > most:
-        gaps = [b[0] - a[1] for a, b in zip(found, found[1:], strict=False)]
+        gaps = [b[0] - a[1] for a, b in pairwise(found)]
         at = gaps.index(min(gaps))
         found[at : at + 2] = [(found[at][0], found[at + 1][1])]
     return found

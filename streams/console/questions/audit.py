@@ -21,7 +21,8 @@ from streams.console.tokens import key_of, token_of
 _REVISED_MAX: Final = 1_000
 """Traces with a later revision that are told apart by name in a statement."""
 _KINDS: Final = ("spans", "events")
-_PLACE: Final = 'timestamp, event_id, trace_id, record_id, partition, "offset"'
+_PLACE: Final = ("timestamp", "event_id", "trace_id", "record_id", "partition", "offset")
+"""Where an entry stands in the answer, and where in the archive."""
 _LOOKED_UP: Final = ("trace_id", "record_id", "correlation_id", "batch_id")
 """Columns of ids, the narrowest first."""
 
@@ -50,13 +51,12 @@ def audit(queries: Queries, span: Span, wanted: Wanted, limit: int, token: str =
     Raises:
         ConfigError: the token is not one of this answer.
     """
-    where = [one_of(column, sorted(values)) for column, values in wanted.items()]
     after = key_of(token, (int, str, int)) if token else None
     ids = next(({name: wanted[name]} for name in _LOOKED_UP if name in wanted), None)
     if ids is not None:
-        rows, total = _looked_up(queries, span, where, ids, after, limit + 1)
+        rows, total = _looked_up(queries, span, wanted, ids, after, limit + 1)
     else:
-        rows, total = _searched(queries, span, where, wanted, after, limit + 1)
+        rows, total = _searched(queries, span, wanted, after, limit + 1)
     shown = rows[:limit]
     more = len(rows) > limit
     last = (shown[-1]["timestamp"], shown[-1]["event_id"], total) if more else ()
@@ -67,12 +67,17 @@ _After = tuple[Any, ...] | None
 """Timestamp and id of the last entry of the page before, and the total; None for the first page."""
 
 
+def _conditions(wanted: Wanted) -> list[Where]:
+    return [one_of(column, sorted(values)) for column, values in wanted.items()]
+
+
 def _within(span: Span) -> Where:
     return Where("timestamp >= ? AND timestamp < ?", span)
 
 
-def _union(columns: str, kinds: Collection[str], where: Sequence[Where]) -> Where:
+def _union(kinds: Collection[str], where: Sequence[Where]) -> Where:
     """Return a statement over some kinds, and its parameters."""
+    columns = ", ".join(f'"{name}"' for name in _PLACE)
     parts = (
         f"SELECT '{kind}' AS kind, {columns} FROM {kind} WHERE {both(where)}"
         for kind in _KINDS
@@ -85,20 +90,21 @@ def _union(columns: str, kinds: Collection[str], where: Sequence[Where]) -> Wher
 
 
 def _looked_up(
-    queries: Queries, span: Span, where: Sequence[Where], ids: Wanted, after: _After, count: int
+    queries: Queries, span: Span, wanted: Wanted, ids: Wanted, after: _After, count: int
 ) -> tuple[list[dict[str, Any]], int]:
     """Return the first events with one of some ids, where each lies, and how many there are.
 
     They are few, and to find them is what costs: they are found once, for the page and the total.
     """
-    union = _union(_PLACE, _KINDS, [_within(span), *where])
+    union = _union(_KINDS, [_within(span), *_conditions(wanted)])
     at, event_id, total = after or (span[0], "", 0)
+    columns = {*_PLACE, *wanted}
     rows = queries.ask(
         "SELECT *, count(*) OVER () AS total FROM "
-        f"(SELECT DISTINCT ON (event_id) * FROM ({union.text}) ORDER BY event_id, \"offset\") "
+        f'(SELECT DISTINCT ON (event_id) * FROM ({union.text}) ORDER BY event_id, "offset") '
         "WHERE (timestamp, event_id) > (?, ?) ORDER BY timestamp, event_id LIMIT ?",
         (*union.values, at, event_id, count),
-        dict.fromkeys(_KINDS, Scope(span, ids)),
+        dict.fromkeys(_KINDS, Scope(span, ids, columns)),
     )
     if after is None:
         total = rows[0]["total"] if rows else 0
@@ -109,9 +115,10 @@ def _looked_up(
 
 
 def _searched(
-    queries: Queries, span: Span, where: Sequence[Where], wanted: Wanted, after: _After, count: int
+    queries: Queries, span: Span, wanted: Wanted, after: _After, count: int
 ) -> tuple[list[dict[str, Any]], int]:
     """Return the first events of a sort, where each lies, and how many there are."""
+    where = _conditions(wanted)
     begin = span[0] if after is None else max(span[0], after[0])
     tallies = {kind: queries.tally(kind, (begin, span[1]), wanted) for kind in _KINDS}
     if after is None:
@@ -170,7 +177,7 @@ def _first(
     found: list[dict[str, Any]] = []
     for window in windows(tallies, count):
         span = window.begin, window.end
-        union = _union(_PLACE, window.kinds, [_within(span), *where])
+        union = _union(window.kinds, [_within(span), *where])
         kinds = dict.fromkeys(window.kinds, Scope(span))
         found += _different(queries, union, kinds, count - len(found))
         if len(found) == count:
@@ -210,7 +217,7 @@ def _events(queries: Queries, rows: Sequence[dict[str, Any]]) -> list[Record]:
         within = Where("timestamp BETWEEN ? AND ?", (min(times), max(times)))
         where = [within, wanted]
         ids = {column: {row[column] for row in some}} if column else None
-        scope = Scope((min(times), max(times) + 1), ids)
+        scope = Scope((min(times), max(times) + 1), ids, ("timestamp", "event_id", "value"))
         sql = f"SELECT value FROM events WHERE {both(where)}"
         for row in queries.ask(sql, values_of(where), {"events": scope}):
             event = decode(row["value"])
@@ -219,9 +226,10 @@ def _events(queries: Queries, rows: Sequence[dict[str, Any]]) -> list[Record]:
     if of_traces:
         places = {(row["partition"], row["offset"]) for row in of_traces}
         ids = {"trace_id": {row["trace_id"] for row in of_traces}}
+        scope = Scope(ids=ids, columns=("partition", "offset", "value"))
         at = one_of("offset", sorted({offset for _, offset in places}))
         sql = f'SELECT partition, "offset", value FROM traces WHERE {at.text}'
-        for row in queries.ask(sql, at.values, {"traces": Scope(ids=ids)}):
+        for row in queries.ask(sql, at.values, {"traces": scope}):
             if (row["partition"], row["offset"]) in places:
                 for event in decode(row["value"])["spans"]:
                     events.setdefault(event["event_id"], event)

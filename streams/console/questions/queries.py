@@ -43,10 +43,12 @@ class Scope(NamedTuple):
     Attributes:
         times: [start, end) of the kind's own time, in us; None for all.
         ids: by column, one of `Kind.ids`, the ids of which rows are needed; None for all.
+        columns: that the statement names, where rows are looked up by ids; all without it.
     """
 
     times: tuple[int, int] | None = None
     ids: Mapping[str, Collection[str]] | None = None
+    columns: Collection[str] = ()
 
 
 ALL: Final = Scope()
@@ -330,7 +332,7 @@ class Queries:
         tables = []
         try:
             for kind, scope in kinds.items():
-                look = self._archive.look(kind, scope.times, scope.ids)
+                look = self._archive.look(kind, *scope)
                 cursor.register(f"tail_{kind}", look.tail)
                 source = f"SELECT * FROM tail_{kind}"
                 if look.files:

@@ -34,9 +34,7 @@ def windows(tallies: Mapping[str, Tally], count: int) -> Iterator[Window]:
     held: Window | None = None
     known = 0
     for begin, end, rows, kind in sorted(_pieces(tallies)):
-        if held is not None and begin >= held.end and (
-            known >= count or begin - held.end > GAP_US
-        ):
+        if held is not None and begin >= held.end and (known >= count or begin - held.end > GAP_US):
             yield held
             held, known = None, 0
         if held is None:
