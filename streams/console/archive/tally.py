@@ -21,7 +21,7 @@ from streams.units import I64, Mask
 HELD_CELLS_MAX: Final = 4_000_000
 """Cells of all hours that stay in memory, of 32 bytes each."""
 UNTOLD_MAX: Final = 4
-"""Times that a question counts from rows; where they were more, what lies between is counted too."""
+"""Times that a question counts from rows; were they more, what lies between is counted as well."""
 Span = tuple[int, int]
 """[begin, end), in us."""
 Values = tuple[str, ...]
@@ -213,8 +213,8 @@ def _minutes(minute: I64) -> list[Span]:
 def united(spans: Iterable[Span], within: Span) -> list[Span]:
     """Return spans as few that are apart, in order, within one."""
     found: list[Span] = []
-    for begin, end in sorted(spans):
-        begin, end = max(begin, within[0]), min(end, within[1])
+    for some in sorted(spans):
+        begin, end = max(some[0], within[0]), min(some[1], within[1])
         if begin >= end:
             continue
         if found and begin <= found[-1][1]:
