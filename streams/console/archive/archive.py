@@ -7,14 +7,13 @@ after the last file, so that what was in the tail is read again, and a kind that
 another one of its topic passes over what it has.
 """
 
-import math
 import threading
 import time
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
@@ -25,11 +24,13 @@ from streams.console.archive.counts import Counts, counts_of, summed
 from streams.console.archive.decoded import Decoded, Values, one_by_one
 from streams.console.archive.eventcolumns import event_columns
 from streams.console.archive.files import HOUR_US, At, Segment, hour_end_us, hour_of, positions
-from streams.console.archive.kinds import KIND, KINDS, SCHEMAS, Kind
+from streams.console.archive.kinds import KIND, KINDS, Kind
 from streams.console.archive.merging import merged, merges
 from streams.console.archive.repeats import CONTENT, WITHIN, repeats
-from streams.console.archive.retention import Growth, Hold, expired, growth
+from streams.console.archive.retention import Growth, growth
 from streams.console.archive.store import Store, Times, part_of
+from streams.console.archive.summaries import SUMMED
+from streams.console.archive.tail import Tail
 from streams.console.archive.tally import Tallies, Tally, hour_number
 from streams.console.archive.tracecolumns import trace_columns
 from streams.console.limits import spend
@@ -43,11 +44,11 @@ REMOVE_SECONDS: Final = 300.0
 """A file is removed so long after it was merged or expired: a question may be reading it."""
 CLOCK_US: Final = 24 * HOUR_US
 """Kafka's time of a record is not so long before its own: no clock is so far ahead."""
+ALL_KINDS: Final = {**KIND, **SUMMED}
+"""Of records, and of what sums them up."""
 COUNTED: Final = ("spans", "events")
 """Kinds whose files have counts."""
 FOOTER_THREADS: Final = 8
-SLICES_MAX: Final = 16
-"""A partition that little comes of keeps no more batches in memory, each of 5,000 records."""
 _DECODE: Final = {"traces": trace_columns, "events": event_columns}
 """How records are decoded that are read as columns, by the first kind that their topic feeds."""
 
@@ -73,48 +74,6 @@ class Limits:
 def decode(kinds: Sequence[Kind], values: Values) -> Decoded:
     """Return the rows that records of a topic are, for all the kinds that it feeds."""
     return _DECODE.get(kinds[0].name, one_by_one)(kinds, values)
-
-
-@dataclass(slots=True)
-class _Tail:
-    """What a partition had of a kind since its last file.
-
-    Attributes:
-        first, next: offsets [first, next) of it.
-        hour, hour_end_us: of its first record. Earlier ones may follow, for clocks differ; later
-            ones do not.
-        since: when it had its first row; infinite while it has none.
-        parts: its rows; the last ones are slices that keep the rows of other partitions alive.
-        slices: how many those are.
-    """
-
-    kind: Kind
-    first: int
-    next: int
-    hour: str
-    hour_end_us: float
-    since: float = math.inf
-    parts: list[pa.Table] = field(default_factory=list)
-    slices: int = 0
-    rows: int = 0
-    size_bytes: int = 0
-
-    def add(self, part: pa.Table) -> None:
-        """Add rows, a slice of what was decoded together."""
-        self.parts.append(part)
-        self.slices += 1
-        self.rows += len(part)
-        self.size_bytes += part.nbytes
-        if self.slices == SLICES_MAX:
-            self.parts[-SLICES_MAX:] = [pa.concat_tables(self.parts[-SLICES_MAX:]).combine_chunks()]
-            self.slices = 0
-
-    def as_table(self) -> pa.Table:
-        """Return it as a table; what was many parts is one from then on."""
-        if len(self.parts) > 1:
-            self.parts = [pa.concat_tables(self.parts).combine_chunks()]
-            self.slices = 0
-        return self.parts[0] if self.parts else self.kind.schema.empty_table()
 
 
 class Look(NamedTuple):
@@ -146,7 +105,9 @@ class Archive:
         telemetry: Iterable[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store, self._limits, self._clock = store, limits, clock
+        self._limits, self._clock = limits, clock
+        self.store = store
+        """Where its files are."""
         derived = [kind for kind in KINDS if kind.topic]
         self.derived = tuple(dict.fromkeys(prefix + kind.topic for kind in derived))
         """Topics that have to be there."""
@@ -163,14 +124,16 @@ class Archive:
         """Records that are no value of their schema, by topic; they are passed over."""
         self.archived: Counter[str] = Counter({kind.name: 0 for kind in KINDS})
         """Records taken in since the start, by kind."""
+        self.turn = 0
+        """How often summaries took the place of files: a look at both is of one turn."""
         self._lock = threading.Lock()
-        self._files: dict[str, dict[Segment, int]] = {kind.name: {} for kind in KINDS}
+        self._files: dict[str, dict[Segment, int]] = {name: {} for name in ALL_KINDS}
         store.clean()
         found = {one: size for one, size in store.segments().items() if one.kind in self._files}
         for one, size in found.items():
             self._files[one.kind][one] = size
-        self._next: dict[At, int] = positions(found)
-        self._tails: dict[At, _Tail] = {}
+        self._next: dict[At, int] = positions(one for one in found if one.kind in KIND)
+        self._tails: dict[At, Tail] = {}
         self._tallies = Tallies(store.counts)
         self._times: dict[Segment, Times] = {}
         """What the footers say that were asked for."""
@@ -279,7 +242,7 @@ class Archive:
                 tail.next = self._next[at] = some[-1].offset + 1
             i = until
 
-    def _tail_for(self, kind: Kind, at: At, message: Message) -> _Tail:
+    def _tail_for(self, kind: Kind, at: At, message: Message) -> Tail:
         """Return the tail that a record goes to; one that is due is written and begun anew."""
         tail = self._tails.get(at)
         time_us = message.timestamp_ms * 1000
@@ -288,12 +251,12 @@ class Archive:
             tail = None
         if tail is None:
             end_us = hour_end_us(time_us)
-            tail = _Tail(kind, message.offset, message.offset, hour_of(time_us), end_us)
+            tail = Tail(kind, message.offset, message.offset, hour_of(time_us), end_us)
             with self._lock:
                 self._tails[at] = tail
         return tail
 
-    def _is_full(self, tail: _Tail) -> bool:
+    def _is_full(self, tail: Tail) -> bool:
         return tail.rows >= self._limits.rows or tail.size_bytes >= self._limits.size_bytes
 
     def write_due(self, *, all_of_it: bool = False) -> None:
@@ -314,7 +277,7 @@ class Archive:
         segment = Segment(kind, tail.hour, topic, partition, tail.first, tail.next - 1)
         table = pa.concat_tables([tail.kind.schema.empty_table(), *tail.parts])
         counts = self._counts_of(tail.kind, table) if kind in COUNTED else None
-        size_bytes = self._store.write(tail.kind, segment, table, counts)
+        size_bytes = self.store.write(tail.kind, segment, table, counts)
         with self._lock:
             self._files[kind][segment] = size_bytes
             del self._tails[at]
@@ -326,8 +289,8 @@ class Archive:
             at = table[kind.time].to_numpy()
             with self._lock:
                 files = list(self._files[kind.name])
-            some = self._within(kind, files, (int(at.min()), int(at.max()) + 1))
-            for one, rows in self._store.find(kind, some, ids, CONTENT):
+            some = self.within(kind.name, files, (int(at.min()), int(at.max()) + 1))
+            for one, rows in self.store.find(kind, some, ids, CONTENT):
                 yield hour_number(one.hour), rows
 
         hour = repeats(kind.name, table, earlier)
@@ -351,15 +314,15 @@ class Archive:
         """
         done = 0
         with self._lock:
-            sizes = {one: size for files in self._files.values() for one, size in files.items()}
+            sizes = {one: n for k in KIND for one, n in self._files[k].items()}
             filling = {(at, tail.hour) for at, tail in self._tails.items() if tail.rows}
         hour_over = hour_of(now_us - HOUR_US - SLACK_US)
         for files in merges(sizes, self._limits.merge_files, hour_over, filling):
             if is_over():
                 break
             kind, whole = KIND[files[0].kind], merged(files)
-            rows, counts = self._store.read(kind, files), self._summed(files)
-            size_bytes = self._store.write(kind, whole, rows, counts)
+            rows, counts = self.store.read(kind, files), self._summed(files)
+            size_bytes = self.store.write(kind, whole, rows, counts)
             with self._lock:
                 held = self._files[kind.name]
                 for one in files:
@@ -372,36 +335,36 @@ class Archive:
 
     def _summed(self, files: Sequence[Segment]) -> Counts | None:
         """Return the counts of files together, None when one of them has none."""
-        parts = [self._store.counts(one) if one.kind in COUNTED else None for one in files]
+        parts = [self.store.counts(one) if one.kind in COUNTED else None for one in files]
         known = [part for part in parts if part is not None]
         return summed(known) if len(known) == len(parts) else None
 
-    def expire(
-        self, now_us: int, keep_days: Mapping[str, float], holds: Sequence[Hold]
-    ) -> list[Segment]:
-        """Let go of files that are old enough; see `retention.expired`.
-
-        Returns:
-            The files; they are removed by a later `merge`.
-        """
+    def files(self) -> list[Segment]:
+        """Return all files, those of summaries too."""
         with self._lock:
-            old = expired(chain.from_iterable(self._files.values()), keep_days, holds, now_us)
+            return list(chain.from_iterable(self._files.values()))
+
+    def replace(self, old: Sequence[Segment], new: Segment | None, size_bytes: int) -> None:
+        """Let files go, for what sums them up or for nothing; a later `merge` removes them."""
+        with self._lock:
             for one in old:
                 del self._files[one.kind][one]
+            if new is not None:
+                self._files[new.kind][new] = size_bytes
+            self.turn += 1
             self._leaving += [(self._clock() + REMOVE_SECONDS, one) for one in old]
-        return old
 
     def growth(self, now_us: int) -> Growth:
         """Return how the archive grows; see `retention.growth`."""
         with self._lock:
             sizes = {one: size for files in self._files.values() for one, size in files.items()}
-        return growth(sizes, self._store.disk(), now_us)
+        return growth(sizes, self.store.disk(), now_us)
 
     def _remove_leaving(self) -> None:
         """Remove what was let go so long ago that no question reads it any more."""
         now = self._clock()
         while self._leaving and self._leaving[0][0] <= now:
-            self._store.remove(self._leaving[0][1])
+            self.store.remove(self._leaving[0][1])
             _, gone = self._leaving.popleft()
             with self._lock:
                 self._times.pop(gone, None)
@@ -431,25 +394,29 @@ class Archive:
         with self._lock:
             files = sorted(self._files[kind], key=lambda one: (one.at, one.first))
             tails = [t.as_table() for t in self._tails.values() if t.kind.name == kind and t.rows]
-        if times is not None and KIND[kind].time:
-            files = self._within(KIND[kind], files, times)
-        schema = part_of(SCHEMAS[kind], columns if ids is not None else ())
+        if times is not None and ALL_KINDS[kind].time:
+            files = self.within(kind, files, times)
+        schema = part_of(ALL_KINDS[kind].schema, columns if ids is not None else ())
         parts = [tail.select(schema.names) for tail in tails]
         if ids is not None:
-            for _, found in self._store.find(KIND[kind], files, ids, columns):
+            for _, found in self.store.find(KIND[kind], files, ids, columns):
                 spend(found.nbytes)
                 parts.append(found)
             files = []
         return Look(files, pa.concat_tables([schema.empty_table(), *parts]))
 
-    def _within(self, kind: Kind, files: Sequence[Segment], times: Times) -> list[Segment]:
-        """Return the files that hold something of [start, end); each footer is read once."""
+    def within(self, kind: str, files: Sequence[Segment], times: Times) -> list[Segment]:
+        """Return the files that hold something of [start, end); each footer is read once.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
         first = hour_of(times[0] - CLOCK_US)
         some = [one for one in files if one.hour >= first]
         unknown = [one for one in some if one not in self._times]
         if unknown:
             with ThreadPoolExecutor(FOOTER_THREADS, "spanloom-footer") as pool:
-                found = list(pool.map(lambda one: self._store.times(kind, one), unknown))
+                found = list(pool.map(lambda one: self.store.times(ALL_KINDS[kind], one), unknown))
             with self._lock:
                 self._times |= zip(unknown, found, strict=True)
         known = [(one, self._times[one]) for one in some]
@@ -469,14 +436,14 @@ class Archive:
         with self._lock:
             files = list(self._files[kind])
             tails = [t.as_table() for t in self._tails.values() if t.kind.name == kind and t.rows]
-        some = {one: self._times[one] for one in self._within(KIND[kind], files, times)}
+        some = {one: self._times[one] for one in self.within(kind, files, times)}
         at = [tail[KIND[kind].time].to_numpy() for tail in tails]
         within = [rows[(rows >= times[0]) & (rows < times[1])] for rows in at]
         return self._tallies.tally(files, some, within, wanted, times)
 
     def dataset(self, files: Iterable[Segment], schema: pa.Schema) -> Any:
         """Return files as one dataset."""
-        return self._store.dataset(files, schema)
+        return self.store.dataset(files, schema)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return files, their bytes, and how many records lie in memory, by kind."""

@@ -22,6 +22,7 @@ from streams.console.archive.files import Segment, segment_of
 from streams.console.archive.ids import GROUPS_MAX, groups, places, wanted, with_ids
 from streams.console.archive.kinds import Kind
 from streams.console.archive.merging import covered
+from streams.console.archive.tiers import summed_up
 from streams.errors import ConfigError, StateError
 from streams.units import U64
 
@@ -93,14 +94,14 @@ class Store:
         found = {one for path in paths if (one := segment_of(path)) is not None}
         before = f"file://{self._root}" if self.folder is not None else self.url.rstrip("/")
         by_kind: dict[str, list[str]] = {}
-        for one in sorted(found - set(covered(found)), key=lambda s: s.path):
+        for one in sorted(found - {*covered(found), *summed_up(found)}, key=lambda s: s.path):
             by_kind.setdefault(one.kind, []).append(f"{before}/{one.path}")
         return by_kind
 
     def segments(self) -> dict[Segment, int]:
-        """Return all files and their bytes, but those that lie within a larger one."""
+        """Return all files and their bytes, but those that a larger one or a summary covers."""
         found = self._segments()
-        for one in covered(found):
+        for one in {*covered(found), *summed_up(found)}:
             del found[one]
         return found
 
@@ -110,7 +111,7 @@ class Store:
         Only who writes the archive may do so.
         """
         found = self._segments()
-        for one in covered(found):
+        for one in {*covered(found), *summed_up(found)}:
             self._delete(one.path)
             del found[one]
         known = {one.path + beside for one in found for beside in (_IDS, _COUNTS)}
@@ -184,13 +185,15 @@ class Store:
             os.fsync(file.fileno())
         unfinished.replace(place)
 
-    def read(self, kind: Kind, segments: Iterable[Segment]) -> pa.Table:
-        """Return all rows of some files.
+    def read(
+        self, kind: Kind, segments: Iterable[Segment], columns: Collection[str] = ()
+    ) -> pa.Table:
+        """Return all rows of some files, with some of their columns or all.
 
         Raises:
             OSError: one of them cannot be read.
         """
-        return self.dataset(segments, kind.schema).to_table()
+        return self.dataset(segments, part_of(kind.schema, columns)).to_table()
 
     def find(
         self,

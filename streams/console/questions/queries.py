@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple
 import duckdb
 
 from streams.codec.records import Record, decode
-from streams.console.archive.archive import Archive
+from streams.console.archive.archive import ALL_KINDS, Archive, Look
 from streams.console.archive.files import HOUR_US
-from streams.console.archive.kinds import SCHEMAS, SCOPE
+from streams.console.archive.kinds import SCOPE
 from streams.console.archive.tally import Span, Tally
 from streams.console.limits import fetch
 from streams.console.tokens import key_of, token_of
@@ -331,19 +331,27 @@ class Queries:
         cursor = self._db.cursor()
         tables = []
         try:
-            for kind, scope in kinds.items():
-                look = self._archive.look(kind, *scope)
+            for kind, look in self._looks(kinds).items():
                 cursor.register(f"tail_{kind}", look.tail)
                 source = f"SELECT * FROM tail_{kind}"
                 if look.files:
                     cursor.register(
-                        f"files_{kind}", self._archive.dataset(look.files, SCHEMAS[kind])
+                        f"files_{kind}",
+                        self._archive.dataset(look.files, ALL_KINDS[kind].schema),
                     )
                     source = f"SELECT * FROM files_{kind} UNION ALL {source}"
                 tables.append(f"{kind} AS ({source})")
             return fetch(cursor, f"WITH {', '.join(tables)} {sql}", list(values))
         finally:
             cursor.close()
+
+    def _looks(self, kinds: Mapping[str, Scope]) -> dict[str, Look]:
+        """Return kinds as of one moment: no summary beside the rows that it sums up."""
+        while True:
+            turn = self._archive.turn
+            found = {kind: self._archive.look(kind, *scope) for kind, scope in kinds.items()}
+            if self._archive.turn == turn:
+                return found
 
 
 def _rejected_row(row: dict[str, Any]) -> dict[str, Any]:

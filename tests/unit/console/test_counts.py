@@ -19,8 +19,10 @@ from streams.console.archive.counts import COLUMNS, FIRST, MINUTE_US, counts_of,
 from streams.console.archive.counts import written as bytes_of
 from streams.console.archive.files import HOUR_US
 from streams.console.archive.kinds import KIND, KINDS
+from streams.console.archive.rollup import roll_up
 from streams.console.archive.store import Store
 from streams.console.archive.tally import Tally, few, united
+from streams.console.archive.tiers import Keep
 from streams.console.questions import audit as audit_module
 from streams.console.questions.audit import audit
 from streams.console.questions.queries import Queries
@@ -155,8 +157,8 @@ def test_counts_tell_what_a_slow_search_tells(tmp_path: Path, seed: int) -> None
     check(archive, chance)
     day_us = 24 * HOUR_US
     keep_days = {"spans": 1.0, "traces": 9.0, "events": 1.0}
-    gone = archive.expire(T0_US + day_us + 2 * HOUR_US + HOUR_US // 3, keep_days, [])
-    assert gone
+    keep = Keep(keep_days, {}, {})
+    assert roll_up(archive, keep, [], T0_US + day_us + 2 * HOUR_US + HOUR_US // 3)
     check_counts_alone(archive)
 
 
