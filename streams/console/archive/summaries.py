@@ -22,6 +22,8 @@ MEMORY_BYTES: Final = 512 << 20
 PER_OCTAVE: Final = 8
 """Buckets of durations between a time and twice it: a quantile is off by 5 % at most."""
 _LAST: Final = "last_at"
+SORTED: Final = "map_from_entries(list_sort(map_entries(dimensions))) AS dimensions"
+"""Dimensions in one order, so that those that are alike are one."""
 _BUCKET: Final = f"CASE WHEN duration_us > 0 THEN 1 + floor(log2(duration_us) * {PER_OCTAVE})::INT "
 
 
@@ -117,7 +119,7 @@ SUMMARIES: Final = {
           NULL::DOUBLE AS min, NULL::DOUBLE AS max, NULL::DOUBLE AS last, NULL::BIGINT AS last_at
           FROM one
         UNION ALL SELECT timestamp, 'metric', module, component, event_type, '', name,
-          map_from_entries(list_sort(map_entries(dimensions))), 1, 0, value_number, value_number,
+          {SORTED}, 1, 0, value_number, value_number,
           value_number, value_number, timestamp FROM one WHERE event_type = 'METRIC'
         """,
     ),

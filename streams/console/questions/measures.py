@@ -3,6 +3,7 @@
 import re
 from typing import Any, Final
 
+from streams.console.archive.summaries import SORTED
 from streams.console.questions.queries import Queries, Where, both, values_of, with_dimension
 from streams.console.questions.tiers import scopes, series, summaries, told
 from streams.errors import ConfigError
@@ -14,6 +15,7 @@ POINTS_MAX: Final = 10_000
 ROWS_MAX: Final = 100_000
 _SERIES: Final = ("name", "module", "component", "dimensions")
 _ABOUT: Final = ", ".join(_SERIES)
+_PLAIN: Final = ", ".join(_SERIES[:-1])
 _PATTERN: Final = re.compile(r"[A-Za-z0-9_.*?:/-]+")
 
 
@@ -37,37 +39,38 @@ def metrics(
         raise ConfigError("name: letters, digits, and any of _ . : / - * ?")
     step_us = step_of(start_us, end_us, step_s)
     where = [Where("name GLOB ?", (name,)), *_with(dimensions)]
-    within = both([Where("{time} >= ? AND {time} < ?"), *where])
+    within = both([Where('"{time}" >= ? AND "{time}" < ?'), *where])
     values = (start_us, step_us, start_us, end_us, *values_of(where))
     rows = queries.ask(
         f'SELECT {_ABOUT}, "at", min(min) AS min, max(max) AS max, '
         "sum(mean * count) / sum(count) AS mean, arg_max(last, last_at) AS last, "
         "sum(count)::BIGINT AS count, max(tier) AS tier FROM ("
-        f"SELECT {_ABOUT}, {begin_of('timestamp')}, min(value_number) AS min, "
+        f"SELECT {_PLAIN}, {SORTED}, {begin_of('timestamp')}, min(value_number) AS min, "
         "max(value_number) AS max, avg(value_number) AS mean, "
         "arg_max(value_number, timestamp) AS last, max(timestamp) AS last_at, "
         "count(DISTINCT event_id) AS count, 0 AS tier "
         f"FROM events WHERE event_type = 'METRIC' AND {within.format(time='timestamp')} "
         "GROUP BY ALL "
-        f"UNION ALL SELECT {_ABOUT}, {begin_of('"at"')}, min, max, sum / count, last, last_at, count, "
-        f"tier FROM ({summaries('events')}) WHERE what = 'metric' AND {within.format(time='"at"')}"
+        f"UNION ALL SELECT {_ABOUT}, {begin_of('at')}, min, max, sum / count, last, last_at, "
+        f"count, tier FROM ({summaries('events')}) "
+        f"WHERE what = 'metric' AND {within.format(time='at')}"
         f') GROUP BY {_ABOUT}, "at" ORDER BY {_ABOUT}, "at" LIMIT ?',
         (*values, *values, ROWS_MAX + 1),
         scopes("events", start_us, end_us),
     )
     is_cut = len(rows) > ROWS_MAX
-    tiers = [(row.pop("tier"), row["at"]) for row in rows[:ROWS_MAX]]
+    tiers = [(row.pop("tier"), row["at"], step_us) for row in rows[:ROWS_MAX]]
     return {
         "step_us": step_us,
         "series": series(rows[:ROWS_MAX], _SERIES),
-        "tiers": told(tiers, step_us),
+        "tiers": told(tiers),
         "is_cut": is_cut,
     }
 
 
 def begin_of(time: str) -> str:
     """Return the begin of a row's step, as `at`; its parameters are the first one's and a step."""
-    return f'{time} - ({time} - ?) % ? AS "at"'
+    return f'"{time}" - ("{time}" - ?) % ? AS "at"'
 
 
 def step_of(start_us: int, end_us: int, step_s: int | None) -> int:

@@ -200,21 +200,6 @@ class Queries:
 
     # --- fidelity ---------------------------------------------------------------------------------
 
-    def fidelity(
-        self, start_us: int, end_us: int, conditions: Sequence[Where], limit: int
-    ) -> list[dict[str, Any]]:
-        """Return the windows of [start, end) at their last revision, by scope and time."""
-        where = [Where("window_start >= ? AND window_start < ?", (start_us, end_us)), *conditions]
-        scope = ", ".join(SCOPE)
-        keys = f"window_start, {scope}"
-        return self.ask(
-            f"SELECT {keys}, window_us, revision, expected, observed, ratio, slo_ratio, "
-            f"burn_rate_short, burn_rate_long FROM ({last_of('fidelity', 'revision', keys)}) "
-            f"WHERE {both(where)} ORDER BY {scope}, window_start LIMIT ?",
-            (*values_of(where), limit),
-            {"fidelity": Scope((start_us, end_us))},
-        )
-
     def recent_windows(self, now_us: int, back_us: int, span_us: int) -> list[Record]:
         """Return the windows that began within a span before the newest one, whole.
 

@@ -28,19 +28,18 @@ def summaries(kind: str) -> str:
     )
 
 
-def told(tiers: Iterable[tuple[int, int]], step_us: int) -> list[dict[str, Any]]:
+def told(tiers: Iterable[tuple[int, int, int]]) -> list[dict[str, Any]]:
     """Return which tier answered of what time.
 
     Args:
-        tiers: the rank of the tier, and the begin of the step that it answered of, in us.
-        step_us: length of a step.
+        tiers: the rank of the tier, and the begin and the length of a step that it answered of, us.
     """
     spans: dict[int, tuple[int, int]] = {}
-    for rank, at in tiers:
+    for rank, at, step_us in tiers:
         begin, end = spans.get(rank, (at, at))
-        spans[rank] = min(begin, at), max(end, at)
+        spans[rank] = min(begin, at), max(end, at + step_us)
     return [
-        {"tier": TIERS[rank], "start": begin, "end": end + step_us}
+        {"tier": TIERS[rank], "start": begin, "end": end}
         for rank, (begin, end) in sorted(spans.items())
     ]
 
