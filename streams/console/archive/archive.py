@@ -25,10 +25,11 @@ from streams.console.archive.decoded import Decoded, Values, one_by_one
 from streams.console.archive.eventcolumns import event_columns
 from streams.console.archive.files import HOUR_US, At, Segment, hour_end_us, hour_of, positions
 from streams.console.archive.kinds import KIND, KINDS, Kind
+from streams.console.archive.lists import Times
 from streams.console.archive.merging import merged, merges
 from streams.console.archive.repeats import CONTENT, WITHIN, repeats
 from streams.console.archive.retention import Growth, growth
-from streams.console.archive.store import Store, Times, part_of
+from streams.console.archive.store import HOUR_FILES_MIN, Store, part_of
 from streams.console.archive.summaries import SUMMED
 from streams.console.archive.tail import Tail
 from streams.console.archive.tally import Tallies, Tally, hour_number
@@ -330,8 +331,27 @@ class Archive:
                 held[whole] = size_bytes
                 self._leaving += [(self._clock() + REMOVE_SECONDS, one) for one in files]
             done += len(files) - 1
+        self._list_hours(hour_over, is_over)
         self._remove_leaving()
         return done
+
+    def _list_hours(self, hour_over: str, is_over: Callable[[], bool]) -> None:
+        """Write the lists of hours that are over, of which too many files are in none."""
+        for kind in KINDS:
+            for hour, files in self._by_hour(kind.name).items():
+                if not kind.ids or hour > hour_over or len(files) < HOUR_FILES_MIN or is_over():
+                    continue
+                list_ = self.store.hour_list(kind.name, hour)
+                unknown = [one for one in files if list_ is None or one not in list_.numbers]
+                if len(unknown) >= HOUR_FILES_MIN:
+                    self.store.list_hour(self._known_times(kind.name, files))
+
+    def _by_hour(self, kind: str) -> dict[str, list[Segment]]:
+        found: dict[str, list[Segment]] = {}
+        with self._lock:
+            for one in self._files[kind]:
+                found.setdefault(one.hour, []).append(one)
+        return found
 
     def _summed(self, files: Sequence[Segment]) -> Counts | None:
         """Return the counts of files together, None when one of them has none."""
@@ -368,6 +388,9 @@ class Archive:
             _, gone = self._leaving.popleft()
             with self._lock:
                 self._times.pop(gone, None)
+                is_last = all(one.hour != gone.hour for one in self._files[gone.kind])
+            if is_last:
+                self.store.unlist_hour(gone.kind, gone.hour)
 
     def look(
         self,
@@ -392,7 +415,7 @@ class Archive:
             TimeLimitError, TooMuchError: with `ids`, whoever asks has no more time or bytes.
         """
         with self._lock:
-            files = sorted(self._files[kind], key=lambda one: (one.at, one.first))
+            files = list(self._files[kind])
             tails = [t.as_table() for t in self._tails.values() if t.kind.name == kind and t.rows]
         if times is not None and ALL_KINDS[kind].time:
             files = self.within(kind, files, times)
@@ -403,6 +426,7 @@ class Archive:
                 spend(found.nbytes)
                 parts.append(found)
             files = []
+        files.sort(key=lambda one: (one.at, one.first))
         return Look(files, pa.concat_tables([schema.empty_table(), *parts]))
 
     def within(self, kind: str, files: Sequence[Segment], times: Times) -> list[Segment]:
@@ -412,15 +436,25 @@ class Archive:
             OSError: a file cannot be read.
         """
         first = hour_of(times[0] - CLOCK_US)
-        some = [one for one in files if one.hour >= first]
-        unknown = [one for one in some if one not in self._times]
+        known = self._known_times(kind, [one for one in files if one.hour >= first])
+        return [
+            one for one, (least, most) in known.items() if least < times[1] and most >= times[0]
+        ]
+
+    def _known_times(self, kind: str, files: Sequence[Segment]) -> dict[Segment, Times]:
+        """Return the times of files, as the lists of their hours or their footers say."""
+        unknown = [one for one in files if one not in self._times]
+        for hour in {one.hour for one in unknown}:
+            if (list_ := self.store.hour_list(kind, hour)) is not None:
+                with self._lock:
+                    self._times |= {one: list_.times[one] for one in unknown if one in list_.times}
+        unknown = [one for one in unknown if one not in self._times]
         if unknown:
             with ThreadPoolExecutor(FOOTER_THREADS, "spanloom-footer") as pool:
                 found = list(pool.map(lambda one: self.store.times(ALL_KINDS[kind], one), unknown))
             with self._lock:
                 self._times |= zip(unknown, found, strict=True)
-        known = [(one, self._times[one]) for one in some]
-        return [one for one, (least, most) in known if least < times[1] and most >= times[0]]
+        return {one: self._times[one] for one in files}
 
     def tally(self, kind: str, times: Times, wanted: Mapping[str, Collection[str]]) -> Tally:
         """Return how many events of a kind there are in each minute; see `Tallies.tally`.

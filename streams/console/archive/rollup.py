@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from streams.codec.records import decode
 from streams.console.archive.files import Segment
 from streams.console.archive.kinds import KIND, SCOPE
+from streams.console.archive.lists import Times
 from streams.console.archive.retention import Hold, expired
-from streams.console.archive.store import Store, Times
+from streams.console.archive.store import Store
 from streams.console.archive.summaries import (
     MISSING,
     STEPS_US,

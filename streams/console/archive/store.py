@@ -6,7 +6,6 @@ Owns that a file is there whole or not at all. Calls block.
 import contextlib
 import os
 import shutil
-import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +20,7 @@ from streams.console.archive.counts import Counts, read, written
 from streams.console.archive.files import Segment, segment_of
 from streams.console.archive.ids import GROUPS_MAX, groups, places, wanted, with_ids
 from streams.console.archive.kinds import Kind
+from streams.console.archive.lists import SUFFIX, HourList, Lists, Times, hour_path, of_hour
 from streams.console.archive.merging import covered
 from streams.console.archive.tiers import summed_up
 from streams.errors import ConfigError, StateError
@@ -29,23 +29,16 @@ from streams.units import U64
 BATCHES_AHEAD: Final = 1
 FILES_AHEAD: Final = 2
 _UNFINISHED: Final = ".unfinished"
-_IDS: Final = ".ids"
-"""Beside a file: where the ids of its rows lie, as 8-byte numbers, how many they are in front."""
+_IDS: Final = SUFFIX
+HOUR_FILES_MIN: Final = 4
+"""Fewer files of an hour have lists that are opened one by one."""
 _COUNTS: Final = ".counts"
 """Beside a file: how many events it holds, by `counts`."""
-_MAPPED_MAX: Final = 20_000
-"""Lists of a folder that stay mapped; Linux lets a process have 65,530 maps."""
-_HELD_MAX: Final = 200
-"""Lists of a bucket that stay in memory, each of a megabyte or so."""
 _GROUP_BYTES: Final = 4 << 20
 """Of a row group before it is packed: what one id costs to read, and what a scan reads at once."""
 _GROUP_ROWS_MIN: Final = 100
 _DISTINCT: Final = ("event_id", "span_id", "parent_span_id", "value")
 """Columns without two rows alike, where a dictionary would be of no use."""
-
-
-Times = tuple[int, int]
-"""The least and the greatest time of some rows, in us."""
 
 
 class Store:
@@ -61,8 +54,6 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._lock = threading.Lock()
-        self._lists: dict[Segment, U64] = {}
         self.folder = Path(url).absolute() if "://" not in url else None
         """Where it is, when that is a folder."""
         try:
@@ -71,6 +62,7 @@ class Store:
                 self._fs, self._root = pyarrow.fs.LocalFileSystem(), str(self.folder)
             else:
                 self._fs, self._root = pyarrow.fs.FileSystem.from_uri(url)
+            self._lists = Lists(self._fs, self._root, is_folder=self.folder is not None)
         except (pa.ArrowInvalid, ValueError) as error:
             raise ConfigError(
                 f"archive (SPANLOOM_CONSOLE_ARCHIVE): {url}: {error}; name a folder, or a URL such "
@@ -115,6 +107,7 @@ class Store:
             self._delete(one.path)
             del found[one]
         known = {one.path + beside for one in found for beside in (_IDS, _COUNTS)}
+        known |= {hour_path(one.kind, one.hour) for one in found}
         for path in self._paths():
             if path.endswith(_UNFINISHED) or (path.endswith((_IDS, _COUNTS)) and path not in known):
                 self._delete(path)
@@ -150,6 +143,10 @@ class Store:
             OSError: the disk is full, the bucket is away; nothing is there under the name.
         """
         group_rows = _group_rows(table)
+        listed = self._lists.hour(segment.kind, segment.hour)
+        if listed is not None and segment in listed.numbers:  # it had other ids
+            self.unlist_hour(segment.kind, segment.hour)
+        self._lists.forget(segment.path + _IDS)
         if counts is None:  # a file of the same name may have had some
             self._delete(segment.path + _COUNTS)
         else:
@@ -216,11 +213,7 @@ class Store:
         hashes = wanted(ids)
         schema = part_of(kind.schema, columns)
         read_schema = part_of(kind.schema, (*columns, *ids) if columns else ())
-        for one in segments:
-            list_ = self._list(one)
-            named = None if list_ is None else groups(list_, hashes)
-            if named == []:
-                continue
+        for one, named in self._named(kind.name, segments, hashes):
             with self._fs.open_input_file(f"{self._root}/{one.path}") as source:
                 file = pyarrow.parquet.ParquetFile(source)
                 for group in range(file.num_row_groups) if named is None else named:
@@ -229,31 +222,50 @@ class Store:
                     if len(found):
                         yield one, found.select(schema.names)
 
-    def _list(self, segment: Segment) -> U64 | None:
-        """Return the list of ids of a file, None when there is none that is whole.
+    def _named(
+        self, kind: str, segments: Iterable[Segment], hashes: U64
+    ) -> Iterator[tuple[Segment, list[int] | None]]:
+        """Yield the files that may hold one of some ids, each with its row groups; None for all."""
+        by_hour: dict[str, list[Segment]] = {}
+        for one in segments:
+            by_hour.setdefault(one.hour, []).append(one)
+        for hour, files in by_hour.items():
+            list_ = self._lists.hour(kind, hour) if len(files) >= HOUR_FILES_MIN else None
+            unlisted = -1
+            named = {unlisted, *(groups(list_.entries, hashes) if list_ is not None else ())}
+            numbers = list_.numbers if list_ is not None else {}
+            for one in files:
+                if numbers.get(one, unlisted) in named:
+                    own = self._lists.of(one)
+                    found = None if own is None else groups(own, hashes)
+                    if found != []:
+                        yield one, found
 
-        Of a folder it stays mapped: to open it takes longer than to search it.
+    def hour_list(self, kind: str, hour: str) -> HourList | None:
+        """Return the list of ids of an hour's files, None when there is none."""
+        return self._lists.hour(kind, hour)
+
+    def list_hour(self, times: Mapping[Segment, Times]) -> None:
+        """Write the list of ids of an hour's files together.
+
+        Args:
+            times: of each of them; of one kind and hour.
+
+        Raises:
+            OSError: as `write`.
         """
-        with self._lock:
-            list_ = self._lists.get(segment)
-        if list_ is None:
-            path = f"{self._root}/{segment.path}{_IDS}"
-            try:
-                if self.folder is not None:
-                    whole = np.asarray(np.memmap(path, "<u8", "r"))
-                else:
-                    with self._fs.open_input_stream(path) as stream:
-                        whole = np.frombuffer(stream.read(), "<u8")
-            except (FileNotFoundError, ValueError):
-                return None
-            if not len(whole) or whole[0] != len(whole) - 1:
-                return None
-            list_ = whole[1:]
-            with self._lock:
-                if len(self._lists) >= (_HELD_MAX if self.folder is None else _MAPPED_MAX):
-                    self._lists.clear()
-                self._lists[segment] = list_
-        return list_
+        lists = {one: own for one in times if (own := self._lists.of(one)) is not None}
+        if lists:
+            one = next(iter(lists))
+            path = hour_path(one.kind, one.hour)
+            self._put(path, of_hour(lists, times))
+            self._lists.forget(path)
+
+    def unlist_hour(self, kind: str, hour: str) -> None:
+        """Remove the list of an hour, when there is one."""
+        path = hour_path(kind, hour)
+        self._delete(path)
+        self._lists.forget(path)
 
     def counts(self, segment: Segment) -> Counts | None:
         """Return how many events a file holds, None when it is not known."""
@@ -289,8 +301,7 @@ class Store:
 
     def remove(self, segment: Segment) -> None:
         """Remove a file, and the list of ids after it: one without a file is removed at a start."""
-        with self._lock:
-            self._lists.pop(segment, None)
+        self._lists.forget(segment.path + _IDS)
         self._delete(segment.path)
         self._delete(segment.path + _IDS)
         self._delete(segment.path + _COUNTS)
