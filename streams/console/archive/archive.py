@@ -135,7 +135,7 @@ class Archive:
             self._files[one.kind][one] = size
         self._next: dict[At, int] = positions(one for one in found if one.kind in KIND)
         self._tails: dict[At, Tail] = {}
-        self._tallies = Tallies(store.counts)
+        self._tallies, self._rewritten = Tallies(store.counts), store.rewritten
         self._times: dict[Segment, Times] = {}
         """What the footers say that were asked for."""
         self._leaving: deque[tuple[float, Segment]] = deque()
@@ -470,10 +470,13 @@ class Archive:
         with self._lock:
             files = list(self._files[kind])
             tails = [t.as_table() for t in self._tails.values() if t.kind.name == kind and t.rows]
+            if self._rewritten != self.store.rewritten:
+                self._tallies, self._rewritten = Tallies(self.store.counts), self.store.rewritten
+            tallies = self._tallies
         some = {one: self._times[one] for one in self.within(kind, files, times)}
         at = [tail[KIND[kind].time].to_numpy() for tail in tails]
         within = [rows[(rows >= times[0]) & (rows < times[1])] for rows in at]
-        return self._tallies.tally(files, some, within, wanted, times)
+        return tallies.tally(files, some, within, wanted, times)
 
     def dataset(self, files: Iterable[Segment], schema: pa.Schema) -> Any:
         """Return files as one dataset."""

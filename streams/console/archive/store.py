@@ -54,6 +54,8 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.rewritten = 0
+        """How often a file was written again: what was known of it may be wrong."""
         self.folder = Path(url).absolute() if "://" not in url else None
         """Where it is, when that is a folder."""
         try:
@@ -147,10 +149,12 @@ class Store:
         if listed is not None and segment in listed.numbers:  # it had other ids
             self.unlist_hour(segment.kind, segment.hour)
         self._lists.forget(segment.path + _IDS)
+        is_known = self._fs.get_file_info(f"{self._root}/{segment.path}").is_file
         if counts is None:  # a file of the same name may have had some
             self._delete(segment.path + _COUNTS)
         else:
             self._put(segment.path + _COUNTS, written(counts))
+        self.rewritten += is_known
         if kind.ids:
             list_ = places(table, kind.ids, group_rows)
             self._put(segment.path + _IDS, np.insert(list_, 0, len(list_)).tobytes())

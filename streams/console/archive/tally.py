@@ -20,6 +20,12 @@ from streams.units import I64, Mask
 
 HELD_CELLS_MAX: Final = 4_000_000
 """Cells of all hours that stay in memory, of 32 bytes each."""
+SMALL_CELLS: Final = 500
+"""A file with so few is one of an hour that goes on, or of little."""
+SMALL_FILES_MAX: Final = 2_000
+"""Of which the counts stay in memory: 32 MB at most."""
+COMBOS_MAX: Final = 200_000
+"""Of all hours; with more, what was added up is thrown away, and read again as it is asked for."""
 UNTOLD_MAX: Final = 4
 """Times that a question counts from rows; were they more, what lies between is counted as well."""
 Span = tuple[int, int]
@@ -64,9 +70,7 @@ class Tallies:
     def __init__(self, counts: Callable[[Segment], Counts | None]) -> None:
         self._counts = counts
         self._lock = threading.Lock()
-        self._combos: dict[Values, int] = {}
-        self._hours: OrderedDict[tuple[str, str], _Hour] = OrderedDict()
-        self._cells = 0
+        self._book = _Book()
 
     def tally(
         self,
@@ -87,14 +91,18 @@ class Tallies:
         """
         first, last = -(-span[0] // MINUTE_US), span[1] // MINUTE_US
         present = _present_hours(files)
-        hours = self._hours_of(files, {one.hour for one in times})
+        with self._lock:
+            if len(self._book.combos) > COMBOS_MAX:
+                self._book = _Book()
+            book = self._book  # who asks already goes on with the old one
+        hours = self._hours_of(book, files, {one.hour for one in times})
         edges = [(span[0], first * MINUTE_US), (last * MINUTE_US, span[1])]
         untold = [some for some in edges if _is_touched(some, times.values())]
         uncounted = {one for hour in hours for one in hour.uncounted}
         untold += [_whole_minutes(times[one]) for one in uncounted & times.keys()]
         for at in tails:
             untold += _minutes(np.unique(at // MINUTE_US))
-        fits, is_known = self._fitting(wanted)
+        fits, is_known = self._fitting(book, wanted)
         minute, rows = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for cells in hours:
             is_within = (cells.minute >= first) & (cells.minute < last)
@@ -110,10 +118,10 @@ class Tallies:
         is_told = ~_is_in(at, untold)
         return Tally(at[is_told], total[is_told], untold)
 
-    def _fitting(self, wanted: Mapping[str, Collection[str]]) -> tuple[Mask, Mask]:
+    def _fitting(self, book: "_Book", wanted: Mapping[str, Collection[str]]) -> tuple[Mask, Mask]:
         """Return which combos fit, and of which the values that are asked for are known."""
         with self._lock:
-            combos = list(self._combos)
+            combos = list(book.combos)
         columns = [COLUMNS.index(name) for name in wanted]
         size = max(columns, default=-1) + 1
         known = np.array([len(combo) >= size for combo in combos], np.bool_)
@@ -123,39 +131,64 @@ class Tallies:
         ]
         return np.array(fits, np.bool_), known
 
-    def _hours_of(self, files: Sequence[Segment], hours: Collection[str]) -> list[_Hour]:
+    def _hours_of(
+        self, book: "_Book", files: Sequence[Segment], hours: Collection[str]
+    ) -> list[_Hour]:
         by_hour: dict[str, list[Segment]] = {hour: [] for hour in hours}
         for one in files:
             if one.hour in by_hour:
                 by_hour[one.hour].append(one)
-        return [self._hour(tuple(some)) for _, some in sorted(by_hour.items())]
+        return [self._hour(book, tuple(some)) for _, some in sorted(by_hour.items())]
 
-    def _hour(self, files: tuple[Segment, ...]) -> _Hour:
+    def _hour(self, book: "_Book", files: tuple[Segment, ...]) -> _Hour:
         """Return what the files of an hour hold together."""
         key = files[0].kind, files[0].hour
         with self._lock:
-            held = self._hours.get(key)
+            held = book.hours.get(key)
             if held is not None and held.files == files:
-                self._hours.move_to_end(key)
+                book.hours.move_to_end(key)
                 return held
-        found = [(one, self._counts(one)) for one in files]
+        found = [(one, self._of(book, one)) for one in files]
         counted = [counts for _, counts in found if counts is not None]
         uncounted = frozenset(one for one, counts in found if counts is None)
         with self._lock:
-            made = _Hour(files, *self._added(counted), uncounted)
-            self._cells += len(made.minute) - (0 if held is None else len(held.minute))
-            self._hours[key] = made
-            self._hours.move_to_end(key)
-            while self._cells > HELD_CELLS_MAX and len(self._hours) > 1:
-                _, old = self._hours.popitem(last=False)
-                self._cells -= len(old.minute)
+            made = _Hour(files, *book.added(counted), uncounted)
+            old = book.hours.pop(key, None)
+            book.cells += len(made.minute) - (0 if old is None else len(old.minute))
+            book.hours[key] = made
+            while book.cells > HELD_CELLS_MAX and len(book.hours) > 1:
+                _, old = book.hours.popitem(last=False)
+                book.cells -= len(old.minute)
         return made
 
-    def _added(self, counted: Sequence[Counts]) -> tuple[I64, I64, I64, I64]:
+    def _of(self, book: "_Book", one: Segment) -> Counts | None:
+        """Return the counts of a file; small ones are kept: their hour may change each second."""
+        with self._lock:
+            if one in book.small:
+                return book.small[one]
+        counts = self._counts(one)
+        if counts is not None and len(counts.minute) <= SMALL_CELLS:
+            with self._lock:
+                book.small[one] = counts
+                if len(book.small) > SMALL_FILES_MAX:
+                    book.small.popitem(last=False)
+        return counts
+
+
+class _Book:
+    """What was read and added up, and the combos that it numbers."""
+
+    def __init__(self) -> None:
+        self.combos: dict[Values, int] = {}
+        self.hours: OrderedDict[tuple[str, str], _Hour] = OrderedDict()
+        self.cells = 0
+        self.small: OrderedDict[Segment, Counts] = OrderedDict()
+
+    def added(self, counted: Sequence[Counts]) -> tuple[I64, I64, I64, I64]:
         """Return the cells of several files as those of one, with combos known to all hours."""
         parts = [pl.DataFrame(schema=dict.fromkeys(CELL, pl.Int64))]
         for one in counted:
-            ids = [self._combos.setdefault(c, len(self._combos)) for c in one.combos]
+            ids = [self.combos.setdefault(c, len(self.combos)) for c in one.combos]
             combo = np.array(ids, np.int64)[one.combo]
             columns = (one.minute, combo, one.hour, one.rows)
             parts.append(pl.DataFrame(dict(zip(CELL, columns, strict=True))))

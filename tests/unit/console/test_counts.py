@@ -174,6 +174,21 @@ def check_counts_alone(archive: Archive) -> None:
         assert audit(queries, (0, 1 << 60), wanted, 5).total_count == len(fit)
 
 
+def test_what_is_kept_in_memory_has_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hours, files and combos are thrown away and read again; the answer is the same."""
+    archive = archive_in(tmp_path, rows=7)
+    fill(archive, random.Random(4), 40)
+    known = len(rows_of(archive))
+    bounds = ("HELD_CELLS_MAX", "SMALL_FILES_MAX", "COMBOS_MAX", "SMALL_CELLS")
+    for name in bounds:
+        monkeypatch.setattr(f"streams.console.archive.tally.{name}", 1)
+        for _ in range(2):
+            assert audit(Queries(archive, 256 << 20, 1), (0, 1 << 60), {}, 1).total_count == known
+    book = archive._tallies._book
+    assert len(book.hours) == 1
+    assert len(book.small) <= 1
+
+
 def test_what_is_counted_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of whole minutes of files no row is counted; without counts all are."""
     archive = archive_in(tmp_path, rows=7)
@@ -203,7 +218,8 @@ def test_a_file_written_again_is_not_told_by_its_old_counts(
     fill(archive, random.Random(3), 20)
     archive.write_due(all_of_it=True)
     (one, *_) = archive.look("events").files
-    store, kind = Store(str(tmp_path)), KIND["events"]
+    store, kind = archive.store, KIND["events"]
+    check_counts_alone(archive)
     rows = store.read(kind, [one])
     left = step
 
@@ -222,6 +238,7 @@ def test_a_file_written_again_is_not_told_by_its_old_counts(
         patch.setattr(Store, "_delete", dying(Store._delete))
         with contextlib.suppress(KeyboardInterrupt):
             store.write(kind, one, rows.slice(2))
+    check_counts_alone(archive)
     check_counts_alone(archive_in(tmp_path))
 
 
