@@ -90,7 +90,12 @@ class Console:
         self._archive = Archive(store, limits, prefix, telemetry, privacy=self._privacy)
         self._reader = Reader(self._archive, link)
         self._upkeep = Upkeep(
-            self._archive, settings.merge_seconds, settings.keep_days, settings.holds
+            self._archive,
+            settings.merge_seconds,
+            settings.keep_days,
+            settings.holds,
+            settings.keep_minute_days,
+            settings.keep_hour_days,
         )
         self._queries = Queries(
             self._archive,
