@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 
 from streams.console.archive import counts as counts_module
 from streams.console.archive.archive import REMOVE_SECONDS, SLACK_US, Archive
-from streams.console.archive.counts import COLUMNS, FIRST, MINUTE_US, counts_of, read, summed
+from streams.console.archive.counts import (
+    COLUMNS,
+    FIRST,
+    MINUTE_US,
+    counts_of,
+    read,
+    reworded,
+    summed,
+)
 from streams.console.archive.counts import written as bytes_of
 from streams.console.archive.files import HOUR_US
 from streams.console.archive.kinds import KIND, KINDS
@@ -271,6 +279,22 @@ def test_counts_of_parts_are_those_of_the_whole(parts: list[tuple[Any, int]]) ->
     for other in (together, back):
         assert other[:2] == whole[:2]
         assert all(np.array_equal(a, b) for a, b in zip(other[2:], whole[2:], strict=True))
+
+
+@given(ROWS)
+def test_texts_are_replaced_as_if_rows_had_them(rows: list[tuple[int, str, str]]) -> None:
+    """What then differs by nothing is one."""
+    whole = counts_of(table_of(rows), np.full(len(rows), FIRST))
+    known = counts_of(
+        table_of([(n, m, actor.replace("x", "z")) for n, m, actor in rows]),
+        np.full(len(rows), FIRST),
+    )
+    assert whole is not None
+    assert known is not None
+    found = reworded(whole, lambda text: text.replace("x", "z"))
+    assert found is not None
+    assert found[:2] == known[:2]
+    assert all(np.array_equal(a, b) for a, b in zip(found[2:], known[2:], strict=True))
 
 
 def test_columns_are_given_up_where_cells_would_be_too_many(
