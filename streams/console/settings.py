@@ -63,7 +63,8 @@ class ConsoleSettings(BaseSettings):
         keep_hour_days: by kind, until what age there are summaries by hour.
         holds: a YAML list of what is kept whatever its age.
         pseudonym_keys_file: lines `ID SECRET`: what pseudonyms are made with; the first makes new
-            ones, all are searched by. Needed when the contract classes fields as personal.
+            ones, all are searched by. When the contract classes fields as personal and there is
+            none, the console makes one beside its folder; for a bucket it has to be given.
         pseudonym_keys: the same lines, in the variable itself; commas may stand between them.
         query_memory_bytes: DuckDB takes no more; a question that needs more fails.
         query_spill_bytes: on disk, for what does not fit in it; 0 for none.
