@@ -159,7 +159,7 @@ def test_a_rejected_record_goes_back_as_it_came(console: tuple[ConsoleAt, Worker
 
 def test_without_a_key_it_makes_one(deployment: Deployment) -> None:
     """Once, in a file beside the archive; after a kill it goes on with it, and says so."""
-    deployment.pseudonym_keys = ""
+    deployment.contract, deployment.pseudonym_keys = "seed", ""
     deployment.create_topics()
     at = ConsoleAt(deployment)
     texts = []
