@@ -27,7 +27,7 @@ from benchmarks.decode import STAGES
 from streams.console.archive.archive import Archive, Limits
 from streams.console.archive.kinds import KIND
 from streams.console.archive.store import Store
-from streams.console.paths.audit import AuditQuery, TimeRange, conditions, looked_up
+from streams.console.paths.audit import AuditQuery, TimeRange, wanted
 from streams.console.personal import as_asked
 from streams.console.questions.audit import audit
 from streams.console.questions.history import history, record_lineage
@@ -207,9 +207,8 @@ def ask_audit(archive: Archive, traces: int, privacy: Privacy | None = None) -> 
         for key, value in numbers.items():
             text = text.replace(f"{{{key}:08d}}", f"{value:08d}")
         query = AuditQuery(time_range=time_range, **json.loads(text))
-        ids = looked_up(query)
-        where = conditions(query, as_asked if privacy is None else privacy.all_of)
-        return audit(queries, START_US, end_us, where, 100, "", ids).entries
+        asked = wanted(query, as_asked if privacy is None else privacy.all_of)
+        return audit(queries, (START_US, end_us), asked, 100).entries
 
     found = {f"audit {name}": timed(partial(of, name), some) for name in FILTERS}
     found["lineage of a record"] = timed(

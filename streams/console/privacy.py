@@ -1,18 +1,24 @@
 """What a console keeps in place of what is personal: the contract's rules and the keys given.
 
-Owns the form in which keys are given. Invariant: no secret is in a message; those name the variable
-or the file.
+Owns the form in which keys are given, and the key that a console makes itself when none is.
+Invariant: no secret is in a message; those name the variable or the file.
 """
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Final
+
+import structlog
 
 from streams.console.settings import ConsoleSettings
 from streams.contract.model import Contract
 from streams.core.privacy.pseudonyms import KEY_ID, SECRET_CHARACTERS_MIN, Key, Pseudonyms
 from streams.core.privacy.records import Privacy
-from streams.core.privacy.treatments import rules_of
-from streams.errors import ConfigError
+from streams.core.privacy.treatments import Rules, rules_of
+from streams.errors import ConfigError, StateError
 from streams.settings import secret_text
 
 KEYS_MAX: Final = 16
@@ -22,29 +28,72 @@ _TEXT: Final = "console_pseudonym_keys (SPANLOOM_CONSOLE_PSEUDONYM_KEYS)"
 _HOW: Final = 'make one with: echo "k1 $(openssl rand -hex 32)" > FILE; chmod 600 FILE'
 
 
-def privacy_of(contract: Contract | None, settings: ConsoleSettings) -> Privacy | None:
+MADE_SUFFIX: Final = ".pseudonym-keys"
+"""Of the file beside an archive that holds the key that a console made."""
+_SECRET_BYTES: Final = 32
+"""As many as SHA-256 makes: a longer key would be hashed to these."""
+_KEEP: Final = (
+    "keep it, and apart from backups of the archive: who has both can try out names; "
+    "SPANLOOM_CONSOLE_PSEUDONYM_KEYS_FILE names another"
+)
+
+log = structlog.get_logger()
+
+
+def privacy_of(
+    contract: Contract | None,
+    settings: ConsoleSettings,
+    holds_files: Callable[[], bool] = lambda: False,
+) -> Privacy | None:
     """Return what becomes of personal fields; None when the contract names none.
 
+    Without a key one is made for an archive in a folder, which whoever calls has locked.
+
+    Args:
+        contract: whose classes count; None for none.
+        settings: of the console.
+        holds_files: whether the archive has files already.
+
     Raises:
-        ConfigError: it names some, and there is no key, or one that is none.
+        ConfigError: it names some, and there is no key for a bucket, or one that is none.
+        StateError: a key cannot be written beside the archive.
     """
-    if contract is None:
-        return None
-    rules = rules_of(contract.field_classes, contract.field_treatments)
+    check_keys(contract, settings)
+    rules = _rules(contract)
     if not rules:
         return None
-    keys = keys_of(settings)
-    if not keys:
+    made = made_keys_file(settings)
+    if made is not None and not _is_given(settings):
+        _make_sure(made, holds_files)
+    return Privacy(rules, Pseudonyms(keys_of(settings)))
+
+
+def check_keys(contract: Contract | None, settings: ConsoleSettings) -> None:
+    """Refuse what `privacy_of` would refuse, before anything is made.
+
+    Raises:
+        ConfigError: as `privacy_of`.
+    """
+    rules = _rules(contract)
+    if not rules or keys_of(settings):
+        return
+    made = made_keys_file(settings)
+    if made is None or made.exists():
         names = ", ".join([*rules.fields, *(f"dimensions.{key}" for key in rules.dimensions)])
         raise ConfigError(
             f"{_FILE}: missing: the contract's field_classes call {names} personal, and the "
             f"archive keeps pseudonyms of those; {_HOW}"
         )
-    return Privacy(rules, Pseudonyms(keys))
+
+
+def _rules(contract: Contract | None) -> Rules | None:
+    if contract is None:
+        return None
+    return rules_of(contract.field_classes, contract.field_treatments) or None
 
 
 def keys_of(settings: ConsoleSettings) -> list[Key]:
-    """Return the keys that are given, the one that makes new pseudonyms first.
+    """Return the keys that are given or were made, the one that makes new pseudonyms first.
 
     Raises:
         ConfigError: they cannot be read; names where they are, the line and the fix.
@@ -52,10 +101,72 @@ def keys_of(settings: ConsoleSettings) -> list[Key]:
     path, text = settings.pseudonym_keys_file, settings.pseudonym_keys.get_secret_value()
     if path is not None and text:
         raise ConfigError(f"{_FILE}: there is {_TEXT} too; set one of them")
+    made = made_keys_file(settings)
+    if path is None and not text and made is not None and made.exists():
+        path = made
     if path is not None:
         place = f"{_FILE}: {path}"
         return _keys(secret_text(path, place).splitlines(), place)
     return _keys(text.replace(",", "\n").splitlines(), _TEXT)
+
+
+def made_keys_file(settings: ConsoleSettings) -> Path | None:
+    """Return where the key lies that a console makes without a given one; None for a bucket."""
+    if "://" in settings.archive:
+        return None
+    folder = Path(settings.archive).absolute()
+    return folder.with_name(folder.name + MADE_SUFFIX)
+
+
+def _is_given(settings: ConsoleSettings) -> bool:
+    return bool(settings.pseudonym_keys_file or settings.pseudonym_keys.get_secret_value())
+
+
+def _make_sure(file: Path, holds_files: Callable[[], bool]) -> None:
+    """Make a key in a file unless it is there, and say that it is used.
+
+    Raises:
+        StateError: it cannot be written.
+    """
+    if file.exists():
+        log.warning("pseudonym_keys_own", file=str(file), action=_KEEP)
+        return
+    try:
+        _make(file, f"k1 {secrets.token_hex(_SECRET_BYTES)}\n")
+    except OSError as error:
+        raise StateError(
+            f"a key of pseudonyms cannot be written to {file}: {error.strerror}. Operator action: "
+            f"let the console write its key there, or give one with {_FILE}; {_HOW}"
+        ) from error
+    if holds_files():
+        log.error(
+            "pseudonym_keys_lost",
+            file=str(file),
+            why="the archive has files, and its key is gone: a new one was made, and what older "
+            "pseudonyms stand for cannot be searched by plain value any more",
+            action=f"if there is a copy of the old key, put its line behind the new one; {_KEEP}",
+        )
+        return
+    log.warning("pseudonym_keys_made", file=str(file), action=_KEEP)
+
+
+def _make(file: Path, text: str) -> None:
+    """Write a file that is not there yet: whole, or not at all."""
+    unfinished = file.with_name(file.name + ".unfinished")
+    unfinished.unlink(missing_ok=True)
+    with contextlib.ExitStack() as after:
+        after.callback(unfinished.unlink, missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with os.fdopen(os.open(unfinished, flags, 0o600), "w", encoding="ascii") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        os.link(unfinished, file)  # which a file that is there already is not replaced by
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _keys(lines: Sequence[str], place: str) -> list[Key]:

@@ -30,7 +30,7 @@ from streams.console.build import build
 from streams.console.live import Live, Source
 from streams.console.metrics import Rows, by_key, exposition, of_requests
 from streams.console.paths.catalog import catalog_paths
-from streams.console.privacy import privacy_of
+from streams.console.privacy import check_keys, privacy_of
 from streams.console.questions.queries import Queries, Spill
 from streams.console.settings import ConsoleSettings
 from streams.contract.model import Contract
@@ -62,7 +62,7 @@ class Console:
 
     Raises:
         ConfigError, StateError: the archive cannot be used, another console writes it, or the
-            contract calls fields personal and there is no key for pseudonyms.
+            contract calls fields personal and there is no key for pseudonyms, nor can one be made.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Console:
     ) -> None:
         self._settings, self._say_ready, self._contract = settings, say_ready, contract
         self._prefix, self._link = prefix, link
-        self._privacy = privacy_of(contract, settings)
+        check_keys(contract, settings)
         limits = Limits(
             settings.file_rows, settings.file_bytes, settings.file_seconds, settings.merge_files
         )
@@ -87,10 +87,16 @@ class Console:
                 "let the console write there, or name another place with --archive",
                 "give each console an archive of its own with --archive",
             )
+        self._privacy = privacy_of(contract, settings, lambda: bool(store.segments()))
         self._archive = Archive(store, limits, prefix, telemetry, privacy=self._privacy)
         self._reader = Reader(self._archive, link)
         self._upkeep = Upkeep(
-            self._archive, settings.merge_seconds, settings.keep_days, settings.holds
+            self._archive,
+            settings.merge_seconds,
+            settings.keep_days,
+            settings.holds,
+            settings.keep_minute_days,
+            settings.keep_hour_days,
         )
         self._queries = Queries(
             self._archive,

@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from streams.console.archive.kinds import KIND
+from streams.console.archive.summaries import SUMMARIES
 from streams.errors import ConfigError
 from streams.serving.roles import Role
 from streams.settings import is_loopback, wrong_settings
@@ -57,9 +58,13 @@ class ConsoleSettings(BaseSettings):
         merge_files: so many files of about one size become one while their hour goes on.
         merge_seconds: so often it is looked for files that should become one, or are too old.
         keep_days: by kind, how long it is kept; a kind that is not named is kept for ever.
+        keep_minute_days: by kind, until what age there are summaries by minute; older ones become
+            summaries by hour. Of a kind that is not named they stay.
+        keep_hour_days: by kind, until what age there are summaries by hour.
         holds: a YAML list of what is kept whatever its age.
         pseudonym_keys_file: lines `ID SECRET`: what pseudonyms are made with; the first makes new
-            ones, all are searched by. Needed when the contract classes fields as personal.
+            ones, all are searched by. When the contract classes fields as personal and there is
+            none, the console makes one beside its folder; for a bucket it has to be given.
         pseudonym_keys: the same lines, in the variable itself; commas may stand between them.
         query_memory_bytes: DuckDB takes no more; a question that needs more fails.
         query_spill_bytes: on disk, for what does not fit in it; 0 for none.
@@ -107,6 +112,8 @@ class ConsoleSettings(BaseSettings):
     merge_files: int = Field(default=12, ge=2, le=100)
     merge_seconds: float = Field(default=10, gt=0)
     keep_days: dict[str, float] = {}
+    keep_minute_days: dict[str, float] = {}
+    keep_hour_days: dict[str, float] = {}
     holds: Path | None = None
     pseudonym_keys_file: Path | None = None
     pseudonym_keys: SecretStr = SecretStr("")
@@ -171,13 +178,29 @@ def _named(name: str) -> str:
 
 
 def _keep_problems(settings: ConsoleSettings) -> Iterator[str]:
-    """Yield the kinds that are none, and the days that are none."""
-    for kind, days in settings.keep_days.items():
-        if kind not in KIND or not 0 < days < math.inf:
-            yield (
-                f"{_named('keep_days')}: {kind!r}: {days}; name a kind ({', '.join(KIND)}) and a "
-                "number of days above 0"
-            )
+    """Yield the kinds that are none, the days that are none, and tiers that end before they begin.
+
+    Each tier begins where the one before ends, so that one has to be named.
+    """
+    before: dict[str, float] | None = None
+    for name, kinds in (
+        ("keep_days", tuple(KIND)),
+        ("keep_minute_days", tuple(SUMMARIES)),
+        ("keep_hour_days", tuple(SUMMARIES)),
+    ):
+        given = getattr(settings, name)
+        for kind, days in given.items():
+            if kind not in kinds or not 0 < days < math.inf:
+                yield (
+                    f"{_named(name)}: {kind!r}: {days}; name a kind ({', '.join(kinds)}) and a "
+                    "number of days above 0"
+                )
+            elif before is not None and not before.get(kind, math.inf) < days:
+                yield (
+                    f"{_named(name)}: {kind!r}: {days}; it is an age, and must be above that of "
+                    "the tier before, which has to be named"
+                )
+        before = given
 
 
 def _open_problems(settings: ConsoleSettings) -> Iterator[str]:

@@ -4,7 +4,6 @@ Invariant: the demonstration neither waits for it nor fails with it; why there i
 """
 
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -41,11 +40,7 @@ class Page:
         """Start it; it serves a second or two later."""
         if self._port:
             environment = {k: v for k, v in os.environ.items() if not k.startswith("SPANLOOM_")}
-            environment |= {
-                "SPANLOOM_CONSOLE_FILE_SECONDS": FILE_SECONDS,
-                # The archive goes with the demonstration, and so may the key of its pseudonyms.
-                "SPANLOOM_CONSOLE_PSEUDONYM_KEYS": f"demo {secrets.token_hex(32)}",
-            }
+            environment["SPANLOOM_CONSOLE_FILE_SECONDS"] = FILE_SECONDS
             with (self._folder / "log").open("wb") as log:
                 self._process = subprocess.Popen(
                     [

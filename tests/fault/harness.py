@@ -170,6 +170,7 @@ class Deployment:
     contract: str = ""
     partitions: int = 4
     workers: list[WorkerProcess] = field(default_factory=list)
+    pseudonym_keys: str = PSEUDONYM_KEYS
 
     @property
     def environment(self) -> dict[str, str]:
@@ -179,7 +180,7 @@ class Deployment:
             "PYTHONPATH": str(REPOSITORY),
             "SPANLOOM_BROKER": self.broker,
             "SPANLOOM_CONTRACT": self.contract,
-            "SPANLOOM_CONSOLE_PSEUDONYM_KEYS": PSEUDONYM_KEYS,
+            "SPANLOOM_CONSOLE_PSEUDONYM_KEYS": self.pseudonym_keys,
         }
 
     def cli(self, *arguments: object, seconds: float = 120) -> subprocess.CompletedProcess[str]:

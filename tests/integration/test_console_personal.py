@@ -1,6 +1,7 @@
 """Canaries through a real worker, broker and console: in nothing that it keeps, says or answers."""
 
 import json
+import stat
 import subprocess
 import sys
 import urllib.error
@@ -85,6 +86,7 @@ def console(deployment: Deployment) -> tuple[ConsoleAt, WorkerProcess]:
     place = deployment.folder / "contract.yaml"
     place.write_text(yaml.safe_dump(plain, allow_unicode=True), "utf-8")
     deployment.contract = str(place)
+    deployment.pseudonym_keys = ""  # it makes its own
     deployment.create_topics()
     deployment.worker()
     at = ConsoleAt(deployment)
@@ -155,12 +157,31 @@ def test_a_rejected_record_goes_back_as_it_came(console: tuple[ConsoleAt, Worker
     assert process.is_alive
 
 
-def test_without_a_key_it_does_not_start(deployment: Deployment) -> None:
-    """Exit 2, the variable and the fix, before anything is made."""
-    folder = deployment.folder / "never"
-    command = [sys.executable, *PROGRAM, "console", "--contract", "seed", "--archive", str(folder)]
+def test_without_a_key_it_makes_one(deployment: Deployment) -> None:
+    """Once, in a file beside the archive; after a kill it goes on with it, and says so."""
+    deployment.contract, deployment.pseudonym_keys = "seed", ""
+    deployment.create_topics()
+    at = ConsoleAt(deployment)
+    texts = []
+    for said in ("pseudonym_keys_made", "pseudonym_keys_own"):
+        process = at.start()
+        at.wait_until_ready(process)
+        file = Path(f"{at.archive}.pseudonym-keys")
+        texts.append(file.read_text("ascii"))
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        shown = process.out.read_text("utf-8") + process.log.read_text("utf-8")
+        assert shown.count("pseudonym_keys_") == shown.count(said) == 1
+        assert texts[0].split()[1] not in shown
+        process.kill()
+        process.wait(60)
+    assert texts[0] == texts[1]
+
+
+def test_without_a_key_a_bucket_is_refused(deployment: Deployment) -> None:
+    """Exit 2, the variable and the fix, before anything is asked of the bucket."""
+    command = [sys.executable, *PROGRAM, "console", "--contract", "seed"]
     done = subprocess.run(
-        command,
+        [*command, "--archive", "s3://nowhere/archive"],
         env=deployment.environment | {"SPANLOOM_CONSOLE_PSEUDONYM_KEYS": ""},
         capture_output=True,
         text=True,
@@ -170,4 +191,3 @@ def test_without_a_key_it_does_not_start(deployment: Deployment) -> None:
     assert done.returncode == 2, done.stderr
     assert "SPANLOOM_CONSOLE_PSEUDONYM_KEYS_FILE" in done.stderr
     assert "openssl rand -hex 32" in done.stderr
-    assert not folder.exists()

@@ -12,7 +12,6 @@ import time
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final, NamedTuple
@@ -20,14 +19,22 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from streams.console.archive.changes import Change
+from streams.console.archive.counting import counts_of_files, counts_of_rows
+from streams.console.archive.counts import reworded
 from streams.console.archive.decoded import Decoded, Values, one_by_one
 from streams.console.archive.eventcolumns import event_columns
 from streams.console.archive.files import HOUR_US, At, Segment, hour_end_us, hour_of, positions
-from streams.console.archive.kinds import KIND, KINDS, SCHEMAS, Kind
+from streams.console.archive.hourlists import list_hours
+from streams.console.archive.kinds import KIND, KINDS, Kind
+from streams.console.archive.lists import Times
 from streams.console.archive.merging import merged, merges
-from streams.console.archive.retention import Growth, Hold, expired, growth
-from streams.console.archive.store import Store, Times
+from streams.console.archive.retention import Growth, growth
+from streams.console.archive.store import Store, part_of
+from streams.console.archive.summaries import ALL_KINDS
 from streams.console.archive.tail import Tail
+from streams.console.archive.tally import Tallies, Tally
+from streams.console.archive.times import FileTimes
 from streams.console.archive.tracecolumns import trace_columns
 from streams.console.archive.treated import Treating
 from streams.console.limits import spend
@@ -40,9 +47,6 @@ SLACK_US: Final = HOUR_US // 6
 """An hour is over so long after its end: most of what is late has come by then."""
 REMOVE_SECONDS: Final = 300.0
 """A file is removed so long after it was merged or expired: a question may be reading it."""
-CLOCK_US: Final = 24 * HOUR_US
-"""Kafka's time of a record is not so long before its own: no clock is so far ahead."""
-FOOTER_THREADS: Final = 8
 _DECODE: Final = {"traces": trace_columns, "events": event_columns}
 """How records are decoded that are read as columns, by the first kind that their topic feeds."""
 
@@ -68,10 +72,6 @@ class Limits:
 def decode(kinds: Sequence[Kind], values: Values) -> Decoded:
     """Return the rows that records of a topic are, for all the kinds that it feeds."""
     return _DECODE.get(kinds[0].name, one_by_one)(kinds, values)
-
-
-Change = Callable[[Segment, Kind, pa.Table], pa.Table | None]
-"""Returns the rows that come in the place of a file's rows, None where they stay."""
 
 
 class Look(NamedTuple):
@@ -105,8 +105,10 @@ class Archive:
         clock: Callable[[], float] = time.monotonic,
         privacy: Privacy | None = None,
     ) -> None:
-        self._store, self._limits, self._clock = store, limits, clock
+        self._limits, self._clock = limits, clock
         self._treating = None if privacy is None else Treating(privacy)
+        self.store = store
+        """Where its files are."""
         derived = [kind for kind in KINDS if kind.topic]
         self.derived = tuple(dict.fromkeys(prefix + kind.topic for kind in derived))
         """Topics that have to be there."""
@@ -123,18 +125,21 @@ class Archive:
         """Records that are no value of their schema, by topic; they are passed over."""
         self.archived: Counter[str] = Counter({kind.name: 0 for kind in KINDS})
         """Records taken in since the start, by kind."""
-        self._lock = threading.Lock()
-        self._turn = threading.Lock()
+        self.replaced = 0
+        """How often summaries took the place of files: one look at both sees no such change."""
+        self.turn = threading.Lock()
         """Held while a file is written, replaced or removed: each has one who does that."""
-        self._files: dict[str, dict[Segment, int]] = {kind.name: {} for kind in KINDS}
+        self._lock = threading.Lock()
+        """Of what is in memory; whoever has it takes no turn."""
+        self._files: dict[str, dict[Segment, int]] = {name: {} for name in ALL_KINDS}
         store.clean()
         found = {one: size for one, size in store.segments().items() if one.kind in self._files}
         for one, size in found.items():
             self._files[one.kind][one] = size
-        self._next: dict[At, int] = positions(found)
+        self._next: dict[At, int] = positions(one for one in found if one.kind in KIND)
         self._tails: dict[At, Tail] = {}
-        self._times: dict[Segment, Times] = {}
-        """What the footers say that were asked for."""
+        self._times = FileTimes(store)
+        self._tallies, self._rewritten = Tallies(store.counts), store.rewritten
         self._leaving: deque[tuple[float, Segment]] = deque()
 
     def starts(self, held: Mapping[Place, tuple[int, int]]) -> dict[Place, int]:
@@ -276,9 +281,12 @@ class Archive:
         tail = self._tails[at]
         kind, topic, partition = at
         segment = Segment(kind, tail.hour, topic, partition, tail.first, tail.next - 1)
-        with self._turn:
+        with self.turn:
             table = pa.concat_tables([tail.kind.schema.empty_table(), *tail.parts])
-            size_bytes = self._store.write(tail.kind, segment, table)
+            with self._lock:
+                others = list(self._files[kind])
+            counts = counts_of_rows(self.store, tail.kind, table, self._times, others)
+            size_bytes = self.store.write(tail.kind, segment, table, counts)
             with self._lock:
                 self._files[kind][segment] = size_bytes
                 del self._tails[at]
@@ -298,27 +306,24 @@ class Archive:
         """
         done = 0
         with self._lock:
-            sizes = {one: size for files in self._files.values() for one, size in files.items()}
+            sizes = {one: n for k in KIND for one, n in self._files[k].items()}
             filling = {(at, tail.hour) for at, tail in self._tails.items() if tail.rows}
         hour_over = hour_of(now_us - HOUR_US - SLACK_US)
         for files in merges(sizes, self._limits.merge_files, hour_over, filling):
             if is_over():
                 break
-            with self._turn:
+            with self.turn:
                 self._merge(files)
             done += len(files) - 1
+        list_hours(self.store, self.turn, self.files(), self._times, hour_over, is_over)
         self._remove_leaving()
         return done
 
     def _merge(self, files: Sequence[Segment]) -> None:
-        kind, whole = KIND[files[0].kind], merged(files)
-        size_bytes = self._store.write(kind, whole, self._store.read(kind, files))
+        kind, whole, counts = KIND[files[0].kind], merged(files), counts_of_files(self.store, files)
+        size_bytes = self.store.write(kind, whole, self.store.read(kind, files), counts)
         with self._lock:
-            held = self._files[kind.name]
-            for one in files:
-                del held[one]
-            held[whole] = size_bytes
-            self._leaving += [(self._clock() + REMOVE_SECONDS, one) for one in files]
+            self._swap(files, whole, size_bytes)
 
     def every_file(self) -> list[Segment]:
         """Return all files that there are, also those that are about to be removed."""
@@ -331,14 +336,16 @@ class Archive:
         Raises:
             OSError: it cannot be read or written; it is as it was.
         """
-        with self._turn:
+        with self.turn:
             if not self._is_there(one):
                 return False
-            kind = KIND[one.kind]
-            table = change(one, kind, self._store.read(kind, [one]))
-            if table is None:
+            kind = ALL_KINDS[one.kind]
+            changed = change(one, kind, self.store.read(kind, [one]))
+            if changed is None:
                 return False
-            size_bytes = self._store.rewrite(kind, one, table)
+            if (counts := self.store.counts(one)) is not None:
+                counts = reworded(counts, changed.fit)
+            size_bytes = self.store.rewrite(kind, one, changed.rows, counts)
             with self._lock:
                 if one in self._files[one.kind]:
                     self._files[one.kind][one] = size_bytes
@@ -350,90 +357,123 @@ class Archive:
 
     def visit_tails(self, change: Change) -> None:
         """Change the rows that are in no file yet."""
-        with self._turn, self._lock:
+        with self.turn, self._lock:
             for (kind, topic, partition), tail in self._tails.items():
                 one = Segment(kind, tail.hour, topic, partition, tail.first, tail.next - 1)
-                table = change(one, tail.kind, tail.as_table()) if tail.rows else None
-                if table is not None:
-                    tail.parts, tail.slices = [table], 0
+                changed = change(one, tail.kind, tail.as_table()) if tail.rows else None
+                if changed is not None:
+                    tail.parts, tail.slices = [changed.rows], 0
 
-    def expire(
-        self, now_us: int, keep_days: Mapping[str, float], holds: Sequence[Hold]
-    ) -> list[Segment]:
-        """Let go of files that are old enough; see `retention.expired`.
+    def files(self) -> list[Segment]:
+        """Return all files, those of summaries too."""
+        with self._lock:
+            return list(chain.from_iterable(self._files.values()))
 
-        Returns:
-            The files; they are removed by a later `merge`.
+    def replace(self, old: Sequence[Segment], new: Segment | None, size_bytes: int) -> None:
+        """Let files go, for what sums them up or for nothing; a later `merge` removes them.
+
+        Whoever does it has the turn since before the first of them was read.
         """
         with self._lock:
-            old = expired(chain.from_iterable(self._files.values()), keep_days, holds, now_us)
-            for one in old:
-                del self._files[one.kind][one]
-            self._leaving += [(self._clock() + REMOVE_SECONDS, one) for one in old]
-        return old
+            self._swap(old, new, size_bytes)
+            self.replaced += 1
+
+    def _swap(self, old: Sequence[Segment], new: Segment | None, size_bytes: int) -> None:
+        for one in old:
+            del self._files[one.kind][one]
+        if new is not None:
+            self._files[new.kind][new] = size_bytes
+        self._leaving += [(self._clock() + REMOVE_SECONDS, one) for one in old]
 
     def growth(self, now_us: int) -> Growth:
         """Return how the archive grows; see `retention.growth`."""
         with self._lock:
             sizes = {one: size for files in self._files.values() for one, size in files.items()}
-        return growth(sizes, self._store.disk(), now_us)
+        return growth(sizes, self.store.disk(), now_us)
 
     def _remove_leaving(self) -> None:
         """Remove what was let go so long ago that no question reads it any more."""
         now = self._clock()
         while self._leaving and self._leaving[0][0] <= now:
-            with self._turn:
-                self._store.remove(self._leaving[0][1])
-                _, gone = self._leaving.popleft()
-            with self._lock:
-                self._times.pop(gone, None)
+            with self.turn:
+                self.store.remove(self._leaving[0][1])
+                with self._lock:
+                    _, gone = self._leaving.popleft()
+                    is_last = all(one.hour != gone.hour for one in self._files[gone.kind])
+                self._times.forget(gone)
+                if is_last:
+                    self.store.unlist_hour(gone.kind, gone.hour)
 
     def look(
         self,
         kind: str,
         times: Times | None = None,
         ids: Mapping[str, Collection[str]] | None = None,
+        columns: Collection[str] = (),
     ) -> Look:
         """Return a kind as of now.
 
         Args:
             kind: its name.
             times: [start, end) of the kind's own time, in us: files without any of it are left
-                out; None for all. What was appended more than `CLOCK_US` before its own time, by
-                a clock so far ahead, is not found.
+                out; None for all. What was appended more than `times.CLOCK_US` before its own time,
+                by a clock so far ahead, is not found.
             ids: by column, one of `Kind.ids`, the ids that are asked for. Then all rows that hold
                 one of them in its column are in `tail`, a few others may be, and `files` is empty.
+            columns: with `ids`, those that are wanted; all without it.
 
         Raises:
             OSError: with `ids`, a file cannot be read.
             TimeLimitError, TooMuchError: with `ids`, whoever asks has no more time or bytes.
         """
         with self._lock:
-            files = sorted(self._files[kind], key=lambda one: (one.at, one.first))
+            files = list(self._files[kind])
             tails = [t.as_table() for t in self._tails.values() if t.kind.name == kind and t.rows]
-        if times is not None and KIND[kind].time:
-            files = self._within(KIND[kind], files, times)
+        if times is not None and ALL_KINDS[kind].time:
+            files = self.within(kind, files, times)
+        schema = part_of(ALL_KINDS[kind].schema, columns if ids is not None else ())
+        parts = [tail.select(schema.names) for tail in tails]
         if ids is not None:
-            tails.append(self._store.find(KIND[kind], files, ids, spend))
+            for _, found in self.store.find(KIND[kind], files, ids, columns):
+                spend(found.nbytes)
+                parts.append(found)
             files = []
-        return Look(files, pa.concat_tables([SCHEMAS[kind].empty_table(), *tails]))
+        files.sort(key=lambda one: (one.at, one.first))
+        return Look(files, pa.concat_tables([schema.empty_table(), *parts]))
 
-    def _within(self, kind: Kind, files: Sequence[Segment], times: Times) -> list[Segment]:
-        """Return the files that hold something of [start, end); each footer is read once."""
-        first = hour_of(times[0] - CLOCK_US)
-        some = [one for one in files if one.hour >= first]
-        unknown = [one for one in some if one not in self._times]
-        if unknown:
-            with ThreadPoolExecutor(FOOTER_THREADS, "spanloom-footer") as pool:
-                found = list(pool.map(lambda one: self._store.times(kind, one), unknown))
-            with self._lock:
-                self._times |= zip(unknown, found, strict=True)
-        known = [(one, self._times[one]) for one in some]
-        return [one for one, (least, most) in known if least < times[1] and most >= times[0]]
+    def within(self, kind: str, files: Sequence[Segment], times: Times) -> list[Segment]:
+        """Return the files that hold something of [start, end); each footer is read once.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        return list(self._times.within(ALL_KINDS[kind], files, times))
+
+    def tally(self, kind: str, times: Times, wanted: Mapping[str, Collection[str]]) -> Tally:
+        """Return how many events of a kind there are in each minute; see `Tallies.tally`.
+
+        Args:
+            kind: one of `COUNTED`.
+            times: [start, end) of the events' time, in us.
+            wanted: by column, the values that they have.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        with self._lock:
+            files = list(self._files[kind])
+            tails = [t.as_table() for t in self._tails.values() if t.kind.name == kind and t.rows]
+            if self._rewritten != self.store.rewritten:
+                self._tallies, self._rewritten = Tallies(self.store.counts), self.store.rewritten
+            tallies = self._tallies
+        some = self._times.within(KIND[kind], files, times)
+        at = [tail[KIND[kind].time].to_numpy() for tail in tails]
+        within = [rows[(rows >= times[0]) & (rows < times[1])] for rows in at]
+        return tallies.tally(files, some, within, wanted, times)
 
     def dataset(self, files: Iterable[Segment], schema: pa.Schema) -> Any:
         """Return files as one dataset."""
-        return self._store.dataset(files, schema)
+        return self.store.dataset(files, schema)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return files, their bytes, and how many records lie in memory, by kind."""

@@ -1,13 +1,13 @@
-"""Erasure: pseudonyms of somebody are replaced in every row that there is.
+"""Erasure: pseudonyms of somebody are replaced in every row that there is, and in every summary.
 
 Owns that nothing else changes, and what stands in the way. Files are replaced one by one, each as a
 whole under its own name and with its rows in the same row groups: whoever reads meanwhile finds all
-rows, and after a kill in the midst the same erasure finishes what is left. Invariant: under a hold
-nothing is changed at all.
+rows, and after a kill in the midst the same erasure finishes what is left. Counts and lists follow
+their files. Invariant: under a hold nothing is changed at all, be it a summary alone.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -18,16 +18,25 @@ from streams.codec.records import decode, encode
 from streams.codec.schemas import default_schemas
 from streams.codec.wire import split
 from streams.console.archive.archive import Archive
+from streams.console.archive.changes import Changed
+from streams.console.archive.counts import Fit
 from streams.console.archive.decoded import columns_of
 from streams.console.archive.files import Segment
+from streams.console.archive.hourlists import unlist
 from streams.console.archive.kinds import PLACE, Kind
 from streams.console.archive.retention import Hold
+from streams.console.archive.summaries import SUMMED_FROM, added
+from streams.console.archive.tiers import is_held
 from streams.core.privacy.pseudonyms import ERASED
 from streams.core.privacy.records import replaced
 from streams.units import Mask
 
-Fit = Callable[[str], str]
-_TREATED: Final = ("traces", "spans", "events", "alerts", "incidents", "rejected")
+_RECORDS: Final = ("traces", "spans", "events", "alerts", "incidents", "rejected")
+_TREATED: Final = (
+    *_RECORDS,
+    *(name for name, (kind, _) in SUMMED_FROM.items() if kind in _RECORDS),
+)
+"""Kinds of files that may hold a pseudonym; of windows of fidelity none does."""
 
 
 class HeldError(Exception):
@@ -60,17 +69,22 @@ def erase(archive: Archive, pseudonyms: Collection[str], holds: Sequence[Hold]) 
     rows: Counter[str] = Counter()
     found: set[Segment] = set()
 
+    def fit(text: str) -> str:
+        for pseudonym in pseudonyms:
+            text = text.replace(pseudonym, ERASED)
+        return text
+
     def note(one: Segment, kind: Kind, table: pa.Table) -> None:
         if kind.name in _TREATED and _rows_with(kind, table, wanted).any():
             found.add(one)
 
-    def change(one: Segment, kind: Kind, table: pa.Table) -> pa.Table | None:
+    def change(one: Segment, kind: Kind, table: pa.Table) -> Changed | None:
         which = _rows_with(kind, table, wanted)
         if not which.any():
             return None
         _check(one, holds)  # of what came since it was looked at
         rows[kind.name] += int(which.sum())
-        return _without(kind, table, which, pseudonyms)
+        return Changed(_without(kind, table, which, fit), fit)
 
     archive.visit_tails(note)
     looked = set(archive.every_file())
@@ -84,13 +98,14 @@ def erase(archive: Archive, pseudonyms: Collection[str], holds: Sequence[Hold]) 
     while new := set(archive.every_file()) - looked:
         files += sum(archive.visit(one, change) for one in sorted(new))
         looked |= new
+    unlist(archive.store, archive.turn, archive.every_file(), pseudonyms)
     return Erased(dict(rows), files)
 
 
 def _check(one: Segment, holds: Sequence[Hold]) -> None:
     """Raise HeldError when a file is under a hold."""
     for n, hold in enumerate(holds, start=1):
-        if one.kind in hold.kinds and hold.first <= one.hour <= hold.last:
+        if is_held(one, hold):
             raise HeldError(
                 f"hold {n}{f' ({hold.reason})' if hold.reason else ''} keeps {one.kind} of "
                 f"{one.hour}: it can be erased when the hold is over"
@@ -105,7 +120,7 @@ def _rows_with(kind: Kind, table: pa.Table, wanted: Sequence[bytes]) -> Mask:
     which = np.zeros(len(table), np.bool_)
     if kind.name not in _TREATED or not any(_is_in(table, one) for one in wanted):
         return which
-    names = ["value"] if "value" in table.schema.names else table.schema.names[len(PLACE) :]
+    names = ["value"] if "value" in table.schema.names else table.schema.names
     for name in names:
         column = table[name].combine_chunks()
         if pa.types.is_map(column.type):
@@ -135,14 +150,14 @@ def _is_in(table: pa.Table, text: bytes) -> bool:
     )
 
 
-def _without(kind: Kind, table: pa.Table, which: Mask, pseudonyms: Collection[str]) -> pa.Table:
-    """Return a table in which some rows have lost some pseudonyms, all rows where they were."""
+def _without(kind: Kind, table: pa.Table, which: Mask, fit: Fit) -> pa.Table:
+    """Return a table in which some rows have their texts made fit, all rows where they were.
 
-    def fit(text: str) -> str:
-        for one in pseudonyms:
-            text = text.replace(one, ERASED)
-        return text
-
+    Rows of a summary that differ by nothing any more are one, as if retention had met them so.
+    """
+    if kind.name in SUMMED_FROM:
+        source, step_us = SUMMED_FROM[kind.name]
+        return added(source, [_changed(kind, table, fit)], step_us)
     at = np.flatnonzero(which)
     part = table.take(pa.array(at))
     change = _decoded_anew if "value" in table.schema.names else _changed

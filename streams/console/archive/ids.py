@@ -46,17 +46,16 @@ def wanted(ids: Mapping[str, Iterable[str]]) -> U64:
     for column, values in ids.items():
         hashes, is_id = _hashes(column, pa.array(list(values), pa.string()))
         found.append(hashes[is_id] & ~_GROUP)
-    return np.concatenate(found)
+    return np.unique(np.concatenate(found))  # in order they are found sooner
 
 
 def groups(list_: U64, hashes: U64) -> list[int]:
     """Return the row groups that hold one of the ids that are `wanted`, in order."""
-    begins = np.searchsorted(list_, hashes, "left").tolist()
-    ends = np.searchsorted(list_, hashes | _GROUP, "right").tolist()
+    begins = np.searchsorted(list_, hashes, "left")
+    ends = np.searchsorted(list_, hashes | _GROUP, "right")
     found: set[int] = set()
-    for begin, end in zip(begins, ends, strict=True):
-        if begin < end:
-            found.update((list_[begin:end] & _GROUP).tolist())
+    for at in np.flatnonzero(begins < ends).tolist():
+        found.update((list_[begins[at] : ends[at]] & _GROUP).tolist())
     return sorted(found)
 
 

@@ -170,7 +170,7 @@ KINDS: Final = (
         "events",
         "",
         _schema(*_EVENT, _VALUE),
-        _EVENT_IDS,
+        ("event_id", *_EVENT_IDS),
         "timestamp",
         _event_rows,
     ),

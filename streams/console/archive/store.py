@@ -6,8 +6,7 @@ Owns that a file is there whole or not at all. Calls block.
 import contextlib
 import os
 import shutil
-import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,31 +16,29 @@ import pyarrow.dataset
 import pyarrow.fs
 import pyarrow.parquet
 
+from streams.console.archive.counts import Counts, read, written
 from streams.console.archive.files import Segment, segment_of
 from streams.console.archive.ids import GROUPS_MAX, groups, places, wanted, with_ids
 from streams.console.archive.kinds import Kind
+from streams.console.archive.lists import SUFFIX, HourList, Lists, Times, hour_path, of_hour
 from streams.console.archive.merging import covered
+from streams.console.archive.tiers import summed_up
 from streams.errors import ConfigError, StateError
 from streams.units import U64
 
 BATCHES_AHEAD: Final = 1
 FILES_AHEAD: Final = 2
 _UNFINISHED: Final = ".unfinished"
-_IDS: Final = ".ids"
-"""Beside a file: where the ids of its rows lie, as 8-byte numbers, how many they are in front."""
-_MAPPED_MAX: Final = 20_000
-"""Lists of a folder that stay mapped; Linux lets a process have 65,530 maps."""
-_HELD_MAX: Final = 200
-"""Lists of a bucket that stay in memory, each of a megabyte or so."""
+_IDS: Final = SUFFIX
+HOUR_FILES_MIN: Final = 4
+"""Fewer files of an hour have lists that are opened one by one."""
+_COUNTS: Final = ".counts"
+"""Beside a file: how many events it holds, by `counts`."""
 _GROUP_BYTES: Final = 4 << 20
 """Of a row group before it is packed: what one id costs to read, and what a scan reads at once."""
 _GROUP_ROWS_MIN: Final = 100
 _DISTINCT: Final = ("event_id", "span_id", "parent_span_id", "value")
 """Columns without two rows alike, where a dictionary would be of no use."""
-
-
-Times = tuple[int, int]
-"""The least and the greatest time of some rows, in us."""
 
 
 class Store:
@@ -57,8 +54,8 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._lock = threading.Lock()
-        self._lists: dict[Segment, U64] = {}
+        self.rewritten = 0
+        """How often a file was written again: what was known of it may be wrong."""
         self.folder = Path(url).absolute() if "://" not in url else None
         """Where it is, when that is a folder."""
         try:
@@ -68,6 +65,7 @@ class Store:
             else:
                 self._fs, self._root = pyarrow.fs.FileSystem.from_uri(url)
                 _assert_bucket(self._fs, self._root, url)
+            self._lists = Lists(self._fs, self._root, is_folder=self.folder is not None)
         except (pa.ArrowInvalid, ValueError) as error:
             raise ConfigError(
                 f"archive (SPANLOOM_CONSOLE_ARCHIVE): {url}: {error}; name a folder, or a URL such "
@@ -92,14 +90,14 @@ class Store:
         scheme = "file" if self.folder is not None else self.url.partition("://")[0]
         before = f"{scheme}://{self._root}".rstrip("/")
         by_kind: dict[str, list[str]] = {}
-        for one in sorted(found - set(covered(found)), key=lambda s: s.path):
+        for one in sorted(found - {*covered(found), *summed_up(found)}, key=lambda s: s.path):
             by_kind.setdefault(one.kind, []).append(f"{before}/{one.path}")
         return by_kind
 
     def segments(self) -> dict[Segment, int]:
-        """Return all files and their bytes, but those that lie within a larger one."""
+        """Return all files and their bytes, but those that a larger one or a summary covers."""
         found = self._segments()
-        for one in covered(found):
+        for one in {*covered(found), *summed_up(found)}:
             del found[one]
         return found
 
@@ -109,12 +107,13 @@ class Store:
         Only who writes the archive may do so.
         """
         found = self._segments()
-        for one in covered(found):
+        for one in {*covered(found), *summed_up(found)}:
             self._delete(one.path)
             del found[one]
-        known = {one.path + _IDS for one in found}
+        known = {one.path + beside for one in found for beside in (_IDS, _COUNTS)}
+        known |= {hour_path(one.kind, one.hour) for one in found}
         for path in self._paths():
-            if path.endswith(_UNFINISHED) or (path.endswith(_IDS) and path not in known):
+            if path.endswith(_UNFINISHED) or (path.endswith((_IDS, _COUNTS)) and path not in known):
                 self._delete(path)
 
     def _segments(self) -> dict[Segment, int]:
@@ -131,14 +130,20 @@ class Store:
         }
 
     def write(
-        self, kind: Kind, segment: Segment, table: pa.Table, group_rows: int | None = None
+        self,
+        kind: Kind,
+        segment: Segment,
+        table: pa.Table,
+        counts: Counts | None = None,
+        group_rows: int | None = None,
     ) -> int:
         """Write a file; it is there under its name when all of it is.
 
         Args:
-            kind: of the file.
+            kind: of its rows.
             segment: its name.
             table: its rows.
+            counts: how many they are; None when that is not known.
             group_rows: rows of each row group; as many as are good if absent.
 
         Returns:
@@ -148,9 +153,19 @@ class Store:
             OSError: the disk is full, the bucket is away; nothing is there under the name.
         """
         group_rows = group_rows or _group_rows(table)
+        listed = self._lists.hour(segment.kind, segment.hour)
+        if listed is not None and segment in listed.numbers:  # it had other ids
+            self.unlist_hour(segment.kind, segment.hour)
+        is_known = self._fs.get_file_info(f"{self._root}/{segment.path}").is_file
+        if counts is None:  # a file of the same name may have had some
+            self._delete(segment.path + _COUNTS)
+        else:
+            self._put(segment.path + _COUNTS, written(counts))
+        self.rewritten += is_known
         if kind.ids:
             list_ = places(table, kind.ids, group_rows)
             self._put(segment.path + _IDS, np.insert(list_, 0, len(list_)).tobytes())
+            self._lists.forget(segment.path + _IDS)
         names = table.schema.names
         out = pa.BufferOutputStream()
         pyarrow.parquet.write_table(
@@ -165,20 +180,23 @@ class Store:
         self._put(segment.path, whole)
         return len(whole)
 
-    def rewrite(self, kind: Kind, segment: Segment, table: pa.Table) -> int:
+    def rewrite(self, kind: Kind, segment: Segment, table: pa.Table, counts: Counts | None) -> int:
         """Replace a file by one with as many rows in each row group, so that its list of ids fits.
+
+        Its counts are away meanwhile: at no moment do they tell of other rows than there are.
 
         Returns:
             Its bytes.
 
         Raises:
-            OSError: as `write`; the file is as it was.
+            OSError: as `write`; the file is as it was, or whole and without counts.
         """
         with self._fs.open_input_file(f"{self._root}/{segment.path}") as source:
             group_rows = pyarrow.parquet.ParquetFile(source).metadata.row_group(0).num_rows
-        size_bytes = self.write(kind, segment, table, group_rows)
-        with self._lock:
-            self._lists.pop(segment, None)
+        size_bytes = self.write(kind, segment, table, None, group_rows)
+        if counts is not None:
+            self._put(segment.path + _COUNTS, written(counts))
+            self.rewritten += 1
         return size_bytes
 
     def _put(self, path: str, content: Any) -> None:
@@ -195,71 +213,98 @@ class Store:
             os.fsync(file.fileno())
         unfinished.replace(place)
 
-    def read(self, kind: Kind, segments: Iterable[Segment]) -> pa.Table:
-        """Return all rows of some files.
+    def read(
+        self, kind: Kind, segments: Iterable[Segment], columns: Collection[str] = ()
+    ) -> pa.Table:
+        """Return all rows of some files, with some of their columns or all.
 
         Raises:
             OSError: one of them cannot be read.
         """
-        return self.dataset(segments, kind.schema).to_table()
+        return self.dataset(segments, part_of(kind.schema, columns)).to_table()
 
     def find(
         self,
         kind: Kind,
         segments: Iterable[Segment],
         ids: Mapping[str, Collection[str]],
-        spend: Callable[[int], None] = lambda _: None,
-    ) -> pa.Table:
-        """Return the rows of files that hold one of some ids in its column.
+        columns: Collection[str] = (),
+    ) -> Iterator[tuple[Segment, pa.Table]]:
+        """Yield the rows of files that hold one of some ids in its column, part by part.
 
         Args:
             kind: of the files.
             segments: the files.
             ids: by column, the ids.
-            spend: told how many bytes were found, part by part; may raise to have it ended.
+            columns: that are wanted; all without it.
 
         Raises:
             OSError: a file cannot be read.
         """
         hashes = wanted(ids)
-        found = [kind.schema.empty_table()]
-        for one in segments:
-            list_ = self._list(one)
-            named = None if list_ is None else groups(list_, hashes)
-            if named == []:
-                continue
+        schema = part_of(kind.schema, columns)
+        read_schema = part_of(kind.schema, (*columns, *ids) if columns else ())
+        for one, named in self._named(kind.name, segments, hashes):
             with self._fs.open_input_file(f"{self._root}/{one.path}") as source:
                 file = pyarrow.parquet.ParquetFile(source)
                 for group in range(file.num_row_groups) if named is None else named:
-                    found.append(with_ids(_fitted(file.read_row_group(group), kind.schema), ids))
-                    spend(found[-1].nbytes)
-        return pa.concat_tables(found)
+                    rows = _fitted(file.read_row_group(group, read_schema.names), read_schema)
+                    found = with_ids(rows, ids)
+                    if len(found):
+                        yield one, found.select(schema.names)
 
-    def _list(self, segment: Segment) -> U64 | None:
-        """Return the list of ids of a file, None when there is none that is whole.
+    def _named(
+        self, kind: str, segments: Iterable[Segment], hashes: U64
+    ) -> Iterator[tuple[Segment, list[int] | None]]:
+        """Yield the files that may hold one of some ids, each with its row groups; None for all."""
+        by_hour: dict[str, list[Segment]] = {}
+        for one in segments:
+            by_hour.setdefault(one.hour, []).append(one)
+        for hour, files in by_hour.items():
+            list_ = self._lists.hour(kind, hour) if len(files) >= HOUR_FILES_MIN else None
+            unlisted = -1
+            named = {unlisted, *(groups(list_.entries, hashes) if list_ is not None else ())}
+            numbers = list_.numbers if list_ is not None else {}
+            for one in files:
+                if numbers.get(one, unlisted) in named:
+                    own = self._lists.of(one)
+                    found = None if own is None else groups(own, hashes)
+                    if found != []:
+                        yield one, found
 
-        Of a folder it stays mapped: to open it takes longer than to search it.
+    def hour_list(self, kind: str, hour: str) -> HourList | None:
+        """Return the list of ids of an hour's files, None when there is none."""
+        return self._lists.hour(kind, hour)
+
+    def list_hour(self, times: Mapping[Segment, Times]) -> None:
+        """Write the list of ids of an hour's files together.
+
+        Args:
+            times: of each of them; of one kind and hour.
+
+        Raises:
+            OSError: as `write`.
         """
-        with self._lock:
-            list_ = self._lists.get(segment)
-        if list_ is None:
-            path = f"{self._root}/{segment.path}{_IDS}"
-            try:
-                if self.folder is not None:
-                    whole = np.asarray(np.memmap(path, "<u8", "r"))
-                else:
-                    with self._fs.open_input_stream(path) as stream:
-                        whole = np.frombuffer(stream.read(), "<u8")
-            except (FileNotFoundError, ValueError):
-                return None
-            if not len(whole) or whole[0] != len(whole) - 1:
-                return None
-            list_ = whole[1:]
-            with self._lock:
-                if len(self._lists) >= (_HELD_MAX if self.folder is None else _MAPPED_MAX):
-                    self._lists.clear()
-                self._lists[segment] = list_
-        return list_
+        lists = {one: own for one in times if (own := self._lists.of(one)) is not None}
+        if lists:
+            one = next(iter(lists))
+            path = hour_path(one.kind, one.hour)
+            self._put(path, of_hour(lists, times))
+            self._lists.forget(path)
+
+    def unlist_hour(self, kind: str, hour: str) -> None:
+        """Remove the list of an hour, when there is one."""
+        path = hour_path(kind, hour)
+        self._delete(path)
+        self._lists.forget(path)
+
+    def counts(self, segment: Segment) -> Counts | None:
+        """Return how many events a file holds, None when it is not known."""
+        try:
+            with self._fs.open_input_stream(f"{self._root}/{segment.path}{_COUNTS}") as stream:
+                return read(stream.read())
+        except FileNotFoundError:
+            return None
 
     def times(self, kind: Kind, segment: Segment) -> Times:
         """Return the least and the greatest of the kind's time in a file, as its footer says.
@@ -287,10 +332,10 @@ class Store:
 
     def remove(self, segment: Segment) -> None:
         """Remove a file, and the list of ids after it: one without a file is removed at a start."""
-        with self._lock:
-            self._lists.pop(segment, None)
+        self._lists.forget(segment.path + _IDS)
         self._delete(segment.path)
         self._delete(segment.path + _IDS)
+        self._delete(segment.path + _COUNTS)
 
     def _delete(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -332,6 +377,11 @@ def _group_rows(table: pa.Table) -> int:
     row_bytes = table.nbytes / max(1, len(table))
     rows = int(_GROUP_BYTES / max(1.0, row_bytes))
     return max(_GROUP_ROWS_MIN, rows, len(table) // GROUPS_MAX + 1)
+
+
+def part_of(schema: pa.Schema, columns: Collection[str]) -> pa.Schema:
+    """Return a schema's columns that are named; all when none is."""
+    return pa.schema([field for field in schema if not columns or field.name in columns])
 
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:

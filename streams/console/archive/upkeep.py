@@ -1,4 +1,4 @@
-"""Keeps the archive in order beside the reader, in a thread: files are merged, and old ones go.
+"""Keeps the archive in order beside the reader, in a thread: files are merged, old ones summed up.
 
 Owns when that is looked for, and what becomes of its failures: a disk that is full is waited for, a
 list of holds that cannot be read keeps everything, anything else ends the console.
@@ -8,11 +8,14 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import structlog
 
 from streams.console.archive.archive import Archive
 from streams.console.archive.retention import Hold, read_holds
+from streams.console.archive.rollup import roll_up
+from streams.console.archive.tiers import Keep
 from streams.errors import ConfigError, SpanloomError, StateError
 
 log = structlog.get_logger()
@@ -26,15 +29,25 @@ class Upkeep:
         seconds: so often it is looked for what is due.
         keep_days: by kind, how long it is kept.
         holds: the list of what is kept whatever its age; None for none.
+        minute_days: by kind, until what age there are summaries by minute; then there are those by
+            hour.
+        hour_days: by kind, until what age there are these.
 
     Raises:
         ConfigError: the list cannot be read.
     """
 
     def __init__(
-        self, archive: Archive, seconds: float, keep_days: Mapping[str, float], holds: Path | None
+        self,
+        archive: Archive,
+        seconds: float,
+        keep_days: Mapping[str, float],
+        holds: Path | None,
+        minute_days: Mapping[str, float] = MappingProxyType({}),
+        hour_days: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        self._archive, self._seconds, self._keep_days = archive, seconds, keep_days
+        self._archive, self._seconds = archive, seconds
+        self._keep = Keep(keep_days, minute_days, hour_days)
         self._holds = holds
         self.read_holds()
         self._ending = threading.Event()
@@ -70,14 +83,16 @@ class Upkeep:
                 return
 
     def _look(self, now_us: int) -> None:
-        if self._keep_days:
+        if any(self._keep):
             try:
-                old = self._archive.expire(now_us, self._keep_days, self.read_holds())
+                holds = self.read_holds()
             except ConfigError as error:
                 log.error("archive_keeps_all", error=str(error), action="mend the list of holds")
             else:
+                is_over = self._ending.is_set
+                old = roll_up(self._archive, self._keep, holds, now_us, is_over)
                 if old:
-                    log.info("archive_expired", files=len(old), up_to=old[-1].hour)
+                    log.info("archive_expired", files=old)
         fewer = self._archive.merge(now_us, self._ending.is_set)
         if fewer:
             log.info("archive_merged", fewer_files=fewer)

@@ -9,7 +9,7 @@ from streams.console.asked import LIMIT, LIMIT_MAX, TEXT_CHARS_MAX
 from streams.console.paths.path import SEVERITIES, Path
 from streams.console.personal import Kept, as_asked, kept_of
 from streams.console.questions.audit import audit
-from streams.console.questions.queries import Queries, Where, one_of
+from streams.console.questions.queries import Queries
 from streams.console.times import time_us
 from streams.errors import ConfigError
 
@@ -68,37 +68,24 @@ _LISTS: Final = {
 _SINGLE: Final = ("actor", "component", "correlation_id", "batch_id", "operation")
 
 
-def conditions(query: AuditQuery, kept: Kept = as_asked) -> list[Where]:
-    """Return what an event has to fulfil, besides its time.
+def wanted(query: AuditQuery, kept: Kept = as_asked) -> dict[str, list[str]]:
+    """Return what an event has to be, besides its time: by column, the values that it may have.
 
     Raises:
-        PersonalError: as `kept`, which says what the archive has in place of a value.
+        PersonalError, ConfigError: as `kept`, which says what the archive has in place of a value.
     """
-    found = []
-    for name, column in _LISTS.items():
-        if values := getattr(query, name):
-            asked = [v.lower() for v in values] if column == "trace_id" else values
-            asked = [one for v in asked for one in kept(column, v)]
-            found.append(one_of(column, sorted(set(asked))))
-    if query.severity_minimum is not None:
-        graver = SEVERITIES[SEVERITIES.index(query.severity_minimum) :]
-        found.append(one_of("severity", graver))
+    asked: dict[str, list[str]] = {name: getattr(query, of) for of, name in _LISTS.items()}
+    asked["trace_id"] = [one.lower() for one in query.trace_ids]
     for name in _SINGLE:
         if (value := getattr(query, name)) is not None:
-            found.append(one_of(name, kept(name, value)))
-    return found
-
-
-def looked_up(query: AuditQuery, kept: Kept = as_asked) -> dict[str, list[str]] | None:
-    """Return the ids to look events up by: those of the narrowest condition; None without any."""
-    if query.trace_ids:
-        return {"trace_id": [one.lower() for one in query.trace_ids]}
-    if query.record_ids:
-        return {"record_id": [one for id_ in query.record_ids for one in kept("record_id", id_)]}
-    for column in ("correlation_id", "batch_id"):
-        if (value := getattr(query, column)) is not None:
-            return {column: kept(column, value)}
-    return None
+            asked[name] = [value]
+    found = {
+        column: sorted({one for value in values for one in kept(column, value)})
+        for column, values in asked.items()
+    }
+    if query.severity_minimum is not None:
+        found["severity"] = list(SEVERITIES[SEVERITIES.index(query.severity_minimum) :])
+    return {column: values for column, values in found.items() if values}
 
 
 def _audit(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any:
@@ -108,9 +95,7 @@ def _audit(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any
     if end_us < start_us:
         raise ConfigError("time_range.end: before time_range.start")
     token = query.continuation_token or ""
-    kept = kept_of(asked)
-    where, ids = conditions(query, kept), looked_up(query, kept)
-    found = audit(queries, start_us, end_us, where, query.limit, token, ids)
+    found = audit(queries, (start_us, end_us), wanted(query, kept_of(asked)), query.limit, token)
     return found._asdict()
 
 

@@ -26,7 +26,7 @@ def _metrics(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> A
 PATHS: Final = (
     Path(
         "/api/v1/metrics",
-        "Series of the metrics whose name fits, a point a step.",
+        "Series of the metrics whose name fits, a point a step; old ones by minute or hour.",
         (
             START,
             END,

@@ -3,22 +3,31 @@
 Owns what counts as one entry: an event counts once, however many revisions of its trace repeat it
 and however often it was sent. Spans are looked for among the archived spans, everything else among
 the archived events; an entry is the event as it came.
+
+What is asked for by id is looked up. All else is counted by minute, from the counts beside the
+files where they tell, from the rows where they do not; and the page is read from the first minutes
+that have enough.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from streams.codec.records import Record, decode
+from streams.console.archive.tally import Span, Tally
 from streams.console.questions.queries import Queries, Scope, Where, both, one_of, values_of
+from streams.console.questions.windows import windows
 from streams.console.tokens import key_of, token_of
-from streams.units import SECOND_US
 
-_WINDOW_US: Final = 60 * SECOND_US
-_WINDOW_GROWTH: Final = 16
 _REVISED_MAX: Final = 1_000
 """Traces with a later revision that are told apart by name in a statement."""
 _KINDS: Final = ("spans", "events")
-_PLACE: Final = 'timestamp, event_id, trace_id, record_id, partition, "offset"'
+_PLACE: Final = ("timestamp", "event_id", "trace_id", "record_id", "partition", "offset")
+"""Where an entry stands in the answer, and where in the archive."""
+_LOOKED_UP: Final = ("trace_id", "record_id", "correlation_id", "batch_id")
+"""Columns of ids, the narrowest first."""
+
+Wanted = Mapping[str, Collection[str]]
+"""By column, the values that an event may have."""
 
 
 class Entries(NamedTuple):
@@ -29,76 +38,130 @@ class Entries(NamedTuple):
     continuation_token: str
 
 
-def audit(
-    queries: Queries,
-    start_us: int,
-    end_us: int,
-    conditions: Sequence[Where],
-    limit: int,
-    token: str,
-    ids: Mapping[str, Collection[str]] | None = None,
-) -> Entries:
+def audit(queries: Queries, span: Span, wanted: Wanted, limit: int, token: str = "") -> Entries:
     """Return the events with a timestamp within [start, end), the oldest first.
 
     Args:
         queries: the archive.
-        start_us: the begin of the range, in us.
-        end_us: its end.
-        conditions: on the columns that `spans` and `events` share.
+        span: [start, end) in us.
+        wanted: what they are, by columns that `spans` and `events` share.
         limit: entries of a page.
         token: of the page before; "" for the first. It carries the total, which is counted once.
-        ids: by column, one of `Kind.ids`, the ids that the conditions ask for: they are looked up.
 
     Raises:
         ConfigError: the token is not one of this answer.
     """
-    where = [Where("timestamp >= ? AND timestamp < ?", (start_us, end_us)), *conditions]
-    scope = Scope((start_us, end_us), ids)
-    if token:
-        at, event_id, total = key_of(token, (int, str, int))
-        after = [
-            *where,
-            Where("timestamp >= ? AND (timestamp, event_id) > (?, ?)", (at, at, event_id)),
-        ]
-        scope = Scope((max(at, start_us), end_us), ids)
+    after = key_of(token, (int, str, int)) if token else None
+    ids = next(({name: wanted[name]} for name in _LOOKED_UP if name in wanted), None)
+    if ids is not None:
+        rows, total = _looked_up(queries, span, wanted, ids, after, limit + 1)
     else:
-        after, total = where, _count(queries, where, scope)
-    rows = _first(queries, after, scope, limit + 1)
+        rows, total = _searched(queries, span, wanted, after, limit + 1)
     shown = rows[:limit]
     more = len(rows) > limit
     last = (shown[-1]["timestamp"], shown[-1]["event_id"], total) if more else ()
     return Entries(_events(queries, shown), total, token_of(last) if more else "")
 
 
-def _union(columns: str, where: Sequence[Where]) -> tuple[str, tuple[Any, ...]]:
-    """Return a statement over spans and events, and its parameters."""
+_After = tuple[Any, ...] | None
+"""Timestamp and id of the last entry of the page before, and the total; None for the first page."""
+
+
+def _conditions(wanted: Wanted) -> list[Where]:
+    return [one_of(column, sorted(values)) for column, values in wanted.items()]
+
+
+def _within(span: Span) -> Where:
+    return Where("timestamp >= ? AND timestamp < ?", span)
+
+
+def _union(kinds: Collection[str], where: Sequence[Where]) -> Where:
+    """Return a statement over some kinds, and its parameters."""
+    columns = ", ".join(f'"{name}"' for name in _PLACE)
     parts = (
-        f"SELECT '{kind}' AS kind, {columns} FROM {kind} WHERE {both(where)}" for kind in _KINDS
+        f"SELECT '{kind}' AS kind, {columns} FROM {kind} WHERE {both(where)}"
+        for kind in _KINDS
+        if kind in kinds
     )
-    return " UNION ALL ".join(parts), values_of(where) * len(_KINDS)
+    return Where(" UNION ALL ".join(parts), values_of(where) * len(kinds))
 
 
-def _count(queries: Queries, where: Sequence[Where], scope: Scope) -> int:
+# --- by id ----------------------------------------------------------------------------------------
+
+
+def _looked_up(
+    queries: Queries, span: Span, wanted: Wanted, ids: Wanted, after: _After, count: int
+) -> tuple[list[dict[str, Any]], int]:
+    """Return the first events with one of some ids, where each lies, and how many there are.
+
+    They are few, and to find them is what costs: they are found once, for the page and the total.
+    """
+    union = _union(_KINDS, [_within(span), *_conditions(wanted)])
+    at, event_id, total = after or (span[0], "", 0)
+    columns = {*_PLACE, *wanted}
+    rows = queries.ask(
+        "SELECT *, count(*) OVER () AS total FROM "
+        f'(SELECT DISTINCT ON (event_id) * FROM ({union.text}) ORDER BY event_id, "offset") '
+        "WHERE (timestamp, event_id) > (?, ?) ORDER BY timestamp, event_id LIMIT ?",
+        (*union.values, at, event_id, count),
+        dict.fromkeys(_KINDS, Scope(span, ids, columns)),
+    )
+    if after is None:
+        total = rows[0]["total"] if rows else 0
+    return rows, total
+
+
+# --- by what they are -----------------------------------------------------------------------------
+
+
+def _searched(
+    queries: Queries, span: Span, wanted: Wanted, after: _After, count: int
+) -> tuple[list[dict[str, Any]], int]:
+    """Return the first events of a sort, where each lies, and how many there are."""
+    where = _conditions(wanted)
+    begin = span[0] if after is None else max(span[0], after[0])
+    tallies = {kind: queries.tally(kind, (begin, span[1]), wanted) for kind in _KINDS}
+    if after is None:
+        return _first(queries, tallies, where, count), _count(queries, tallies, where)
+    beyond = Where("(timestamp, event_id) > (?, ?)", after[:2])
+    return _first(queries, tallies, [*where, beyond], count), after[2]
+
+
+def _count(queries: Queries, tallies: Mapping[str, Tally], where: Sequence[Where]) -> int:
     """Return how many different events there are.
+
+    Events of one id have one timestamp, so that what is counted of times that are apart adds up.
+    """
+    total = 0
+    for kind, tally in tallies.items():
+        total += int(tally.rows.sum())
+        for span in tally.untold:
+            total += _counted(queries, kind, span, [_within(span), *where])
+    return total
+
+
+def _counted(queries: Queries, kind: str, span: Span, where: Sequence[Where]) -> int:
+    """Return how many different events of a kind there are in a time, from its rows.
 
     A span is repeated by later revisions of its trace and by nothing else: where no trace has
     one, its rows are counted, without a look at their ids.
     """
-    text, values = both(where), values_of(where)
+    scope = Scope(span)
+    if kind == "events":
+        return _total(queries, "count(DISTINCT event_id)", kind, where, scope)
     revised = queries.ask(
-        f"SELECT DISTINCT trace_id FROM spans WHERE {text} AND revision > 1 LIMIT ?",
-        (*values, _REVISED_MAX + 1),
+        f"SELECT DISTINCT trace_id FROM spans WHERE {both(where)} AND revision > 1 LIMIT ?",
+        (*values_of(where), _REVISED_MAX + 1),
         {"spans": scope},
     )
-    total = _total(queries, "count(DISTINCT event_id)", "events", where, scope)
     if len(revised) > _REVISED_MAX:
-        return total + _total(queries, "count(DISTINCT event_id)", "spans", where, scope)
+        return _total(queries, "count(DISTINCT event_id)", kind, where, scope)
     if not revised:
-        return total + _total(queries, "count(*)", "spans", where, scope)
+        return _total(queries, "count(*)", kind, where, scope)
     of_them = one_of("trace_id", [row["trace_id"] for row in revised])
     others = Where(f"NOT ({of_them.text})", of_them.values)
-    total += _total(queries, "count(DISTINCT event_id)", "spans", [*where, of_them], scope)
-    return total + _total(queries, "count(*)", "spans", [*where, others], scope)
+    total = _total(queries, "count(DISTINCT event_id)", kind, [*where, of_them], scope)
+    return total + _total(queries, "count(*)", kind, [*where, others], scope)
 
 
 def _total(queries: Queries, what: str, kind: str, where: Sequence[Where], scope: Scope) -> int:
@@ -108,38 +171,41 @@ def _total(queries: Queries, what: str, kind: str, where: Sequence[Where], scope
 
 
 def _first(
-    queries: Queries, where: Sequence[Where], scope: Scope, count: int
+    queries: Queries, tallies: Mapping[str, Tally], where: Sequence[Where], count: int
 ) -> list[dict[str, Any]]:
-    """Return the first different events by (timestamp, event id): where each lies.
+    """Return the first different events by (timestamp, event id): where each lies."""
+    found: list[dict[str, Any]] = []
+    for window in windows(tallies, count):
+        span = window.begin, window.end
+        union = _union(window.kinds, [_within(span), *where])
+        kinds = dict.fromkeys(window.kinds, Scope(span))
+        found += _different(queries, union, kinds, count - len(found))
+        if len(found) == count:
+            break
+    return found
 
-    They are looked for in the first minute of the range, then in ever more of it: where events are
-    many the first ones are near, and files and row groups of later times are not read. What repeats
-    an event stands beside it in this order, so that few rows more than asked for are enough; in a
-    log full of repeats they are asked for again, twice as many each time.
+
+def _different(
+    queries: Queries, union: Where, kinds: Mapping[str, Scope], count: int
+) -> list[dict[str, Any]]:
+    """Return the first different events of a statement.
+
+    What repeats an event stands beside it in this order, so that few rows more than asked for are
+    enough; in a log full of repeats they are asked for again, twice as many each time.
     """
-    start_us, end_us = scope.times or (0, 0)
-    # What is looked up by its id is found at once: to look again would cost more.
-    until_us = end_us if scope.ids else min(start_us + _WINDOW_US, end_us)
     size = 2 * count
     while True:
-        union, values = _union(_PLACE, [*where, Where("timestamp < ?", (until_us,))])
         rows = queries.ask(
-            f'SELECT * FROM ({union}) ORDER BY timestamp, event_id, "offset" LIMIT ?',
-            (*values, size),
-            dict.fromkeys(_KINDS, scope._replace(times=(start_us, until_us))),
+            f'SELECT * FROM ({union.text}) ORDER BY timestamp, event_id, "offset" LIMIT ?',
+            (*union.values, size),
+            kinds,
         )
         found: dict[str, dict[str, Any]] = {}
         for row in rows:
             found.setdefault(row["event_id"], row)
-        if len(found) >= count:
-            break
-        if len(rows) == size:  # full of repeats
-            size *= 2
-        elif until_us >= end_us:
-            break
-        else:
-            until_us = min(start_us + (until_us - start_us) * _WINDOW_GROWTH, end_us)
-    return list(found.values())[:count]
+        if len(found) >= count or len(rows) < size:
+            return list(found.values())[:count]
+        size *= 2
 
 
 def _events(queries: Queries, rows: Sequence[dict[str, Any]]) -> list[Record]:
@@ -151,7 +217,7 @@ def _events(queries: Queries, rows: Sequence[dict[str, Any]]) -> list[Record]:
         within = Where("timestamp BETWEEN ? AND ?", (min(times), max(times)))
         where = [within, wanted]
         ids = {column: {row[column] for row in some}} if column else None
-        scope = Scope((min(times), max(times) + 1), ids)
+        scope = Scope((min(times), max(times) + 1), ids, ("timestamp", "event_id", "value"))
         sql = f"SELECT value FROM events WHERE {both(where)}"
         for row in queries.ask(sql, values_of(where), {"events": scope}):
             event = decode(row["value"])
@@ -160,9 +226,10 @@ def _events(queries: Queries, rows: Sequence[dict[str, Any]]) -> list[Record]:
     if of_traces:
         places = {(row["partition"], row["offset"]) for row in of_traces}
         ids = {"trace_id": {row["trace_id"] for row in of_traces}}
+        scope = Scope(ids=ids, columns=("partition", "offset", "value"))
         at = one_of("offset", sorted({offset for _, offset in places}))
         sql = f'SELECT partition, "offset", value FROM traces WHERE {at.text}'
-        for row in queries.ask(sql, at.values, {"traces": Scope(ids=ids)}):
+        for row in queries.ask(sql, at.values, {"traces": scope}):
             if (row["partition"], row["offset"]) in places:
                 for event in decode(row["value"])["spans"]:
                     events.setdefault(event["event_id"], event)

@@ -11,9 +11,11 @@ from typing import Any, Final, NamedTuple
 import duckdb
 
 from streams.codec.records import Record, decode
-from streams.console.archive.archive import Archive
+from streams.console.archive.archive import Archive, Look
 from streams.console.archive.files import HOUR_US
-from streams.console.archive.kinds import SCHEMAS, SCOPE
+from streams.console.archive.kinds import SCOPE
+from streams.console.archive.summaries import ALL_KINDS
+from streams.console.archive.tally import Span, Tally
 from streams.console.limits import fetch
 from streams.console.personal import Kept, as_asked
 from streams.console.tokens import key_of, token_of
@@ -44,10 +46,12 @@ class Scope(NamedTuple):
     Attributes:
         times: [start, end) of the kind's own time, in us; None for all.
         ids: by column, one of `Kind.ids`, the ids of which rows are needed; None for all.
+        columns: that the statement names, where rows are looked up by ids; all without it.
     """
 
     times: tuple[int, int] | None = None
     ids: Mapping[str, Collection[str]] | None = None
+    columns: Collection[str] = ()
 
 
 ALL: Final = Scope()
@@ -199,21 +203,6 @@ class Queries:
 
     # --- fidelity ---------------------------------------------------------------------------------
 
-    def fidelity(
-        self, start_us: int, end_us: int, conditions: Sequence[Where], limit: int
-    ) -> list[dict[str, Any]]:
-        """Return the windows of [start, end) at their last revision, by scope and time."""
-        where = [Where("window_start >= ? AND window_start < ?", (start_us, end_us)), *conditions]
-        scope = ", ".join(SCOPE)
-        keys = f"window_start, {scope}"
-        return self.ask(
-            f"SELECT {keys}, window_us, revision, expected, observed, ratio, slo_ratio, "
-            f"burn_rate_short, burn_rate_long FROM ({last_of('fidelity', 'revision', keys)}) "
-            f"WHERE {both(where)} ORDER BY {scope}, window_start LIMIT ?",
-            (*values_of(where), limit),
-            {"fidelity": Scope((start_us, end_us))},
-        )
-
     def recent_windows(self, now_us: int, back_us: int, span_us: int) -> list[Record]:
         """Return the windows that began within a span before the newest one, whole.
 
@@ -313,6 +302,10 @@ class Queries:
         values = [row.pop("value") for row in rows]
         return (decode(values[-1]), rows) if rows else None
 
+    def tally(self, kind: str, times: Span, wanted: Mapping[str, Collection[str]]) -> Tally:
+        """Return how many events of a kind there are in each minute; see `Archive.tally`."""
+        return self._archive.tally(kind, times, wanted)
+
     def ask(
         self, sql: str, values: Sequence[Any], kinds: Mapping[str, Scope]
     ) -> list[dict[str, Any]]:
@@ -326,19 +319,27 @@ class Queries:
         cursor = self._db.cursor()
         tables = []
         try:
-            for kind, scope in kinds.items():
-                look = self._archive.look(kind, scope.times, scope.ids)
+            for kind, look in self._looks(kinds).items():
                 cursor.register(f"tail_{kind}", look.tail)
                 source = f"SELECT * FROM tail_{kind}"
                 if look.files:
                     cursor.register(
-                        f"files_{kind}", self._archive.dataset(look.files, SCHEMAS[kind])
+                        f"files_{kind}",
+                        self._archive.dataset(look.files, ALL_KINDS[kind].schema),
                     )
                     source = f"SELECT * FROM files_{kind} UNION ALL {source}"
                 tables.append(f"{kind} AS ({source})")
             return fetch(cursor, f"WITH {', '.join(tables)} {sql}", list(values))
         finally:
             cursor.close()
+
+    def _looks(self, kinds: Mapping[str, Scope]) -> dict[str, Look]:
+        """Return kinds as of one moment: no summary beside the rows that it sums up."""
+        while True:
+            before = self._archive.replaced
+            found = {kind: self._archive.look(kind, *scope) for kind, scope in kinds.items()}
+            if self._archive.replaced == before:
+                return found
 
 
 def _rejected_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -54,6 +54,18 @@ def test_a_person_is_erased(shell: Shell, place: tuple[Path, Path]) -> None:
     assert again.out.split() == ["files", "0", "replaced"]
 
 
+def test_the_key_that_a_console_made_is_found(
+    shell: Shell, place: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the archive, without being named; without it nobody is found by their value."""
+    folder, person = place
+    monkeypatch.delenv(KEYS_VARIABLE)
+    given = ("archive", "erase", "--archive", folder, "--reason", "r", "--person-file", person)
+    assert shell(*given).code == 2
+    folder.with_name("archive.pseudonym-keys").write_text(KEYS_TEXT.replace(",", "\n"), "ascii")
+    assert json.loads(shell(*given, "--json").out)["rows"]["events"] == 6
+
+
 def test_under_a_hold(
     shell: Shell, place: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet
 
 from streams.codec.records import encode
+from streams.console.archive import counts
 from streams.contract.loader import load_contract
 from streams.contract.model import Contract
 from streams.core.privacy.pseudonyms import Key, Pseudonyms
@@ -152,6 +153,8 @@ def octets(folder: Path) -> Iterator[tuple[str, bytes]]:
     for file in sorted(folder.rglob("*")):
         if file.is_file():
             yield str(file), file.read_bytes()
+            if file.suffix == ".counts":
+                yield f"{file}: combos", repr(counts.read(file.read_bytes())).encode()
             if file.suffix == ".parquet":
                 table = pyarrow.parquet.read_table(file)
                 for name in table.schema.names:

@@ -164,7 +164,7 @@ def test_fidelity_is_told_by_edge(filled: tuple[Ask, list[Any]]) -> None:
     ask, _ = filled
     (series,) = ask(f"/api/v1/fidelity?{DAY}").json()["series"]
     assert [one["ratio"] for one in series["windows"]] == [0.75]
-    assert ask(f"/api/v1/fidelity?{DAY}&flow=none").json() == {"series": []}
+    assert ask(f"/api/v1/fidelity?{DAY}&flow=none").json() == {"series": [], "tiers": []}
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_ids_are_found_after_one_is_erased(tmp_path: Path) -> None:
     assert len(archive.look("events", ids=asked[0]).tail) == 0
     assert len(archive.look("spans", ids=asked[1]).tail) == by_trace == 3
     for one in archive.every_file():
-        list_ = Store(str(tmp_path))._list(one)
+        list_ = Store(str(tmp_path))._lists.of(one)
         if list_ is not None:
             columns = {name: [RECORD] for name in KIND[one.kind].ids}
             assert groups(list_, wanted(columns)) == [], one

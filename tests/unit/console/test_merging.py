@@ -14,10 +14,20 @@ from streams.console.archive.archive import REMOVE_SECONDS, SLACK_US, Archive
 from streams.console.archive.files import HOUR_US, Segment, positions
 from streams.console.archive.ids import groups, places, wanted
 from streams.console.archive.kinds import KIND
+from streams.console.archive.lists import Lists, hour_path
 from streams.console.archive.merging import MERGED_BYTES, covered, merged, merges
 from streams.console.archive.store import Store
 from streams.runtime import topics
-from tests.unit.console.at_hand import T0_US, TELEMETRY, Clock, archive_in, event, message, trace
+from tests.unit.console.at_hand import (
+    HOUR_MS,
+    T0_US,
+    TELEMETRY,
+    Clock,
+    archive_in,
+    event,
+    message,
+    trace,
+)
 
 SAME_SIZE = 12
 OVER_US = T0_US + 2 * HOUR_US + SLACK_US
@@ -245,3 +255,93 @@ def test_lists_of_ids_leave_none_out(given_: list[list[str]], group_rows: int) -
         in_many = {i // group_rows for i, some in enumerate(given_) if id_ in some}
         assert groups(list_, wanted({"one": [id_]})) == sorted(in_one)
         assert groups(list_, wanted({"many": [id_, "z"]})) == sorted(in_many)
+
+
+HOURS = 5
+
+
+def many_hours(folder: Path, clock: Clock) -> Archive:
+    """Return an archive of some hours with many files each, which are not merged."""
+    archive = archive_in(folder, clock, rows=1)
+    for n in range(HOURS * 6):
+        at_ms = T0_US // 1000 + n // 6 * HOUR_US // 1000 + n
+        one = trace(f"{n:032x}", record_id=f"rec-{n % 7}")
+        archive.take(message(topics.TRACES, n, one, timestamp_ms=at_ms))
+    archive.write_due(all_of_it=True)
+    return archive
+
+
+def counted_opens(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that each list of ids that is opened is added to."""
+    opened: list[str] = []
+    read = Lists._read
+
+    def noted(self: Lists, path: str) -> Any:
+        opened.append(path)
+        return read(self, path)
+
+    monkeypatch.setattr(Lists, "_read", noted)
+    return opened
+
+
+def test_an_hour_is_looked_up_in_one_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same is found, files that it does not name included, and few lists are opened."""
+    monkeypatch.setattr("streams.console.archive.archive.merges", lambda *_: [])
+    clock = Clock()
+    archive = many_hours(tmp_path, clock)
+    known = {n: rows(archive, "spans", ids={"record_id": [f"rec-{n}"]}) for n in range(8)}
+    archive.merge(OVER_US + HOURS * HOUR_US)
+    assert len(list(tmp_path.glob("spans/*/hour.ids"))) == HOURS
+    fresh, opened = archive_in(tmp_path), counted_opens(monkeypatch)
+    assert {n: rows(fresh, "spans", ids={"record_id": [f"rec-{n}"]}) for n in range(8)} == known
+    trace_id = f"{3:032x}"
+    opened.clear()
+    found = rows(archive_in(tmp_path), "spans", ids={"trace_id": [trace_id]})
+    assert len(found) == 1
+    assert len(opened) <= HOURS + 1
+    late = trace(trace_id, revision=2)
+    fresh.take(message(topics.TRACES, 99, late, timestamp_ms=T0_US // 1000 + 4 * HOUR_MS))
+    fresh.write_due(all_of_it=True)
+    assert len(rows(fresh, "spans", ids={"trace_id": [trace_id]})) == 2
+
+
+def test_an_hours_list_that_is_broken_or_gone_is_done_without(tmp_path: Path) -> None:
+    """And one of a file that was written anew is not believed."""
+    archive = many_hours(tmp_path, Clock())
+    known = rows(archive, "spans", ids={"record_id": ["rec-3"]})
+    times = {
+        hour: {one: (0, 1) for one in archive.look("spans").files if one.hour == hour}
+        for hour in {one.hour for one in archive.look("spans").files}
+    }
+    for some in times.values():
+        archive.store.list_hour(some)
+    for n, one in enumerate(sorted(tmp_path.glob("spans/*/hour.ids"))):
+        one.write_bytes(one.read_bytes()[: n * 9])
+    assert rows(archive_in(tmp_path), "spans", ids={"record_id": ["rec-3"]}) == known
+    for some in times.values():
+        archive.store.list_hour(some)
+    kind, first = KIND["spans"], archive.look("spans").files[0]
+    table = archive.store.read(kind, [first])
+    ids = pa.array(["renamed"] * len(table))
+    place = table.schema.names.index("record_id")
+    archive.store.write(kind, first, table.set_column(place, "record_id", ids).cast(kind.schema))
+    assert len(rows(archive, "spans", ids={"record_id": ["renamed"]})) == len(table)
+    assert len(list(tmp_path.glob("spans/*/hour.ids"))) == len(times) - 1
+
+
+def test_an_hours_list_goes_with_its_files(tmp_path: Path) -> None:
+    """When the last of them goes, and at a start when there is none."""
+    clock = Clock()
+    archive = many_hours(tmp_path, clock)
+    for hour in {one.hour for one in archive.look("spans").files}:
+        some = [one for one in archive.look("spans").files if one.hour == hour]
+        archive.store.list_hour({one: (0, 1) for one in some})
+    oldest = min(one.hour for one in archive.look("spans").files)
+    archive.replace([o for o in archive.look("spans").files if o.hour == oldest], None, 0)
+    clock.now += REMOVE_SECONDS
+    archive.merge(0)
+    assert not (tmp_path / hour_path("spans", oldest)).exists()
+    assert len(list(tmp_path.glob("spans/*/hour.ids"))) == HOURS - 1
+    (tmp_path / hour_path("spans", oldest)).write_bytes(b"left")
+    archive_in(tmp_path)
+    assert not (tmp_path / hour_path("spans", oldest)).exists()
