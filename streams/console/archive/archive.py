@@ -25,7 +25,7 @@ from streams.console.archive.decoded import Decoded, Values, one_by_one
 from streams.console.archive.eventcolumns import event_columns
 from streams.console.archive.files import HOUR_US, At, Segment, hour_end_us, hour_of, positions
 from streams.console.archive.kinds import KIND, KINDS, Kind
-from streams.console.archive.lists import Times
+from streams.console.archive.lists import Times, least_and_most
 from streams.console.archive.merging import merged, merges
 from streams.console.archive.repeats import CONTENT, WITHIN, repeats
 from streams.console.archive.retention import Growth, growth
@@ -281,16 +281,18 @@ class Archive:
         size_bytes = self.store.write(tail.kind, segment, table, counts)
         with self._lock:
             self._files[kind][segment] = size_bytes
+            if tail.kind.time and len(table):
+                self._times[segment] = least_and_most(table[tail.kind.time])
             del self._tails[at]
 
     def _counts_of(self, kind: Kind, table: pa.Table) -> Counts | None:
         """Return the counts of a new file, None when it cannot be told what repeats others."""
 
         def earlier(ids: Mapping[str, Collection[str]]) -> Iterator[tuple[int, pa.Table]]:
-            at = table[kind.time].to_numpy()
+            least, most = least_and_most(table[kind.time])
             with self._lock:
                 files = list(self._files[kind.name])
-            some = self.within(kind.name, files, (int(at.min()), int(at.max()) + 1))
+            some = self.within(kind.name, files, (least, most + 1))
             for one, rows in self.store.find(kind, some, ids, CONTENT):
                 yield hour_number(one.hour), rows
 
