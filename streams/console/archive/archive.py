@@ -27,7 +27,7 @@ from streams.console.archive.eventcolumns import event_columns
 from streams.console.archive.files import HOUR_US, At, Segment, hour_end_us, hour_of, positions
 from streams.console.archive.hourlists import list_hours
 from streams.console.archive.kinds import KIND, KINDS, Kind
-from streams.console.archive.lists import Times
+from streams.console.archive.lists import Times, least_and_most
 from streams.console.archive.merging import merged, merges
 from streams.console.archive.retention import Growth, growth
 from streams.console.archive.store import Store, part_of
@@ -287,6 +287,8 @@ class Archive:
                 others = list(self._files[kind])
             counts = counts_of_rows(self.store, tail.kind, table, self._times, others)
             size_bytes = self.store.write(tail.kind, segment, table, counts)
+            if tail.kind.time and len(table):
+                self._times.note(segment, least_and_most(table[tail.kind.time]))
             with self._lock:
                 self._files[kind][segment] = size_bytes
                 del self._tails[at]

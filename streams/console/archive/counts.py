@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-import polars as pl
+import numpy as np
 import pyarrow as pa
 
 from streams.units import I64, SECOND_US
@@ -58,49 +58,66 @@ def counts_of(table: pa.Table, hour: I64) -> Counts | None:
         table: n rows of `spans` or `events`, without those that repeat a row of this file.
         hour: (n,) as `Counts.hour`.
     """
-    rows = pl.DataFrame({name: pl.Series(name, table[name]) for name in COLUMNS})
+    combo = np.zeros(len(table), np.int64)
+    combos: list[tuple[str, ...]] = [()]
+    for name in COLUMNS:
+        column = table[name].combine_chunks().fill_null("").dictionary_encode()
+        values = column.dictionary.to_pylist()
+        code = column.indices.to_numpy().astype(np.int64)
+        known, combo = np.unique(combo * max(1, len(values)) + code, return_inverse=True)
+        pairs = (divmod(both, max(1, len(values))) for both in known.tolist())
+        combos = [(*combos[i], values[j]) for i, j in pairs]
     minute = table["timestamp"].to_numpy() // MINUTE_US
-    rows = rows.with_columns(pl.all().fill_null(""), minute=minute, hour=hour)
-    return _fitting(rows.with_columns(rows=pl.lit(1, pl.Int64)), COLUMNS)
+    return _fitting(COLUMNS, combos, minute, combo, hour, np.ones(len(table), np.int64))
 
 
 def summed(parts: Sequence[Counts]) -> Counts | None:
     """Return the counts of files together, whose repeats are told apart; None when too many."""
     columns = min((part.columns for part in parts), key=len)
-    return _fitting(pl.concat([_frame(part, columns) for part in parts]), columns)
+    ids: dict[tuple[str, ...], int] = {}
+    combo = [np.zeros(0, np.int64)]
+    for part in parts:
+        own = [ids.setdefault(some[: len(columns)], len(ids)) for some in part.combos]
+        combo.append(np.array(own, np.int64)[part.combo])
+    cells = (np.concatenate([part[i] for part in parts]) for i in (2, 4, 5))
+    minute, hour, rows = cells
+    return _fitting(columns, list(ids), minute, np.concatenate(combo), hour, rows)
 
 
 def reworded(counts: Counts, fit: Fit) -> Counts | None:
     """Return counts with all texts in them made fit; what differs by nothing else is one then."""
-    combos = tuple(tuple(map(fit, combo)) for combo in counts.combos)
-    return _fitting(_frame(counts._replace(combos=combos), counts.columns), counts.columns)
+    return summed([counts._replace(combos=tuple(tuple(map(fit, one)) for one in counts.combos))])
 
 
-def _frame(counts: Counts, columns: Sequence[str]) -> pl.DataFrame:
-    names = list(zip(*counts.combos, strict=True)) or [()] * len(counts.columns)
-    of = {name: pl.Series(names[i], dtype=pl.String) for i, name in enumerate(columns)}
-    values = pl.DataFrame(of)[counts.combo] if columns else pl.DataFrame()
-    return values.with_columns(
-        minute=counts.minute, hour=counts.hour, rows=pl.Series(counts.rows, dtype=pl.Int64)
-    )
-
-
-def _fitting(rows: pl.DataFrame, columns: Sequence[str]) -> Counts | None:
+def _fitting(
+    columns: Sequence[str],
+    combos: Sequence[tuple[str, ...]],
+    minute: I64,
+    combo: I64,
+    hour: I64,
+    rows: I64,
+) -> Counts | None:
     """Return cells by as many of the columns as fit."""
     for size in range(len(columns), 1, -1):
-        by = list(columns[:size])
-        cells = rows.group_by([*by, "minute", "hour"]).agg(pl.col("rows").sum())
-        if len(cells) <= CELLS_MAX:
-            return _counts(cells, by)
+        short = sorted({some[:size] for some in combos}) if len(minute) else []
+        ids = {some: i for i, some in enumerate(short)}
+        of = np.array([ids.get(some[:size], 0) for some in combos] or [0], np.int64)[combo]
+        cells = grouped(minute, of, hour, rows)
+        if len(cells[0]) <= CELLS_MAX:
+            return Counts(tuple(columns[:size]), tuple(short), *cells)
     return None
 
 
-def _counts(cells: pl.DataFrame, by: list[str]) -> Counts:
-    combos = cells.select(by).unique().sort(by).with_row_index("combo")
-    cells = cells.join(combos, on=by).select(pl.col(CELL).cast(pl.Int64)).sort(CELL[:-1])
-    minute, combo, hour, count = (cells[name].to_numpy() for name in CELL)
-    values = tuple(combos.drop("combo").iter_rows())
-    return Counts(tuple(by), values, minute, combo, hour, count)
+def grouped(minute: I64, combo: I64, hour: I64, rows: I64) -> tuple[I64, I64, I64, I64]:
+    """Return cells added up that are alike, sorted."""
+    minutes, at = np.unique(minute, return_inverse=True)
+    hours, of = np.unique(hour, return_inverse=True)
+    size = int(combo.max(initial=0)) + 1
+    key, cell = np.unique((at * size + combo) * max(1, len(hours)) + of, return_inverse=True)
+    total = np.bincount(cell, rows, len(key)).astype(np.int64)
+    rest, of = np.divmod(key, max(1, len(hours)))
+    at, combo = np.divmod(rest, size)
+    return minutes[at], combo, hours[of], total
 
 
 def written(counts: Counts) -> pa.Buffer:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from streams.console.archive.files import Segment, segment_of
 from streams.console.archive.ids import GROUPS_MAX
@@ -28,6 +29,12 @@ _WORD_BYTES: Final = 8
 
 Times = tuple[int, int]
 """The least and the greatest time of some rows, in us."""
+
+
+def least_and_most(time: pa.ChunkedArray) -> Times:
+    """Return the least and the greatest of some times, at least one."""
+    found = pc.min_max(time).as_py()
+    return found["min"], found["max"]
 
 
 class HourList(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from streams.console.archive.counts import COLUMNS, FIRST
 from streams.units import I64, Mask
@@ -43,16 +44,17 @@ def repeats(kind: str, table: pa.Table, earlier: Earlier) -> I64 | None:
         return hour
     if "trace_id" in ids and len(ids["trace_id"]) > REVISED_MAX:
         return None
-    own = pl.DataFrame({"event_id": pl.Series("event_id", table["event_id"])})
-    own = own.with_row_index("row").filter(pl.Series(doubtful))
-    first = own.unique("event_id", keep="first", maintain_order=True)
-    if len(first) < len(own):
-        if _differ(_content(table), _content(table.take(pa.array(first["row"].to_numpy())))):
+    first = np.flatnonzero(doubtful)
+    event_id = pl.Series("event_id", table["event_id"])
+    if pc.count_distinct(table["event_id"]).as_py() < len(table):
+        is_first = event_id.is_first_distinct().to_numpy()
+        if _differ(_content(table), _content(table.filter(pa.array(is_first)))):
             return None
-        hour[np.setdiff1d(own["row"].to_numpy(), first["row"].to_numpy())] = WITHIN
+        hour[doubtful & ~is_first] = WITHIN
+        first = np.flatnonzero(doubtful & is_first)
     for of_hour, rows in earlier(ids):
         found = pl.Series("event_id", rows["event_id"]).unique()
-        at = first.filter(pl.col("event_id").is_in(found.implode()))["row"].to_numpy()
+        at = first[event_id.gather(first).is_in(found.implode()).to_numpy()]
         if _differ(_content(rows), _content(table.take(pa.array(at)))):
             return None
         hour[at] = np.maximum(hour[at], of_hour)

@@ -18,7 +18,8 @@ from streams.units import SECOND_US
 
 STEPS_US: Final = {"minute": 60 * SECOND_US, "hour": 3_600 * SECOND_US}
 """Length of the steps of each tier, the first tier first."""
-MEMORY_BYTES: Final = 512 << 20
+MEMORY_BYTES: Final = 1 << 30
+"""For one file's rows; 800,000 events, which are about as many as a file holds, take half of it."""
 PER_OCTAVE: Final = 8
 """Buckets of durations between a time and twice it: a quantile is off by 5 % at most."""
 _LAST: Final = "last_at"

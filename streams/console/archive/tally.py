@@ -12,9 +12,8 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
-import polars as pl
 
-from streams.console.archive.counts import CELL, COLUMNS, FIRST, MINUTE_US, Counts
+from streams.console.archive.counts import CELL, COLUMNS, FIRST, MINUTE_US, Counts, grouped
 from streams.console.archive.files import At, Segment
 from streams.units import I64, Mask
 
@@ -186,15 +185,12 @@ class _Book:
 
     def added(self, counted: Sequence[Counts]) -> tuple[I64, I64, I64, I64]:
         """Return the cells of several files as those of one, with combos known to all hours."""
-        parts = [pl.DataFrame(schema=dict.fromkeys(CELL, pl.Int64))]
+        parts = [np.zeros((len(CELL), 0), np.int64)]
         for one in counted:
             ids = [self.combos.setdefault(c, len(self.combos)) for c in one.combos]
             combo = np.array(ids, np.int64)[one.combo]
-            columns = (one.minute, combo, one.hour, one.rows)
-            parts.append(pl.DataFrame(dict(zip(CELL, columns, strict=True))))
-        cells = pl.concat(parts).group_by(CELL[:-1]).agg(pl.col("rows").sum())
-        minute, combo, hour, rows = (cells[name].to_numpy() for name in CELL)
-        return minute, combo, hour, rows
+            parts.append(np.stack([one.minute, combo, one.hour, one.rows]))
+        return grouped(*np.concatenate(parts, axis=1))
 
 
 def _present_hours(files: Iterable[Segment]) -> I64:

@@ -48,6 +48,8 @@ def summed_up(files: Iterable[Segment]) -> list[Segment]:
 
 def runs(files: Iterable[Segment], old: Collection[Segment]) -> list[tuple[Segment, ...]]:
     """Return old files that follow one another in one hour of a partition, the oldest first."""
+    if not old:
+        return []
     found: list[list[Segment]] = []
     before: Segment | None = None
     for one in sorted(files, key=lambda s: (s.at, s.first)):

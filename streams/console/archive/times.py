@@ -57,6 +57,11 @@ class FileTimes:
             found |= told
         return found
 
+    def note(self, one: Segment, times: Times) -> None:
+        """Take in the times of a file that was just written."""
+        with self._lock:
+            self._known[one] = times
+
     def forget(self, one: Segment) -> None:
         """Let go of what is known of a file that was removed."""
         with self._lock:

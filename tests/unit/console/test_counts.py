@@ -82,7 +82,7 @@ def made(chance: random.Random, n: int) -> Row:
     )
 
 
-def fill(archive: Archive, chance: random.Random, count: int = 60) -> None:
+def fill(archive: Archive, chance: random.Random, count: int = 45) -> None:
     """Take events in over three hours: traces revised, events sent again, some of them at once."""
     events = [made(chance, n) for n in range(count)]
     offset = {topics.TRACES: 0, TELEMETRY: 0}
@@ -123,7 +123,7 @@ def rows_of(archive: Archive) -> list[Row]:
 def check(archive: Archive, chance: random.Random) -> None:
     """Compare answers with a slow search of all rows."""
     queries, rows = Queries(archive, 256 << 20, 1), rows_of(archive)
-    for wanted in chance.sample(FILTERS, 3):
+    for wanted in chance.sample(FILTERS, 2):
         start = chance.choice((0, T0_US - HOUR_US, T0_US + chance.randrange(SPREAD_US)))
         end = chance.choice((1 << 60, start + chance.randrange(SPREAD_US), T0_US + SPREAD_US))
         fit = [
@@ -134,7 +134,7 @@ def check(archive: Archive, chance: random.Random) -> None:
         ]
         known = sorted((row["timestamp"], row["event_id"]) for row in fit)
         found: list[str] = []
-        token, limit = "", chance.choice((7, 40))
+        token, limit = "", chance.choice((20, 40))
         while True:
             page = audit(queries, (start, end), wanted, limit, token)
             assert page.total_count == len(known), (wanted, start, end)
@@ -145,7 +145,7 @@ def check(archive: Archive, chance: random.Random) -> None:
         assert found == [event_id for _, event_id in known]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_counts_tell_what_a_slow_search_tells(tmp_path: Path, seed: int) -> None:
     """In files and memory, merged, expired in part, and where some files have no counts."""
     chance, clock = random.Random(seed), Clock()

@@ -73,7 +73,7 @@ def tables(draw: st.DrawFn, kind: str) -> list[pa.Table]:
 
 @pytest.mark.parametrize("kind", SUMMARIES)
 @given(data=st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_the_summary_of_all_is_that_of_the_summaries_of_parts(
     kind: str, data: st.DataObject
 ) -> None:
@@ -143,14 +143,14 @@ def dying(act: Callable[..., Any], steps: list[int]) -> Callable[..., Any]:
     return done
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_each_event_is_summed_up_once(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed before, within and after each file that is written or removed, again and again."""
     chance, clock = random.Random(seed), Clock()
     archive = archive_in(tmp_path, clock, rows=9)
-    fill(archive, chance, 40)
+    fill(archive, chance, 30)
     archive.write_due(all_of_it=True)
     known, steps = told(archive), [0]
     days = [1 + HOUR_US * n / DAY_US for n in (1, 2, 3, 6)] + [3.5]
