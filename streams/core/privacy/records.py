@@ -1,8 +1,8 @@
 """Events, alerts and incidents without what is personal in them: records as mappings.
 
 Owns where personal values stand besides their field: labels are dimensions, lists of ids hold ids,
-who acknowledged an incident is an actor, and the words that tell of it repeat them. Nothing is
-changed in place.
+and the words that tell of an alert repeat them. Who acknowledged an incident or gave an order stays:
+that is a colleague whom others must be able to call. Nothing is changed in place.
 """
 
 import re
@@ -15,7 +15,6 @@ from streams.core.privacy.treatments import DIMENSION, ID_FIELDS, TEXT_FIELDS, V
 
 Record = dict[str, Any]
 _LISTS: Final = {f"{name}s": name for name in ID_FIELDS}
-_ACTORS: Final = ("acknowledged_by", "command_actor")
 _NAN: Final = float("nan")
 _LONG_CHARS: Final = 6
 """What is shorter stands in other words by chance."""
@@ -63,7 +62,7 @@ class Privacy:
     def told(self, record: Mapping[str, Any]) -> Record:
         """Return an alert or an incident as it may be kept.
 
-        What is personal in its labels, ids and actors is replaced there, and wherever its words
+        What is personal in its labels and ids is replaced there, and wherever its words
         repeat it; so is what the words say of a dimension, as `key=value`.
         """
         plain: dict[str, str] = {}
@@ -72,9 +71,6 @@ class Privacy:
             if column in found and name in self.rules.fields:
                 kept = [self._noted(name, text, plain) for text in found[column]]
                 found[column] = list(filter(None, kept))
-        for name in _ACTORS:
-            if name in found and "actor" in self.rules.fields:
-                found[name] = self._noted("actor", found[name], plain)
         if "labels" in found:
             found["labels"] = self._labels(found["labels"], plain)
         words = self._words(plain)

@@ -26,6 +26,8 @@ CLASSES = {
     "dimensions.address": "PII", "dimensions.zip": "PII", "dimensions.stage": "PUBLIC",
 }  # fmt: skip
 TREATMENTS = {"dimensions.address": "generalise", "dimensions.zip": "truncate:2"}
+COLLEAGUE = "kim"
+"""Who orders is told by name."""
 TEXTS = {
     "actor": "Canary-actor-Ælf",
     "record_id": "canary-record-77",
@@ -86,9 +88,9 @@ def told_incident(**fields: Any) -> dict[str, Any]:
         "labels": said["labels"],
         "record_ids": said["record_ids"],
         "alerts": lines,
-        "acknowledged_by": TEXTS["actor"],
-        "command_actor": TEXTS["actor"],
-        "command_reason": f"{TEXTS['actor']} looks at {TEXTS['record_id']}",
+        "acknowledged_by": COLLEAGUE,
+        "command_actor": COLLEAGUE,
+        "command_reason": f"looks at {TEXTS['record_id']}",
     }
     return found | {name: value for name, value in more.items() if name in found}
 
