@@ -1,8 +1,8 @@
 """Events, alerts and incidents without what is personal in them: records as mappings.
 
 Owns where personal values stand besides their field: labels are dimensions, lists of ids hold ids,
-and the words that tell of an alert repeat them. Who acknowledged an incident or gave an order stays:
-that is a colleague whom others must be able to call. Nothing is changed in place.
+and the words that tell of an alert repeat them. Who acknowledged an incident or gave an order
+stays: that is a colleague whom others must be able to call. Nothing is changed in place.
 """
 
 import re
