@@ -50,6 +50,7 @@ FILTERS: tuple[dict[str, list[str]], ...] = (
 USER = PRIVACY.pseudonyms.of(DIMENSIONS["user"])
 KEEP_NONE = Keep(dict.fromkeys(("traces", "spans", "events"), 1.0), {}, {})
 LATER_US = T0_US + 3 * DAY_US
+EVENTS = 30
 
 
 def check(archive: Archive) -> None:
@@ -79,7 +80,7 @@ def test_after_an_erasure_counts_tell_what_a_slow_search_tells(tmp_path: Path, s
     """In files and memory, merged or not; of who comes again with an event that is there, too."""
     clock = Clock()
     archive = archive_in(tmp_path, clock, rows=9)
-    fill(archive, random.Random(seed))
+    fill(archive, random.Random(seed), EVENTS)
     before = len(list(tmp_path.rglob("*.counts")))
     check(archive)  # and what it read of counts is remembered
     assert erase(archive, [PERSON], []).rows.keys() == {"traces", "spans", "events"}
@@ -91,7 +92,7 @@ def test_after_an_erasure_counts_tell_what_a_slow_search_tells(tmp_path: Path, s
     check(archive)
     assert leaks(octets(tmp_path), [PERSON]) == []
     chance = random.Random(seed)
-    events = [made(chance, n) for n in range(60)]
+    events = [made(chance, n) for n in range(EVENTS)]
     again = batch([one for one in events if one["event_type"] != "TRACE"][:9])
     at_ms = T0_US // 1000 + 2 * HOUR_MS
     archive.take(Message(TELEMETRY, 0, archive.next_offsets[TELEMETRY, 0], at_ms, None, again))
