@@ -339,10 +339,14 @@ class Emitter:
         begin = size = 0
         for n, body in enumerate(bodies):
             if size and size + len(body) > self.options.batch_bytes_max:
-                sender.send(*at, encode_batch(bodies[begin:n]), n - begin)
+                sender.send(
+                    *at, encode_batch(bodies[begin:n], self.options.batch_schema_id), n - begin
+                )
                 begin, size = n, 0
             size += len(body)
-        sender.send(*at, encode_batch(bodies[begin:]), len(bodies) - begin)
+        sender.send(
+            *at, encode_batch(bodies[begin:], self.options.batch_schema_id), len(bodies) - begin
+        )
 
     def _report(self, *, is_last: bool) -> None:
         """Tell of ourselves when it is time; these events are in no count."""
@@ -356,7 +360,7 @@ class Emitter:
             if at is not None:
                 batches.setdefault(at, []).append(body)
         for at, bodies in batches.items():
-            sender.send(*at, encode_batch(bodies), 0)
+            sender.send(*at, encode_batch(bodies, self.options.batch_schema_id), 0)
 
     def _give_up(self) -> None:
         """Drop what is still in the queue."""

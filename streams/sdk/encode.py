@@ -22,9 +22,8 @@ from streams.sdk.span import ERROR, Span
 from streams.sdk.texts import NAME_CHARACTERS_MAX, TEXT_CHARACTERS_MAX
 
 EVENT_ID: Final = 1
-BATCH_ID: Final = 20
 HEADER_ID: Final = 2
-"""Schema ids of `schemas/topics.yaml`."""
+"""Ids of these schemas in `schemas/topics.yaml`; of a batch see `Options.batch_schema_id`."""
 TYPES: Final = {"METRIC": 0, "LOG": 1, "TRACE": 2, "AUDIT": 3}
 SEVERITIES: Final = {"DEBUG": 0, "INFO": 1, "WARN": 2, "ERROR": 3, "CRITICAL": 4}
 _DOUBLE: Final = Struct("<d")
@@ -94,9 +93,9 @@ def uuid_text() -> str:
     return next(event_ids(os.urandom(16))).decode()
 
 
-def encode_batch(bodies: list[bytes]) -> bytes:
+def encode_batch(bodies: list[bytes], schema_id: int) -> bytes:
     """Return the wire value of a `telemetry_batch`: all events in one block."""
-    return b"".join((wire.header(BATCH_ID), varint(len(bodies)), *bodies, b"\0"))
+    return b"".join((wire.header(schema_id), varint(len(bodies)), *bodies, b"\0"))
 
 
 def encode_item(item: Span | Point, event_id: bytes) -> tuple[bytes, bytes]:

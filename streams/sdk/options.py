@@ -22,6 +22,7 @@ _BOUNDS: Final = {
     "report_seconds": (0.1, 3_600.0),
     "delivery_seconds_max": (1.0, 3_600.0),
     "exit_seconds_max": (0.0, 60.0),
+    "batch_schema_id": (1, (1 << 31) - 1),
 }
 
 
@@ -39,6 +40,8 @@ class Options:
         report_seconds: how often the SDK tells of itself and counters tell their totals.
         delivery_seconds_max: how long an encoded event waits for the broker before it is dropped.
         exit_seconds_max: how long the end of the program may wait for the broker.
+        batch_schema_id: under which a schema registry has `telemetry_batch`; as in
+            `schemas/topics.yaml` where there is none.
     """
 
     sample_ratio: float = 1.0
@@ -50,6 +53,7 @@ class Options:
     report_seconds: float = 10.0
     delivery_seconds_max: float = 300.0
     exit_seconds_max: float = 3.0
+    batch_schema_id: int = 20
 
     def __post_init__(self) -> None:
         for name, (least, most) in _BOUNDS.items():

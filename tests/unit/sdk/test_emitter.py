@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from streams.codec.records import decode
+from streams.codec.wire import split
 from streams.core.traces.murmur2 import murmur2_partition
 from streams.errors import ConfigError
 from streams.sdk import Telemetry
@@ -67,6 +68,19 @@ def test_unsampled_spans_are_counted_from_many_threads() -> None:
         sys.setswitchinterval(before)
     counts = t.close()
     assert counts.unsampled == counts.unsampled_traces == 4 * THREADS * SPANS
+
+
+def test_messages_carry_the_id_that_a_registry_has() -> None:
+    """Of spans and of the SDK's own reports alike; what is no id is refused."""
+    t = made(batch_schema_id=100_019)
+    with t.span("alpha.parse"):
+        pass
+    t.close()
+    sender: Any = t.emitter.sender
+    assert sender.messages
+    assert {split(value)[0] for _, _, value, _ in sender.messages} == {100_019}
+    with pytest.raises(ConfigError, match="batch_schema_id=0"):
+        made(batch_schema_id=0)
 
 
 def test_a_full_queue_drops_and_counts() -> None:

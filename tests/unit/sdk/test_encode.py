@@ -19,7 +19,6 @@ from streams.core.columns import Operations
 from streams.core.signals.series import SeriesBook
 from streams.sdk import MessageHeader, telemetry
 from streams.sdk.encode import (
-    BATCH_ID,
     EVENT_ID,
     HEADER_ID,
     SEVERITIES,
@@ -29,6 +28,7 @@ from streams.sdk.encode import (
     event_ids,
     uuid_text,
 )
+from streams.sdk.options import Options
 from streams.sdk.span import KINDS, Context
 from tests.unit.sdk.senders import made
 
@@ -47,7 +47,7 @@ def test_codes_and_ids_are_those_of_the_schemas() -> None:
     """Schema ids, enum codes and the rule of metric names are what the engine has."""
     ids = yaml.safe_load((schema_folder() / "topics.yaml").read_text("utf-8"))["schemas"]
     names = ("telemetry_event", "telemetry_batch", "message_header")
-    assert [ids[name]["id"] for name in names] == [EVENT_ID, BATCH_ID, HEADER_ID]
+    assert [ids[name]["id"] for name in names] == [EVENT_ID, Options().batch_schema_id, HEADER_ID]
     assert enum("event_type") == list(TYPES)
     assert enum("severity") == list(SEVERITIES)
     assert enum("span_kind") == list(KINDS)
@@ -59,7 +59,7 @@ def test_codes_and_ids_are_those_of_the_schemas() -> None:
 
 
 def decoded(body: bytes) -> dict[str, Any]:
-    (event,) = decode(encode_batch([body]))["events"]
+    (event,) = decode(encode_batch([body], Options().batch_schema_id))["events"]
     return dict(event)
 
 
