@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -214,9 +214,7 @@ class SecuredDeployment(Deployment):
 
     def with_link(self, **link: object) -> "SecuredDeployment":
         """Return the same deployment with another link; it shares the list of workers."""
-        return SecuredDeployment(
-            self.broker, self.folder, self.group, self.contract, self.partitions, self.workers, link
-        )
+        return replace(self, link=link)
 
     def said(self, *arguments: object) -> tuple[int, str]:
         """Run a command that must fail; return its exit code and the one line that it said."""
