@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.codec.records import decode, encode
@@ -110,6 +110,7 @@ json_values = st.recursive(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(json_values, min_size=1, max_size=5))
 def test_any_json_is_taken_or_told(items: list[Any]) -> None:
     """Nothing but our own error leaves, and each item is in one of the lists."""
