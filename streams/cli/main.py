@@ -29,7 +29,7 @@ _GROUPS: Final = {
     "incident": "See incidents, and order what becomes of them.",
     "console-key": "Make, list and revoke the keys of the console.",
     "noise": "How much people were spared, and by which means.",
-    "archive": "Iceberg tables of the console's archive.",
+    "archive": "Erase somebody from the console's archive; name it in Iceberg tables.",
     "query": "Ask a console: traces, records, lineage, fidelity, incidents, audit entries.",
 }
 """Commands with commands of their own: the `app` of the module of that name."""

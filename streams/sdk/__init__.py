@@ -4,9 +4,9 @@ Imports nothing but the standard library and small modules of this package; the 
 with the first event, in a thread of its own.
 """
 
-from streams.sdk.emitter import Counts
 from streams.sdk.errorqueue import ErrorEntry
 from streams.sdk.header import MessageHeader
+from streams.sdk.reports import Counts
 from streams.sdk.span import Context, Span, current
 from streams.sdk.telemetry import Telemetry
 

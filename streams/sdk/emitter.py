@@ -18,12 +18,12 @@ import time
 from collections import Counter, deque
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 from streams.sdk import forks
 from streams.sdk.encode import Point, encode_batch, encode_item, event_ids, uuid_text
 from streams.sdk.options import LOG_NAME, Options
-from streams.sdk.reports import Reports
+from streams.sdk.reports import Counts, Reports
 from streams.sdk.span import Span
 
 log = logging.getLogger(LOG_NAME)
@@ -36,30 +36,6 @@ _FLUSH_PAUSE_SECONDS: Final = 0.02
 COMPLAINTS_MAX: Final = 1_000
 QUEUE_FULL, CLOSED, EXIT = "queue_full", "closed", "exit"
 UNENCODABLE, NO_THREAD, NO_TOPIC = "unencodable", "no_thread", "no_topic"
-
-
-class Counts(NamedTuple):
-    """What became of the events of this process, own reports aside.
-
-    Attributes:
-        made: handed over; `sent` + all of `dropped` + `waiting`.
-        sent: acknowledged by the broker.
-        dropped: by reason; `delivery_timeout` may have reached the broker all the same.
-        waiting: in the queue, or on their way.
-        unsampled: spans that were not handed over because their trace is not sampled.
-        unsampled_traces: traces that began here and are not sampled.
-        cut: texts, dimensions, links and counters beyond their bound.
-        refused: metrics against the naming rule or without a number, severities that are none.
-    """
-
-    made: int
-    sent: int
-    dropped: dict[str, int]
-    waiting: int
-    unsampled: int
-    unsampled_traces: int
-    cut: int
-    refused: int
 
 
 class Sender(Protocol):

@@ -9,15 +9,23 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 from weakref import WeakSet
 
 from streams.sdk.span import chance
 
-if TYPE_CHECKING:
-    from streams.sdk.emitter import Emitter
 
-EMITTERS: Final[WeakSet[Emitter]] = WeakSet()
+class Own(Protocol):
+    """What belongs to one process: a child must not share it with its parent."""
+
+    def forked(self) -> None:
+        """Begin anew: we are in the child."""
+
+    def close(self) -> object:
+        """Send what waits, for so long as may be: the process ends."""
+
+
+EMITTERS: Final[WeakSet[Own]] = WeakSet()
 
 
 def abandon(thing: object) -> None:

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from streams.sdk.emitter import Emitter
+
+class Taker(Protocol):
+    """What takes finished events: a caller looks at its queue itself, which is cheaper than asking.
+
+    Attributes:
+        queue: what waits.
+        room: up to so many an event may be appended; beyond it `crowded` is called.
+        cut: how many texts, dimensions and links were beyond their bound.
+    """
+
+    queue: deque[Any]
+    room: int
+    cut: int
+
+    def weigh(self, characters: int) -> None:
+        """Add to the characters that wait."""
+
+    def crowded(self, item: Any) -> None:
+        """Take an event where there is little room, or drop it."""
+
+    def skip(self, *, is_root: bool) -> None:
+        """Count a span whose trace is not sampled."""
 
 
 class Place:
@@ -28,7 +49,7 @@ class Place:
 
     def __init__(
         self,
-        emitter: Emitter,
+        emitter: Taker,
         module: str,
         component: str,
         topic: str,

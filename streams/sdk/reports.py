@@ -10,19 +10,59 @@ import math
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final, NamedTuple, Protocol
 
 from streams.sdk.encode import Point
+from streams.sdk.options import Options
 from streams.sdk.place import Place
-
-if TYPE_CHECKING:
-    from streams.sdk.emitter import Emitter
 
 COMPONENT: Final = "telemetry"
 SERIES_MAX: Final = 1_000
 """Counters of a process by name and dimensions; further ones are not counted."""
 Series = tuple[Place, str, str, tuple[tuple[str, str], ...]]
 """Place, full metric name, unit and dimensions of a counter."""
+
+
+class Counts(NamedTuple):
+    """What became of the events of this process, own reports aside.
+
+    Attributes:
+        made: handed over; `sent` + all of `dropped` + `waiting`.
+        sent: acknowledged by the broker.
+        dropped: by reason; `delivery_timeout` may have reached the broker all the same.
+        waiting: in the queue, or on their way.
+        unsampled: spans that were not handed over because their trace is not sampled.
+        unsampled_traces: traces that began here and are not sampled.
+        cut: texts, dimensions, links and counters beyond their bound.
+        refused: metrics against the naming rule or without a number, severities that are none.
+    """
+
+    made: int
+    sent: int
+    dropped: dict[str, int]
+    waiting: int
+    unsampled: int
+    unsampled_traces: int
+    cut: int
+    refused: int
+
+
+class Counting(Protocol):
+    """Whose counts are told.
+
+    Attributes:
+        options: its bounds.
+        cut: how many texts, dimensions and links were beyond their bound.
+    """
+
+    options: Options
+    cut: int
+
+    def counts(self) -> Counts:
+        """Return what became of the events so far."""
+
+    def start(self) -> bool:
+        """See that somebody tells."""
 
 
 class Reports:
@@ -32,7 +72,7 @@ class Reports:
         emitter: whose counts are told.
     """
 
-    def __init__(self, emitter: Emitter) -> None:
+    def __init__(self, emitter: Counting) -> None:
         self._emitter = emitter
         self.home: Place | None = None
         self.forked()

@@ -15,7 +15,7 @@ from typing import Any, Final, Self, TypeVar
 
 from streams.errors import ConfigError
 from streams.sdk import propagation
-from streams.sdk.emitter import Counts, Emitter
+from streams.sdk.emitter import Emitter
 from streams.sdk.encode import SEVERITIES, Point
 from streams.sdk.errorqueue import ErrorEntry, attempt_of, entry_of
 from streams.sdk.header import MessageHeader
@@ -28,7 +28,7 @@ from streams.sdk.options import (
 )
 from streams.sdk.place import Place
 from streams.sdk.propagation import Carrier, Entered
-from streams.sdk.reports import COMPONENT
+from streams.sdk.reports import COMPONENT, Counts
 from streams.sdk.span import (
     KINDS,
     THRESHOLD_NONE,
