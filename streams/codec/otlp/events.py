@@ -8,6 +8,7 @@ again gives the same events.
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
@@ -20,7 +21,7 @@ from streams.codec.eventid import span_event_id
 from streams.codec.otlp.metrics import points_of
 from streams.codec.otlp.requests import Request
 from streams.codec.otlp.services import COMPONENT, Place, Services
-from streams.codec.otlp.values import Dimensions, cut, text_of
+from streams.codec.otlp.values import ENTRIES_MAX, Dimensions, cut, text_of
 
 Event = dict[str, Any]
 
@@ -136,13 +137,14 @@ def span_event(span: Span, origin: Origin) -> Event:
         dimensions.add(STATUS_MESSAGE, span.status.message)
     if span.trace_state:
         dimensions.add(TRACE_STATE, span.trace_state)
-    for i, happened in enumerate(span.events):
+    for i, happened in enumerate(islice(span.events, ENTRIES_MAX)):
         dimensions.add(f"event.{i}.name", happened.name)
         dimensions.add(f"event.{i}.time_us", str(happened.time_unix_nano // _NS_PER_US))
         dimensions.add_all(happened.attributes, f"event.{i}.")
-    for i, link in enumerate(span.links):
+    for i, link in enumerate(islice(span.links, LINKS_MAX)):
         dimensions.add_all(link.attributes, f"link.{i}.")
-    dimensions.dropped += span.dropped_attributes_count
+    # An event beyond as many as there can be entries is counted as one.
+    dimensions.dropped += span.dropped_attributes_count + max(0, len(span.events) - ENTRIES_MAX)
     links = [
         {"trace_id": link.trace_id.hex(), "span_id": link.span_id.hex()}
         for link in span.links[:LINKS_MAX]

@@ -7,7 +7,8 @@ Source: OpenTelemetry common specification, "Attribute" and "Representing non-st
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, islice, takewhile
 from typing import Any, Final
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -19,6 +20,9 @@ ENTRIES_MAX: Final = 128
 """OpenTelemetry's own default limit of a span's attributes."""
 DIMENSIONS_BYTES_MAX: Final = 32 << 10
 """Of one event: a few tiny spans must not repeat a resource of megabytes each."""
+LOOKED_MAX: Final = 2_048
+"""Attributes of one list that are looked at, and items of one value: no more of them can be kept,
+and a request of 8 MiB may hold millions, which would take many seconds."""
 DEPTH_MAX: Final = 8
 """Lists in lists; what lies deeper is shown as null."""
 DROPPED: Final = "spanloom.dropped_attributes"
@@ -48,10 +52,11 @@ class Dimensions:
         self._found[key] = value
         self._bytes += size
 
-    def add_all(self, attributes: Iterable[KeyValue], prefix: str = "") -> None:
-        """Add attributes."""
-        for attribute in attributes:
+    def add_all(self, attributes: Sequence[KeyValue], prefix: str = "") -> None:
+        """Add attributes; what is beyond `LOOKED_MAX` is counted alone."""
+        for attribute in islice(attributes, LOOKED_MAX):
             self.add(prefix + attribute.key, text_of(attribute.value))
+        self.dropped += max(0, len(attributes) - LOOKED_MAX)
 
     def take(self, key: str) -> str:
         """Take an entry out and return it, "" where there is none."""
@@ -84,7 +89,7 @@ def text_of(value: AnyValue) -> str:
         return "true" if value.bool_value else "false"
     if kind == "bytes_value":
         return base64.b64encode(value.bytes_value).decode()
-    found = _plain(value, DEPTH_MAX)
+    found = _plain(value, DEPTH_MAX, count(1))
     return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -101,18 +106,23 @@ def cut(text: str, bytes_max: int) -> str:
     return text if len(raw) <= bytes_max else raw[:bytes_max].decode(errors="ignore")
 
 
-def _plain(value: AnyValue, depth: int) -> Any:
-    """Return a value as JSON has it."""
+def _plain(value: AnyValue, depth: int, items: Iterator[int]) -> Any:
+    """Return a value as JSON has it: as much as is kept of its text, each item is a character."""
     kind = value.WhichOneof("value")
     if kind is None or not depth:
         return None
     if kind == "array_value":
-        return [_plain(item, depth - 1) for item in value.array_value.values]
+        return [_plain(one, depth - 1, items) for one in _some(value.array_value.values, items)]
     if kind == "kvlist_value":
-        return {e.key: _plain(e.value, depth - 1) for e in value.kvlist_value.values}
+        pairs = _some(value.kvlist_value.values, items)
+        return {one.key: _plain(one.value, depth - 1, items) for one in pairs}
     if kind == "bytes_value":
         return base64.b64encode(value.bytes_value).decode()
     return getattr(value, kind)
+
+
+def _some(values: Iterable[Any], items: Iterator[int]) -> Iterator[Any]:
+    return takewhile(lambda _: next(items) <= LOOKED_MAX, values)
 
 
 def _bytes(text: str) -> int:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
 
+from streams.codec.otlp import values
 from streams.codec.otlp.bodies import OtlpEncoder
 from streams.codec.otlp.recordings import otlp_events
 from streams.codec.otlp.requests import LOGS, METRICS, SPANS
@@ -338,3 +340,38 @@ def test_the_official_message_is_what_is_read() -> None:
     value = traces("shop", [span_of(1, 1)]).SerializeToString() + b"\xfa\x3f\x03abc"
     assert TracesData.FromString(value).resource_spans
     assert len(bodies(SPANS, value)) == 1
+
+
+def test_of_millions_only_as_many_are_looked_at_as_can_be_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Attributes, events, links and items of a value: the rest is counted, and costs nothing."""
+    there = len(event_of(span_of(1, 1))["dimensions"])
+    looked = Counter[str]()
+    for name in ("text_of", "_plain"):
+        of_value = getattr(values, name)
+
+        def watched(*given: Any, name: str = name, real: Any = of_value) -> Any:
+            looked[name] += 1
+            return real(*given)
+
+        monkeypatch.setattr(values, name, watched)
+    span = span_of(1, 1)
+    span.attributes.add(key="list").value.array_value.values.extend(
+        AnyValue(int_value=n % 10) for n in range(50_000)
+    )
+    for n in range(50_000):
+        span.attributes.add(key=f"k{n:05}")
+        span.events.add()
+        span.links.add(trace_id=trace_id(9), span_id=span_id(9, 1))
+    event = event_of(span)
+    dimensions = event["dimensions"]
+    assert dimensions["list"] == f"[{','.join(str(n % 10) for n in range(2_048))}"[:4_096]
+    assert len(dimensions) == 128 + 1
+    assert len(event["links"]) == 128
+    lost = 50_000 - (
+        128 - 2
+    )  # beside service.name and the list; how many links were lost has no room
+    assert dimensions["spanloom.dropped_attributes"] == str(lost + 2 * 128 + 50_000 - 128 + 1)
+    assert looked["text_of"] < 3_000
+    assert looked["_plain"] < 3_000
