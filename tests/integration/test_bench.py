@@ -23,6 +23,8 @@ FIGURES = {
     "curve": ("partitions", "trace_spans", "open_traces", "cut_trade"),
     "soak": ("rss_slope_mb_per_hour", "files_slope_per_hour", "samples"),
     "collector": ("senders",),
+    "otlp": (),
+    "sdk": ("variants", "caller_cheaper", "total_cheaper"),
 }
 POSITIVE = {
     "throughput": ("spans_per_s", "spans_per_cpu_s", "rss_max_bytes"),
@@ -32,6 +34,8 @@ POSITIVE = {
     "curve": (),
     "soak": ("achieved_spans_per_s", "rss_max_bytes"),
     "collector": ("spans_per_s", "spans_per_cpu_s", "p50_ms", "p99_ms", "peak_bytes"),
+    "otlp": ("spans_per_cpu_s", "parse_us", "bodies_us", "columns_us", "native_us"),
+    "sdk": ("caller_us", "import_ms", "waiting_latency_ratio"),
 }
 
 
