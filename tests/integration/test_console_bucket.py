@@ -62,8 +62,8 @@ def test_files_in_a_bucket_become_fewer(server: bucket.S3Server) -> None:
         assert {r["offset"] for r in store.read(kind, mine).to_pylist()} == set(range(30))
     spans = KIND["spans"]
     mine = [one for one in after if one.kind == "spans"]
-    found = store.find(spans, mine, {"record_id": ["rec-3"]}).to_pylist()
-    assert {row["offset"] for row in found} == {3, 10, 17, 24}
+    found = store.find(spans, mine, {"record_id": ["rec-3"]})
+    assert {row["offset"] for _, rows in found for row in rows.to_pylist()} == {3, 10, 17, 24}
     with pytest.raises(ConfigError, match="there is no bucket nobody; make it"):
         Store(server.url.replace("archive/kept", "nobody/kept"))
     where = {one.removesuffix(f"/{mine[0].path}") for one in store.addresses()["spans"]}
