@@ -113,10 +113,14 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+OLD_SCOPE = "library"
+"""What OpenTelemetry called a scope when Jaeger chose its tags."""
+
+
 def _as_jaeger(event: Event) -> dict[str, Any]:
     """Return a span as Jaeger has it: tags of span and process together."""
     tags = dict(event["dimensions"])
-    renamed = {SCOPE_NAME: "otel.library.name", SCOPE_VERSION: "otel.library.version"}
+    renamed = {SCOPE_NAME: f"otel.{OLD_SCOPE}.name", SCOPE_VERSION: f"otel.{OLD_SCOPE}.version"}
     tags = {renamed.get(key, key): value for key, value in tags.items()}
     assert tags.pop("service.name") == event["module"]
     return {
