@@ -11,14 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import Metric
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from streams import __version__
 from streams.monitoring.durations import Durations, histogram
-from streams.monitoring.metrics import Entry, Row, make_family
+from streams.monitoring.metrics import Entry, Row, exposition_of, make_family
 
 ConsoleMetricName = Literal[
     "spanloom_console_build_info", "spanloom_console_ready", "spanloom_console_healthy",
@@ -182,14 +180,11 @@ def by_key(counts: Mapping[Any, float]) -> list[Row]:
 
 def exposition(parts: Iterable[Callable[[], Rows]]) -> Callable[[str], tuple[str, bytes]]:
     """Return a function that gives (content type, text) of all metrics to whoever accepts them."""
-    registry = CollectorRegistry()
-    registry.register(ConsoleCollector(parts))
-    ProcessCollector(registry=registry)
+    given = exposition_of(ConsoleCollector(parts))
     lock = threading.Lock()
 
     def text(accept: str) -> tuple[str, bytes]:
-        encode, content_type = choose_encoder(accept)
         with lock:
-            return content_type, encode(registry)
+            return given(accept)
 
     return text

@@ -7,14 +7,12 @@ import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Literal
 
-from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import Metric
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from streams import __version__
 from streams.monitoring.durations import histogram
-from streams.monitoring.metrics import Entry, Row, make_family
+from streams.monitoring.metrics import Entry, Row, exposition_of, make_family
 
 CollectorMetricName = Literal[
     "spanloom_collector_build_info", "spanloom_collector_ready", "spanloom_collector_healthy",
@@ -124,12 +122,4 @@ class CollectorCollector(Collector):
 
 def exposition(rows: Callable[[], Rows]) -> Callable[[str], tuple[str, bytes]]:
     """Return a function that gives (content type, text) of all metrics to whoever accepts them."""
-    registry = CollectorRegistry()
-    registry.register(CollectorCollector(rows))
-    ProcessCollector(registry=registry)
-
-    def text(accept: str) -> tuple[str, bytes]:
-        encode, content_type = choose_encoder(accept)
-        return content_type, encode(registry)
-
-    return text
+    return exposition_of(CollectorCollector(rows))

@@ -234,6 +234,22 @@ def _largest(tasks: Sequence[Mapping[str, Any]], field: str) -> Iterator[Row]:
         yield (task["task"],), task[field].max
 
 
+def exposition_of(collector: Collector) -> Callable[[str], tuple[str, bytes]]:
+    """Return a function that gives (content type, text) of a collector's metrics and the process's.
+
+    It takes the content types that somebody accepts.
+    """
+    registry = CollectorRegistry()
+    registry.register(collector)
+    ProcessCollector(registry=registry)
+
+    def text(accept: str) -> tuple[str, bytes]:
+        encode, content_type = choose_encoder(accept)
+        return content_type, encode(registry)
+
+    return text
+
+
 class Exposition:
     """The text of all metrics, made once a view however often it is asked for.
 

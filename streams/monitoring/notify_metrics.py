@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import Metric
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from streams.monitoring.metrics import Entry, Row, make_family
+from streams.monitoring.metrics import Entry, Row, exposition_of, make_family
 from streams.monitoring.view import Answer
 
 NotifyMetricName = Literal[
@@ -195,12 +193,4 @@ def _replicas(targets: Statuses) -> Iterator[Row]:
 
 def exposition(view: Callable[[], NotifyView]) -> Callable[[str], tuple[str, bytes]]:
     """Return a function that gives (content type, text) of all metrics to whoever accepts them."""
-    registry = CollectorRegistry()
-    registry.register(NotifyCollector(view))
-    ProcessCollector(registry=registry)
-
-    def text(accept: str) -> tuple[str, bytes]:
-        encode, content_type = choose_encoder(accept)
-        return content_type, encode(registry)
-
-    return text
+    return exposition_of(NotifyCollector(view))
