@@ -9,7 +9,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -17,6 +16,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from streams.cli.connection import connect
+from streams.cli.moments import moment_us
 from streams.codec import records
 from streams.codec.eventlog import can_be_kept, write_events
 from streams.codec.recorded.account import bound_events
@@ -27,7 +27,6 @@ from streams.runtime import topics
 from streams.runtime.build import load_pipeline
 from streams.runtime.reading import Message, Place, Reading
 from streams.settings import load_settings
-from streams.units import SECOND_US
 
 app = typer.Typer(no_args_is_help=True)
 _PLACE: Final = re.compile(
@@ -129,15 +128,7 @@ def _range(since: str, until: str) -> tuple[int, int]:
 
 
 def _moment_us(text: str, flag: str, absent: int) -> int:
-    if not text:
-        return absent
-    try:
-        at = datetime.fromisoformat(text)
-        if at.tzinfo is None:
-            raise ValueError("it names no time zone (Z for UTC)")
-    except ValueError as error:
-        raise ConfigError(f"{flag} {text}: {error}; write it like 2026-01-31T12:00Z") from error
-    return round(at.timestamp() * SECOND_US)
+    return moment_us(text, flag, "it like 2026-01-31T12:00Z") if text else absent
 
 
 def _places(

@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 import typer
@@ -19,6 +18,7 @@ from rich.table import Table
 
 from streams.cli.connection import connect
 from streams.cli.lines import causes, clean, edge_name, percent, time_of_day
+from streams.cli.moments import moment_us
 from streams.codec import records
 from streams.codec.plain import plain
 from streams.errors import ConfigError, RecordError
@@ -160,15 +160,8 @@ class Since:
         if short:
             self.length_us = round(float(short[1]) * _UNIT_SECONDS[short[2]] * SECOND_US)
             return
-        try:
-            at = datetime.fromisoformat(text)
-            if at.tzinfo is None:
-                raise ValueError("it names no time zone (Z for UTC)")
-        except ValueError as error:
-            raise ConfigError(
-                f"--since {text}: {error}; write 90s, 15m, 2h, 1d or a time like 2026-01-31T12:00Z"
-            ) from error
-        self.time_us = round(at.timestamp() * SECOND_US)
+        form = "90s, 15m, 2h, 1d or a time like 2026-01-31T12:00Z"
+        self.time_us = moment_us(text, "--since", form)
 
     def start_us(self, end_us: int, window_us: int) -> int:
         """Return the first window's start when the last one ends at `end_us`."""

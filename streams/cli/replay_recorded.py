@@ -6,7 +6,6 @@ place, and make the command end with 1 although the others were sent.
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -14,6 +13,7 @@ import typer
 
 from streams.cli.connection import connect
 from streams.cli.lines import clean
+from streams.cli.moments import moment_us
 from streams.codec.checks import TIMESTAMP_MAX_US
 from streams.codec.recorded.account import (
     Account,
@@ -28,11 +28,9 @@ from streams.codec.recorded.mapping import load_mapping
 from streams.codec.recorded.summary import trace_summary
 from streams.codec.recorded.table import table_events
 from streams.codec.recorded.zipkin import zipkin_traces
-from streams.errors import ConfigError
 from streams.runtime.build import load_pipeline, services_of
 from streams.runtime.replaying import Replay
 from streams.settings import WorkerSettings, load_settings
-from streams.units import SECOND_US
 
 _PATHS_SHOWN: Final = 5
 
@@ -133,7 +131,8 @@ class _Sender:
         self._settings = settings
         self._pipeline = load_pipeline(settings)
         self._speed = speed
-        self._shift_us = _moment_us(shift_to) if shift_to else None
+        form = "a time like 2026-01-31T12:00Z"
+        self._shift_us = moment_us(shift_to, "--shift-to", form) if shift_to else None
         self._dry_run = dry_run
         self._as_json = as_json
         self._quiet = quiet
@@ -207,18 +206,6 @@ class _Sender:
             "hashed_ids": account.hashed_ids,
             "traces": summaries,
         }
-
-
-def _moment_us(text: str) -> int:
-    try:
-        at = datetime.fromisoformat(text)
-        if at.tzinfo is None:
-            raise ValueError("it names no time zone (Z for UTC)")
-    except ValueError as error:
-        raise ConfigError(
-            f"--shift-to {text}: {error}; write a time like 2026-01-31T12:00Z"
-        ) from error
-    return round(at.timestamp() * SECOND_US)
 
 
 def _show(answer: dict[str, Any]) -> None:

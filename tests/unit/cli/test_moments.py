@@ -1,0 +1,21 @@
+"""Moments after flags."""
+
+import pytest
+
+from streams.cli.moments import moment_us
+from streams.errors import ConfigError
+
+
+@pytest.mark.parametrize("text", ["1970-01-01T00:01Z", "1970-01-01T01:01+01:00"])
+def test_an_offset_says_which_moment_it_is(text: str) -> None:
+    """The same moment in two zones."""
+    assert moment_us(text, "--since", "a time") == 60_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("2026-01-31T12:00", "no time zone"), ("noon", "Invalid isoformat")]
+)
+def test_what_is_no_moment_is_refused_by_its_flag(text: str, why: str) -> None:
+    """The message has flag, text, reason and what may be written."""
+    with pytest.raises(ConfigError, match=f"--until {text}: .*{why}.*; write a time"):
+        moment_us(text, "--until", "a time")
