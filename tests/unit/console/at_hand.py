@@ -1,9 +1,13 @@
 """Records of the derived topics for tests of the console, and an archive of them."""
 
+import contextlib
 import json
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from streams.codec.eventbatch import encode_batch
 from streams.codec.records import encode, encode_body
@@ -91,3 +95,29 @@ def archive_in(folder: Path, clock: Clock | None = None, **limits: Any) -> Archi
     return Archive(
         Store(str(folder)), Limits(**limits), telemetry=(TELEMETRY,), clock=clock or Clock()
     )
+
+
+@contextlib.contextmanager
+def dying_at(monkeypatch: pytest.MonkeyPatch, step: int) -> Iterator[Callable[[], bool]]:
+    """End what runs in the block before an archive's file is written or deleted for the nth time.
+
+    Yields:
+        Whether it came to that.
+    """
+    left = step
+
+    def dying(act: Callable[..., Any]) -> Callable[..., Any]:
+        def done(*given: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            return act(*given)
+
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_put", dying(Store._put))
+        patch.setattr(Store, "_delete", dying(Store._delete))
+        with contextlib.suppress(KeyboardInterrupt):
+            yield lambda: left < 0

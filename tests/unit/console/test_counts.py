@@ -1,8 +1,6 @@
 """Counts beside files: an audit answer is that of a slow search, whatever files there are."""
 
-import contextlib
 import random
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,6 @@ from streams.console.archive.counts import written as bytes_of
 from streams.console.archive.files import HOUR_US
 from streams.console.archive.kinds import KIND, KINDS
 from streams.console.archive.rollup import roll_up
-from streams.console.archive.store import Store
 from streams.console.archive.tally import Tally, few, united
 from streams.console.archive.tiers import Keep
 from streams.console.questions import audit as audit_module
@@ -43,6 +40,7 @@ from tests.unit.console.at_hand import (
     Clock,
     archive_in,
     batch,
+    dying_at,
     event,
     message,
     trace,
@@ -229,23 +227,8 @@ def test_a_file_written_again_is_not_told_by_its_old_counts(
     store, kind = archive.store, KIND["events"]
     check_counts_alone(archive)
     rows = store.read(kind, [one])
-    left = step
-
-    def dying(act: Callable[..., Any]) -> Callable[..., Any]:
-        def done(*given_: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise KeyboardInterrupt
-            return act(*given_)
-
-        return done
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, "_put", dying(Store._put))
-        patch.setattr(Store, "_delete", dying(Store._delete))
-        with contextlib.suppress(KeyboardInterrupt):
-            store.write(kind, one, rows.slice(2))
+    with dying_at(monkeypatch, step):
+        store.write(kind, one, rows.slice(2))
     check_counts_alone(archive)
     check_counts_alone(archive_in(tmp_path))
 

@@ -1,6 +1,5 @@
 """Somebody is erased from what sums rows up, too: counts, lists of hours, summaries."""
 
-import contextlib
 import random
 import threading
 from collections.abc import Callable
@@ -32,6 +31,7 @@ from tests.unit.console.at_hand import (
     Clock,
     archive_in,
     batch,
+    dying_at,
     event,
     message,
 )
@@ -115,24 +115,9 @@ def test_ended_at_any_step_counts_tell_of_the_rows_there_are(
         archive.take(message(TELEMETRY, n, one, timestamp_ms=T0_US // 1000 + n * HOUR_MS // 2))
     archive.write_due(all_of_it=True)
     check(archive)
-    left = step
-
-    def dying(act: Callable[..., Any]) -> Callable[..., Any]:
-        def done(*given: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise KeyboardInterrupt
-            return act(*given)
-
-        return done
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, "_put", dying(Store._put))
-        patch.setattr(Store, "_delete", dying(Store._delete))
-        with contextlib.suppress(KeyboardInterrupt):
-            erase(archive, [PERSON], [])
-    assert left < 0
+    with dying_at(monkeypatch, step) as has_died:
+        erase(archive, [PERSON], [])
+    assert has_died()
     check(archive)
     check(archive_in(tmp_path))
     erase(archive_in(tmp_path), [PERSON], [])
