@@ -101,6 +101,7 @@ class WorkerSettings(BaseSettings):
     trace_bytes_max: int = Field(default=4 << 20, ge=1 << 10, le=4 << 20)
     open_traces_max: int = Field(default=1_000_000, ge=1)
     open_bytes_max: int = Field(default=512 << 20, ge=1 << 20)
+    open_resident_bytes_max: int = Field(default=16 << 20, ge=0)
     halves_bytes_max: int = Field(default=16 << 20, ge=0)
     closed_traces_max: int = Field(default=2_000_000, ge=1)
     closed_retention_seconds: float = Field(default=600, gt=0)

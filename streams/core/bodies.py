@@ -6,6 +6,7 @@ trace is written.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,9 @@ _WIDTH_BYTES: Final = 128
 """Pieces are copied in units of this many bytes: one or two for most events."""
 _WASTE_FACTOR: Final = 6
 _WASTE_BYTES: Final = 1 << 16
+
+Buffer = bytes | mmap
+"""Bytes in memory, or in a file that is mapped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ class Scattered:
         size: (n,) how many bytes.
     """
 
-    sources: Sequence[bytes]
+    sources: Sequence[Buffer]
     source: I64
     start: I64
     size: I64

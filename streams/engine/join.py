@@ -19,6 +19,7 @@ from streams.core.fidelity.masks import entry_flows, stage_bits
 from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.rule_table import RuleTable
 from streams.core.signals.series import SeriesBook
+from streams.core.traces.arena import Shelve
 from streams.core.traces.closedtraces import ClosedBatch, fold_key
 from streams.core.traces.idmap import first_of_each, halves, key_bytes
 from streams.core.traces.links import ReadLink, tells_nothing
@@ -64,6 +65,7 @@ class JoinTask:
         read_link: reads what a synthetic span tells from its bytes.
         partition, partitions: which partition is read of the topics, and how many they have.
         series: the codec's interned series; None where it gives none.
+        shelve: lays events that stay long where they take no memory; None keeps all in memory.
     """
 
     def __init__(
@@ -84,11 +86,12 @@ class JoinTask:
         partition: int = 0,
         partitions: int = 1,
         series: SeriesBook | None = None,
+        shelve: Shelve | None = None,
     ) -> None:
         self.plan = plan
         self.settings = settings
         watch = PartitionerWatch(topics, partition, partitions, ignored=silent)
-        self.state = JoinState(plan, topics, settings, watch, silent)
+        self.state = JoinState(plan, topics, settings, watch, silent, shelve)
         self._operations = operations
         self._series = SeriesBook() if series is None else series
         self._conditions = condition_hashes or {}

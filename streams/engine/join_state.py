@@ -14,6 +14,7 @@ from streams.core.fidelity.causes import nothing_known
 from streams.core.fidelity.counts import WindowCounts
 from streams.core.fidelity.plan import Plan
 from streams.core.signals.counts import SignalBounds, SignalCounts
+from streams.core.traces.arena import Arena, Shelve
 from streams.core.traces.closedtraces import ClosedTraces
 from streams.core.traces.opentraces import RECALL_WANTED, OpenTraces, TraceBounds
 from streams.core.traces.partitioners import PartitionerWatch
@@ -45,6 +46,8 @@ class JoinSettings:
         closed_max: how many closed traces are remembered at most.
         open_traces_max, open_bytes_max: beyond these the traces nearest to their deadline are
             closed early (closed_by = bound).
+        open_resident_bytes_max: how much of the events that stay stays in memory; the rest goes on
+            the shelf, if there is one.
         halves_bytes_max: events kept in memory of traces that may be halves of a restarted
             context; those beyond it are read back from the output topic when a link asks for them.
         window_us: length of a fidelity window, and of one of signals.
@@ -59,6 +62,7 @@ class JoinSettings:
     closed_max: int = 2_000_000
     open_traces_max: int = 1_000_000
     open_bytes_max: int = 512 << 20
+    open_resident_bytes_max: int = 16 << 20
     halves_bytes_max: int = 16 << 20
     window_us: int = 10 * SECOND_US
     window_retention_us: int = 30 * MINUTE_US
@@ -80,6 +84,7 @@ class JoinState:
         settings: JoinSettings,
         partitioners: PartitionerWatch,
         silent: Sequence[int] = (),
+        shelve: Shelve | None = None,
     ) -> None:
         self.plan = plan
         self.topics = tuple(topics)
@@ -89,7 +94,8 @@ class JoinState:
         self.progress = Progress(len(topics), settings.progress, silent)
         self.is_link_topic = np.zeros(max(256, len(topics)), np.bool_)
         self.is_link_topic[list(silent)] = True
-        self.open = OpenTraces(plan.words, settings.bounds)
+        arena = Arena(shelve, settings.open_resident_bytes_max)
+        self.open = OpenTraces(plan.words, settings.bounds, arena)
         self.closed = ClosedTraces(settings.closed_max)
         self.counts = WindowCounts(settings.window_us, plan.version)
         self.signals = SignalCounts(settings.window_us, settings.signals)

@@ -29,6 +29,7 @@ MetricName = Literal[
     "spanloom_tasks", "spanloom_broker_silent_seconds", "spanloom_loop_blocked_seconds",
     "spanloom_rebalance_seconds", "spanloom_rebalance_seconds_max",
     "spanloom_records", "spanloom_discarded_records", "spanloom_open_traces", "spanloom_open_bytes",
+    "spanloom_shelved_bytes",
     "spanloom_closed_traces", "spanloom_watermark_seconds", "spanloom_held_topics",
     "spanloom_lag_records", "spanloom_task_records", "spanloom_progress_age_seconds",
     "spanloom_stalled_seconds", "spanloom_inbox_records", "spanloom_inbox_bytes",
@@ -73,6 +74,9 @@ CATALOGUE: Final[Mapping[MetricName, Entry]] = {
     ),
     "spanloom_open_traces": Entry("gauge", _TASK, "Traces that wait for more spans."),
     "spanloom_open_bytes": Entry("gauge", _TASK, "Bytes of the events of open traces."),
+    "spanloom_shelved_bytes": Entry(
+        "gauge", _TASK, "Bytes of buffers with events of open traces that lie on disk."
+    ),
     "spanloom_closed_traces": Entry("gauge", _TASK, "Closed traces that can still be amended."),
     "spanloom_watermark_seconds": Entry(
         "gauge", _TASK, "No open trace starts before this time; Unix seconds."
@@ -181,6 +185,7 @@ def _of_the_joins(joins: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
     yield family("spanloom_records", _by_key(joins, "accounting"))
     yield family("spanloom_open_traces", _each(joins, "open_traces"))
     yield family("spanloom_open_bytes", _each(joins, "open_bytes"))
+    yield family("spanloom_shelved_bytes", _each(joins, "shelved_bytes"))
     yield family("spanloom_closed_traces", _each(joins, "closed_traces"))
     watermarks = [((task["task"],), task["watermark_us"] / 1e6) for task in joins]
     yield family("spanloom_watermark_seconds", watermarks)

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -38,6 +37,7 @@ from streams.runtime.join_runner import JoinRunner, OutputTopics
 from streams.runtime.runner import Runner
 from streams.runtime.traces_out import TraceWriter
 from streams.settings import WorkerSettings
+from streams.state.shelf import Shelf
 from streams.units import SECOND_US, U64
 
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
@@ -188,9 +188,11 @@ class JoinFactory:
 
     def make(self, partition: int) -> Runner:
         """Make the runner of one partition, without state."""
-        pipeline = self._pipeline
+        pipeline, settings = self._pipeline, self._pipeline.settings
         telemetry = pipeline.telemetry
         other = telemetry.index(topics.OTHER) if topics.OTHER in telemetry else 0
+        folder = settings.state_dir / settings.group / "open"
+        shelf = Shelf(folder, settings.disk_free_min_bytes)
         task = JoinTask(
             self._plan,
             self._operations,
@@ -207,13 +209,14 @@ class JoinFactory:
             partition=partition,
             partitions=self._partitions,
             series=self._series,
+            shelve=shelf,
         )
         writer = TraceWriter(
             self._plan,
             self._operations,
             TraceEncoder(self._schemas),
             pipeline.derived(topics.TRACES),
-            pipeline.settings.summary_topic,
+            settings.summary_topic,
         )
         names = OutputTopics(
             pipeline.derived(topics.TRACES),
@@ -224,7 +227,7 @@ class JoinFactory:
         )
         inputs = CauseInputs(
             "" if pipeline.is_foreign else pipeline.derived(topics.CAUSE_INPUTS),
-            _share(pipeline.settings.cause_traces_per_cut, self._partitions),
+            _share(settings.cause_traces_per_cut, self._partitions),
             self._operations,
             self._schemas.id_of("telemetry_event"),
         )
@@ -237,6 +240,7 @@ class JoinFactory:
             self._partitions,
             names=names,
             inputs=inputs,
+            shelf=shelf,
         )
 
     def reader(self) -> TraceReader:
@@ -273,6 +277,7 @@ def join_settings(settings: WorkerSettings) -> JoinSettings:
         closed_max=settings.closed_traces_max,
         open_traces_max=settings.open_traces_max,
         open_bytes_max=settings.open_bytes_max,
+        open_resident_bytes_max=settings.open_resident_bytes_max,
         halves_bytes_max=settings.halves_bytes_max,
         window_us=_us(settings.window_seconds),
         signals=signal_bounds(settings),
@@ -301,11 +306,6 @@ def signal_bounds(settings: WorkerSettings) -> SignalBounds:
 
 def _us(seconds: float) -> int:
     return round(seconds * SECOND_US)
-
-
-def state_folder(settings: WorkerSettings) -> Path:
-    """Return the folder of the local state."""
-    return settings.state_dir
 
 
 def _share(amount: int, partitions: int) -> int:

@@ -24,6 +24,7 @@ from streams.runtime.chunk import Chunk
 from streams.runtime.commit import OutRecord
 from streams.runtime.traces_out import TraceWriter
 from streams.state.segment import Segment, SegmentRows
+from streams.state.shelf import Shelf
 from streams.units import SECOND_US
 
 log = structlog.get_logger()
@@ -45,6 +46,7 @@ class JoinRunner:
         partitions: how many partitions the source topics have.
         names: the topics to write.
         inputs: gathers what the causes task looks at.
+        shelf: where the task lays events that stay long; asked for what it could not take.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class JoinRunner:
         *,
         names: "OutputTopics",
         inputs: CauseInputs,
+        shelf: Shelf | None = None,
     ) -> None:
         self.task = task
         self.partition = partition
@@ -72,6 +75,7 @@ class JoinRunner:
         self._partitions = partitions
         self._names = names
         self._inputs = inputs
+        self._shelf = shelf
         self._outbox: list[OutRecord] = []
         self._misplaced: dict[int, Misplaced] = {}
         self._watermark_us = 0
@@ -124,6 +128,7 @@ class JoinRunner:
             value = encode("trace_fragment", fragment | {"partition": self.partition})
             self._outbox.append(OutRecord(self._names.fragments, -1, key, value))
         self._halves.keep(effects)
+        self.task.state.open.rest()
         self._recall_halves()
         self._tell_misplaced()
         self.held = frozenset(self._topics[t] for t in effects.held_topics)
@@ -301,8 +306,10 @@ class JoinRunner:
     def _reasons(self) -> dict[str, int]:
         """Return what was not joined and which bounds acted, by reason."""
         state = self.task.state
+        kept = self._shelf.kept if self._shelf is not None else {}
         return {
             **state.reasons,
+            **{f"shelf_{reason}": n for reason, n in kept.items()},
             **state.counts.discarded,
             **state.signals.discarded,
             "closed_max_dropped": state.closed.expired_early,
@@ -321,6 +328,7 @@ class JoinRunner:
             "open_traces": len(state.open),
             "closed_traces": len(state.closed),
             "open_bytes": state.open.live_bytes,
+            "shelved_bytes": state.open.shelved_bytes,
             "watermark_us": self.task.watermark_us(),
             "wait_us": state.wait.wait_us,
             "held_topics": sorted(self.held),

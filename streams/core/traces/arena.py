@@ -1,14 +1,18 @@
 """The buffers in which the bodies of open traces lie, for as long as one of them is open.
 
-A chunk's buffer is kept as it came, so that taking an event in copies nothing. Invariant: a buffer
-is held exactly as long as a row that lies in it is.
+A chunk's buffer is kept as it came, so that taking an event in copies nothing. What stays is
+packed, and of packed buffers those that memory has no room for go on a *shelf*: they are read where
+they lie, and take memory only while they are. Invariant: a buffer is held exactly as long as a row
+that lies in it is.
 """
 
+from collections.abc import Callable
+from mmap import MADV_DONTNEED, mmap
 from typing import Final
 
 import numpy as np
 
-from streams.core.bodies import Scattered
+from streams.core.bodies import Buffer, Scattered
 from streams.core.order import distinct
 from streams.units import I32, I64
 
@@ -21,13 +25,24 @@ _RAW_MAX: Final = 64
 _RAW_BYTES_MAX: Final = 32 << 20
 """More buffers as they came than this, and the older half is packed: what is left in them will
 stay for a while, without the keys and frames around it."""
+Shelve = Callable[[bytes], Buffer]
+"""Lays a buffer where it takes no memory, or gives it back as it is when there is no room."""
 
 
 class Arena:
-    """Buffers by number, each with the count of rows in it."""
+    """Buffers by number, each with the count of rows in it.
 
-    def __init__(self) -> None:
-        self._data: list[bytes] = []
+    Args:
+        shelve: takes packed buffers that are beyond `resident_bytes_max`; None keeps all in memory.
+        resident_bytes_max: how many bytes of packed buffers stay in memory.
+    """
+
+    def __init__(self, shelve: Shelve | None = None, resident_bytes_max: int = 0) -> None:
+        self._shelve = shelve
+        self._resident_bytes_max = resident_bytes_max
+        self._shelved: set[int] = set()
+        self.shelved_bytes = 0
+        self._data: list[Buffer] = []
         self._rows = np.zeros(0, np.int64)
         self._free: list[int] = []
         self._raw: dict[int, None] = {}
@@ -42,12 +57,13 @@ class Arena:
             rows: how many rows lie in it, at least one.
             packed: nothing but rows lies in it.
         """
+        kept = self._placed(data) if packed else data
         if self._free:
             number = self._free.pop()
-            self._data[number] = data
+            self._data[number] = kept
         else:
             number = len(self._data)
-            self._data.append(data)
+            self._data.append(kept)
             if number >= len(self._rows):
                 self._rows = np.concatenate([self._rows, np.zeros(number + 16, np.int64)])
         self._rows[number] = rows
@@ -55,7 +71,18 @@ class Arena:
         if not packed:
             self._raw[number] = None
             self._raw_bytes += len(data)
+        if isinstance(kept, mmap):
+            self._shelved.add(number)
+            self.shelved_bytes += len(kept)
         return number
+
+    def _placed(self, data: bytes) -> Buffer:
+        """Return a packed buffer where it is kept from now on."""
+        if self._shelve is None:
+            return data
+        resident_bytes = self.held_bytes - self._raw_bytes - self.shelved_bytes
+        has_room = resident_bytes + len(data) <= self._resident_bytes_max
+        return data if has_room else self._shelve(data)
 
     def release(self, buffer: I32) -> None:
         """Let rows go; (n,) the buffer of each."""
@@ -66,8 +93,18 @@ class Arena:
             if number in self._raw:
                 del self._raw[number]
                 self._raw_bytes -= len(self._data[number])
+            if number in self._shelved:
+                self._shelved.remove(number)
+                self.shelved_bytes -= len(self._data[number])
             self._data[number] = b""
             self._free.append(number)
+
+    def rest(self) -> None:
+        """Let go of the memory that reading shelved buffers took."""
+        for number in self._shelved:
+            shelved = self._data[number]
+            if isinstance(shelved, mmap):
+                shelved.madvise(MADV_DONTNEED)
 
     @property
     def is_crowded(self) -> bool:

@@ -104,9 +104,15 @@ class _Runs:
 
 
 class OpenTraces:
-    """The open traces of a partition; see the module's docstring."""
+    """The open traces of a partition; see the module's docstring.
 
-    def __init__(self, words: int, bounds: TraceBounds) -> None:
+    Args:
+        words: how many words of bits a mask has.
+        bounds: of one trace.
+        arena: empty; holds the bodies from now on. None keeps all of them in memory.
+    """
+
+    def __init__(self, words: int, bounds: TraceBounds, arena: Arena | None = None) -> None:
         self.bounds = bounds
         shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
             n: (d, ()) for n, d in _ROW_COLUMNS.items()
@@ -123,7 +129,7 @@ class OpenTraces:
             {"start": (np.int32, ()), "count": (np.int32, ()), "previous": (np.int32, ())}, {}
         )
         self._slots = TraceIdMap()
-        self._bodies = Arena()
+        self._bodies = arena or Arena()
         self._free: list[int] = []
         self.live_rows = 0
         self.live_bytes = 0
@@ -453,6 +459,15 @@ class OpenTraces:
             if len(some):
                 self.rows["buffer"][some] = self._bodies.add(moved.data, len(some), packed=True)
                 self.rows["start"][some] = moved.start
+
+    @property
+    def shelved_bytes(self) -> int:
+        """How many bytes of buffers are on the shelf, where they take no memory."""
+        return self._bodies.shelved_bytes
+
+    def rest(self) -> None:
+        """Let go of the memory that reading shelved bodies took; after a step's outputs."""
+        self._bodies.rest()
 
     def may_be_due(self, front_us: int) -> I64:
         """Return the slots whose deadline is unknown, or before a time; (k,), ascending."""

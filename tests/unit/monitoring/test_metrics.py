@@ -129,6 +129,7 @@ def test_the_tasks_state_is_exposed(hosts: list[Any]) -> None:
         "spanloom_open_traces": 1,
         "spanloom_closed_traces": 1,
         "spanloom_open_bytes": runner.task.state.open.live_bytes,
+        "spanloom_shelved_bytes": runner.task.state.open.shelved_bytes,
         "spanloom_watermark_seconds": runner.task.watermark_us() / 1e6,
         "spanloom_held_topics": 1,
         "spanloom_task_records_total": 5,

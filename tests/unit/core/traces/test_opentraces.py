@@ -1,6 +1,8 @@
 """Open traces keep each event with its trace, through growth, closing and compaction."""
 
 import random
+import tempfile
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -8,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 
 from streams.core.columns import Operations
+from streams.core.traces.arena import Arena
 from streams.core.traces.opentraces import RECALL_WANTED, OpenTraces, TraceBounds, waiting_times
 from streams.core.traces.progress import FUTURE_US
+from streams.state.shelf import Shelf
 from tests.join_cases import Event, columns_of, stage_of_alpha, trace_key
 from tests.judge_cases import randoms
 
@@ -41,9 +45,11 @@ def span(trace: int, number: int, at_us: int = 10) -> Event:
 @given(randoms)
 def test_open_traces_are_a_dictionary_of_lists(rng: random.Random) -> None:
     """Whatever is added and closed, in blocks: each trace has its events in order of arrival."""
-    open_ = OpenTraces(1, TraceBounds())
+    shelf = Shelf(Path(tempfile.gettempdir())) if rng.random() < 0.5 else None
+    open_ = OpenTraces(1, TraceBounds(), Arena(shelf, rng.choice((0, 1_000))))
     model: dict[int, list[Event]] = {}
     with (
+        patch("streams.state.shelf.SHELVED_BYTES_MIN", 1),
         patch("streams.core.traces.opentraces.COMPACT_MIN_ROWS", rng.choice((0, 3, 1 << 20))),
         patch("streams.core.traces.arena.SPARSE_MIN_BYTES", rng.choice((0, 1 << 20))),
         patch("streams.core.traces.arena._RAW_MAX", rng.choice((2, 64))),
@@ -61,6 +67,7 @@ def test_open_traces_are_a_dictionary_of_lists(rng: random.Random) -> None:
                 open_.close(slots, rows)
             for trace in gone:
                 del model[trace]
+            open_.rest()
             for trace, events in model.items():
                 assert bodies(open_, trace) == [e.body() for e in events]
             assert len(open_) == len(model)
