@@ -81,3 +81,16 @@ def test_identities_of_spans_are_exact() -> None:
     folded = fold_key(np.array([0, 1, 2], np.uint64), low)
     assert folded[0] == 7
     assert len(set(folded.tolist())) == 3
+
+
+def test_what_was_known_of_all_alike_is_kept_once() -> None:
+    """Rows that are equal take the memory of one; rows that differ stay as they are."""
+    closed = ClosedTraces(10)
+    closed.add(batch(5, a=[1], b=[2], c=[3]))
+    mixed = batch(6, d=[4], e=[5])
+    mixed.known[1, 3] = 7
+    closed.add(mixed)
+    alike, differing = closed.batches()
+    assert alike.known.strides[0] == 0
+    assert alike.known.tolist() == [[0] * 5] * 3
+    assert differing.known.tolist() == [[0] * 5, [0, 0, 0, 7, 0]]
