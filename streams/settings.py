@@ -32,6 +32,8 @@ class WorkerSettings(BaseSettings):
         input_topics: telemetry topics instead of the contract's, for foreign span topics.
         otlp_topics: topics that an OpenTelemetry Collector's Kafka exporter writes, separated by
             commas; each NAME, or KIND=NAME with KIND one of spans, logs, metrics.
+        rekey: telemetry topics whose keys do not lead where their traces lie, or that have another
+            partition count: names separated by commas, or `all`. Their events are placed anew.
         profile: file that maps a foreign span schema to columns.
         derived_prefix: put in front of the names of all derived topics.
         summary_topic: JSON summary of each trace's first revision; empty for none.
@@ -58,6 +60,7 @@ class WorkerSettings(BaseSettings):
     instance: str = ""
     input_topics: tuple[str, ...] = ()
     otlp_topics: str = Field(default="", max_length=8_192)
+    rekey: str = Field(default="", max_length=8_192)
     profile: Path | None = None
     derived_prefix: str = ""
     summary_topic: str = ""

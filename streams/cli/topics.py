@@ -30,6 +30,9 @@ def create(
     otlp_topics: str | None = typer.Option(
         None, help="Make these topics for OpenTelemetry's Kafka exporter too; as of the worker."
     ),
+    rekey: str | None = typer.Option(
+        None, help="Make the topic for the events of topics that are rekeyed; as of the worker."
+    ),
     derived_prefix: str | None = typer.Option(None, help="Put before the names of derived topics."),
     as_json: bool = typer.Option(False, "--json", help="Print the names as JSON."),
 ) -> None:
@@ -42,12 +45,15 @@ def create(
         contract=contract,
         input_topics=tuple(input_topic) if input_topic else None,
         otlp_topics=otlp_topics,
+        rekey=rekey,
         derived_prefix=derived_prefix,
     )
     pipeline = load_pipeline(settings)
     telemetry = () if settings.input_topics else pipeline.telemetry[:-1]
     specs = [topics.spec(name, partitions) for name in telemetry]
     specs += [topics.spec(pipeline.derived(name), partitions, name) for name in topics.DERIVED]
+    if pipeline.rekeyed:
+        specs.append(topics.spec(pipeline.internal, partitions, topics.REKEYED))
     link = connect(settings)
     link.reach()
     made = topics.create(topics.admin(link.librdkafka()), specs, replication, link.settings.who)

@@ -53,6 +53,10 @@ def run(
     otlp_topics: str | None = typer.Option(
         None, help="Read these topics of OpenTelemetry's Kafka exporter too: names, or KIND=NAME."
     ),
+    rekey: str | None = typer.Option(
+        None,
+        help="Place the events of these telemetry topics anew, by their trace ids: names, or all.",
+    ),
     profile: Path | None = typer.Option(None, help="Maps a foreign span schema to columns."),
     derived_prefix: str | None = typer.Option(None, help="Put before the names of derived topics."),
     summary_topic: str | None = typer.Option(
@@ -87,6 +91,7 @@ def run(
         instance=instance,
         input_topics=tuple(input_topic) if input_topic else None,
         otlp_topics=otlp_topics,
+        rekey=rekey,
         profile=profile,
         derived_prefix=derived_prefix,
         summary_topic=summary_topic,

@@ -30,6 +30,7 @@ from streams.codec.recordbatch import (
     shape_of,
 )
 from streams.codec.rejections import Rejections
+from streams.codec.rekeyed import RekeyedReader
 from streams.codec.schemas import Schema, SchemaSet, wire_form
 from streams.codec.signalrows import SignalRows
 from streams.codec.step import Message, Step, messages_of
@@ -65,6 +66,7 @@ class EventDecoder:
         metric_names: Mapping[str, str] | None = None,
         otlp_kinds: Mapping[int, str] | None = None,
         services: Services | None = None,
+        rekeyed: tuple[int, Mapping[tuple[str, int], int]] | None = None,
     ) -> None:
         """Make the decode plan of the profile's schema.
 
@@ -80,6 +82,8 @@ class EventDecoder:
             metric_names: old metric names and what they are called now.
             otlp_kinds: what the topics of OTLP messages hold, by topic index.
             services: finds the modules of OTLP's services.
+            rekeyed: index of the topic of rekeyed events, and of those that stand for the
+                topics and partitions that they lay in.
 
         Raises:
             ConfigError: the schema cannot be read as columns; the message names the field.
@@ -97,6 +101,11 @@ class EventDecoder:
         self._otlp: OtlpReader | None = None
         if self._many is not None and self._otlp_kinds:
             self._otlp = OtlpReader(schemas, services or Services(), self._many)
+        self._rekeyed_topic = -1
+        self._rekeyed: RekeyedReader | None = None
+        if self._many is not None and rekeyed is not None:
+            self._rekeyed_topic = rekeyed[0]
+            self._rekeyed = RekeyedReader(schemas, self._many, rekeyed[1])
         signals = None
         if series is not None:
             signals = SignalRows(profile, series, signal_dimensions, metric_names)
@@ -202,13 +211,17 @@ class EventDecoder:
             kafka_us[row] = found.kafka_us
             is_old[row] = found.offset < np.array(begin)[np.array(indexes)][found.batch]
             parts += self._good_rows(found, row, is_old, rejected)
+        topics = np.repeat(np.array(topic, np.uint8), step.counts)
         for message in messages:
             rows = slice(message.first_row, message.first_row + message.count)
             kafka_us[rows] = message.record.timestamp * 1000
+            if message.origin is not None:
+                kafka_us[rows] = message.origin.kafka_us
+                if message.origin.source is not None:
+                    topics[rows] = message.origin.source
         for block, some in together:
             parts += self._good_events(block, some, rejected)
         parts += self._listed([m for m in messages if not m.is_column], rejected)
-        topics = np.repeat(np.array(topic, np.uint8), step.counts)
         events, rejected = self._joined(parts, topics, kafka_us, rejected)
         return events, rejected, step
 
@@ -220,6 +233,9 @@ class EventDecoder:
             return []
         own = [m for i, some in wanted.items() if topic[i] not in self._otlp_kinds for m in some]
         found = list(self._many.read(own))
+        if self._rekeyed is not None:
+            of_tasks = [m for i in wanted if topic[i] == self._rekeyed_topic for m in wanted[i]]
+            found += self._rekeyed.read(of_tasks)
         if self._otlp is not None:
             kinds = self._otlp_kinds
             foreign = [(kinds[topic[i]], m) for i in wanted if topic[i] in kinds for m in wanted[i]]
@@ -232,7 +248,8 @@ class EventDecoder:
         """Read batches as columns, those of one shape together; name those that cannot be."""
         by_shape: dict[Shape, list[int]] = {}
         for i, batch in enumerate(batches):
-            shape = None if topic[i] in self._otlp_kinds else shape_of(batch)
+            is_listed = topic[i] in self._otlp_kinds or topic[i] == self._rekeyed_topic
+            shape = None if is_listed else shape_of(batch)
             if shape is None or self._is_of_many(batch):
                 one_by_one.append(i)
             else:

@@ -20,7 +20,11 @@ Schema = dict[str, Any]
 """A schema as JSON holds it, or as fastavro parsed it."""
 
 _PACKAGED: Final = Path(__file__).resolve().parent.parent / "_schemas"
-_HOLDING_EVENTS: Final = {"assembled_trace": "spans", "telemetry_batch": "events"}
+_HOLDING_EVENTS: Final = {
+    "assembled_trace": "spans",
+    "telemetry_batch": "events",
+    "rekeyed_batch": "events",
+}
 """Records that hold events, and the field that does."""
 _IN_REPOSITORY: Final = Path(__file__).resolve().parent.parent.parent / "schemas"
 

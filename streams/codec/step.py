@@ -4,14 +4,38 @@ Rows count events: most messages are one, a batch message is as many as it holds
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+
+import numpy as np
 
 from streams.codec.recordbatch import Record, RecordBatch, Records, records_of
 from streams.core.bodies import Bodies
 from streams.core.traces.partitioners import BY_TRACE
 from streams.errors import RecordError
+from streams.units import I64
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the events of a message lay before they were rekeyed.
+
+    Attributes:
+        topic, partition: there.
+        source: index of the topic that stands for it; None where none does.
+        read_to_us: when all of it had been read up to this message; 0 for not yet.
+        offset, kafka_us: (n,) of the n events of the message, at the origin.
+        value_bytes: size of a rejected event's value, which may be cut; -1 of whole ones.
+    """
+
+    topic: str
+    partition: int
+    source: int | None
+    read_to_us: int
+    offset: I64
+    kafka_us: I64
+    value_bytes: int = -1
 
 
 @dataclass(slots=True)
@@ -27,6 +51,7 @@ class Message:
         first_row: row of its first event.
         is_column: its events were read as columns.
         keeps_key: its key placed its events; else their trace ids did.
+        origin: where its events lay before they were rekeyed.
     """
 
     record: Record
@@ -37,12 +62,16 @@ class Message:
     first_row: int = 0
     is_column: bool = False
     keeps_key: bool = False
+    origin: Origin | None = None
 
     def one(self, nth: int) -> Record:
         """Return the record that its nth event would be if it were sent alone."""
         if self.bodies is None:
             return self.record
         key = self.record.key if self.keeps_key else BY_TRACE
+        if self.origin is not None:
+            offset, kafka_us = int(self.origin.offset[nth]), int(self.origin.kafka_us[nth])
+            return Record(offset, kafka_us // 1000, key, self.header + self.bodies[nth])
         return self.record._replace(key=key, value=self.header + self.bodies[nth])
 
 
@@ -114,9 +143,31 @@ class Step:
         if batch in self._read:
             return ""
         message = self._message(batch, row)
-        if message.bodies is None:
+        if message.bodies is None or message.origin is not None:
             return ""
         return f"event {row - message.first_row + 1} of {message.count}: "
+
+    def origin(self, row: int) -> Origin | None:
+        """Return where an event lay before it was rekeyed; None for one that was not."""
+        batch = self.batch_of(row)
+        return None if batch in self._read else self._message(batch, row).origin
+
+    def origins(self) -> Iterator[Origin]:
+        """Yield the origins of all messages of rekeyed events, in arrival order."""
+        for i in sorted(self._listed):
+            yield from (m.origin for m in self._listed[i] if m.origin is not None)
+
+    def offsets(self) -> I64:
+        """Return the (n,) offset of each row's message."""
+        out = np.zeros(len(self), np.int64)
+        for batch, (records, first) in self._read.items():
+            at, n = self.first_row(batch), self.counts[batch]
+            out[at : at + n] = records.offset[first : first + n]
+        for messages in self._listed.values():
+            for message in messages:
+                at = message.first_row
+                out[at : at + message.count] = message.record.offset
+        return out
 
     def was_read(self, batches: Sequence[int], records: Records) -> None:
         """Note where the records of some batches are."""

@@ -13,12 +13,12 @@ import numpy as np
 
 from streams.codec import records, wire
 from streams.codec.events import EventDecoder
+from streams.codec.placing import trace_partitions
 from streams.codec.rejections import Rejections
 from streams.codec.schemas import default_schemas
 from streams.codec.varints import varint
 from streams.collector.mending import MILLISECONDS_MAX, mended
 from streams.collector.parcel import Parcel
-from streams.collector.placing import trace_partitions
 from streams.core.columns import METRIC, EventColumns, Operation, Operations
 from streams.core.order import run_starts
 from streams.core.traces.murmur2 import murmur2_partition

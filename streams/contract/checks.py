@@ -31,6 +31,7 @@ DERIVED_TOPICS: Final = frozenset(
         "incidents.audit.v1",
         "incidents.ledger.v1",
         "spanloom.links.v1",
+        "spanloom.rekeyed.v1",
         "signals.partials.v1",
         "alerts.external.v1",
     }

@@ -57,6 +57,7 @@ class DueRule:
         other: index of the topic of modules that the contract does not name.
         silent: indexes of topics that no trace waits for (synthetic links).
         shared: indexes of topics that carry events of any module, besides its own.
+        parts: by topic index the further indexes under which its events come.
         fixed_wait_us: if set, every trace waits this long from its first event.
     """
 
@@ -69,6 +70,7 @@ class DueRule:
         other: int,
         silent: Sequence[int] = (),
         shared: Sequence[int] = (),
+        parts: Mapping[int, Sequence[int]] | None = None,
         fixed_wait_us: int | None = None,
     ) -> None:
         self._plan = plan
@@ -79,6 +81,8 @@ class DueRule:
         for i, module in enumerate(plan.modules):
             self._of_bit[min(i, 63), topic_of_module.get(module, other)] = True
         self._of_bit[:, list(shared)] = True
+        for topic, others in (parts or {}).items():
+            self._of_bit[:, list(others)] = self._of_bit[:, [topic]]
         flows = plan.flows
         self._settle_us = np.array([f.settle_us for f in flows] or [0], np.int64)
         self._wait_us = np.array([f.wait_us for f in flows] or [0], np.int64)

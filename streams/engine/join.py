@@ -62,6 +62,9 @@ class JoinTask:
         rules: learned rules of the contract, if it has any.
         silent: topics that no trace waits for: those of synthetic spans.
         shared: topics that carry spans of any module, besides its own.
+        parts: by index of a rekeyed topic the further ones under which its events come: one for
+            each of its partitions, for each has its own pace.
+        placed_anew: topics whose keys no producer placed.
         read_link: reads what a synthetic span tells from its bytes.
         partition, partitions: which partition is read of the topics, and how many they have.
         series: the codec's interned series; None where it gives none.
@@ -82,6 +85,8 @@ class JoinTask:
         rules: RuleTable | None = None,
         silent: Sequence[int] = (),
         shared: Sequence[int] = (),
+        parts: Mapping[int, Sequence[int]] | None = None,
+        placed_anew: Sequence[int] = (),
         read_link: ReadLink = tells_nothing,
         partition: int = 0,
         partitions: int = 1,
@@ -90,7 +95,7 @@ class JoinTask:
     ) -> None:
         self.plan = plan
         self.settings = settings
-        watch = PartitionerWatch(topics, partition, partitions, ignored=silent)
+        watch = PartitionerWatch(topics, partition, partitions, ignored=[*silent, *placed_anew])
         self.state = JoinState(plan, topics, settings, watch, silent, shelve)
         self._operations = operations
         self._series = SeriesBook() if series is None else series
@@ -102,12 +107,13 @@ class JoinTask:
             other=other,
             silent=silent,
             shared=shared,
+            parts=parts,
             fixed_wait_us=settings.fixed_wait_us,
         )
         self._wait_us = 0
         self._within = WithinChunk(plan, self._due, settings.fixed_wait_us)
         self._describe = describe
-        knowledge = Knowledge(plan, topic_of_module, other, shared)
+        knowledge = Knowledge(plan, topic_of_module, other, shared, parts)
         self.own_module = knowledge.own_module
         self._links = LinkRule(plan, operations, read_link)
         self._closer = Closer(plan, operations, knowledge, rules, describe, self._links)

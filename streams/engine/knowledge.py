@@ -7,6 +7,7 @@ when the contract says which topic that is.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ class Knowledge:
         topic_of_module: topic index by module name; empty when nothing says it.
         other: topic index of the modules that the contract does not name.
         shared: topic indexes that carry events of any module, besides its own topic.
+        parts: by topic index the further indexes under which its events come.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Knowledge:
         topic_of_module: Mapping[str, int],
         other: int,
         shared: Sequence[int] = (),
+        parts: Mapping[int, Sequence[int]] | None = None,
     ) -> None:
         self._bit = causes.module_bits(plan)
         self._bits_of_topic: dict[int, int] = {}
@@ -50,6 +53,11 @@ class Knowledge:
             if sharing[topic] == 1 and topic != other
         }
         """The module of each topic that carries no other."""
+        self._indexes_of = {topic: [topic] for topic in self.own_module}
+        for topic, others in (parts or {}).items():
+            for by_topic in (self._bits_of_topic, self._other_bits, self.own_module):
+                _spread(by_topic, topic, others)
+            self._indexes_of.get(topic, []).extend(others)
 
     def of(self, state: JoinState, slots: I64, keys: list[bytes], by: U8) -> U64:
         """Return (k, 5) what is known of the traces in `slots`, as `causes.explain` takes it.
@@ -86,10 +94,10 @@ class Knowledge:
         if self._is_shared:
             return silent  # whose own topic is silent may speak by a shared one
         progress = state.progress
-        for topic, module in self.own_module.items():
-            is_read = progress.clock_us[topic] > start_us
-            is_silent = is_read & (progress.max_us[topic] < start_us)
-            bit = np.uint64(self._bit.get(module, causes.OTHER_MODULES))
+        for topic, indexes in self._indexes_of.items():
+            is_read = progress.clock_us[indexes].min() > start_us
+            is_silent = is_read & (progress.max_us[indexes].max() < start_us)
+            bit = np.uint64(self._bit.get(self.own_module[topic], causes.OTHER_MODULES))
             silent[is_silent] |= bit
         return silent
 
@@ -128,3 +136,9 @@ class Knowledge:
         had_events = np.bincount(owner[is_recalled], minlength=len(slots)) > 0
         before = state.open.slots["known"][slots, causes.MISPARTITIONED] == ANY_MODULE
         return np.asarray(is_astray & (~had_events | before))
+
+
+def _spread(by_topic: dict[int, Any], topic: int, others: Sequence[int]) -> None:
+    """Let what is known of a topic be known of the other indexes of it too."""
+    if topic in by_topic:
+        by_topic.update(dict.fromkeys(others, by_topic[topic]))

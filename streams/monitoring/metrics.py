@@ -31,6 +31,7 @@ MetricName = Literal[
     "spanloom_records", "spanloom_discarded_records", "spanloom_open_traces", "spanloom_open_bytes",
     "spanloom_shelved_bytes",
     "spanloom_closed_traces", "spanloom_watermark_seconds", "spanloom_held_topics",
+    "spanloom_mispartitioned_topic", "spanloom_rekeyed_records",
     "spanloom_lag_records", "spanloom_task_records", "spanloom_progress_age_seconds",
     "spanloom_stalled_seconds", "spanloom_inbox_records", "spanloom_inbox_bytes",
     "spanloom_cuts", "spanloom_cut_seconds", "spanloom_cut_seconds_max", "spanloom_cut_bytes",
@@ -83,6 +84,16 @@ CATALOGUE: Final[Mapping[MetricName, Entry]] = {
     ),
     "spanloom_held_topics": Entry(
         "gauge", _TASK, "Topics that are not read further because another one is behind."
+    ),
+    "spanloom_mispartitioned_topic": Entry(
+        "gauge",
+        ("task", "topic", "found"),
+        "1 for a topic whose keys do not lie where they should, as far as a partition shows.",
+    ),
+    "spanloom_rekeyed_records": Entry(
+        "counter",
+        ("task", "what"),
+        "Events of rekeyed topics: moved to another partition, stayed, rejected.",
     ),
     "spanloom_lag_records": Entry(
         "gauge", ("task", "topic", "partition"), "Records not joined yet, as of the last fetch."
@@ -191,11 +202,18 @@ def _of_the_joins(joins: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
     yield family("spanloom_watermark_seconds", watermarks)
     held = [((task["task"],), len(task["held_topics"])) for task in joins]
     yield family("spanloom_held_topics", held)
+    misplaced = [
+        ((task["task"], topic, found["found"]), 1)
+        for task in joins
+        for topic, found in task["mispartitioned"].items()
+    ]
+    yield family("spanloom_mispartitioned_topic", misplaced)
 
 
 def _of_all_tasks(view: View) -> Iterator[Metric]:
     tasks, waits = view.tasks, view.waits.tasks
     yield family("spanloom_discarded_records", _by_key(tasks, "reasons"))
+    yield family("spanloom_rekeyed_records", _by_key(tasks, "rekeyed"))
     lags = [
         ((task["task"], topic, str(task["task"]).rpartition("-")[2]), lag)
         for task in tasks

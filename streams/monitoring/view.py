@@ -73,9 +73,18 @@ def health(view: View, blocked_seconds: float) -> Answer:
         "broker_silent_seconds": round(view.waits.silent_seconds, 1),
         "loop_blocked_seconds": round(blocked_seconds, 1),
         "rebalances": view.rebalances.count,
+        "mispartitioned": _mispartitioned(view),
         "tasks": {str(task["task"]): _task(view, task) for task in view.tasks},
     }
     return (200 if is_healthy else 503), body
+
+
+def _mispartitioned(view: View) -> list[dict[str, str]]:
+    """Return the topics whose keys lie elsewhere than those of most; a fault of their producers."""
+    found: dict[str, Mapping[str, str]] = {}
+    for task in view.tasks:
+        found |= task.get("mispartitioned", {})
+    return [{"topic": topic, **said} for topic, said in sorted(found.items())]
 
 
 def _task(view: View, task: Mapping[str, Any]) -> dict[str, Any]:

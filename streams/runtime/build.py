@@ -1,7 +1,7 @@
 """Builds the tasks of a worker from its contract and settings."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -35,6 +35,7 @@ from streams.runtime import topics
 from streams.runtime.cause_inputs import CauseInputs
 from streams.runtime.join_runner import JoinRunner, OutputTopics
 from streams.runtime.runner import Runner
+from streams.runtime.sources import sources_of
 from streams.runtime.traces_out import TraceWriter
 from streams.settings import WorkerSettings
 from streams.state.shelf import Shelf
@@ -51,6 +52,7 @@ class Pipeline:
         telemetry: telemetry topics, in the contract's order; the last is the one for others.
         silent: indexes of telemetry topics that no trace waits for.
         otlp: what those of the telemetry topics hold whose messages are OTLP, by name.
+        rekeyed: those of the telemetry topics whose events are placed anew before they are joined.
     """
 
     contract: Contract | None
@@ -59,6 +61,7 @@ class Pipeline:
     profile: Profile
     settings: WorkerSettings
     otlp: Mapping[str, str] = field(default_factory=dict)
+    rekeyed: tuple[str, ...] = ()
 
     def derived(self, name: str) -> str:
         """Return the name of a derived topic in this deployment."""
@@ -78,6 +81,11 @@ class Pipeline:
         return {self.telemetry.index(topic): kind for topic, kind in self.otlp.items()}
 
     @property
+    def internal(self) -> str:
+        """Name of the topic of rekeyed events."""
+        return self.derived(topics.REKEYED)
+
+    @property
     def is_foreign(self) -> bool:
         """Whether spans of a foreign schema are joined; then nothing but traces is derived."""
         return self.profile.schema is not None
@@ -93,26 +101,52 @@ def load_pipeline(settings: WorkerSettings) -> Pipeline:
     profile = load_profile(settings.profile) if settings.profile else TELEMETRY_PROFILE
     otlp = otlp_topics(settings.otlp_topics)
     if settings.input_topics:
-        if otlp:
-            raise ConfigError(
-                "otlp_topics (SPANLOOM_OTLP_TOPICS) and input_topics (SPANLOOM_INPUT_TOPICS) "
-                "exclude each other: leave one of them out"
-            )
+        for name, value in (("otlp_topics", otlp), ("rekey", settings.rekey)):
+            if value:
+                raise ConfigError(
+                    f"{name} (SPANLOOM_{name.upper()}) and input_topics (SPANLOOM_INPUT_TOPICS) "
+                    "exclude each other: leave one of them out"
+                )
         return Pipeline(contract, settings.input_topics, (), profile, settings)
-    if otlp and profile.schema is not None:
-        raise ConfigError(
-            "otlp_topics (SPANLOOM_OTLP_TOPICS) needs events of our own schema beside it: leave "
-            "profile (SPANLOOM_PROFILE) out"
-        )
+    for name, value in (("otlp_topics", otlp), ("rekey", settings.rekey)):
+        if value and profile.schema is not None:
+            raise ConfigError(
+                f"{name} (SPANLOOM_{name.upper()}) needs events of our own schema beside it: leave "
+                "profile (SPANLOOM_PROFILE) out"
+            )
     named = contract.topics() if contract else ()
     telemetry = tuple(dict.fromkeys((*named, topics.OTHER)))
-    if twice := sorted(otlp.keys() & {*telemetry, *topics.DERIVED}):
+    if twice := sorted(otlp.keys() & {*telemetry, *topics.DERIVED, topics.REKEYED}):
         raise ConfigError(
             f"otlp_topics (SPANLOOM_OTLP_TOPICS): {twice[0]} holds events of ours; name the topic "
             "that the Collector's Kafka exporter writes"
         )
-    telemetry = (*telemetry, *otlp, settings.derived_prefix + topics.LINKS)
-    return Pipeline(contract, telemetry, (len(telemetry) - 1,), profile, settings, otlp)
+    sent = (*telemetry, *otlp)
+    rekeyed = rekeyed_topics(settings.rekey, sent)
+    telemetry = (*sent, settings.derived_prefix + topics.LINKS)
+    silent = (len(telemetry) - 1,)
+    return Pipeline(contract, telemetry, silent, profile, settings, otlp, rekeyed)
+
+
+def rekeyed_topics(text: str, telemetry: Sequence[str]) -> tuple[str, ...]:
+    """Return the topics that a setting names, in the order of the telemetry topics.
+
+    Args:
+        text: names separated by commas, or `all`.
+        telemetry: the topics that are sent to.
+
+    Raises:
+        ConfigError: a name is none of them.
+    """
+    named = set(filter(None, map(str.strip, text.split(","))))
+    if named == {"all"}:
+        return tuple(telemetry)
+    if strange := sorted(named - set(telemetry)):
+        raise ConfigError(
+            f"rekey (SPANLOOM_REKEY): {strange[0]!r} is no telemetry topic of this deployment: "
+            f"name some of {', '.join(telemetry)}, or write all"
+        )
+    return tuple(topic for topic in telemetry if topic in named)
 
 
 def otlp_topics(text: str) -> dict[str, str]:
@@ -153,11 +187,14 @@ def services_of(contract: Contract | None) -> Services:
 class JoinFactory:
     """Makes join runners; operations and decoder are shared by all partitions of a worker."""
 
-    def __init__(self, pipeline: Pipeline, partitions: int) -> None:
+    def __init__(
+        self, pipeline: Pipeline, partitions: int, origins: Mapping[str, int] | None = None
+    ) -> None:
         settings = pipeline.settings
         contract = pipeline.contract
         self._pipeline = pipeline
         self._partitions = partitions
+        self.sources = sources_of(pipeline.telemetry, pipeline.internal, origins or {})
         self._plan = compile_plan(contract) if contract else EMPTY
         self._rules = (
             compile_rules(contract.operations) if contract and contract.operations else None
@@ -179,6 +216,7 @@ class JoinFactory:
             metric_names=contract.metric_names if contract else None,
             otlp_kinds=pipeline.otlp_kinds,
             services=services_of(contract),
+            rekeyed=(self.sources.internal, self.sources.of_origin) if origins else None,
         )
         self._conditions: dict[int, U64] = {
             c.bit: np.array([value_hash(v) for v in c.values], np.uint64)
@@ -193,14 +231,18 @@ class JoinFactory:
         other = telemetry.index(topics.OTHER) if topics.OTHER in telemetry else 0
         folder = settings.state_dir / settings.group / "open"
         shelf = Shelf(folder, settings.disk_free_min_bytes)
+        sources = self.sources
+        shared = [i for i, kind in pipeline.otlp_kinds.items() if kind != METRICS]
         task = JoinTask(
             self._plan,
             self._operations,
-            telemetry,
+            sources.names,
             self._topic_of_module(),
             other=other,
             silent=pipeline.silent,
-            shared=[i for i, kind in pipeline.otlp_kinds.items() if kind != METRICS],
+            shared=shared,
+            parts=sources.parts,
+            placed_anew=sources.placed_anew,
             settings=self._settings,
             describe=self._describe(),
             read_link=self._read_link,
@@ -235,7 +277,7 @@ class JoinFactory:
             task,
             self._decoder,
             writer,
-            telemetry,
+            sources,
             partition,
             self._partitions,
             names=names,

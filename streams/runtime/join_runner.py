@@ -1,35 +1,34 @@
 """The runner of a join task: telemetry records in; traces, fragments, partials, rejections out."""
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 import structlog
 
 from streams.codec.events import EventDecoder
-from streams.codec.records import decode, encode
+from streams.codec.records import encode
 from streams.codec.rejections import Rejections
 from streams.codec.step import Step
 from streams.core.bodies import Bodies
 from streams.core.columns import EventColumns
 from streams.core.signals.stages import stage_partials
 from streams.core.traces.partitioners import Misplaced
+from streams.core.traces.progress import NEVER
 from streams.engine.halves import RecentHalves
 from streams.engine.join import JoinTask
 from streams.errors import RecordError, StateError
 from streams.runtime.cause_inputs import CauseInputs
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import OutRecord
+from streams.runtime.rejecting import Refused, rejected_event, span_of
+from streams.runtime.sources import Sources
 from streams.runtime.traces_out import TraceWriter
 from streams.state.segment import Segment, SegmentRows
 from streams.state.shelf import Shelf
 from streams.units import SECOND_US
 
 log = structlog.get_logger()
-REJECTED_VALUE_MAX: Final = 64 << 10
-_TRACE_ID: Final = re.compile(rb"[0-9a-f]{32}")
 PARTIALS_US: Final = SECOND_US
 """How often at most a partition says what it counted and how far it has come."""
 
@@ -41,7 +40,7 @@ class JoinRunner:
         task: the pure engine of this partition.
         decoder: decodes events; shares its operations with the task.
         writer: encodes traces.
-        topics: source topics, in the order of the decoder's topic indexes.
+        sources: what is read, in the order of the decoder's topic indexes.
         partition: the partition of all source and per-trace topics.
         partitions: how many partitions the source topics have.
         names: the topics to write.
@@ -54,7 +53,7 @@ class JoinRunner:
         task: JoinTask,
         decoder: EventDecoder,
         writer: TraceWriter,
-        topics: Sequence[str],
+        sources: Sources,
         partition: int,
         partitions: int,
         *,
@@ -70,8 +69,10 @@ class JoinRunner:
         self.is_dirty = False
         self._decoder = decoder
         self._writer = writer
-        self._topics = tuple(topics)
-        self._index = {topic: i for i, topic in enumerate(topics)}
+        self._sources = sources
+        self._topics = sources.names
+        self._index = {topic: i for i, topic in enumerate(sources.names)}
+        self._read_to_us: dict[int, int] = {}
         self._partitions = partitions
         self._names = names
         self._inputs = inputs
@@ -100,7 +101,7 @@ class JoinRunner:
 
     def step(self, chunks: Sequence[Chunk], caught_up_us: Mapping[str, int], now_us: int) -> None:
         """Decode the chunks, join them, and keep what follows for the next cut."""
-        refused = _Refused()
+        refused = Refused()
         events, key_of = self._nothing, None
         if chunks:
             events, records = self._decode(chunks, refused)
@@ -113,7 +114,7 @@ class JoinRunner:
             events,
             self.positions,
             rejected=refused.reasons,
-            caught_up_us=[caught_up_us.get(t, 0) for t in self._topics],
+            caught_up_us=self._sources.caught_up_us(caught_up_us, self._read_to_us),
             rejected_us=np.array(refused.kafka_us, np.int64),
             rejected_from=refused.origins,
             rejected_traces=refused.traces,
@@ -131,7 +132,8 @@ class JoinRunner:
         self.task.state.open.rest()
         self._recall_halves()
         self._tell_misplaced()
-        self.held = frozenset(self._topics[t] for t in effects.held_topics)
+        has_events = self.task.state.progress.max_us > NEVER
+        self.held = self._sources.held(effects.held_topics, has_events)
         self._note_watermark(now_us)
         self.is_dirty = self.is_dirty or bool(chunks) or bool(self._outbox)
 
@@ -145,6 +147,7 @@ class JoinRunner:
                     topic=self._topics[topic],
                     partition=self.partition,
                     fix=found.sentence,
+                    repair=f"or start the workers with --rekey {self._topics[topic]}",
                 )
         self._misplaced = misplaced
 
@@ -166,7 +169,7 @@ class JoinRunner:
         if has_changed or self.task.watermark_us() > self._watermark_us:
             self.is_dirty = True
 
-    def _decode(self, chunks: Sequence[Chunk], refused: "_Refused") -> tuple[EventColumns, Step]:
+    def _decode(self, chunks: Sequence[Chunk], refused: Refused) -> tuple[EventColumns, Step]:
         """Decode all chunks at once: a decode costs about as much for 50 rows as for 500."""
         batches = [(batch, chunk) for chunk in chunks for batch in chunk.batches]
         events, bad, records = self._decoder.decode_batches(
@@ -174,31 +177,25 @@ class JoinRunner:
             [self._index[chunk.topic] for _, chunk in batches],
             [chunk.start for _, chunk in batches],
         )
+        for origin in records.origins():
+            if origin.source is not None:
+                self._read_to_us[origin.source] = origin.read_to_us
         if len(bad):
             places = [chunk for _, chunk in batches]
             self._reject(records, places, bad, refused)
         return events, records
 
     def _reject(
-        self, records: Step, chunks: Sequence[Chunk], bad: Rejections, refused: "_Refused"
+        self, records: Step, chunks: Sequence[Chunk], bad: Rejections, refused: Refused
     ) -> None:
         for row, reason, detail in zip(bad.row, bad.reason, bad.detail, strict=True):
             chunk, record = chunks[records.batch_of(row)], records.record(row)
-            value = record.value or b""
-            module = self.task.own_module.get(self._index[chunk.topic], "")
-            span = _span_of(record.key, value, module)
-            refused.add(reason, record.timestamp * 1000, (module, chunk.topic, reason), span)
-            event = {
-                "reason": reason,
-                "detail": records.place(row) + detail,
-                "topic": chunk.topic,
-                "partition": chunk.partition,
-                "offset": record.offset,
-                "timestamp": record.timestamp * 1000,
-                "key": record.key or b"",
-                "value": value[:REJECTED_VALUE_MAX],
-                "value_bytes": len(value),
-            }
+            event = rejected_event(records, row, reason, detail, chunk.topic, chunk.partition)
+            origin = records.origin(row)
+            source = origin.source if origin is not None else self._index[chunk.topic]
+            module = "" if source is None else self.task.own_module.get(source, "")
+            span = span_of(record.key, record.value or b"", module)
+            refused.add(reason, event["timestamp"], (module, event["topic"], reason), span)
             encoded = encode("rejected_event", event)
             self._outbox.append(
                 OutRecord(self._names.rejected, self.partition, record.key, encoded)
@@ -276,7 +273,10 @@ class JoinRunner:
         """Put the state together; events are decoded anew, so a new contract is honoured."""
         for segment in segments:
             self.task.apply(segment, self._decode_again)
-        self.positions = dict(self.task.state.positions)
+        state = self.task.state
+        # A topic that is rekeyed from now on is another task's to read, and its position too.
+        state.positions = {t: at for t, at in state.positions.items() if t in self._sources.topics}
+        self.positions = dict(state.positions)
 
     def _decode_again(self, rows: SegmentRows) -> EventColumns:
         try:
@@ -332,6 +332,9 @@ class JoinRunner:
             "watermark_us": self.task.watermark_us(),
             "wait_us": state.wait.wait_us,
             "held_topics": sorted(self.held),
+            "mispartitioned": {
+                self._topics[topic]: found._asdict() for topic, found in self._misplaced.items()
+            },
         }
 
 
@@ -351,58 +354,3 @@ class OutputTopics:
         self.partials = partials
         self.rejected = rejected
         self.signals = signals
-
-
-@dataclass(slots=True)
-class _Refused:
-    """What the task is told of the rejected events of a chunk."""
-
-    reasons: dict[str, int] = field(default_factory=dict)
-    kafka_us: list[int] = field(default_factory=list)
-    origins: list[tuple[str, str, str]] = field(default_factory=list)
-    traces: list[tuple[bytes, str]] = field(default_factory=list)
-
-    def add(
-        self,
-        reason: str,
-        kafka_us: int,
-        origin: tuple[str, str, str],
-        span: tuple[bytes, str] | None,
-    ) -> None:
-        """Add one event.
-
-        Args:
-            reason: why.
-            kafka_us: when it came.
-            origin: module (as far as its topic tells), topic and reason.
-            span: its trace and module, where it is a span and they are known.
-        """
-        self.reasons[reason] = self.reasons.get(reason, 0) + 1
-        self.kafka_us.append(kafka_us)
-        self.origins.append(origin)
-        if span is not None:
-            self.traces.append(span)
-
-
-def _span_of(key: bytes | None, value: bytes, module: str) -> tuple[bytes, str] | None:
-    """Return trace id and module of a rejected span, as far as its key, value and topic tell.
-
-    Args:
-        key: the record's key; the trace id, where producers keep to it.
-        value: the record's value, which may be anything.
-        module: the one module whose events the record's topic carries, "" for several.
-    """
-    trace_id = key or b""
-    try:
-        event = decode(value)
-    except RecordError:
-        pass
-    else:
-        if event.get("event_type") != "TRACE":
-            return None  # nobody misses an annotation
-        module = event["module"] or module
-        if not _TRACE_ID.fullmatch(trace_id):
-            trace_id = event["trace_id"].encode()
-    if not module or not _TRACE_ID.fullmatch(trace_id):
-        return None
-    return bytes.fromhex(trace_id.decode()), module

@@ -15,7 +15,7 @@ import structlog
 from streams.runtime.changelog import Changelog, Restored
 from streams.runtime.crashpoints import reached
 from streams.runtime.delivery import Publisher, publisher_for
-from streams.runtime.restore_reading import beginnings
+from streams.runtime.restore_reading import beginnings, stood_at
 from streams.runtime.runner import Runner
 from streams.runtime.task import Connection, TaskId, changelog_topic
 from streams.runtime.topic_ids import check_same
@@ -100,6 +100,12 @@ def recover(
     load_seconds = time.monotonic() - began
     check_same(str(task_id), runner.topic_ids, ids)
     runner.topic_ids |= {topic: ids[topic] for topic in topics if topic in ids}
+    new = [topic for topic in topics if topic not in runner.positions]
+    if new and (task_id.is_rekey or restored.segments):
+        # Another task of the group may have read them before: where `rekey` is set anew or taken
+        # back, their events are neither left out nor joined twice.
+        stood = stood_at(connection.base, connection.group, new, task_id.partition)
+        runner.positions |= stood
     lost_records = 0
     for topic, low in beginnings(connection.base, topics, task_id.partition).items():
         position = runner.positions.setdefault(topic, low)

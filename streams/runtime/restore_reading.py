@@ -97,6 +97,34 @@ def beginnings(base: Mapping[str, object], topics: Sequence[str], partition: int
         consumer.close()
 
 
+def stood_at(
+    base: Mapping[str, object], group: str, topics: Sequence[str], partition: int
+) -> dict[str, int]:
+    """Return the offset that a group committed of a partition, of those topics that it read.
+
+    Raises:
+        BrokerError: the broker does not answer, or refuses.
+    """
+    settings = {**base, "group.id": group, "enable.auto.commit": False}
+    consumer = open_client(Consumer, settings)
+    wanted = [TopicPartition(topic, partition) for topic in topics]
+    deadline = time.monotonic() + _ASK_SECONDS
+    try:
+        while True:
+            try:
+                found = consumer.committed(wanted, timeout=_READ_SECONDS)
+                return {at.topic: at.offset for at in found if at.offset >= 0}
+            except KafkaException as error:
+                reason = error.args[0]
+                if refusals.is_of_right(reason):
+                    raise refusals.of_right(reason, "Read", f"group {group}") from error
+                if not is_transient(reason) or time.monotonic() > deadline:
+                    raise BrokerError(f"offsets of {group}: {reason.str()}. " + _LOOK) from error
+            time.sleep(_POLL_SECONDS)
+    finally:
+        consumer.close()
+
+
 class _Progress:
     """Says now and then how far a long restore is."""
 

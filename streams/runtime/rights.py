@@ -53,7 +53,7 @@ class Right(NamedTuple):
 
 
 def of_worker(pipeline: Pipeline, changelogs: Iterable[str]) -> list[Right]:
-    """Return what a worker needs, `Create` of its changelogs aside, and nothing that it does not.
+    """Return what a worker needs, `Create` of its own topics aside, and nothing that it does not.
 
     Read and Write hold Describe within them.
     """
@@ -73,6 +73,9 @@ def of_worker(pipeline: Pipeline, changelogs: Iterable[str]) -> list[Right]:
         read |= {pipeline.derived(name) for name in stages}
     written = [name for name in topics.DERIVED if name not in (topics.COMMANDS, topics.EXTERNAL)]
     write = {*(pipeline.derived(name) for name in written), *changelogs}
+    if pipeline.rekeyed:
+        read.add(pipeline.internal)
+        write.add(pipeline.internal)
     write |= {settings.summary_topic} - {""}
     rights = [Right("topic", name, "Read") for name in sorted(read)]
     rights += [Right("topic", name, "Write") for name in sorted(write)]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from streams.runtime.delivery import Delivery
 from streams.runtime.topic_ids import TopicIds, no_ids
+
+_REKEY: Final = "rekey."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,11 @@ class TaskId:
     kind: str
     partition: int
 
+    @property
+    def is_rekey(self) -> bool:
+        """Whether it places the events of a topic anew."""
+        return self.kind.startswith(_REKEY)
+
     def __str__(self) -> str:
         return f"{self.kind}-{self.partition}"
 
@@ -67,3 +75,8 @@ class Connection:
 def changelog_topic(group: str, kind: str) -> str:
     """Return the name of the changelog of one kind of task."""
     return f"spanloom.{group}.{kind}.state.v1"
+
+
+def rekey_kind(topic: str) -> str:
+    """Return the kind of the tasks that place a topic's events anew."""
+    return _REKEY + topic

@@ -29,6 +29,8 @@ AUDIT: Final = "incidents.audit.v1"
 LEDGER: Final = "incidents.ledger.v1"
 REJECTED: Final = "telemetry.rejected.v1"
 LINKS: Final = "spanloom.links.v1"
+REKEYED: Final = "spanloom.rekeyed.v1"
+"""Made where topics are rekeyed."""
 OTHER: Final = "telemetry.other.v1"
 DERIVED: Final = (
     TRACES, FRAGMENTS, PARTIALS, STATS, ALERTS, INCIDENTS, COMMANDS, AUDIT, LEDGER, REJECTED, LINKS,
@@ -155,6 +157,7 @@ def check(
     telemetry: Sequence[str],
     derived: Callable[[str], str],
     only_traces: bool = False,
+    rekeyed: Sequence[str] = (),
 ) -> int:
     """Return the partition count of the telemetry topics when everything fits.
 
@@ -163,6 +166,7 @@ def check(
         telemetry: the topics read.
         derived: the name of a derived topic in this deployment.
         only_traces: the topics of the global stage are not used.
+        rekeyed: those of `telemetry` that may have any number of partitions.
 
     Raises:
         BrokerError: the broker is away, topics are missing, counts differ, or a setting of the
@@ -170,20 +174,24 @@ def check(
     """
     there = partition_counts(client)
     traces, fragments, rejected = derived(TRACES), derived(FRAGMENTS), derived(REJECTED)
-    wanted = list(dict.fromkeys([*telemetry, *(derived(name) for name in DERIVED)]))
+    names = [*DERIVED, *([REKEYED] if rekeyed else [])]
+    wanted = list(dict.fromkeys([*telemetry, *(derived(name) for name in names)]))
     missing = [name for name in wanted if name not in there]
     if missing:
         raise BrokerError(
             f"topics are missing: {', '.join(missing)}. Operator action: run `spanloom topics "
             "create --broker HOST:PORT --partitions N` with the same --contract as the worker."
         )
-    partitioned = [*telemetry, traces, fragments, rejected]
+    internal = [derived(REKEYED)] if rekeyed else []
+    joined = [name for name in telemetry if name not in rekeyed]
+    partitioned = [*joined, traces, fragments, rejected, *internal]
     counts = {name: there[name] for name in partitioned}
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} has {count}" for name, count in sorted(counts.items()))
         raise BrokerError(
             f"partition counts differ: {listed}. Spans of one trace would be read by different "
-            "workers. Operator action: give all of them the same number of partitions."
+            "workers. Operator action: give all of them the same number of partitions, or have "
+            "the worker place the events of a telemetry topic anew: --rekey NAME."
         )
     stages = (PARTIALS, ALERTS, SIGNALS, EXTERNAL, COMMANDS, CAUSE_INPUTS, EVIDENCE)
     single = [] if only_traces else [derived(n) for n in stages]
@@ -193,7 +201,37 @@ def check(
     problems += _config_problems(client, traces)
     if problems:
         raise BrokerError("; ".join(problems) + ". Operator action: change the topics as said.")
-    return counts[telemetry[0]]
+    return counts[traces]
+
+
+def make_internal(client: AdminClient, derived: Callable[[str], str], who: str) -> None:
+    """Make the topic of rekeyed events, as the traces topic is partitioned, where it is missing.
+
+    Raises:
+        BrokerError: the broker is away or refuses.
+    """
+    partitions = partition_counts(client).get(derived(TRACES))
+    if partitions is not None:  # else `check` says that topics are missing
+        create(client, [spec(derived(REKEYED), partitions, REKEYED)], who=who)
+
+
+def check_grown(client: AdminClient, changelogs: Mapping[str, int]) -> None:
+    """Pass when changelogs have a partition for each partition of the topic that they are of.
+
+    Raises:
+        BrokerError: the broker is away, or a topic was given more partitions since.
+    """
+    there = partition_counts(client)
+    short = [
+        f"{name} has {there[name]} partitions, {count} are needed"
+        for name, count in changelogs.items()
+        if there.get(name, count) < count
+    ]
+    if short:
+        raise BrokerError(
+            f"{'; '.join(short)}: the topic that is rekeyed has grown. Operator action: add "
+            "partitions (kafka-topics --alter --topic NAME --partitions N), then start again."
+        )
 
 
 def _config_problems(client: AdminClient, traces: str) -> list[str]:

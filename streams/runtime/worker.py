@@ -38,11 +38,12 @@ from streams.runtime.monitor import Monitor
 from streams.runtime.pace import Pace
 from streams.runtime.rebalance import Rebalance
 from streams.runtime.recall import recall
+from streams.runtime.rekey_stage import RekeyFactory
 from streams.runtime.reporting import Reporter
 from streams.runtime.state_folder import lock_state_folder
 from streams.runtime.stop_signals import StopSignals
 from streams.runtime.takeover import Takeovers
-from streams.runtime.task import Connection, HostSettings, TaskId, changelog_topic
+from streams.runtime.task import Connection, HostSettings, TaskId, changelog_topic, rekey_kind
 from streams.runtime.topic_ids import BrokerTopicIds, no_ids
 from streams.runtime.transport import ChunkApp, ChunkConsumer
 from streams.runtime.wholeness import assert_whole
@@ -92,7 +93,7 @@ class Worker:
         self._takeovers = Takeovers(self._go_on, self._note_restored)
         self._ending = asyncio.Event()
         self._rebalance = Rebalance()
-        self._partitions = 0
+        self._counts: dict[str, int] = {}
         self._kinds: dict[str, tuple[str, ...]] = {}
         self._kind_of_topic: dict[str, str] = {}
         self._make: dict[str, Callable[[int], Any]] = {}
@@ -127,41 +128,49 @@ class Worker:
             partitions = topics.embedded_partitions(client, self._all_topics())
         else:
             self._check_rights()
+            if pipeline.rekeyed:
+                topics.make_internal(client, pipeline.derived, self.link.settings.who)
             partitions = topics.check(
-                client, pipeline.telemetry, pipeline.derived, pipeline.is_foreign
+                client, pipeline.telemetry, pipeline.derived, pipeline.is_foreign, pipeline.rekeyed
             )
-        self._partitions = partitions
-        join = JoinFactory(pipeline, partitions)
+        there = topics.partition_counts(client)
+        origins = {topic: there[topic] for topic in pipeline.rekeyed}
+        join = JoinFactory(pipeline, partitions, origins)
         self._reader = join.reader()
-        self._add_kind(JOIN, pipeline.telemetry, join.make)
+        self._add_kind(JOIN, join.sources.topics, join.make, partitions)
+        for topic, count in origins.items():
+            rekey = RekeyFactory(pipeline, topic, partitions)
+            self._add_kind(rekey_kind(topic), (topic,), rekey.make, count)
         if not pipeline.is_foreign:
             stage = GlobalFactory(pipeline, partitions)
             for kind, sources in stage.kinds().items():
-                self._add_kind(kind, sources, partial(stage.make, kind))
+                count = partitions if kind == "fragments" else 1
+                self._add_kind(kind, sources, partial(stage.make, kind), count)
         if not self.settings.embedded:
-            specs = [
-                topics.changelog_spec(
-                    changelog_topic(self.settings.group, kind),
-                    partitions if kind in (JOIN, "fragments") else 1,
-                )
-                for kind in self._kinds
-            ]
+            group = self.settings.group
+            logs = {kind: changelog_topic(group, kind) for kind in self._kinds}
+            specs = [topics.changelog_spec(logs[k], count) for k, count in self._counts.items()]
             topics.create(client, specs, who=self.link.settings.who)
+            topics.check_grown(client, {logs[rekey_kind(t)]: n for t, n in origins.items()})
 
     def _all_topics(self) -> list[str]:
         names = [*self.pipeline.telemetry, *(self.pipeline.derived(d) for d in topics.DERIVED)]
         return [*names, *self._changelogs()]
 
     def _changelogs(self) -> list[str]:
-        kinds = (JOIN,) if self.pipeline.is_foreign else (JOIN, *STAGES)
+        kinds: tuple[str, ...] = (JOIN,) if self.pipeline.is_foreign else (JOIN, *STAGES)
+        kinds = (*kinds, *map(rekey_kind, self.pipeline.rekeyed))
         return [changelog_topic(self.settings.group, kind) for kind in kinds]
 
     def _check_rights(self) -> None:
         needed = rights.of_worker(self.pipeline, self._changelogs())
         rights.check(self._base, needed, self.link.settings.who)
 
-    def _add_kind(self, kind: str, sources: tuple[str, ...], make: Callable[[int], Any]) -> None:
+    def _add_kind(
+        self, kind: str, sources: tuple[str, ...], make: Callable[[int], Any], count: int
+    ) -> None:
         self._kinds[kind] = sources
+        self._counts[kind] = count
         self._make[kind] = make
         self._kind_of_topic |= dict.fromkeys(sources, kind)
 
@@ -392,9 +401,7 @@ class Worker:
                 wanted.setdefault(TaskId(kind, tp.partition), set()).add(tp.topic)
         self._assert_whole(wanted)
         if self.settings.embedded:  # its single-partition topics have four
-            wanted = {
-                t: v for t, v in wanted.items() if t.kind in (JOIN, "fragments") or t.partition == 0
-            }
+            wanted = {t: v for t, v in wanted.items() if t.partition < self._counts[t.kind]}
         lost = [t for t in self.hosts if t not in wanted]
         await asyncio.gather(*(self._takeovers.leave(self.hosts.pop(t)) for t in lost))
         fresh = [self._new_host(task_id) for task_id in wanted if task_id not in self.hosts]
@@ -416,9 +423,7 @@ class Worker:
         await self.consumer.go_on({TP(t, host.id.partition): at for t, at in positions.items()})
 
     def _assert_whole(self, wanted: Mapping[TaskId, set[str]]) -> None:
-        many = self._partitions
-        counts = {kind: many if kind in (JOIN, "fragments") else 1 for kind in self._kinds}
-        assert_whole(wanted, self._kinds, counts, is_counted=not self.settings.embedded)
+        assert_whole(wanted, self._kinds, self._counts, is_counted=not self.settings.embedded)
 
     def _new_host(self, task_id: TaskId) -> TaskHost:
         settings = self.settings

@@ -30,6 +30,7 @@ from streams.runtime.cause_inputs import CauseInputs
 from streams.runtime.join_runner import JoinRunner, OutputTopics
 from streams.runtime.keyed_runner import KeyedRunner
 from streams.runtime.runner import Runner
+from streams.runtime.sources import Sources
 from streams.runtime.stage_runner import StageRunner
 from streams.runtime.topics import CAUSE_INPUTS
 from streams.runtime.traces_out import TraceWriter
@@ -176,7 +177,7 @@ class Process:
             task,
             self._decoder,
             TraceWriter(self._plan, self._operations, encoder, TRACES),
-            TELEMETRY,
+            Sources(TELEMETRY, TELEMETRY),
             partition,
             partitions,
             names=OutputTopics(TRACES, FRAGMENTS, PARTIALS, REJECTED, SIGNALS),

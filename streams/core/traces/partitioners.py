@@ -234,6 +234,8 @@ class PartitionerWatch:
         if snapshot["partitions"] != self._partitions:
             return
         for t, name in enumerate(self._topics):
+            if t not in self._watched:
+                continue  # it was, before its keys were placed by other means
             seen, marks = snapshot["topics"].get(name, (0, ""))
             self._seen[t], self._marks[t] = seen, bytes.fromhex(marks)
             self._kinds[t] = self._kinds_of(t)

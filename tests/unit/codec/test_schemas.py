@@ -17,6 +17,7 @@ IDS = {
     "incident_event": 22,
     "rejected_event": 9,
     "telemetry_batch": 20,
+    "rekeyed_batch": 24,
     "signal_partial": 12,
     "noise_ledger": 21,
 }

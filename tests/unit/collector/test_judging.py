@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.codec.placing import trace_partitions
 from streams.codec.records import decode, encode
 from streams.collector.judging import PARCEL_BYTES_MAX, Judge, Layout
 from streams.collector.mending import mended, microseconds
-from streams.collector.placing import trace_partitions
 from streams.core.traces.partitioners import murmur2_partition
 from tests.unit.collector.at_hand import START_US, event
 

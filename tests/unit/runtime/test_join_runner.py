@@ -5,8 +5,9 @@ from pathlib import Path
 
 from streams.core.traces.links import CONTEXT_RESTARTED
 from streams.runtime import topics
-from streams.runtime.join_runner import REJECTED_VALUE_MAX, JoinRunner
+from streams.runtime.join_runner import JoinRunner
 from streams.runtime.recall import TraceReader
+from streams.runtime.rejecting import VALUE_MAX
 from streams.state.segment import Segment, decode_pieces, encode_pieces, read_piece
 from tests.unit.runtime.join_cases import (
     LINKS,
@@ -82,10 +83,10 @@ def test_a_rejected_event_names_its_place_and_reason(tmp_path: Path) -> None:
 def test_a_large_rejected_value_is_cut_and_its_size_told(tmp_path: Path) -> None:
     """What is kept of a bad value is bounded; how large it was is not lost."""
     runner = join_runner(tmp_path)
-    feed(runner, chunk(A, b"x" * (REJECTED_VALUE_MAX + 5)))
+    feed(runner, chunk(A, b"x" * (VALUE_MAX + 5)))
     (rejected,) = decoded(cut(runner), topics.REJECTED)
-    assert len(rejected["value"]) == REJECTED_VALUE_MAX
-    assert rejected["value_bytes"] == REJECTED_VALUE_MAX + 5
+    assert len(rejected["value"]) == VALUE_MAX
+    assert rejected["value_bytes"] == VALUE_MAX + 5
 
 
 def test_every_record_is_accounted_for(tmp_path: Path) -> None:
