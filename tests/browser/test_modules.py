@@ -57,36 +57,29 @@ def span(id_: str, parent: str, start_us: int, end_us: int, **fields: Any) -> di
 def trace(spans: list[dict[str, Any]], **fields: Any) -> dict[str, Any]:
     return {
         "start": BEGIN.format(0), "duration_us": 100, "spans": spans, "missing": [], "stages": [],
+        "critical_path": [],
     } | fields  # fmt: skip
 
 
-CRITICAL = """
-  const { roots } = it.build(given, null);
-  return it.rows(roots, new Set()).filter((row) => row.span.isCritical).map((row) => row.span.id);
-"""
-
-
-def test_the_critical_path_is_what_the_end_waits_for(modules: Page) -> None:
-    """Of children that run side by side the one that ends last counts, and what it followed."""
+def test_the_critical_path_is_what_the_interface_says(modules: Page) -> None:
+    """Rows are marked by their id alone; of a span told twice the first one, and no missing one."""
     spans = [
         span("root", "", 0, 100),
-        span("first", "root", 0, 40),
-        span("short", "root", 40, 60),
         span("long", "root", 40, 95),
-        span("inside", "long", 50, 90),
-        span("meanwhile", "long", 52, 70),
+        span("twice", "root", 1, 2),
+        span("twice", "root", 3, 4, event_id="again"),
     ]
-    assert run(modules, "tree.js", CRITICAL, trace(spans)) == ["root", "first", "long", "inside"]
-
-
-def test_work_after_its_caller_returned_is_followed(modules: Page) -> None:
-    """What ends last of all is on the path, though its parent was over long before."""
-    spans = [
-        span("root", "", 0, 10),
-        span("queued", "root", 20, 100),
-        span("other", "root", 12, 30),
+    body = """
+      const { roots } = it.build(given, null);
+      return it.rows(roots, new Set()).map(({ span }) => [span.id, span.critical ?? null]);
+    """
+    path = [
+        {"span_id": "root", "own_us": 45, "waited_us": 0},
+        {"span_id": "twice", "own_us": 1, "waited_us": 7},
     ]
-    assert run(modules, "tree.js", CRITICAL, trace(spans)) == ["root", "queued"]
+    assert run(modules, "tree.js", body, trace(spans, critical_path=path)) == [
+        ["root", path[0]], ["twice", path[1]], ["twice/again", None], ["long", None],
+    ]  # fmt: skip
 
 
 def test_rows_go_by_parent_and_time(modules: Page) -> None:

@@ -136,6 +136,28 @@ def test_a_trace_shows_what_never_came(page: Page, stage: Stage) -> None:
     expect(rows.get_by_role("option")).to_have_count(2)  # what hangs below it is closed
 
 
+def test_the_critical_path_goes_through_all_modules(page: Page, stage: Stage) -> None:
+    """Marked is what the interface answers, from the first stage to the last, with its waits."""
+    trace = next(
+        one
+        for one in stage.get("traces?start=2000-01-01&end=2100-01-01&status=COMPLETE")["traces"]
+        if one["flow"] == "record"
+    )
+    found = stage.get(f"traces/{trace['trace_id']}")
+    path = {one["span_id"]: one for one in found["critical_path"]}
+    names = [span["name"] for span in found["spans"] if span["span_id"] in path]
+    assert {"alpha.connect", "beta.transform_fields", "gamma.deliver"} <= set(names)
+    assert sum(one["own_us"] + one["waited_us"] for one in path.values()) == found["duration_us"]
+    page.goto(f"/traces/{trace['trace_id']}")
+    rows = page.get_by_role("listbox", name="Spans")
+    marked = rows.get_by_role("option", name="on the critical path")
+    expect(marked).to_have_count(len(names))
+    rows.get_by_role("option", name="gamma.deliver").click()
+    chosen = region(page, "Chosen span")
+    expect(chosen).to_contain_text("On the critical path")
+    expect(chosen).to_contain_text("after a wait of")
+
+
 def test_ten_thousand_spans_are_a_few_rows(page: Page) -> None:
     """Only what is in sight is in the document, from the first span to the last."""
     page.goto(f"/traces/{BIG_TRACE}")

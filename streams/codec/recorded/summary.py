@@ -6,7 +6,7 @@ import numpy as np
 
 from streams.codec.recorded.account import RecordedTrace
 from streams.core.traces.critical_path import critical_path
-from streams.core.traces.shape import shape_of
+from streams.core.traces.shape import shape_of, spans_once
 from streams.units import I64
 
 _PATH_DEPTH_MAX: Final = 1_000
@@ -19,9 +19,8 @@ def trace_summary(trace: RecordedTrace) -> dict[str, Any]:
     above it, from the root, with `;` between): `own_us`, the time on the critical path that is
     the spans' own, and `spans`, how many they are. Rows of one root add up to its length.
     """
-    told = [event for event in trace.events if event["event_type"] == "TRACE"]
-    # Of a span that was told twice the first row counts, as in a joined trace.
-    spans = list({span["span_id"]: span for span in reversed(told)}.values())[::-1]
+    told = sum(event["event_type"] == "TRACE" for event in trace.events)
+    spans = spans_once(trace.events)
     start_us = np.array([span["timestamp"] for span in spans], np.int64)
     length_us = np.array([span["duration_us"] for span in spans], np.int64)
     ids = [span["span_id"] for span in spans]
@@ -36,14 +35,14 @@ def trace_summary(trace: RecordedTrace) -> dict[str, Any]:
     return {
         "place": trace.place,
         "trace_id": trace.trace_id,
-        "spans": len(told),
-        "logs": len(trace.events) - len(told),
+        "spans": told,
+        "logs": len(trace.events) - told,
         "errors": sum(span["status"] == "ERROR" for span in spans),
         "roots": int((shape.parent < 0).sum()),
         "orphans": int(shape.is_orphan.sum()),
         "loops": int(shape.is_looped.sum()),
         "shared": sum("zipkin.shared_id" in span["dimensions"] for span in spans),
-        "duplicates": len(told) - len(spans),
+        "duplicates": told - len(spans),
         "skewed": int((shape.skew_us > 0).sum()),
         "skew_max_us": int(shape.skew_us.max(initial=0)),
         "duration_us": int((start_us + length_us).max() - start_us.min()) if spans else 0,

@@ -1,4 +1,4 @@
-// What a trace looks like as rows: order, depth, critical path, and the rows of what never came.
+// What a trace looks like as rows: order, depth, and the rows of what never came.
 // Functions of the trace alone; times are microseconds from the trace's start.
 
 import { micros } from "./format.js";
@@ -11,8 +11,9 @@ export const isSynthetic = (span) => span.operation === "LINK" && span.actor ===
  * Return {spans, roots, low, end, loose}: a trace's spans with their children and places, the times
  * between which they lie, and events that belong to no span.
  *
- * A span is {id, parent, children, start, end, event, missing, notes, isCritical, skew}. What is
- * missing is a span with `missing`, from the end of the stage before it to what came after.
+ * A span is {id, parent, children, start, end, event, missing, notes, critical, skew}. `critical`
+ * is {own_us, waited_us}, as the interface says it of a span on the critical path. What is missing
+ * is a span with `missing`, from the end of the stage before it to what came after.
  */
 export function build(trace, flow) {
     const begin = micros(trace.start);
@@ -32,6 +33,8 @@ export function build(trace, flow) {
             parent: null,
         });
     }
+    // Of a span that was told twice the first row is on the path, and that has the bare id.
+    for (const one of trace.critical_path) spans.get(one.span_id).critical = one;
     const loose = [];
     for (const event of trace.spans) {
         if (event.event_type === "TRACE") continue;
@@ -64,7 +67,6 @@ export function build(trace, flow) {
         [...spans.values()].map((span) => -span.start),
         0,
     );
-    markCritical(roots);
     const last = most(
         [...spans.values()].map((span) => span.end),
         end,
@@ -141,38 +143,6 @@ export function following(flow, id) {
             }
     }
     return found;
-}
-
-/**
- * Mark the spans that the trace's length hangs on: from what ended last back to its root, then, at
- * each span, the children that ended last before the moment reached.
- */
-export function markCritical(roots) {
-    let last = null;
-    const visit = [...roots];
-    while (visit.length) {
-        const span = visit.pop();
-        if (!span.missing && (!last || span.end > last.end)) last = span;
-        visit.push(...span.children);
-    }
-    const line = new Set();
-    for (let at = last; at; at = at.parent) line.add(at);
-    const work = [...line];
-    while (work.length) {
-        const span = work.pop();
-        span.isCritical = true;
-        let reached = span.end;
-        const onLine = span.children.find((child) => line.has(child));
-        if (onLine) reached = Math.min(reached, onLine.start);
-        const inside = span.children
-            .filter((child) => !child.missing && !line.has(child))
-            .sort((a, b) => b.end - a.end);
-        for (const child of inside)
-            if (child.end <= reached && child.end > span.start) {
-                work.push(child);
-                reached = child.start;
-            }
-    }
 }
 
 /** The rows in order, without those below a closed span: [{span, depth}]. */

@@ -159,7 +159,7 @@ function bar(span) {
     if (span.missing) kinds.push("missing");
     else if (isSynthetic(span.event)) kinds.push("synthetic");
     else if (span.event.status === "ERROR") kinds.push("error");
-    if (span.isCritical) kinds.push("critical");
+    if (span.critical) kinds.push("critical");
     return h("span", { class: kinds.join(" ") });
 }
 
@@ -177,7 +177,7 @@ function spoken(span) {
         return `missing: ${span.missing.name || span.missing.to_stage}, ${span.missing.cause}`;
     const { event } = span;
     const error = event.status === "ERROR" ? ", error" : "";
-    const critical = span.isCritical ? ", on the critical path" : "";
+    const critical = span.critical ? ", on the critical path" : "";
     return `${event.name}, ${event.module}, ${duration(event.duration_us)}${error}${critical}`;
 }
 

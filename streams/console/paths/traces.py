@@ -6,6 +6,7 @@ from typing import Any, Final
 from streams.console.asked import COUNT, END, START, TOKEN, Parameter
 from streams.console.paths.path import STATUSES, Path, among, equal, range_of
 from streams.console.personal import as_asked, kept_of
+from streams.console.questions.critical import critical_path_of
 from streams.console.questions.queries import Queries, Where, with_dimension
 
 
@@ -30,7 +31,10 @@ def _traces(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> An
 
 def _trace(queries: Queries, _: dict[str, Any], path: Mapping[str, str]) -> Any:
     found = queries.trace(path["trace_id"].lower())
-    return None if found is None else found[0] | {"revisions": found[1]}
+    if found is None:
+        return None
+    trace, revisions = found
+    return trace | {"critical_path": critical_path_of(trace), "revisions": revisions}
 
 
 PATHS: Final = (
@@ -57,7 +61,7 @@ PATHS: Final = (
     ),
     Path(
         "/api/v1/traces/{trace_id}",
-        "One trace with its spans and revisions.",
+        "One trace with its spans, critical path and revisions.",
         (),
         _trace,
         command="trace",

@@ -4,8 +4,9 @@ Owns the tree that spans make by their ids. Invariant: the parents returned form
 the ids say: of spans that are each other's ancestors the first to begin becomes a root.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,15 @@ class Shape:
     is_orphan: Mask
     is_looped: Mask
     skew_us: I64
+
+
+def spans_once(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the spans among a trace's events, each once: of one that was told twice the first."""
+    found: dict[str, dict[str, Any]] = {}
+    for event in events:
+        if event["event_type"] == "TRACE":
+            found.setdefault(event["span_id"], event)
+    return list(found.values())
 
 
 def shape_of(span_id: Sequence[str], parent_id: Sequence[str], start_us: TimesUs) -> Shape:

@@ -128,6 +128,13 @@ def test_one_trace_has_its_spans_and_revisions(filled: tuple[Ask, list[Any]]) ->
         span["span_id"] for span in wanted["spans"]
     ]
     assert found["spans"][0]["value"] is None
+    (critical,) = found["critical_path"]
+    (span,) = wanted["spans"]
+    assert critical == {
+        "span_id": span["span_id"],
+        "own_us": span["duration_us"],
+        "waited_us": 0,
+    }
     assert ask("/api/v1/traces/ffff").status_code == 404
 
 

@@ -3,7 +3,7 @@
 import { contract, get } from "../api.js";
 import { go, remember, say } from "../app.js";
 import { address, field, h, put, state } from "../dom.js";
-import { CAUSES, count, duration, micros, moment, words } from "../format.js";
+import { CAUSES, count, duration, micros, moment, percent, words } from "../format.js";
 import { badge, panel, recordLink, table, traceLink } from "../parts.js";
 import { build, isSynthetic } from "../tree.js";
 import { moduleOf, waterfall } from "../waterfall.js";
@@ -26,7 +26,7 @@ export async function show(view) {
     let choosing;
     view.onLeave(() => clearTimeout(choosing));
     const choose = (span) => {
-        put(chosen, details(span));
+        put(chosen, details(span, trace));
         // A key held down would change the address more often than browsers like.
         clearTimeout(choosing);
         choosing = setTimeout(() => remember({ span: span.id }), ADDRESS_MS);
@@ -167,7 +167,7 @@ function facts(pairs) {
     );
 }
 
-function details(span) {
+function details(span, trace) {
     if (span.missing) {
         const one = span.missing;
         return [
@@ -199,6 +199,7 @@ function details(span) {
             ["Status", event.status],
             ["Starts", `${event.timestamp.slice(11, 26)} UTC`],
             ["Duration", duration(event.duration_us)],
+            ["On the critical path", span.critical ? onPath(span.critical, trace) : ""],
             ["Own time", span.children.length ? duration(ownTime(span)) : ""],
             ["Skew", span.skew ? `starts ${duration(span.skew)} before its parent` : ""],
             ["Kind", event.span_kind],
@@ -259,6 +260,13 @@ function details(span) {
         ]),
         span.notes.length ? [h("h3", null, "Told at this span"), notes(span.notes)] : null,
     ];
+}
+
+/** What a span adds to the trace's length, and how long the record had lain before it. */
+function onPath({ own_us: own, waited_us: waited }, trace) {
+    const share = trace.duration_us ? `, ${percent(own / trace.duration_us)} of the trace` : "";
+    const before = waited ? `, after a wait of ${duration(waited)}` : "";
+    return `${duration(own)} of its own${share}${before}`;
 }
 
 /** What none of a span's children covers. */
