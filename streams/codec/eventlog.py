@@ -156,6 +156,34 @@ def event_of(given: object, place: str) -> dict[str, Any]:
     return event
 
 
+def event_shape() -> dict[str, Any]:
+    """Return the form that `event_of` takes, as a JSON schema."""
+    text: dict[str, Any] = {"type": "string"}
+    whole: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": (1 << 63) - 1}
+    ids = {"trace_id": text, "span_id": text}
+    link = {
+        "type": "object",
+        "properties": ids,
+        "required": list(ids),
+        "additionalProperties": False,
+    }
+    return {
+        "type": "object",
+        "required": list(_REQUIRED),
+        "additionalProperties": False,
+        "properties": {
+            **dict.fromkeys(_TEXT, text),
+            **{name: {"enum": list(symbols)} for name, (symbols, _) in _ENUMS.items()},
+            "timestamp": {"anyOf": [{"type": "string", "format": "date-time"}, whole]},
+            "value": {"type": ["number", "null"]},
+            "dimensions": {"type": "object", "additionalProperties": text},
+            "duration_us": whole,
+            "trace_flags": whole,
+            "links": {"type": "array", "items": link},
+        },
+    }
+
+
 def _text(given: dict[str, Any], name: str, place: str) -> str:
     value = given.get(name, "")
     if not isinstance(value, str):

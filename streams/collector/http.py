@@ -15,7 +15,17 @@ import structlog
 from streams.collector import replies
 from streams.collector.edge import Edge
 from streams.collector.replies import Reply
-from streams.collector.request import PATHS, Coding, Form, Kind, Outcome, Refusal
+from streams.collector.request import (
+    CODINGS,
+    FORMS,
+    PATHS,
+    Coding,
+    Form,
+    Kind,
+    Outcome,
+    Refusal,
+    forms_of,
+)
 from streams.serving.bounds import BusyError, Room
 
 Message = dict[str, Any]
@@ -24,25 +34,6 @@ Send = Callable[[Message], Any]
 Page = Callable[[str], Reply]
 """Gives a page to someone who accepts certain content types."""
 
-FORMS: Final[Mapping[str, Form]] = {
-    "application/json": "json",
-    "application/x-protobuf": "protobuf",
-    "application/protobuf": "protobuf",
-    "application/x-ndjson": "lines",
-    "application/jsonl": "lines",
-    "application/avro": "avro",
-    "avro/binary": "avro",
-    "application/octet-stream": "avro",
-}
-OF_EVENTS: Final = frozenset({"json", "lines", "avro"})
-OF_OTLP: Final = frozenset({"json", "protobuf"})
-CODINGS: Final[Mapping[str, Coding]] = {
-    "": "identity",
-    "identity": "identity",
-    "gzip": "gzip",
-    "x-gzip": "gzip",
-    "zstd": "zstd",
-}
 GONE: Final = 499
 """As nginx has it: the client went away first."""
 
@@ -161,10 +152,8 @@ class HttpEdge:
             return source
         if self._edge.is_stopping:
             return self._edge.busy("stopping", "the collector stops: send it again")
-        if form not in (OF_EVENTS if kind == "events" else OF_OTLP):
-            names = [
-                t for t, f in FORMS.items() if f in (OF_EVENTS if kind == "events" else OF_OTLP)
-            ]
+        if form not in forms_of(kind):
+            names = [media for media, one in FORMS.items() if one in forms_of(kind)]
             words = f"Content-Type must be one of {', '.join(names)}, once"
             return Refusal(415, "no_such_type", words)
         given = head.one(b"content-encoding")

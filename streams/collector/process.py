@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import structlog
 
-from streams.collector import rpc
+from streams.collector import openapi, rpc
 from streams.collector.access import Access
 from streams.collector.buffer import Buffer
 from streams.collector.edge import Edge, rooms
@@ -35,6 +35,7 @@ from streams.runtime.state_folder import lock_folder
 from streams.runtime.stop_signals import StopSignals
 from streams.serving.bounds import Room
 from streams.serving.patience import Server, allow_files, server
+from streams.serving.sockets import open_connections
 
 LOOK_SECONDS: Final = 0.2
 STOP_SECONDS: Final = 10.0
@@ -66,6 +67,7 @@ class Collector:
         say_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings, self._say_ready = settings, say_ready
+        self._connections_max = connections_max(settings)
         access = Access(settings)
         folder = settings.buffer_dir.absolute()
         lock_folder(
@@ -115,7 +117,7 @@ class Collector:
         StopSignals(self._stop.set, is_hard=True, is_supervised=False).install()
         room = rooms(self._settings)
         http = self._http(room("HTTP"))
-        grpc_server = rpc.server(self._edge, room("gRPC"))
+        grpc_server = rpc.server(self._edge, room("gRPC"), self._connections_max[1])
         await grpc_server.start()
         serving = asyncio.create_task(self._serve(http))
         try:
@@ -162,13 +164,18 @@ class Collector:
             content_type, body = text(accept)
             return Reply(200, content_type, body)
 
-        pages = {"/health": self._health, "/ready": self._ready, "/metrics": metrics}
+        pages = {
+            "/health": self._health,
+            "/ready": self._ready,
+            "/metrics": metrics,
+            **openapi.page(settings),
+        }
         return server(
             HttpEdge(self._edge, room, pages),
             self.meters,
             host=settings.address,
             port=settings.http_port,
-            limit_concurrency=allow_files(settings.connections_max),
+            limit_concurrency=self._connections_max[0],
             ssl_certfile=settings.tls_certificate_file,
             ssl_keyfile=settings.tls_key_file,
             ssl_ca_certs=settings.client_ca_file,
@@ -211,6 +218,7 @@ class Collector:
     def _rows(self) -> Rows:
         meters, sender, buffer = self.meters, self._sender, self._buffer
         one = ()
+        grpc_connections = open_connections(self._settings.grpc_port)
         return {
             "spanloom_collector_ready": [(one, int(not self._not_ready()))],
             "spanloom_collector_healthy": [(one, int(self._lives()))],
@@ -237,9 +245,19 @@ class Collector:
             "spanloom_collector_buffer_syncs": [(one, buffer.syncs)],
             "spanloom_collector_torn_bytes": [(one, buffer.torn_bytes)],
             "spanloom_collector_connections": [(one, meters.connections())],
+            "spanloom_collector_grpc_connections": [(one, grpc_connections)],
+            "spanloom_collector_grpc_connections_max": [(one, self._connections_max[1])],
             "spanloom_collector_cut_connections": _by(meters.cut),
             "spanloom_collector_keys_unreadable": [(one, int(bool(self._edge.access.keys_failed)))],
         }
+
+
+def connections_max(settings: CollectorSettings) -> tuple[int, int]:
+    """Return how many connections of HTTP and of gRPC this machine allows of what is wanted."""
+    wanted = (settings.connections_max, settings.grpc_connections_max)
+    allowed = allow_files(sum(wanted))
+    http_max = max(1, wanted[0] * allowed // sum(wanted))
+    return http_max, max(1, allowed - http_max)
 
 
 def _by(counts: dict[str, int]) -> list[tuple[tuple[str], int]]:

@@ -3,7 +3,7 @@
 Owns the names of what can go wrong. Pure.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
@@ -16,8 +16,32 @@ PATHS: Final[dict[str, Kind]] = {
     "/v1/metrics": "metrics",
     "/v1/events": "events",
 }
+FORMS: Final[Mapping[str, Form]] = {
+    "application/json": "json",
+    "application/x-protobuf": "protobuf",
+    "application/protobuf": "protobuf",
+    "application/x-ndjson": "lines",
+    "application/jsonl": "lines",
+    "application/avro": "avro",
+    "avro/binary": "avro",
+    "application/octet-stream": "avro",
+}
+CODINGS: Final[Mapping[str, Coding]] = {
+    "": "identity",
+    "identity": "identity",
+    "gzip": "gzip",
+    "x-gzip": "gzip",
+    "zstd": "zstd",
+}
+_OF_EVENTS: Final = frozenset[Form]({"json", "lines", "avro"})
+_OF_OTLP: Final = frozenset[Form]({"json", "protobuf"})
 TOLD_MAX: Final = 10
 """So many rejected events are told one by one; the rest are counted."""
+
+
+def forms_of(kind: Kind) -> frozenset[Form]:
+    """Return the forms in which a request may hold events of a kind."""
+    return _OF_EVENTS if kind == "events" else _OF_OTLP
 
 
 class Refusal(NamedTuple):

@@ -53,7 +53,11 @@ STREAMS_MAX: Final = 256
 IDENTITY_AND_GZIP: Final = 0b101
 """The codings that are understood, as bits by gRPC's own numbers."""
 IDLE_MS: Final = 300_000
+HANDSHAKE_MS: Final = 10_000
+"""A connection that has not said by then that it speaks HTTP/2, and TLS where it must, is cut."""
 METADATA_BYTES_MAX: Final = 16 << 10
+"""Of a call, beyond which gRPC refuses it always; by default it lets some through up to twice that.
+"""
 
 log = structlog.get_logger()
 
@@ -168,8 +172,13 @@ def _client(peer: str) -> str:
     return rest.rpartition(":")[0].strip("[]").replace("%5B", "").replace("%5D", "") or family
 
 
-def server(edge: Edge, room: Room) -> Any:
+def server(edge: Edge, room: Room, connections_max: int) -> Any:
     """Return a server that listens already.
+
+    Args:
+        edge: what both servers share.
+        room: of calls at once.
+        connections_max: at once; gRPC's core ends those beyond them without a word.
 
     Raises:
         ConfigError: the port is taken, or a file of TLS cannot be used.
@@ -181,8 +190,11 @@ def server(edge: Edge, room: Room) -> Any:
             ("grpc.compression_enabled_algorithms_bitset", IDENTITY_AND_GZIP),
             ("grpc.max_receive_message_length", settings.grpc_message_bytes_max),
             ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+            ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
             ("grpc.max_concurrent_streams", STREAMS_MAX),
             ("grpc.max_connection_idle_ms", IDLE_MS),
+            ("grpc.max_allowed_incoming_connections", connections_max),
+            ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
             ("grpc.so_reuseport", 0),
         ],
         # Calls that are refused with a word need a place too.

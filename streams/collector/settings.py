@@ -39,6 +39,7 @@ class CollectorSettings(BaseSettings):
         held_bytes_max: of all requests that are not answered yet, as they were sent.
         requests_max: requests at once, of HTTP and gRPC each.
         connections_max: connections of HTTP at once.
+        grpc_connections_max: of gRPC.
         body_seconds: how long a sender may take for a request.
         retry_after_seconds: when a sender is told to come again.
     """
@@ -70,6 +71,7 @@ class CollectorSettings(BaseSettings):
     held_bytes_max: int = Field(default=128 << 20, ge=1 << 20)
     requests_max: int = Field(default=256, ge=1)
     connections_max: int = Field(default=1_000, ge=10)
+    grpc_connections_max: int = Field(default=1_000, ge=10)
     body_seconds: float = Field(default=30, gt=0)
     retry_after_seconds: float = Field(default=5, ge=1)
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from streams import __version__
 from streams.console import arrow
 from streams.console.asked import described
 from streams.console.paths.path import Path
+from streams.serving.openapi import ERROR, KEY, document, reference
 
 _ALWAYS: Final = {
     "400": "The question is wrong: `error` says how.",
@@ -28,13 +28,7 @@ _NUMBERS: Final = {
 def openapi(described_paths: Iterable[Path]) -> dict[str, Any]:
     """Return the description of some paths."""
     paths: dict[str, Any] = {}
-    schemas: dict[str, Any] = {
-        "Error": {
-            "type": "object",
-            "required": ["error"],
-            "properties": {"error": {"type": "string"}},
-        }
-    }
+    schemas: dict[str, Any] = {"Error": ERROR}
     for one in described_paths:
         about = _operation(one)
         if one.body is not None:
@@ -43,16 +37,7 @@ def openapi(described_paths: Iterable[Path]) -> dict[str, Any]:
             content = {"application/json": {"schema": schema}}
             about["requestBody"] = {"required": True, "content": content}
         paths.setdefault(one.path, {})[one.method.lower()] = about
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "Spanloom console", "version": __version__},
-        "paths": paths,
-        "security": [{"key": []}],
-        "components": {
-            "schemas": schemas,
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-        },
-    }
+    return document("Spanloom console", paths, schemas, KEY)
 
 
 def _operation(one: Path) -> dict[str, Any]:
@@ -68,7 +53,7 @@ def _operation(one: Path) -> dict[str, Any]:
         answers |= {"404": "There is none of that id.", "409": "It does not fit what there is."}
     if one.body is not None:
         answers |= {"408": "The request did not come to its end.", "413": "It is too long."}
-    failed = {"$ref": "#/components/schemas/Error"}
+    failed = reference("Error")
     well: dict[str, Any] = {"application/json": {}}
     if one.table:
         well[arrow.MEDIA] = {}

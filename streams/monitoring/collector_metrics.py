@@ -28,6 +28,7 @@ CollectorMetricName = Literal[
     "spanloom_collector_buffer_bytes", "spanloom_collector_buffer_bytes_max",
     "spanloom_collector_buffer_syncs", "spanloom_collector_torn_bytes",
     "spanloom_collector_connections", "spanloom_collector_cut_connections",
+    "spanloom_collector_grpc_connections", "spanloom_collector_grpc_connections_max",
     "spanloom_collector_keys_unreadable",
 ]  # fmt: skip
 """Every name: a typo fails the type check."""
@@ -89,6 +90,12 @@ COLLECTOR_CATALOGUE: Final[Mapping[CollectorMetricName, Entry]] = {
         "gauge", (), "Ends of the buffer's files that a crash cut short, promised to nobody."
     ),
     "spanloom_collector_connections": Entry("gauge", (), "Connections of HTTP that are open."),
+    "spanloom_collector_grpc_connections": Entry(
+        "gauge", (), "Connections of gRPC that are open, as the kernel counts them."
+    ),
+    "spanloom_collector_grpc_connections_max": Entry(
+        "gauge", (), "So many there may be: gRPC ends those beyond them and counts none."
+    ),
     "spanloom_collector_cut_connections": Entry(
         "counter", ("reason",), "Connections ended because their client was too slow, by reason."
     ),

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from streams.codec.otlp.services import Services
+from streams.collector import openapi
 from streams.collector.access import Access
 from streams.collector.edge import Edge, rooms
 from streams.collector.http import HttpEdge
@@ -39,7 +40,10 @@ class Asked:
         )
         held = Room(self.settings.held_bytes_max, "held_bytes", "too many bytes")
         self.edge = Edge(self.settings, Access(self.settings), self.intake, self.meters, held)
-        pages = {"/ready": lambda accept: Reply(200, "text/plain", accept.encode())}
+        pages = {
+            "/ready": lambda accept: Reply(200, "text/plain", accept.encode()),
+            **openapi.page(self.settings),
+        }
         self.app = HttpEdge(self.edge, rooms(self.settings)("HTTP"), pages)
 
     def ask(self, method: str, path: str, **given: Any) -> httpx.Response:
