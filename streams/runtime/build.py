@@ -17,12 +17,14 @@ from streams.codec.profile import TELEMETRY_PROFILE, Profile, load_profile
 from streams.codec.recalled import TraceReader
 from streams.codec.records import decode_body
 from streams.codec.schemas import default_schemas
+from streams.codec.treating import EventTreating
 from streams.contract.compile import compile_plan
 from streams.contract.loader import load_contract
 from streams.contract.model import Contract
 from streams.contract.operations import compile_rules
 from streams.core.columns import Operations
 from streams.core.fidelity.plan import EMPTY
+from streams.core.privacy.records import Privacy
 from streams.core.signals.counts import SignalBounds
 from streams.core.signals.series import SeriesBook
 from streams.core.traces.links import Told, told_by
@@ -35,6 +37,7 @@ from streams.errors import ConfigError
 from streams.runtime import topics
 from streams.runtime.cause_inputs import CauseInputs
 from streams.runtime.join_runner import JoinRunner, OutputTopics
+from streams.runtime.personal import privacy_of
 from streams.runtime.runner import Runner
 from streams.runtime.traces_out import TraceWriter
 from streams.settings import WorkerSettings
@@ -51,6 +54,7 @@ class Pipeline:
         telemetry: telemetry topics, in the contract's order; the last is the one for others.
         silent: indexes of telemetry topics that no trace waits for.
         otlp: what those of the telemetry topics hold whose messages are OTLP, by name.
+        privacy: what becomes of personal fields before anything is kept; None for nothing.
     """
 
     contract: Contract | None
@@ -59,6 +63,7 @@ class Pipeline:
     profile: Profile
     settings: WorkerSettings
     otlp: Mapping[str, str] = field(default_factory=dict)
+    privacy: Privacy | None = None
 
     def derived(self, name: str) -> str:
         """Return the name of a derived topic in this deployment."""
@@ -91,6 +96,8 @@ def load_pipeline(settings: WorkerSettings) -> Pipeline:
     """
     contract = load_contract(settings.contract) if settings.contract else None
     profile = load_profile(settings.profile) if settings.profile else TELEMETRY_PROFILE
+    # Classes are of our own fields: a foreign schema has none of them.
+    privacy = privacy_of(contract, settings) if profile.schema is None else None
     otlp = otlp_topics(settings.otlp_topics)
     if settings.input_topics:
         if otlp:
@@ -98,7 +105,7 @@ def load_pipeline(settings: WorkerSettings) -> Pipeline:
                 "otlp_topics (SPANLOOM_OTLP_TOPICS) and input_topics (SPANLOOM_INPUT_TOPICS) "
                 "exclude each other: leave one of them out"
             )
-        return Pipeline(contract, settings.input_topics, (), profile, settings)
+        return Pipeline(contract, settings.input_topics, (), profile, settings, privacy=privacy)
     if otlp and profile.schema is not None:
         raise ConfigError(
             "otlp_topics (SPANLOOM_OTLP_TOPICS) needs events of our own schema beside it: leave "
@@ -112,7 +119,8 @@ def load_pipeline(settings: WorkerSettings) -> Pipeline:
             "that the Collector's Kafka exporter writes"
         )
     telemetry = (*telemetry, *otlp, settings.derived_prefix + topics.LINKS)
-    return Pipeline(contract, telemetry, (len(telemetry) - 1,), profile, settings, otlp)
+    silent = (len(telemetry) - 1,)
+    return Pipeline(contract, telemetry, silent, profile, settings, otlp, privacy)
 
 
 def otlp_topics(text: str) -> dict[str, str]:
@@ -179,6 +187,7 @@ class JoinFactory:
             metric_names=contract.metric_names if contract else None,
             otlp_kinds=pipeline.otlp_kinds,
             services=services_of(contract),
+            treating=EventTreating(pipeline.privacy) if pipeline.privacy else None,
         )
         self._conditions: dict[int, U64] = {
             c.bit: np.array([value_hash(v) for v in c.values], np.uint64)
@@ -237,6 +246,7 @@ class JoinFactory:
             self._partitions,
             names=names,
             inputs=inputs,
+            privacy=pipeline.privacy,
         )
 
     def reader(self) -> TraceReader:

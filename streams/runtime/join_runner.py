@@ -12,8 +12,10 @@ from streams.codec.events import EventDecoder
 from streams.codec.records import decode, encode
 from streams.codec.rejections import Rejections
 from streams.codec.step import Step
+from streams.codec.treating import RejectedTreating
 from streams.core.bodies import Bodies
 from streams.core.columns import EventColumns
+from streams.core.privacy.records import Privacy
 from streams.core.signals.stages import stage_partials
 from streams.core.traces.partitioners import Misplaced
 from streams.engine.halves import RecentHalves
@@ -45,6 +47,7 @@ class JoinRunner:
         partitions: how many partitions the source topics have.
         names: the topics to write.
         inputs: gathers what the causes task looks at.
+        privacy: what becomes of personal fields; None for nothing.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class JoinRunner:
         *,
         names: "OutputTopics",
         inputs: CauseInputs,
+        privacy: Privacy | None = None,
     ) -> None:
         self.task = task
         self.partition = partition
@@ -72,6 +76,7 @@ class JoinRunner:
         self._partitions = partitions
         self._names = names
         self._inputs = inputs
+        self._rejections = None if privacy is None else RejectedTreating(privacy)
         self._outbox: list[OutRecord] = []
         self._misplaced: dict[int, Misplaced] = {}
         self._watermark_us = 0
@@ -183,7 +188,7 @@ class JoinRunner:
             module = self.task.own_module.get(self._index[chunk.topic], "")
             span = _span_of(record.key, value, module)
             refused.add(reason, record.timestamp * 1000, (module, chunk.topic, reason), span)
-            event = {
+            event: dict[str, Any] = {
                 "reason": reason,
                 "detail": records.place(row) + detail,
                 "topic": chunk.topic,
@@ -191,13 +196,17 @@ class JoinRunner:
                 "offset": record.offset,
                 "timestamp": record.timestamp * 1000,
                 "key": record.key or b"",
-                "value": value[:REJECTED_VALUE_MAX],
+                "value": value,
                 "value_bytes": len(value),
             }
-            encoded = encode("rejected_event", event)
-            self._outbox.append(
-                OutRecord(self._names.rejected, self.partition, record.key, encoded)
-            )
+            self._outbox.append(self._rejected(event, record.key))
+
+    def _rejected(self, event: dict[str, Any], key: bytes | None) -> OutRecord:
+        if self._rejections is not None:
+            event = self._rejections.at_edge(event)
+            key = event["key"] or None
+        event["value"] = event["value"][:REJECTED_VALUE_MAX]
+        return OutRecord(self._names.rejected, self.partition, key, encode("rejected_event", event))
 
     def collect(self, cut_ms: int) -> tuple[list[OutRecord], Segment]:
         """End the cut: stamp the outputs, add the partials, and return the segment."""

@@ -32,6 +32,8 @@ _CUT: Final = "~"
 """Ends what was cut, and begins what was generalised."""
 _NUMBER: Final = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?")
 _YEAR: Final = re.compile(r"(\d{4})-\d\d-\d\d([T ].*)?")
+_GENERAL: Final = re.compile(r"~(\d{4}|\d{1,2} digits|[0-9a-f.:]{2,39}/(24|48))?")
+"""What was generalised; what begins so besides is a value. A mail domain becomes itself again."""
 _PREFIX_BITS: Final = {4: 24, 6: 48}
 
 
@@ -75,6 +77,11 @@ class Rules(NamedTuple):
 
     def __bool__(self) -> bool:
         return bool(self.fields or self.dimensions)
+
+    @property
+    def names(self) -> list[str]:
+        """The personal fields as a contract names them."""
+        return [*self.fields, *(DIMENSION + key for key in self.dimensions)]
 
     def of(self, field: str) -> Treatment | None:
         """Return the treatment of a field as a contract names it."""
@@ -143,7 +150,7 @@ def _truncated(text: str, keep: int) -> str:
 
 def _general(text: str) -> str:
     """Return what a value is one of: a network, a mail domain, a year, an order of magnitude."""
-    if text.startswith(_CUT):
+    if _GENERAL.fullmatch(text):
         return text
     try:
         address = ipaddress.ip_address(text)
