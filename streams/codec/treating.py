@@ -37,6 +37,13 @@ from streams.units import I64
 EVENT: Final = "telemetry_event"
 BATCH: Final = "telemetry_batch"
 IDS: Final = ("event_id", "trace_id", "span_id", "parent_span_id")
+QUOTES_NOTHING: Final = frozenset(
+    {
+        "bad_magic", "empty_value", "event_too_large", "inflated_too_large", "otlp_too_large",
+        "too_many_events", "unknown_schema_id", "unknown_module",
+    }
+)  # fmt: skip
+"""Reasons whose details say counts, ids of schemas and names of modules, and no value."""
 _TRACE_ID: Final = re.compile(rb"[0-9a-f]{32}")
 _LIKE_AN_ID: Final = re.compile(r"[0-9A-Fa-f-]{0,64}")
 _FIELDS_HELD_MAX: Final = 65_536
@@ -170,7 +177,10 @@ class RejectedTreating:
         found = self.kept(record)
         if found["value"]:
             return found | {"value_bytes": len(found["value"])}
-        return self._privacy.unread(record)
+        unread = self._privacy.unread(record)
+        if record["reason"] in QUOTES_NOTHING:
+            unread["detail"] = f"{record['detail']}; {unread['detail']}"
+        return unread
 
     def kept(self, record: Mapping[str, Any]) -> Record:
         """Return a rejected record without what is personal: with its events, treated, or none.
