@@ -74,7 +74,7 @@ class EventTreating:
             *(presence_name(f.name) for f in fields if f.null_branch >= 0),
             *(length_name(f.name) for f in fields if f.kind in ("string", "bytes", "list")),
         ]
-        self._keys = [text_bytes(key) for key in rules.dimensions]
+        self._keys = [key.encode() for key in rules.dimensions]
         self._held = lru_cache(_FIELDS_HELD_MAX)(self._field)
 
     def bodies(self, block: Block) -> list[bytes]:

@@ -30,6 +30,7 @@ TEXTS = st.one_of(
     st.sampled_from(["~k1:" + "a" * 26, "~", "~erased", "192.0.2.1", "a@b", "~Ada"]),
 )
 KEYS = ("user", "zip", "tier", "users", "é")
+SAID = (*KEYS, "event.0.user", "link.12.zip", "event.user", "event.0.tier.x")
 VALUES = st.one_of(st.just(float("nan")), st.floats(allow_nan=False))
 
 
@@ -54,7 +55,7 @@ EVENTS = st.lists(
         event,
         event_type=st.sampled_from(["TRACE", "METRIC", "LOG", "AUDIT"]),
         value=VALUES,
-        dimensions=st.dictionaries(st.sampled_from(KEYS), TEXTS),
+        dimensions=st.dictionaries(st.sampled_from(SAID), TEXTS),
         **{name: TEXTS for name in PERSONAL_FIELDS if name != "value"},
     ),
     min_size=1,

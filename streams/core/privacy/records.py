@@ -62,7 +62,7 @@ class Privacy:
         """Return dimensions as they may be kept; one that is dropped is not there."""
         found = {}
         for key, text in given.items():
-            treatment = self.rules.dimensions.get(key)
+            treatment = self.rules.dimension(key)
             kept = text if treatment is None else treatment.of(text, self.pseudonyms)
             if kept or not text:
                 found[key] = kept
@@ -100,7 +100,7 @@ class Privacy:
     def _labels(self, labels: Mapping[str, str], plain: dict[str, str]) -> dict[str, str]:
         found = {}
         for key, text in labels.items():
-            field = DIMENSION + key if key in self.rules.dimensions else key
+            field = key if self.rules.dimension(key) is None else DIMENSION + key
             kept = self._noted(field, text, plain)
             if kept or not text:
                 found[key] = kept

@@ -28,6 +28,9 @@ STRUCTURE: Final = (
 )  # fmt: skip
 """Fields that traces, flows, rules and series are made of: they cannot be personal."""
 TREATMENT: Final = re.compile(r"pseudonym|drop|generalise|truncate:[1-9]")
+_ITEMS: Final = ("event.", "link.")
+_ITEM: Final = re.compile(r"\A(?:event|link)\.\d{1,9}\.")
+"""Before the keys of what OpenTelemetry's events and links of a span say."""
 _CUT: Final = "~"
 """Ends what was cut, and begins what was generalised."""
 _NUMBER: Final = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?")
@@ -86,8 +89,15 @@ class Rules(NamedTuple):
     def of(self, field: str) -> Treatment | None:
         """Return the treatment of a field as a contract names it."""
         if field.startswith(DIMENSION):
-            return self.dimensions.get(field.removeprefix(DIMENSION))
+            return self.dimension(field.removeprefix(DIMENSION))
         return self.fields.get(field)
+
+    def dimension(self, key: str) -> Treatment | None:
+        """Return the treatment of a dimension; `event.0.user` and `link.0.user` are a `user`."""
+        found = self.dimensions.get(key)
+        if found is None and key.startswith(_ITEMS):
+            return self.dimensions.get(_ITEM.sub("", key))
+        return found
 
 
 def treatment_of(text: str) -> Treatment:
