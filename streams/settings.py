@@ -47,6 +47,10 @@ class WorkerSettings(BaseSettings):
         metrics_port: serve the same on a second port; 0 serves none.
         metrics_address: address of the second port.
         embedded: the broker is the embedded one, which keeps no promise.
+        pseudonym_keys_file: lines `ID SECRET`: with them personal fields are treated before
+            anything is kept; the first makes pseudonyms. The same for all that treat.
+        pseudonym_keys: the same lines, in the variable itself; commas may stand between them.
+        pseudonyms_required: refuse to start with personal fields and no key.
     """
 
     model_config = SettingsConfigDict(
@@ -77,6 +81,10 @@ class WorkerSettings(BaseSettings):
     health_address: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65_535)
     metrics_address: str = "127.0.0.1"
+
+    pseudonym_keys_file: Path | None = None
+    pseudonym_keys: SecretStr = SecretStr("")
+    pseudonyms_required: bool = False
 
     disk_free_min_bytes: int = Field(default=64 << 20, ge=0)
 

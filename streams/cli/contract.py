@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from streams.cli.contract_learn import learn
+from streams.cli.contract_minimise import minimise
 from streams.cli.contract_signals import signals
 from streams.contract.compile import ordered_stages
 from streams.contract.loader import ContractError, contract_path, load_contract
@@ -26,6 +27,7 @@ app = typer.Typer(
     help="Check and show a pipeline contract.\n\nExample: spanloom contract check pipeline.yaml",
 )
 app.command("learn")(learn)
+app.command("minimise")(minimise)
 app.command("signals")(signals)
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A contract file, or seed for ours.")]

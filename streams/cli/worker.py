@@ -20,6 +20,7 @@ from streams.monitoring.logs import configure_logs
 from streams.runtime.build import Pipeline, load_pipeline
 from streams.runtime.heap import bound_heap, keep_tight
 from streams.runtime.link import Link
+from streams.runtime.personal import tell
 from streams.runtime.supervisor import Supervisor
 from streams.settings import WorkerSettings, load_settings
 
@@ -171,6 +172,7 @@ async def _run(pipeline: Pipeline, link: Link) -> None:
     _collect_seldom()
     bound_heap()
     settings = pipeline.settings
+    tell(pipeline.contract, pipeline.privacy)
     watchdog = Watchdog(settings.stalled_timeout_seconds, settings.stop_seconds_max)
     worker = Worker(
         pipeline, link, lambda tasks: typer.echo(_ready_line(settings, tasks)), watchdog

@@ -34,6 +34,7 @@ from streams.codec.rekeyed import RekeyedReader
 from streams.codec.schemas import Schema, SchemaSet, wire_form
 from streams.codec.signalrows import SignalRows
 from streams.codec.step import Message, Step, messages_of
+from streams.codec.treating import EventTreating
 from streams.core.bodies import Bodies
 from streams.core.columns import EventColumns, Operations
 from streams.core.signals.series import DIMENSIONS, SeriesBook
@@ -67,6 +68,7 @@ class EventDecoder:
         otlp_kinds: Mapping[int, str] | None = None,
         services: Services | None = None,
         rekeyed: tuple[int, Mapping[tuple[str, int], int]] | None = None,
+        treating: EventTreating | None = None,
     ) -> None:
         """Make the decode plan of the profile's schema.
 
@@ -84,12 +86,16 @@ class EventDecoder:
             services: finds the modules of OTLP's services.
             rekeyed: index of the topic of rekeyed events, and of those that stand for the
                 topics and partitions that they lay in.
+            treating: takes out what is personal before anything else is read; None where nothing
+                is. For events of our own schema alone.
 
         Raises:
             ConfigError: the schema cannot be read as columns; the message names the field.
         """
+        assert treating is None or profile.schema is None, "there are no classes of foreign fields"
         self._schemas = schemas
         self._profile = profile
+        self._treating = treating
         self._max_event_bytes = max_event_bytes
         self._schema: Schema = profile.schema or schemas.current("telemetry_event")
         self._id = profile.schema_id if profile.schema else schemas.id_of("telemetry_event")
@@ -435,6 +441,8 @@ class EventDecoder:
         self, parts: Sequence[_Part], topic: U8, kafka_us: TimesUs, rejected: Rejections
     ) -> tuple[EventColumns, Rejections]:
         """Return the events of all parts in arrival order; `topic`, `kafka_us` are by row."""
+        if self._treating is not None:
+            parts = [_treated(self._treating, part) for part in parts if len(part.row)]
         found = [
             self._rows.of(part.block, part.row, part.body, topic, kafka_us, rejected)
             for part in parts
@@ -453,6 +461,12 @@ def taken(block: Block, at: I64) -> Block:
     return Block(
         block.frame[at], block.data, [start[at] for start in block.starts], block.is_sound[at]
     )
+
+
+def _treated(treating: EventTreating, part: _Part) -> _Part:
+    """Return rows without what is personal in them, in columns and bodies."""
+    block, body = treating.block(part.block)
+    return _Part(block, part.row, body)
 
 
 def _sound_part(block: Block, row: I64, body: Bodies) -> _Part:

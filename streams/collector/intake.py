@@ -8,14 +8,15 @@ that cannot be read hurts no other; a rejected event is kept with its reason, or
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 
 from streams.codec.otlp.requests import TOO_LARGE as OTLP_TOO_LARGE
 from streams.codec.records import encode
+from streams.codec.treating import RejectedTreating
 from streams.collector import inflate as inflating
 from streams.collector import native
 from streams.collector.inflate import inflate
@@ -100,6 +101,7 @@ class Intake:
         outlet: where parcels go.
         meters: of the process.
         settings: bounds and names.
+        treating: takes out of rejected events what is personal; None for nothing.
     """
 
     def __init__(
@@ -109,8 +111,9 @@ class Intake:
         outlet: Outlet,
         meters: Meters,
         settings: IntakeSettings,
+        treating: RejectedTreating | None = None,
     ) -> None:
-        self._otlp = otlp
+        self._otlp, self._treating = otlp, treating
         self._judge, self._outlet, self._meters, self._settings = judge, outlet, meters, settings
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="spanloom-intake", daemon=True)
@@ -184,7 +187,7 @@ class Intake:
             said = "internal"
         for one in some:
             if not one.is_refused:
-                self._keep(one.bad, one.request)
+                one.bad = self._keep(one.bad, one.request)
                 self._settle(one, said)  # it was held, so that none is answered too early
 
     # --- one request
@@ -224,39 +227,54 @@ class Intake:
         """Tell that nothing of a request can be read, and keep its begin."""
         status = 413 if error.reason in TOO_MUCH else 400
         shown = request.body[: native.SHOWN_BYTES_MAX]
-        self._keep([Bad(0, error.reason, error.detail, shown)], request)
-        request.done(Refusal(status, error.reason, f"{error.reason}: {error.detail}"))
+        (told,) = self._keep([Bad(0, error.reason, error.detail, shown)], request)
+        request.done(Refusal(status, error.reason, f"{error.reason}: {told.detail}"))
 
-    def _keep(self, bad: Sequence[Bad], request: Request) -> None:
-        """Send rejected events to their topic; those that find no room are counted."""
+    def _keep(self, bad: Sequence[Bad], request: Request) -> list[Bad]:
+        """Send rejected events to their topic; those that find no room are counted.
+
+        Returns:
+            Them as their sender may be told: without what is personal, which it would log.
+        """
         kind, meters = request.kind, self._meters
         if len(bad) > native.BAD_MAX:
             with meters.lock:
                 meters.unkept_rejections["too_many"] += len(bad) - native.BAD_MAX
         for one in bad:
             meters.rejected_events[kind, one.reason] += 1
-        for one in bad[: native.BAD_MAX]:
+        told = list(bad) if self._treating is None else [one._replace(detail="") for one in bad]
+        for n, one in enumerate(bad[: native.BAD_MAX]):
+            record: dict[str, Any] = {
+                "detail": one.detail,
+                "value": one.value,
+                "value_bytes": len(one.value),
+            }
+            if self._treating is not None:
+                record = self._treating.at_edge(record | {"reason": one.reason, "key": b""})
+                told[n] = one._replace(detail=record["detail"], value=b"")
 
             def settled(said: str) -> None:
                 if said:
                     with meters.lock:
                         meters.unkept_rejections[said] += 1
 
-            self._outlet.send(self._rejected(one, request), settled)
+            self._outlet.send(self._rejected(one, record, request), settled)
+        return told
 
-    def _rejected(self, bad: Bad, request: Request) -> Parcel:
+    def _rejected(self, bad: Bad, kept: Mapping[str, Any], request: Request) -> Parcel:
         settings = self._settings
         key = request.source.encode()
+        place = f"from {request.source}, {request.kind}, number {bad.number}: "
         record = {
             "reason": bad.reason,
-            "detail": f"from {request.source}, {request.kind}, number {bad.number}: {bad.detail}",
+            "detail": place + kept["detail"],
             "topic": f"collector/{request.kind}",
             "partition": -1,
             "offset": -1,
             "timestamp": time.time_ns() // 1_000,
             "key": key,
-            "value": bad.value[: native.SHOWN_BYTES_MAX],
-            "value_bytes": len(bad.value),
+            "value": kept["value"][: native.SHOWN_BYTES_MAX],
+            "value_bytes": kept["value_bytes"],
         }
         partition = murmur2_partition(key, settings.partitions)
         return Parcel(settings.rejected_topic, partition, key, encode("rejected_event", record), 0)

@@ -16,6 +16,7 @@ from streams.codec.events import EventDecoder
 from streams.codec.placing import trace_partitions
 from streams.codec.rejections import Rejections
 from streams.codec.schemas import default_schemas
+from streams.codec.treating import EventTreating
 from streams.codec.varints import varint
 from streams.collector.mending import MILLISECONDS_MAX, mended
 from streams.collector.parcel import Parcel
@@ -90,6 +91,7 @@ class Judge:
         max_event_bytes: largest value accepted, wire header included.
         rejects_unknown: events of modules without a topic of their own are rejected.
         operations_max: so many operations are remembered; others are looked at one by one.
+        treating: takes out of events what is personal; None for nothing.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Judge:
         *,
         rejects_unknown: bool = False,
         operations_max: int = 100_000,
+        treating: EventTreating | None = None,
     ) -> None:
         self._layout, self._metric_names = layout, metric_names
         self._rejects_unknown = rejects_unknown
@@ -107,7 +110,9 @@ class Judge:
         self._schema = schemas.current(_EVENT)
         self._batch_header = wire.header(schemas.id_of("telemetry_batch"))
         self._operations = Operations(operations_max)
-        self._decoder = EventDecoder(schemas, self._operations, max_event_bytes=max_event_bytes)
+        self._decoder = EventDecoder(
+            schemas, self._operations, max_event_bytes=max_event_bytes, treating=treating
+        )
         self._topics = tuple(dict.fromkeys((*layout.topics.values(), layout.other)))
         self._header = wire.header(schemas.id_of(_EVENT))
         self._known = 0

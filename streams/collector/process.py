@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import structlog
 
+from streams.codec.treating import EventTreating, RejectedTreating
 from streams.collector import openapi, rpc
 from streams.collector.access import Access
 from streams.collector.buffer import Buffer
@@ -31,6 +32,7 @@ from streams.monitoring.collector_metrics import Rows, exposition
 from streams.runtime import topics
 from streams.runtime.build import Pipeline, services_of
 from streams.runtime.link import Link
+from streams.runtime.personal import tell
 from streams.runtime.state_folder import lock_folder
 from streams.runtime.stop_signals import StopSignals
 from streams.serving.bounds import Room
@@ -78,7 +80,8 @@ class Collector:
         self._buffer = Buffer(folder, settings.buffer_bytes_max, settings.segment_bytes)
         if self._buffer.torn_bytes:
             log.warning("buffer_end_torn", bytes=self._buffer.torn_bytes, action="none: unanswered")
-        contract = pipeline.contract
+        contract, privacy = pipeline.contract, pipeline.privacy
+        tell(contract, privacy)
         by_module = {m: contract.topic(m) for m in contract.modules} if contract else {}
         rejected = pipeline.derived(topics.REJECTED)
         wanted = list(dict.fromkeys((*by_module.values(), topics.OTHER, rejected)))
@@ -92,6 +95,7 @@ class Collector:
             pipeline.settings.max_event_bytes,
             rejects_unknown=settings.unknown_modules == "reject",
             operations_max=pipeline.settings.operations_max,
+            treating=EventTreating(privacy) if privacy else None,
         )
         self._intake = Intake(
             judge,
@@ -101,6 +105,7 @@ class Collector:
             IntakeSettings(
                 settings.inflated_bytes_max, settings.retry_after_seconds, rejected, partitions
             ),
+            RejectedTreating(privacy) if privacy else None,
         )
         held = Room(settings.held_bytes_max, "held_bytes", "too many bytes wait for an answer")
         self._edge = Edge(settings, access, self._intake, self.meters, held)

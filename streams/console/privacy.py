@@ -1,13 +1,13 @@
 """What a console keeps in place of what is personal: the contract's rules and the keys given.
 
-Owns the form in which keys are given, and the key that a console makes itself when none is.
+Owns where keys are given, and the key that a console makes itself when none is.
 Invariant: no secret is in a message; those name the variable or the file.
 """
 
 import contextlib
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -15,19 +15,15 @@ import structlog
 
 from streams.console.settings import ConsoleSettings
 from streams.contract.model import Contract
-from streams.core.privacy.pseudonyms import KEY_ID, SECRET_CHARACTERS_MIN, Key, Pseudonyms
+from streams.core.privacy.keys import HOW, keys_of_text
+from streams.core.privacy.pseudonyms import Key, Pseudonyms
 from streams.core.privacy.records import Privacy
 from streams.core.privacy.treatments import Rules, rules_of
 from streams.errors import ConfigError, StateError
 from streams.settings import secret_text
 
-KEYS_MAX: Final = 16
-"""Each is tried when somebody is searched for."""
 _FILE: Final = "console_pseudonym_keys_file (SPANLOOM_CONSOLE_PSEUDONYM_KEYS_FILE)"
 _TEXT: Final = "console_pseudonym_keys (SPANLOOM_CONSOLE_PSEUDONYM_KEYS)"
-_HOW: Final = 'make one with: echo "k1 $(openssl rand -hex 32)" > FILE; chmod 600 FILE'
-
-
 MADE_SUFFIX: Final = ".pseudonym-keys"
 """Of the file beside an archive that holds the key that a console made."""
 _SECRET_BYTES: Final = 32
@@ -79,10 +75,9 @@ def check_keys(contract: Contract | None, settings: ConsoleSettings) -> None:
         return
     made = made_keys_file(settings)
     if made is None or made.exists():
-        names = ", ".join([*rules.fields, *(f"dimensions.{key}" for key in rules.dimensions)])
         raise ConfigError(
-            f"{_FILE}: missing: the contract's field_classes call {names} personal, and the "
-            f"archive keeps pseudonyms of those; {_HOW}"
+            f"{_FILE}: missing: the contract's field_classes call {', '.join(rules.names)} "
+            f"personal, and the archive keeps pseudonyms of those; {HOW}"
         )
 
 
@@ -106,8 +101,8 @@ def keys_of(settings: ConsoleSettings) -> list[Key]:
         path = made
     if path is not None:
         place = f"{_FILE}: {path}"
-        return _keys(secret_text(path, place).splitlines(), place)
-    return _keys(text.replace(",", "\n").splitlines(), _TEXT)
+        return keys_of_text(secret_text(path, place), place)
+    return keys_of_text(text.replace(",", "\n"), _TEXT)
 
 
 def made_keys_file(settings: ConsoleSettings) -> Path | None:
@@ -136,7 +131,7 @@ def _make_sure(file: Path, holds_files: Callable[[], bool]) -> None:
     except OSError as error:
         raise StateError(
             f"a key of pseudonyms cannot be written to {file}: {error.strerror}. Operator action: "
-            f"let the console write its key there, or give one with {_FILE}; {_HOW}"
+            f"let the console write its key there, or give one with {_FILE}; {HOW}"
         ) from error
     if holds_files():
         log.error(
@@ -167,30 +162,3 @@ def _make(file: Path, text: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _keys(lines: Sequence[str], place: str) -> list[Key]:
-    keys = list(_read(lines, place))
-    if len({key.key_id for key in keys}) < len(keys):
-        raise ConfigError(f"{place}: two keys have one id; give each its own")
-    if len(keys) > KEYS_MAX:
-        raise ConfigError(f"{place}: {len(keys)} keys; at most {KEYS_MAX} are searched by")
-    return keys
-
-
-def _read(lines: Sequence[str], place: str) -> Iterator[Key]:
-    for n, line in enumerate(lines, start=1):
-        parts = line.split()
-        if not parts or parts[0].startswith("#"):
-            continue
-        if len(parts) != 2 or not KEY_ID.fullmatch(parts[0]):
-            raise ConfigError(
-                f"{place}: key {n} is not written as ID SECRET, the id of 1 to 16 lower-case "
-                f"letters and digits; {_HOW}"
-            )
-        if len(parts[1]) < SECRET_CHARACTERS_MIN:
-            raise ConfigError(
-                f"{place}: key {parts[0]} is shorter than {SECRET_CHARACTERS_MIN} characters; "
-                f"{_HOW}"
-            )
-        yield Key(parts[0], parts[1].encode())

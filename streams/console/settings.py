@@ -16,7 +16,7 @@ from streams.console.archive.kinds import KIND
 from streams.console.archive.summaries import SUMMARIES
 from streams.errors import ConfigError
 from streams.serving.roles import Role
-from streams.settings import is_loopback, wrong_settings
+from streams.settings import is_loopback, load_settings, wrong_settings
 
 _PREFIX: Final = "SPANLOOM_CONSOLE_"
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
@@ -64,7 +64,8 @@ class ConsoleSettings(BaseSettings):
         holds: a YAML list of what is kept whatever its age.
         pseudonym_keys_file: lines `ID SECRET`: what pseudonyms are made with; the first makes new
             ones, all are searched by. When the contract classes fields as personal and there is
-            none, the console makes one beside its folder; for a bucket it has to be given.
+            none, the keys of edges and workers (SPANLOOM_PSEUDONYM_KEYS_FILE) are used; without
+            those the console makes one beside its folder, and for a bucket it has to be given.
         pseudonym_keys: the same lines, in the variable itself; commas may stand between them.
         query_memory_bytes: DuckDB takes no more; a question that needs more fails.
         query_spill_bytes: on disk, for what does not fit in it; 0 for none.
@@ -163,7 +164,7 @@ def read_console_settings(**given: Any) -> ConsoleSettings:
         ConfigError: a value does not fit.
     """
     try:
-        return ConsoleSettings(**{k: v for k, v in given.items() if v is not None})
+        found = ConsoleSettings(**{k: v for k, v in given.items() if v is not None})
     except ValidationError as error:
         raise wrong_settings(error, _PREFIX, "console_") from error
     except SettingsError as error:  # only lists and mappings are parsed before they are checked
@@ -171,6 +172,11 @@ def read_console_settings(**given: Any) -> ConsoleSettings:
             f"settings are wrong: {error}: give lists as JSON, such as "
             '["console.example.org"], and roles as {"group": "viewer"}'
         ) from error
+    if found.pseudonym_keys_file is None and not found.pseudonym_keys.get_secret_value():
+        shared = load_settings()
+        keys = {name: getattr(shared, name) for name in ("pseudonym_keys_file", "pseudonym_keys")}
+        return found.model_copy(update=keys)
+    return found
 
 
 def _named(name: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from streams.contract.graph import find_cycle, upstream
 from streams.contract.notify_checks import notify_problems
 from streams.contract.signals import signal_problems
-from streams.core.privacy.treatments import class_fault, treatment_fault
+from streams.core.privacy.treatments import DIMENSION, PUBLIC, class_fault, treatment_fault
 
 RESERVED_MODULES: Final = frozenset({"REJECTED", "OTHER"})
 DERIVED_TOPICS: Final = frozenset(
@@ -391,6 +391,25 @@ def _personal(root: Mapping[str, Any]) -> Iterator[Problem]:
     for name, treatment in _mapping(root.get("field_treatments")).items():
         if fault := treatment_fault(name, treatment, classes):
             yield Problem(("field_treatments", name), fault)
+    for at, key in _asked_dimensions(root):
+        if classes.get(DIMENSION + key, PUBLIC) != PUBLIC:
+            text = (
+                f"'{key}' is personal by field_classes, and its plain values are not there to see"
+            )
+            yield Problem(at, text)
+
+
+def _asked_dimensions(root: Mapping[str, Any]) -> Iterator[tuple[Loc, str]]:
+    """Yield the dimensions whose values decide something, and where they are asked for."""
+    for flow_id, flow in _mapping(root.get("flows")).items():
+        for i, stage in _stages(flow):
+            key = _mapping(stage.get("when")).get("dimension")
+            if isinstance(key, str):
+                yield ("flows", flow_id, "stages", i, "when", "dimension"), key
+    rules = root.get("rules")
+    for i, rule in enumerate(rules if isinstance(rules, list) else ()):
+        for key in _mapping(_mapping(_mapping(rule).get("match")).get("dimensions")):
+            yield ("rules", i, "match", "dimensions", key), key
 
 
 def _external_alerts(root: Mapping[str, Any]) -> Iterator[Problem]:

@@ -7,9 +7,10 @@ records; the clock only ends what nobody repeats.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
-from streams.codec.external_alerts import read_external
+from streams.codec.external_alerts import ExternalAlert, read_external
 from streams.core.alerts.external import ExternalBook, ExternalSettings
 from streams.core.incidents.topology import Topology
+from streams.core.privacy.records import Privacy
 from streams.engine.formats import check_format
 from streams.engine.outputs import Output, Outputs
 
@@ -19,9 +20,18 @@ KEPT_BYTES_MAX: Final = 64 << 10
 
 
 class ExternalTask:
-    """Turns alerts from outside into alert records."""
+    """Turns alerts from outside into alert records.
 
-    def __init__(self, settings: ExternalSettings, topology: Topology) -> None:
+    Args:
+        settings: of the book of alerts.
+        topology: of the pipeline.
+        privacy: what becomes of personal fields, which labels may repeat; None for nothing.
+    """
+
+    def __init__(
+        self, settings: ExternalSettings, topology: Topology, privacy: Privacy | None = None
+    ) -> None:
+        self._privacy = privacy
         self.settings = settings
         self.topology = topology
         self.book = ExternalBook(settings, topology)
@@ -39,7 +49,7 @@ class ExternalTask:
         for record in records:
             body = read_external(record["value"])
             out += [self._rejection(record, reason, detail) for reason, detail in body.bad]
-            for alert in body.alerts:
+            for alert in map(self._treated, body.alerts):
                 told = self.book.update(
                     alert.source,
                     alert.labels,
@@ -53,17 +63,27 @@ class ExternalTask:
         ended = self.book.expire(now_us if caught_up else self.book.stream_us)
         return out + [Output("alerts", one["fingerprint"], one) for one in ended]
 
+    def _treated(self, alert: ExternalAlert) -> ExternalAlert:
+        """Return an alert without what is personal in its labels, and in words that repeat it."""
+        if self._privacy is None:
+            return alert
+        said = {"labels": alert.labels, "annotations": alert.annotations}
+        return alert._replace(**self._privacy.told(said))
+
     def _rejection(self, record: Mapping[str, Any], reason: str, detail: str) -> Output:
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
         value = record["value"] or b""
-        event = {
+        event: dict[str, Any] = {
             "reason": reason,
             "detail": detail,
             **{name: record[name] for name in ("topic", "partition", "offset", "timestamp")},
             "key": record["key"] or b"",
-            "value": value[:KEPT_BYTES_MAX],
+            "value": value,
             "value_bytes": len(value),
         }
+        if self._privacy is not None:
+            event = self._privacy.unread(event)
+        event["value"] = event["value"][:KEPT_BYTES_MAX]
         return Output("rejected", reason, event)
 
     def counters(self) -> dict[str, int]:
@@ -76,7 +96,11 @@ class ExternalTask:
 
     @classmethod
     def restore(
-        cls, settings: ExternalSettings, topology: Topology, snapshot: Mapping[str, Any]
+        cls,
+        settings: ExternalSettings,
+        topology: Topology,
+        snapshot: Mapping[str, Any],
+        privacy: Privacy | None = None,
     ) -> Self:
         """Return a task in the state of a snapshot.
 
@@ -84,7 +108,7 @@ class ExternalTask:
             StateError: the snapshot has another format.
         """
         check_format(snapshot, _FORMAT, "state of external alerts")
-        task = cls(settings, topology)
+        task = cls(settings, topology, privacy)
         task.book.restore(snapshot["book"])
         task.rejected = dict(snapshot["rejected"])
         return task

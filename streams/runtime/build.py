@@ -16,12 +16,14 @@ from streams.codec.profile import TELEMETRY_PROFILE, Profile, load_profile
 from streams.codec.recalled import TraceReader
 from streams.codec.records import decode_body
 from streams.codec.schemas import default_schemas
+from streams.codec.treating import EventTreating
 from streams.contract.compile import compile_plan
 from streams.contract.loader import load_contract
 from streams.contract.model import Contract
 from streams.contract.operations import compile_rules
 from streams.core.columns import Operations
 from streams.core.fidelity.plan import EMPTY
+from streams.core.privacy.records import Privacy
 from streams.core.signals.counts import SignalBounds
 from streams.core.signals.series import SeriesBook
 from streams.core.traces.links import Told, told_by
@@ -34,6 +36,7 @@ from streams.errors import ConfigError
 from streams.runtime import topics
 from streams.runtime.cause_inputs import CauseInputs
 from streams.runtime.join_runner import JoinRunner, OutputTopics
+from streams.runtime.personal import privacy_of
 from streams.runtime.runner import Runner
 from streams.runtime.sources import sources_of
 from streams.runtime.traces_out import TraceWriter
@@ -53,6 +56,7 @@ class Pipeline:
         silent: indexes of telemetry topics that no trace waits for.
         otlp: what those of the telemetry topics hold whose messages are OTLP, by name.
         rekeyed: those of the telemetry topics whose events are placed anew before they are joined.
+        privacy: what becomes of personal fields before anything is kept; None for nothing.
     """
 
     contract: Contract | None
@@ -62,6 +66,7 @@ class Pipeline:
     settings: WorkerSettings
     otlp: Mapping[str, str] = field(default_factory=dict)
     rekeyed: tuple[str, ...] = ()
+    privacy: Privacy | None = None
 
     def derived(self, name: str) -> str:
         """Return the name of a derived topic in this deployment."""
@@ -99,6 +104,8 @@ def load_pipeline(settings: WorkerSettings) -> Pipeline:
     """
     contract = load_contract(settings.contract) if settings.contract else None
     profile = load_profile(settings.profile) if settings.profile else TELEMETRY_PROFILE
+    # Classes are of our own fields: a foreign schema has none of them.
+    privacy = privacy_of(contract, settings) if profile.schema is None else None
     otlp = otlp_topics(settings.otlp_topics)
     if settings.input_topics:
         for name, value in (("otlp_topics", otlp), ("rekey", settings.rekey)):
@@ -107,7 +114,7 @@ def load_pipeline(settings: WorkerSettings) -> Pipeline:
                     f"{name} (SPANLOOM_{name.upper()}) and input_topics (SPANLOOM_INPUT_TOPICS) "
                     "exclude each other: leave one of them out"
                 )
-        return Pipeline(contract, settings.input_topics, (), profile, settings)
+        return Pipeline(contract, settings.input_topics, (), profile, settings, privacy=privacy)
     for name, value in (("otlp_topics", otlp), ("rekey", settings.rekey)):
         if value and profile.schema is not None:
             raise ConfigError(
@@ -125,7 +132,7 @@ def load_pipeline(settings: WorkerSettings) -> Pipeline:
     rekeyed = rekeyed_topics(settings.rekey, sent)
     telemetry = (*sent, settings.derived_prefix + topics.LINKS)
     silent = (len(telemetry) - 1,)
-    return Pipeline(contract, telemetry, silent, profile, settings, otlp, rekeyed)
+    return Pipeline(contract, telemetry, silent, profile, settings, otlp, rekeyed, privacy)
 
 
 def rekeyed_topics(text: str, telemetry: Sequence[str]) -> tuple[str, ...]:
@@ -217,6 +224,7 @@ class JoinFactory:
             otlp_kinds=pipeline.otlp_kinds,
             services=services_of(contract),
             rekeyed=(self.sources.internal, self.sources.of_origin) if origins else None,
+            treating=EventTreating(pipeline.privacy) if pipeline.privacy else None,
         )
         self._conditions: dict[int, U64] = {
             c.bit: np.array([value_hash(v) for v in c.values], np.uint64)
@@ -283,6 +291,7 @@ class JoinFactory:
             names=names,
             inputs=inputs,
             shelf=shelf,
+            privacy=pipeline.privacy,
         )
 
     def reader(self) -> TraceReader:

@@ -154,10 +154,10 @@ class GlobalFactory:
 
     def _external(self, _partition: int) -> Runner:
         settings, topology = external_settings(self._pipeline.contract), self._topology
-        derived = self._pipeline.derived
+        derived, privacy = self._pipeline.derived, self._pipeline.privacy
         return ExternalRunner(
-            ExternalTask(settings, topology),
-            lambda snapshot: ExternalTask.restore(settings, topology, snapshot),
+            ExternalTask(settings, topology, privacy),
+            lambda snapshot: ExternalTask.restore(settings, topology, snapshot, privacy),
             {
                 "alerts": (derived(topics.ALERTS), "alert", 0),
                 "rejected": (derived(topics.REJECTED), "rejected_event", 0),

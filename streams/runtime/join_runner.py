@@ -10,8 +10,10 @@ from streams.codec.events import EventDecoder
 from streams.codec.records import encode
 from streams.codec.rejections import Rejections
 from streams.codec.step import Step
+from streams.codec.treating import RejectedTreating
 from streams.core.bodies import Bodies
 from streams.core.columns import EventColumns
+from streams.core.privacy.records import Privacy
 from streams.core.signals.stages import stage_partials
 from streams.core.traces.partitioners import Misplaced
 from streams.core.traces.progress import NEVER
@@ -46,6 +48,7 @@ class JoinRunner:
         names: the topics to write.
         inputs: gathers what the causes task looks at.
         shelf: where the task lays events that stay long; asked for what it could not take.
+        privacy: what becomes of personal fields; None for nothing.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class JoinRunner:
         names: "OutputTopics",
         inputs: CauseInputs,
         shelf: Shelf | None = None,
+        privacy: Privacy | None = None,
     ) -> None:
         self.task = task
         self.partition = partition
@@ -77,6 +81,7 @@ class JoinRunner:
         self._names = names
         self._inputs = inputs
         self._shelf = shelf
+        self._rejections = None if privacy is None else RejectedTreating(privacy)
         self._outbox: list[OutRecord] = []
         self._misplaced: dict[int, Misplaced] = {}
         self._watermark_us = 0
@@ -190,16 +195,17 @@ class JoinRunner:
     ) -> None:
         for row, reason, detail in zip(bad.row, bad.reason, bad.detail, strict=True):
             chunk, record = chunks[records.batch_of(row)], records.record(row)
-            event = rejected_event(records, row, reason, detail, chunk.topic, chunk.partition)
             origin = records.origin(row)
             source = origin.source if origin is not None else self._index[chunk.topic]
             module = "" if source is None else self.task.own_module.get(source, "")
             span = span_of(record.key, record.value or b"", module)
+            event = rejected_event(
+                records, row, reason, detail, chunk.topic, chunk.partition, self._rejections
+            )
             refused.add(reason, event["timestamp"], (module, event["topic"], reason), span)
             encoded = encode("rejected_event", event)
-            self._outbox.append(
-                OutRecord(self._names.rejected, self.partition, record.key, encoded)
-            )
+            key = event["key"] or None
+            self._outbox.append(OutRecord(self._names.rejected, self.partition, key, encoded))
 
     def collect(self, cut_ms: int) -> tuple[list[OutRecord], Segment]:
         """End the cut: stamp the outputs, add the partials, and return the segment."""

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from streams.codec.records import decode
 from streams.codec.step import Step
+from streams.codec.treating import RejectedTreating
 from streams.errors import RecordError
 
 VALUE_MAX: Final = 64 << 10
@@ -14,7 +15,13 @@ _TRACE_ID: Final = re.compile(rb"[0-9a-f]{32}")
 
 
 def rejected_event(
-    records: Step, row: int, reason: str, detail: str, topic: str, partition: int
+    records: Step,
+    row: int,
+    reason: str,
+    detail: str,
+    topic: str,
+    partition: int,
+    treating: RejectedTreating | None = None,
 ) -> dict[str, Any]:
     """Return what is published of a rejected row: its own place, however it came here.
 
@@ -25,6 +32,7 @@ def rejected_event(
         detail: what exactly.
         topic: where it was read from.
         partition: the same.
+        treating: takes out what is personal; None where nothing is.
     """
     record, origin = records.record(row), records.origin(row)
     value = record.value or b""
@@ -32,7 +40,7 @@ def rejected_event(
     if origin is not None:
         topic, partition = origin.topic, origin.partition
         value_bytes = max(value_bytes, origin.value_bytes)
-    return {
+    event: dict[str, Any] = {
         "reason": reason,
         "detail": records.place(row) + detail,
         "topic": topic,
@@ -40,9 +48,12 @@ def rejected_event(
         "offset": record.offset,
         "timestamp": record.timestamp * 1000,
         "key": record.key or b"",
-        "value": value[:VALUE_MAX],
+        "value": value,
         "value_bytes": value_bytes,
     }
+    if treating is not None:
+        event = treating.at_edge(event)
+    return event | {"value": event["value"][:VALUE_MAX]}
 
 
 @dataclass(slots=True)

@@ -16,8 +16,10 @@ from streams.codec.rejections import Rejections
 from streams.codec.rekeyed import BATCH, PLACE_BYTES, REJECTED, encode_rekeyed
 from streams.codec.schemas import SchemaSet
 from streams.codec.step import Step
+from streams.codec.treating import RejectedTreating
 from streams.core.bodies import Scattered
 from streams.core.columns import EventColumns, Operations
+from streams.core.privacy.records import Privacy
 from streams.core.traces.murmur2 import murmur2_partition
 from streams.core.traces.rekey import cut
 from streams.runtime.chunk import Chunk
@@ -43,6 +45,8 @@ class RekeyRunner:
         topic, partition: what is read.
         target: the internal topic.
         partitions: how many that has.
+        privacy: what becomes of personal fields of rejected events, as the decoder does with those
+            of good ones; None for nothing.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class RekeyRunner:
         partition: int,
         target: str,
         partitions: int,
+        privacy: Privacy | None = None,
     ) -> None:
         self.positions: dict[str, int] = {}
         self.topic_ids: dict[str, str] = {}
@@ -62,6 +67,7 @@ class RekeyRunner:
         self.is_dirty = False
         self.counts = dict.fromkeys(COUNTS, 0)
         self._decoder = decoder
+        self._rejections = None if privacy is None else RejectedTreating(privacy)
         self._operations = operations
         self._schema_id = schemas.id_of(BATCH)
         self._topic, self._partition = topic, partition
@@ -141,8 +147,11 @@ class RekeyRunner:
     def _hand_on(self, bad: Rejections, records: Step) -> None:
         """Send rejected events to where their traces would lie: the join counts and keeps them."""
         for row, reason, detail in zip(bad.row, bad.reason, bad.detail, strict=True):
-            event = rejected_event(records, row, reason, detail, self._topic, self._partition)
-            trace = trace_of(event["key"], event["value"])
+            record = records.record(row)
+            event = rejected_event(
+                records, row, reason, detail, self._topic, self._partition, self._rejections
+            )
+            trace = trace_of(record.key, record.value or b"")
             partition = self._partition % self._partitions
             if trace is not None:
                 partition = murmur2_partition(trace, self._partitions)

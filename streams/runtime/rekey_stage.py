@@ -8,6 +8,7 @@ from typing import Final
 
 from streams.codec.events import EventDecoder
 from streams.codec.schemas import default_schemas
+from streams.codec.treating import EventTreating
 from streams.core.columns import Operations
 from streams.errors import ConfigError
 from streams.runtime.build import Pipeline, services_of
@@ -49,7 +50,9 @@ class RekeyFactory:
             max_event_bytes=settings.max_event_bytes,
             otlp_kinds={0: kind} if kind else None,
             services=services_of(contract),
+            treating=EventTreating(pipeline.privacy) if pipeline.privacy else None,
         )
+        self._privacy = pipeline.privacy
 
     def make(self, partition: int) -> Runner:
         """Make the runner of one partition, without state."""
@@ -61,4 +64,5 @@ class RekeyFactory:
             partition,
             self._target,
             self._partitions,
+            self._privacy,
         )

@@ -15,6 +15,7 @@ from streams.errors import BrokerError, ConfigError
 from streams.runtime import refusals, topics
 from streams.runtime.build import Pipeline
 from streams.runtime.link import Link, open_client
+from streams.runtime.personal import tell
 from streams.runtime.sending import hear_why
 from streams.units import SECOND_US
 
@@ -43,6 +44,8 @@ class Replay:
             raise ConfigError(f"--speed {speed}: give a number above 0, or max")
         contract = pipeline.contract
         self._topic = {m: contract.topic(m) for m in contract.modules} if contract else {}
+        self._privacy = pipeline.privacy
+        tell(contract, pipeline.privacy)
         self._show = show
         self._failed: str = ""
         self._error: KafkaError | None = None
@@ -103,7 +106,8 @@ class Replay:
     def _send_one(self, event: dict[str, Any]) -> None:
         topic = self._topic.get(event["module"], topics.OTHER)
         key = event["trace_id"] or f"{event['module']}.{event['component']}"
-        value = encode("telemetry_event", event)
+        kept = event if self._privacy is None else self._privacy.event(event)
+        value = encode("telemetry_event", kept)
         self._asked = topic
         while True:
             try:

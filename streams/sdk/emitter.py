@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
@@ -63,10 +64,17 @@ class Emitter:
     Args:
         options: bounds.
         make_sender: makes the broker's side, given the emitter, in the emitter's thread.
+        treat: takes out of an event what is personal; None for nothing.
     """
 
-    def __init__(self, options: Options, make_sender: Any) -> None:
+    def __init__(
+        self,
+        options: Options,
+        make_sender: Any,
+        treat: Callable[[Span | Point], Span | Point] | None = None,
+    ) -> None:
         self.options = options
+        self._treat = treat
         self.characters_max = options.queue_characters_max
         self.reports = Reports(self)
         self._make_sender = make_sender
@@ -291,7 +299,8 @@ class Emitter:
             self._taken += 1
             self.queued_characters -= item.characters
             try:
-                key, body = encode_item(item, next(ids))
+                kept = item if self._treat is None else self._treat(item)
+                key, body = encode_item(kept, next(ids))
                 at = sender.partition(item.place.topic, key)
             except Exception as error:  # a value of the pipeline that nobody foresaw
                 self.complain(UNENCODABLE, f"an event cannot be encoded: {type(error).__name__}")

@@ -8,7 +8,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Final, Self, TypeVar
@@ -64,6 +64,10 @@ class Telemetry:
         baggage_dimensions: entries of the baggage that become dimensions of each event.
         strict: raise ValueError for a metric name against the rule, and for unknown kinds; for
             tests of a pipeline. Otherwise such a point is dropped, counted and logged.
+        field_classes, field_treatments: which fields are personal, as the contract says it; their
+            values are treated before anything is sent.
+        pseudonym_keys: lines `ID SECRET`, the same as those of collectors and workers; without them
+            those of SPANLOOM_PSEUDONYM_KEYS_FILE or SPANLOOM_PSEUDONYM_KEYS.
         bounds: fields of `Options`.
 
     Raises:
@@ -80,6 +84,9 @@ class Telemetry:
         actor: str = "",
         baggage_dimensions: Iterable[str] = (),
         strict: bool = False,
+        field_classes: Mapping[str, str] | None = None,
+        field_treatments: Mapping[str, str] | None = None,
+        pseudonym_keys: str = "",
         **bounds: Any,
     ) -> None:
         checked_module(module, component)
@@ -90,7 +97,8 @@ class Telemetry:
         options = Options(**bounds)
         link = link_settings(checked_broker(broker))
         self._is_strict = strict
-        self.emitter = Emitter(options, partial(_sender, link))
+        treat = _treating(field_classes or {}, field_treatments or {}, pseudonym_keys)
+        self.emitter = Emitter(options, partial(_sender, link), treat)
         self.place = Place(
             self.emitter,
             module,
@@ -403,6 +411,17 @@ _NOWHERE: Final = Context()
 
 def _topic_of(module: str) -> str:
     return f"telemetry.{module.lower()}.v1"
+
+
+def _treating(
+    classes: Mapping[str, str], treatments: Mapping[str, str], keys: str
+) -> Callable[[Span | Point], Span | Point] | None:
+    if not classes and not treatments:
+        return None
+    from streams.sdk.personal import personal_of, treated  # who needs none of it pays nothing
+
+    personal = personal_of(classes, treatments, keys)
+    return None if personal is None else lambda item: treated(item, personal)
 
 
 def _sender(link: dict[str, object], emitter: Emitter) -> Any:

@@ -5,12 +5,13 @@ and the words that tell of an alert repeat them. Who acknowledged an incident or
 stays: that is a colleague whom others must be able to call. Nothing is changed in place.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from streams.core.privacy.pseudonyms import Pseudonyms
+from streams.core.privacy.pseudonyms import FORM, Pseudonyms
 from streams.core.privacy.treatments import DIMENSION, ID_FIELDS, TEXT_FIELDS, VALUE, Rules
 
 Record = dict[str, Any]
@@ -18,6 +19,14 @@ _LISTS: Final = {f"{name}s": name for name in ID_FIELDS}
 _NAN: Final = float("nan")
 _LONG_CHARS: Final = 6
 """What is shorter stands in other words by chance."""
+
+
+_PLACE: Final = re.compile(
+    r"(from [\w.:@-]{1,80}, \w{1,16}, number \d{1,9}: )?(event \d{1,9} of \d{1,9}: )?"
+)
+"""Where in a request or a message of many a rejected event stands, before its detail."""
+UNREAD: Final = re.compile(rf"{_PLACE.pattern}\d{{1,20}} bytes not kept, marked {FORM.pattern}")
+"""What the detail of `Privacy.unread` is."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ class Privacy:
         """Return dimensions as they may be kept; one that is dropped is not there."""
         found = {}
         for key, text in given.items():
-            treatment = self.rules.dimensions.get(key)
+            treatment = self.rules.dimension(key)
             kept = text if treatment is None else treatment.of(text, self.pseudonyms)
             if kept or not text:
                 found[key] = kept
@@ -76,10 +85,22 @@ class Privacy:
         words = self._words(plain)
         return {name: _deep(value, words) for name, value in found.items()}
 
+    def unread(self, record: Mapping[str, Any]) -> Record:
+        """Return a rejected record of which nothing can be read, as it may be kept.
+
+        Its bytes become a mark: a pseudonym of them, by which equal ones are known and nothing can
+        be tried out without the key.
+        """
+        mark = self.pseudonyms.of(hashlib.sha256(record["value"]).hexdigest())
+        place = _PLACE.match(record["detail"])
+        said = f"{record['value_bytes']} bytes not kept, marked {mark}"
+        found = {"key": b"", "value": b"", "detail": (place[0] if place else "") + said}
+        return {**record, **found}
+
     def _labels(self, labels: Mapping[str, str], plain: dict[str, str]) -> dict[str, str]:
         found = {}
         for key, text in labels.items():
-            field = DIMENSION + key if key in self.rules.dimensions else key
+            field = key if self.rules.dimension(key) is None else DIMENSION + key
             kept = self._noted(field, text, plain)
             if kept or not text:
                 found[key] = kept

@@ -28,10 +28,15 @@ STRUCTURE: Final = (
 )  # fmt: skip
 """Fields that traces, flows, rules and series are made of: they cannot be personal."""
 TREATMENT: Final = re.compile(r"pseudonym|drop|generalise|truncate:[1-9]")
+_ITEMS: Final = ("event.", "link.")
+_ITEM: Final = re.compile(r"\A(?:event|link)\.\d{1,9}\.")
+"""Before the keys of what OpenTelemetry's events and links of a span say."""
 _CUT: Final = "~"
 """Ends what was cut, and begins what was generalised."""
 _NUMBER: Final = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?")
 _YEAR: Final = re.compile(r"(\d{4})-\d\d-\d\d([T ].*)?")
+_GENERAL: Final = re.compile(r"~(\d{4}|\d{1,2} digits|[0-9a-f.:]{2,39}/(24|48))?")
+"""What was generalised; what begins so besides is a value. A mail domain becomes itself again."""
 _PREFIX_BITS: Final = {4: 24, 6: 48}
 
 
@@ -76,11 +81,23 @@ class Rules(NamedTuple):
     def __bool__(self) -> bool:
         return bool(self.fields or self.dimensions)
 
+    @property
+    def names(self) -> list[str]:
+        """The personal fields as a contract names them."""
+        return [*self.fields, *(DIMENSION + key for key in self.dimensions)]
+
     def of(self, field: str) -> Treatment | None:
         """Return the treatment of a field as a contract names it."""
         if field.startswith(DIMENSION):
-            return self.dimensions.get(field.removeprefix(DIMENSION))
+            return self.dimension(field.removeprefix(DIMENSION))
         return self.fields.get(field)
+
+    def dimension(self, key: str) -> Treatment | None:
+        """Return the treatment of a dimension; `event.0.user` and `link.0.user` are a `user`."""
+        found = self.dimensions.get(key)
+        if found is None and key.startswith(_ITEMS):
+            return self.dimensions.get(_ITEM.sub("", key))
+        return found
 
 
 def treatment_of(text: str) -> Treatment:
@@ -143,7 +160,7 @@ def _truncated(text: str, keep: int) -> str:
 
 def _general(text: str) -> str:
     """Return what a value is one of: a network, a mail domain, a year, an order of magnitude."""
-    if text.startswith(_CUT):
+    if _GENERAL.fullmatch(text):
         return text
     try:
         address = ipaddress.ip_address(text)

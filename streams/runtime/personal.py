@@ -1,0 +1,76 @@
+"""What an edge or a worker keeps in place of what is personal: the contract's rules, and the keys.
+
+Invariants: without a class nothing is read or looked up; no secret is in a message.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from streams.contract.model import Contract
+from streams.core.privacy.keys import HOW, keys_of_text
+from streams.core.privacy.pseudonyms import Key, Pseudonyms
+from streams.core.privacy.records import Privacy
+from streams.core.privacy.treatments import rules_of
+from streams.errors import ConfigError
+from streams.settings import WorkerSettings, secret_text
+
+FILE: Final = "pseudonym_keys_file (SPANLOOM_PSEUDONYM_KEYS_FILE)"
+TEXT: Final = "pseudonym_keys (SPANLOOM_PSEUDONYM_KEYS)"
+
+log = structlog.get_logger()
+
+
+def privacy_of(contract: Contract | None, settings: WorkerSettings) -> Privacy | None:
+    """Return what becomes of personal fields; None when there is none, or no key.
+
+    Raises:
+        ConfigError: the keys cannot be read, or are required and not there.
+    """
+    rules = rules_of(contract.field_classes, contract.field_treatments) if contract else None
+    if not rules:
+        return None
+    keys = keys_of(settings)
+    if keys:
+        return Privacy(rules, Pseudonyms(keys))
+    if settings.pseudonyms_required:
+        raise ConfigError(
+            f"{FILE}: missing: the contract's field_classes call {', '.join(rules.names)} "
+            f"personal, and pseudonyms_required (SPANLOOM_PSEUDONYMS_REQUIRED) is set; {HOW}"
+        )
+    return None
+
+
+def keys_of(settings: WorkerSettings) -> Sequence[Key]:
+    """Return the keys that are given, the one that makes new pseudonyms first.
+
+    Raises:
+        ConfigError: they cannot be read; names where they are, the line and the fix.
+    """
+    path, text = settings.pseudonym_keys_file, settings.pseudonym_keys.get_secret_value()
+    if path is not None and text:
+        raise ConfigError(f"{FILE}: there is {TEXT} too; set one of them")
+    if path is None:
+        return keys_of_text(text.replace(",", "\n"), TEXT)
+    place = f"{FILE}: {path}"
+    keys = keys_of_text(secret_text(path, place), place)
+    if not keys:
+        raise ConfigError(f"{place}: holds no key; {HOW}")
+    return keys
+
+
+def tell(contract: Contract | None, privacy: Privacy | None) -> None:
+    """Say at the start what becomes of personal fields: nothing may happen to them in silence."""
+    rules = rules_of(contract.field_classes, contract.field_treatments) if contract else None
+    if not rules:
+        return
+    if privacy is None:
+        log.warning(
+            "personal_fields_untreated",
+            fields=rules.names,
+            why="no key of pseudonyms is given: topics, state and logs hold their plain values",
+            action=f"set SPANLOOM_PSEUDONYM_KEYS_FILE, the same for all that treat; {HOW}",
+        )
+        return
+    log.info("personal_fields_treated", fields=rules.names, key=privacy.pseudonyms.key_ids[0])
