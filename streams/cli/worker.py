@@ -54,15 +54,10 @@ def run(
     otlp_topics: str | None = typer.Option(
         None, help="Read these topics of OpenTelemetry's Kafka exporter too: names, or KIND=NAME."
     ),
-    rekey: str | None = typer.Option(
-        None,
-        help="Place the events of these telemetry topics anew, by their trace ids: names, or all.",
-    ),
+    rekey: str | None = typer.Option(None, help="Topics to place anew by trace id: names, or all."),
     profile: Path | None = typer.Option(None, help="Maps a foreign span schema to columns."),
     derived_prefix: str | None = typer.Option(None, help="Put before the names of derived topics."),
-    summary_topic: str | None = typer.Option(
-        None, help="Send a JSON summary of each trace here too."
-    ),
+    summary_topic: str | None = typer.Option(None, help="Send a JSON summary of each trace here."),
     closed_retention: float | None = typer.Option(
         None, help="Seconds a closed trace can be amended."
     ),

@@ -168,7 +168,7 @@ class RekeyRunner:
         scalars = {
             "positions": self.positions,
             "topic_ids": self.topic_ids,
-            "counts": self.counts,
+            "placed": self.counts,
         }
         return outputs, scalars_segment(scalars)
 
@@ -178,7 +178,7 @@ class RekeyRunner:
             scalars = segments[-1].scalars
             self.positions = dict(scalars["positions"])
             self.topic_ids = dict(scalars["topic_ids"])
-            self.counts |= scalars["counts"]
+            self.counts |= scalars["placed"]
 
     def status(self) -> dict[str, Any]:
         """Return how many events lay elsewhere, and how many lay right already."""

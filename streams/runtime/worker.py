@@ -16,6 +16,7 @@ from threading import Event
 from typing import Any, Final
 
 import structlog
+from confluent_kafka.admin import AdminClient
 from faust.types.tuples import TP
 
 from streams.errors import BrokerError, RightError, SpanloomError, StateError
@@ -133,8 +134,7 @@ class Worker:
             partitions = topics.check(
                 client, pipeline.telemetry, pipeline.derived, pipeline.is_foreign, pipeline.rekeyed
             )
-        there = topics.partition_counts(client)
-        origins = {topic: there[topic] for topic in pipeline.rekeyed}
+        origins = self._origins(client)
         join = JoinFactory(pipeline, partitions, origins)
         self._reader = join.reader()
         self._add_kind(JOIN, join.sources.topics, join.make, partitions)
@@ -151,7 +151,15 @@ class Worker:
             logs = {kind: changelog_topic(group, kind) for kind in self._kinds}
             specs = [topics.changelog_spec(logs[k], count) for k, count in self._counts.items()]
             topics.create(client, specs, who=self.link.settings.who)
-            topics.check_grown(client, {logs[rekey_kind(t)]: n for t, n in origins.items()})
+            if origins:
+                topics.check_grown(client, {logs[rekey_kind(t)]: n for t, n in origins.items()})
+
+    def _origins(self, client: AdminClient) -> dict[str, int]:
+        """Return how many partitions each topic has that is rekeyed."""
+        if not self.pipeline.rekeyed:
+            return {}
+        there = topics.partition_counts(client)
+        return {topic: there[topic] for topic in self.pipeline.rekeyed}
 
     def _all_topics(self) -> list[str]:
         names = [*self.pipeline.telemetry, *(self.pipeline.derived(d) for d in topics.DERIVED)]

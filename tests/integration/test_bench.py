@@ -24,6 +24,7 @@ FIGURES = {
     "soak": ("rss_slope_mb_per_hour", "files_slope_per_hour", "samples"),
     "collector": ("senders",),
     "otlp": (),
+    "rekey": (),
     "sdk": ("variants", "caller_cheaper", "total_cheaper"),
 }
 POSITIVE = {
@@ -35,6 +36,7 @@ POSITIVE = {
     "soak": ("achieved_spans_per_s", "rss_max_bytes"),
     "collector": ("spans_per_s", "spans_per_cpu_s", "p50_ms", "p99_ms", "peak_bytes"),
     "otlp": ("spans_per_cpu_s", "parse_us", "bodies_us", "columns_us", "native_us"),
+    "rekey": ("otlp_us", "rekey_otlp_us", "rekey_native_us", "rekeyed_us"),
     "sdk": ("caller_us", "import_ms", "waiting_latency_ratio"),
 }
 

@@ -86,6 +86,17 @@ def whole_traces(deployment: Deployment) -> dict[str, Any]:
     return {t: trace for t, trace in found.items() if len(trace["spans"]) == SPANS}
 
 
+def wait_for_traces(
+    deployment: Deployment, expected: Mapping[str, set[str]], worker: WorkerProcess
+) -> None:
+    """Wait until traces are published with all their spans."""
+
+    def left() -> int:
+        return len(expected.keys() - whole_traces(deployment).keys())
+
+    wait_for(lambda: not left(), 240, lambda: f"{left()} are not whole: {worker.tail()}", worker)
+
+
 def events_of_internal(deployment: Deployment) -> Counter[tuple[str, str]]:
     """Return how often each span is in the internal topic, for readers of committed records."""
     seen: Counter[tuple[str, str]] = Counter()
@@ -130,16 +141,15 @@ def test_a_topic_placed_by_fnv_is_named_and_then_repaired(deployment: Deployment
         for n in mended:
             feed_trace(feeder, n, deployment.partitions, time.time_ns())
     expected = spans_by_trace(mended)
-    what = lambda: f"{len(expected.keys() & whole_traces(deployment).keys())}: {worker.tail()}"  # noqa: E731
-    wait_for(lambda: expected.keys() <= whole_traces(deployment).keys(), 240, what, worker)
+    wait_for_traces(deployment, expected, worker)
     assert json.loads(asked(port, "/health"))["mispartitioned"] == []
     metrics = asked(port, "/metrics")
     assert f'spanloom_rekeyed_records_total{{task="rekey.{SPANS_TOPIC}-0",what="moved"}}' in metrics
     worker.terminate()
     assert worker.wait(60) == 0, worker.tail()
-    found = deployment.read_by(TRACES, decode)
+    found = [t for t in deployment.read_by(TRACES, decode) if t["trace_id"] in expected]
     assert_revisions_are_whole(found)
-    assert_spans_are_whole([t for t in found if t["trace_id"] in expected], expected)
+    assert_spans_are_whole(found, expected)
     # It begins where the join stood: nothing that the group had read is read again.
     again = {t for t, _ in events_of_internal(deployment)} & spans_by_trace(torn).keys()
     assert again == set()
@@ -243,8 +253,7 @@ def test_kills_neither_lose_nor_repeat_what_is_rekeyed(deployment: Deployment) -
     worker = start()
     feed(50)
     expected = spans_by_trace(fed)
-    what = lambda: f"{len(whole_traces(deployment))} of {len(expected)}: {worker.tail()}"  # noqa: E731
-    wait_for(lambda: expected.keys() <= whole_traces(deployment).keys(), 240, what, worker)
+    wait_for_traces(deployment, expected, worker)
     worker.terminate()
     assert worker.wait(60) == 0, worker.tail()
     found = deployment.read_by(TRACES, decode)

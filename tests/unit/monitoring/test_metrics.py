@@ -15,6 +15,10 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from streams import __version__
+from streams.codec.events import EventDecoder
+from streams.codec.schemas import SchemaSet, default_schemas
+from streams.core.columns import Operations
+from streams.core.traces.partitioners import Misplaced
 from streams.errors import ConfigError
 from streams.monitoring import metrics as metrics_module
 from streams.monitoring.liveness import Limits, Seen, TaskSeen, Waits, advance
@@ -23,6 +27,7 @@ from streams.monitoring.metrics import CATALOGUE, Exposition, MetricName, Worker
 from streams.monitoring.view import View
 from streams.runtime import reporting
 from streams.runtime.monitor import task_status
+from streams.runtime.rekey_runner import RekeyRunner
 from tests.unit.runtime.fake_link import FakeLink, Host, Runner
 from tests.unit.runtime.join_cases import (
     T0_US,
@@ -47,12 +52,20 @@ def hosts(tmp_path: Path) -> list[Any]:
     let_time_pass(runner, 60)
     feed(runner, chunk(B, span("go", 1, 90_000_000, trace_id="ab" * 16), b"junk!"))
     runner.held = frozenset({A})
+    runner._misplaced = {0: Misplaced("fnv1a", "murmur2")}
     join = Host("join-3", runner, (A, B))
     join.meter.cut_seconds.add(0.25)
     join.meter.cut_seconds.add(0.5)
     join.meter.cut_bytes.add(700)
     join.meter.restore_seconds.add(3.5)
-    return [join, Host("incidents-0", Runner())]
+    rekey = RekeyRunner(*rekeyed_parts(), "telemetry.c.v1", 0, "spanloom.rekeyed.v1", 4)
+    return [join, Host("incidents-0", Runner()), Host("rekey.telemetry.c.v1-0", rekey)]
+
+
+def rekeyed_parts() -> tuple[EventDecoder, Operations, SchemaSet]:
+    """Return what a rekey task decodes with."""
+    operations, schemas = Operations(), default_schemas()
+    return EventDecoder(schemas, operations), operations, schemas
 
 
 def view_of(hosts: list[Any]) -> View:
@@ -121,6 +134,14 @@ def test_the_accounts_are_exposed(hosts: list[Any]) -> None:
     assert found["spanloom_discarded_records_total", "join-3", "bad_magic"] == 1
 
 
+def test_topics_that_lie_wrongly_and_what_is_placed_anew_are_exposed(hosts: list[Any]) -> None:
+    """By topic and what places its keys; by what became of the events."""
+    found = samples(exposed(hosts))
+    assert found["spanloom_mispartitioned_topic", "join-3", f"fnv1a {A}"] == 1
+    rekeyed = [key[2] for key in found if key[0] == "spanloom_rekeyed_records_total"]
+    assert rekeyed == ["moved", "stayed", "rejected"]
+
+
 def test_the_tasks_state_is_exposed(hosts: list[Any]) -> None:
     """Open and closed traces, stream time, held topics, cuts and restarts stand by task."""
     found = samples(exposed(hosts))
@@ -160,7 +181,11 @@ def test_lag_stands_by_topic_and_partition(hosts: list[Any]) -> None:
     """Where nobody knows the end there is no sample: 0 would say that all was read."""
     found = samples(exposed(hosts))
     lags = {at[1:]: value for at, value in found.items() if at[0] == "spanloom_lag_records"}
-    assert lags == {("join-3", f"3 {A}"): 7, ("incidents-0", "0 a"): 0}
+    assert lags == {
+        ("join-3", f"3 {A}"): 7,
+        ("incidents-0", "0 a"): 0,
+        ("rekey.telemetry.c.v1-0", "0 a"): 0,
+    }
 
 
 def test_the_worker_itself_is_exposed(hosts: list[Any]) -> None:

@@ -34,6 +34,17 @@ def test_a_worker_that_is_well_answers_200_with_its_tasks() -> None:
     }  # fmt: skip
 
 
+def test_topics_that_lie_wrongly_are_named_once() -> None:
+    """Several partitions see the same topic; the worker is well all the same."""
+    said = {"mispartitioned": {"otlp_spans": {"found": "fnv1a", "expected": "murmur2"}}}
+    tasks = [TASK | said, TASK | {"task": "join-1"} | said]
+    status, body = health(View(LIMITS, Waits(), "", tasks), 0.0)
+    assert status == 200
+    assert body["mispartitioned"] == [
+        {"topic": "otlp_spans", "found": "fnv1a", "expected": "murmur2"}
+    ]
+
+
 def test_what_takes_too_long_is_named_with_its_limit() -> None:
     """An operator reads what, whose, how long, and how long it may."""
     status, body = health(View(LIMITS, waiting(25), "", [TASK]), 0.0)

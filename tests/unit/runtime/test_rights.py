@@ -40,6 +40,13 @@ def test_a_worker_writes_what_is_derived_and_reads_what_it_needs() -> None:
     assert {"Read group g", "Write transactional id g-*"} <= found
 
 
+def test_the_topic_of_rekeyed_events_is_needed_where_topics_are() -> None:
+    """It is read and written, by other tasks of the same worker."""
+    both = {f"{what} topic {topics.REKEYED}" for what in ("Read", "Write")}
+    assert both <= needed(rekey="all")
+    assert not both & needed()
+
+
 def test_names_follow_the_settings() -> None:
     """Prefix and summary topic are in the rows; foreign topics are read and nothing else is."""
     found = needed(

@@ -85,6 +85,30 @@ def check(client: Any, prefix: str = "", **options: bool) -> int:
     return topics.check(client, TELEMETRY, lambda name: prefix + name, **options)
 
 
+def test_topics_that_are_rekeyed_may_have_any_count() -> None:
+    """The topic that their events go to may not; without it nothing starts."""
+    rekeyed = ("telemetry.alpha.v1",)
+    there = a_deployment(telemetry_alpha_v1=3)
+    with pytest.raises(BrokerError, match=f"missing: {topics.REKEYED}"):
+        topics.check(FakeAdmin(there), TELEMETRY, str, rekeyed=rekeyed)  # type: ignore[arg-type]
+    client: Any = FakeAdmin(there | {topics.REKEYED: 2})
+    with pytest.raises(BrokerError, match=rf"{topics.REKEYED} has 2.*--rekey NAME"):
+        topics.check(client, TELEMETRY, str, rekeyed=rekeyed)
+    made: Any = FakeAdmin(there)
+    topics.make_internal(made, str, "ann")
+    assert topics.check(made, TELEMETRY, str, rekeyed=rekeyed) == 4
+    with pytest.raises(BrokerError, match=r"telemetry\.alpha\.v1 has 3"):
+        check(made)
+
+
+def test_a_changelog_of_a_topic_that_grew_is_refused() -> None:
+    """A task without a partition of its changelog could keep no state."""
+    client: Any = FakeAdmin({"log": 3})
+    topics.check_grown(client, {"log": 3, "not.there": 9})
+    with pytest.raises(BrokerError, match=r"log has 3 partitions, 4 are needed.*add partitions"):
+        topics.check_grown(client, {"log": 4})
+
+
 def test_telemetry_topics_follow_one_entry() -> None:
     """Any module's topic is made as the catalogue says of telemetry.<module>.v1."""
     made = topics.spec("telemetry.alpha.v1", 6)

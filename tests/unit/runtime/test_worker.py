@@ -162,8 +162,7 @@ def assigned(folder: Path, host: RefusedHost, prepare: Callable[[Worker], None])
 
     async def story() -> Worker:
         worker = worker_of(folder)
-        worker._add_kind("join", (OTHER,), lambda _partition: None)
-        worker._partitions = 1
+        worker._add_kind("join", (OTHER,), lambda _partition: None, 1)
         worker._takeovers._go_on = AsyncMock()
         worker.hosts = {host.id: cast(Any, host)}
         prepare(worker)
