@@ -129,6 +129,9 @@ def show(found: Coverage, told: Told, console: Console) -> None:
         rows = [finding for finding in found.findings if finding.kind == kind]
         if rows:
             console.print(_table(_SAID[kind], rows))
+    if any(finding.kind == "never_seen" for finding in found.findings):
+        hint = "what adds telemetry: spanloom coverage template MODULE COMPONENT --contract ..."
+        console.print(hint, style="dim", soft_wrap=True)
     console.print(f"{told.records:,} records read", style="dim")
     if told.is_cut:
         console.print("older records were left out: --newest says how many are read", style="dim")
