@@ -59,7 +59,8 @@ def random_events(rng: random.Random, plan: Plan, traces: int) -> list[Event]:
         for number in range(rng.choice((0, 0, 1, 2))):
             note = Operation(rng.choice((*MODULES, "DELTA")), "log", "line")
             at_us = begin + rng.randrange(-3, 30)
-            events.append(Event(trace, 900 + number, note, at_us, is_span=False))
+            is_in = rng.random() < 0.7
+            events.append(Event(trace, 900 + number, note, at_us, is_span=False, is_sampled=is_in))
     for number in range(rng.choice((0, 2))):
         gauge = Operation(rng.choice(MODULES), "gauge", "rate")
         events.append(Event(0, number, gauge, rng.randrange(1_000, 1_400), is_span=False))

@@ -102,7 +102,9 @@ class SlowJoin:
         out = {}
         for number, trace in self.traces.items():
             spans = [e.span() for e in trace.events.values() if e.is_span]
-            out[number] = self._numbers(trace), judge_trace(spans, self._plan)
+            told = not any(e.is_sampled for e in trace.events.values())
+            verdict = judge_trace(spans, self._plan, is_unsampled=told)
+            out[number] = self._numbers(trace), verdict
         return out
 
     @staticmethod

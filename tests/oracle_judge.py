@@ -48,13 +48,14 @@ class Verdict:
     stages: list[tuple[int, int, int, int, int, bool]] = field(default_factory=list)
 
 
-def judge_trace(spans: list[OracleSpan], plan: Plan) -> Verdict:
+def judge_trace(spans: list[OracleSpan], plan: Plan, *, is_unsampled: bool = False) -> Verdict:
+    """Judge a trace by its spans; `is_unsampled` says that none of its events was sampled."""
     spans = sorted(spans, key=lambda s: (s.start_us, s.span_id))
     verdict = Verdict()
     _structure(spans, verdict)
     seen = {code for s in spans if (code := _stage(plan, s.operation)) is not None}
     verdict.flow = _flow(spans, plan, seen)
-    verdict.is_sampled_out = bool(spans) and not any(s.is_sampled for s in spans)
+    verdict.is_sampled_out = not any(s.is_sampled for s in spans) if spans else is_unsampled
     if verdict.flow >= 0:
         _judge_flow(spans, plan, plan.flows[verdict.flow], verdict)
     else:
@@ -68,7 +69,7 @@ def judge_trace(spans: list[OracleSpan], plan: Plan) -> Verdict:
             for edge, seen_, cause, gap, late in verdict.edges
         ]
     if verdict.roots != 1 or verdict.orphans or verdict.has_cycle:
-        verdict.status = BROKEN
+        verdict.status = INCOMPLETE if verdict.is_sampled_out else BROKEN
     elif verdict.missing:
         verdict.status = INCOMPLETE
     return verdict

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from streams.cli.connection import connect
 from streams.cli.coverage_template import files_for
-from streams.cli.lines import clean
+from streams.cli.lines import clean, time_of_day
 from streams.contract.coverage import KINDS, Coverage, Finding, coverage
 from streams.contract.loader import load_contract
 from streams.errors import ConfigError
@@ -129,6 +129,9 @@ def show(found: Coverage, told: Told, console: Console) -> None:
         rows = [finding for finding in found.findings if finding.kind == kind]
         if rows:
             console.print(_table(_SAID[kind], rows))
+    if any(finding.kind == "never_seen" for finding in found.findings):
+        hint = "what adds telemetry: spanloom coverage template MODULE COMPONENT --contract ..."
+        console.print(hint, style="dim", soft_wrap=True)
     console.print(f"{told.records:,} records read", style="dim")
     if told.is_cut:
         console.print("older records were left out: --newest says how many are read", style="dim")
@@ -141,13 +144,17 @@ def show(found: Coverage, told: Told, console: Console) -> None:
 def _table(title: str, rows: list[Finding]) -> Table:
     table = Table("type", "module", "component", "name", "owner", title_justify="left")
     table.title = f"{title}: {len(rows)}"
+    is_seen = any(row.last_us for row in rows)
     table.add_column("events", justify="right")
+    if is_seen:
+        table.add_column("last seen, UTC")
     table.add_column("")
     for row in rows[:_SHOWN_MAX]:
         texts = (*row.what, row.owner or "unowned")
         table.add_row(
             *(escape(clean(text)) for text in texts),
             f"{row.events:,}" if row.events else "",
+            *([time_of_day(row.last_us).partition(".")[0]] if is_seen else []),
             escape(clean(row.detail or row.where)),
         )
     if len(rows) > _SHOWN_MAX:

@@ -21,6 +21,7 @@ from streams.cli.lines import causes, clean, edge_name, percent, time_of_day
 from streams.cli.moments import moment_us
 from streams.codec import records
 from streams.codec.plain import plain
+from streams.core.fidelity.unsampled import SPANS_UNSAMPLED, TRACES_UNSAMPLED
 from streams.errors import ConfigError, RecordError
 from streams.runtime import topics
 from streams.runtime.reading import Reading
@@ -195,6 +196,7 @@ def build_view(chosen: tuple[list[Row], Stretch]) -> dict[str, Any]:
     merged = {scope: _sum(parts) for scope, parts in sorted(by_scope.items())}
     edges = [row for scope, row in merged.items() if scope[0] == "edge"]
     newest = max(rows, key=lambda row: int(row["window_start"]))
+    total = next((row for scope, row in merged.items() if scope[0] == "total"), None)
     return {
         "start_us": stretch.start_us,
         "end_us": stretch.end_us,
@@ -207,6 +209,7 @@ def build_view(chosen: tuple[list[Row], Stretch]) -> dict[str, Any]:
         "edges": edges,
         "flows": [row for scope, row in merged.items() if scope[0] == "flow"],
         "modules": [row for scope, row in merged.items() if scope[0] == "module"],
+        "total": total,
     }
 
 
@@ -240,6 +243,8 @@ def show(view: dict[str, Any], console: Console) -> None:
     console.print(_rated("edge", view["edges"], has_causes=True))
     console.print(_rated("flow", view["flows"], has_causes=False))
     console.print(_modules(view["modules"]))
+    if view["total"] is not None:
+        console.print(_traces(view["total"]))
     below = view["below_slo"]
     if below:
         console.print(f"[bold red]below objective:[/] {escape(clean(', '.join(below)))}")
@@ -285,11 +290,27 @@ def bar(used: float) -> str:
     return f"{'█' * cells}{'░' * (BAR_CELLS - cells)} {used * 100:,.0f} %"
 
 
+def _traces(total: Row) -> str:
+    """Say how many traces were seen, and how many were never sent because they were not sampled."""
+    counts, in_parts = total["counters"], total["sampled_out"]
+    sampled = counts.get("traces", 0) - in_parts
+    unsampled = max(counts.get(TRACES_UNSAMPLED, 0), in_parts)
+    text = f"traces: {sampled:,} seen, {counts.get('complete', 0):,} of them complete"
+    if unsampled or counts.get(SPANS_UNSAMPLED):
+        share = sampled / (sampled + unsampled) if sampled + unsampled else math.nan
+        text += f"; {unsampled:,} not sampled, so that {percent(share)} are seen"
+    if in_parts:
+        text += f" (of {in_parts:,} of these errors, audit entries or log lines came)"
+    return text
+
+
 def _modules(rows: Sequence[Row]) -> Table:
     table = Table("module")
-    names = ("events", "spans", "errors", "duplicate", "late", "untraced")
+    names = ["events", "spans", "errors", "duplicate", "late", "untraced"]
+    if any(row["counters"].get(SPANS_UNSAMPLED) for row in rows):
+        names.append(SPANS_UNSAMPLED)
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(name.replace("spans_un", "spans not "), justify="right")
     for row in rows:
         counts = row["counters"] | {name: row[name] for name in ("duplicate", "late")}
         cells = (f"{counts.get(name, 0):,}" for name in names)

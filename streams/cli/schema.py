@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.cli.lines import clean
-from streams.codec.compatibility import changed_since, deprecations, matrix
+from streams.codec.compatibility import changed_since, deprecations, matrix, unlike_published
 from streams.contract.loader import load_contract
 from streams.errors import ConfigError
 from streams.runtime.registry import Registry
@@ -37,12 +37,14 @@ def check(
 ) -> None:
     """Check that every version of a record's schema reads every other; list deprecations.
 
-    Ends with 1 when a pair does not hold, or a published schema was changed.
+    Ends with 1 when a pair does not hold, or a schema is not as it was published: as the file of
+    fingerprints beside them says, and with --against also a folder of them.
 
     Example: spanloom schema check --against release/schemas
     """
     pairs = list(matrix())
-    changed = list(changed_since(against)) if against is not None else []
+    changed = list(unlike_published())
+    changed += changed_since(against) if against is not None else []
     names = load_contract(contract).metric_names if contract else {}
     old = [one._asdict() for one in deprecations()]
     old += [
@@ -96,7 +98,7 @@ def _show(pairs: list[Any], changed: list[str], old: list[dict[str, Any]]) -> No
         table.add_row(record, f"version {reader}", good, clean(bad))
     console.print(table)
     for line in changed:
-        console.print(clean(line), style="red", markup=False)
+        console.print(clean(line), style="red", markup=False, soft_wrap=True)
     for one in old:
         what = f"deprecated: {one['record']} {one['what']}, use {one['use']}"
-        console.print(clean(what), markup=False)
+        console.print(clean(what), markup=False, soft_wrap=True)

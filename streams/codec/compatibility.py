@@ -9,10 +9,12 @@ Source: Apache Avro 1.12 specification, "Schema Resolution".
 
 import json
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import avro.schema
+import yaml
 from avro.compatibility import (
     ReaderWriterCompatibilityChecker,
     SchemaCompatibilityType,
@@ -21,6 +23,9 @@ from avro.compatibility import (
 from streams.codec.schemas import Schema, load_schema, schema_folder, versions, wire_form
 from streams.errors import ConfigError
 
+PUBLISHED: Final = "published.yaml"
+_GONE: Final = "is no longer there; what was written with it cannot be read"
+_CHANGED: Final = "was changed; make a new version of it"
 _BROKEN: Final = (KeyError, TypeError, AttributeError, ValueError, RecursionError)
 """What the library raises, too, on JSON that is no schema."""
 
@@ -108,10 +113,38 @@ def changed_since(folder: Path) -> Iterator[str]:
         try:
             ours = _as_file(record, int(version))
         except ConfigError:
-            yield f"{path.name}: is no longer there; what was written with it cannot be read"
+            yield f"{path.name}: {_GONE}"
             continue
         if wire_form(ours) != wire_form(published):
-            yield f"{path.name}: was changed; make a new version of it"
+            yield f"{path.name}: {_CHANGED}"
+
+
+def fingerprint(schema: Schema) -> str:
+    """Return the SHA-256 of what decides a schema's bytes and their meaning; docs may change."""
+    text = json.dumps(wire_form(schema), sort_keys=True, separators=(",", ":"))
+    return sha256(text.encode()).hexdigest()
+
+
+def unlike_published(folder: Path | None = None) -> Iterator[str]:
+    """Yield our schemas that are not as `published.yaml` beside them has them.
+
+    Each schema is written down there with its fingerprint when it is made, so that a change of one
+    that is in use is seen without a copy of the last release.
+
+    Args:
+        folder: of the schemas; ours without it.
+    """
+    where = folder or schema_folder()
+    published: dict[str, str] = yaml.safe_load((where / PUBLISHED).read_text("utf-8"))
+    there = {path.name: path for path in where.glob("*.v*.avsc")}
+    for name in sorted(published.keys() - there.keys()):
+        yield f"{name}: {_GONE}"
+    for name, path in sorted(there.items()):
+        found = fingerprint(json.loads(path.read_text("utf-8")))
+        if name not in published:
+            yield f"{name}: is not in {PUBLISHED} yet; add the line `{name}: {found}`"
+        elif published[name] != found:
+            yield f"{name}: {_CHANGED}"
 
 
 def _as_file(record: str, version: int) -> Schema:

@@ -22,6 +22,10 @@ KINDS: Final[tuple[Kind, ...]] = (
 """In the order of reports; the last is no fault: what need not be need not be seen."""
 
 
+_SDK_COMPONENT: Final = "telemetry"
+"""Of `streams.sdk.reports`, which no contract names."""
+
+
 class Emitted(NamedTuple):
     """What is emitted: an event type by who and what."""
 
@@ -49,7 +53,16 @@ class Tally:
 
 
 class Finding(NamedTuple):
-    """One gap; `what` names it, `where` says where the contract expects it, `events` how often."""
+    """One gap.
+
+    Attributes:
+        kind, what: of which sort it is, and what it is about.
+        where: where the contract expects it.
+        owner: who answers for it; "" for nobody.
+        events: how often it was seen.
+        detail: in words.
+        last_us: newest event of it, Unix microseconds; 0 for none.
+    """
 
     kind: Kind
     what: Emitted
@@ -57,6 +70,7 @@ class Finding(NamedTuple):
     owner: str
     events: int
     detail: str
+    last_us: int = 0
 
 
 class Expected(NamedTuple):
@@ -195,14 +209,14 @@ def _of_seen(
     owner = module.owner if module else ""
 
     def gap(kind: Kind, events: int, detail: str) -> Finding:
-        return Finding(kind, emitted, "", owner, events, detail)
+        return Finding(kind, emitted, "", owner, events, detail, tally.last_us)
 
     new_name = contract.metric_names.get(emitted.name) if emitted.event_type == "METRIC" else None
     if new_name is not None:
         yield gap("old_name", tally.events, f"is now {new_name}")
     elif module is None:
         yield gap("not_in_contract", tally.events, "no such module")
-    elif not is_known and _must_be_named(contract, emitted.event_type):
+    elif not is_known and _must_be_named(contract, emitted):
         yield gap("not_in_contract", tally.events, "nothing in the contract names it")
     # A metric point is of no trace, and a named event tells a state. Whoever else logs or audits
     # knows which record it was about.
@@ -215,11 +229,18 @@ def _of_seen(
         yield gap("old_schema", events, schema)
 
 
-def _must_be_named(contract: Contract, event_type: str) -> bool:
+def _must_be_named(contract: Contract, emitted: Emitted) -> bool:
     """Whether the contract means to name all of a type; log lines and audit entries are free."""
-    if event_type == "TRACE":
+    if emitted.event_type == "TRACE":
         return bool(contract.flows) or contract.operations is not None
-    return event_type == "METRIC" and bool(contract.signals)
+    return emitted.event_type == "METRIC" and bool(contract.signals) and not _is_of_sdk(emitted)
+
+
+def _is_of_sdk(emitted: Emitted) -> bool:
+    """Whether a metric is what the SDK says of itself: it comes wherever the SDK is used."""
+    return emitted.component == _SDK_COMPONENT and emitted.name.startswith(
+        f"pipeline.{emitted.module.lower()}.{_SDK_COMPONENT}."
+    )
 
 
 def _has_owned_stage(contract: Contract, emitted: Emitted) -> bool:

@@ -20,6 +20,8 @@ DEBUG, INFO, WARN, ERROR, CRITICAL = range(5)
 SEVERITIES: Final = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
 STATUS_UNSET, STATUS_OK, STATUS_ERROR = range(3)
 STATUSES: Final = ("UNSET", "OK", "ERROR")
+SAMPLED: Final = 1
+"""W3C trace flags, bit 0: what belongs to the trace is recorded."""
 SPAN_KINDS: Final = ("INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 
 
@@ -164,6 +166,8 @@ class SpanBatch:
         topic: (n,) index of the topic the span came by.
         is_late: (n,) the span came after its trace's first revision.
         stage_bits: (n, W) the plan's bits that the row sets (stage and condition bits).
+        is_unsampled: (T,) no event of the trace, span or not, has the sampled bit; None where only
+            spans are known.
     """
 
     trace: I32
@@ -178,6 +182,7 @@ class SpanBatch:
     topic: U8
     is_late: Mask
     stage_bits: U64
+    is_unsampled: Mask | None = None
 
     def __len__(self) -> int:
         return len(self.trace)

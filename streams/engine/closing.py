@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from streams.core.columns import STATUS_ERROR, TRACE, Operations, SpanBatch
+from streams.core.columns import SAMPLED, STATUS_ERROR, TRACE, Operations, SpanBatch
 from streams.core.fidelity.causes import explain
 from streams.core.fidelity.judge import Judgement, judge
 from streams.core.fidelity.plan import Plan
@@ -183,11 +183,14 @@ class Closer:
         spans = np.flatnonzero((table["event_type"][kept] == TRACE) & ~is_link)
         rows = kept[spans]
         columns = {name: table[name][rows] for name in _SPAN_COLUMNS}
+        is_unsampled = np.ones(traces, np.bool_)
+        is_unsampled[owner[table["trace_flags"][kept] & SAMPLED != 0]] = False
         batch = SpanBatch(
             trace=owner[spans].astype(np.int32),
             traces=traces,
             span_id=table["key_lo"][rows],
             stage_bits=table["bits"][rows],
+            is_unsampled=is_unsampled,
             **columns,
         )
         return batch, rows

@@ -18,13 +18,15 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
 
 from streams.sdk import forks
 from streams.sdk.encode import Point, encode_batch, encode_item, event_ids, uuid_text
 from streams.sdk.options import LOG_NAME, Options
-from streams.sdk.reports import Counts, Reports
+from streams.sdk.place import Place
+from streams.sdk.reports import Counts, Reports, Unsampled
 from streams.sdk.span import Span
 
 log = logging.getLogger(LOG_NAME)
@@ -35,6 +37,8 @@ COMPLAIN_SECONDS: Final = 60.0
 """The same complaint is logged so often at most."""
 _FLUSH_PAUSE_SECONDS: Final = 0.02
 COMPLAINTS_MAX: Final = 1_000
+PLACES_MAX: Final = 1_000
+"""Components whose unsampled spans are told apart; those of further ones are told as the home's."""
 QUEUE_FULL, CLOSED, EXIT = "queue_full", "closed", "exit"
 UNENCODABLE, NO_THREAD, NO_TOPIC = "unencodable", "no_thread", "no_topic"
 
@@ -48,8 +52,18 @@ class Sender(Protocol):
     def partition(self, topic: str, key: bytes) -> tuple[str, int] | None:
         """Return topic and partition for a key, None where there is no topic for it."""
 
-    def send(self, topic: str, partition: int, value: bytes, events: int) -> None:
-        """Hand a message over; its events are counted when it is known what became of them."""
+    def send(
+        self,
+        topic: str,
+        partition: int,
+        value: bytes,
+        events: int,
+        lost: Callable[[], None] | None = None,
+    ) -> None:
+        """Hand a message over; its events are counted when it is known what became of them.
+
+        `lost` is called when it will not arrive.
+        """
 
     def poll(self) -> None:
         """Hear what became of messages."""
@@ -90,8 +104,7 @@ class Emitter:
         self.cut = 0
         self.refused = 0
         self.sent = 0
-        self.unsampled = 0
-        self.unsampled_traces = 0
+        self.unsampled_by: dict[bytes, Unsampled] = {}
         self.dropped: Counter[str] = Counter()
         self._refused = 0
         self._taken = 0
@@ -140,11 +153,23 @@ class Emitter:
             self.queue.append(item)
         self.wake()
 
-    def skip(self, *, is_root: bool) -> None:
-        """Count a span whose trace is not sampled."""
-        self.unsampled += 1
+    def unsampled(self, place: Place, *, is_root: bool, is_sent: bool) -> None:
+        """Count a span whose trace is not sampled, and the trace where it began it."""
+        found = self.unsampled_by.get(place.key)
+        if found is None:
+            found = self._first_unsampled(place)
+        if not is_sent:
+            found.spans += 1
         if is_root:
-            self.unsampled_traces += 1
+            found.traces += 1
+
+    def _first_unsampled(self, place: Place) -> Unsampled:
+        """Return where a place's unsampled spans are counted; see that somebody tells of them."""
+        self.start()
+        key, home = place.key, self.reports.home
+        if len(self.unsampled_by) >= PLACES_MAX and home is not None:
+            key, place = home.key, home
+        return self.unsampled_by.setdefault(key, Unsampled(place))
 
     def weigh(self, characters: int) -> None:
         """Add to the characters that wait; beyond their bound `crowded` looks at each event."""
@@ -198,14 +223,15 @@ class Emitter:
     def counts(self) -> Counts:
         """Return what became of the events so far."""
         with self._lock:
+            unsampled = list(self.unsampled_by.values())
             waiting = len(self.queue) + self._taken - self.sent - self._lost_taken
             return Counts(
                 made=self._refused + self._taken + len(self.queue),
                 sent=self.sent,
                 dropped=dict(self.dropped),
                 waiting=waiting,
-                unsampled=self.unsampled,
-                unsampled_traces=self.unsampled_traces,
+                unsampled=sum(one.spans for one in unsampled),
+                unsampled_traces=sum(one.traces for one in unsampled),
                 cut=self.cut,
                 refused=self.refused,
             )
@@ -338,14 +364,17 @@ class Emitter:
         sender = self.sender
         if sender is None or not self.reports.is_due(is_last=is_last) or not sender.is_ready():
             return
-        batches: dict[tuple[str, int], list[bytes]] = {}
-        for point in self.reports.points():
+        batches: dict[tuple[str, int], list[tuple[bytes, Callable[[], None]]]] = {}
+        for point, untell in self.reports.points():
             key, body = encode_item(point, uuid_text().encode())
             at = sender.partition(point.place.topic, key)
-            if at is not None:
-                batches.setdefault(at, []).append(body)
-        for at, bodies in batches.items():
-            sender.send(*at, encode_batch(bodies, self.options.batch_schema_id), 0)
+            if at is None:
+                untell()
+            else:
+                batches.setdefault(at, []).append((body, untell))
+        for at, told in batches.items():
+            value = encode_batch([body for body, _ in told], self.options.batch_schema_id)
+            sender.send(*at, value, 0, partial(_untell, [untell for _, untell in told]))
 
     def _give_up(self) -> None:
         """Drop what is still in the queue."""
@@ -353,6 +382,11 @@ class Emitter:
             self.queue.popleft()
             self._taken += 1
             self.lost(1, EXIT)
+
+
+def _untell(told: list[Callable[[], None]]) -> None:
+    for untell in told:
+        untell()
 
 
 def close_all() -> None:

@@ -25,8 +25,8 @@ class Taker(Protocol):
     def crowded(self, item: Any) -> None:
         """Take an event where there is little room, or drop it."""
 
-    def skip(self, *, is_root: bool) -> None:
-        """Count a span whose trace is not sampled."""
+    def unsampled(self, place: Place, *, is_root: bool, is_sent: bool) -> None:
+        """Count a span whose trace is not sampled, and the trace where it began it."""
 
 
 class Place:

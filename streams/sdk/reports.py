@@ -1,7 +1,8 @@
 """What the SDK says of itself, and the totals of the pipeline's counters: now and then, as METRICs.
 
 Owns what was told last. Invariant: each change is told once: a report is the difference to the one
-before, so that the sum over a window and over all processes of a module is right.
+before, so that the sum over a window and over all processes of a module is right. What did not
+arrive is told again; where a message timed out, that may be once too often.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from streams.sdk.encode import Point
@@ -32,7 +34,8 @@ class Counts(NamedTuple):
         dropped: by reason; `delivery_timeout` may have reached the broker all the same.
         waiting: in the queue, or on their way.
         unsampled: spans that were not handed over because their trace is not sampled.
-        unsampled_traces: traces that began here and are not sampled.
+        unsampled_traces: traces that began here and are not sampled, those included of which
+            something was sent all the same (errors, audit entries, log lines).
         cut: texts, dimensions, links and counters beyond their bound.
         refused: metrics against the naming rule or without a number, severities that are none.
     """
@@ -47,15 +50,34 @@ class Counts(NamedTuple):
     refused: int
 
 
+class Unsampled:
+    """What a place did not send because it is not sampled.
+
+    Attributes:
+        place: whose spans they are.
+        spans: that were not sent.
+        traces: that began there, those included of which some was sent all the same.
+    """
+
+    __slots__ = ("place", "spans", "traces")
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.spans = 0
+        self.traces = 0
+
+
 class Counting(Protocol):
     """Whose counts are told.
 
     Attributes:
         options: its bounds.
+        unsampled_by: what was not sampled, by place.
         cut: how many texts, dimensions and links were beyond their bound.
     """
 
     options: Options
+    unsampled_by: dict[bytes, Unsampled]
     cut: int
 
     def counts(self) -> Counts:
@@ -63,6 +85,14 @@ class Counting(Protocol):
 
     def start(self) -> bool:
         """See that somebody tells."""
+
+
+class _Told(NamedTuple):
+    """What a point tells: whose, which number, and of which component or reason."""
+
+    place: Place
+    name: str
+    dimension: tuple[str, str] | None = None
 
 
 class Reports:
@@ -79,7 +109,8 @@ class Reports:
 
     def forked(self) -> None:
         """Begin anew."""
-        self._told: dict[str, int] = {}
+        self._told: dict[_Told, int] = {}
+        self._homes: dict[tuple[str, str], Place] = {}
         self._totals: dict[Series, float] = {}
         self._changed: set[Series] = set()
         self._next = time.monotonic() + self._emitter.options.report_seconds
@@ -99,35 +130,48 @@ class Reports:
         """Whether it is time for the next report."""
         return is_last or time.monotonic() >= self._next
 
-    def points(self) -> Iterator[Point]:
-        """Yield the report."""
+    def points(self) -> Iterator[tuple[Point, Callable[[], None]]]:
+        """Yield the report: each point, and what to call when it did not arrive."""
         self._next = time.monotonic() + self._emitter.options.report_seconds
         with self._lock:
             changed = [(series, self._totals[series]) for series in self._changed]
             self._changed.clear()
-        for (place, name, unit, dimensions), total in changed:
-            yield _metric(place, name, total, unit, dict(dimensions))
-        home = self.home
-        if home is None:
+        for series, total in changed:
+            place, name, unit, dimensions = series
+            point = _metric(place, name, total, unit, dict(dimensions))
+            yield point, partial(self._changed.add, series)
+        if self.home is None:
             return
-        counts = self._emitter.counts()
-        now = {
-            "events_sent": counts.sent,
-            "spans_unsampled": counts.unsampled,
-            "traces_unsampled": counts.unsampled_traces,
-            "values_cut": counts.cut,
-            "points_refused": counts.refused,
-            **{f"events_dropped/{reason}": n for reason, n in counts.dropped.items()},
-        }
-        for key, total in now.items():
-            grown = total - self._told.get(key, 0)
-            self._told[key] = total
+        for told, total in self._totals_of_ourselves(self.home):
+            grown = total - self._told.get(told, 0)
             if grown:
-                name, _, reason = key.partition("/")
-                full = f"pipeline.{home.module.lower()}.{COMPONENT}.histogram.{name}"
-                yield _metric(
-                    home, full, grown, "1", {"error_category": reason} if reason else None
-                )
+                self._told[told] = total
+                place, name, dimension = told
+                full = f"pipeline.{place.module.lower()}.{COMPONENT}.histogram.{name}"
+                point = _metric(place, full, grown, "1", dict([dimension]) if dimension else None)
+                yield point, partial(self._untell, told, grown)
+
+    def _totals_of_ourselves(self, home: Place) -> Iterator[tuple[_Told, int]]:
+        counts = self._emitter.counts()
+        yield _Told(home, "events_sent"), counts.sent
+        for reason, dropped in counts.dropped.items():
+            yield _Told(home, "events_dropped", ("error_category", reason)), dropped
+        yield _Told(home, "values_cut"), counts.cut
+        yield _Told(home, "points_refused"), counts.refused
+        for one in list(self._emitter.unsampled_by.values()):
+            place, by = self._home_of(one.place), ("component", one.place.component)
+            yield _Told(place, "spans_unsampled", by), one.spans
+            yield _Told(place, "traces_unsampled", by), one.traces
+
+    def _home_of(self, place: Place) -> Place:
+        """Return where what is said of a place is said: its module's part that tells of itself."""
+        at = place.module, place.topic
+        if at not in self._homes:
+            self._homes[at] = Place(place.emitter, place.module, COMPONENT, place.topic)
+        return self._homes[at]
+
+    def _untell(self, told: _Told, grown: int) -> None:
+        self._told[told] -= grown
 
 
 def _metric(

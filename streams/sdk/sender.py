@@ -108,16 +108,23 @@ class KafkaSender:
             places = self._partitions.get(OTHER)
         return None if places is None else places[key]
 
-    def send(self, topic: str, partition: int, value: bytes, events: int) -> None:
+    def send(
+        self,
+        topic: str,
+        partition: int,
+        value: bytes,
+        events: int,
+        lost: Callable[[], None] | None = None,
+    ) -> None:
         """Hand a message over; its events are counted when it is known what became of them."""
         size = len(value) + MESSAGE_OVERHEAD_BYTES
-        heard: Callable[..., None] = partial(self._delivered, size, events)
+        heard: Callable[..., None] = partial(self._delivered, size, events, lost)
         try:
             self._producer.produce(topic, value, partition=partition, on_delivery=heard)
         except BufferError:
-            self._counting.lost(events, BUFFER_FULL)
+            self._lost(events, BUFFER_FULL, lost)
         except KafkaException as error:
-            self._counting.lost(events, REFUSED)
+            self._lost(events, REFUSED, lost)
             self._counting.complain(REFUSED, f"{topic}: {error.args[0].str()}")
         else:
             self._buffered_bytes += size
@@ -160,13 +167,25 @@ class KafkaSender:
             self._counting.complain("topics", "the broker shows no topic: give the right Write")
         self._unknown -= counts.keys()
 
-    def _delivered(self, size: int, events: int, error: KafkaError | None, _message: Any) -> None:
+    def _lost(self, events: int, reason: str, lost: Callable[[], None] | None) -> None:
+        self._counting.lost(events, reason)
+        if lost is not None:
+            lost()
+
+    def _delivered(
+        self,
+        size: int,
+        events: int,
+        lost: Callable[[], None] | None,
+        error: KafkaError | None,
+        _message: Any,
+    ) -> None:
         self._buffered_bytes -= size
         if error is None:
             self._counting.arrived(events)
             return
         reason = _REASONS.get(error.code(), REFUSED)
-        self._counting.lost(events, reason)
+        self._lost(events, reason, lost)
         self._counting.complain(reason, f"{events} events were not delivered: {error.str()}")
 
     def _heard(self, error: KafkaError) -> None:

@@ -188,16 +188,18 @@ class Span(Context):
         if self.status == UNSET:
             self.status = OK
         emitter = self.place.emitter
-        if self.flags & SAMPLED or self.status == ERROR:
-            queue = emitter.queue
-            if self.characters:
-                emitter.weigh(self.characters)
-            if len(queue) < emitter.room:
-                queue.append(self)
-            else:
-                emitter.crowded(self)
+        if not self.flags & SAMPLED:
+            is_sent = self.status == ERROR
+            emitter.unsampled(self.place, is_root=not self.parent_id, is_sent=is_sent)
+            if not is_sent:
+                return
+        queue = emitter.queue
+        if self.characters:
+            emitter.weigh(self.characters)
+        if len(queue) < emitter.room:
+            queue.append(self)
         else:
-            emitter.skip(is_root=not self.parent_id)
+            emitter.crowded(self)
 
     def set(self, name: str, value: object) -> Span:
         """Set a dimension."""

@@ -16,6 +16,7 @@ from streams.core.fidelity.judge import Judgement
 from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.tables import plan_tables
 from streams.core.fidelity.tally import Evidence, Tally
+from streams.core.fidelity.unsampled import UnsampledPoints
 from streams.core.fidelity.windows import SAMPLES_KEPT, TOTAL, Sample, Scope, Windows
 from streams.core.order import distinct
 from streams.units import I32, I64, U8, Mask, TimesUs
@@ -48,6 +49,7 @@ class WindowCounts:
         self.plan_version = plan_version
         self._windows = Windows(window_us, max_scopes, max_windows)
         self._watermark_us: int | None = None
+        self._unsampled = UnsampledPoints()
         self._module: WeakKeyDictionary[Operations, tuple[I32, list[str]]] = WeakKeyDictionary()
 
     @property
@@ -135,6 +137,11 @@ class WindowCounts:
         self._add_by_module(events.operation, events.timestamp_us, operations, values)
         totals = {name: values[name] for name in ("events", "untraced")}
         self._add_total(events.timestamp_us, totals)
+        rows, marks, amounts = self._unsampled.counted(events, operations)
+        if len(rows):
+            at_us = events.timestamp_us[rows]
+            self._add_by_module(events.operation[rows], at_us, operations, marks, amounts=amounts)
+            self._add_total(at_us, marks, amounts=amounts)
 
     def add_duplicates(
         self,
@@ -345,27 +352,33 @@ class WindowCounts:
         operations: Operations,
         values: Mapping[str, Mask],
         sign: int = 1,
+        amounts: Mapping[str, I64] | None = None,
     ) -> None:
-        """Add the rows that each mask marks to the module and the window of the row."""
+        """Add the rows that each mask marks, or so much for each, to its module and window."""
         if not len(operation):
             return
         module, names = self._modules(operations)
         starts, window = self._window_of(timestamp_us)
         key, which = distinct(window * len(names) + module[operation])
-        sums = [np.bincount(which[mask], minlength=len(key)).tolist() for mask in values.values()]
+        sums = [_sums(which, len(key), mask, name, amounts) for name, mask in values.items()]
         for one, column in zip(key.tolist(), zip(*sums, strict=True), strict=True):
             counts = {name: sign * n for name, n in zip(values, column, strict=True) if n}
             if counts:
                 scope = Scope("module", module=names[one % len(names)])
                 self._windows.add(starts[one // len(names)], scope, counts)
 
-    def _add_total(self, timestamp_us: TimesUs, values: Mapping[str, Mask]) -> None:
+    def _add_total(
+        self,
+        timestamp_us: TimesUs,
+        values: Mapping[str, Mask],
+        amounts: Mapping[str, I64] | None = None,
+    ) -> None:
         if not len(timestamp_us):
             return
         starts, window = self._window_of(timestamp_us)
-        sums = [np.bincount(window[mask], minlength=len(starts)) for mask in values.values()]
+        sums = [_sums(window, len(starts), mask, name, amounts) for name, mask in values.items()]
         for index, start_us in enumerate(starts):
-            counts = {k: int(n[index]) for k, n in zip(values, sums, strict=True) if n[index]}
+            counts = {k: n[index] for k, n in zip(values, sums, strict=True) if n[index]}
             if counts:
                 self._windows.add(start_us, TOTAL, counts)
 
@@ -429,3 +442,14 @@ class WindowCounts:
                 continue
             described = Sample(trace_id, at_us, *describe(int(evidence.row[index])))
             self._windows.sample(starts[place], scope, counter, described)
+
+
+def _sums(
+    group: I64, groups: int, mask: Mask, name: str, amounts: Mapping[str, I64] | None
+) -> list[int]:
+    """Return per group how many of its rows are marked, or how much these amount to."""
+    if amounts is None:
+        return np.bincount(group[mask], minlength=groups).tolist()  # type: ignore[no-any-return]
+    sums = np.zeros(groups, np.int64)
+    np.add.at(sums, group[mask], amounts[name][mask])
+    return sums.tolist()

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from streams.core.columns import Operations, SpanBatch
+from streams.core.columns import SAMPLED, Operations, SpanBatch
 from streams.core.fidelity import missing
 from streams.core.fidelity.call_mix import CallMix
 from streams.core.fidelity.losses import flow_losses, loose_losses, unseen_parents
@@ -35,7 +35,6 @@ from streams.units import I32, I64, U8, U64, Mask
 COMPLETE, INCOMPLETE, BROKEN, TRUNCATED = range(4)
 TRACE_STATUSES: Final = ("COMPLETE", "INCOMPLETE", "BROKEN", "TRUNCATED")
 NO_FLOW: Final = -1
-_SAMPLED: Final = 1  # W3C trace flags, bit 0
 
 _Outcomes = TypeVar("_Outcomes", EdgeOutcomes, StageOutcomes)
 
@@ -49,7 +48,8 @@ class Judgement:
         mask: (T, W) stages seen and conditions met.
         flow: (T,) index into `plan.flows`, -1 when judged by structure (and rules) alone.
         has_all_required: (T,) the flow is known and all its required stages were seen.
-        is_sampled_out: (T,) no span has the sampled bit: outside fidelity, whatever was seen.
+        is_sampled_out: (T,) no span has the sampled bit, or where there is none, no event: outside
+            fidelity, whatever was seen.
         status: (T,) code as on the wire, see `TRACE_STATUSES`; never TRUNCATED, which the caller
             sets, who knows the bounds.
         missing: what is missing, by trace.
@@ -87,7 +87,8 @@ def judge(
     """Judge the traces of a batch.
 
     COMPLETE: one tree and nothing missing. INCOMPLETE: something is missing, one tree. BROKEN:
-    several roots, orphans, a circle of parents, or no root at all. The worse wins.
+    several roots, orphans, a circle of parents, or no root at all. The worse wins. A trace that is
+    sampled out is never BROKEN: what it lacks was left out on purpose.
 
     Args:
         batch: the spans of closed traces; `stage_bits` as `masks.stage_bits` gives them.
@@ -110,13 +111,12 @@ def judge(
         lost = missing.concat([lost, by_rule.take(flow[by_rule.trace] == NO_FLOW)])
     order = np.argsort(lost.trace, kind="stable")
     lost = lost.take(order)
-    is_sampled = np.zeros(batch.traces, np.bool_)
-    is_sampled[batch.trace[batch.trace_flags & _SAMPLED != 0]] = True
-    is_sampled_out = ~is_sampled & (structure.first[1:] > structure.first[:-1])
+    is_sampled_out = _is_sampled_out(batch, structure)
     cause = np.where(is_sampled_out[lost.trace], missing.SAMPLED_OUT, lost.cause)
     status = np.full(batch.traces, COMPLETE, np.uint8)
     status[lost.trace] = INCOMPLETE
-    status[~structure.is_tree] = BROKEN
+    # Where spans were left out on purpose, it proves nothing that they do not hang together.
+    status[~structure.is_tree] = np.where(is_sampled_out[~structure.is_tree], INCOMPLETE, BROKEN)
     place = np.empty(len(order) + 1, np.int32)
     place[order] = np.arange(len(order))
     place[NO_ROW] = NO_ROW
@@ -133,6 +133,15 @@ def judge(
         has_rules=rules is not None,
     )
     return with_causes(judgement, cause)
+
+
+def _is_sampled_out(batch: SpanBatch, structure: Structure) -> Mask:
+    is_sampled = np.zeros(batch.traces, np.bool_)
+    is_sampled[batch.trace[batch.trace_flags & SAMPLED != 0]] = True
+    has_spans = structure.first[1:] > structure.first[:-1]
+    # Audit entries and log lines come of traces whose spans are not sent.
+    told = np.zeros(batch.traces, np.bool_) if batch.is_unsampled is None else batch.is_unsampled
+    return np.asarray(np.where(has_spans, ~is_sampled, told))
 
 
 def with_causes(judgement: Judgement, cause: U8 | I64) -> Judgement:

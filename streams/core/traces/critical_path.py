@@ -115,7 +115,7 @@ class _Trees:
         self.start: list[int] = start_us.tolist()
         self.end: list[int] = (start_us + duration_us).tolist()
         self.children: list[list[int]] = [[] for _ in self.start]
-        self._roots = []
+        self._roots: list[int] = []
         for row, above in enumerate(parent.tolist()):
             (self.children[above] if above >= 0 else self._roots).append(row)
 

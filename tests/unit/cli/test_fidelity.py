@@ -111,3 +111,34 @@ def test_the_table_names_losses_and_verdict() -> None:
     assert "LATE 10" in text
     assert "90.00 %" in text
     assert "below objective: f/a>b" in text
+
+
+def total(start: int, **counters: int) -> dict[str, Any]:
+    scope = {"kind": "total", "flow": "", "from_stage": "", "to_stage": "", "module": ""}
+    return row(start, 250, 250, missing={}, counters=counters, **scope)
+
+
+def test_what_was_never_sent_is_told_beside_what_was_seen() -> None:
+    """Traces that were not sampled lower no ratio: they are added up, and shown by themselves."""
+    rows = [
+        total(1, traces=100, complete=100, traces_unsampled=290, spans_unsampled=870),
+        total(2, traces=150, complete=150, traces_unsampled=460, spans_unsampled=1380),
+        row(2, 250, 250, kind="module", missing={}, counters={"spans_unsampled": 2250}),
+    ]
+    shown = view(rows, "2m")
+    assert shown["total"]["counters"]["traces_unsampled"] == 750
+    assert shown["total"]["ratio"] == 1
+    out = io.StringIO()
+    show(shown, Console(file=out, width=160, highlight=False))
+    text = out.getvalue()
+    assert "250 seen, 250 of them complete; 750 not sampled, so that 25.00 % are seen" in text
+    assert "spans not sampled" in text
+    assert "2,250" in text
+
+
+def test_without_sampling_nothing_is_said_of_it() -> None:
+    """No column, no clause."""
+    out = io.StringIO()
+    show(view([total(1, traces=250, complete=250)]), Console(file=out, width=160, highlight=False))
+    assert "250 seen, 250 of them complete" in out.getvalue()
+    assert "sampled" not in out.getvalue()

@@ -18,6 +18,7 @@ def test_windows_of_a_scope_are_added_up() -> None:
             expected=100,
             observed=90 + n,
             missing={"LATE": 10 - n},
+            counters={"traces_unsampled": 30 + n},
         )
         for n in (1, 0)
     ]
@@ -25,6 +26,7 @@ def test_windows_of_a_scope_are_added_up() -> None:
     (scope,) = found["scopes"]
     assert (scope["expected"], scope["observed"], scope["ratio"]) == (200, 181, 0.905)
     assert scope["missing"] == {"LATE": 19}
+    assert (scope["traces_unsampled"], scope["spans_unsampled"]) == (61, 0)
     assert scope["window_start"] == found["window_start"] == T0_US + 10 * SECOND
     assert found["span_us"] == 20 * SECOND
     assert scope["last"] == {"expected": 100, "observed": 91}

@@ -88,6 +88,14 @@ def test_log_lines_are_free_and_so_is_what_a_contract_is_silent_about() -> None:
     assert coverage(bare, {TAKE: Tally(1), ORDERS: Tally(1)}).findings == ()
 
 
+def test_what_the_sdk_says_of_itself_is_no_gap() -> None:
+    """It comes wherever the SDK is used, and no contract names it; nor does it excuse others."""
+    own = Emitted("METRIC", "SHOP", "telemetry", "pipeline.shop.telemetry.histogram.events_sent")
+    assert ("not_in_contract", own.name) not in kinds(coverage(SHOP, ALL | {own: Tally(3, 3)}))
+    for more in (own._replace(component="web"), own._replace(name="pipeline.shop.web.gauge.x")):
+        assert finding_of(coverage(SHOP, ALL | {more: Tally(1, 1)}), "not_in_contract").what == more
+
+
 def test_log_lines_without_a_trace_are_a_gap_and_metric_points_are_not() -> None:
     """Whoever audits knows which record it was about."""
     paid = Emitted("AUDIT", "SHOP", "web", "paid")
@@ -101,11 +109,12 @@ def test_log_lines_without_a_trace_are_a_gap_and_metric_points_are_not() -> None
 def test_old_names_and_old_schemas_are_told() -> None:
     """With what came after them."""
     old = Emitted("METRIC", "SHOP", "web", "orders")
-    take = Tally(5, old_schemas={"telemetry_event version 1, now 2": 3})
+    take = Tally(5, last_us=77, old_schemas={"telemetry_event version 1, now 2": 3})
     found = coverage(SHOP, ALL | {old: Tally(4), TAKE: take})
     assert finding_of(found, "old_name").detail == "is now pipeline.shop.web.counter.orders_total"
     gap = finding_of(found, "old_schema")
     assert (gap.what, gap.events, gap.detail) == (TAKE, 3, "telemetry_event version 1, now 2")
+    assert (gap.last_us, finding_of(found, "unowned").last_us) == (77, 0)
 
 
 def test_operations_of_learned_rules_are_expected() -> None:

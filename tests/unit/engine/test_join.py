@@ -231,3 +231,26 @@ def test_windows_count_a_repeat_the_same_before_and_after_closing() -> None:
     assert found == wanted
     modules = {name[-1]: counters for name, counters in found.items() if name[1] == "module"}
     assert modules["BETA"]["duplicate"] == 1
+
+
+def test_what_is_told_of_a_trace_that_is_not_sampled_is_no_broken_trace() -> None:
+    """An audit entry alone, and one beside a failed span: both sampled out, in later revisions too.
+
+    The same without the sampled bit missing is what it was: a trace whose spans are lost.
+    """
+    w = world()
+    unsampled = {"is_sampled": False}
+    w.feed([at("a", 1, 0, is_span=False, **unsampled)])
+    w.feed([at("a", 2, 0, is_span=False, **unsampled), at("c", 2, 1, is_error=True, **unsampled)])
+    w.feed([at("a", 3, 0, is_span=False)])
+    w.feed(passing(40))
+    assert [seen(w, trace)[-1][0] for trace in (1, 2, 3)] == ["INCOMPLETE", "INCOMPLETE", "BROKEN"]
+    totals = [c for name, c in w.windows().items() if name[1] == "total"]
+    assert sum(c.get("sampled_out", 0) for c in totals) == 2
+    assert sum(c.get("broken", 0) for c in totals) == 1
+    w.feed([at("b", 1, 1, is_span=False, came=41, **unsampled)])
+    w.finish(clock(1000))
+    assert [status for status, *_ in seen(w, 1)] == ["INCOMPLETE", "INCOMPLETE"]
+    totals = [c for name, c in w.windows().items() if name[1] == "total"]
+    assert sum(c.get("sampled_out", 0) for c in totals) == 2
+    assert sum(c.get("broken", 0) for c in totals) == 1

@@ -1,5 +1,6 @@
 """A sender that keeps what it is given, for tests of what happens before the broker."""
 
+from collections.abc import Callable
 from typing import Any
 
 from streams.codec.records import decode
@@ -14,12 +15,14 @@ class ListSender:
 
     Attributes:
         messages: (topic, partition, value, events) in the order of sending.
+        loses: whether reports do not arrive.
     """
 
     def __init__(self, counting: Any) -> None:
         self.counting = counting
         self.messages: list[tuple[str, int, bytes, int]] = []
         self.ready = True
+        self.loses = False
         self.topics: set[str] | None = None
         self._places: dict[str, Places] = {}
 
@@ -31,7 +34,17 @@ class ListSender:
             return None
         return self._places.setdefault(topic, Places(topic, PARTITIONS))[key]
 
-    def send(self, topic: str, partition: int, value: bytes, events: int) -> None:
+    def send(
+        self,
+        topic: str,
+        partition: int,
+        value: bytes,
+        events: int,
+        lost: Callable[[], None] | None = None,
+    ) -> None:
+        if self.loses and lost is not None:
+            lost()
+            return
         self.messages.append((topic, partition, value, events))
         self.counting.arrived(events)
 

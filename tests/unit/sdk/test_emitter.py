@@ -70,6 +70,64 @@ def test_unsampled_spans_are_counted_from_many_threads() -> None:
     assert counts.unsampled == counts.unsampled_traces == 4 * THREADS * SPANS
 
 
+def unsampled_told(t: Telemetry) -> dict[tuple[str, str, str], float]:
+    """Return sums of what was told of unsampled spans, by topic, component and number."""
+    sender: Any = t.emitter.sender
+    sums: dict[tuple[str, str, str], float] = {}
+    for topic, _, value, _ in sender.messages:
+        for event in decode(value)["events"]:
+            head, _, name = event["name"].rpartition(".")
+            if name.endswith("_unsampled"):
+                assert head == f"pipeline.{event['module'].lower()}.telemetry.histogram"
+                at = topic, event["dimensions"]["component"], name
+                sums[at] = sums.get(at, 0.0) + event["value"]
+    return sums
+
+
+def test_what_is_not_sampled_is_told_by_module_and_component() -> None:
+    """Though nothing else is: whole traces are absent, and the engine must know how many."""
+    t = made(sample_ratio=0.0, report_seconds=0.1)
+    other, beta = t.component("reader"), t.module("BETA", "mapping")
+    for _ in range(7):
+        with t.span("a"), other.span("b"), beta.span("c"), beta.span("d"):
+            pass
+        time.sleep(0.04)  # several reports
+    counts = t.close()
+    assert (counts.unsampled, counts.unsampled_traces, counts.made) == (28, 7, 0)
+    alpha, of_beta = "telemetry.alpha.v1", "telemetry.beta.v1"
+    assert unsampled_told(t) == {
+        (alpha, "parser", "spans_unsampled"): 7,
+        (alpha, "parser", "traces_unsampled"): 7,
+        (alpha, "reader", "spans_unsampled"): 7,
+        (of_beta, "mapping", "spans_unsampled"): 14,
+    }
+
+
+def test_a_report_that_did_not_arrive_is_told_again() -> None:
+    """With what came since, and counters of the pipeline too: sums stay right."""
+    t = made(sample_ratio=0.0, report_seconds=0.1)
+    with t.span("a"):
+        pass
+    t.emitter.wake()
+    deadline = time.monotonic() + 10
+    while t.emitter.sender is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    sender: Any = t.emitter.sender
+    sender.loses = True
+    for _ in range(5):
+        with t.span("a"):
+            pass
+        t.count("records_total")
+        time.sleep(0.06)
+    sender.loses = False
+    t.close()
+    told = unsampled_told(t)
+    assert told["telemetry.alpha.v1", "parser", "spans_unsampled"] == 6
+    counted = [e["value"] for e in sender.events if e["name"].endswith("records_total")]
+    assert counted[-1] == 5
+
+
 def test_messages_carry_the_id_that_a_registry_has() -> None:
     """Of spans and of the SDK's own reports alike; what is no id is refused."""
     t = made(batch_schema_id=100_019)

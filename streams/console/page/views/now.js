@@ -211,7 +211,10 @@ function figures() {
         tile(
             "Traces",
             all && data.span_us ? `${rate((all.expected * 1e6) / data.span_us)}/s` : "–",
-            all ? `${count(all.expected - all.observed)} incomplete of ${count(all.expected)}` : "",
+            all
+                ? `${count(all.expected - all.observed)} incomplete of ${count(all.expected)}` +
+                      (all.traces_unsampled ? `, ${count(all.traces_unsampled)} not sampled` : "")
+                : "",
         ),
         tile(
             "Open incidents",
