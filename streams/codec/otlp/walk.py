@@ -7,9 +7,8 @@ within its span, and the fields of a span take exactly its bytes.
 Source: Protocol Buffers, "Encoding"; opentelemetry-proto, `trace.proto`, `common.proto`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from streams.units import I64, U8, U64, Mask
 
 ROUNDS_MAX: Final = 96
 """Fields of a span that are looked at; one with more is not of the common form."""
-PAD_BYTES: Final = 160
+PAD_BYTES: Final = 320
 """After the last request, so that whole units may be read and copied anywhere before."""
 TRACE_ID, SPAN_ID, PARENT_ID, NAME, KIND = 0x0A, 0x12, 0x22, 0x2A, 0x30
 START, END, ATTRIBUTE, STATUS, FLAGS = 0x39, 0x41, 0x4A, 0x7A, 0x85
@@ -38,6 +37,7 @@ class Attributes:
 
     Attributes:
         span: (m,) whose.
+        first, count: (n,) where those of each span begin, and how many they are.
         key_at, key_size: (m,) where the key lies.
         form: (m,) NONE, TEXT, BOOL, INT or DOUBLE.
         value_at, value_size: (m,) where a text lies.
@@ -45,6 +45,8 @@ class Attributes:
     """
 
     span: I64
+    first: I64
+    count: I64
     key_at: I64
     key_size: I64
     form: U8
@@ -89,94 +91,107 @@ def walk_spans(octets: U8, begin: I64, end: I64) -> Spans:
         begin: (n,) where each span begins.
         end: (n,) where each ends.
     """
-    words, n = words_of(octets), len(begin)
-    found = _Found(n)
-    rows, at, stop = np.arange(n), begin, end
+    found = _Found(octets, len(begin))
+    rows, at, stop = np.arange(len(begin)), begin, end
     for _ in range(ROUNDS_MAX):
         is_left = at < stop
         if not is_left.all():
-            rows, at, stop = rows[is_left], at[is_left], stop[is_left]
+            left = np.flatnonzero(is_left)
+            rows, at, stop = rows[left], at[left], stop[left]
         if not len(rows):
             break
-        word = words[at]
-        tag = (word & np.uint64(0xFF)).astype(np.int64)
-        form = _FORM[tag]
-        size, head = _size(word >> np.uint64(8))
-        first = (word >> np.uint64(8) & np.uint64(0xFF)).astype(np.int64)
-        is_length = form == _LENGTH
-        after = at + np.where(is_length, 1 + head + size, _STEP[form])
-        is_good = (form > 0) & (after <= stop) & (~is_length | (size >= 0))
-        is_good &= (form != _VARINT) | (first < _CONTINUES)
-        is_good &= (tag != FLAGS) | (first == 1)
+        after = found.take_round(rows, at, stop)
+        is_good = after > 0
         if not is_good.all():
             found.is_common[rows[~is_good]] = False
-            rows, at, stop, tag = rows[is_good], at[is_good], stop[is_good], tag[is_good]
-            head, size, first, after = head[is_good], size[is_good], first[is_good], after[is_good]
-        found.take(words, tag, rows, at, at + 1 + head, size, first)
+            rows, after, stop = rows[is_good], after[is_good], stop[is_good]
         at = after
     else:
         found.is_common[rows[at < stop]] = False
-    return found.spans(octets, words)
-
-
-def _size(word: U64) -> tuple[I64, I64]:
-    """Return lengths and how many bytes they take, one or two; -1 where they take more."""
-    first = (word & np.uint64(0xFF)).astype(np.int64)
-    is_long = first >= _CONTINUES
-    if not is_long.any():
-        return first, np.ones(len(first), np.int64)
-    second = (word >> np.uint64(8) & np.uint64(0xFF)).astype(np.int64)
-    size = np.where(is_long, first & 0x7F | second << 7, first)
-    size[is_long & (second >= _CONTINUES)] = -1
-    return size, 1 + is_long.astype(np.int64)
+    return found.spans()
 
 
 class _Found:
     """What was found so far."""
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, octets: U8, n: int) -> None:
+        self._octets, self._words = octets, words_of(octets)
         self.is_common = np.ones(n, np.bool_)
         self.at = {tag: np.zeros(n, np.int64) for tag in (TRACE_ID, SPAN_ID, PARENT_ID, NAME)}
         self.size = {tag: np.zeros(n, np.int64) for tag in self.at}
         self.kind, self.status, self.flags = (np.zeros(n, np.int64) for _ in range(3))
         self.time = {tag: np.zeros(n, np.uint64) for tag in (START, END)}
-        self._rows: list[I64] = []
-        self._at: list[I64] = []
-        self._size: list[I64] = []
+        self._count = np.zeros(n, np.int64)
+        self._attributes: list[tuple[I64, I64, I64, I64]] = []
 
-    def take(
-        self, words: U64, tag: I64, rows: I64, at: I64, value_at: I64, size: I64, first: I64
-    ) -> None:
-        """Take one field of some spans: tag, place and what follows from the tag's form."""
-        counts = np.bincount(tag)
-        for one in np.flatnonzero(counts).tolist():
-            mine = slice(None) if counts[one] == len(tag) else tag == one
-            row = rows[mine]
-            if one in self.at:
-                self.at[one][row], self.size[one][row] = value_at[mine], size[mine]
-            elif one == ATTRIBUTE:
-                self._rows.append(row)
-                self._at.append(value_at[mine])
-                self._size.append(size[mine])
-            elif one == KIND:
-                self.kind[row] = first[mine]
-            elif one == FLAGS:
-                flags = words[at[mine] + 2] & np.uint64(0xFFFF_FFFF)
-                self.flags[row] = flags.astype(np.int64)
-            elif one == STATUS:
-                self._status(words, row, value_at[mine], size[mine])
-            else:
-                self.time[one][row] = words[at[mine] + 1]
+    def take_round(self, rows: I64, at: I64, stop: I64) -> I64:
+        """Take one field of some spans; return where the next one begins, 0 for a strange one."""
+        tag = self._octets.take(at)
+        one = int(tag[0])
+        if (tag == one).all():
+            return self._take(one, rows, at, stop)
+        after = np.zeros(len(rows), np.int64)
+        for one in np.flatnonzero(np.bincount(tag)).tolist():
+            mine = np.flatnonzero(tag == one)
+            after[mine] = self._take(one, rows[mine], at[mine], stop[mine])
+        return after
 
-    def _status(self, words: U64, row: I64, at: I64, size: I64) -> None:
+    def _take(self, tag: int, rows: I64, at: I64, stop: I64) -> I64:
+        form = _FORM[tag]
+        first = self._octets.take(at + 1)
+        if form == _LENGTH:
+            return self._take_bytes(tag, rows, at, stop, first)
+        after = at + _STEP[form]
+        is_good = after <= stop
+        if form == _FIXED64:
+            self._put(self.time[tag], rows, self._words[at + 1])
+        elif tag == KIND:
+            is_good &= first < _CONTINUES
+            self._put(self.kind, rows, first)
+        elif tag == FLAGS:
+            is_good &= first == 1
+            self._put(self.flags, rows, self._words[at + 2] & np.uint64(0xFFFF_FFFF))
+        else:
+            is_good[:] = False
+        return np.asarray(after * is_good, np.int64)
+
+    def _take_bytes(self, tag: int, rows: I64, at: I64, stop: I64, first: U8) -> I64:
+        """Take a field of a length of one byte or two."""
+        size, value_at = first.astype(np.int64), at + 2
+        is_good: Mask | bool = True
+        is_long = first >= _CONTINUES
+        if is_long.any():
+            second = self._octets.take(value_at)
+            size += is_long * ((second.astype(np.int64) << 7) - _CONTINUES)
+            value_at += is_long
+            is_good = ~is_long | (second < _CONTINUES)
+        after = value_at + size
+        after *= (after <= stop) & is_good
+        if tag == ATTRIBUTE:
+            self._attributes.append((rows, self._count[rows], value_at, after))
+            self._count[rows] += 1
+        elif tag == STATUS:
+            self._take_status(rows, value_at, size)
+        else:
+            self._put(self.at[tag], rows, value_at)
+            self._put(self.size[tag], rows, size)
+        return after
+
+    @staticmethod
+    def _put(column: Any, rows: I64, values: Any) -> None:
+        if len(rows) == len(column):  # all of them: they never change their order
+            column[:] = values
+        else:
+            column[rows] = values
+
+    def _take_status(self, row: I64, at: I64, size: I64) -> None:
         """Take statuses: nothing, or a code alone; one with a message is of no common form."""
-        word = words[at]
-        code = (word >> np.uint64(8) & np.uint64(0xFF)).astype(np.int64)
-        is_code = (size == 2) & (word & np.uint64(0xFF) == np.uint64(0x18)) & (code < _CONTINUES)
-        self.status[row] = np.where(is_code, code, 0)
+        code = self._octets.take(at + 1)
+        is_code = (size == 2) & (self._octets.take(at) == 0x18) & (code < _CONTINUES)
+        self.status[row] = code * is_code
         self.is_common[row[~is_code & (size > 0)]] = False
 
-    def spans(self, octets: U8, words: U64) -> Spans:
+    def spans(self) -> Spans:
         """Return all of it."""
         return Spans(
             self.is_common,
@@ -187,69 +202,93 @@ class _Found:
             self.flags,
             self.time[START],
             self.time[END],
-            self._attributes(words),
+            self._all_attributes(),
         )
 
-    def _attributes(self, words: U64) -> Attributes:
-        empty = np.zeros(0, np.int64)
-        span = _joined(self._rows, empty)
-        order = np.argsort(span, kind="stable")
-        span, at = span[order], _joined(self._at, empty)[order]
-        end = at + _joined(self._size, empty)[order]
-        key_size, key_head = _size(words[at] >> np.uint64(8))
-        key_at = at + 1 + key_head
-        is_good = (words[at] & np.uint64(0xFF) == np.uint64(0x0A)) & (key_size > 0)
-        value = np.minimum(key_at + np.maximum(key_size, 0), end)
-        any_size, any_head = _size(words[value] >> np.uint64(8))
-        is_good &= words[value] & np.uint64(0xFF) == np.uint64(0x12)
-        inner = value + 1 + any_head
-        is_good &= (any_size >= 0) & (inner + any_size == end)
-        inner = np.minimum(inner, end)
-        form, value_at, value_size, bits = _values(words, inner, end)
-        is_good &= form != _UNKNOWN
-        self.is_common[span[~is_good]] = False
-        return Attributes(span, key_at, key_size, form, value_at, value_size, bits)
+    def _all_attributes(self) -> Attributes:
+        """Lay the attributes span by span and take them apart."""
+        count = self._count
+        first = np.cumsum(count) - count
+        span = np.repeat(np.arange(len(count)), count)
+        at, end = np.zeros(len(span), np.int64), np.zeros(len(span), np.int64)
+        for rows, nth, begin, stop in self._attributes:
+            place = first[rows] + nth
+            at[place], end[place] = begin, stop
+        octets = self._octets
+        key_size = octets.take(at + 1).astype(np.int64)
+        is_good = (octets.take(at) == 0x0A) & (key_size > 0) & (key_size < _CONTINUES)
+        value = at + 2 + key_size
+        inner = end - value - 2  # bytes of the value's message, where its length is one byte
+        is_good &= inner >= 0
+        form = np.full(len(span), _UNKNOWN, np.uint8)
+        value_at, value_size = value + 4, inner - 2
+        bits = np.zeros(len(span), np.uint64)
+        value = np.minimum(value, len(octets) - PAD_BYTES)
+        quad = _quads_of(octets)[value].astype(np.int64)
+        is_text = quad == 0x000A_0012 + (inner << 8) + (value_size << 24)
+        is_text &= (value_size >= 0) & (inner < _CONTINUES)
+        form[is_text] = TEXT
+        others = np.flatnonzero(~is_text & is_good)
+        if len(others):
+            found = _values(self._words, octets, value[others], end[others])
+            form[others], value_at[others], value_size[others], bits[others] = found
+        is_bad = ~is_good | (form == _UNKNOWN)
+        if is_bad.any():
+            self.is_common[span[is_bad]] = False
+        return Attributes(span, first, count, at + 2, key_size, form, value_at, value_size, bits)
 
 
 _UNKNOWN: Final = 255
 _SEVEN: Final = np.uint64(0x7F7F_7F7F_7F7F_7F7F)
 _HIGH: Final = np.uint64(0x8080_8080_8080_8080)
+_LAST: Final = np.array([0, *(1 << (8 * size - 1) for size in range(1, 9))], np.uint64)
+"""The high bit of the last of so many bytes."""
 
 
-def _values(words: U64, at: I64, end: I64) -> tuple[U8, I64, I64, U64]:
-    """Return form, place and bits of values that lie from `at` to `end`."""
-    word = words[at]
-    tag = word & np.uint64(0xFF)
+def _quads_of(octets: U8) -> "np.ndarray[tuple[int], np.dtype[np.uint32]]":
+    """Return a view of bytes: number i is the four bytes from byte i on, the first one lowest."""
+    return np.ndarray((len(octets) - 3,), np.dtype("<u4"), octets, strides=(1,))
+
+
+def _values(words: U64, octets: U8, at: I64, end: I64) -> tuple[U8, I64, I64, U64]:
+    """Return form, place and bits of the values whose fields lie from `at` to `end`."""
+    size, head = _size(octets, at + 1)
+    inner = at + 1 + head
     form = np.full(len(at), _UNKNOWN, np.uint8)
-    form[at == end] = NONE
-    is_there = at < end
-    size, head = _size(word >> np.uint64(8))
-    form[is_there & (tag == np.uint64(0x0A)) & (size >= 0) & (at + 1 + head + size == end)] = TEXT
-    bits, width = _varints(words[at + 1])
-    is_whole = at + 1 + width == end
-    form[is_there & (tag == np.uint64(0x10)) & is_whole & (bits < np.uint64(2))] = BOOL
-    form[is_there & (tag == np.uint64(0x18)) & is_whole] = INT
-    is_double = is_there & (tag == np.uint64(0x21)) & (at + 9 == end)
+    is_good = (octets.take(at) == 0x12) & (size >= 0) & (inner + size == end)
+    form[is_good & (size == 0)] = NONE
+    is_good &= size > 0
+    tag = octets.take(inner) * is_good
+    width = end - inner - 1
+    bits, is_whole = _varints(words[inner + 1], width)
+    form[(tag == 0x10) & is_whole & (bits < np.uint64(2))] = BOOL
+    form[(tag == 0x18) & is_whole] = INT
+    is_double = (tag == 0x21) & (width == 8)
     if is_double.any():
         form[is_double] = DOUBLE
-        bits = np.where(is_double, words[at + 1], bits)
-    return form, at + 1 + head, size, bits
+        bits = np.where(is_double, words[inner + 1], bits)
+    text_size, head = _size(octets, inner + 1)
+    form[(tag == 0x0A) & (text_size >= 0) & (head + text_size == width)] = TEXT
+    return form, inner + 1 + head, text_size, bits
 
 
-def _varints(word: U64) -> tuple[U64, I64]:
-    """Return numbers of up to eight bytes and their lengths; length 99 for longer ones."""
+def _size(octets: U8, at: I64) -> tuple[I64, I64]:
+    """Return lengths and how many bytes they take, one or two; -1 where they take more."""
+    first, second = octets.take(at), octets.take(at + 1)
+    is_long = first >= _CONTINUES
+    size = first.astype(np.int64) + is_long * ((second.astype(np.int64) << 7) - _CONTINUES)
+    size[is_long & (second >= _CONTINUES)] = -1
+    return size, 1 + is_long.astype(np.int64)
+
+
+def _varints(word: U64, width: I64) -> tuple[U64, Mask]:
+    """Return numbers of up to eight bytes, and whether they take exactly `width` bytes."""
     last = ~word & _HIGH
     lowest = last & (~last + np.uint64(1))  # the high bit of each number's last byte
-    width = np.full(len(word), 99, np.int64)
-    for size in range(1, 9):
-        width[lowest == np.uint64(1 << (8 * size - 1))] = size
+    is_whole = (width > 0) & (width <= 8) & (lowest == _LAST.take(width, mode="clip"))
     kept = word & _SEVEN & (lowest | (lowest - np.uint64(1)))
     a = kept & np.uint64(0x007F_007F_007F_007F)
     a |= (kept & np.uint64(0x7F00_7F00_7F00_7F00)) >> np.uint64(1)
     b = a & np.uint64(0x0000_3FFF_0000_3FFF)
     b |= (a & np.uint64(0x3FFF_0000_3FFF_0000)) >> np.uint64(2)
-    return b & np.uint64(0x0FFF_FFFF) | (b >> np.uint64(32)) << np.uint64(28), width
-
-
-def _joined(parts: Sequence[I64], empty: I64) -> I64:
-    return np.concatenate(parts) if parts else empty
+    return b & np.uint64(0x0FFF_FFFF) | (b >> np.uint64(32)) << np.uint64(28), is_whole

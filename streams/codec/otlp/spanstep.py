@@ -1,0 +1,88 @@
+"""The spans of many requests in one buffer, taken apart."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from streams.codec.otlp.bodies import MESSAGE_BYTES_MAX, OtlpEncoder
+from streams.codec.otlp.origins import Origins, QuickOrigin
+from streams.codec.otlp.split import split
+from streams.codec.otlp.walk import PAD_BYTES, Spans, walk_spans, words_of
+from streams.units import I64, U8, U64
+
+
+@dataclass(frozen=True, slots=True)
+class SpanStep:
+    """The n spans of a step.
+
+    Attributes:
+        values: the requests.
+        octets, words: all of them, one after the other.
+        request: (n,) each span's request.
+        origin: (n,) each span's origin.
+        origins: the origins, each once.
+        begin, end: (n,) where each lies in `octets`.
+        base: (requests,) where each request begins there.
+        spans: what is in them.
+    """
+
+    values: Sequence[bytes]
+    octets: U8
+    words: U64
+    request: I64
+    origin: I64
+    origins: Sequence[QuickOrigin]
+    begin: I64
+    end: I64
+    base: I64
+    spans: Spans
+
+    def bytes_of(self, row: int) -> bytes:
+        """Return one span as it came."""
+        i = int(self.request[row])
+        base = int(self.base[i])
+        return self.values[i][int(self.begin[row]) - base : int(self.end[row]) - base]
+
+
+def step_of(values: Sequence[bytes], known: Origins, encoder: OtlpEncoder) -> SpanStep:
+    """Split requests and take their spans apart; those of another form have no spans here."""
+    base = np.cumsum([0, *map(len, values)])
+    request: list[int] = []
+    origin: list[int] = []
+    counts: list[int] = []
+    places: list[int] = []
+    starts: list[int] = []
+    origins: dict[int, int] = {}
+    found: list[QuickOrigin] = []
+    for i, value in enumerate(values):
+        scopes = [] if len(value) > MESSAGE_BYTES_MAX else split(value) or []
+        many = sum(len(scope.places) // 2 for scope in scopes)
+        if many > encoder.events_max_of(value):
+            continue
+        ours = [known.of(scope.resource, scope.scope) for scope in scopes]
+        for scope, one in zip(scopes, ours, strict=True) if None not in ours else ():
+            assert one is not None
+            request.append(i)
+            if id(one) not in origins:
+                origins[id(one)] = len(found)
+                found.append(one)
+            origin.append(origins[id(one)])
+            counts.append(len(scope.places) // 2)
+            starts.append(int(base[i]))
+            places += scope.places
+    octets = np.frombuffer(bytearray(b"".join((*values, bytes(PAD_BYTES)))), np.uint8)
+    shift = np.repeat(np.array(starts, np.int64), counts)
+    begins, ends = np.ascontiguousarray(np.array(places, np.int64).reshape(-1, 2).T) + shift
+    return SpanStep(
+        values,
+        octets,
+        words_of(octets),
+        np.repeat(np.array(request, np.int64), counts),
+        np.repeat(np.array(origin, np.int64), counts),
+        found,
+        begins,
+        ends,
+        base,
+        walk_spans(octets, begins, ends),
+    )
