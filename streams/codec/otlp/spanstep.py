@@ -51,13 +51,13 @@ def step_of(values: Sequence[bytes], known: Origins, encoder: OtlpEncoder) -> Sp
     request: list[int] = []
     origin: list[int] = []
     counts: list[int] = []
-    places: list[int] = []
+    heads: list[int] = []
     starts: list[int] = []
     origins: dict[int, int] = {}
     found: list[QuickOrigin] = []
     for i, value in enumerate(values):
         scopes = [] if len(value) > MESSAGE_BYTES_MAX else split(value) or []
-        many = sum(len(scope.places) // 2 for scope in scopes)
+        many = sum(len(scope.heads) for scope in scopes)
         if many > encoder.events_max_of(value):
             continue
         ours = [known.of(scope.resource, scope.scope) for scope in scopes]
@@ -68,12 +68,12 @@ def step_of(values: Sequence[bytes], known: Origins, encoder: OtlpEncoder) -> Sp
                 origins[id(one)] = len(found)
                 found.append(one)
             origin.append(origins[id(one)])
-            counts.append(len(scope.places) // 2)
+            counts.append(len(scope.heads))
             starts.append(int(base[i]))
-            places += scope.places
+            heads += scope.heads
     octets = np.frombuffer(bytearray(b"".join((*values, bytes(PAD_BYTES)))), np.uint8)
     shift = np.repeat(np.array(starts, np.int64), counts)
-    begins, ends = np.ascontiguousarray(np.array(places, np.int64).reshape(-1, 2).T) + shift
+    begins, ends = _spans_at(octets, np.array(heads, np.int64) + shift)
     return SpanStep(
         values,
         octets,
@@ -86,3 +86,18 @@ def step_of(values: Sequence[bytes], known: Origins, encoder: OtlpEncoder) -> Sp
         base,
         walk_spans(octets, begins, ends),
     )
+
+
+def _spans_at(octets: U8, head: I64) -> tuple[I64, I64]:
+    """Return where spans begin and end whose fields begin so; their lengths are right."""
+    octet = octets.take(head + 1)
+    begin, size = head + 2, (octet & 0x7F).astype(np.int64)
+    goes_on = octet >= 0x80
+    shift = 0
+    while goes_on.any():
+        shift += 7
+        octet = octets.take(begin)
+        size += goes_on * ((octet & 0x7F).astype(np.int64) << shift)
+        begin += goes_on
+        goes_on &= octet >= 0x80
+    return begin, begin + size
