@@ -40,7 +40,18 @@ SERVICES = Services({"pay": Place("GAMMA", "ack")}, ["ALPHA"])
 ENCODER = OtlpEncoder(default_schemas().current("telemetry_event"), SERVICES)
 HEADER = header(default_schemas().id_of("telemetry_event"))
 
-texts = st.text(max_size=12) | st.sampled_from(["a" * 63, "b" * 64, "c" * 127, "d" * 300, "ü" * 40])
+texts = st.text(max_size=12) | st.sampled_from(
+    [
+        "a" * 63,
+        "b" * 64,
+        "c" * 127,
+        "d" * 300,
+        "ü" * 40,
+        "e" * 4_096,
+        "x" + "ü" * 2_050,
+        "😀" * 1_100,
+    ]
+)
 keys = st.sampled_from(
     ["service.name", "k", "http.method", "x" * 39, "x" * 40, "x" * 41, ""]
     + [f"spanloom.{name}" for name in ("record_id", "actor", "batch_id", "module")]
@@ -306,6 +317,41 @@ class Counting(OtlpEncoder):
         """Count and pass on."""
         self.slow += 1
         return super().span_body(span, origin)
+
+
+def test_events_status_messages_and_trace_states_go_the_quick_way() -> None:
+    """Each alone, all of them, between others, a long stack trace, and as many as there may be."""
+    sent = [span_of(1, s) for s in range(1, 9)]
+    sent[1].status.code, sent[1].status.message = 2, "card declined"
+    sent[2].trace_state = "vendor=1"
+    for span, count in zip(sent[3:6], (1, 2, 16), strict=True):
+        for i in range(count):
+            happened = span.events.add(name="exception" * (i != 1), time_unix_nano=START_NS + i)
+            happened.attributes.append(attribute("exception.type", "ValueError"))
+            happened.attributes.append(attribute("exception.stacktrace", "at é\n" * 20 * (i + 1)))
+            happened.attributes.append(attribute("attempt", i))
+    sent[6].CopyFrom(sent[4])
+    sent[6].status.code, sent[6].status.message, sent[6].trace_state = 2, "no", "a=b"
+    sent[6].events[0].attributes[1].value.string_value = "é" * 3_000
+    value = traces("shop", sent).SerializeToString()
+    encoder = Counting(default_schemas().current("telemetry_event"), SERVICES)
+    assert QuickSpans(encoder).bodies([value]) == [(8, b"".join(encoder.bodies(SPANS, value)))]
+    assert encoder.slow == 0
+    hold_against_the_decode([value])
+
+
+def test_keys_that_meet_are_left_to_the_reader() -> None:
+    """An attribute may be called like what becomes of an event, a status or a trace state."""
+    names = ("event.0.name", "event.0.k", "otel.status_description", "w3c.tracestate", "other")
+    sent = [span_of(1, s) for s in range(1, 6)]
+    for span, name in zip(sent, names, strict=True):
+        span.attributes.append(attribute(name, "mine"))
+        span.status.message, span.trace_state = "no", "a=b"
+        span.events.add(name="e").attributes.append(attribute("k", "theirs"))
+    value = traces("shop", sent).SerializeToString()
+    encoder = Counting(default_schemas().current("telemetry_event"), SERVICES)
+    assert QuickSpans(encoder).bodies([value]) == [(5, b"".join(encoder.bodies(SPANS, value)))]
+    assert encoder.slow == 4
 
 
 def test_most_spans_go_the_quick_way() -> None:

@@ -22,7 +22,7 @@ from streams.codec.otlp.keys import KEY_BYTES_MAX, KeyPatterns
 from streams.codec.otlp.layout import Layout
 from streams.codec.otlp.origins import Origins
 from streams.codec.otlp.spanstep import SpanStep, step_of
-from streams.codec.otlp.texts import are_utf8
+from streams.codec.otlp.texts import are_utf8, cut_sizes
 from streams.codec.otlp.values import DIMENSIONS_BYTES_MAX, ENTRIES_MAX, VALUE_BYTES_MAX
 from streams.codec.otlp.walk import NAME, TEXT
 from streams.core.bodies import Bodies
@@ -129,10 +129,9 @@ class QuickSpans:
         is_quick = is_plain(spans)
         is_quick &= (spans.size[NAME] > 0) & (spans.size[NAME] <= NAME_BYTES_MAX)
         is_text = attributes.form == TEXT
-        is_long = attributes.key_size > KEY_BYTES_MAX
-        is_long |= is_text & (attributes.value_size > VALUE_BYTES_MAX)
-        is_quick[attributes.span[is_long]] = False
-        text_bytes = is_text * (attributes.value_size - _NUMBER_BYTES_MAX) + _NUMBER_BYTES_MAX
+        is_quick[attributes.span[attributes.key_size > KEY_BYTES_MAX]] = False
+        kept_bytes = np.minimum(attributes.value_size, VALUE_BYTES_MAX)
+        text_bytes = is_text * (kept_bytes - _NUMBER_BYTES_MAX) + _NUMBER_BYTES_MAX
         ends = np.cumsum(attributes.key_size + text_bytes)
         ends = np.concatenate([np.zeros(1, np.int64), ends])
         first, count = attributes.first, attributes.count
@@ -195,14 +194,20 @@ class _Made:
 
 
 def _not_text(step: SpanStep, is_quick: Mask) -> I64:
-    """Return the spans with a name or a value that is no text, as the reader would find."""
+    """Return the spans with a name or a value that is no text, as the reader would find.
+
+    Values that are texts are cut to what is kept of them.
+    """
     spans, attributes = step.spans, step.spans.attributes
     rows = np.flatnonzero(is_quick)
     names = spans.at[NAME][rows], spans.size[NAME][rows]
     bad = rows[~are_utf8(step.octets, step.words, *names)]
     texts = np.flatnonzero((attributes.form == TEXT) & is_quick[attributes.span])
-    values = attributes.value_at[texts], attributes.value_size[texts]
-    is_good = are_utf8(step.octets, step.words, *values)
+    at, size = attributes.value_at[texts], attributes.value_size[texts]
+    is_good = are_utf8(step.octets, step.words, at, size)
+    if (size > VALUE_BYTES_MAX).any():
+        cut = cut_sizes(step.octets, at[is_good], size[is_good], VALUE_BYTES_MAX)
+        attributes.value_size[texts[is_good]] = cut
     if is_good.all() and not len(bad):
         return bad
     return np.concatenate([bad, attributes.span[texts[~is_good]]])

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from streams.codec.otlp.bodies import MESSAGE_BYTES_MAX, OtlpEncoder
+from streams.codec.otlp.entries import read_spans
 from streams.codec.otlp.origins import Origins, QuickOrigin
 from streams.codec.otlp.split import split
-from streams.codec.otlp.walk import PAD_BYTES, Spans, walk_spans, words_of
+from streams.codec.otlp.walk import PAD_BYTES, Spans, words_of
 from streams.units import I64, U8, U64
 
 
@@ -18,7 +19,7 @@ class SpanStep:
 
     Attributes:
         values: the requests.
-        octets, words: all of them, one after the other.
+        octets, words: all of them, one after the other, and composed keys.
         request: (n,) each span's request.
         origin: (n,) each span's origin.
         origins: the origins, each once.
@@ -71,9 +72,10 @@ def step_of(values: Sequence[bytes], known: Origins, encoder: OtlpEncoder) -> Sp
             counts.append(len(scope.heads))
             starts.append(int(base[i]))
             heads += scope.heads
-    octets = np.frombuffer(bytearray(b"".join((*values, bytes(PAD_BYTES)))), np.uint8)
+    buffer = np.frombuffer(bytearray(b"".join((*values, bytes(PAD_BYTES)))), np.uint8)
     shift = np.repeat(np.array(starts, np.int64), counts)
-    begins, ends = _spans_at(octets, np.array(heads, np.int64) + shift)
+    begins, ends = _spans_at(buffer, np.array(heads, np.int64) + shift)
+    octets, spans = read_spans(buffer, begins, ends)
     return SpanStep(
         values,
         octets,
@@ -84,7 +86,7 @@ def step_of(values: Sequence[bytes], known: Origins, encoder: OtlpEncoder) -> Sp
         begins,
         ends,
         base,
-        walk_spans(octets, begins, ends),
+        spans,
     )
 
 

@@ -66,6 +66,23 @@ def are_utf8(octets: U8, words: U64, at: I64, size: I64) -> Mask:
     return is_good
 
 
+def cut_sizes(octets: U8, at: I64, size: I64, bytes_max: int) -> I64:
+    """Return as much of each length as whole characters within `bytes_max` take.
+
+    Args:
+        octets: the bytes that the texts lie in, all of them UTF-8.
+        at: (n,) where each begins.
+        size: (n,) its length.
+        bytes_max: of a text.
+    """
+    size = size.copy()
+    long = np.flatnonzero(size > bytes_max)
+    size[long] = bytes_max
+    while len(long := long[octets[at[long] + size[long]] & 0xC0 == 0x80]):  # within a character
+        size[long] -= 1
+    return size
+
+
 def is_utf8(text: bytes) -> bool:
     """Whether bytes are a text."""
     try:

@@ -2,11 +2,13 @@
 
 Owns the reading of protobuf's bytes a column at a time. It knows the common form of a span only:
 fields of the usual types, lengths below 16 KiB, attributes of plain values. A span of another form
-is named, not guessed at: the official reader judges it. Invariant: what is returned as read lies
-within its span, and the fields of a span take exactly its bytes.
+is named, not guessed at: the official reader judges it. Events have a walk of their own.
+Invariant: what is returned as read lies within its span, and the fields of a span take exactly its
+bytes.
 Source: Protocol Buffers, "Encoding"; opentelemetry-proto, `trace.proto`, `common.proto`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,12 +22,22 @@ PAD_BYTES: Final = 320
 """After the last request, so that whole units may be read and copied anywhere before."""
 TRACE_ID, SPAN_ID, PARENT_ID, NAME, KIND = 0x0A, 0x12, 0x22, 0x2A, 0x30
 START, END, ATTRIBUTE, STATUS, FLAGS = 0x39, 0x41, 0x4A, 0x7A, 0x85
+TRACE_STATE, EVENT = 0x1A, 0x5A
+EVENT_TIME, EVENT_NAME, EVENT_ATTRIBUTE, EVENT_DROPPED = 0x09, 0x12, 0x1A, 0x20
 _LENGTH, _FIXED64, _FIXED32, _VARINT = 1, 2, 3, 4
-_FORM: Final = np.zeros(256, np.uint8)
-_FORM[[TRACE_ID, SPAN_ID, PARENT_ID, NAME, ATTRIBUTE, STATUS]] = _LENGTH
-_FORM[[START, END]] = _FIXED64
-_FORM[FLAGS] = _FIXED32  # field 16: its tag has a second byte, 1
-_FORM[KIND] = _VARINT
+_SPAN: Final = {
+    **dict.fromkeys((TRACE_ID, SPAN_ID, PARENT_ID, NAME, TRACE_STATE), _LENGTH),
+    **dict.fromkeys((ATTRIBUTE, STATUS, EVENT), _LENGTH),
+    **dict.fromkeys((START, END), _FIXED64),
+    FLAGS: _FIXED32,  # field 16: its tag has a second byte, 1
+    KIND: _VARINT,
+}
+_EVENT: Final = {
+    EVENT_TIME: _FIXED64,
+    EVENT_NAME: _LENGTH,
+    EVENT_ATTRIBUTE: _LENGTH,
+    EVENT_DROPPED: _VARINT,
+}
 _STEP: Final = np.array([0, 0, 9, 6, 2], np.int64)
 _CONTINUES: Final = 0x80
 NONE, TEXT, BOOL, INT, DOUBLE = range(5)
@@ -56,15 +68,51 @@ class Attributes:
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """m parts of spans, as they were found.
+
+    Attributes:
+        span: (m,) whose.
+        nth: (m,) which of the span's, from 0.
+        begin, end: (m,) where each lies.
+    """
+
+    span: I64
+    nth: I64
+    begin: I64
+    end: I64
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """n events of spans; all arrays (n,).
+
+    Attributes:
+        is_common: whether the event has the common form; of the others nothing below holds.
+        time_ns: when.
+        name_at, name_size: where the name lies.
+        attributes: whose `span` is the event.
+    """
+
+    is_common: Mask
+    time_ns: U64
+    name_at: I64
+    name_size: I64
+    attributes: Attributes
+
+
+@dataclass(frozen=True, slots=True)
 class Spans:
     """n spans; all arrays (n,).
 
     Attributes:
         is_common: whether the span has the common form; of the others nothing below holds.
-        at, size: where trace id, span id, parent id and name lie, by tag.
+        at, size: where trace id, span id, parent id, name, trace state and, under STATUS, the
+            status' message lie, by tag; size 0 for none.
         kind, status, flags: as the protocol numbers them.
         start_ns, end_ns: times.
         attributes: of the common spans, and of others.
+        events: likewise.
     """
 
     is_common: Mask
@@ -76,6 +124,7 @@ class Spans:
     start_ns: U64
     end_ns: U64
     attributes: Attributes
+    events: Parts
 
 
 def words_of(octets: U8) -> U64:
@@ -91,40 +140,77 @@ def walk_spans(octets: U8, begin: I64, end: I64) -> Spans:
         begin: (n,) where each span begins.
         end: (n,) where each ends.
     """
-    found = _Found(octets, len(begin))
-    rows, at, stop = np.arange(len(begin)), begin, end
-    for _ in range(ROUNDS_MAX):
-        is_left = at < stop
-        if not is_left.all():
-            left = np.flatnonzero(is_left)
-            rows, at, stop = rows[left], at[left], stop[left]
-        if not len(rows):
-            break
-        after = found.take_round(rows, at, stop)
-        is_good = after > 0
-        if not is_good.all():
-            found.is_common[rows[~is_good]] = False
-            rows, after, stop = rows[is_good], after[is_good], stop[is_good]
-        at = after
-    else:
-        found.is_common[rows[at < stop]] = False
-    return found.spans()
+    found = _Found(octets, len(begin), _SPAN)
+    found.walk(begin, end)
+    return Spans(
+        found.is_common,
+        found.at,
+        found.size,
+        found.number[KIND],
+        found.number[STATUS],
+        found.number[FLAGS],
+        found.time[START],
+        found.time[END],
+        found.attributes(ATTRIBUTE),
+        found.parts(EVENT),
+    )
+
+
+def walk_events(octets: U8, begin: I64, end: I64) -> Events:
+    """Return the fields of the events that lie from `begin` to `end`; see `walk_spans`."""
+    found = _Found(octets, len(begin), _EVENT)
+    found.walk(begin, end)
+    return Events(
+        found.is_common,
+        found.time[EVENT_TIME],
+        found.at[EVENT_NAME],
+        found.size[EVENT_NAME],
+        found.attributes(EVENT_ATTRIBUTE),
+    )
 
 
 class _Found:
-    """What was found so far."""
+    """What was found so far.
 
-    def __init__(self, octets: U8, n: int) -> None:
-        self._octets, self._words = octets, words_of(octets)
+    Args:
+        octets: the bytes.
+        n: how many messages are walked.
+        form: the form of each field, by tag.
+    """
+
+    def __init__(self, octets: U8, n: int, form: Mapping[int, int]) -> None:
+        self._octets, self._words, self._form = octets, words_of(octets), form
         self.is_common = np.ones(n, np.bool_)
-        self.at = {tag: np.zeros(n, np.int64) for tag in (TRACE_ID, SPAN_ID, PARENT_ID, NAME)}
-        self.size = {tag: np.zeros(n, np.int64) for tag in self.at}
-        self.kind, self.status, self.flags = (np.zeros(n, np.int64) for _ in range(3))
-        self.time = {tag: np.zeros(n, np.uint64) for tag in (START, END)}
-        self._count = np.zeros(n, np.int64)
-        self._attributes: list[tuple[I64, I64, I64, I64]] = []
+        self._several = (ATTRIBUTE, EVENT) if form is _SPAN else (EVENT_ATTRIBUTE,)
+        single = [tag for tag, one in form.items() if one == _LENGTH and tag not in self._several]
+        self.at = {tag: np.zeros(n, np.int64) for tag in single}
+        self.size = {tag: np.zeros(n, np.int64) for tag in single}
+        self.number = {tag: np.zeros(n, np.int64) for tag in (KIND, STATUS, FLAGS, EVENT_DROPPED)}
+        self.time = {tag: np.zeros(n, np.uint64) for tag, one in form.items() if one == _FIXED64}
+        self._has_status = np.zeros(n, np.bool_)
+        self._count = {tag: np.zeros(n, np.int64) for tag in self._several}
+        self._parts: dict[int, list[Parts]] = {tag: [] for tag in self._several}
 
-    def take_round(self, rows: I64, at: I64, stop: I64) -> I64:
+    def walk(self, begin: I64, end: I64) -> None:
+        """Take the fields of messages, the kth of all of them in round k."""
+        rows, at, stop = np.arange(len(begin)), begin, end
+        for _ in range(ROUNDS_MAX):
+            is_left = at < stop
+            if not is_left.all():
+                left = np.flatnonzero(is_left)
+                rows, at, stop = rows[left], at[left], stop[left]
+            if not len(rows):
+                break
+            after = self._take_round(rows, at, stop)
+            is_good = after > 0
+            if not is_good.all():
+                self.is_common[rows[~is_good]] = False
+                rows, after, stop = rows[is_good], after[is_good], stop[is_good]
+            at = after
+        else:
+            self.is_common[rows[at < stop]] = False
+
+    def _take_round(self, rows: I64, at: I64, stop: I64) -> I64:
         """Take one field of some spans; return where the next one begins, 0 for a strange one."""
         tag = self._octets.take(at)
         one = int(tag[0])
@@ -137,22 +223,22 @@ class _Found:
         return after
 
     def _take(self, tag: int, rows: I64, at: I64, stop: I64) -> I64:
-        form = _FORM[tag]
+        form = self._form.get(tag)
         first = self._octets.take(at + 1)
+        if form is None:
+            return np.zeros(len(rows), np.int64)
         if form == _LENGTH:
             return self._take_bytes(tag, rows, at, stop, first)
         after = at + _STEP[form]
         is_good = after <= stop
         if form == _FIXED64:
             self._put(self.time[tag], rows, self._words[at + 1])
-        elif tag == KIND:
+        elif form == _VARINT:
             is_good &= first < _CONTINUES
-            self._put(self.kind, rows, first)
-        elif tag == FLAGS:
-            is_good &= first == 1
-            self._put(self.flags, rows, self._words[at + 2] & np.uint64(0xFFFF_FFFF))
+            self._put(self.number[tag], rows, first)
         else:
-            is_good[:] = False
+            is_good &= first == 1
+            self._put(self.number[tag], rows, self._words[at + 2] & np.uint64(0xFFFF_FFFF))
         return np.asarray(after * is_good, np.int64)
 
     def _take_bytes(self, tag: int, rows: I64, at: I64, stop: I64, first: U8) -> I64:
@@ -167,11 +253,12 @@ class _Found:
             is_good = ~is_long | (second < _CONTINUES)
         after = value_at + size
         after *= (after <= stop) & is_good
-        if tag == ATTRIBUTE:
-            self._attributes.append((rows, self._count[rows], value_at, after))
-            self._count[rows] += 1
+        if tag in self._several:
+            count = self._count[tag]
+            self._parts[tag].append(Parts(rows, count[rows], value_at, after))
+            count[rows] += 1
         elif tag == STATUS:
-            self._take_status(rows, value_at, size)
+            self._take_status(rows, value_at, after)
         else:
             self._put(self.at[tag], rows, value_at)
             self._put(self.size[tag], rows, size)
@@ -184,36 +271,40 @@ class _Found:
         else:
             column[rows] = values
 
-    def _take_status(self, row: I64, at: I64, size: I64) -> None:
-        """Take statuses: nothing, or a code alone; one with a message is of no common form."""
-        code = self._octets.take(at + 1)
-        is_code = (size == 2) & (self._octets.take(at) == 0x18) & (code < _CONTINUES)
-        self.status[row] = code * is_code
-        self.is_common[row[~is_code & (size > 0)]] = False
+    def _take_status(self, row: I64, at: I64, end: I64) -> None:
+        """Take statuses: a message and a code, either alone, or nothing."""
+        octets = self._octets
+        self.is_common[row[self._has_status[row]]] = False  # one that comes twice is merged
+        self._has_status[row] = True
+        is_there = octets.take(at) == 0x12
+        if (is_there & (at < end)).any():
+            size, head = _size(octets, at + 1)
+            is_there &= (at < end) & (size >= 0) & (at + 1 + head + size <= end)
+            self.at[STATUS][row] = (at + 1 + head) * is_there
+            self.size[STATUS][row] = size * is_there
+            at = at + (1 + head + size) * is_there
+        else:
+            self.size[STATUS][row] = 0
+        code = octets.take(at + 1)
+        is_code = (end - at == 2) & (octets.take(at) == 0x18) & (code < _CONTINUES)
+        self.number[STATUS][row] = code * is_code
+        self.is_common[row[~is_code & (at != end)]] = False
 
-    def spans(self) -> Spans:
-        """Return all of it."""
-        return Spans(
-            self.is_common,
-            self.at,
-            self.size,
-            self.kind,
-            self.status,
-            self.flags,
-            self.time[START],
-            self.time[END],
-            self._all_attributes(),
-        )
+    def parts(self, tag: int) -> Parts:
+        """Return all parts of one tag."""
+        found = self._parts[tag] or [Parts(*[np.zeros(0, np.int64)] * 4)]
+        columns = ([getattr(one, name) for one in found] for name in Parts.__slots__)
+        return Parts(*map(np.concatenate, columns))
 
-    def _all_attributes(self) -> Attributes:
+    def attributes(self, tag: int) -> Attributes:
         """Lay the attributes span by span and take them apart."""
-        count = self._count
+        count = self._count[tag]
         first = np.cumsum(count) - count
         span = np.repeat(np.arange(len(count)), count)
         at, end = np.zeros(len(span), np.int64), np.zeros(len(span), np.int64)
-        for rows, nth, begin, stop in self._attributes:
-            place = first[rows] + nth
-            at[place], end[place] = begin, stop
+        for part in self._parts[tag]:
+            place = first[part.span] + part.nth
+            at[place], end[place] = part.begin, part.end
         octets = self._octets
         key_size = octets.take(at + 1).astype(np.int64)
         is_good = (octets.take(at) == 0x0A) & (key_size > 0) & (key_size < _CONTINUES)
