@@ -31,6 +31,12 @@ SPANS_A_TRACE: Final = 8
 ROUNDS: Final = 5
 SLOW: Final = "bodies_slow_us"
 COLUMNS: Final = "columns_us"
+RICH: Final = "columns_rich_us"
+RICH_RATE: Final = 0.1
+"""Of spans that failed."""
+STACK: Final = "\n".join(
+    f'  File "/srv/shop/app/module_{i}.py", line {31 * i + 7}, in handle' for i in range(12)
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +63,8 @@ def run(_lab: Lab | None, options: argparse.Namespace) -> Report:
     native = _decoder()
     foreign = _decoder()
     otlp, batches = _batch(values), _batch([encode_batch(some) for some in bodies])
+    rich = _decoder()
+    events = _batch([_message(rng, options.spans_a_message, RICH_RATE) for _ in range(count)])
     ways: dict[tuple[str, str], Callable[[], Any]] = {
         ("parse_us", "protobuf's own parse, no field read"): lambda: [
             *map(TracesData.FromString, values)
@@ -64,6 +72,9 @@ def run(_lab: Lab | None, options: argparse.Namespace) -> Report:
         (SLOW, "event bodies, span by span"): lambda: [encoder.bodies(SPANS, v) for v in values],
         ("bodies_us", "event bodies, a column at a time"): lambda: quick.bodies(values),
         (COLUMNS, "OTLP messages into columns"): lambda: foreign.decode_batches([otlp], [1], [0]),
+        (RICH, f"the same, {RICH_RATE:.0%} with an exception event and a status message"): lambda: (
+            rich.decode_batches([events], [1], [0])
+        ),
         ("native_us", "native batch messages into columns"): lambda: native.decode_batches(
             [batches], [0], [0]
         ),
@@ -117,7 +128,7 @@ def _batch(values: list[bytes]) -> RecordBatch:
     return RecordBatch(0, len(values), START_NS // 1_000_000, -1, len(values), bytes(payload))
 
 
-def _message(rng: random.Random, spans: int) -> bytes:
+def _message(rng: random.Random, spans: int, rich_rate: float = 0.0) -> bytes:
     resource = Resource(
         attributes=[
             _text("service.name", "checkout"),
@@ -149,9 +160,21 @@ def _message(rng: random.Random, spans: int) -> bytes:
                 ],
             )
         )
+        if rng.random() < rich_rate:
+            _fail(found[-1])
     of_scope = ScopeSpans(scope=scope, spans=found)
     of_resource = ResourceSpans(resource=resource, scope_spans=[of_scope])
     return TracesData(resource_spans=[of_resource]).SerializeToString()
+
+
+def _fail(span: Span) -> None:
+    """Make a span one that failed, as OpenTelemetry's SDKs record it."""
+    span.status.code, span.status.message = 2, "ValueError: no such item"
+    event = span.events.add(name="exception", time_unix_nano=span.end_time_unix_nano)
+    event.attributes.append(_text("exception.type", "ValueError"))
+    event.attributes.append(_text("exception.message", "no such item"))
+    event.attributes.append(_text("exception.stacktrace", STACK))
+    event.attributes.append(_text("exception.escaped", "False"))
 
 
 def _text(key: str, value: str) -> KeyValue:

@@ -6,7 +6,6 @@ time, or when it is shown in a rejection.
 """
 
 from collections.abc import Mapping, Sequence
-from threading import Lock
 from typing import Final
 
 import numpy as np
@@ -15,6 +14,8 @@ import polars as pl
 from streams.codec.checks import REASONS, Facts, detail, judge
 from streams.codec.columnar import Block, Field, length_name, presence_name
 from streams.codec.hashes import hash_expression, settled, text_hash
+from streams.codec.opcodes import OperationCodes
+from streams.codec.otlp.columns import SpanColumns
 from streams.codec.profile import Profile
 from streams.codec.rejections import Rejections
 from streams.codec.signalrows import SignalRows
@@ -67,15 +68,12 @@ class EventRows:
         dimensions: tuple[str, ...],
         signals: SignalRows | None = None,
     ) -> None:
-        self._operations = operations
+        self._operations = OperationCodes(operations)
         self._profile = profile
         self._dimensions = dimensions
         self._signals = signals
         self._field = {f.name: f for f in fields}
         self._code_tables = {c: self._code_table(c) for c in _CODES if c in profile.columns}
-        # Tasks share it, and restore in threads of their own: both arrays change in one go.
-        self._known = np.zeros(0, np.uint64), np.zeros(0, np.int32)
-        self._naming = Lock()
         hashed = [*_HASHED, *(n for n in _NAMES if self._is_text(n))]
         self._hashes = [
             hash_expression(profile.columns[name]).alias(name)
@@ -131,7 +129,9 @@ class EventRows:
             timestamp_us=facts.timestamp_us,
             duration_us=facts.duration_us,
             kafka_us=kafka_us[row],
-            operation=self._operation_codes(frame, mixed, is_good),
+            operation=self._operations.codes(
+                mixed, is_good, lambda i: Operation(*(self._name(frame, n, i) for n in _NAMES))
+            ),
             event_type=codes["event_type"],
             severity=codes["severity"],
             status=codes["status"],
@@ -144,6 +144,45 @@ class EventRows:
             dimension={key: self._dimension(frame, key) for key in self._dimensions},
         )
         return events if is_good.all() else events.take(is_good)
+
+    def of_spans(
+        self, spans: SpanColumns, row: I64, body: Bodies, topic: U8, kafka_us: TimesUs
+    ) -> EventColumns:
+        """Return spans whose columns are known already; arguments as of `of`.
+
+        Args:
+            spans: n spans, all of them good events.
+            row: (n,) position of each in the chunk.
+            body: the n bodies.
+            topic: topic of every row of the chunk.
+            kafka_us: record time of every row of the chunk.
+        """
+        n = len(spans)
+        is_good = np.ones(n, np.bool_)
+        key = np.zeros((n, 2), np.uint64)
+        key[:, 1] = spans.span_id
+        return EventColumns(
+            row=row,
+            topic=topic[row],
+            trace_id=spans.trace_id,
+            event_key=key,
+            span_id=spans.span_id,
+            parent_span_id=spans.parent_span_id,
+            timestamp_us=spans.timestamp_us,
+            duration_us=spans.duration_us,
+            kafka_us=kafka_us[row],
+            operation=self._operations.codes(spans.operation, is_good, spans.named),
+            event_type=np.full(n, TRACE, np.uint8),
+            severity=spans.severity,
+            status=spans.status,
+            trace_flags=spans.trace_flags,
+            record_hash=spans.record_hash,
+            batch_hash=spans.batch_hash,
+            value=np.full(n, np.nan),
+            series=np.full(n, NO_SIGNAL, np.int32),
+            body=body,
+            dimension=spans.dimension,
+        )
 
     def _values(self, frame: pl.DataFrame) -> F64:
         """Return the (n,) values of the events; NaN for none."""
@@ -219,38 +258,6 @@ class EventRows:
                 index = self._numbers(frame, name, -1) + 1
                 mixed ^= index.view(np.uint64) * np.uint64(factor | 1 << 33)
         return mixed
-
-    def _operation_codes(self, frame: pl.DataFrame, mixed: U64, is_good: Mask) -> I32:
-        """Return the operation of each good row; what is rejected gets no code of its own."""
-        codes, is_known = self._look_up(mixed)
-        rows = np.flatnonzero(is_good & ~is_known)
-        if len(rows):
-            with self._naming:
-                codes[rows] = self._new_codes(frame, mixed[rows], rows)
-        return codes
-
-    def _look_up(self, mixed: U64) -> tuple[I32, Mask]:
-        known_hash, known_code = self._known
-        if not len(known_hash):
-            return np.zeros(len(mixed), np.int32), np.zeros(len(mixed), np.bool_)
-        at = np.minimum(np.searchsorted(known_hash, mixed), len(known_hash) - 1)
-        return known_code[at], known_hash[at] == mixed
-
-    def _new_codes(self, frame: pl.DataFrame, mixed: U64, rows: I64) -> I32:
-        """Return the codes of rows whose operations were not seen before."""
-        distinct, first, place = np.unique(mixed, return_index=True, return_inverse=True)
-        codes = np.empty(len(distinct), np.int32)
-        keep = np.zeros(len(distinct), np.bool_)
-        for i, row in enumerate(rows[first].tolist()):
-            operation = Operation(*(self._name(frame, name, row) for name in _NAMES))
-            codes[i] = self._operations.code(operation)
-            # What is beyond the bound is not remembered: its code is not its own.
-            keep[i] = self._operations[int(codes[i])] == operation
-        known, first_known = np.unique(
-            np.concatenate([self._known[0], distinct[keep]]), return_index=True
-        )
-        self._known = known, np.concatenate([self._known[1], codes[keep]])[first_known]
-        return codes[place]
 
     def _name(self, frame: pl.DataFrame, column: str, row: int) -> str:
         name = self._profile.columns.get(column)

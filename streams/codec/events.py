@@ -17,6 +17,8 @@ from streams.codec.columnar import Block, ColumnarReader, by_halves, schema_fiel
 from streams.codec.eventbatch import EventBatchReader
 from streams.codec.eventrows import EventRows, no_events
 from streams.codec.evolve import Splicer, splicer_for
+from streams.codec.otlp.columns import SpanColumns
+from streams.codec.otlp.quick import SpanRun
 from streams.codec.otlp.reader import OtlpReader
 from streams.codec.otlp.services import Services
 from streams.codec.profile import TELEMETRY_PROFILE, Profile
@@ -46,7 +48,7 @@ from streams.units import I64, U8, Mask, TimesUs
 class _Part:
     """Rows that were read together: row i of `block` is chunk row `row[i]` with body i."""
 
-    block: Block
+    block: Block | SpanColumns
     row: I64
     body: Bodies
 
@@ -106,7 +108,7 @@ class EventDecoder:
         self._otlp_kinds = dict(otlp_kinds or {}) if self._many else {}
         self._otlp: OtlpReader | None = None
         if self._many is not None and self._otlp_kinds:
-            self._otlp = OtlpReader(schemas, services or Services(), self._many)
+            self._otlp = OtlpReader(schemas, services or Services(), self._many, dimensions)
         self._rekeyed_topic = -1
         self._rekeyed: RekeyedReader | None = None
         if self._many is not None and rekeyed is not None:
@@ -225,20 +227,24 @@ class EventDecoder:
                 kafka_us[rows] = message.origin.kafka_us
                 if message.origin.source is not None:
                     topics[rows] = message.origin.source
-        for block, some in together:
-            parts += self._good_events(block, some, rejected)
+        for read, some in together:
+            parts += (
+                self._good_events(read, some, rejected)
+                if isinstance(read, Block)
+                else self._good_spans(read, some, rejected)
+            )
         parts += self._listed([m for m in messages if not m.is_column], rejected)
         events, rejected = self._joined(parts, topics, kafka_us, rejected)
         return events, rejected, step
 
     def _read_messages(
         self, wanted: Mapping[int, Sequence[Message]], topic: Sequence[int]
-    ) -> list[tuple[Block, Sequence[Message]]]:
+    ) -> list[tuple[Block | SpanRun, Sequence[Message]]]:
         """Read what holds many events, batch messages and OTLP; return what became columns."""
         if self._many is None:
             return []
         own = [m for i, some in wanted.items() if topic[i] not in self._otlp_kinds for m in some]
-        found = list(self._many.read(own))
+        found: list[tuple[Block | SpanRun, Sequence[Message]]] = [*self._many.read(own)]
         if self._rekeyed is not None:
             of_tasks = [m for i in wanted if topic[i] == self._rekeyed_topic for m in wanted[i]]
             found += self._rekeyed.read(of_tasks)
@@ -298,12 +304,33 @@ class EventDecoder:
         self, block: Block, messages: Sequence[Message], rejected: Rejections
     ) -> list[_Part]:
         """Return the rows of batch messages read together; doubtful ones are judged one by one."""
-        row = np.concatenate([np.arange(m.first_row, m.first_row + m.count) for m in messages])
+        row = _rows_of(messages)
         body = Bodies(block.data, block.starts[0], block.starts[-1] - block.starts[0])
         is_good = block.is_sound & (body.size + wire.HEADER_BYTES <= self._max_event_bytes)
         doubtful = np.flatnonzero(~is_good).tolist()
         values = [(int(row[i]), messages[0].header + body[i]) for i in doubtful]
         return [_good_part(block, row, body, is_good), *self._parts(values, rejected)]
+
+    def _good_spans(
+        self, run: SpanRun, messages: Sequence[Message], rejected: Rejections
+    ) -> list[_Part]:
+        """Return the rows of requests of spans; what is not straight is decoded like any event."""
+        row, body = _rows_of(messages), run.body
+        fits = body.size + wire.HEADER_BYTES <= self._max_event_bytes
+        straight, columns = run.straight, run.columns
+        if self._treating is not None:  # columns are read from the treated bytes, and only so
+            fits = np.zeros(len(row), np.bool_)
+        if not fits.all():
+            some = np.flatnonzero(fits[straight])
+            straight, columns = straight[some], columns.take(some)
+        parts = [_Part(columns, row[straight], body.take(straight))]
+        if len(straight) < len(row):
+            is_straight = np.zeros(len(row), np.bool_)
+            is_straight[straight] = True
+            header = messages[0].header
+            others = np.flatnonzero(~is_straight).tolist()
+            parts += self._parts([(int(row[i]), header + body[i]) for i in others], rejected)
+        return parts
 
     def _listed(self, messages: Iterable[Message], rejected: Rejections) -> list[_Part]:
         """Return the rows of messages that are read one by one."""
@@ -445,6 +472,8 @@ class EventDecoder:
             parts = [_treated(self._treating, part) for part in parts if len(part.row)]
         found = [
             self._rows.of(part.block, part.row, part.body, topic, kafka_us, rejected)
+            if isinstance(part.block, Block)
+            else self._rows.of_spans(part.block, part.row, part.body, topic, kafka_us)
             for part in parts
             if len(part.row)
         ]
@@ -456,6 +485,15 @@ class EventDecoder:
         return events, rejected.in_arrival_order()
 
 
+def _rows_of(messages: Sequence[Message]) -> I64:
+    """Return the rows of the events of messages."""
+    first = np.array([m.first_row for m in messages])
+    counts = np.array([m.count for m in messages])
+    before = np.cumsum(counts) - counts
+    row: I64 = np.arange(int(counts.sum())) + np.repeat(first - before, counts)
+    return row
+
+
 def taken(block: Block, at: I64) -> Block:
     """Return some rows of a block."""
     return Block(
@@ -465,6 +503,7 @@ def taken(block: Block, at: I64) -> Block:
 
 def _treated(treating: EventTreating, part: _Part) -> _Part:
     """Return rows without what is personal in them, in columns and bodies."""
+    assert isinstance(part.block, Block), "spans are not straight where something is treated"
     block, body = treating.block(part.block)
     return _Part(block, part.row, body)
 

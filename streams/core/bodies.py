@@ -54,7 +54,7 @@ class Bodies:
         ends = (self.start + self.size).tolist()
         return (data[a:b] for a, b in zip(self.start.tolist(), ends, strict=True))
 
-    def take(self, index: I64 | Mask) -> "Bodies":
+    def take(self, index: I64 | Mask | slice) -> "Bodies":
         """Return the bodies at `index`, in that order; the buffer is shared."""
         return Bodies(self.data, self.start[index], self.size[index])
 

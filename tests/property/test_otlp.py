@@ -2,7 +2,9 @@
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
@@ -20,7 +22,7 @@ from streams.codec.otlp.services import Place, Services
 from streams.codec.recordbatch import Record
 from streams.codec.schemas import default_schemas
 from streams.codec.wire import header
-from streams.core.columns import Operations
+from streams.core.columns import EventColumns, Operations
 from streams.errors import RecordError
 from tests.otlp_cases import (
     SCOPE,
@@ -36,8 +38,20 @@ from tests.record_batches import batch
 
 SERVICES = Services({"pay": Place("GAMMA", "ack")}, ["ALPHA"])
 ENCODER = OtlpEncoder(default_schemas().current("telemetry_event"), SERVICES)
+HEADER = header(default_schemas().id_of("telemetry_event"))
 
-texts = st.text(max_size=12) | st.sampled_from(["a" * 63, "b" * 64, "c" * 127, "d" * 300, "ü" * 40])
+texts = st.text(max_size=12) | st.sampled_from(
+    [
+        "a" * 63,
+        "b" * 64,
+        "c" * 127,
+        "d" * 300,
+        "ü" * 40,
+        "e" * 4_096,
+        "x" + "ü" * 2_050,
+        "😀" * 1_100,
+    ]
+)
 keys = st.sampled_from(
     ["service.name", "k", "http.method", "x" * 39, "x" * 40, "x" * 41, ""]
     + [f"spanloom.{name}" for name in ("record_id", "actor", "batch_id", "module")]
@@ -154,6 +168,82 @@ def test_the_quick_way_makes_the_same_bodies(drawn: list[TracesData]) -> None:
     assert quickly(values) == [slowly(value) for value in values]
 
 
+WANTED = ("k", "http.method", "service.name", "spanloom.actor", "cached", "instance")
+EVENT_BYTES_MAX = 600
+
+
+def columns_of(events: EventColumns, operations: Operations) -> dict[str, list[Any]]:
+    """Return columns as lists; operations by their names, bodies as bytes."""
+    found = {
+        name: getattr(events, name).tolist()
+        for name in EventColumns.__slots__
+        if name not in ("operation", "body", "dimension", "topic", "kafka_us", "value")
+    }
+    found |= {key: column.tolist() for key, column in events.dimension.items()}
+    found["value"] = list(map(str, events.value.tolist()))  # NaN is not equal to itself
+    found["operation"] = [operations[code] for code in events.operation.tolist()]
+    return found | {"body": list(events.body)}
+
+
+def hold_against_the_decode(values: Sequence[bytes]) -> None:
+    """Compare columns and rejections of requests with those of their bodies as native events."""
+    native: list[bytes | None] = []
+    for made in map(slowly, values):
+        native += [None] if isinstance(made, str) else [HEADER + body for body in made]
+    ours, theirs = Operations(), Operations()
+    options: dict[str, Any] = {"dimensions": WANTED, "max_event_bytes": EVENT_BYTES_MAX}
+    decoder = EventDecoder(
+        default_schemas(), ours, otlp_kinds={0: SPANS}, services=SERVICES, **options
+    )
+    records = [Record(i, START_NS // 10**6, b"k", value) for i, value in enumerate(values)]
+    found, bad, step = decoder.decode_batches([batch(records)], [0], [0])
+    keys: list[bytes | None] = [None] * len(native)
+    times = np.zeros(len(native), np.int64)
+    told, refused = EventDecoder(default_schemas(), theirs, **options).decode(
+        0, keys, native, times
+    )
+    assert len(step) == len(native)
+    assert columns_of(found, ours) == columns_of(told, theirs)
+    rows = zip(bad.row, bad.reason, bad.detail, strict=True)
+    expected = zip(refused.row, refused.reason, refused.detail, strict=True)
+    assert [one for one in rows if native[one[0]]] == [one for one in expected if native[one[0]]]
+
+
+@settings(max_examples=20)
+@given(st.lists(requests, min_size=1, max_size=4))
+def test_columns_are_those_of_a_decode(drawn: list[TracesData]) -> None:
+    """Whichever spans are decoded again and whichever not."""
+    hold_against_the_decode([request.SerializeToString() for request in drawn])
+
+
+def test_columns_of_each_edge() -> None:
+    """Ids, times, names, dimensions and fields at and beyond what is taken straight."""
+    late_ns = 7_258_118_400 * 10**9
+    sent = [span_of(1, s) for s in range(1, 19)]
+    sent[0].trace_id = bytes(16)
+    sent[1].span_id = bytes(8)
+    sent[2].parent_span_id = bytes(8)
+    sent[3].start_time_unix_nano, sent[3].end_time_unix_nano = late_ns, late_ns + 999
+    sent[4].start_time_unix_nano, sent[4].end_time_unix_nano = late_ns + 1_000, late_ns + 1_000
+    for span, size in zip(sent[5:9], (7, 8, 128, 129), strict=True):
+        span.name = "n" * size
+    sent[9].attributes.append(attribute("k", ""))
+    sent[10].attributes.append(attribute("k", "é" * 40))
+    sent[11].attributes.append(attribute("k", "x" * EVENT_BYTES_MAX))
+    sent[12].attributes.append(attribute("k", 2**50))
+    for name in ("record_id", "batch_id", "actor"):
+        sent[13].attributes.append(attribute(f"spanloom.{name}", f"my {name}"))
+    sent[14].status.code, sent[15].status.code = 2, 1
+    sent[16].flags, sent[17].kind = 0x300, 5
+    request = traces("shop", sent)
+    request.resource_spans[0].resource.attributes.append(attribute("instance", "a-1"))
+    value = request.SerializeToString()
+    hold_against_the_decode([value])
+    run = QuickSpans(ENCODER).run([value])
+    assert run is not None
+    assert sorted(set(range(18)) - set(run.straight.tolist())) == [0, 1, 4, 8]
+
+
 @settings(max_examples=20)
 @given(requests, st.randoms(use_true_random=False))
 def test_damaged_requests_are_judged_by_the_official_reader(
@@ -175,6 +265,7 @@ def test_damaged_requests_are_judged_by_the_official_reader(
     damaged[0] = damaged[0] or 1  # 0 is the first byte of a native event
     values = [good, bytes(damaged), good]
     assert quickly(values) == [slowly(value) for value in values]
+    hold_against_the_decode(values)
 
 
 def test_every_byte_of_a_request_may_be_any_other() -> None:
@@ -188,6 +279,7 @@ def test_every_byte_of_a_request_may_be_any_other() -> None:
     ]
     damaged += [good[:at] for at in range(len(good))]
     assert quickly(damaged) == [slowly(value) for value in damaged]
+    hold_against_the_decode(damaged)
 
 
 def test_native_events_and_tombstones_may_lie_between() -> None:
@@ -225,6 +317,41 @@ class Counting(OtlpEncoder):
         """Count and pass on."""
         self.slow += 1
         return super().span_body(span, origin)
+
+
+def test_events_status_messages_and_trace_states_go_the_quick_way() -> None:
+    """Each alone, all of them, between others, a long stack trace, and as many as there may be."""
+    sent = [span_of(1, s) for s in range(1, 9)]
+    sent[1].status.code, sent[1].status.message = 2, "card declined"
+    sent[2].trace_state = "vendor=1"
+    for span, count in zip(sent[3:6], (1, 2, 16), strict=True):
+        for i in range(count):
+            happened = span.events.add(name="exception" * (i != 1), time_unix_nano=START_NS + i)
+            happened.attributes.append(attribute("exception.type", "ValueError"))
+            happened.attributes.append(attribute("exception.stacktrace", "at é\n" * 20 * (i + 1)))
+            happened.attributes.append(attribute("attempt", i))
+    sent[6].CopyFrom(sent[4])
+    sent[6].status.code, sent[6].status.message, sent[6].trace_state = 2, "no", "a=b"
+    sent[6].events[0].attributes[1].value.string_value = "é" * 3_000
+    value = traces("shop", sent).SerializeToString()
+    encoder = Counting(default_schemas().current("telemetry_event"), SERVICES)
+    assert QuickSpans(encoder).bodies([value]) == [(8, b"".join(encoder.bodies(SPANS, value)))]
+    assert encoder.slow == 0
+    hold_against_the_decode([value])
+
+
+def test_keys_that_meet_are_left_to_the_reader() -> None:
+    """An attribute may be called like what becomes of an event, a status or a trace state."""
+    names = ("event.0.name", "event.0.k", "otel.status_description", "w3c.tracestate", "other")
+    sent = [span_of(1, s) for s in range(1, 6)]
+    for span, name in zip(sent, names, strict=True):
+        span.attributes.append(attribute(name, "mine"))
+        span.status.message, span.trace_state = "no", "a=b"
+        span.events.add(name="e").attributes.append(attribute("k", "theirs"))
+    value = traces("shop", sent).SerializeToString()
+    encoder = Counting(default_schemas().current("telemetry_event"), SERVICES)
+    assert QuickSpans(encoder).bodies([value]) == [(5, b"".join(encoder.bodies(SPANS, value)))]
+    assert encoder.slow == 4
 
 
 def test_most_spans_go_the_quick_way() -> None:

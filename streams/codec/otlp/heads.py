@@ -5,7 +5,8 @@ up to `timestamp`, and those after `dimensions`. Invariant: for a span that `is_
 bytes are the canonical ones.
 """
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,30 +17,57 @@ from streams.units import I64, U8, U64, Mask
 
 HEAD_BYTES: Final = 112
 """Event id, trace id, span id, parent id and timestamp, each with its length."""
-NO_PARENT_BYTES: Final = 16
-"""So much shorter is the head of a root."""
+ROOT_BYTES: Final = 96
+"""So long is the head of a root."""
 TAIL_BYTES: Final = 16
-_TIME_BYTES: Final = 8
-_FIELDS_BYTES: Final = 6
-"""The end of the dimensions, and five texts that are empty."""
-_PARENT_AT: Final = 87
-_SEVEN: Final = np.uint64(0x7F)
-_PAIRS: Final = HEX.view(np.uint16).ravel()
-"""The two digits of each octet, as one number."""
-_UUID_GROUPS: Final = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
+FIELDS_BYTES: Final = 6
+"""The end of the dimensions, and five texts that are empty: the first bytes of a tail."""
+_QUADS: Final = (
+    np.concatenate([np.tile(HEX, (256, 1)), np.repeat(HEX, 256, axis=0)], axis=1)
+    .view(np.uint32)
+    .ravel()
+)
+"""The four digits of two octets as one number, by the octets as one, the first one lowest."""
 _DURATION_BITS_MAX: Final = 35
-_KIND_INDEX: Final = np.array([0, 0, 1, 2, 3, 4], np.int64)
+_KIND_INDEX: Final = np.array([0, 0, 1, 2, 3, 4, *[0] * 250], np.uint8)
 """Of SPAN_KINDS, by the protocol's number."""
+_STATUS_INDEX: Final = np.array([0, 1, 2, *[0] * 253], np.uint8)
 _SAMPLED: Final = 1
-_NS_PER_US: Final = np.uint64(1_000)
+NS_PER_US: Final = np.uint64(1_000)
+_ONE: Final = np.uint64(1)
+_CONTINUED: Final = np.array([0x8080_8080 & ((1 << 8 * n) - 1) for n in range(5)], np.uint64)
+"""The marks of a varint that goes on for so many bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """What is read of n spans for their heads; all arrays (n,), of a span that is none 0.
+
+    Attributes:
+        trace: (n, 2) the trace id, as its bytes lie in memory.
+        span, parent: ids likewise, parent 0 for none.
+        has_parent: whether a parent id is there.
+        start_us, length_us: when, and how long.
+        status, kind, flags: codes of the event.
+    """
+
+    trace: U64
+    span: U64
+    parent: U64
+    has_parent: Mask
+    start_us: U64
+    length_us: U64
+    status: U8
+    kind: U8
+    flags: U8
 
 
 def is_plain(spans: Spans) -> Mask:
     """Return which spans of the common form have ids and times that are written here; (n,) bool."""
     size = spans.size
-    time_bits = (spans.start_ns // _NS_PER_US) << np.uint64(1)
-    is_time = (time_bits >= np.uint64(1 << 49)) & (time_bits < np.uint64(1 << 56))
-    length_us = (spans.end_ns - spans.start_ns) // _NS_PER_US
+    time_us = spans.start_ns // NS_PER_US
+    is_time = (time_us >= np.uint64(1 << 48)) & (time_us < np.uint64(1 << 55))
+    length_us = (spans.end_ns - spans.start_ns) // NS_PER_US
     is_time &= (spans.end_ns >= spans.start_ns) & (spans.end_ns < np.uint64(1 << 63))
     is_time &= length_us < np.uint64(1 << (_DURATION_BITS_MAX - 1))
     parent_bytes = size[PARENT_ID]
@@ -48,85 +76,107 @@ def is_plain(spans: Spans) -> Mask:
     return np.asarray(spans.is_common & is_time & is_id & (_flags(spans) < 64))
 
 
-def heads_of(words: U64, spans: Spans, rows: I64) -> tuple[U8, I64]:
-    """Return (m, HEAD_BYTES) heads of some spans, and how many bytes of each count.
+def plain_of(words: U64, spans: Spans, rows: I64) -> Plain:
+    """Return what is read of some plain spans.
 
     Args:
         words: of the bytes that the spans lie in; see `words_of`.
         spans: n spans.
         rows: (m,) which of them.
     """
-    out = np.zeros((len(rows), HEAD_BYTES), np.uint8)
     trace_at = spans.at[TRACE_ID][rows]
-    trace = np.stack([words[trace_at], words[trace_at + 8]], axis=1)
-    span = words[spans.at[SPAN_ID][rows]]
-    out[:, 0] = 2 * 36
-    out[:, 1:37] = _uuids(trace, span)
-    out[:, 37], out[:, 70] = 2 * 32, 2 * 16
-    out[:, 38:70] = _hex(trace)
-    out[:, 71:87] = _hex(span)
+    trace = np.empty((len(rows), 2), np.uint64)
+    trace[:, 0], trace[:, 1] = words[trace_at], words[trace_at + 8]
     has_parent = spans.size[PARENT_ID][rows] == 8
-    parent = _hex(words[spans.at[PARENT_ID][rows]])
-    time = _varint_bytes((spans.start_ns[rows] // _NS_PER_US) << np.uint64(1), _TIME_BYTES)
-    out[:, _PARENT_AT] = np.where(has_parent, 2 * 16, 0)
-    out[:, _PARENT_AT + 1 : HEAD_BYTES - _TIME_BYTES] = parent
-    out[:, HEAD_BYTES - _TIME_BYTES :] = time
-    roots = np.flatnonzero(~has_parent)
-    at = HEAD_BYTES - _TIME_BYTES - NO_PARENT_BYTES
-    out[roots, at : at + _TIME_BYTES] = time[roots]
-    return out, np.where(has_parent, HEAD_BYTES, HEAD_BYTES - NO_PARENT_BYTES)
+    start_ns = spans.start_ns[rows]
+    return Plain(
+        trace,
+        words[spans.at[SPAN_ID][rows]],
+        words[spans.at[PARENT_ID][rows]] * has_parent,
+        has_parent,
+        start_ns // NS_PER_US,
+        (spans.end_ns[rows] - start_ns) // NS_PER_US,
+        _STATUS_INDEX.take(spans.status[rows]),
+        _KIND_INDEX.take(spans.kind[rows]),
+        _flags(spans)[rows].astype(np.uint8),
+    )
 
 
-def tails_of(spans: Spans, rows: I64) -> tuple[U8, I64]:
+def heads_of(plain: Plain) -> U8:
+    """Return (m, HEAD_BYTES) heads of spans; of roots `ROOT_BYTES` of each count."""
+    out = np.zeros((len(plain.span), HEAD_BYTES), np.uint8)
+    out[:, 0], out[:, 37], out[:, 70] = 2 * 36, 2 * 32, 2 * 16
+    _write_uuids(out, plain)
+    for at, digits in ((38, _hex(plain.trace)), (71, _hex(plain.span))):
+        for i in range(digits.shape[1]):
+            _column(out, at + 8 * i, np.uint64)[:] = digits[:, i]
+    out[:, 87] = 2 * 16 * plain.has_parent
+    time = _spread(plain.start_us << _ONE) | np.uint64(0x0080_8080_8080_8080)
+    parent = _hex(plain.parent)
+    _column(out, 88, np.uint64)[:] = np.where(plain.has_parent, parent[:, 0], time)
+    _column(out, 96, np.uint64)[:] = parent[:, 1]
+    _column(out, 104, np.uint64)[:] = time
+    return out
+
+
+def tails_of(plain: Plain) -> tuple[U8, I64]:
     """Return (m, TAIL_BYTES) what follows the dimensions, and how many bytes of each count."""
-    out = np.zeros((len(rows), TAIL_BYTES), np.uint8)
-    bits = ((spans.end_ns[rows] - spans.start_ns[rows]) // _NS_PER_US) << np.uint64(1)
-    width = np.ones(len(rows), np.int64)
+    bits = plain.length_us << _ONE
+    more = np.zeros(len(bits), np.uint8)  # bytes after the first one
     for shift in range(7, _DURATION_BITS_MAX, 7):
-        width += bits >= np.uint64(1 << shift)
-    status, kind = spans.status[rows], spans.kind[rows]
-    last = np.zeros((len(rows), 4), np.uint8)
-    last[:, 0] = 2 * np.where(status < 3, status, 0)
-    last[:, 1] = 2 * np.where(kind < len(_KIND_INDEX), _KIND_INDEX[kind % len(_KIND_INDEX)], 0)
-    last[:, 2] = 2 * _flags(spans)[rows]
-    for size in range(1, _DURATION_BITS_MAX // 7 + 1):
-        mine = np.flatnonzero(width == size)
-        if len(mine):
-            begin = _FIELDS_BYTES
-            out[mine, begin : begin + size] = _varint_bytes(bits[mine], size)
-            out[mine, begin + size : begin + size + 4] = last[mine]
-    return out, _FIELDS_BYTES + width + 4
+        more += bits >= np.uint64(1 << shift)
+    last = plain.status.astype(np.uint64) | plain.kind.astype(np.uint64) << np.uint64(8)
+    last |= plain.flags.astype(np.uint64) << np.uint64(16)
+    word = _spread(bits) | _CONTINUED.take(more)
+    word |= last << (np.uint64(9) + np.uint64(8) * more)  # each of them twice itself in Avro
+    out = np.zeros((len(bits), TAIL_BYTES), np.uint8)
+    _column(out, FIELDS_BYTES, np.uint64)[:] = word
+    return out, FIELDS_BYTES + 5 + more.astype(np.int64)
 
 
 def _flags(spans: Spans) -> I64:
     return np.where(spans.flags == 0, _SAMPLED, spans.flags & 0xFF)
 
 
-def _varint_bytes(bits: U64, size: int) -> U8:
-    """Return numbers that take exactly `size` bytes as varints, (m, size)."""
-    shifts = np.arange(0, 7 * size, 7, dtype=np.uint64)
-    groups = (bits[:, None] >> shifts & _SEVEN).astype(np.uint8)
-    groups[:, :-1] |= 0x80
-    return groups
+def _spread(bits: U64) -> U64:
+    """Return numbers below 2**56 with seven bits in each byte, the lowest first."""
+    a = bits & np.uint64(0x0FFF_FFFF) | (bits >> np.uint64(28)) << np.uint64(32)
+    b = a & np.uint64(0x0000_3FFF_0000_3FFF) | (a & np.uint64(0x0FFF_C000_0FFF_C000)) << np.uint64(
+        2
+    )
+    low, high = np.uint64(0x007F_007F_007F_007F), np.uint64(0x3F80_3F80_3F80_3F80)
+    return np.asarray(b & low | (b & high) << _ONE, np.uint64)
 
 
-def _hex(words: U64) -> U8:
-    """Return ids of one or two words as hex digits, (m, 16) or (m, 32)."""
-    octets = np.ascontiguousarray(words).view(np.uint8)
-    digits = _PAIRS[octets].view(np.uint8)
-    return digits.reshape(len(words), 16 if words.ndim == 1 else 16 * words.shape[1])
+def _hex(words: U64) -> U64:
+    """Return ids of one or two words as hex digits, 8 of them in each of (m, 2) or (m, 4) words."""
+    pairs = np.ascontiguousarray(words).view(np.uint16)
+    digits = _QUADS.take(pairs).view(np.uint64)
+    return digits.reshape(len(words), 2 if words.ndim == 1 else 2 * words.shape[1])
 
 
-def _uuids(trace: U64, span: U64) -> U8:
-    """Return `span_event_id` of each span as 36 characters."""
-    number = span.byteswap()
-    high = trace[:, 0].byteswap() ^ number * np.uint64(SPAN_FACTORS[0])
-    low = trace[:, 1].byteswap() ^ number * np.uint64(SPAN_FACTORS[1])
+def _column(rows: U8, at: int, kind: type) -> "np.ndarray[tuple[int], np.dtype[Any]]":
+    """Return a view of the number that lies at one place of each row."""
+    return rows[:, at : at + np.dtype(kind).itemsize].view(kind)[:, 0]
+
+
+def _write_uuids(out: U8, plain: Plain) -> None:
+    """Write `span_event_id` of each span as 36 characters from byte 1 on."""
+    number = plain.span.byteswap()
+    high = plain.trace[:, 0].byteswap() ^ number * np.uint64(SPAN_FACTORS[0])
+    low = plain.trace[:, 1].byteswap() ^ number * np.uint64(SPAN_FACTORS[1])
     variant = low >> np.uint64(60) & np.uint64(3) | np.uint64(8)
     high = high & ~np.uint64(0xF000) | np.uint64(0x4000)
     low = low & ~np.uint64(0xF << 60) | variant << np.uint64(60)
-    digits = _hex(np.stack([high.byteswap(), low.byteswap()], axis=1))
-    out = np.full((len(span), 36), ord("-"), np.uint8)
-    for dashes, (begin, end) in enumerate(_UUID_GROUPS):
-        out[:, begin + dashes : end + dashes] = digits[:, begin:end]
-    return out
+    for at in (9, 14, 19, 24):
+        out[:, at] = ord("-")
+    upper, lower = _hex(high.byteswap()), _hex(low.byteswap())
+    _column(out, 1, np.uint64)[:], _column(out, 29, np.uint64)[:] = upper[:, 0], lower[:, 1]
+    for at, four in zip(
+        (10, 15, 20, 25), (*_halves(upper[:, 1]), *_halves(lower[:, 0])), strict=True
+    ):
+        _column(out, at, np.uint32)[:] = four
+
+
+def _halves(words: U64) -> tuple[Any, Any]:
+    return words.astype(np.uint32), (words >> np.uint64(32)).astype(np.uint32)

@@ -12,6 +12,7 @@ import numpy as np
 
 from streams.codec.otlp.events import COMPONENT_KEY, FIELD_KEYS, MODULE_KEY, SERVICE_NAME
 from streams.codec.otlp.origins import QuickOrigin
+from streams.codec.otlp.texts import TextHashes, is_utf8
 from streams.codec.otlp.values import DROPPED
 from streams.codec.otlp.walk import Attributes
 from streams.units import I64, U8, U64, Mask
@@ -20,24 +21,28 @@ KEY_BYTES_MAX: Final = 40
 """Longer keys are not common."""
 KNOWN_MAX: Final = 10_000
 """Lists that are remembered."""
-_WORD_BYTES: Final = 8
-_WORDS: Final = KEY_BYTES_MAX // _WORD_BYTES
 _SPECIAL: Final = frozenset(
     key.encode() for key in (MODULE_KEY, COMPONENT_KEY, SERVICE_NAME, DROPPED)
 )
 _FIELD: Final = {key.encode(): i for i, key in enumerate(FIELD_KEYS)}
 NO_FIELD: Final = -1
 _Fields = tuple[tuple[int, int], ...]
-_MASK: Final = np.array([(1 << 8 * n) - 1 for n in range(_WORD_BYTES + 1)], np.uint64)
-_SHIFT: Final = np.uint64(29)
+_Known = tuple[U64, tuple[_Fields | None, ...]]
 
 
 class KeyPatterns:
-    """Remembers the lists of keys that were looked at."""
+    """Remembers the lists of keys that were looked at.
 
-    def __init__(self) -> None:
-        self._known: dict[int, _Fields | None] = {}
-        self._factor = [np.uint64(secrets.randbits(64) | 1) for _ in range(_WORDS + 3)]
+    Args:
+        wanted: keys of dimensions that are looked for.
+    """
+
+    def __init__(self, wanted: Sequence[str] = ()) -> None:
+        self._codes = {key.encode(): NO_FIELD - 1 - i for i, key in enumerate(wanted)} | _FIELD
+        # Threads share it: both change in one go.
+        self._known: _Known = np.zeros(0, np.uint64), ()
+        self._hashes = TextHashes(KEY_BYTES_MAX)
+        self._factor = [np.uint64(secrets.randbits(64) | 1) for _ in range(2)]
 
     def are_common(
         self,
@@ -50,34 +55,58 @@ class KeyPatterns:
     ) -> tuple[Mask, I64]:
         """Return which of some spans have common keys, (r,) bool, and which of them are fields.
 
-        The second is (m,): for each attribute the index of its field in `FIELD_KEYS`, or NO_FIELD.
+        The second is (m,): for each attribute the index of its field in `FIELD_KEYS`, NO_FIELD, or
+        NO_FIELD - 1 - i for the ith wanted dimension.
 
         Args:
             octets: the bytes that the keys lie in.
             words: a view of them, see `words_of`.
             attributes: m attributes, those of a span together.
-            rows: (r,) spans.
+            rows: (r,) spans whose keys are `KEY_BYTES_MAX` long at most.
             origin: (n,) the origin of every span, as an index into `origins`.
             origins: all of them.
         """
-        pattern, begin, end = self._patterns(words, attributes, rows, origin, origins)
-        distinct, first, place = np.unique(pattern, return_index=True, return_inverse=True)
-        if len(self._known) > KNOWN_MAX:
-            self._known = {}
-        verdicts = np.zeros(len(distinct), np.bool_)
+        pattern = self._patterns(words, attributes, rows, origin, origins)
+        known, fields = self._known
+        place, is_known = _places(known, pattern)
+        if not is_known.all():
+            known, fields = self._learn(octets, attributes, pattern, rows, origin, origins)
+            place, _ = _places(known, pattern)
+        is_common = np.array([found is not None for found in fields], np.bool_)
         field = np.full(len(attributes.span), NO_FIELD, np.int64)
-        for i, (key, row) in enumerate(zip(distinct.tolist(), first.tolist(), strict=True)):
-            if key in self._known:
-                found = self._known[key]
-            else:
-                at = slice(int(begin[row]), int(end[row]))
+        has_field = np.array([bool(found) for found in fields], np.bool_)
+        if has_field.any():
+            some = np.flatnonzero(has_field[place])
+            for i in np.unique(place[some]).tolist():
+                begin = attributes.first[rows[some[place[some] == i]]]
+                for nth, one in fields[i] or ():
+                    field[begin + nth] = one
+        return is_common[place], field
+
+    def _learn(
+        self,
+        octets: U8,
+        attributes: Attributes,
+        pattern: U64,
+        rows: I64,
+        origin: I64,
+        origins: Sequence[QuickOrigin],
+    ) -> _Known:
+        """Look at the lists that are not known; return all those of `pattern`, and others."""
+        known = dict(zip(self._known[0].tolist(), self._known[1], strict=True))
+        distinct, first = np.unique(pattern, return_index=True)
+        if len(known) + len(distinct) > KNOWN_MAX:
+            known = {}
+        for key, row in zip(distinct.tolist(), rows[first].tolist(), strict=True):
+            if key not in known:
+                begin = int(attributes.first[row])
+                at = slice(begin, begin + int(attributes.count[row]))
                 places = zip(attributes.key_at[at], attributes.key_size[at], strict=True)
                 keys = [octets[int(a) : int(a) + int(size)].tobytes() for a, size in places]
-                found = self._known[key] = _fields(keys, origins[int(origin[rows[row]])])
-            verdicts[i] = found is not None
-            for nth, one in found or ():
-                field[begin[place == i] + nth] = one
-        return verdicts[place], field
+                known[key] = self._fields(keys, origins[int(origin[row])])
+        order = sorted(known)
+        self._known = np.array(order, np.uint64), tuple(known[key] for key in order)
+        return self._known
 
     def _patterns(
         self,
@@ -86,31 +115,35 @@ class KeyPatterns:
         rows: I64,
         origin: I64,
         origins: Sequence[QuickOrigin],
-    ) -> tuple[U64, I64, I64]:
-        """Return a hash of each span's keys, and which attributes are its own."""
-        span, size = attributes.span, attributes.key_size
-        begin = np.searchsorted(span, rows, side="left")
-        end = np.searchsorted(span, rows, side="right")
-        hashed = size.astype(np.uint64) * self._factor[_WORDS]
-        for i in range(_WORDS):
-            left = np.clip(size - _WORD_BYTES * i, 0, _WORD_BYTES)
-            if not left.any():
-                break
-            at = np.minimum(attributes.key_at + _WORD_BYTES * i, len(words) - 1)
-            hashed = (hashed ^ (words[at] & _MASK[left])) * self._factor[i]
-            hashed ^= hashed >> _SHIFT
-        nth = np.arange(len(span)) - np.searchsorted(span, span, side="left")
-        hashed *= (2 * nth + 1).astype(np.uint64) * self._factor[_WORDS + 1]
+    ) -> U64:
+        """Return a hash of each span's keys and origin, (r,)."""
+        first, count = attributes.first[rows], attributes.count[rows]
+        size = np.minimum(attributes.key_size, KEY_BYTES_MAX)
+        hashed = self._hashes.of(words, attributes.key_at, size)
+        nth = np.arange(len(hashed)) - np.repeat(attributes.first, attributes.count)
+        hashed *= (2 * nth + 1).astype(np.uint64) * self._factor[0]
+        hashed ^= hashed >> np.uint64(29)
         sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(hashed)])
         of_origin = np.array([one.hashed for one in origins], np.uint64)[origin[rows]]
-        mixed = (sums[end] - sums[begin]) ^ of_origin * self._factor[_WORDS + 2]
-        return mixed + (end - begin).astype(np.uint64), begin, end
+        mixed: U64 = (sums[first + count] - sums[first]) ^ of_origin * self._factor[1]
+        return mixed + count.astype(np.uint64)
+
+    def _fields(self, keys: Sequence[bytes], origin: QuickOrigin) -> _Fields | None:
+        """Return which of the keys are which fields of the event; None where they are not common.
+
+        Dimensions that are wanted are told like fields.
+        """
+        distinct = set(keys)
+        is_once = len(distinct) == len(keys) and distinct.isdisjoint(origin.keys)
+        if not is_once or not distinct.isdisjoint(_SPECIAL) or not all(map(is_utf8, keys)):
+            return None
+        codes = self._codes
+        return tuple((nth, codes[key]) for nth, key in enumerate(keys) if key in codes)
 
 
-def _fields(keys: Sequence[bytes], origin: QuickOrigin) -> _Fields | None:
-    """Return which of the keys are which fields of the event; None where they are not common."""
-    distinct = set(keys)
-    is_once = len(distinct) == len(keys) and distinct.isdisjoint(origin.keys)
-    if not is_once or not distinct.isdisjoint(_SPECIAL):
-        return None
-    return tuple((nth, _FIELD[key]) for nth, key in enumerate(keys) if key in _FIELD)
+def _places(known: U64, pattern: U64) -> tuple[I64, Mask]:
+    """Return where patterns stand among the known ones, and which do."""
+    if not len(known):
+        return np.zeros(len(pattern), np.int64), np.zeros(len(pattern), np.bool_)
+    place = np.minimum(np.searchsorted(known, pattern), len(known) - 1)
+    return place, known[place] == pattern

@@ -1,5 +1,6 @@
 """What the spans of one resource and scope share, encoded once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,12 +10,14 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from streams.codec.otlp.bodies import OtlpEncoder
 from streams.codec.otlp.events import FIELD_KEYS, Origin
+from streams.codec.otlp.services import Place
 from streams.codec.otlp.values import Dimensions
 from streams.codec.varints import text, varint
 from streams.core.columns import SEVERITIES, TRACE
 
 KNOWN_MAX: Final = 1_000
 """Pairs of resource and scope that are remembered."""
+_WORD: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,9 @@ class QuickOrigin:
         count: how many those are.
         keys: their keys.
         hashed: differs between origins.
+        place: who emits their spans.
+        place_hashed: differs between places.
+        dimensions: what `entries` are of.
     """
 
     origin: Origin
@@ -38,6 +44,9 @@ class QuickOrigin:
     count: int
     keys: frozenset[bytes]
     hashed: int
+    place: Place
+    place_hashed: int
+    dimensions: Mapping[str, str]
 
 
 class Origins:
@@ -82,5 +91,8 @@ def _encoded(origin: Origin, hashed: int) -> QuickOrigin:
         b"".join(text(key) + text(value) for key, value in entries.items()),
         len(entries),
         frozenset(key.encode() for key in entries),
-        hashed & 0xFFFF_FFFF_FFFF_FFFF,
+        hashed & _WORD,
+        place,
+        hash(place) & _WORD,
+        entries,
     )

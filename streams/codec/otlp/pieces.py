@@ -20,22 +20,52 @@ def joined(source: U8, start: I64, size: I64) -> bytes:
     Args:
         source: the bytes, with `SHORT_BYTES` after the last piece.
         start: (n,) where each piece begins.
-        size: (n,) its length, at least one.
+        size: (n,) its length.
     """
     end = np.cumsum(size)
-    begin = end - size
     total = int(end[-1]) if len(end) else 0
     out = np.empty(total + SHORT_BYTES, np.uint8)
-    is_short, is_long = size < SHORT_BYTES, size >= LONG_BYTES
-    short = np.flatnonzero(is_short)
-    _units(out, SHORT_BYTES)[begin[short]] = _units(source, SHORT_BYTES)[start[short]]
-    for mine, width in ((~is_short & ~is_long, SHORT_BYTES), (is_long, LONG_BYTES)):
-        _copy_whole(source, out, start, begin, size, mine, width)
+    copy_pieces(source, start, out, end - size, size)
     return out[:total].tobytes()
 
 
+def copy_pieces(source: U8, start: I64, out: U8, target: I64, size: I64) -> None:
+    """Copy pieces of `source` to places of `out`, in their order.
+
+    Up to `SHORT_BYTES` behind a short piece are written over: what lies there must be a later one
+    of these pieces, one of `SHORT_BYTES` or more, or be written afterwards.
+
+    Args:
+        source: the bytes, with `SHORT_BYTES` after the last piece.
+        start: (n,) where each piece begins.
+        out: where they go, with `SHORT_BYTES` after the last piece.
+        target: (n,) where each goes.
+        size: (n,) its length.
+    """
+    short = np.flatnonzero(size < SHORT_BYTES)
+    units = _units(source, SHORT_BYTES)[start[short]]
+    _units(out, SHORT_BYTES)[target[short]] = units
+    if len(short) < len(size):
+        is_long = size >= LONG_BYTES
+        _copy_whole(source, start, out, target, size, (size >= SHORT_BYTES) & ~is_long, SHORT_BYTES)
+        _copy_whole(source, start, out, target, size, is_long, LONG_BYTES)
+
+
+def copy_rows(rows: U8, out: U8, target: I64, begin: int, width: int) -> None:
+    """Copy bytes from `begin` on of each row to a place of `out`; nothing else is written.
+
+    Args:
+        rows: (n, w) the rows.
+        out: where they go.
+        target: (n,) where each goes.
+        begin: the first byte of each row that is copied.
+        width: how many are.
+    """
+    _units(out, width)[target] = rows[:, begin : begin + width].view(f"V{width}")[:, 0]
+
+
 def _copy_whole(
-    source: U8, out: U8, start: I64, begin: I64, size: I64, mine: Mask, width: int
+    source: U8, start: I64, out: U8, target: I64, size: I64, mine: Mask, width: int
 ) -> None:
     """Copy pieces of at least `width` bytes in units that stay within each piece."""
     rows = np.flatnonzero(mine)
@@ -44,8 +74,8 @@ def _copy_whole(
     units = -(-size[rows] // width)
     nth = np.arange(int(units.sum())) - np.repeat(np.cumsum(units) - units, units)
     within = np.minimum(width * nth, np.repeat(size[rows] - width, units))
-    target = np.repeat(begin[rows], units) + within
-    _units(out, width)[target] = _units(source, width)[np.repeat(start[rows], units) + within]
+    to_at = np.repeat(target[rows], units) + within
+    _units(out, width)[to_at] = _units(source, width)[np.repeat(start[rows], units) + within]
 
 
 def _units(octets: U8, width: int) -> "np.ndarray[tuple[int], np.dtype[np.void]]":

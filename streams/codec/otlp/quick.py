@@ -1,4 +1,4 @@
-"""Requests of spans as event bodies, all requests of a step at once: the quick way.
+"""Requests of spans as event bodies and columns, all requests of a step at once: the quick way.
 
 The bodies are put together of pieces that lie in the requests already (names, keys, texts), with
 ids and numbers written a column at a time. Invariant: a body is byte for byte what `OtlpEncoder`
@@ -6,7 +6,6 @@ makes of the span. A span of no common form is made by it, and a request whose f
 left to it.
 """
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,61 +14,39 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from streams.codec.otlp.bodies import (
-    MESSAGE_BYTES_MAX,
-    OtlpEncoder,
-)
-from streams.codec.otlp.events import FIELD_KEYS, NAME_BYTES_MAX
-from streams.codec.otlp.heads import HEAD_BYTES, TAIL_BYTES, heads_of, is_plain, tails_of
-from streams.codec.otlp.keys import KEY_BYTES_MAX, NO_FIELD, KeyPatterns
-from streams.codec.otlp.numbers import number_texts
-from streams.codec.otlp.origins import Origins, QuickOrigin
-from streams.codec.otlp.pieces import joined
-from streams.codec.otlp.split import split
+from streams.codec.otlp.bodies import OtlpEncoder
+from streams.codec.otlp.columns import SpanColumns, SpanReader, is_straight
+from streams.codec.otlp.events import NAME_BYTES_MAX
+from streams.codec.otlp.heads import is_plain, plain_of
+from streams.codec.otlp.keys import KEY_BYTES_MAX, KeyPatterns
+from streams.codec.otlp.layout import Layout
+from streams.codec.otlp.origins import Origins
+from streams.codec.otlp.spanstep import SpanStep, step_of
+from streams.codec.otlp.texts import are_utf8, cut_sizes
 from streams.codec.otlp.values import DIMENSIONS_BYTES_MAX, ENTRIES_MAX, VALUE_BYTES_MAX
-from streams.codec.otlp.walk import NAME, PAD_BYTES, TEXT, Spans, walk_spans, words_of
-from streams.codec.varints import varint
-from streams.units import I64, U8, U64, Mask
+from streams.codec.otlp.walk import NAME, TEXT
+from streams.core.bodies import Bodies
+from streams.units import I64, Mask
 
-_ONE_BYTE: Final = 64
-"""Lengths below take one byte in Avro; those of texts and keys here take two at most."""
 _NUMBER_BYTES_MAX: Final = 32
-_FIXED_PIECES: Final = 5
-_FIELD_PIECES: Final = 1 + len(FIELD_KEYS)
-"""The end of the dimensions and the fields' texts, of spans that have such; of others the tail
-begins with them, all empty."""
-_HEAD, _PLACE, _NAME, _ENTRIES, _ATTRIBUTES = range(5)
-_ERROR: Final = 2
-_NO_VALUE: Final = struct.pack("<d", float("nan")) + b"\0"
-"""No value, and no unit."""
-_COUNTS: Final = [_NO_VALUE + varint(count) for count in range(ENTRIES_MAX + 1)]
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
-    """The n spans of a step.
+class SpanRun:
+    """The spans of some requests, one request after the other; n of them.
 
     Attributes:
-        values: the requests.
-        octets, words: all of them, one after the other.
-        request: (n,) each span's request.
-        origin: (n,) each span's origin.
-        origins: the origins.
-        begin, end: (n,) where each lies in `octets`.
-        base: (requests,) where each request begins there.
-        spans: what is in them.
+        counts: (r,) how many spans each request holds; 0 where the encoder must judge it: it has
+            no span, or another form, or makes more bytes than it may.
+        body: their bodies, one after the other.
+        straight: (k,) which of them are straight, in order: they are good events.
+        columns: of these.
     """
 
-    values: Sequence[bytes]
-    octets: U8
-    words: U64
-    request: I64
-    origin: I64
-    origins: Sequence[QuickOrigin]
-    begin: I64
-    end: I64
-    base: I64
-    spans: Spans
+    counts: I64
+    body: Bodies
+    straight: I64
+    columns: SpanColumns
 
 
 class QuickSpans:
@@ -77,12 +54,14 @@ class QuickSpans:
 
     Args:
         encoder: makes what is not common.
+        dimensions: keys of the dimensions that become columns.
     """
 
-    def __init__(self, encoder: OtlpEncoder) -> None:
+    def __init__(self, encoder: OtlpEncoder, dimensions: Sequence[str] = ()) -> None:
         self._encoder = encoder
+        self._reader = SpanReader(dimensions)
         self._origins = Origins(encoder)
-        self._patterns = KeyPatterns()
+        self._patterns = KeyPatterns(dimensions)
 
     def bodies(self, values: Sequence[bytes]) -> list[tuple[int, bytes] | None]:
         """Return how many spans each request holds, and their bodies one after the other.
@@ -90,82 +69,77 @@ class QuickSpans:
         None where the encoder must judge the request: it has no span, or another form, or makes
         more bytes than it may.
         """
-        out: list[tuple[int, bytes] | None] = [None] * len(values)
-        step = self._step(values)
+        made = self._made(values)
+        if made is None:
+            return [None] * len(values)
+        ends = np.cumsum(made.counts)
+        edges = np.concatenate([made.body.start, np.array([len(made.body.data)])])
+        begin, end = edges[ends - made.counts].tolist(), edges[ends].tolist()
+        found = zip(made.counts.tolist(), begin, end, strict=True)
+        return [(count, made.body.data[at:stop]) if count else None for count, at, stop in found]
+
+    def run(self, values: Sequence[bytes]) -> SpanRun | None:
+        """Return the spans of requests as bodies, and those that are straight as columns.
+
+        None when the encoder must judge all of the requests.
+        """
+        made = self._made(values)
+        if made is None:
+            return None
+        step, layout = made.step, made.layout
+        some = np.flatnonzero(is_straight(step, layout.rows, layout.plain))
+        columns = self._reader.columns(step, layout, made.begin, some, made.field, made.body.data)
+        return SpanRun(made.counts, made.body, made.nth[layout.rows[some]], columns)
+
+    def _made(self, values: Sequence[bytes]) -> "_Made | None":
+        """Make the bodies of requests; None when there is no span."""
+        step = step_of(values, self._origins, self._encoder)
+        is_lost = np.zeros(len(values), np.bool_)
         if not len(step.begin):
-            return out
+            return None
         is_quick, field = self._is_quick(step)
-        pieces = _Pieces(step, is_quick, field)
-        lost = self._add_slow(step, np.flatnonzero(~is_quick), pieces)
-        keep = ~np.isin(step.request, list(lost))
-        data, size = pieces.joined(keep)
-        request, first, count = np.unique(step.request[keep], return_index=True, return_counts=True)
-        begin = (np.cumsum(size) - size)[first].tolist()
-        end = [*begin[1:], len(data)]
-        for i, n, at, stop in zip(request.tolist(), count.tolist(), begin, end, strict=True):
-            out[i] = n, data[at:stop]
-        return out
+        is_lost[step.request[_not_text(step, is_quick)]] = True
+        layout = self._layout(step, is_quick & ~is_lost[step.request], field)
+        slow = self._slow(step, np.flatnonzero(~is_quick), layout, is_lost)
+        keep = ~is_lost[step.request]
+        if not keep[layout.rows].all():
+            layout = self._layout(step, is_quick & keep, field)
+        size = np.zeros(len(keep), np.int64)
+        size[layout.rows] = layout.size
+        slow = {row: one for row, one in slow.items() if keep[row]}
+        size[list(slow)] = [len(one) for one in slow.values()]
+        begin = np.cumsum(size) - size
+        placed = {int(begin[row]): one for row, one in slow.items()}
+        data = layout.write(begin[layout.rows], int(size.sum()), placed)
+        counts = np.bincount(step.request[keep], minlength=len(values))
+        body = Bodies(data, begin[keep], size[keep])
+        return _Made(step, body, counts, layout, begin[layout.rows], field, np.cumsum(keep) - 1)
 
-    def _step(self, values: Sequence[bytes]) -> _Step:
-        """Split the requests and take their spans apart."""
-        base = np.cumsum([0, *map(len, values)])
-        request: list[int] = []
-        origin: list[int] = []
-        counts: list[int] = []
-        places: list[int] = []
-        starts: list[int] = []
-        origins: list[QuickOrigin] = []
-        for i, value in enumerate(values):
-            scopes = [] if len(value) > MESSAGE_BYTES_MAX else split(value) or []
-            many = sum(len(scope.places) // 2 for scope in scopes)
-            if many > self._encoder.events_max_of(value):
-                continue
-            found = [self._origins.of(scope.resource, scope.scope) for scope in scopes]
-            for scope, one in zip(scopes, found, strict=True) if None not in found else ():
-                assert one is not None
-                request.append(i)
-                origin.append(len(origins))
-                origins.append(one)
-                counts.append(len(scope.places) // 2)
-                starts.append(int(base[i]))
-                places += scope.places
-        octets = np.frombuffer(bytearray(b"".join((*values, bytes(PAD_BYTES)))), np.uint8)
-        shift = np.repeat(np.array(starts, np.int64), counts)
-        begins, ends = np.array(places, np.int64).reshape(-1, 2).T + shift
-        return _Step(
-            values,
-            octets,
-            words_of(octets),
-            np.repeat(np.array(request, np.int64), counts),
-            np.repeat(np.array(origin, np.int64), counts),
-            origins,
-            begins,
-            ends,
-            base,
-            walk_spans(octets, begins, ends),
-        )
+    @staticmethod
+    def _layout(step: SpanStep, is_quick: Mask, field: I64) -> Layout:
+        rows = np.flatnonzero(is_quick)
+        return Layout(step, rows, plain_of(step.words, step.spans, rows), field)
 
-    def _is_quick(self, step: _Step) -> tuple[Mask, I64]:
+    def _is_quick(self, step: SpanStep) -> tuple[Mask, I64]:
         """Return which spans are put together of pieces, and which attributes are fields.
 
         The first is (n,) bool; the second as `KeyPatterns.are_common` returns it.
         """
-        spans, n = step.spans, len(step.begin)
-        attributes = spans.attributes
+        spans, attributes = step.spans, step.spans.attributes
         is_quick = is_plain(spans)
         is_quick &= (spans.size[NAME] > 0) & (spans.size[NAME] <= NAME_BYTES_MAX)
-        is_long = attributes.key_size > KEY_BYTES_MAX
-        is_long |= (attributes.form == TEXT) & (attributes.value_size > VALUE_BYTES_MAX)
-        is_quick[attributes.span[is_long]] = False
-        text_bytes = np.where(attributes.form == TEXT, attributes.value_size, _NUMBER_BYTES_MAX)
-        own_bytes = np.bincount(
-            attributes.span, weights=attributes.key_size + text_bytes, minlength=n
-        )
-        own_count = np.bincount(attributes.span, minlength=n)
+        is_text = attributes.form == TEXT
+        is_quick[attributes.span[attributes.key_size > KEY_BYTES_MAX]] = False
+        kept_bytes = np.minimum(attributes.value_size, VALUE_BYTES_MAX)
+        text_bytes = is_text * (kept_bytes - _NUMBER_BYTES_MAX) + _NUMBER_BYTES_MAX
+        ends = np.cumsum(attributes.key_size + text_bytes)
+        ends = np.concatenate([np.zeros(1, np.int64), ends])
+        first, count = attributes.first, attributes.count
         of_origin = [(len(one.entries), one.count, one.is_common) for one in step.origins]
         origin_bytes, origin_count, is_common = np.array(of_origin, np.int64).T
+        own_bytes = ends[first + count] - ends[first]
         is_quick &= own_bytes + origin_bytes[step.origin] <= DIMENSIONS_BYTES_MAX
-        is_quick &= own_count + origin_count[step.origin] <= ENTRIES_MAX
+        is_quick &= count + origin_count[step.origin] <= ENTRIES_MAX
         is_quick &= is_common[step.origin] > 0
         rows = np.flatnonzero(is_quick)
         is_quick[rows], field = self._patterns.are_common(
@@ -173,161 +147,67 @@ class QuickSpans:
         )
         return is_quick, field
 
-    def _add_slow(self, step: _Step, rows: I64, pieces: "_Pieces") -> set[int]:
-        """Encode the other spans one by one; return the requests that the encoder must judge."""
-        total = np.bincount(step.request, pieces.row_bytes, len(step.values)).astype(np.int64)
-        bytes_max = [self._encoder.bytes_max_of(value) for value in step.values]
-        lost = {i for i, most in enumerate(bytes_max) if total[i] > most}
+    def _slow(self, step: SpanStep, rows: I64, layout: Layout, is_lost: Mask) -> dict[int, bytes]:
+        """Encode the other spans one by one; mark the requests that the encoder must judge."""
+        request = step.request[layout.rows]
+        total = np.bincount(request, layout.size, len(step.values)).astype(np.int64)
+        bytes_max = np.array([self._encoder.bytes_max_of(value) for value in step.values])
+        is_lost |= total > bytes_max
+        slow: dict[int, bytes] = {}
         for row in rows.tolist():
             i = int(step.request[row])
-            if i in lost:
+            if is_lost[i]:
                 continue
-            base = int(step.base[i])
-            value = step.values[i][int(step.begin[row]) - base : int(step.end[row]) - base]
             try:
-                span = Span.FromString(value)
+                span = Span.FromString(step.bytes_of(row))
             except (DecodeError, RecursionError, ValueError):
-                lost.add(i)
+                is_lost[i] = True
                 continue
             origin = step.origins[int(step.origin[row])].origin
-            body = self._encoder.span_body(span, origin)
-            pieces.add(row, body)
-            total[i] += len(body)
-            if total[i] > bytes_max[i]:
-                lost.add(i)
-        return lost
+            slow[row] = self._encoder.span_body(span, origin)
+            total[i] += len(slow[row])
+            is_lost[i] = total[i] > bytes_max[i]
+        return slow
 
 
-class _Pieces:
-    """The pieces that the bodies of a step consist of, and where they lie.
-
-    Args:
-        step: the spans; the bytes in front of names, keys and texts are written over.
-        is_quick: (n,) which of them are put together; each of the others is one piece.
-        field: of each attribute the index of the field that it is, or NO_FIELD.
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The n spans of a step, and the bodies of those whose requests are not left to the encoder.
 
     Attributes:
-        row_bytes: (n,) length of each body.
+        step: the spans.
+        body: the bodies, one after the other.
+        counts: (requests,) how many each has.
+        layout: the q bodies that were put together.
+        begin: (q,) where these begin.
+        field: as `KeyPatterns.are_common` returns it.
+        nth: (n,) index of each span's body.
     """
 
-    def __init__(self, step: _Step, is_quick: Mask, field: I64) -> None:
-        rows = np.flatnonzero(is_quick)
-        span, n = step.spans.attributes.span, len(is_quick)
-        is_own, is_field = is_quick[span] & (field == NO_FIELD), is_quick[span] & (field >= 0)
-        self._own = np.bincount(span[is_own], minlength=n)
-        self._has_field = np.bincount(span[is_field], minlength=n) > 0
-        quick = _FIXED_PIECES + 2 * self._own + _FIELD_PIECES * self._has_field
-        self._count = np.where(is_quick, quick, 1)
-        self._first = np.cumsum(self._count) - self._count
-        self._start = np.zeros(int(self._count.sum()), np.int64)
-        self._size = np.zeros(len(self._start), np.int64)
-        self._sources: list[U8] = [step.octets]
-        self._source_bytes = len(step.octets)
-        self._add_attributes(step, np.flatnonzero(is_own))
-        self._add_ends(step, rows)
-        self._add_fields(step, np.flatnonzero(is_field), field)
-        self._add_shared(step, rows)
-        sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(self._size)])
-        self.row_bytes = sums[self._first + self._count] - sums[self._first]
-
-    def add(self, row: int, body: bytes) -> None:
-        """Add the body of a span that is no quick one."""
-        self._start[self._first[row]] = self._place(np.frombuffer(body, np.uint8))
-        self._size[self._first[row]] = self.row_bytes[row] = len(body)
-
-    def joined(self, keep: Mask) -> tuple[bytes, I64]:
-        """Return the bodies of the rows to keep, one after the other, and their lengths."""
-        pieces = np.repeat(keep, self._count)
-        source = np.concatenate([*self._sources, np.zeros(PAD_BYTES, np.uint8)])
-        data = joined(source, self._start[pieces], self._size[pieces])
-        return data, self.row_bytes[keep]
-
-    def _place(self, source: U8) -> int:
-        """Take a source over; return where it begins among all."""
-        begin = self._source_bytes
-        self._sources.append(source)
-        self._source_bytes += len(source)
-        return begin
-
-    def _add_attributes(self, step: _Step, mine: I64) -> None:
-        """Add the attributes that are dimensions, each as key and value."""
-        attributes = step.spans.attributes
-        span = attributes.span[mine]
-        nth = np.arange(len(span)) - np.searchsorted(span, span, side="left")
-        at = self._first[span] + _ATTRIBUTES + 2 * nth
-        key_at, key_size = attributes.key_at[mine], attributes.key_size[mine]
-        step.octets[key_at - 1] = 2 * key_size
-        self._start[at], self._size[at] = key_at - 1, key_size + 1
-        self._start[at + 1], self._size[at + 1] = self._values(step, mine)
-
-    def _add_fields(self, step: _Step, mine: I64, field: I64) -> None:
-        """Add the attributes that are fields: they come between the dimensions and the tail."""
-        rows = np.flatnonzero(self._has_field)
-        last = self._first[rows] + self._count[rows] - 1
-        self._start[last] += _FIELD_PIECES
-        self._size[last] -= _FIELD_PIECES
-        empty = self._place(np.zeros(1, np.uint8))
-        for before in range(1, _FIELD_PIECES + 1):
-            self._start[last - before], self._size[last - before] = empty, 1
-        span = step.spans.attributes.span[mine]
-        at = self._first[span] + self._count[span] - len(FIELD_KEYS) - 1 + field[mine]
-        self._start[at], self._size[at] = self._values(step, mine)
-
-    def _values(self, step: _Step, mine: I64) -> tuple[I64, I64]:
-        """Return where the values of some attributes lie, each behind its length."""
-        attributes = step.spans.attributes
-        form = attributes.form[mine]
-        numbers, start, size = number_texts(form, attributes.bits[mine])
-        start = start + self._place(np.frombuffer(numbers, np.uint8))
-        texts = np.flatnonzero(form == TEXT)
-        start[texts], size[texts] = _with_lengths(
-            step.octets, attributes.value_at[mine][texts], attributes.value_size[mine][texts]
-        )
-        return start, size
-
-    def _add_ends(self, step: _Step, rows: I64) -> None:
-        """Add heads, names and tails."""
-        first = self._first[rows]
-        heads, size = heads_of(step.words, step.spans, rows)
-        begin = self._place(heads.reshape(-1))
-        self._start[first + _HEAD] = begin + HEAD_BYTES * np.arange(len(rows))
-        self._size[first + _HEAD] = size
-        name_at, name_size = step.spans.at[NAME][rows], step.spans.size[NAME][rows]
-        place = _with_lengths(step.octets, name_at, name_size)
-        self._start[first + _NAME], self._size[first + _NAME] = place
-        tails, size = tails_of(step.spans, rows)
-        begin = self._place(tails.reshape(-1))
-        last = first + self._count[rows] - 1
-        self._start[last] = begin + TAIL_BYTES * np.arange(len(rows))
-        self._size[last] = size
-
-    def _add_shared(self, step: _Step, rows: I64) -> None:
-        """Add what the spans of an origin have in common, and how many dimensions each has."""
-        first, origin = self._first[rows], step.origin[rows]
-        own = self._own[rows]
-        is_error = step.spans.status[rows] == _ERROR
-        pairs, pair = np.unique(origin * (ENTRIES_MAX + 1) + own, return_inverse=True)
-        entries: list[bytes] = []
-        for code in pairs.tolist():
-            one = step.origins[code // (ENTRIES_MAX + 1)]
-            entries.append(_COUNTS[one.count + code % (ENTRIES_MAX + 1)] + one.entries)
-        for slot, texts, codes in (
-            (_PLACE, [p for one in step.origins for p in one.places], 2 * origin + is_error),
-            (_ENTRIES, entries, pair),
-        ):
-            size = np.array([len(one) for one in texts], np.int64)
-            begin = self._place(np.frombuffer(b"".join(texts), np.uint8))
-            self._start[first + slot] = begin + (np.cumsum(size) - size)[codes]
-            self._size[first + slot] = size[codes]
+    step: SpanStep
+    body: Bodies
+    counts: I64
+    layout: Layout
+    begin: I64
+    field: I64
+    nth: I64
 
 
-def _with_lengths(octets: U8, at: I64, size: I64) -> tuple[I64, I64]:
-    """Write the lengths of texts in front of them; return where that begins, and its length.
+def _not_text(step: SpanStep, is_quick: Mask) -> I64:
+    """Return the spans with a name or a value that is no text, as the reader would find.
 
-    Two bytes or more in front of each text belong to nothing else: its tag and its length.
+    Values that are texts are cut to what is kept of them.
     """
-    is_long = size >= _ONE_BYTE
-    octets[at - 1] = np.where(is_long, size >> 6, 2 * size)
-    before = at[is_long] - 2
-    octets[before] = (2 * size[is_long] & 0x7F) | 0x80
-    return at - 1 - is_long, size + 1 + is_long
+    spans, attributes = step.spans, step.spans.attributes
+    rows = np.flatnonzero(is_quick)
+    names = spans.at[NAME][rows], spans.size[NAME][rows]
+    bad = rows[~are_utf8(step.octets, step.words, *names)]
+    texts = np.flatnonzero((attributes.form == TEXT) & is_quick[attributes.span])
+    at, size = attributes.value_at[texts], attributes.value_size[texts]
+    is_good = are_utf8(step.octets, step.words, at, size)
+    if (size > VALUE_BYTES_MAX).any():
+        cut = cut_sizes(step.octets, at[is_good], size[is_good], VALUE_BYTES_MAX)
+        attributes.value_size[texts[is_good]] = cut
+    if is_good.all() and not len(bad):
+        return bad
+    return np.concatenate([bad, attributes.span[texts[~is_good]]])

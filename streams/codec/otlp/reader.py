@@ -11,7 +11,7 @@ from streams.codec import wire
 from streams.codec.columnar import Block
 from streams.codec.eventbatch import EventBatchReader
 from streams.codec.otlp.bodies import OtlpEncoder
-from streams.codec.otlp.quick import QuickSpans
+from streams.codec.otlp.quick import QuickSpans, SpanRun
 from streams.codec.otlp.requests import SPANS, is_json
 from streams.codec.otlp.services import Services
 from streams.codec.schemas import SchemaSet
@@ -27,17 +27,24 @@ class OtlpReader:
         schemas: the ids that values may carry.
         services: finds modules.
         many: reads the events of messages.
+        dimensions: keys of the dimensions that become columns.
     """
 
-    def __init__(self, schemas: SchemaSet, services: Services, many: EventBatchReader) -> None:
+    def __init__(
+        self,
+        schemas: SchemaSet,
+        services: Services,
+        many: EventBatchReader,
+        dimensions: Sequence[str] = (),
+    ) -> None:
         self._encoder = OtlpEncoder(schemas.current("telemetry_event"), services)
-        self._quick = QuickSpans(self._encoder)
+        self._quick = QuickSpans(self._encoder, dimensions)
         self._header = wire.header(schemas.id_of("telemetry_event"))
         self._many = many
 
     def read(
         self, messages: Sequence[tuple[str, Message]]
-    ) -> Iterator[tuple[Block, Sequence[Message]]]:
+    ) -> Iterator[tuple[Block | SpanRun, Sequence[Message]]]:
         """Read messages, each with what it holds; yield those that were read as columns.
 
         Each message then knows its events, or why it has none. The key of each event is its
@@ -53,20 +60,31 @@ class OtlpReader:
         for _, message in whole:
             message.header, message.keeps_key = self._header, True
         quick = [m for kind, m in whole if kind == SPANS and not is_json(m.record.value or b"")]
-        found = self._quick.bodies([m.record.value or b"" for m in quick])
-        done = [self._take(m, *one) for m, one in zip(quick, found, strict=True) if one is not None]
-        for some, block in self._many.read_bodies(done):
-            if block is not None:
-                yield block, some
-            else:  # a text that is no UTF-8 is noticed here only
-                some[0].bodies = None
-        others = [(kind, m) for kind, m in whole if m.bodies is None]
+        if quick:
+            yield from self._spans(quick)
+        others = [(kind, m) for kind, m in whole if not m.is_column]
         for kind, message in others:
             self._expand(kind, message)
         full = [m for _, m in others if m.bodies is not None and m.count]
         for some, block in self._many.read_bodies(full):
             assert block is not None, "what the encoder writes is canonical"
             yield block, some
+
+    def _spans(self, messages: Sequence[Message]) -> Iterator[tuple[SpanRun, Sequence[Message]]]:
+        """Read requests of spans together; those that must be read one by one are left."""
+        run = self._quick.run([m.record.value or b"" for m in messages])
+        if run is None:
+            return
+        done: list[Message] = []
+        row = 0
+        for message, count in zip(messages, run.counts.tolist(), strict=True):
+            if count:
+                message.count, message.is_column = count, True
+                message.bodies = run.body.take(slice(row, row + count))
+                done.append(message)
+                row += count
+        if done:
+            yield run, done
 
     def _expand(self, kind: str, message: Message) -> None:
         """Read one message as it must be read."""
@@ -75,11 +93,7 @@ class OtlpReader:
         except RecordError as error:
             message.count, message.error = 1, error
             return
-        self._take(message, len(bodies), b"".join(bodies))
-
-    @staticmethod
-    def _take(message: Message, count: int, data: bytes) -> Message:
-        message.count = count
+        data = b"".join(bodies)
+        message.count = len(bodies)
         whole = Bodies(data, np.array([0]), np.array([len(data)]))
-        message.bodies = whole if count else NOTHING
-        return message
+        message.bodies = whole if bodies else NOTHING

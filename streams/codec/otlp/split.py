@@ -12,11 +12,11 @@ _LENGTH_BYTES_MAX: Final = 4
 
 
 class Scope(NamedTuple):
-    """The spans of one scope: bytes of resource and scope; begin and end of each span in turn."""
+    """The spans of one scope: bytes of resource and scope; where the field of each span begins."""
 
     resource: bytes
     scope: bytes
-    places: list[int]
+    heads: list[int]
 
 
 class _StrangeError(Exception):
@@ -55,29 +55,28 @@ def _of_resource(value: bytes, begin: int, end: int) -> Iterator[Scope]:
 def _of_scope(value: bytes, at: int, end: int, resource: bytes) -> Scope:
     """Return a scope; spans are many, so their lengths of one or two bytes are read in place."""
     scopes: list[bytes] = []
-    places: list[int] = []
-    add = places.append
+    heads: list[int] = []
+    add = heads.append
     while at < end:
         tag, size = value[at], value[at + 1]
         if tag == _SECOND and size < 0x80:
-            at += 2
-        elif tag == _SECOND and value[at + 2] < 0x80:
-            size += (value[at + 2] << 7) - 0x80
-            at += 3
-        else:
-            tag, at, stop = next(_fields(value, at, end))
-            size = stop - at
-            if tag == _FIRST:
-                scopes.append(value[at:stop])
-            elif tag != _SECOND:
-                _expect_url(tag, value[at:stop])
-        if tag == _SECOND:
             add(at)
-            add(at + size)
-        at += size
+            at += size + 2
+        elif tag == _SECOND and value[at + 2] < 0x80:
+            add(at)
+            at += size + (value[at + 2] << 7) - 0x80 + 3
+        else:
+            tag, begin, stop = next(_fields(value, at, end))
+            if tag == _FIRST:
+                scopes.append(value[begin:stop])
+            elif tag == _SECOND:
+                add(at)
+            else:
+                _expect_url(tag, value[begin:stop])
+            at = stop
     if at > end or len(scopes) > 1:
         raise _StrangeError
-    return Scope(resource, b"".join(scopes), places)
+    return Scope(resource, b"".join(scopes), heads)
 
 
 def _expect_url(tag: int, text: bytes) -> None:

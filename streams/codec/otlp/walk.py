@@ -2,14 +2,15 @@
 
 Owns the reading of protobuf's bytes a column at a time. It knows the common form of a span only:
 fields of the usual types, lengths below 16 KiB, attributes of plain values. A span of another form
-is named, not guessed at: the official reader judges it. Invariant: what is returned as read lies
-within its span, and the fields of a span take exactly its bytes.
+is named, not guessed at: the official reader judges it. Events have a walk of their own.
+Invariant: what is returned as read lies within its span, and the fields of a span take exactly its
+bytes.
 Source: Protocol Buffers, "Encoding"; opentelemetry-proto, `trace.proto`, `common.proto`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,16 +18,26 @@ from streams.units import I64, U8, U64, Mask
 
 ROUNDS_MAX: Final = 96
 """Fields of a span that are looked at; one with more is not of the common form."""
-PAD_BYTES: Final = 160
+PAD_BYTES: Final = 320
 """After the last request, so that whole units may be read and copied anywhere before."""
 TRACE_ID, SPAN_ID, PARENT_ID, NAME, KIND = 0x0A, 0x12, 0x22, 0x2A, 0x30
 START, END, ATTRIBUTE, STATUS, FLAGS = 0x39, 0x41, 0x4A, 0x7A, 0x85
+TRACE_STATE, EVENT = 0x1A, 0x5A
+EVENT_TIME, EVENT_NAME, EVENT_ATTRIBUTE, EVENT_DROPPED = 0x09, 0x12, 0x1A, 0x20
 _LENGTH, _FIXED64, _FIXED32, _VARINT = 1, 2, 3, 4
-_FORM: Final = np.zeros(256, np.uint8)
-_FORM[[TRACE_ID, SPAN_ID, PARENT_ID, NAME, ATTRIBUTE, STATUS]] = _LENGTH
-_FORM[[START, END]] = _FIXED64
-_FORM[FLAGS] = _FIXED32  # field 16: its tag has a second byte, 1
-_FORM[KIND] = _VARINT
+_SPAN: Final = {
+    **dict.fromkeys((TRACE_ID, SPAN_ID, PARENT_ID, NAME, TRACE_STATE), _LENGTH),
+    **dict.fromkeys((ATTRIBUTE, STATUS, EVENT), _LENGTH),
+    **dict.fromkeys((START, END), _FIXED64),
+    FLAGS: _FIXED32,  # field 16: its tag has a second byte, 1
+    KIND: _VARINT,
+}
+_EVENT: Final = {
+    EVENT_TIME: _FIXED64,
+    EVENT_NAME: _LENGTH,
+    EVENT_ATTRIBUTE: _LENGTH,
+    EVENT_DROPPED: _VARINT,
+}
 _STEP: Final = np.array([0, 0, 9, 6, 2], np.int64)
 _CONTINUES: Final = 0x80
 NONE, TEXT, BOOL, INT, DOUBLE = range(5)
@@ -38,6 +49,7 @@ class Attributes:
 
     Attributes:
         span: (m,) whose.
+        first, count: (n,) where those of each span begin, and how many they are.
         key_at, key_size: (m,) where the key lies.
         form: (m,) NONE, TEXT, BOOL, INT or DOUBLE.
         value_at, value_size: (m,) where a text lies.
@@ -45,6 +57,8 @@ class Attributes:
     """
 
     span: I64
+    first: I64
+    count: I64
     key_at: I64
     key_size: I64
     form: U8
@@ -54,15 +68,51 @@ class Attributes:
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """m parts of spans, as they were found.
+
+    Attributes:
+        span: (m,) whose.
+        nth: (m,) which of the span's, from 0.
+        begin, end: (m,) where each lies.
+    """
+
+    span: I64
+    nth: I64
+    begin: I64
+    end: I64
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """n events of spans; all arrays (n,).
+
+    Attributes:
+        is_common: whether the event has the common form; of the others nothing below holds.
+        time_ns: when.
+        name_at, name_size: where the name lies.
+        attributes: whose `span` is the event.
+    """
+
+    is_common: Mask
+    time_ns: U64
+    name_at: I64
+    name_size: I64
+    attributes: Attributes
+
+
+@dataclass(frozen=True, slots=True)
 class Spans:
     """n spans; all arrays (n,).
 
     Attributes:
         is_common: whether the span has the common form; of the others nothing below holds.
-        at, size: where trace id, span id, parent id and name lie, by tag.
+        at, size: where trace id, span id, parent id, name, trace state and, under STATUS, the
+            status' message lie, by tag; size 0 for none.
         kind, status, flags: as the protocol numbers them.
         start_ns, end_ns: times.
         attributes: of the common spans, and of others.
+        events: likewise.
     """
 
     is_common: Mask
@@ -74,6 +124,7 @@ class Spans:
     start_ns: U64
     end_ns: U64
     attributes: Attributes
+    events: Parts
 
 
 def words_of(octets: U8) -> U64:
@@ -89,167 +140,246 @@ def walk_spans(octets: U8, begin: I64, end: I64) -> Spans:
         begin: (n,) where each span begins.
         end: (n,) where each ends.
     """
-    words, n = words_of(octets), len(begin)
-    found = _Found(n)
-    rows, at, stop = np.arange(n), begin, end
-    for _ in range(ROUNDS_MAX):
-        is_left = at < stop
-        if not is_left.all():
-            rows, at, stop = rows[is_left], at[is_left], stop[is_left]
-        if not len(rows):
-            break
-        word = words[at]
-        tag = (word & np.uint64(0xFF)).astype(np.int64)
-        form = _FORM[tag]
-        size, head = _size(word >> np.uint64(8))
-        first = (word >> np.uint64(8) & np.uint64(0xFF)).astype(np.int64)
-        is_length = form == _LENGTH
-        after = at + np.where(is_length, 1 + head + size, _STEP[form])
-        is_good = (form > 0) & (after <= stop) & (~is_length | (size >= 0))
-        is_good &= (form != _VARINT) | (first < _CONTINUES)
-        is_good &= (tag != FLAGS) | (first == 1)
-        if not is_good.all():
-            found.is_common[rows[~is_good]] = False
-            rows, at, stop, tag = rows[is_good], at[is_good], stop[is_good], tag[is_good]
-            head, size, first, after = head[is_good], size[is_good], first[is_good], after[is_good]
-        found.take(words, tag, rows, at, at + 1 + head, size, first)
-        at = after
-    else:
-        found.is_common[rows[at < stop]] = False
-    return found.spans(octets, words)
+    found = _Found(octets, len(begin), _SPAN)
+    found.walk(begin, end)
+    return Spans(
+        found.is_common,
+        found.at,
+        found.size,
+        found.number[KIND],
+        found.number[STATUS],
+        found.number[FLAGS],
+        found.time[START],
+        found.time[END],
+        found.attributes(ATTRIBUTE),
+        found.parts(EVENT),
+    )
 
 
-def _size(word: U64) -> tuple[I64, I64]:
-    """Return lengths and how many bytes they take, one or two; -1 where they take more."""
-    first = (word & np.uint64(0xFF)).astype(np.int64)
-    is_long = first >= _CONTINUES
-    if not is_long.any():
-        return first, np.ones(len(first), np.int64)
-    second = (word >> np.uint64(8) & np.uint64(0xFF)).astype(np.int64)
-    size = np.where(is_long, first & 0x7F | second << 7, first)
-    size[is_long & (second >= _CONTINUES)] = -1
-    return size, 1 + is_long.astype(np.int64)
+def walk_events(octets: U8, begin: I64, end: I64) -> Events:
+    """Return the fields of the events that lie from `begin` to `end`; see `walk_spans`."""
+    found = _Found(octets, len(begin), _EVENT)
+    found.walk(begin, end)
+    return Events(
+        found.is_common,
+        found.time[EVENT_TIME],
+        found.at[EVENT_NAME],
+        found.size[EVENT_NAME],
+        found.attributes(EVENT_ATTRIBUTE),
+    )
 
 
 class _Found:
-    """What was found so far."""
+    """What was found so far.
 
-    def __init__(self, n: int) -> None:
+    Args:
+        octets: the bytes.
+        n: how many messages are walked.
+        form: the form of each field, by tag.
+    """
+
+    def __init__(self, octets: U8, n: int, form: Mapping[int, int]) -> None:
+        self._octets, self._words, self._form = octets, words_of(octets), form
         self.is_common = np.ones(n, np.bool_)
-        self.at = {tag: np.zeros(n, np.int64) for tag in (TRACE_ID, SPAN_ID, PARENT_ID, NAME)}
-        self.size = {tag: np.zeros(n, np.int64) for tag in self.at}
-        self.kind, self.status, self.flags = (np.zeros(n, np.int64) for _ in range(3))
-        self.time = {tag: np.zeros(n, np.uint64) for tag in (START, END)}
-        self._rows: list[I64] = []
-        self._at: list[I64] = []
-        self._size: list[I64] = []
+        self._several = (ATTRIBUTE, EVENT) if form is _SPAN else (EVENT_ATTRIBUTE,)
+        single = [tag for tag, one in form.items() if one == _LENGTH and tag not in self._several]
+        self.at = {tag: np.zeros(n, np.int64) for tag in single}
+        self.size = {tag: np.zeros(n, np.int64) for tag in single}
+        self.number = {tag: np.zeros(n, np.int64) for tag in (KIND, STATUS, FLAGS, EVENT_DROPPED)}
+        self.time = {tag: np.zeros(n, np.uint64) for tag, one in form.items() if one == _FIXED64}
+        self._has_status = np.zeros(n, np.bool_)
+        self._count = {tag: np.zeros(n, np.int64) for tag in self._several}
+        self._parts: dict[int, list[Parts]] = {tag: [] for tag in self._several}
 
-    def take(
-        self, words: U64, tag: I64, rows: I64, at: I64, value_at: I64, size: I64, first: I64
-    ) -> None:
-        """Take one field of some spans: tag, place and what follows from the tag's form."""
-        counts = np.bincount(tag)
-        for one in np.flatnonzero(counts).tolist():
-            mine = slice(None) if counts[one] == len(tag) else tag == one
-            row = rows[mine]
-            if one in self.at:
-                self.at[one][row], self.size[one][row] = value_at[mine], size[mine]
-            elif one == ATTRIBUTE:
-                self._rows.append(row)
-                self._at.append(value_at[mine])
-                self._size.append(size[mine])
-            elif one == KIND:
-                self.kind[row] = first[mine]
-            elif one == FLAGS:
-                flags = words[at[mine] + 2] & np.uint64(0xFFFF_FFFF)
-                self.flags[row] = flags.astype(np.int64)
-            elif one == STATUS:
-                self._status(words, row, value_at[mine], size[mine])
-            else:
-                self.time[one][row] = words[at[mine] + 1]
+    def walk(self, begin: I64, end: I64) -> None:
+        """Take the fields of messages, the kth of all of them in round k."""
+        rows, at, stop = np.arange(len(begin)), begin, end
+        for _ in range(ROUNDS_MAX):
+            is_left = at < stop
+            if not is_left.all():
+                left = np.flatnonzero(is_left)
+                rows, at, stop = rows[left], at[left], stop[left]
+            if not len(rows):
+                break
+            after = self._take_round(rows, at, stop)
+            is_good = after > 0
+            if not is_good.all():
+                self.is_common[rows[~is_good]] = False
+                rows, after, stop = rows[is_good], after[is_good], stop[is_good]
+            at = after
+        else:
+            self.is_common[rows[at < stop]] = False
 
-    def _status(self, words: U64, row: I64, at: I64, size: I64) -> None:
-        """Take statuses: nothing, or a code alone; one with a message is of no common form."""
-        word = words[at]
-        code = (word >> np.uint64(8) & np.uint64(0xFF)).astype(np.int64)
-        is_code = (size == 2) & (word & np.uint64(0xFF) == np.uint64(0x18)) & (code < _CONTINUES)
-        self.status[row] = np.where(is_code, code, 0)
-        self.is_common[row[~is_code & (size > 0)]] = False
+    def _take_round(self, rows: I64, at: I64, stop: I64) -> I64:
+        """Take one field of some spans; return where the next one begins, 0 for a strange one."""
+        tag = self._octets.take(at)
+        one = int(tag[0])
+        if (tag == one).all():
+            return self._take(one, rows, at, stop)
+        after = np.zeros(len(rows), np.int64)
+        for one in np.flatnonzero(np.bincount(tag)).tolist():
+            mine = np.flatnonzero(tag == one)
+            after[mine] = self._take(one, rows[mine], at[mine], stop[mine])
+        return after
 
-    def spans(self, octets: U8, words: U64) -> Spans:
-        """Return all of it."""
-        return Spans(
-            self.is_common,
-            self.at,
-            self.size,
-            self.kind,
-            self.status,
-            self.flags,
-            self.time[START],
-            self.time[END],
-            self._attributes(words),
-        )
+    def _take(self, tag: int, rows: I64, at: I64, stop: I64) -> I64:
+        form = self._form.get(tag)
+        first = self._octets.take(at + 1)
+        if form is None:
+            return np.zeros(len(rows), np.int64)
+        if form == _LENGTH:
+            return self._take_bytes(tag, rows, at, stop, first)
+        after = at + _STEP[form]
+        is_good = after <= stop
+        if form == _FIXED64:
+            self._put(self.time[tag], rows, self._words[at + 1])
+        elif form == _VARINT:
+            is_good &= first < _CONTINUES
+            self._put(self.number[tag], rows, first)
+        else:
+            is_good &= first == 1
+            self._put(self.number[tag], rows, self._words[at + 2] & np.uint64(0xFFFF_FFFF))
+        return np.asarray(after * is_good, np.int64)
 
-    def _attributes(self, words: U64) -> Attributes:
-        empty = np.zeros(0, np.int64)
-        span = _joined(self._rows, empty)
-        order = np.argsort(span, kind="stable")
-        span, at = span[order], _joined(self._at, empty)[order]
-        end = at + _joined(self._size, empty)[order]
-        key_size, key_head = _size(words[at] >> np.uint64(8))
-        key_at = at + 1 + key_head
-        is_good = (words[at] & np.uint64(0xFF) == np.uint64(0x0A)) & (key_size > 0)
-        value = np.minimum(key_at + np.maximum(key_size, 0), end)
-        any_size, any_head = _size(words[value] >> np.uint64(8))
-        is_good &= words[value] & np.uint64(0xFF) == np.uint64(0x12)
-        inner = value + 1 + any_head
-        is_good &= (any_size >= 0) & (inner + any_size == end)
-        inner = np.minimum(inner, end)
-        form, value_at, value_size, bits = _values(words, inner, end)
-        is_good &= form != _UNKNOWN
-        self.is_common[span[~is_good]] = False
-        return Attributes(span, key_at, key_size, form, value_at, value_size, bits)
+    def _take_bytes(self, tag: int, rows: I64, at: I64, stop: I64, first: U8) -> I64:
+        """Take a field of a length of one byte or two."""
+        size, value_at = first.astype(np.int64), at + 2
+        is_good: Mask | bool = True
+        is_long = first >= _CONTINUES
+        if is_long.any():
+            second = self._octets.take(value_at)
+            size += is_long * ((second.astype(np.int64) << 7) - _CONTINUES)
+            value_at += is_long
+            is_good = ~is_long | (second < _CONTINUES)
+        after = value_at + size
+        after *= (after <= stop) & is_good
+        if tag in self._several:
+            count = self._count[tag]
+            self._parts[tag].append(Parts(rows, count[rows], value_at, after))
+            count[rows] += 1
+        elif tag == STATUS:
+            self._take_status(rows, value_at, after)
+        else:
+            self._put(self.at[tag], rows, value_at)
+            self._put(self.size[tag], rows, size)
+        return after
+
+    @staticmethod
+    def _put(column: Any, rows: I64, values: Any) -> None:
+        if len(rows) == len(column):  # all of them: they never change their order
+            column[:] = values
+        else:
+            column[rows] = values
+
+    def _take_status(self, row: I64, at: I64, end: I64) -> None:
+        """Take statuses: a message and a code, either alone, or nothing."""
+        octets = self._octets
+        self.is_common[row[self._has_status[row]]] = False  # one that comes twice is merged
+        self._has_status[row] = True
+        is_there = octets.take(at) == 0x12
+        if (is_there & (at < end)).any():
+            size, head = _size(octets, at + 1)
+            is_there &= (at < end) & (size >= 0) & (at + 1 + head + size <= end)
+            self.at[STATUS][row] = (at + 1 + head) * is_there
+            self.size[STATUS][row] = size * is_there
+            at = at + (1 + head + size) * is_there
+        else:
+            self.size[STATUS][row] = 0
+        code = octets.take(at + 1)
+        is_code = (end - at == 2) & (octets.take(at) == 0x18) & (code < _CONTINUES)
+        self.number[STATUS][row] = code * is_code
+        self.is_common[row[~is_code & (at != end)]] = False
+
+    def parts(self, tag: int) -> Parts:
+        """Return all parts of one tag."""
+        found = self._parts[tag] or [Parts(*[np.zeros(0, np.int64)] * 4)]
+        columns = ([getattr(one, name) for one in found] for name in Parts.__slots__)
+        return Parts(*map(np.concatenate, columns))
+
+    def attributes(self, tag: int) -> Attributes:
+        """Lay the attributes span by span and take them apart."""
+        count = self._count[tag]
+        first = np.cumsum(count) - count
+        span = np.repeat(np.arange(len(count)), count)
+        at, end = np.zeros(len(span), np.int64), np.zeros(len(span), np.int64)
+        for part in self._parts[tag]:
+            place = first[part.span] + part.nth
+            at[place], end[place] = part.begin, part.end
+        octets = self._octets
+        key_size = octets.take(at + 1).astype(np.int64)
+        is_good = (octets.take(at) == 0x0A) & (key_size > 0) & (key_size < _CONTINUES)
+        value = at + 2 + key_size
+        inner = end - value - 2  # bytes of the value's message, where its length is one byte
+        is_good &= inner >= 0
+        form = np.full(len(span), _UNKNOWN, np.uint8)
+        value_at, value_size = value + 4, inner - 2
+        bits = np.zeros(len(span), np.uint64)
+        value = np.minimum(value, len(octets) - PAD_BYTES)
+        quad = _quads_of(octets)[value].astype(np.int64)
+        is_text = quad == 0x000A_0012 + (inner << 8) + (value_size << 24)
+        is_text &= (value_size >= 0) & (inner < _CONTINUES)
+        form[is_text] = TEXT
+        others = np.flatnonzero(~is_text & is_good)
+        if len(others):
+            found = _values(self._words, octets, value[others], end[others])
+            form[others], value_at[others], value_size[others], bits[others] = found
+        is_bad = ~is_good | (form == _UNKNOWN)
+        if is_bad.any():
+            self.is_common[span[is_bad]] = False
+        return Attributes(span, first, count, at + 2, key_size, form, value_at, value_size, bits)
 
 
 _UNKNOWN: Final = 255
 _SEVEN: Final = np.uint64(0x7F7F_7F7F_7F7F_7F7F)
 _HIGH: Final = np.uint64(0x8080_8080_8080_8080)
+_LAST: Final = np.array([0, *(1 << (8 * size - 1) for size in range(1, 9))], np.uint64)
+"""The high bit of the last of so many bytes."""
 
 
-def _values(words: U64, at: I64, end: I64) -> tuple[U8, I64, I64, U64]:
-    """Return form, place and bits of values that lie from `at` to `end`."""
-    word = words[at]
-    tag = word & np.uint64(0xFF)
+def _quads_of(octets: U8) -> "np.ndarray[tuple[int], np.dtype[np.uint32]]":
+    """Return a view of bytes: number i is the four bytes from byte i on, the first one lowest."""
+    return np.ndarray((len(octets) - 3,), np.dtype("<u4"), octets, strides=(1,))
+
+
+def _values(words: U64, octets: U8, at: I64, end: I64) -> tuple[U8, I64, I64, U64]:
+    """Return form, place and bits of the values whose fields lie from `at` to `end`."""
+    size, head = _size(octets, at + 1)
+    inner = at + 1 + head
     form = np.full(len(at), _UNKNOWN, np.uint8)
-    form[at == end] = NONE
-    is_there = at < end
-    size, head = _size(word >> np.uint64(8))
-    form[is_there & (tag == np.uint64(0x0A)) & (size >= 0) & (at + 1 + head + size == end)] = TEXT
-    bits, width = _varints(words[at + 1])
-    is_whole = at + 1 + width == end
-    form[is_there & (tag == np.uint64(0x10)) & is_whole & (bits < np.uint64(2))] = BOOL
-    form[is_there & (tag == np.uint64(0x18)) & is_whole] = INT
-    is_double = is_there & (tag == np.uint64(0x21)) & (at + 9 == end)
+    is_good = (octets.take(at) == 0x12) & (size >= 0) & (inner + size == end)
+    form[is_good & (size == 0)] = NONE
+    is_good &= size > 0
+    tag = octets.take(inner) * is_good
+    width = end - inner - 1
+    bits, is_whole = _varints(words[inner + 1], width)
+    form[(tag == 0x10) & is_whole & (bits < np.uint64(2))] = BOOL
+    form[(tag == 0x18) & is_whole] = INT
+    is_double = (tag == 0x21) & (width == 8)
     if is_double.any():
         form[is_double] = DOUBLE
-        bits = np.where(is_double, words[at + 1], bits)
-    return form, at + 1 + head, size, bits
+        bits = np.where(is_double, words[inner + 1], bits)
+    text_size, head = _size(octets, inner + 1)
+    form[(tag == 0x0A) & (text_size >= 0) & (head + text_size == width)] = TEXT
+    return form, inner + 1 + head, text_size, bits
 
 
-def _varints(word: U64) -> tuple[U64, I64]:
-    """Return numbers of up to eight bytes and their lengths; length 99 for longer ones."""
+def _size(octets: U8, at: I64) -> tuple[I64, I64]:
+    """Return lengths and how many bytes they take, one or two; -1 where they take more."""
+    first, second = octets.take(at), octets.take(at + 1)
+    is_long = first >= _CONTINUES
+    size = first.astype(np.int64) + is_long * ((second.astype(np.int64) << 7) - _CONTINUES)
+    size[is_long & (second >= _CONTINUES)] = -1
+    return size, 1 + is_long.astype(np.int64)
+
+
+def _varints(word: U64, width: I64) -> tuple[U64, Mask]:
+    """Return numbers of up to eight bytes, and whether they take exactly `width` bytes."""
     last = ~word & _HIGH
     lowest = last & (~last + np.uint64(1))  # the high bit of each number's last byte
-    width = np.full(len(word), 99, np.int64)
-    for size in range(1, 9):
-        width[lowest == np.uint64(1 << (8 * size - 1))] = size
+    is_whole = (width > 0) & (width <= 8) & (lowest == _LAST.take(width, mode="clip"))
     kept = word & _SEVEN & (lowest | (lowest - np.uint64(1)))
     a = kept & np.uint64(0x007F_007F_007F_007F)
     a |= (kept & np.uint64(0x7F00_7F00_7F00_7F00)) >> np.uint64(1)
     b = a & np.uint64(0x0000_3FFF_0000_3FFF)
     b |= (a & np.uint64(0x3FFF_0000_3FFF_0000)) >> np.uint64(2)
-    return b & np.uint64(0x0FFF_FFFF) | (b >> np.uint64(32)) << np.uint64(28), width
-
-
-def _joined(parts: Sequence[I64], empty: I64) -> I64:
-    return np.concatenate(parts) if parts else empty
+    return b & np.uint64(0x0FFF_FFFF) | (b >> np.uint64(32)) << np.uint64(28), is_whole

@@ -1,0 +1,253 @@
+"""How the bodies of a step's spans are put together: the size of each, and what goes where.
+
+A body is a head, who emits it, the name, the shared dimensions, its own, and a tail; between the
+last two lie the fields' texts, of spans that have such. Invariant: pieces are written from left to
+right, so that what a short one writes beyond its end is covered by another.
+"""
+
+import struct
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from streams.codec.otlp.events import FIELD_KEYS
+from streams.codec.otlp.heads import (
+    FIELDS_BYTES,
+    HEAD_BYTES,
+    ROOT_BYTES,
+    TAIL_BYTES,
+    Plain,
+    heads_of,
+    tails_of,
+)
+from streams.codec.otlp.numbers import number_texts
+from streams.codec.otlp.pieces import copy_pieces, copy_rows, joined
+from streams.codec.otlp.spanstep import SpanStep
+from streams.codec.otlp.values import ENTRIES_MAX
+from streams.codec.otlp.walk import NAME, PAD_BYTES, TEXT
+from streams.codec.varints import varint
+from streams.core.columns import STATUS_ERROR
+from streams.units import I64, U8, Mask
+
+_ONE_BYTE: Final = 64
+"""Lengths below take one byte in Avro; those of texts and keys here take two at most."""
+_NO_VALUE: Final = struct.pack("<d", float("nan")) + b"\0"
+"""No value, and no unit."""
+_COUNTS: Final = [_NO_VALUE + varint(count) for count in range(ENTRIES_MAX + 1)]
+
+
+class _Pieces(NamedTuple):
+    """Pieces of the buffer: where each begins, and its length."""
+
+    start: I64
+    size: I64
+
+    def take(self, index: I64) -> "_Pieces":
+        return _Pieces(self.start[index], self.size[index])
+
+
+class Layout:
+    """The bodies of a step; the bytes in front of names, keys and texts are written over.
+
+    Args:
+        step: n spans.
+        rows: (q,) those that are put together here, one or more.
+        plain: of these.
+        field: of each attribute the index of the field that it is, or below 0.
+
+    Attributes:
+        rows, plain: these.
+        size: (q,) length of each body.
+    """
+
+    def __init__(self, step: SpanStep, rows: I64, plain: Plain, field: I64) -> None:
+        self._step, self.rows, self.plain = step, rows, plain
+        self._parts: list[U8] = [step.octets]
+        attributes, n = step.spans.attributes, len(step.begin)
+        is_quick = np.zeros(n, np.bool_)
+        is_quick[rows] = True
+        self._mine = np.flatnonzero(is_quick[attributes.span])
+        self._value = self._values(self._mine)
+        self._own = np.flatnonzero(field[self._mine] < 0)
+        self._lay_own(n)
+        self._fields = self._lay_fields(field[self._mine])
+        self._shared = self._of_origins()
+        self._name = self._named()
+        self._tails, tail_bytes = tails_of(plain)
+        self._head_bytes = np.where(plain.has_parent, HEAD_BYTES, ROOT_BYTES)
+        self._own_at = self._head_bytes + self._name.size
+        for piece in self._shared:
+            self._own_at = self._own_at + piece.size
+        self._tail_at = self._own_at + self._own_bytes
+        self._tail_at[self._has_fields] += self._fields.size.sum(axis=1)
+        self.size: I64 = self._tail_at + tail_bytes - FIELDS_BYTES * self._has_fields
+        self._source = np.concatenate([*self._parts, np.zeros(PAD_BYTES, np.uint8)])
+
+    def values_of(self, nth: I64) -> bytes:
+        """Return the values of some attributes, each behind its length.
+
+        Args:
+            nth: (k,) attributes of spans that are put together here, in order.
+        """
+        piece = self._value.take(np.searchsorted(self._mine, nth))
+        return joined(self._source, *piece)
+
+    def name_at(self, begin: I64) -> I64:
+        """Return the places of names in bodies that begin so; all (q,)."""
+        name_bytes = self._step.spans.size[NAME][self.rows]
+        at = begin + self._head_bytes + self._shared[0].size
+        return np.asarray(at + self._name.size - name_bytes)
+
+    def write(self, begin: I64, total_bytes: int, slow: Mapping[int, bytes]) -> bytes:
+        """Return the bodies.
+
+        Args:
+            begin: (q,) where each begins.
+            total_bytes: of all bodies.
+            slow: bodies that are not put together here, by their place.
+        """
+        out = np.empty(total_bytes + PAD_BYTES, np.uint8)
+        place, entries = self._shared
+        place_at = begin + self._head_bytes
+        name_at = place_at + place.size
+        pieces = [
+            (place, place_at),
+            (self._name, name_at),
+            (entries, name_at + self._name.size),
+            self._own_pieces(begin),
+        ]
+        if len(self._fields.size):
+            pieces.append(self._field_pieces(begin))
+        start = np.concatenate([piece.start for piece, _ in pieces])
+        size = np.concatenate([piece.size for piece, _ in pieces])
+        target = np.concatenate([at for _, at in pieces])
+        copy_pieces(self._source, start, out, target, size)
+        self._write_ends(out, begin)
+        for at, body in slow.items():
+            out[at : at + len(body)] = np.frombuffer(body, np.uint8)
+        return out[:total_bytes].tobytes()
+
+    def _write_ends(self, out: U8, begin: I64) -> None:
+        """Write tails, and then heads: a tail may be written beyond its end."""
+        tail_at = begin + self._tail_at
+        cut = FIELDS_BYTES  # what stands before the tail already, where there are fields
+        for mine, first in ((self._has_fields, cut), (~self._has_fields, 0)):
+            if mine.all():
+                copy_rows(self._tails, out, tail_at, first, TAIL_BYTES - first)
+            elif mine.any():
+                rows = self._tails[mine]
+                copy_rows(rows, out, tail_at[mine], first, TAIL_BYTES - first)
+        heads = heads_of(self.plain)
+        copy_rows(heads, out, begin, 0, ROOT_BYTES)
+        some = np.flatnonzero(self.plain.has_parent)
+        rest = HEAD_BYTES - ROOT_BYTES
+        copy_rows(heads[some], out, begin[some] + ROOT_BYTES, ROOT_BYTES, rest)
+
+    def _place(self, source: bytes) -> int:
+        """Take a buffer over; return where it begins among all."""
+        begin = sum(map(len, self._parts))
+        self._parts.append(np.frombuffer(source, np.uint8))
+        return begin
+
+    def _values(self, mine: I64) -> _Pieces:
+        """Return the values of some attributes, each behind its length."""
+        attributes = self._step.spans.attributes
+        form = attributes.form[mine]
+        numbers, start, size = number_texts(form, attributes.bits[mine])
+        start = start + self._place(numbers)
+        texts = np.flatnonzero(form == TEXT)
+        nth = mine[texts]
+        start[texts], size[texts] = _with_lengths(
+            self._step.octets, attributes.value_at[nth], attributes.value_size[nth]
+        )
+        return _Pieces(start, size)
+
+    def _lay_own(self, n: int) -> None:
+        """Lay the attributes that are dimensions, each as key and value."""
+        attributes = self._step.spans.attributes
+        nth = self._mine[self._own]
+        key_at, key_size = attributes.key_at[nth], attributes.key_size[nth]
+        self._step.octets[key_at - 1] = 2 * key_size
+        self._own_key = _Pieces(key_at - 1, key_size + 1)
+        self._own_value = self._value.take(self._own)
+        span = attributes.span[nth]
+        count = np.bincount(span, minlength=n)
+        sums = np.cumsum(key_size + 1 + self._own_value.size)
+        ends = np.concatenate([np.zeros(1, np.int64), sums])
+        last = np.cumsum(count)
+        own_bytes = ends[last] - ends[last - count]
+        self._own_count, self._own_bytes = count[self.rows], own_bytes[self.rows]
+        nth_row = np.zeros(n, np.int64)
+        nth_row[self.rows] = np.arange(len(self.rows))
+        self._own_row = nth_row[span]
+        self._own_within = ends[:-1] - ends[(last - count)[span]]
+
+    def _own_pieces(self, begin: I64) -> tuple[_Pieces, I64]:
+        """Return the keys and values, and their places."""
+        key, value = self._own_key, self._own_value
+        at = (begin + self._own_at)[self._own_row] + self._own_within
+        start, size, target = (np.empty(2 * len(at), np.int64) for _ in range(3))
+        start[::2], start[1::2] = key.start, value.start
+        size[::2], size[1::2] = key.size, value.size
+        target[::2], target[1::2] = at, at + key.size
+        return _Pieces(start, size), target
+
+    def _lay_fields(self, field: I64) -> _Pieces:
+        """Return the end of the dimensions and the fields' texts, (f, pieces) of f spans."""
+        of_field = np.flatnonzero(field >= 0)
+        span = self._step.spans.attributes.span[self._mine[of_field]]
+        spans, nth = np.unique(span, return_inverse=True)
+        self._has_fields: Mask = np.isin(self.rows, spans)
+        start = np.full((len(spans), 1 + len(FIELD_KEYS)), self._place(b"\0"), np.int64)
+        size = np.ones(start.shape, np.int64)
+        value = self._value.take(of_field)
+        start[nth, 1 + field[of_field]], size[nth, 1 + field[of_field]] = value
+        return _Pieces(start, size)
+
+    def _field_pieces(self, begin: I64) -> tuple[_Pieces, I64]:
+        """Return the fields and their places."""
+        start, size = self._fields
+        end = (begin + self._tail_at)[self._has_fields]
+        within = np.cumsum(size, axis=1)
+        target = end[:, None] + within - size - within[:, -1:]
+        return _Pieces(start.ravel(), size.ravel()), target.ravel()
+
+    def _named(self) -> _Pieces:
+        """Return the names, each behind its length."""
+        spans, rows = self._step.spans, self.rows
+        name = spans.at[NAME][rows], spans.size[NAME][rows]
+        return _Pieces(*_with_lengths(self._step.octets, *name))
+
+    def _of_origins(self) -> tuple[_Pieces, _Pieces]:
+        """Return who emits the spans, and their shared dimensions behind how many there are."""
+        origins, most = self._step.origins, ENTRIES_MAX + 1
+        origin = self._step.origin[self.rows]
+        is_error = self.plain.status == STATUS_ERROR
+        is_used = np.zeros(len(origins) * most, np.bool_)
+        pair = origin * most + self._own_count
+        is_used[pair] = True
+        entries = [b""] * len(is_used)
+        for code in np.flatnonzero(is_used).tolist():
+            one = origins[code // most]
+            entries[code] = _COUNTS[one.count + code % most] + one.entries
+        places = [place for one in origins for place in one.places]
+        return self._texts(places, 2 * origin + is_error), self._texts(entries, pair)
+
+    def _texts(self, texts: list[bytes], code: I64) -> _Pieces:
+        """Return pieces that are texts, by their index."""
+        size = np.array([len(one) for one in texts], np.int64)
+        begin = self._place(b"".join(texts))
+        return _Pieces(begin + np.cumsum(size) - size, size).take(code)
+
+
+def _with_lengths(octets: U8, at: I64, size: I64) -> tuple[I64, I64]:
+    """Write the lengths of texts in front of them; return where that begins, and its length.
+
+    Two bytes or more in front of each text belong to nothing else: its tag and its length.
+    """
+    is_long = size >= _ONE_BYTE
+    octets[at - 1] = np.where(is_long, size >> 6, 2 * size)
+    before = at[is_long] - 2
+    octets[before] = (2 * size[is_long] & 0x7F) | 0x80
+    return at - 1 - is_long, size + 1 + is_long

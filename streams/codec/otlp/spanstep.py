@@ -1,0 +1,105 @@
+"""The spans of many requests in one buffer, taken apart."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from streams.codec.otlp.bodies import MESSAGE_BYTES_MAX, OtlpEncoder
+from streams.codec.otlp.entries import read_spans
+from streams.codec.otlp.origins import Origins, QuickOrigin
+from streams.codec.otlp.split import split
+from streams.codec.otlp.walk import PAD_BYTES, Spans, words_of
+from streams.units import I64, U8, U64
+
+
+@dataclass(frozen=True, slots=True)
+class SpanStep:
+    """The n spans of a step.
+
+    Attributes:
+        values: the requests.
+        octets, words: all of them, one after the other, and composed keys.
+        request: (n,) each span's request.
+        origin: (n,) each span's origin.
+        origins: the origins, each once.
+        begin, end: (n,) where each lies in `octets`.
+        base: (requests,) where each request begins there.
+        spans: what is in them.
+    """
+
+    values: Sequence[bytes]
+    octets: U8
+    words: U64
+    request: I64
+    origin: I64
+    origins: Sequence[QuickOrigin]
+    begin: I64
+    end: I64
+    base: I64
+    spans: Spans
+
+    def bytes_of(self, row: int) -> bytes:
+        """Return one span as it came."""
+        i = int(self.request[row])
+        base = int(self.base[i])
+        return self.values[i][int(self.begin[row]) - base : int(self.end[row]) - base]
+
+
+def step_of(values: Sequence[bytes], known: Origins, encoder: OtlpEncoder) -> SpanStep:
+    """Split requests and take their spans apart; those of another form have no spans here."""
+    base = np.cumsum([0, *map(len, values)])
+    request: list[int] = []
+    origin: list[int] = []
+    counts: list[int] = []
+    heads: list[int] = []
+    starts: list[int] = []
+    origins: dict[int, int] = {}
+    found: list[QuickOrigin] = []
+    for i, value in enumerate(values):
+        scopes = [] if len(value) > MESSAGE_BYTES_MAX else split(value) or []
+        many = sum(len(scope.heads) for scope in scopes)
+        if many > encoder.events_max_of(value):
+            continue
+        ours = [known.of(scope.resource, scope.scope) for scope in scopes]
+        for scope, one in zip(scopes, ours, strict=True) if None not in ours else ():
+            assert one is not None
+            request.append(i)
+            if id(one) not in origins:
+                origins[id(one)] = len(found)
+                found.append(one)
+            origin.append(origins[id(one)])
+            counts.append(len(scope.heads))
+            starts.append(int(base[i]))
+            heads += scope.heads
+    buffer = np.frombuffer(bytearray(b"".join((*values, bytes(PAD_BYTES)))), np.uint8)
+    shift = np.repeat(np.array(starts, np.int64), counts)
+    begins, ends = _spans_at(buffer, np.array(heads, np.int64) + shift)
+    octets, spans = read_spans(buffer, begins, ends)
+    return SpanStep(
+        values,
+        octets,
+        words_of(octets),
+        np.repeat(np.array(request, np.int64), counts),
+        np.repeat(np.array(origin, np.int64), counts),
+        found,
+        begins,
+        ends,
+        base,
+        spans,
+    )
+
+
+def _spans_at(octets: U8, head: I64) -> tuple[I64, I64]:
+    """Return where spans begin and end whose fields begin so; their lengths are right."""
+    octet = octets.take(head + 1)
+    begin, size = head + 2, (octet & 0x7F).astype(np.int64)
+    goes_on = octet >= 0x80
+    shift = 0
+    while goes_on.any():
+        shift += 7
+        octet = octets.take(begin)
+        size += goes_on * ((octet & 0x7F).astype(np.int64) << shift)
+        begin += goes_on
+        goes_on &= octet >= 0x80
+    return begin, begin + size

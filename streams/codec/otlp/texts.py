@@ -1,0 +1,112 @@
+"""Short texts that lie in a buffer, looked at a word at a time: their hashes, and are they UTF-8?
+
+A hash has a secret of the process, so that nobody can make one text pass for another.
+"""
+
+import secrets
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from streams.units import I64, U8, U64, Mask
+
+_WORD_BYTES: Final = 8
+_SHORT_BYTES: Final = 64
+"""Longer texts are looked at one by one: there are few."""
+_HIGH: Final = np.uint64(0x8080_8080_8080_8080)
+_SHIFT: Final = np.uint64(29)
+
+
+class TextHashes:
+    """Hashes texts of some bytes at most.
+
+    Args:
+        bytes_max: of a text.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        count = -(-bytes_max // _WORD_BYTES)
+        self._factor = [np.uint64(secrets.randbits(64) | 1) for _ in range(count + 1)]
+
+    def of(self, words: U64, at: I64, size: I64) -> U64:
+        """Return the (n,) hashes of texts; of longer ones those of their first bytes, or so.
+
+        Args:
+            words: of the buffer, see `words_of`; 8 bytes or more lie before the first text.
+            at: (n,) where each begins.
+            size: (n,) its length.
+        """
+        hashed = size.astype(np.uint64) * self._factor[-1]
+        for factor, (rows, word) in zip(self._factor, _windows(words, at, size), strict=False):
+            if rows is None:
+                hashed ^= word
+                hashed *= factor
+                hashed ^= hashed >> _SHIFT
+            else:
+                some = (hashed[rows] ^ word) * factor
+                hashed[rows] = some ^ some >> _SHIFT
+        return hashed
+
+
+def are_utf8(octets: U8, words: U64, at: I64, size: I64) -> Mask:
+    """Return which texts are UTF-8, (n,) bool; arguments as of `TextHashes.of`."""
+    marks = np.zeros(len(at), np.uint64)
+    short = np.minimum(size, _SHORT_BYTES)
+    for rows, word in _windows(words, at, short):
+        if rows is None:
+            marks |= word
+        else:
+            marks[rows] |= word
+    doubtful = np.flatnonzero((marks & _HIGH != 0) | (size > _SHORT_BYTES))
+    is_good = np.ones(len(at), np.bool_)
+    for row in doubtful.tolist():
+        text = octets[int(at[row]) : int(at[row]) + int(size[row])].tobytes()
+        is_good[row] = text.isascii() or is_utf8(text)
+    return is_good
+
+
+def cut_sizes(octets: U8, at: I64, size: I64, bytes_max: int) -> I64:
+    """Return as much of each length as whole characters within `bytes_max` take.
+
+    Args:
+        octets: the bytes that the texts lie in, all of them UTF-8.
+        at: (n,) where each begins.
+        size: (n,) its length.
+        bytes_max: of a text.
+    """
+    size = size.copy()
+    long = np.flatnonzero(size > bytes_max)
+    size[long] = bytes_max
+    while len(long := long[octets[at[long] + size[long]] & 0xC0 == 0x80]):  # within a character
+        size[long] -= 1
+    return size
+
+
+def is_utf8(text: bytes) -> bool:
+    """Whether bytes are a text."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _windows(words: U64, at: I64, size: I64) -> Iterator[tuple[I64 | None, U64]]:
+    """Yield words that cover texts: a function of each text; with the rows they are of.
+
+    The last word of a text ends with it, and covers what the one before has covered in part. None
+    for all rows.
+    """
+    last = size - _WORD_BYTES
+    is_tiny = last < 0
+    word = words[at + np.minimum(last, 0)]
+    if is_tiny.any():
+        word >>= (_WORD_BYTES * np.maximum(-last, 0)).astype(np.uint64)
+    yield None, word
+    for begin in range(_WORD_BYTES, int(size.max(initial=0)), _WORD_BYTES):
+        rows = np.flatnonzero(size > begin)
+        if len(rows) == len(size):
+            yield None, words[at + np.minimum(last, begin)]
+        else:
+            yield rows, words[at[rows] + np.minimum(last[rows], begin)]
