@@ -80,7 +80,7 @@ class EventTreating:
     def bodies(self, block: Block) -> list[bytes]:
         """Return the events of a block, the personal fields of each in their treated form."""
         starts = self._starts(block)
-        return self._joined(block, starts, self._treated(block, starts))
+        return self._joined(block, starts, self._kept(self._came(block, starts)))
 
     def block(self, block: Block) -> tuple[Block, Bodies]:
         """Return the events of a block, treated, as columns and as bytes.
@@ -90,10 +90,11 @@ class EventTreating:
                 are not in what is returned.
         """
         starts = self._starts(block)
-        columns = self._treated(block, starts)
-        if all(self._is_same(block, starts, *one) for one in zip(self._cuts, columns, strict=True)):
+        came = self._came(block, starts)
+        columns = self._kept(came)
+        if columns == came:  # an edge has treated them all
             return block, Bodies(block.data, starts[0], starts[-1] - starts[0])
-        bodies = self._joined(block, starts, columns)
+        whole = Bodies.of(self._joined(block, starts, columns))
         fields = b"".join(chain.from_iterable(zip(*columns, strict=True)))
         read = self._reader.read_block([fields], len(block))
         assert read is not None, "what is written here is canonical"
@@ -101,7 +102,6 @@ class EventTreating:
         sizes = [end - begin for begin, end in pairwise(starts)]
         for n, (i, _) in enumerate(self._cuts):
             sizes[i] = read.starts[n + 1] - read.starts[n]
-        whole = Bodies.of(bodies)
         at = [whole.start]
         for size in sizes:
             at.append(at[-1] + size)
@@ -114,20 +114,17 @@ class EventTreating:
         first = block.frame.columns.index(self._first)
         return block.starts[first : first + self._count + 1]
 
-    def _treated(self, block: Block, starts: Sequence[I64]) -> list[list[bytes]]:
-        """Return the bytes of each personal field, by row."""
-        held, data = self._held, block.data
-        return [
-            [held(name, raw) for raw in _slices(data, starts[i], starts[i + 1])]
-            for i, name in self._cuts
-        ]
+    def _came(self, block: Block, starts: Sequence[I64]) -> list[list[bytes]]:
+        """Return the bytes of each personal field, by row, as they came."""
+        return [_slices(block.data, starts[i], starts[i + 1]) for i, _ in self._cuts]
 
-    @staticmethod
-    def _is_same(
-        block: Block, starts: Sequence[I64], cut: tuple[int, str], column: list[bytes]
-    ) -> bool:
-        i, _ = cut
-        return column == _slices(block.data, starts[i], starts[i + 1])
+    def _kept(self, came: Sequence[Sequence[bytes]]) -> list[list[bytes]]:
+        """Return the same in their treated form."""
+        held = self._held
+        return [
+            [held(name, raw) for raw in column]
+            for (_, name), column in zip(self._cuts, came, strict=True)
+        ]
 
     def _joined(
         self, block: Block, starts: Sequence[I64], columns: Sequence[list[bytes]]

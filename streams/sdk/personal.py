@@ -88,7 +88,7 @@ def _given(keys: str) -> tuple[str, str]:
 def treated(item: Span | Point, personal: Privacy) -> Span | Point:
     """Return a copy of an event without what is personal in it."""
     place = item.place
-    texts = {name: _kept(personal, name, getattr(item, name)) for name in ID_FIELDS}
+    texts: dict[str, Any] = {name: _kept(personal, name, getattr(item, name)) for name in ID_FIELDS}
     texts["actor"] = _kept(personal, "actor", item.actor or place.actor)
     found = dict(item.dimensions or {})
     if item.baggage and place.baggage_dimensions:

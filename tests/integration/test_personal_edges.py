@@ -157,13 +157,16 @@ def send_by_sdk(broker: str) -> None:
         "ALPHA", "parser", broker, actor=TEXTS["actor"],
         field_classes=plain["field_classes"], field_treatments=TREATMENTS,
     ) as telemetry:  # fmt: skip
-        ids = {name: TEXTS[name] for name in ("record_id", "batch_id", "correlation_id")}
+        said: dict[str, Any] = dict(DIMENSIONS)
+        ids: dict[str, Any] = {
+            name: TEXTS[name] for name in ("record_id", "batch_id", "correlation_id")
+        }
         try:
-            with telemetry.span("alpha.parse", **ids, **DIMENSIONS):
-                telemetry.log("alpha.said", value=VALUE, message=MESSAGE, **DIMENSIONS)
-                telemetry.audit("alpha.read", "READ", actor=TEXTS["actor"], **DIMENSIONS)
-                telemetry.gauge("depth", VALUE, **DIMENSIONS)
-                telemetry.count("read_total", **DIMENSIONS)
+            with telemetry.span("alpha.parse", **ids, **said):
+                telemetry.log("alpha.said", value=VALUE, message=MESSAGE, **said)
+                telemetry.audit("alpha.read", "READ", actor=TEXTS["actor"], **said)
+                telemetry.gauge("depth", VALUE, **said)
+                telemetry.count("read_total", **said)
                 raise ValueError("no canary")
         except ValueError as error:
             entry = telemetry.failed(error)
