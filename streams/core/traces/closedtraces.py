@@ -16,6 +16,7 @@ import numpy as np
 
 from streams.core.traces.idmap import TraceIdMap, halves
 from streams.core.traces.progress import NEVER
+from streams.core.traces.slab import Slab
 from streams.units import I64, U64, Mask
 
 _ENTRY_BITS: Final = 24
@@ -63,6 +64,7 @@ class ClosedTraces:
         self._numbered: dict[int, ClosedBatch] = {}
         self._first = 0
         self._where = TraceIdMap()
+        self._slab = Slab()
         self._limit = limit
         self.expired_early = 0
         """Entries dropped because of the bound, before their time."""
@@ -75,7 +77,7 @@ class ClosedTraces:
     def add(self, batch: ClosedBatch) -> None:
         """Take in the traces that a step closed; drop the oldest beyond the bound."""
         number = self._first + len(self._batches)
-        batch.known = _thin(batch.known)
+        self._lay(batch)
         self._batches.append(batch)
         self._numbered[number] = batch
         hi, lo = batch.trace_id[:, 0], batch.trace_id[:, 1]
@@ -84,6 +86,14 @@ class ClosedTraces:
         while len(self._where) > self._limit and len(self._batches) > 1:
             self.forgotten_us = max(self.forgotten_us, int(self._batches[0].closed_us.max()))
             self.expired_early += self._drop()
+
+    def _lay(self, batch: ClosedBatch) -> None:
+        """Let a batch's columns lie with those of its neighbours, which go when it goes."""
+        batch.known = _thin(batch.known)
+        laid = self._slab.laid
+        batch.closed_us, batch.trace_id = laid(batch.closed_us), laid(batch.trace_id)
+        batch.revision, batch.is_truncated = laid(batch.revision), laid(batch.is_truncated)
+        batch.offset, batch.events = laid(batch.offset), laid(batch.events)
 
     def entries(self, hi: U64, lo: U64) -> I64:
         """Return what `at` takes for each trace id, -1 for those that are not closed; (n,)."""
