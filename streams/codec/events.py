@@ -6,7 +6,6 @@ values of the current schema.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 
@@ -15,9 +14,9 @@ import numpy as np
 from streams.codec import records, wire
 from streams.codec.columnar import Block, ColumnarReader, by_halves, schema_fields
 from streams.codec.eventbatch import EventBatchReader
+from streams.codec.eventparts import Part, good_part, sound_part, treated
 from streams.codec.eventrows import EventRows, no_events
 from streams.codec.evolve import Splicer, splicer_for
-from streams.codec.otlp.columns import SpanColumns
 from streams.codec.otlp.quick import SpanRun
 from streams.codec.otlp.reader import OtlpReader
 from streams.codec.otlp.services import Services
@@ -42,15 +41,6 @@ from streams.core.columns import EventColumns, Operations
 from streams.core.signals.series import DIMENSIONS, SeriesBook
 from streams.errors import RecordError
 from streams.units import I64, U8, Mask, TimesUs
-
-
-@dataclass(slots=True)
-class _Part:
-    """Rows that were read together: row i of `block` is chunk row `row[i]` with body i."""
-
-    block: Block | SpanColumns
-    row: I64
-    body: Bodies
 
 
 class EventDecoder:
@@ -212,7 +202,7 @@ class EventDecoder:
         step, rejected = Step(batches, listed), Rejections()
         kafka_us = np.zeros(len(step), np.int64)
         is_old = np.zeros(len(step), np.bool_)
-        parts: list[_Part] = []
+        parts: list[Part] = []
         for indexes, found in groups:
             step.was_read(indexes, found)
             row = np.concatenate([np.arange(batches[i].count) + step.first_row(i) for i in indexes])
@@ -280,7 +270,7 @@ class EventDecoder:
 
     def _good_rows(
         self, records: Records, row: I64, is_old: Mask, rejected: Rejections
-    ) -> list[_Part]:
+    ) -> list[Part]:
         """Return the rows of one read; what is doubtful among them is judged one by one."""
         is_good = records.block.is_sound & (records.value.size <= self._max_event_bytes)
         headers = self._batches.wire_headers(records)
@@ -293,7 +283,7 @@ class EventDecoder:
         wanted = ~is_old[row]
         doubtful = np.flatnonzero(~is_good & wanted).tolist()
         values = [(int(row[i]), records.value[i]) for i in doubtful]
-        part = _good_part(records.block, row, records.body, is_good & wanted)
+        part = good_part(records.block, row, records.body, is_good & wanted)
         return [part, *self._parts(values, rejected)]
 
     def _is_of_many(self, batch: RecordBatch) -> bool:
@@ -302,18 +292,18 @@ class EventDecoder:
 
     def _good_events(
         self, block: Block, messages: Sequence[Message], rejected: Rejections
-    ) -> list[_Part]:
+    ) -> list[Part]:
         """Return the rows of batch messages read together; doubtful ones are judged one by one."""
         row = _rows_of(messages)
         body = Bodies(block.data, block.starts[0], block.starts[-1] - block.starts[0])
         is_good = block.is_sound & (body.size + wire.HEADER_BYTES <= self._max_event_bytes)
         doubtful = np.flatnonzero(~is_good).tolist()
         values = [(int(row[i]), messages[0].header + body[i]) for i in doubtful]
-        return [_good_part(block, row, body, is_good), *self._parts(values, rejected)]
+        return [good_part(block, row, body, is_good), *self._parts(values, rejected)]
 
     def _good_spans(
         self, run: SpanRun, messages: Sequence[Message], rejected: Rejections
-    ) -> list[_Part]:
+    ) -> list[Part]:
         """Return the rows of requests of spans; what is not straight is decoded like any event."""
         row, body = _rows_of(messages), run.body
         fits = body.size + wire.HEADER_BYTES <= self._max_event_bytes
@@ -323,7 +313,7 @@ class EventDecoder:
         if not fits.all():
             some = np.flatnonzero(fits[straight])
             straight, columns = straight[some], columns.take(some)
-        parts = [_Part(columns, row[straight], body.take(straight))]
+        parts = [Part(columns, row[straight], body.take(straight))]
         if len(straight) < len(row):
             is_straight = np.zeros(len(row), np.bool_)
             is_straight[straight] = True
@@ -332,7 +322,7 @@ class EventDecoder:
             parts += self._parts([(int(row[i]), header + body[i]) for i in others], rejected)
         return parts
 
-    def _listed(self, messages: Iterable[Message], rejected: Rejections) -> list[_Part]:
+    def _listed(self, messages: Iterable[Message], rejected: Rejections) -> list[Part]:
         """Return the rows of messages that are read one by one."""
         values: list[tuple[int, bytes | None]] = []
         for message in messages:
@@ -352,7 +342,7 @@ class EventDecoder:
 
     def _parts(
         self, values: Iterable[tuple[int, bytes | None]], rejected: Rejections
-    ) -> list[_Part]:
+    ) -> list[Part]:
         """Return the events among (row, value), those of the current schema as columns."""
         bodies: list[bytes] = []
         rows: list[int] = []
@@ -411,10 +401,10 @@ class EventDecoder:
             )
         return self._id, value
 
-    def _read(self, bodies: Bodies, row: I64, rejected: Rejections) -> list[_Part]:
+    def _read(self, bodies: Bodies, row: I64, rejected: Rejections) -> list[Part]:
         """Return what is read as columns; doubtful bodies are judged one by one."""
         read = self._reader.read(bodies)
-        parts = [_sound_part(block, row[at], bodies.take(at)) for block, at in read.blocks]
+        parts = [sound_part(block, row[at], bodies.take(at)) for block, at in read.blocks]
         doubtful: list[tuple[int, bytes, bytes]] = []
         for position in read.doubtful:
             body = bodies[position]
@@ -427,7 +417,7 @@ class EventDecoder:
 
     def _read_slowly(
         self, foreign: list[tuple[int, int, bytes]], rejected: Rejections
-    ) -> list[_Part]:
+    ) -> list[Part]:
         """Return the events of other writer schemas, each resolved to the current one."""
         resolved: list[tuple[int, bytes, bytes]] = []
         for schema_id in {schema_id for _, schema_id, _ in foreign}:
@@ -453,7 +443,7 @@ class EventDecoder:
 
     def _read_canonical(
         self, waiting: list[tuple[int, bytes, bytes]], rejected: Rejections
-    ) -> list[_Part]:
+    ) -> list[Part]:
         """Return the parts of (row, body to keep, canonical body)."""
         if not waiting:
             return []
@@ -462,14 +452,14 @@ class EventDecoder:
             rejected.add(waiting[position][0], "invalid_avro", "cannot be read as columns")
         row = np.array([row for row, _, _ in waiting], np.int64)
         kept = Bodies.of([body for _, body, _ in waiting])
-        return [_sound_part(block, row[at], kept.take(at)) for block, at in read.blocks]
+        return [sound_part(block, row[at], kept.take(at)) for block, at in read.blocks]
 
     def _joined(
-        self, parts: Sequence[_Part], topic: U8, kafka_us: TimesUs, rejected: Rejections
+        self, parts: Sequence[Part], topic: U8, kafka_us: TimesUs, rejected: Rejections
     ) -> tuple[EventColumns, Rejections]:
         """Return the events of all parts in arrival order; `topic`, `kafka_us` are by row."""
         if self._treating is not None:
-            parts = [_treated(self._treating, part) for part in parts if len(part.row)]
+            parts = [treated(self._treating, part) for part in parts if len(part.row)]
         found = [
             self._rows.of(part.block, part.row, part.body, topic, kafka_us, rejected)
             if isinstance(part.block, Block)
@@ -492,28 +482,3 @@ def _rows_of(messages: Sequence[Message]) -> I64:
     before = np.cumsum(counts) - counts
     row: I64 = np.arange(int(counts.sum())) + np.repeat(first - before, counts)
     return row
-
-
-def taken(block: Block, at: I64) -> Block:
-    """Return some rows of a block."""
-    return Block(
-        block.frame[at], block.data, [start[at] for start in block.starts], block.is_sound[at]
-    )
-
-
-def _treated(treating: EventTreating, part: _Part) -> _Part:
-    """Return rows without what is personal in them, in columns and bodies."""
-    assert isinstance(part.block, Block), "spans are not straight where something is treated"
-    block, body = treating.block(part.block)
-    return _Part(block, part.row, body)
-
-
-def _sound_part(block: Block, row: I64, body: Bodies) -> _Part:
-    return _good_part(block, row, body, block.is_sound)
-
-
-def _good_part(block: Block, row: I64, body: Bodies, is_good: Mask) -> _Part:
-    if is_good.all():
-        return _Part(block, row, body)
-    at = np.flatnonzero(is_good)
-    return _Part(taken(block, at), row[at], body.take(at))
