@@ -188,6 +188,14 @@ def _event(line: Text, event: Record) -> None:
         _say(line, (f"trace {event['trace_id']} span {event['span_id'] or '-'}", "dim"))
 
 
+def _rekeyed(line: Text, batch: Record) -> None:
+    _say(line, f"of {batch['topic']}/{batch['partition']}: ")
+    if batch["events"]:
+        _batch(line, batch)
+    else:
+        _say(line, "read to the end at ", _at(batch["read_to_us"]))
+
+
 def _batch(line: Text, batch: Record) -> None:
     events = batch["events"]
     _say(
@@ -302,6 +310,7 @@ def _unreadable_line(line: Text, what: Record) -> None:
 _WRITERS: Final[dict[str, Callable[[Text, Record], None]]] = {
     "telemetry_event": _event,
     "telemetry_batch": _batch,
+    "rekeyed_batch": _rekeyed,
     "assembled_trace": _trace,
     "alert": _alert,
     "incident_event": _incident,

@@ -5,16 +5,18 @@ import random
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any
 
+import numpy as np
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from streams.codec.records import decode
-from streams.core.traces.partitioners import fnv1a_partition
+from streams.core.traces.partitioners import fnv1a_partition, murmur2_partition
 from tests.fault.harness import (
     TRACES,
     Deployment,
@@ -39,6 +41,7 @@ INTERNAL = "spanloom.rekeyed.v1"
 OTLP = ("--otlp-topics", "otlp_spans,otlp_logs")
 REKEY = (*OTLP, "--rekey", SPANS_TOPIC)
 SPANS = 5
+Place = Callable[[bytes, int], int]
 OF_OTLP = 3
 """Spans of a trace that come by OTLP; the others are events of our own."""
 
@@ -54,14 +57,16 @@ def make_topics(deployment: Deployment, spans_partitions: int) -> None:
     assert INTERNAL in done_.stdout
 
 
-def feed_trace(feeder: Feeder, n: int, partitions: int, now_ns: int) -> None:
+def feed_trace(
+    feeder: Feeder, n: int, partitions: int, now_ns: int, place: Place = fnv1a_partition
+) -> None:
     """Send a trace: spans of OTLP placed as Sarama does, and events of ours placed by murmur2."""
     key = trace_id(n).hex().encode()
     spans = [span_of(n, s) for s in range(1, OF_OTLP + 1)]
     for span in spans:
         span.start_time_unix_nano, span.end_time_unix_nano = now_ns, now_ns + 1_000
     value = traces("checkout", spans).SerializeToString()
-    feeder.send_bytes(SPANS_TOPIC, key, value, partition=fnv1a_partition(key, partitions))
+    feeder.send_bytes(SPANS_TOPIC, key, value, partition=place(key, partitions))
     for s in range(OF_OTLP + 1, SPANS + 1):
         event = event_of(n, s, now_ns // 1000)
         ids = {"trace_id": key.decode(), "span_id": span_id(n, s).hex()}
@@ -106,6 +111,26 @@ def events_of_internal(deployment: Deployment) -> Counter[tuple[str, str]]:
     return seen
 
 
+def places_of_internal(deployment: Deployment) -> Counter[tuple[int, int]]:
+    """Return how many events came of each message of the origin, by partition and offset."""
+    found: Counter[tuple[int, int]] = Counter()
+    for message in read_committed(deployment.broker, INTERNAL):
+        batch = decode(message.value)
+        for offset in np.frombuffer(batch["offsets"], "<i8").tolist():
+            found[batch["partition"], offset] += 1
+    return found
+
+
+def committed_by(deployment: Deployment) -> dict[int, int]:
+    """Return where the group stands in the topic of spans, by partition."""
+    consumer = Consumer({"bootstrap.servers": deployment.broker, "group.id": deployment.group})
+    try:
+        asked_for = [TopicPartition(SPANS_TOPIC, p) for p in range(deployment.partitions)]
+        return {at.partition: at.offset for at in consumer.committed(asked_for, timeout=60)}
+    finally:
+        consumer.close()
+
+
 def test_a_topic_placed_by_fnv_is_named_and_then_repaired(deployment: Deployment) -> None:
     """Log, health and metric name it; started again with --rekey, the group joins all traces."""
     make_topics(deployment, deployment.partitions)
@@ -132,6 +157,7 @@ def test_a_topic_placed_by_fnv_is_named_and_then_repaired(deployment: Deployment
     assert f'topic="{SPANS_TOPIC}"' in metrics.split("spanloom_mispartitioned_topic{")[1]
     worker.terminate()
     assert worker.wait(60) == 0, worker.tail()
+    stood = committed_by(deployment)
     before = set(whole_traces(deployment))
     assert len(before) < len(torn), "nothing was torn, so nothing can be repaired"
 
@@ -150,9 +176,10 @@ def test_a_topic_placed_by_fnv_is_named_and_then_repaired(deployment: Deployment
     found = [t for t in deployment.read_by(TRACES, decode) if t["trace_id"] in expected]
     assert_revisions_are_whole(found)
     assert_spans_are_whole(found, expected)
-    # It begins where the join stood: nothing that the group had read is read again.
-    again = {t for t, _ in events_of_internal(deployment)} & spans_by_trace(torn).keys()
-    assert again == set()
+    # It begins where the join stood: what the group had read is not read again, the rest is, once.
+    left = [m for m in deployment.read(SPANS_TOPIC) if m.offset >= stood.get(m.partition, 0)]
+    assert len(left) < len(deployment.read(SPANS_TOPIC))
+    assert places_of_internal(deployment) == {(m.partition, m.offset): OF_OTLP for m in left}
 
 
 def feed_oddly(feeder: Feeder, numbers: list[int], partitions: int) -> tuple[int, int]:
@@ -264,3 +291,26 @@ def test_kills_neither_lose_nor_repeat_what_is_rekeyed(deployment: Deployment) -
     assert seen.keys() == of_otlp
     assert set(seen.values()) == {1}
     print("rekeyed through kills:", len(fed), "traces,", len(of_otlp), "spans")
+
+
+def test_taken_back_nothing_is_left_out_and_nothing_joined_twice(deployment: Deployment) -> None:
+    """The producers are mended: without --rekey the join goes on where the rekey task stood."""
+    make_topics(deployment, deployment.partitions)
+    worker = deployment.worker(*REKEY, "--fixed-waits", 1)
+    with Feeder(deployment.broker) as feeder:
+        for n in range(1, 41):
+            feed_trace(feeder, n, deployment.partitions, time.time_ns())
+    wait_for_traces(deployment, spans_by_trace(range(1, 41)), worker)
+    worker.terminate()
+    assert worker.wait(60) == 0, worker.tail()
+    with Feeder(deployment.broker) as feeder:
+        for n in range(41, 81):
+            feed_trace(feeder, n, deployment.partitions, time.time_ns(), murmur2_partition)
+    rows = 80 * SPANS
+    end = ("--exit-after", rows, "--drain-seconds", 60, "--fixed-waits", 1)
+    worker = deployment.worker(*OTLP, *end)
+    assert worker.wait(240) == 0, worker.tail()
+    accounts = worker.accounting()
+    assert balance(accounts) == 0
+    assert (accounts["accepted"], accounts["joined"], accounts["duplicate"]) == (rows, rows, 0)
+    assert_spans_are_whole(deployment.read_by(TRACES, decode), spans_by_trace(range(1, 81)))

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streams.errors import BrokerError, RightError
 from streams.runtime import restore_reading
-from streams.runtime.restore_reading import read_from
+from streams.runtime.restore_reading import read_from, stood_at
 
 
 def failed(code: int) -> Any:
@@ -97,3 +97,42 @@ def test_what_does_not_pass_ends_the_restore(
     """With what an operator can do about it."""
     with pytest.raises(kind, match="Operator action"):
         read(monkeypatch, Consumer([failed(code)]))
+
+
+class Group:
+    """A consumer that is asked where a group stands."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.is_closed = False
+
+    def committed(self, wanted: Sequence[TopicPartition], timeout: float) -> Any:
+        answer = self.answers.pop(0)
+        if isinstance(answer, int):
+            raise KafkaException(KafkaError(answer))
+        return [TopicPartition(at.topic, at.partition, answer[at.topic]) for at in wanted]
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def stand(monkeypatch: pytest.MonkeyPatch, group: Group) -> dict[str, int]:
+    monkeypatch.setattr(restore_reading, "open_client", lambda _kind, _settings: group)
+    try:
+        return stood_at({}, "g", ["a", "b"], 2)
+    finally:
+        assert group.is_closed
+
+
+def test_a_group_stands_where_it_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A topic that it never read is left out; a transaction that is not settled is waited for."""
+    group = Group(KafkaError.UNSTABLE_OFFSET_COMMIT, {"a": 7, "b": -1001})
+    assert stand(monkeypatch, group) == {"a": 7}
+
+
+def test_a_group_that_may_not_be_asked_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The right that is missing is said."""
+    with pytest.raises(RightError, match="Read group g"):
+        stand(monkeypatch, Group(KafkaError.GROUP_AUTHORIZATION_FAILED))
+    with pytest.raises(BrokerError, match="offsets of g"):
+        stand(monkeypatch, Group(KafkaError.INVALID_GROUP_ID))
