@@ -36,6 +36,7 @@ CASES = {
     "collector": "collector",
     "otlp": "otlp",
     "sdk": "sdk",
+    "sdk-outage": "sdk_outage",
 }
 RESULTS = Path(__file__).resolve().with_name("results.md")
 SEED = 7
