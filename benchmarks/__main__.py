@@ -37,6 +37,7 @@ CASES = {
     "otlp": "otlp",
     "sdk": "sdk",
     "rekey": "rekey",
+    "sdk-outage": "sdk_outage",
 }
 RESULTS = Path(__file__).resolve().with_name("results.md")
 SEED = 7

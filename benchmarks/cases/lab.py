@@ -58,13 +58,33 @@ class Lab:
         folder: where state, logs and files of the runs go.
         broker_pid: process of a broker of our own, 0 for somebody else's.
         settings: SPANLOOM_* settings of every worker, by name.
+        node: the environment by which a broker of our own is known, empty for somebody else's.
     """
 
     broker: str
     folder: Path
     broker_pid: int = 0
     settings: Mapping[str, str] = field(default_factory=dict)
+    node: Mapping[str, str] = field(default_factory=dict)
     _runs: int = 0
+
+    def stop_broker(self) -> None:
+        """Stop the broker of our own; what it holds stays.
+
+        Raises:
+            CaseError: it did not stop.
+        """
+        if _script(self.node, "stop") != 0:
+            raise CaseError("the broker did not stop: its words are above")
+
+    def start_broker(self) -> None:
+        """Start the broker of our own again, on the same address.
+
+        Raises:
+            CaseError: it did not start.
+        """
+        if _script(self.node, "start") != 0:
+            raise CaseError("the broker did not start again: its words are above")
 
     def run(self, name: str, partitions: int, wait_s: float = WAIT_SECONDS) -> "Run":
         """Return a run with topics and a group of its own."""
@@ -97,7 +117,7 @@ def open_lab(broker: str, settings: Mapping[str, str]) -> Iterator[Lab]:
                 raise CaseError("no broker could be started: its words are above")
             node = Path(environment["SPANLOOM_KAFKA_HOME"]) / f"node-{port}"
             pid = int((node / "pid").read_text())
-            yield Lab(f"127.0.0.1:{port}", Path(folder), pid, settings)
+            yield Lab(f"127.0.0.1:{port}", Path(folder), pid, settings, environment)
         finally:
             _script(environment, "forget")
 

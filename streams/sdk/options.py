@@ -39,6 +39,8 @@ class Options:
         linger_seconds: how long a finished event waits for others, at most.
         report_seconds: how often the SDK tells of itself and counters tell their totals.
         delivery_seconds_max: how long an encoded event waits for the broker before it is dropped.
+            Longer than an outage should be: what times out while it is on its way may arrive all
+            the same, and what is behind it may then arrive twice.
         exit_seconds_max: how long the end of the program may wait for the broker.
         batch_schema_id: under which a schema registry has `telemetry_batch`; as in
             `schemas/topics.yaml` where there is none.
@@ -51,7 +53,7 @@ class Options:
     batch_bytes_max: int = 256 << 10
     linger_seconds: float = 0.1
     report_seconds: float = 10.0
-    delivery_seconds_max: float = 300.0
+    delivery_seconds_max: float = 900.0
     exit_seconds_max: float = 3.0
     batch_schema_id: int = 20
 
