@@ -2,9 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
@@ -18,12 +16,10 @@ from streams.codec.otlp.bodies import OtlpEncoder
 from streams.codec.otlp.events import FIELD_KEYS, Origin
 from streams.codec.otlp.quick import QuickSpans
 from streams.codec.otlp.requests import LOGS, METRICS, SPANS
-from streams.codec.otlp.services import Place, Services
 from streams.codec.recordbatch import Record
 from streams.codec.schemas import default_schemas
 from streams.codec.wire import header
-from streams.core.columns import EventColumns, Operations
-from streams.errors import RecordError
+from streams.core.columns import Operations
 from tests.otlp_cases import (
     SCOPE,
     START_NS,
@@ -34,11 +30,14 @@ from tests.otlp_cases import (
     span_of,
     traces,
 )
+from tests.otlp_columns import (
+    ENCODER,
+    EVENT_BYTES_MAX,
+    SERVICES,
+    hold_against_the_decode,
+    slowly,
+)
 from tests.record_batches import batch
-
-SERVICES = Services({"pay": Place("GAMMA", "ack")}, ["ALPHA"])
-ENCODER = OtlpEncoder(default_schemas().current("telemetry_event"), SERVICES)
-HEADER = header(default_schemas().id_of("telemetry_event"))
 
 texts = st.text(max_size=12) | st.sampled_from(
     [
@@ -128,14 +127,6 @@ requests = st.builds(
 )
 
 
-def slowly(value: bytes) -> list[bytes] | str:
-    """Return what the encoder makes of a request, or why it makes nothing."""
-    try:
-        return ENCODER.bodies(SPANS, value)
-    except RecordError as error:
-        return error.reason
-
-
 def quickly(values: Sequence[bytes]) -> list[list[bytes] | str]:
     """Return what the decoder makes of requests that come together."""
     decoder = EventDecoder(
@@ -166,47 +157,6 @@ def test_the_quick_way_makes_the_same_bodies(drawn: list[TracesData]) -> None:
     """Whatever the spans of the requests are like, and whoever lies beside them."""
     values = [request.SerializeToString() for request in drawn]
     assert quickly(values) == [slowly(value) for value in values]
-
-
-WANTED = ("k", "http.method", "service.name", "spanloom.actor", "cached", "instance")
-EVENT_BYTES_MAX = 600
-
-
-def columns_of(events: EventColumns, operations: Operations) -> dict[str, list[Any]]:
-    """Return columns as lists; operations by their names, bodies as bytes."""
-    found = {
-        name: getattr(events, name).tolist()
-        for name in EventColumns.__slots__
-        if name not in ("operation", "body", "dimension", "topic", "kafka_us", "value")
-    }
-    found |= {key: column.tolist() for key, column in events.dimension.items()}
-    found["value"] = list(map(str, events.value.tolist()))  # NaN is not equal to itself
-    found["operation"] = [operations[code] for code in events.operation.tolist()]
-    return found | {"body": list(events.body)}
-
-
-def hold_against_the_decode(values: Sequence[bytes]) -> None:
-    """Compare columns and rejections of requests with those of their bodies as native events."""
-    native: list[bytes | None] = []
-    for made in map(slowly, values):
-        native += [None] if isinstance(made, str) else [HEADER + body for body in made]
-    ours, theirs = Operations(), Operations()
-    options: dict[str, Any] = {"dimensions": WANTED, "max_event_bytes": EVENT_BYTES_MAX}
-    decoder = EventDecoder(
-        default_schemas(), ours, otlp_kinds={0: SPANS}, services=SERVICES, **options
-    )
-    records = [Record(i, START_NS // 10**6, b"k", value) for i, value in enumerate(values)]
-    found, bad, step = decoder.decode_batches([batch(records)], [0], [0])
-    keys: list[bytes | None] = [None] * len(native)
-    times = np.zeros(len(native), np.int64)
-    told, refused = EventDecoder(default_schemas(), theirs, **options).decode(
-        0, keys, native, times
-    )
-    assert len(step) == len(native)
-    assert columns_of(found, ours) == columns_of(told, theirs)
-    rows = zip(bad.row, bad.reason, bad.detail, strict=True)
-    expected = zip(refused.row, refused.reason, refused.detail, strict=True)
-    assert [one for one in rows if native[one[0]]] == [one for one in expected if native[one[0]]]
 
 
 @settings(max_examples=20)
