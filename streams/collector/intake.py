@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+import numpy as np
 import structlog
 
 from streams.codec.otlp.requests import TOO_LARGE as OTLP_TOO_LARGE
@@ -27,10 +28,12 @@ from streams.collector.parcel import Parcel, Settled
 from streams.collector.request import Bad, Outcome, Refusal, Request
 from streams.core.traces.murmur2 import murmur2_partition
 from streams.errors import RecordError
+from streams.units import I64
 
 STEP_REQUESTS: Final = 64
-STEP_BYTES: Final = 4 << 20
-"""So much is judged at once; a larger request goes alone."""
+STEP_BYTES: Final = 1 << 20
+"""So much is judged at once; a larger request goes alone. Of 64 requests of 28 KB each a second of
+CPU takes a fifth fewer spans than of 32, and who waits for the next step waits twice as long."""
 TOO_MUCH: Final = frozenset({inflating.TOO_LARGE, native.TOO_MANY, OTLP_TOO_LARGE})
 """Reasons to send less at once."""
 
@@ -288,13 +291,11 @@ class Intake:
         whole = [(one, *run) for one, run in zip(quick, runs, strict=True) if run is not None]
         if not whole:
             return list(some)
-        counts = [count for _, count, _ in whole]
-        judged = self._judge.judge_run(b"".join(data for _, _, data in whole), sum(counts))
+        owners = _Owners([one for one, _, _ in whole], [count for _, count, _ in whole])
+        judged = self._judge.judge_run(b"".join(data for _, _, data in whole), len(owners.of))
         if judged is None:  # a text that is no UTF-8 is noticed here only
             return list(some)
-        owners = [one for one, count, _ in whole for _ in range(count)]
-        numbers = [number for count in counts for number in range(count)]
-        self._send(judged, owners, numbers)
+        self._send(judged, owners)
         taken = {id(one) for one, _, _ in whole}
         return [one for one in some if id(one) not in taken]
 
@@ -302,33 +303,31 @@ class Intake:
         """Take requests whose values were read one by one."""
         values = [value for one in some for _, value in one.values]
         if values:
-            owners = [one for one in some for _ in one.values]
-            numbers = [number for one in some for number, _ in one.values]
-            self._send(self._judge.judge(values), owners, numbers)
+            owners = _Owners(some, [len(one.values) for one in some])
+            self._send(self._judge.judge(values), owners)
 
-    def _send(self, judged: Judged, owners: Sequence[_Pending], numbers: Sequence[int]) -> None:
+    def _send(self, judged: Judged, owners: "_Owners") -> None:
         """Send what is good, and tell each request what of it is not.
 
         Args:
             judged: n values.
-            owners: (n,) the request of each.
-            numbers: (n,) its number there.
+            owners: of those values.
         """
-        for one in owners:
-            one.events += 1
+        for one, count in zip(owners.requests, owners.counts, strict=True):
+            one.events += count
         for verdict in judged.rejected:
-            row, owner = verdict.row, owners[verdict.row]
+            owner, number = owners.place_of(verdict.row)
             owner.events -= 1
-            value = judged.value_of(row)[: native.SHOWN_BYTES_MAX]
-            owner.bad.append(Bad(numbers[row], verdict.reason, verdict.detail, value))
+            value = judged.value_of(verdict.row)[: native.SHOWN_BYTES_MAX]
+            owner.bad.append(Bad(number, verdict.reason, verdict.detail, value))
         for parcel, rows in zip(judged.parcels, judged.rows, strict=True):
-            concerned = {id(owners[row]): owners[row] for row in rows}
-            for one in concerned.values():
+            concerned = owners.among(rows)
+            for one in concerned:
                 with one.lock:
                     one.left += 1
 
-            def settled(said: str, concerned: dict[int, _Pending] = concerned) -> None:
-                for one in concerned.values():
+            def settled(said: str, concerned: list[_Pending] = concerned) -> None:
+                for one in concerned:
                     self._settle(one, said)
 
             self._outlet.send(parcel, settled)
@@ -348,3 +347,33 @@ class Intake:
         with self._meters.lock:
             self._meters.taken_events[one.request.kind] += one.events
         one.request.done(Outcome(one.events, tuple(sorted(one.bad))))
+
+
+class _Owners:
+    """The requests that n values of a step came with.
+
+    Args:
+        requests: all of them, in the order of their values.
+        counts: how many each has.
+
+    Attributes:
+        of: (n,) the position of each value's request.
+    """
+
+    def __init__(self, requests: Sequence[_Pending], counts: Sequence[int]) -> None:
+        self.requests, self.counts = requests, counts
+        self.of: I64 = np.repeat(np.arange(len(requests)), counts)
+        self._first = np.cumsum([0, *counts])
+
+    def place_of(self, row: int) -> tuple[_Pending, int]:
+        """Return the request of a value, and the value's number there."""
+        at = int(self.of[row])
+        request = self.requests[at]
+        nth = row - int(self._first[at])
+        return request, request.values[nth][0] if request.values else nth
+
+    def among(self, rows: I64) -> list[_Pending]:
+        """Return the requests that some values came with."""
+        is_there = np.zeros(len(self.requests), np.bool_)
+        is_there[self.of[rows]] = True
+        return [self.requests[i] for i in np.flatnonzero(is_there).tolist()]

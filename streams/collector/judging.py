@@ -20,6 +20,7 @@ from streams.codec.treating import EventTreating
 from streams.codec.varints import varint
 from streams.collector.mending import MILLISECONDS_MAX, mended
 from streams.collector.parcel import Parcel
+from streams.core.bodies import Bodies
 from streams.core.columns import METRIC, EventColumns, Operation, Operations
 from streams.core.order import run_starts
 from streams.core.traces.murmur2 import murmur2_partition
@@ -63,23 +64,19 @@ class Judged:
 
     Attributes:
         parcels: of the good ones.
-        rows: per parcel, the rows in it.
+        rows: per parcel, the (events,) rows in it.
         rejected: the others.
         value_of: gives the bytes of a row, with wire header.
     """
 
     value_of: Callable[[int], bytes]
     parcels: list[Parcel] = field(default_factory=list)
-    rows: list[list[int]] = field(default_factory=list)
+    rows: list[I64] = field(default_factory=list)
     rejected: list[Verdict] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Group:
-    """The good events of one topic and partition."""
-
-    rows: list[int] = field(default_factory=list)
-    bodies: list[bytes] = field(default_factory=list)
+_Groups = dict[int, list[tuple[I64, Bodies]]]
+"""The good events of each topic * partitions + partition: what each is called by, and its body."""
 
 
 class Judge:
@@ -147,7 +144,7 @@ class Judge:
         self, events: EventColumns, bad: list[Verdict], value_of: Callable[[int], bytes]
     ) -> Judged:
         judged = Judged(value_of)
-        groups: dict[int, _Group] = defaultdict(_Group)
+        groups: _Groups = defaultdict(list)
         self._learn()
         again = self._to_mend(events, value_of, bad)
         if again:
@@ -166,13 +163,14 @@ class Judge:
         judged.rejected = sorted([*judged.rejected, *bad])
         for place, group in groups.items():
             topic, partition = divmod(place, self._layout.partitions)
-            for some in _pieces(group.bodies):
-                value = self._batch(group.bodies[some])
-                rows = group.rows[some]
+            rows = np.concatenate([part for part, _ in group])
+            bodies = Bodies.concat([part for _, part in group])
+            for some in _pieces(bodies.size):
+                value = self._batch(bodies.take(some))
                 judged.parcels.append(
-                    Parcel(self._topics[topic], partition, None, value, len(rows))
+                    Parcel(self._topics[topic], partition, None, value, len(some))
                 )
-                judged.rows.append(rows)
+                judged.rows.append(rows[some])
         return judged
 
     def _decode(self, values: Sequence[bytes]) -> tuple[EventColumns, list[Verdict]]:
@@ -223,15 +221,13 @@ class Judge:
                 continue  # it keeps the reason that it was rejected for
         return found
 
-    def _place_all(
-        self, events: EventColumns, rows: I64, groups: dict[int, _Group], judged: Judged
-    ) -> None:
+    def _place_all(self, events: EventColumns, rows: I64, groups: _Groups, judged: Judged) -> None:
         """Put good events into the group of their topic and partition.
 
         Args:
             events: n events.
             rows: (n,) what each is called by.
-            groups: by topic * partitions + partition.
+            groups: takes them.
             judged: takes those that are not wanted.
         """
         count = self._layout.partitions
@@ -249,9 +245,7 @@ class Judge:
         starts = run_starts(place[order])
         for at in np.split(order, starts[1:]) if len(order) else ():
             if place[at[0]] >= 0:
-                group = groups[int(place[at[0]])]
-                group.rows += rows[at].tolist()
-                group.bodies += events.body.take(at)
+                groups[int(place[at[0]])].append((rows[at], events.body.take(at)))
 
     def _look_at(self, events: EventColumns, i: int, by_trace: int) -> int:
         """Return the place of an event whose operation does not tell it; -1 for none."""
@@ -265,7 +259,7 @@ class Judge:
     def _module_of(self, events: EventColumns, i: int) -> str:
         return str(records.decode_body(self._schema, events.body[i])["module"])
 
-    def _batch(self, bodies: Sequence[bytes]) -> bytes:
+    def _batch(self, bodies: Bodies) -> bytes:
         """Return the value of a message that holds events."""
         return b"".join((self._batch_header, varint(len(bodies)), *bodies, b"\x00"))
 
@@ -274,12 +268,20 @@ def _verdicts(bad: Rejections) -> list[Verdict]:
     return [Verdict(*one) for one in zip(bad.row, bad.reason, bad.detail, strict=True)]
 
 
-def _pieces(bodies: Sequence[bytes]) -> Iterator[slice]:
-    """Yield the bodies that fit into a message together, as slices."""
-    begin = size = 0
-    for at, body in enumerate(bodies):
-        if size and size + len(body) > PARCEL_BYTES_MAX:
-            yield slice(begin, at)
-            begin, size = at, 0
-        size += len(body)
-    yield slice(begin, len(bodies))
+def _pieces(size: I64) -> Iterator[I64]:
+    """Yield which bodies fit into a message together; mostly all of a partition do.
+
+    Args:
+        size: (n,) bytes of each, at least one.
+    """
+    index = np.arange(len(size))
+    if int(size.sum()) <= PARCEL_BYTES_MAX:
+        yield index
+        return
+    begin = held = 0
+    for at, one in enumerate(size.tolist()):
+        if held and held + one > PARCEL_BYTES_MAX:
+            yield index[begin:at]
+            begin, held = at, 0
+        held += one
+    yield index[begin:]
