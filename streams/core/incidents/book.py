@@ -38,7 +38,7 @@ from streams.core.incidents.topology import Topology
 _MAGNITUDE: Final = 10
 _FIRING: Final = "FIRING"
 CAUSE: Final = "cause"
-"""Pending: alerts joined, so that title or likeliest cause may be others when it is told again."""
+"""Pending: alerts joined, so that the likeliest cause may be another when it is told again."""
 
 
 class IncidentBook:

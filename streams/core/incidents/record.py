@@ -150,16 +150,17 @@ def _plain(cause: Cause) -> dict[str, Any]:
 
 
 def told_cause(incident: Incident, partition: Partition, rank: Rank) -> str:
-    """Return what people would read first now: the title, and the likeliest place."""
-    lead = leading([member.alert for member in incident.members.values()], partition)
+    """Return where people would be told to look first now, as one text."""
     causes = ranked_causes(incident, partition, rank)
-    return headline(title_of(lead), [_plain(cause) for cause in causes[:1]])
+    return headline([_plain(cause) for cause in causes[:1]])
 
 
-def headline(title: str, causes: Sequence[Mapping[str, Any]]) -> str:
-    """Return the title and first cause of an event as one text, to compare it with another."""
-    places = [f"{cause['module']}|{cause['component']}" for cause in causes[:1]]
-    return "|".join((title, *(places or ["|"])))
+def headline(causes: Sequence[Mapping[str, Any]]) -> str:
+    """Return the likeliest place of an event as one text, to compare it with another.
+
+    The title is not in it: another alert of the same place in the lead sends nobody elsewhere.
+    """
+    return "".join(f"{cause['module']}|{cause['component']}" for cause in causes[:1])
 
 
 def is_hidden(incident: Incident) -> bool:
