@@ -71,7 +71,7 @@ def oracle(found: dict[str, Alert], relations: Relations = RELATIONS) -> set[fro
 
     cause = {}
     for a in found:
-        causes = [b for b in found if (a, b) in links and links[a, b].cause == b]
+        causes = [b for b in found if (a, b) in links and links[a, b].leader == b]
         if causes:
             cause[a] = min(causes, key=lambda b: weight(a, b))
     groups = {a: {a} for a in found}
@@ -93,14 +93,14 @@ def oracle(found: dict[str, Alert], relations: Relations = RELATIONS) -> set[fro
     for circle in [c for i, c in enumerate(circles) if c not in circles[:i]]:
         outside = [
             (weight(a, b), a, b) for a in circle for b in found
-            if (a, b) in links and links[a, b].cause == b and b not in groups[a]
+            if (a, b) in links and links[a, b].leader == b and b not in groups[a]
         ]  # fmt: skip
         if outside:
             join(*min(outside)[1:])
     attached = []
     for head in heads:
         near = [(weight(a, b), b) for a in head for b in cause if (a, b) in links
-                and not links[a, b].cause]  # fmt: skip
+                and not links[a, b].leader]  # fmt: skip
         if near:
             attached.append((min(head), min(near)[1]))
     for a, b in attached:

@@ -28,7 +28,11 @@ _SIGNALS: Final = (
         | {"retry", "retries", "dead", "unacked", "unacknowledged", "refused", "evicted", "oom"}
         | {"throttled", "throttles", "restarts", "miss", "misses", "violations", "stale"},
     ),
-    (LATENCY, {"latency", "duration", "delay", "rtt", "age", "lag", "wait", "p50", "p90"}),
+    (
+        LATENCY,
+        {"latency", "duration", "delay", "rtt", "age", "lag", "wait", "p50", "p90"}
+        | {"timeliness", "freshness"},
+    ),
     (
         RESOURCE,
         {"cpu", "memory", "mem", "disk", "heap", "gc", "thread", "threads", "fd", "fds"}

@@ -19,7 +19,7 @@ from streams.core.incidents.incident import Alert, Incident, IncidentEvent
 from streams.core.incidents.orders import Orders
 from streams.core.incidents.partition import Partition
 from streams.core.incidents.placing import Placing, seen_of
-from streams.core.incidents.record import Rank, is_hidden, rule_of, told_cause
+from streams.core.incidents.record import Rank, has_another_cause, is_hidden, rule_of
 from streams.core.incidents.settings import IncidentSettings
 from streams.core.incidents.state import (
     BY_PERSON,
@@ -38,7 +38,7 @@ from streams.core.incidents.topology import Topology
 _MAGNITUDE: Final = 10
 _FIRING: Final = "FIRING"
 CAUSE: Final = "cause"
-"""Pending: alerts joined, so that title or likeliest cause may be others when it is told again."""
+"""Pending: alerts joined, so that the likeliest cause may be another when it is told again."""
 
 
 class IncidentBook:
@@ -305,9 +305,10 @@ class IncidentBook:
             incident.is_escalated = True
             state.tell(incident, UPDATED, "escalated")
         elif incident.pending and waited_us >= self.settings.update_us:
-            is_open = incident.pending == CAUSE
-            now = told_cause(incident, state.partition, state.rank) if is_open else ""
-            if is_open and now == incident.told_cause:
+            is_news = incident.pending != CAUSE or has_another_cause(
+                incident, state.partition, state.rank
+            )
+            if not is_news:
                 incident.pending = ""  # what joined is no news
                 state.dirty.add(("incident", incident.incident_id))
             else:

@@ -11,6 +11,8 @@ from streams.core.alerts.finding import FIDELITY_BURN, MISSING_ACKNOWLEDGMENT
 from streams.core.incidents.topology import Topology
 
 _CERTAIN: Final = 1.0
+OWN_SHARE: Final = 2 / 3
+"""Of the records that an effect hits, so many are its cause's, at least."""
 
 
 def overlap_by_chance(shared: int, distinct: int, rate: float, other_rate: float) -> float:
@@ -35,12 +37,36 @@ def overlap_by_chance(shared: int, distinct: int, rate: float, other_rate: float
     either = rate + other_rate - rate * other_rate
     if shared <= 0 or either <= 0:
         return _CERTAIN
-    both = rate * other_rate / either
-    tail = sum(
-        comb(distinct, k) * both**k * (1 - both) ** (distinct - k)
-        for k in range(shared, distinct + 1)
-    )
-    return float(tail)
+    return _tail(range(shared, distinct + 1), distinct, rate * other_rate / either)
+
+
+def too_few_shared(shared: int, distinct: int, rate: float, effect_rate: float) -> float:
+    """Return how probable it is to share at most so many ids with an effect of one's own.
+
+    Of the records that an effect hits, at least `OWN_SHARE` are then hit by its cause too: of the
+    records that either hits a share that follows from the two rates. Samples of few of many records
+    overlap somewhat less than that, for which the share is kept low.
+
+    Args:
+        shared: ids in both samples.
+        distinct: ids in either sample.
+        rate: share of the records that the cause hits, 0 to 1.
+        effect_rate: the same of the effect.
+
+    Returns:
+        A probability; 1.0 when nothing was sampled or the rates say nothing.
+    """
+    both = min(rate, OWN_SHARE * effect_rate)
+    either = rate + effect_rate - both
+    if distinct <= 0 or either <= 0:
+        return _CERTAIN
+    return _tail(range(shared + 1), distinct, both / either)
+
+
+def _tail(counts: range, of: int, share: float) -> float:
+    """Return the probability of some counts in a binomial distribution."""
+    terms = (comb(of, k) * share**k * (1 - share) ** (of - k) for k in counts)
+    return float(sum(terms))
 
 
 def violation_rate(

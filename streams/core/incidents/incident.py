@@ -23,7 +23,7 @@ from streams.core.alerts.finding import (
     MODULE_SILENT,
 )
 
-ALGORITHM: Final = "3"
+ALGORITHM: Final = "4"
 """Version of the grouping; part of every id, so that another grouping never takes an id over."""
 
 Alert = dict[str, Any]
@@ -91,7 +91,7 @@ class Incident:
         fired: of those received, how many said that an alert fires.
         told_records: largest count of an alert at the last event.
         told_modules: modules with an alert in it at the last event.
-        told_cause: title and likeliest cause at the last event, see `record.told_cause`.
+        told_cause: lead and likeliest place at the last event, see `record.headline`.
         quiet_since_us: wall time since when all alerts are resolved; 0 while one fires.
         told_us, opened_wall_us: wall time of the last event, and of the first since it is open.
         pending: why an event is due as soon as there may be one; "" for none.

@@ -2,9 +2,10 @@
 
 Owns the rule by which pairwise relations become groups:
 
-1. An alert that others explain is a symptom: it goes with the one that explains it best, and binds
-   nothing else together. So two causes with a symptom in common stay two. Symptoms that explain
-   each other in a circle go, all of them, with what explains one of them from outside.
+1. An alert that others lead (they explain it, or were at its place before) goes with the one it is
+   related to most, and binds nothing else together. So two causes with a symptom in common stay
+   two. Alerts that lead each other in a circle go, all of them, with what leads one of them from
+   outside.
 2. Alerts that nothing explains are one problem when they are related to each other.
 3. A group of those that is related to symptoms only goes with the one it is related to most.
 
@@ -188,9 +189,9 @@ class Partition:
 
     def cause_of(self, print_: str, within: Collection[str]) -> str:
         """Return which of some alerts most likely brings this one about; "" when none does."""
-        known = {o: link for o, link in self.links.get(print_, {}).items() if o in within}
-        best = self._best_cause(print_, known)
-        return best[2] if best is not None else ""
+        links = self.links.get(print_, {})
+        known = [self._weight(print_, o) for o in links if o in within and links[o].cause == o]
+        return min(known)[2] if known else ""
 
     def regroup(self) -> list[Change]:
         """Return the groups that the changes since the last call have changed, in a fixed order."""
@@ -229,14 +230,14 @@ class Partition:
             relation = self.relations.between(alert, self.alerts[other])
             if relation is not None:
                 reason = self._reasons.setdefault(relation.reason, relation.reason)
-                new[other] = Relation(relation.rank, reason, relation.cause)
+                new[other] = relation._replace(reason=reason)
         for other in self.pins.get(print_, ()):
             new[other] = Relation(PINNED, "they were put together")
         if len(self._reasons) > _REASONS_MAX:
             self._reasons.clear()
         gone = [] if has_grown else [other for other in kept if other not in new]
         has_changed = bool(gone) or any(
-            other not in kept or (kept[other].rank, kept[other].cause) != (link.rank, link.cause)
+            other not in kept or kept[other]._replace(reason=link.reason) != link
             for other, link in new.items()
         )
         for other in gone:
@@ -254,14 +255,14 @@ class Partition:
         links = {o: link for o, link in self.links[print_].items() if o in self.part_of}
         if any(link.rank == PINNED for link in links.values()) or self._draws(print_, links):
             return False
-        best = self._best_cause(print_, links)
+        best = self._best_leader(print_, links)
         part = self.part_of[best[2]] if best else self._part_of_root(print_, links)
         if part is None:
             return False
         if best:
             for other, link in links.items():
                 roots = self._root_of.get(other)
-                if roots is None or link.cause:
+                if roots is None or link.leader:
                     continue
                 weight = self._weight(other, print_)
                 roots = roots.find()
@@ -280,7 +281,7 @@ class Partition:
     def _draws(self, print_: str, links: Mapping[str, Relation]) -> bool:
         """Say whether a new alert explains another one better than what that one goes with."""
         return any(
-            link.cause == print_
+            link.leader == print_
             and (
                 other in self._circled
                 or other not in self._best
@@ -297,7 +298,7 @@ class Partition:
             roots = self._root_of.get(other)
             if roots is not None:
                 beside.append(roots.find())
-            elif not link.cause:
+            elif not link.leader:
                 near.append(self._weight(print_, other))
         beside = list(dict.fromkeys(beside))
         attach = min(near) if near else None
@@ -352,7 +353,7 @@ class Partition:
     def _parts(self, prints: list[str]) -> list[list[str]]:
         union = _Union(prints)
         roots = _Union(prints)
-        causes = {print_: self._causes(print_, self.links[print_]) for print_ in prints}
+        causes = {print_: self._leaders(print_, self.links[print_]) for print_ in prints}
         symptoms = {print_ for print_ in prints if causes[print_]}
         for print_ in prints:
             self._best.pop(print_, None)
@@ -367,7 +368,7 @@ class Partition:
             for other, link in self.links[print_].items():
                 if link.rank == PINNED:
                     union.join(print_, other)
-                elif not link.cause and print_ not in symptoms and other not in symptoms:
+                elif not link.leader and print_ not in symptoms and other not in symptoms:
                     union.join(print_, other)
                     roots.join(print_, other)
         nearest: dict[str, _Roots] = {}
@@ -376,7 +377,7 @@ class Partition:
                 continue
             root = self._root_of[print_] = nearest.setdefault(roots.find(print_), _Roots(None))
             for other, link in self.links[print_].items():
-                if other in symptoms and not link.cause:
+                if other in symptoms and not link.leader:
                     weight = self._weight(print_, other)
                     root.attach = min(weight, root.attach or weight)
         for name, root in nearest.items():
@@ -384,15 +385,15 @@ class Partition:
                 union.join(name, root.attach[2])
         return union.sets()
 
-    def _best_cause(self, print_: str, links: Mapping[str, Relation]) -> Weight | None:
-        return min(self._causes(print_, links), default=None)
+    def _best_leader(self, print_: str, links: Mapping[str, Relation]) -> Weight | None:
+        return min(self._leaders(print_, links), default=None)
 
-    def _causes(self, print_: str, links: Mapping[str, Relation]) -> list[Weight]:
-        """Return all that may have brought an alert about."""
+    def _leaders(self, print_: str, links: Mapping[str, Relation]) -> list[Weight]:
+        """Return all that an alert may go with: what may have brought it about, or was there."""
         return [
             self._weight(print_, other)
             for other, link in links.items()
-            if link.cause not in ("", print_)
+            if link.leader not in ("", print_)
         ]
 
     def _weight(self, print_: str, other: str) -> Weight:

@@ -52,6 +52,20 @@ class Propagation:
         """Return the components whose trouble can become this one's, by need or along a flow."""
         return self._remembered(self._sources, spot, self._source_steps)
 
+    def failing(self, spot: Spot) -> frozenset[Component]:
+        """Return those of the sources that fail somebody who needs them, on the way to a spot.
+
+        From the others nothing comes but the records that they hand over.
+        """
+        if spot not in self._failing:
+            found: set[Component] = set()
+            edge = [spot]
+            for _ in range(HOPS):
+                found.update(n for at in edge for n in self.needs.get(at.component, ()))
+                edge = [new for at in edge for new in self._source_steps(at)]
+            self._failing[spot] = frozenset(found) - {spot.component}
+        return self._failing[spot]
+
     def jams(self, spot: Spot) -> frozenset[Component]:
         """Return the components that work piles up before, here, when they do not take it."""
         return self._remembered(self._jams, spot, self._jam_steps)
@@ -69,6 +83,10 @@ class Propagation:
 
     @cached_property
     def _sources(self) -> dict[Spot, frozenset[Component]]:
+        return {}
+
+    @cached_property
+    def _failing(self) -> dict[Spot, frozenset[Component]]:
         return {}
 
     @cached_property

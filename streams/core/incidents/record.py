@@ -149,17 +149,30 @@ def _plain(cause: Cause) -> dict[str, Any]:
     return asdict(cause) | {"evidence": list(cause.evidence)}
 
 
-def told_cause(incident: Incident, partition: Partition, rank: Rank) -> str:
-    """Return what people would read first now: the title, and the likeliest place."""
-    lead = leading([member.alert for member in incident.members.values()], partition)
+def has_another_cause(incident: Incident, partition: Partition, rank: Rank) -> bool:
+    """Say whether people would be told another cause now than at the last event.
+
+    That is another place to look at first, or that what led then is brought about by what leads
+    now. One more alert of the same place in the lead is another title alone.
+    """
+    lead, _, place = incident.told_cause.partition("|")
     causes = ranked_causes(incident, partition, rank)
-    return headline(title_of(lead), [_plain(cause) for cause in causes[:1]])
+    if _place([_plain(cause) for cause in causes]) != place:
+        return True
+    if not partition.cause_of(lead, incident.members):
+        return False
+    members = [member.alert for member in incident.members.values()]
+    return bool(leading(members, partition)["fingerprint"] != lead)
 
 
-def headline(title: str, causes: Sequence[Mapping[str, Any]]) -> str:
-    """Return the title and first cause of an event as one text, to compare it with another."""
+def headline(record: Mapping[str, Any]) -> str:
+    """Return which alert leads in an event, and its likeliest place, as one text."""
+    return f"{record['alerts'][0]['fingerprint']}|{_place(record['causes'])}"
+
+
+def _place(causes: Sequence[Mapping[str, Any]]) -> str:
     places = [f"{cause['module']}|{cause['component']}" for cause in causes[:1]]
-    return "|".join((title, *(places or ["|"])))
+    return "".join(places or ["|"])
 
 
 def is_hidden(incident: Incident) -> bool:

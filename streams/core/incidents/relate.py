@@ -20,25 +20,18 @@ from streams.core.alerts.finding import (
     MISSING_ACKNOWLEDGMENT,
     MODULE_SILENT,
 )
-from streams.core.incidents.evidence import overlap_by_chance, shared_ids, violation_rate
+from streams.core.incidents.evidence import (
+    overlap_by_chance,
+    shared_ids,
+    too_few_shared,
+    violation_rate,
+)
 from streams.core.incidents.propagation import Component, Spot
+from streams.core.incidents.sorts import CAUSE_ORDER, is_congestion, is_late
 from streams.core.incidents.topology import Edge, Topology
 from streams.units import MINUTE_US
 
 Alert = Mapping[str, Any]
-
-CAUSE_ORDER: Final = (
-    MISPARTITIONED,
-    MODULE_SILENT,
-    CONTEXT_RESTARTED,
-    CLOCK_SKEW,
-    ERROR_SPANS,
-    FIDELITY_BURN,
-    MISSING_ACKNOWLEDGMENT,
-    DEADLINE_MISSED,
-    DUPLICATE_RATE,
-)
-"""Of two alerts at equal depth, the kind that stands first is more likely the other's cause."""
 
 _SPOTS_MAX: Final = 10_000
 """Places of alerts that are remembered; they are as many as a contract's places, usually."""
@@ -47,11 +40,6 @@ _ONSET_PARTS: Final = 3
 _BLUR_PARTS: Final = 2
 """So many windows blur the beginnings of an alert of traces and one of signals: the one counts by
 the start of the trace, the other by a mean over some windows."""
-
-
-def is_congestion(kind: str) -> bool:
-    """Say whether a kind of alert is about work that piles up, which its takers bring about."""
-    return "backpressure" in kind.replace("_", "") or kind.startswith("queue")
 
 
 _OF_TRACES: Final = frozenset(CAUSE_ORDER) - {ERROR_SPANS, DEADLINE_MISSED}
@@ -73,11 +61,14 @@ class Relation(NamedTuple):
         rank: how strong the reason is.
         reason: the reason in words.
         cause: fingerprint of the one that brings the other about; "" where neither does.
+        leader: fingerprint of the one that the other goes with: its cause, or the first at their
+            place; "" where neither goes with the other.
     """
 
     rank: int
     reason: str
     cause: str = ""
+    leader: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +115,10 @@ class Relations:
             if cause["kind"] not in self._rules or not self._began_within(effect, cause):
                 continue
             if why := self.explains(cause, effect):
-                return Relation(EXPLAINS, why, cause["fingerprint"])
+                return _caused(EXPLAINS, why, cause)
         if self._overlap(alert, other):
             if why := self._same_place(alert, other):
-                return Relation(SAME_PLACE, why)
+                return Relation(SAME_PLACE, why, leader=_first(alert, other))
             if travelled := self._travels(alert, other):
                 return travelled
             if why := self._same_records(alert, other):
@@ -228,11 +219,7 @@ class Relations:
             shared, distinct = shared_ids(alert[name], other[name])
             if shared < settings.min_shared:
                 continue
-            rates = [
-                violation_rate(a, self.topology, settings.slo_ratio, settings.short_us)
-                for a in (alert, other)
-            ]
-            chance = overlap_by_chance(shared, distinct, *rates)
+            chance = overlap_by_chance(shared, distinct, *self._rates(alert, other))
             if chance <= settings.chance:
                 what = name.removesuffix("_ids") + "s"
                 return (
@@ -293,7 +280,7 @@ class Relations:
             del pairs[1]
         for cause, effect in pairs:
             if self._began_within(effect, cause) and (why := self._way(cause, effect)):
-                return Relation(FOLLOWS, why, cause["fingerprint"])
+                return _caused(FOLLOWS, why, cause)
         return None
 
     def _way(self, cause: Alert, effect: Alert) -> str:
@@ -309,9 +296,43 @@ class Relations:
             return ""
         if then in known.reporters and first in known.told_of(then[0]):
             return f"{here} only tells of trouble, which {place} has"
-        if first in known.sources(self._spot(effect)):
+        if first in known.sources(self._spot(effect)) and self._gets_there(cause, effect):
             return f"trouble at {place} gets to {here}, which takes from it or needs it"
         return f"work piles up before {place}, back to {here}" if self._jams(cause, effect) else ""
+
+    def _gets_there(self, cause: Alert, effect: Alert) -> bool:
+        """Say whether trouble can have come from a source as this trouble, by this time.
+
+        What a component needs may fail it in any way and at any time. Where records are all that
+        comes, they come at once; and records that come late make late, not wrong.
+        """
+        if self._hit_others(cause, effect):
+            return False
+        if self.component(cause) in self.topology.propagation.failing(self._spot(effect)):
+            return True
+        if is_late(cause):
+            return is_late(effect)
+        return self._began_together(cause, effect)
+
+    def _hit_others(self, cause: Alert, effect: Alert) -> bool:
+        """Say whether samples prove that two alerts hit different traces.
+
+        What one brings about hits traces that it hit. Samples are of the first windows, so they
+        can be compared where both began within one.
+        """
+        settings = self.settings
+        apart_us = abs(cause["firing_since"] - effect["firing_since"])
+        if not (cause["trace_ids"] and effect["trace_ids"]):
+            return False
+        if apart_us > settings.causal_us // _ONSET_PARTS:
+            return False
+        rates = self._rates(cause, effect)
+        shared = shared_ids(cause["trace_ids"], effect["trace_ids"])
+        return max(rates) < 1 and too_few_shared(*shared, *rates) <= settings.chance
+
+    def _rates(self, *alerts: Alert) -> list[float]:
+        ratio, short_us = self.settings.slo_ratio, self.settings.short_us
+        return [violation_rate(alert, self.topology, ratio, short_us) for alert in alerts]
 
     def _blur_us(self, alert: Alert, other: Alert) -> int:
         """Return within which time two beginnings cannot be told apart."""
@@ -350,7 +371,7 @@ class Relations:
             ((alert, other), (other, alert)), key=lambda pair: pair[0]["firing_since"]
         ):
             if why := self._follows(cause, effect):
-                return Relation(FOLLOWS, why, cause["fingerprint"])
+                return _caused(FOLLOWS, why, cause)
         return None
 
     def _follows(self, cause: Alert, effect: Alert) -> str:
@@ -358,6 +379,10 @@ class Relations:
         if late_us < -(self.settings.causal_us // _ONSET_PARTS):
             return ""
         first, then = cause["module"], effect["module"]
+        if cause["kind"] in _OF_TRACES:
+            return ""
+        if effect["kind"] in _OF_TRACES and first not in self._modules(effect):
+            return ""
         if is_congestion(effect["kind"]):
             if self.topology.needs(first, then):
                 return f"{first}, which takes from {then}, was in trouble first: it backs up"
@@ -446,6 +471,17 @@ class Relations:
         kind = alert["kind"]
         cause = CAUSE_ORDER.index(kind) if kind in CAUSE_ORDER else len(CAUSE_ORDER)
         return self.depth(alert), cause, alert["firing_since"], alert["fingerprint"]
+
+
+def _caused(rank: int, reason: str, cause: Alert) -> Relation:
+    return Relation(rank, reason, cause["fingerprint"], cause["fingerprint"])
+
+
+def _first(alert: Alert, other: Alert) -> str:
+    """Return which of two alerts began first; "" when they began at once."""
+    if alert["firing_since"] == other["firing_since"]:
+        return ""
+    return str(min(alert, other, key=lambda a: a["firing_since"])["fingerprint"])
 
 
 def _end_us(alert: Alert) -> int:

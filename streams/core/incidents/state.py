@@ -222,7 +222,7 @@ class State:
             incident, telling, self.partition, self.rank, settings.max_ids, settings.max_told_alerts
         )
         incident.told_modules = sorted(incident.modules)
-        incident.told_cause = headline(record["title"], record["causes"])
+        incident.told_cause = headline(record)
         self.events.append(record)
         self.dirty.add(("incident", incident.incident_id))
         rule = rule_of(record["alerts"][0])  # the leading one

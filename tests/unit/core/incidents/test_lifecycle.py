@@ -294,6 +294,20 @@ def test_an_alert_that_joins_without_news_is_told_within_the_refresh_time() -> N
     assert desk.at(99) == []
 
 
+def test_another_alert_in_the_lead_is_no_news_of_its_own() -> None:
+    """The place to look at is the same: it is told within the refresh time, like whatever joins."""
+    desk = Desk(update_us=5 * SECOND, refresh_us=30 * SECOND)
+    failing = alert("metric_rate", "GAMMA", 12)
+    assert desk.at(13, failing) == ["OPENED opened"]
+    title = desk.last["title"]
+    silent = alert("module_silent", "GAMMA", 12, severity=failing["severity"])
+    assert desk.at(14, silent) == []
+    assert desk.at(42) == []
+    assert desk.at(43) == ["UPDATED joined"]
+    assert desk.last["title"] != title
+    assert desk.last["causes"][0]["module"] == "GAMMA"
+
+
 def test_an_incident_returns_beside_a_new_alert_that_waits() -> None:
     """What comes in the same step as a return is grouped all the same when its time has come."""
     desk = Desk(hold_us=2 * SECOND)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from streams.core.incidents.partition import Partition
 from streams.core.incidents.propagation import Component, Propagation, Spot
 from streams.core.incidents.relate import FOLLOWS, SAME_PLACE, Relations, RelationSettings
 from streams.core.incidents.topology import Place
@@ -25,6 +26,7 @@ SHAPE = replace(
     propagation=KNOWN,
     stage_component={Place("record", stage): name for stage, name in COMPONENT.items()},
 )
+SLOW = {"name": "pipeline.beta.mapping.histogram.map_duration_seconds"}
 RELATIONS = Relations(SHAPE, RelationSettings(causal_us=3 * SECOND, short_us=5 * SECOND))
 
 
@@ -69,6 +71,48 @@ def test_it_goes_down_the_flow_two_stages_at_most() -> None:
     assert cause(first, at("rendering", 12)) is None
 
 
+def test_late_records_make_late_and_not_wrong() -> None:
+    """Waiting is handed on down the flow at any time; who only gets records late computes well."""
+    late = at("schema_mapping", 10) | SLOW
+    assert cause(late, at("enrichment", 20) | SLOW) is late
+    assert cause(late, at("enrichment", 20, "deadline_missed")) is late
+    assert cause(late, at("enrichment", 11)) is None
+    assert cause(late, at("enrichment", 11, "error_spans")) is None
+    queue = at("schema_mapping", 10, "queue_lag")
+    assert cause(queue, at("enrichment", 12)) is None
+    assert cause(of(CACHE, 10) | SLOW, at("enrichment", 20)) is not None, "what is needed may fail"
+
+
+def test_records_bring_trouble_at_once() -> None:
+    """What begins down the flow well after is another problem, unless it needs the first."""
+    wrong = at("schema_mapping", 10)
+    assert cause(wrong, at("enrichment", 13)) is wrong
+    assert cause(wrong, at("enrichment", 14)) is None
+    cache = of(CACHE, 10)
+    assert cause(cache, at("enrichment", 20)) is cache
+
+
+@pytest.mark.parametrize(("shared", "follows"), [(20, True), (16, True), (6, False), (2, False)])
+def test_other_traces_are_an_alibi(shared: int, follows: bool) -> None:
+    """A third fails here and a third there: were it one thing, most of them would be the same."""
+    ids = [f"{n:032x}" for n in range(60)]
+    values = {"value": 0.3, "unit": "ratio"}
+    first = at("enrichment", 10, "error_spans") | {"trace_ids": ids[:20]} | values
+    then = at("quality_scoring", 11, "error_spans") | values
+    then |= {"trace_ids": ids[20 - shared : 40 - shared]}
+    assert (cause(first, then) is first) == follows
+    later = then | {"firing_since": 12 * SECOND}
+    assert cause(first, later) is first, "the samples are of other windows"
+    unknown = then | {"unit": "s"}
+    assert cause(first, unknown) is first, "how many it hits is not told"
+
+
+def test_a_module_falls_silent_by_itself() -> None:
+    """What another one measures does not keep it from sending; silence has rules of its own."""
+    silent = alert("module_silent", "INTEGRATION", 12, last=30)
+    assert RELATIONS.between(at("schema_mapping", 11), silent) is None
+
+
 def test_a_jam_goes_up_the_flow() -> None:
     """A queue or a missed deadline is; a value that a component measures of itself is not."""
     slow = at("rendering", 10)
@@ -83,7 +127,7 @@ def test_a_jam_goes_up_the_flow() -> None:
 def test_where_both_ways_are_open_the_first_leads(apart: float, leads: str) -> None:
     """Within a window nobody can tell who was first: the jam is the effect."""
     queue = at("transfer_beta_gamma", 10, "queue_lag")
-    slow = at("rendering", 10 + apart)
+    slow = at("rendering", 10 + apart) | SLOW
     assert cause(queue, slow) is (slow if leads == "slow" else queue)
 
 
@@ -116,3 +160,39 @@ def test_one_component_is_one_place() -> None:
     relation = RELATIONS.between(at("rendering", 10), at("rendering", 20, "queue_lag"))
     assert relation is not None
     assert relation.rank == SAME_PLACE
+
+
+def parts_of(*alerts: dict[str, Any]) -> set[frozenset[str]]:
+    """Return how alerts are parted, by their fingerprints."""
+    partition = Partition(RELATIONS)
+    for one in alerts:
+        partition.put(one)
+    partition.regroup()
+    return {frozenset(part.prints) for part in partition.part_of.values()}
+
+
+def test_a_place_goes_with_what_was_there_first() -> None:
+    """Trouble that was there before what might have caused it is not its effect; nor is more."""
+    first = at("enrichment", 8)
+    cache = of(CACHE, 10)
+    more = at("enrichment", 12, "metric_rate")
+    beside = at("enrichment", 13, "metric_anomaly")
+    assert cause(cache, more) is cache
+    prints = [one["fingerprint"] for one in (first, cache, more, beside)]
+    assert parts_of(first, cache, more, beside) == {
+        frozenset((prints[0], prints[2], prints[3])),
+        frozenset((prints[1],)),
+    }
+    assert parts_of(cache, more, beside) == {frozenset(prints[1:])}
+
+
+def test_a_symptom_of_two_causes_binds_nothing_together() -> None:
+    """A later alert at the symptom's place goes with the cause that the place went with first."""
+    cache, mapping = of(CACHE, 10), at("schema_mapping", 14)
+    symptom, more = at("enrichment", 11), at("enrichment", 15, "metric_rate")
+    assert cause(mapping, more) is mapping
+    together = frozenset(one["fingerprint"] for one in (cache, symptom, more))
+    assert parts_of(cache, mapping, symptom, more) == {
+        together,
+        frozenset((mapping["fingerprint"],)),
+    }
