@@ -30,7 +30,7 @@ from streams.codec.schemas import default_schemas
 from streams.codec.varints import text as text_bytes
 from streams.core.bodies import Bodies
 from streams.core.privacy.records import UNREAD, Privacy
-from streams.core.privacy.treatments import VALUE
+from streams.core.privacy.treatments import OWN_PREFIX, VALUE
 from streams.errors import RecordError
 from streams.units import I64
 
@@ -65,7 +65,7 @@ class EventTreating:
         self._privacy = privacy
         rules = privacy.rules
         fields = schema_fields(default_schemas().current(EVENT))
-        personal = {*rules.fields, *["dimensions"] * bool(rules.dimensions)}
+        personal = {*rules.fields, "dimensions"}  # those of span events may repeat fields
         self._first, self._count = fields[0].name, len(fields)
         self._cuts = [(i, f.name) for i, f in enumerate(fields) if f.name in personal]
         self._reader = ColumnarReader([fields[i] for i, _ in self._cuts])
@@ -75,6 +75,7 @@ class EventTreating:
             *(length_name(f.name) for f in fields if f.kind in ("string", "bytes", "list")),
         ]
         self._keys = [key.encode() for key in rules.dimensions]
+        self._keys += [f".{OWN_PREFIX}{name}".encode() for name in rules.fields]
         self._held = lru_cache(_FIELDS_HELD_MAX)(self._field)
 
     def bodies(self, block: Block) -> list[bytes]:

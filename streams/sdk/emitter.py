@@ -325,8 +325,7 @@ class Emitter:
             self._taken += 1
             self.queued_characters -= item.characters
             try:
-                kept = item if self._treat is None else self._treat(item)
-                key, body = encode_item(kept, next(ids))
+                key, body = self._encoded(item, next(ids))
                 at = sender.partition(item.place.topic, key)
             except Exception as error:  # a value of the pipeline that nobody foresaw
                 self.complain(UNENCODABLE, f"an event cannot be encoded: {type(error).__name__}")
@@ -344,6 +343,9 @@ class Emitter:
             self._send(sender, at, bodies)
         is_over = self._is_closing or self.queued_characters > self.characters_max
         self.room = 0 if is_over else self._room
+
+    def _encoded(self, item: Span | Point, event_id: bytes) -> tuple[bytes, bytes]:
+        return encode_item(item if self._treat is None else self._treat(item), event_id)
 
     def _send(self, sender: Sender, at: tuple[str, int], bodies: list[bytes]) -> None:
         """Send the events of one partition, in messages of bounded size."""
@@ -366,7 +368,7 @@ class Emitter:
             return
         batches: dict[tuple[str, int], list[tuple[bytes, Callable[[], None]]]] = {}
         for point, untell in self.reports.points():
-            key, body = encode_item(point, uuid_text().encode())
+            key, body = self._encoded(point, uuid_text().encode())
             at = sender.partition(point.place.topic, key)
             if at is None:
                 untell()

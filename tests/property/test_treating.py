@@ -30,7 +30,15 @@ TEXTS = st.one_of(
     st.sampled_from(["~k1:" + "a" * 26, "~", "~erased", "192.0.2.1", "a@b", "~Ada"]),
 )
 KEYS = ("user", "zip", "tier", "users", "é")
-SAID = (*KEYS, "event.0.user", "link.12.zip", "event.user", "event.0.tier.x")
+SAID = (
+    *KEYS,
+    "event.0.user",
+    "link.12.zip",
+    "event.user",
+    "event.0.tier.x",
+    "link.3.spanloom.actor",
+    "spanloom.actor",
+)
 VALUES = st.one_of(st.just(float("nan")), st.floats(allow_nan=False))
 
 

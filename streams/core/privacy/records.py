@@ -54,7 +54,7 @@ class Privacy:
                 found[name] = _NAN
             else:
                 found[name] = treatment.of(found[name], self.pseudonyms)
-        if self.rules.dimensions:
+        if found["dimensions"]:
             found["dimensions"] = self.dimensions(found["dimensions"])
         return found
 

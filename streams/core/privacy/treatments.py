@@ -29,6 +29,8 @@ STRUCTURE: Final = (
 """Fields that traces, flows, rules and series are made of: they cannot be personal."""
 TREATMENT: Final = re.compile(r"pseudonym|drop|generalise|truncate:[1-9]")
 _ITEMS: Final = ("event.", "link.")
+OWN_PREFIX: Final = "spanloom."
+"""Before the names of our own fields among OpenTelemetry's attributes."""
 _ITEM: Final = re.compile(r"\A(?:event|link)\.\d{1,9}\.")
 """Before the keys of what OpenTelemetry's events and links of a span say."""
 _CUT: Final = "~"
@@ -93,10 +95,16 @@ class Rules(NamedTuple):
         return self.fields.get(field)
 
     def dimension(self, key: str) -> Treatment | None:
-        """Return the treatment of a dimension; `event.0.user` and `link.0.user` are a `user`."""
+        """Return the treatment of a dimension.
+
+        `event.0.user` and `link.0.user` are a `user`; `event.0.spanloom.actor` is an `actor`.
+        """
         found = self.dimensions.get(key)
         if found is None and key.startswith(_ITEMS):
-            return self.dimensions.get(_ITEM.sub("", key))
+            own = _ITEM.sub("", key)
+            found = self.dimensions.get(own)
+            if found is None and own.startswith(OWN_PREFIX):
+                return self.fields.get(own.removeprefix(OWN_PREFIX))
         return found
 
 
