@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from streams.codec.recordbatch import Record
-from streams.codec.records import encode
+from streams.codec.records import decode, encode
 from streams.runtime.build import JoinFactory, load_pipeline
 from streams.runtime.chunk import Chunk
 from streams.runtime.join_runner import JoinRunner
 from streams.runtime.rekey_stage import RekeyFactory
 from streams.runtime.topics import REKEYED
+from streams.runtime.topics import TRACES as TRACES_TOPIC
 from streams.settings import WorkerSettings
 from streams.units import SECOND_US
 from tests.property.test_join_lag import BEGIN_US, HOUR_SECONDS, SEED, TRACES, events_of, statuses
@@ -134,3 +135,41 @@ def test_a_join_that_is_restored_forgets_the_position_of_a_topic_it_reads_no_mor
     assert topic not in partition.runner.positions
     assert topic not in partition.runner.task.state.positions
     assert len(partition.runner.task.state.open) == 1
+
+
+def causes_of(partition: Partition, module: str) -> dict[str, set[str]]:
+    """Run a partition to its end; return why spans of a module are missing, by trace."""
+    now_us = BEGIN_US + 2 * HOUR_SECONDS * SECOND_US
+    while not partition.is_read():
+        for p in range(ORIGINS):
+            partition.rekey(p, 20, now_us)
+        partition.step(dict.fromkeys(partition.topics, 20), now_us)
+        now_us += SECOND_US // 10
+    partition.end(now_us)
+    partition.end(now_us + 600 * SECOND_US)
+    out, _ = partition.runner.collect(now_us // 1000)
+    traces = [decode(one.value) for one in out if one.topic == TRACES_TOPIC]
+    return {
+        trace["trace_id"]: {m["cause"] for m in trace["missing"] if m["module"] == module}
+        for trace in traces
+    }
+
+
+def test_a_module_is_silent_when_all_partitions_of_its_topic_are() -> None:
+    """One event from any of them, after a trace began, and it was not the module that was quiet."""
+    module = "GAMMA"
+    partition = Partition(SEED.topic(module))
+    events = partition.origins
+    partition.origins = [[] for _ in range(ORIGINS)]
+    found = causes_of(partition, module)
+    assert len(found) == TRACES
+    assert set.union(*found.values()) == {"MODULE_SILENT"}
+
+    partition = Partition(SEED.topic(module))
+    last = f"{TRACES:032x}"
+    kept = [record for record in events[TRACES % ORIGINS] if last in repr(record.value)]
+    partition.origins = [[] for _ in range(ORIGINS)]
+    partition.origins[-1] = [one._replace(offset=i) for i, one in enumerate(kept)]
+    found = causes_of(partition, module)
+    assert found.pop(last) == set()
+    assert set.union(*found.values()) == {"NEVER_ARRIVED"}
