@@ -19,6 +19,7 @@ from streams.codec.otlp.heads import Plain
 from streams.codec.otlp.keys import NO_FIELD
 from streams.codec.otlp.layout import Layout
 from streams.codec.otlp.origins import QuickOrigin
+from streams.codec.otlp.pieces import all_or
 from streams.codec.otlp.spanstep import SpanStep
 from streams.codec.otlp.texts import TextHashes
 from streams.codec.otlp.walk import NAME
@@ -123,24 +124,25 @@ class SpanReader:
             data: the bodies.
         """
         plain, rows = layout.plain, layout.rows[some]
+        pick = all_or(some, len(layout.rows))
         name_at, name_size = step.spans.at[NAME][rows], step.spans.size[NAME][rows]
         places = np.array([one.place_hashed for one in step.origins], np.uint64) * self._factor
         origin = step.origin[rows]
-        status = plain.status[some]
+        status = plain.status[pick]
         texts = self._text_hashes(step, layout, some, field)
         return SpanColumns(
-            trace_id=plain.trace[some].byteswap(),
-            span_id=plain.span[some].byteswap(),
-            parent_span_id=plain.parent[some].byteswap(),
-            timestamp_us=plain.start_us[some].astype(np.int64),
-            duration_us=plain.length_us[some].astype(np.int64),
+            trace_id=plain.trace[pick].byteswap(),
+            span_id=plain.span[pick].byteswap(),
+            parent_span_id=plain.parent[pick].byteswap(),
+            timestamp_us=plain.start_us[pick].astype(np.int64),
+            duration_us=plain.length_us[pick].astype(np.int64),
             severity=np.where(status == STATUS_ERROR, ERROR, INFO).astype(np.uint8),
             status=status,
-            trace_flags=plain.flags[some],
+            trace_flags=plain.flags[pick],
             operation=self._names.of(step.words, name_at, name_size) ^ places[origin],
             origin=origin,
             origins=step.origins,
-            name=Bodies(data, layout.name_at(begin)[some], name_size),
+            name=Bodies(data, layout.name_at(begin)[pick], name_size),
             record_hash=texts(_RECORD),
             batch_hash=texts(_BATCH),
             dimension={

@@ -12,6 +12,7 @@ import numpy as np
 
 from streams.codec.eventid import SPAN_FACTORS
 from streams.codec.ids import HEX
+from streams.codec.otlp.pieces import all_or
 from streams.codec.otlp.walk import PARENT_ID, SPAN_ID, TRACE_ID, Spans
 from streams.units import I64, U8, U64, Mask
 
@@ -84,21 +85,22 @@ def plain_of(words: U64, spans: Spans, rows: I64) -> Plain:
         spans: n spans.
         rows: (m,) which of them.
     """
-    trace_at = spans.at[TRACE_ID][rows]
+    pick = all_or(rows, len(spans.kind))
+    trace_at = spans.at[TRACE_ID][pick]
     trace = np.empty((len(rows), 2), np.uint64)
     trace[:, 0], trace[:, 1] = words[trace_at], words[trace_at + 8]
-    has_parent = spans.size[PARENT_ID][rows] == 8
-    start_ns = spans.start_ns[rows]
+    has_parent = spans.size[PARENT_ID][pick] == 8
+    start_ns = spans.start_ns[pick]
     return Plain(
         trace,
-        words[spans.at[SPAN_ID][rows]],
-        words[spans.at[PARENT_ID][rows]] * has_parent,
+        words[spans.at[SPAN_ID][pick]],
+        words[spans.at[PARENT_ID][pick]] * has_parent,
         has_parent,
         start_ns // NS_PER_US,
-        (spans.end_ns[rows] - start_ns) // NS_PER_US,
-        _STATUS_INDEX.take(spans.status[rows]),
-        _KIND_INDEX.take(spans.kind[rows]),
-        _flags(spans)[rows].astype(np.uint8),
+        (spans.end_ns[pick] - start_ns) // NS_PER_US,
+        _STATUS_INDEX.take(spans.status[pick]),
+        _KIND_INDEX.take(spans.kind[pick]),
+        _flags(spans)[pick].astype(np.uint8),
     )
 
 

@@ -22,7 +22,7 @@ from streams.codec.otlp.heads import (
     tails_of,
 )
 from streams.codec.otlp.numbers import number_texts
-from streams.codec.otlp.pieces import copy_pieces, copy_rows, joined
+from streams.codec.otlp.pieces import all_or, copy_pieces, copy_rows, joined
 from streams.codec.otlp.spanstep import SpanStep
 from streams.codec.otlp.values import ENTRIES_MAX
 from streams.codec.otlp.walk import NAME, PAD_BYTES, TEXT
@@ -43,7 +43,7 @@ class _Pieces(NamedTuple):
     start: I64
     size: I64
 
-    def take(self, index: I64) -> "_Pieces":
+    def take(self, index: I64 | slice) -> "_Pieces":
         return _Pieces(self.start[index], self.size[index])
 
 
@@ -153,8 +153,9 @@ class Layout:
     def _values(self, mine: I64) -> _Pieces:
         """Return the values of some attributes, each behind its length."""
         attributes = self._step.spans.attributes
-        form = attributes.form[mine]
-        numbers, start, size = number_texts(form, attributes.bits[mine])
+        pick = all_or(mine, len(attributes.span))
+        form = attributes.form[pick]
+        numbers, start, size = number_texts(form, attributes.bits[pick])
         start = start + self._place(numbers)
         texts = np.flatnonzero(form == TEXT)
         nth = mine[texts]
@@ -166,11 +167,11 @@ class Layout:
     def _lay_own(self, n: int) -> None:
         """Lay the attributes that are dimensions, each as key and value."""
         attributes = self._step.spans.attributes
-        nth = self._mine[self._own]
+        nth = all_or(self._mine[self._own], len(attributes.span))
         key_at, key_size = attributes.key_at[nth], attributes.key_size[nth]
         self._step.octets[key_at - 1] = 2 * key_size
         self._own_key = _Pieces(key_at - 1, key_size + 1)
-        self._own_value = self._value.take(self._own)
+        self._own_value = self._value.take(all_or(self._own, len(self._mine)))
         span = attributes.span[nth]
         count = np.bincount(span, minlength=n)
         sums = np.cumsum(key_size + 1 + self._own_value.size)

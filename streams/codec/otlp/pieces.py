@@ -64,6 +64,11 @@ def copy_rows(rows: U8, out: U8, target: I64, begin: int, width: int) -> None:
     _units(out, width)[target] = rows[:, begin : begin + width].view(f"V{width}")[:, 0]
 
 
+def all_or(index: I64, size: int) -> "I64 | slice":
+    """Return ascending positions, or, where they are all of `size`, what takes all as a view."""
+    return slice(None) if len(index) == size else index
+
+
 def _copy_whole(
     source: U8, start: I64, out: U8, target: I64, size: I64, mine: Mask, width: int
 ) -> None:

@@ -72,7 +72,7 @@ def step_of(values: Sequence[bytes], known: Origins, encoder: OtlpEncoder) -> Sp
             counts.append(len(scope.heads))
             starts.append(int(base[i]))
             heads += scope.heads
-    buffer = np.frombuffer(bytearray(b"".join((*values, bytes(PAD_BYTES)))), np.uint8)
+    buffer = np.frombuffer(bytearray().join((*values, bytes(PAD_BYTES))), np.uint8)
     shift = np.repeat(np.array(starts, np.int64), counts)
     begins, ends = _spans_at(buffer, np.array(heads, np.int64) + shift)
     octets, spans = read_spans(buffer, begins, ends)
