@@ -211,7 +211,7 @@ def _others(
     )
     topic = f"{one.name}-otlp"
     made = deployment.cli(
-        *("topics", "create", "--partitions", one.partitions, "--otlp-topics", topic),
+        *("topics", "create", "--partitions", one.partitions, "--otlp-topics", f"spans={topic}"),
         *("--derived-prefix", f"{one.name}."),
     )
     if made.returncode != 0:
