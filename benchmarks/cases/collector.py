@@ -2,22 +2,28 @@
 
 Each sender posts one request after the other, as an exporter does; a request is answered when all
 replicas have its events. CPU is the collector's own: senders and broker share the machine with it.
+Beside it an OpenTelemetry Collector with its Kafka exporter has the same senders, requests and
+broker in turn: once as `deploy/` has it, which answers when its queue in memory has the spans, and
+once without that queue and its batches, which answers when Kafka has them.
 """
 
 import argparse
+import contextlib
 import http.client
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import yaml
 
 from benchmarks.cases.lab import CaseError, Lab, Run, say
 from benchmarks.cases.proc import usage
 from benchmarks.cases.report import Report, megabytes, whole
 from tests.fault.collector import CollectorAt
-from tests.fault.harness import Deployment
+from tests.fault.harness import REPOSITORY, Deployment
+from tests.integration import otelcol
 from tests.otlp_cases import attributes, span_of, traces
 
 SENDERS = (1, 8, 32)
@@ -44,11 +50,33 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="with each")
     parser.add_argument("--spans", type=int, default=SPANS, help="of a request")
     parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument(
+        "--alone",
+        action="store_true",
+        help="no OpenTelemetry Collector beside it, which Go builds at the first time",
+    )
 
 
 def make_quick(options: argparse.Namespace) -> None:
     options.senders = [2]
     options.seconds = QUICK_SECONDS
+    options.alone = True
+
+
+class Side(NamedTuple):
+    """One of the collectors that are measured.
+
+    Attributes:
+        name: of its figures.
+        words: of its rows.
+        port: of its OTLP/HTTP.
+        pid: of its process.
+    """
+
+    name: str
+    words: str
+    port: int
+    pid: int
 
 
 @dataclass
@@ -94,7 +122,8 @@ def send(port: int, bodies: list[bytes], until: float, warm: float, into: Sent) 
         answer = connection.getresponse()
         said = answer.read()
         n += 1
-        if answer.status != 200 or said:
+        # An empty response, or one whose partial success says that none is rejected.
+        if answer.status != 200 or said.strip(b"\x0a\x00"):
             into.faults.append(f"{answer.status} {said[:80]!r}")
         elif began >= warm:
             into.seconds.append(time.monotonic() - began)
@@ -104,7 +133,16 @@ def send(port: int, bodies: list[bytes], until: float, warm: float, into: Sent) 
 def run(lab: Lab, options: argparse.Namespace) -> Report:
     """Measure each number of senders on one collector."""
     report = Report("collector")
-    report.header = ("senders", "spans/s", "spans/CPU s", "p50", "p99", "max", "peak memory")
+    report.header = (
+        "senders",
+        "collector",
+        "spans/s",
+        "spans/CPU s",
+        "p50",
+        "p99",
+        "max",
+        "peak memory",
+    )
     bodies = [request(n, options.spans) for n in range(REQUESTS)]
     with lab.run("collector", options.partitions) as one:
         _on(one, bodies, options, report)
@@ -131,10 +169,14 @@ def _on(one: Run, bodies: list[bytes], options: argparse.Namespace, report: Repo
     at = CollectorAt(deployment)
     try:
         process = at.serve(*prefix)
-        for senders in options.senders or SENDERS:
-            say(f"collector: {senders} senders for {options.seconds:.0f} s")
-            figures = _measure(at, process.process.pid, senders, bodies, options, report)
-            report.figures.setdefault("senders", []).append(figures)
+        sides = [Side("senders", "spanloom", at.http, process.process.pid)]
+        with contextlib.ExitStack() as others:
+            sides += _others(deployment, one, options, others, report)
+            for senders in options.senders or SENDERS:
+                for side in sides:
+                    say(f"{side.words}: {senders} senders for {options.seconds:.0f} s")
+                    figures = _measure(side, senders, bodies, options, report)
+                    report.figures.setdefault(side.name, []).append(figures)
         taken = at.metric("taken_events_total", kind="spans")
         acknowledged = at.metric("acknowledged_events_total", topic=one.input_topic)
         if taken != acknowledged:
@@ -146,9 +188,62 @@ def _on(one: Run, bodies: list[bytes], options: argparse.Namespace, report: Repo
         deployment.end()
 
 
+def _others(
+    deployment: Deployment,
+    one: Run,
+    options: argparse.Namespace,
+    opened: contextlib.ExitStack,
+    report: Report,
+) -> list[Side]:
+    """Start OpenTelemetry Collectors, with their queue and without it; none where there is none."""
+    if options.alone:
+        return []
+    binary, why = otelcol.find_binary()
+    if binary is None:
+        report.notes.append(f"No OpenTelemetry Collector beside it: {why}")
+        return []
+    report.notes.append(
+        f"Beside it the OpenTelemetry Collector {otelcol.VERSION} with its Kafka exporter, "
+        "acks=all and zstd as `deploy/otel-collector.yaml` has it: with its queue it answers "
+        "before Kafka has the spans, and what it holds is lost with its process; without the queue "
+        "and the batches it answers when Kafka has them, as Spanloom's does. It neither judges "
+        "spans nor makes events of them: it writes OTLP, a message a trace."
+    )
+    topic = f"{one.name}-otlp"
+    made = deployment.cli(
+        *("topics", "create", "--partitions", one.partitions, "--otlp-topics", f"spans={topic}"),
+        *("--derived-prefix", f"{one.name}."),
+    )
+    if made.returncode != 0:
+        raise CaseError(f"the topic of OTLP could not be created: {made.stderr}")
+    found = []
+    for name, words in (("otelcol_queued", "otelcol, queued"), ("otelcol", "otelcol, no queue")):
+        config = one.folder / f"{name}.yaml"
+        config.write_text(_config(topic, is_queued=name == "otelcol_queued"), "utf-8")
+        environment = {"KAFKA_BROKER": deployment.broker}
+        running = otelcol.OtelCollector(binary, config, one.folder / f"{name}.log", environment)
+        opened.enter_context(running)
+        found.append(Side(name, words, running.port, running.pid))
+    return found
+
+
+def _config(topic: str, *, is_queued: bool) -> str:
+    """Return the configuration of `deploy/` for spans alone."""
+    config = yaml.safe_load((REPOSITORY / "deploy" / "otel-collector.yaml").read_text("utf-8"))
+    config["exporters"]["kafka"]["traces"]["topic"] = topic
+    pipeline = config["service"]["pipelines"]["traces"]
+    config["service"]["pipelines"] = {"traces": pipeline}
+    del config["processors"]["deltatocumulative"]
+    if not is_queued:
+        config["exporters"]["kafka"]["sending_queue"] = {"enabled": False}
+        pipeline["processors"].remove("batch")
+        del config["processors"]["batch"]
+    text: str = yaml.safe_dump(config)
+    return text
+
+
 def _measure(
-    at: CollectorAt,
-    pid: int,
+    side: Side,
     senders: int,
     bodies: list[bytes],
     options: argparse.Namespace,
@@ -159,21 +254,23 @@ def _measure(
     until = warm + options.seconds
     sent = [Sent() for _ in range(senders)]
     threads = [
-        threading.Thread(target=send, args=(at.http, bodies[n:] + bodies[:n], until, warm, one))
+        threading.Thread(target=send, args=(side.port, bodies[n:] + bodies[:n], until, warm, one))
         for n, one in enumerate(sent)
     ]
     for thread in threads:
         thread.start()
     time.sleep(max(0.0, warm - time.monotonic()))
-    begun = usage([pid])
+    begun = usage([side.pid])
     time.sleep(max(0.0, until - time.monotonic()))
-    ended = usage([pid])
+    ended = usage([side.pid])
     for thread in threads:
         thread.join()
-    report.check(f"{senders} senders", [fault for one in sent for fault in one.faults][:5])
+    report.check(
+        f"{side.words}, {senders} senders", [fault for one in sent for fault in one.faults][:5]
+    )
     seconds = np.array([s for one in sent for s in one.seconds])
     if not len(seconds):
-        raise CaseError(f"nothing was answered with {senders} senders")
+        raise CaseError(f"nothing was answered by {side.words} with {senders} senders")
     spans = len(seconds) * options.spans
     p50, p99, longest = (np.percentile(seconds, (50, 99, 100)) * 1_000).tolist()
     cpu_s = ended.cpu_s - begun.cpu_s
@@ -181,6 +278,7 @@ def _measure(
     report.rows.append(
         (
             str(senders),
+            side.words,
             whole(rate),
             whole(per_cpu),
             *(f"{ms:,.1f} ms" for ms in (p50, p99, longest)),

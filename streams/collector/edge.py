@@ -1,9 +1,8 @@
 """What both servers share: bounds on what is open at once, and the way into the intake and back."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from streams.collector.access import Access
 from streams.collector.intake import Intake
@@ -32,10 +31,6 @@ class Edge:
     meters: Meters
     held: Room
     is_stopping: bool = False
-    _told: "deque[tuple[asyncio.Future[Outcome | Refusal], Outcome | Refusal]]" = field(
-        default_factory=deque
-    )
-    _is_telling: bool = False
 
     def busy(self, reason: str, words: str, status: int = 503) -> Refusal:
         """Return a refusal that tells to come again."""
@@ -62,22 +57,15 @@ class Edge:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Outcome | Refusal] = loop.create_future()
 
+        def told(found: Outcome | Refusal) -> None:
+            if not answer.done():  # its sender may have gone away
+                answer.set_result(found)
+
         def done(found: Outcome | Refusal) -> None:
-            self._told.append((answer, found))
-            if not self._is_telling:  # else the loop was woken, and has not looked yet
-                self._is_telling = True
-                loop.call_soon_threadsafe(self._tell)
+            loop.call_soon_threadsafe(told, found)
 
         self.intake.submit(Request(kind, form, coding, body, source, done))
         return await answer
-
-    def _tell(self) -> None:
-        """Give all that is known to those who wait: one message of Kafka's answers many."""
-        self._is_telling = False  # first: what comes from now on wakes the loop again
-        while self._told:
-            answer, found = self._told.popleft()
-            if not answer.done():  # its sender may have gone away
-                answer.set_result(found)
 
 
 def rooms(settings: CollectorSettings) -> Callable[[str], Room]:

@@ -151,13 +151,13 @@ class Judge:
             kept = np.isin(events.row, list(again), invert=True)
             good = events.take(kept)
             self._place_all(good, good.row, groups, judged)
-            rows = sorted(again)
-            mended_events, still_bad = self._decode([again[row] for row in rows])
+            odd = sorted(again)
+            mended_events, still_bad = self._decode([again[row] for row in odd])
             self._learn()
-            places = np.array(rows, np.int64)[mended_events.row]
+            places = np.array(odd, np.int64)[mended_events.row]
             self._place_all(mended_events, places, groups, judged)
             bad = [v for v in bad if v.row not in again]
-            bad += [v._replace(row=rows[v.row]) for v in still_bad]
+            bad += [v._replace(row=odd[v.row]) for v in still_bad]
         else:
             self._place_all(events, events.row, groups, judged)
         judged.rejected = sorted([*judged.rejected, *bad])

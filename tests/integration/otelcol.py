@@ -81,6 +81,11 @@ class OtelCollector:
             )
 
     @property
+    def pid(self) -> int:
+        """Return the number of its process."""
+        return self._process.pid
+
+    @property
     def url(self) -> str:
         """Return its address for OTLP over HTTP."""
         return f"http://127.0.0.1:{self.port}"
