@@ -5,7 +5,6 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -138,13 +137,13 @@ def test_a_map_that_says_a_key_twice() -> None:
         assert body.count(kept.encode()) == 1
 
 
-@pytest.mark.parametrize("canary", ["Ada Lovelace"])
-def test_what_cannot_be_read_leaves_a_mark(canary: str) -> None:
+def test_what_cannot_be_read_leaves_a_mark() -> None:
     """Reason, place, size and a mark that is the same for the same bytes; nothing else."""
+    canary = "Ada Lovelace"
     privacy = Privacy(rules_of({"actor": "PII"}, {}), Pseudonyms([Key("k1", b"s" * 32)]))
     treating = RejectedTreating(privacy)
     record = {
-        "reason": "bad_magic", "detail": f"event 2 of 3: first byte is {canary!r}",
+        "reason": "invalid_avro", "detail": f"event 2 of 3: no text: {canary!r}",
         "topic": "t", "partition": 1, "offset": 7, "timestamp": 5,
         "key": canary.encode(), "value": canary.encode(), "value_bytes": len(canary),
     }  # fmt: skip
@@ -155,6 +154,8 @@ def test_what_cannot_be_read_leaves_a_mark(canary: str) -> None:
     assert (found["offset"], found["value_bytes"], found["key"]) == (7, 12, b"")
     assert treating.at_edge(record) == found
     assert treating.kept(found) == found  # the archive keeps the mark
+    counted = treating.at_edge(record | {"reason": "bad_magic", "detail": "first byte is 1"})
+    assert counted["detail"].startswith("first byte is 1; 12 bytes not kept, marked ~k1:")
     other = treating.at_edge(record | {"value": b"x" * 12})
     assert other["detail"] != found["detail"]
 
