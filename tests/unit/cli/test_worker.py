@@ -84,6 +84,7 @@ def test_every_flag_reaches_its_setting(shell: Shell, monkeypatch: pytest.Monkey
         "instance": ("i", "instance", "i"),
         "input-topic": ("t", "input_topics", ("t",)),
         "otlp-topics": ("otlp_spans,otlp_logs", "otlp_topics", "otlp_spans,otlp_logs"),
+        "rekey": ("otlp_spans", "rekey", "otlp_spans"),
         "profile": ("p", "profile", Path("p")),
         "derived-prefix": ("x.", "derived_prefix", "x."),
         "summary-topic": ("s", "summary_topic", "s"),
