@@ -185,7 +185,8 @@ class _Found:
         single = [tag for tag, one in form.items() if one == _LENGTH and tag not in self._several]
         self.at = {tag: np.zeros(n, np.int64) for tag in single}
         self.size = {tag: np.zeros(n, np.int64) for tag in single}
-        self.number = {tag: np.zeros(n, np.int64) for tag in (KIND, STATUS, FLAGS, EVENT_DROPPED)}
+        numbers = [tag for tag, one in form.items() if one in (_VARINT, _FIXED32) or tag == STATUS]
+        self.number = {tag: np.zeros(n, np.int64) for tag in numbers}
         self.time = {tag: np.zeros(n, np.uint64) for tag, one in form.items() if one == _FIXED64}
         self._has_status = np.zeros(n, np.bool_)
         self._count = {tag: np.zeros(n, np.int64) for tag in self._several}
