@@ -31,6 +31,16 @@ def test_trouble_comes_from_what_is_needed_and_down_the_flow() -> None:
     assert KNOWN.sources(Spot(CACHE)) == {DISK, ROOM}
 
 
+def test_some_of_it_fails_who_needs_it() -> None:
+    """The first step from it is a need; what else comes are records, whoever needs whom then."""
+    assert KNOWN.failing(at(B, "b")) == {CACHE, DISK}
+    assert KNOWN.failing(at(OUT, "out")) == {CACHE}, "b in between may hand over what it lacks"
+    assert KNOWN.failing(at(C, "c")) == frozenset()
+    fed = Propagation({C: (B,)}, KNOWN.handovers)
+    assert fed.failing(Spot(C)) == {B}, "who feeds b comes by records: it fails nobody"
+    assert {IN, B} <= fed.sources(Spot(C))
+
+
 def test_what_comes_in_by_one_stage_does_not_go_out_by_another() -> None:
     """One component serves both hops; c is fed by the second only."""
     assert KNOWN.sources(at(C, "c")) == {OUT, B}

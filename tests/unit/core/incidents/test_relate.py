@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from streams.core.incidents.evidence import overlap_by_chance, violation_rate
+from streams.core.incidents.evidence import overlap_by_chance, too_few_shared, violation_rate
 from streams.core.incidents.relate import (
     EXPLAINS,
     NEIGHBOURS,
@@ -113,6 +113,15 @@ def test_chance_is_the_binomial_tail() -> None:
     assert overlap_by_chance(1, 2, 0.5, 0.5) == pytest.approx(1 - 4 / 9)
     assert overlap_by_chance(0, 5, 0.5, 0.5) == 1.0
     assert overlap_by_chance(5, 5, 1.0, 1.0) == 1.0
+
+
+def test_an_effect_shares_most_of_its_records_with_its_cause() -> None:
+    """Two thirds of the effect's 0.3 are 0.2; of the 0.4 that either hits these are a half."""
+    assert too_few_shared(0, 2, 0.3, 0.3) == pytest.approx(1 / 4)
+    assert too_few_shared(1, 2, 0.3, 0.3) == pytest.approx(3 / 4)
+    assert too_few_shared(2, 2, 0.3, 0.3) == pytest.approx(1.0)
+    assert too_few_shared(0, 3, 0.1, 0.9) == pytest.approx((8 / 9) ** 3), "no more than it hits"
+    assert too_few_shared(0, 0, 0.3, 0.3) == too_few_shared(0, 5, 0.0, 0.0) == 1.0
 
 
 def test_a_short_episode_has_a_higher_rate_within() -> None:
