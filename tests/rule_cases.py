@@ -61,8 +61,9 @@ def batch_of(traces: Sequence[str], operations: Operations) -> SpanBatch:
 
 def kept_of(batch: SpanBatch, kept: Mask) -> SpanBatch:
     """Return the batch without the rows that are not kept; traces keep their ordinals."""
-    fields = [f.name for f in dataclasses.fields(batch) if f.name != "traces"]
-    return dataclasses.replace(batch, **{name: getattr(batch, name)[kept] for name in fields})
+    fields = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
+    of_rows = {n: v[kept] for n, v in fields.items() if n not in ("traces", "is_unsampled")}
+    return dataclasses.replace(batch, **of_rows)
 
 
 def without(batch: SpanBatch, *span_ids: int) -> SpanBatch:

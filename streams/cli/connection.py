@@ -2,8 +2,11 @@
 
 import typer
 
+from streams.runtime.build import Pipeline
 from streams.runtime.link import Link
+from streams.runtime.personal import untreated
 from streams.runtime.registry import adopt_registry
+from streams.runtime.replaying import Replay
 from streams.settings import WorkerSettings, load_link
 
 
@@ -22,3 +25,20 @@ def connect(settings: WorkerSettings) -> Link:
         typer.echo(f"spanloom: warning: {warning}", err=True)
     adopt_registry()
     return Link(settings.broker, kafka)
+
+
+def replay_of(
+    pipeline: Pipeline, settings: WorkerSettings, speed: str, *, is_quiet: bool
+) -> Replay:
+    """Return what sends recorded events, and say which personal fields it sends as they are.
+
+    Raises:
+        ConfigError, BrokerError: as `connect` and `Replay`.
+    """
+    if plain := untreated(pipeline.contract, pipeline.privacy):
+        typer.echo(
+            f"spanloom: warning: {', '.join(plain)} are personal by the contract and are sent as "
+            "they are: set SPANLOOM_PSEUDONYM_KEYS_FILE, the same for all that treat",
+            err=True,
+        )
+    return Replay(pipeline, connect(settings), speed, show=not is_quiet)

@@ -5,14 +5,13 @@ from pathlib import Path
 import typer
 
 from streams.cli import replay_recorded
-from streams.cli.connection import connect
+from streams.cli.connection import replay_of
 from streams.codec.eventlog import read_events
 from streams.codec.nezha import nezha_events
 from streams.codec.otlp.recordings import otlp_events
 from streams.codec.otlp.requests import KINDS
 from streams.errors import ConfigError
 from streams.runtime.build import load_pipeline, services_of
-from streams.runtime.replaying import Replay
 from streams.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True)
@@ -37,7 +36,7 @@ def nezha(
     Example: spanloom replay nezha recordings/trainticket --broker 127.0.0.1:9092 --speed max
     """
     settings = load_settings(broker=broker, contract=contract)
-    replay = Replay(load_pipeline(settings), connect(settings), speed, show=not quiet)
+    replay = replay_of(load_pipeline(settings), settings, speed, is_quiet=quiet)
     replay.send(nezha_events(path, include_faultfree=faultfree))
 
 
@@ -54,7 +53,7 @@ def events(
     Example: spanloom replay events day.jsonl.gz --broker 127.0.0.1:9092 --speed 10
     """
     settings = load_settings(broker=broker, contract=contract)
-    replay = Replay(load_pipeline(settings), connect(settings), speed, show=not quiet)
+    replay = replay_of(load_pipeline(settings), settings, speed, is_quiet=quiet)
     replay.send(read_events(path))
 
 
@@ -79,7 +78,7 @@ def otlp(
         raise ConfigError(f"--signal {signal}: give one of {', '.join(KINDS)}")
     settings = load_settings(broker=broker, contract=contract)
     pipeline = load_pipeline(settings)
-    replay = Replay(pipeline, connect(settings), speed, show=not quiet)
+    replay = replay_of(pipeline, settings, speed, is_quiet=quiet)
     services = services_of(pipeline.contract)
     replay.send(event for file in files for event in otlp_events(file, services, signal))
 

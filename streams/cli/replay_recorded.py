@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from streams.cli.connection import connect
+from streams.cli.connection import replay_of
 from streams.cli.lines import clean
 from streams.cli.moments import moment_us
 from streams.codec.checks import TIMESTAMP_MAX_US
@@ -29,7 +29,6 @@ from streams.codec.recorded.summary import trace_summary
 from streams.codec.recorded.table import table_events
 from streams.codec.recorded.zipkin import zipkin_traces
 from streams.runtime.build import load_pipeline, services_of
-from streams.runtime.replaying import Replay
 from streams.settings import WorkerSettings, load_settings
 
 _PATHS_SHOWN: Final = 5
@@ -164,8 +163,7 @@ class _Sender:
         sent = 0
         if not self._dry_run:
             good = list(self._placed(events))
-            link = connect(self._settings)
-            replay = Replay(self._pipeline, link, self._speed, show=not self._quiet)
+            replay = replay_of(self._pipeline, self._settings, self._speed, is_quiet=self._quiet)
             sent = replay.send(good)
         answer = self._answer(len(events), sent, summaries)
         if self._as_json:

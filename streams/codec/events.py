@@ -158,26 +158,17 @@ class EventDecoder:
             raise RecordError(rejected.reason[0], rejected.detail[0])
         return events
 
-    def decode_run(self, data: bytes, count: int) -> tuple[EventColumns, Rejections, Bodies] | None:
-        """Return the good events of bodies in a row, the other ones, and the bodies themselves.
-
-        None when the bytes are not exactly so many bodies of the current schema.
+    def decode_spans(self, run: SpanRun) -> tuple[EventColumns, Rejections]:
+        """Return the good events among the spans of OTLP requests, and the rows that are not.
 
         Args:
-            data: bodies without wire headers.
-            count: how many they should be, at least one.
+            run: n spans; record times and topics of the events are 0.
         """
-        block = self._reader.read_block([data], count)
-        if block is None:
-            return None
-        rejected = Rejections()
-        header = wire.header(self._id)
-        message = Message(Record(0, 0, None, None), count, header=header)
-        parts = self._good_events(block, [message], rejected)
+        count, rejected = len(run.body), Rejections()
+        message = Message(Record(0, 0, None, None), count, header=wire.header(self._id))
+        parts = self._good_spans(run, [message], rejected)
         zeros = np.zeros(count, np.int64)
-        events, rejected = self._joined(parts, zeros.astype(np.uint8), zeros, rejected)
-        bodies = Bodies(block.data, block.starts[0], block.starts[-1] - block.starts[0])
-        return events, rejected, bodies
+        return self._joined(parts, zeros.astype(np.uint8), zeros, rejected)
 
     def decode_batches(
         self, batches: Sequence[RecordBatch], topic: Sequence[int], begin: Sequence[int]

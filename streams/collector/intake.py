@@ -287,16 +287,13 @@ class Intake:
     def _take_runs(self, some: Sequence[_Pending]) -> list[_Pending]:
         """Take the requests whose spans can be read together; return the others."""
         quick = [one for one in some if one.is_quick]
-        runs = self._otlp.runs([one.plain for one in quick])
-        whole = [(one, *run) for one, run in zip(quick, runs, strict=True) if run is not None]
-        if not whole:
+        run = self._otlp.run([one.plain for one in quick])
+        if run is None or not len(run.body):
             return list(some)
-        owners = _Owners([one for one, _, _ in whole], [count for _, count, _ in whole])
-        judged = self._judge.judge_run(b"".join(data for _, _, data in whole), len(owners.of))
-        if judged is None:  # a text that is no UTF-8 is noticed here only
-            return list(some)
-        self._send(judged, owners)
-        taken = {id(one) for one, _, _ in whole}
+        counts = run.counts.tolist()
+        whole = [one for one, count in zip(quick, counts, strict=True) if count]
+        self._send(self._judge.judge_spans(run), _Owners(whole, [n for n in counts if n]))
+        taken = set(map(id, whole))
         return [one for one in some if id(one) not in taken]
 
     def _take_values(self, some: Sequence[_Pending]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from streams.codec import records, wire
 from streams.codec.events import EventDecoder
+from streams.codec.otlp.quick import SpanRun
 from streams.codec.placing import trace_partitions
 from streams.codec.rejections import Rejections
 from streams.codec.schemas import default_schemas
@@ -127,18 +128,10 @@ class Judge:
         events, bad = self._decode(values)
         return self._judged(events, bad, values.__getitem__)
 
-    def judge_run(self, data: bytes, count: int) -> Judged | None:
-        """Return the same of bodies that lie one after the other; None where they do not.
-
-        Args:
-            data: bodies without wire headers.
-            count: how many they should be, at least one.
-        """
-        found = self._decoder.decode_run(data, count)
-        if found is None:
-            return None
-        events, bad, bodies = found
-        return self._judged(events, _verdicts(bad), lambda row: self._header + bodies[row])
+    def judge_spans(self, run: SpanRun) -> Judged:
+        """Return the same of spans that were read together, most of which need no decode."""
+        events, bad = self._decoder.decode_spans(run)
+        return self._judged(events, _verdicts(bad), lambda row: self._header + run.body[row])
 
     def _judged(
         self, events: EventColumns, bad: list[Verdict], value_of: Callable[[int], bytes]

@@ -5,7 +5,7 @@ from typing import Final
 
 from streams.codec import wire
 from streams.codec.otlp.bodies import OtlpEncoder
-from streams.codec.otlp.quick import QuickSpans
+from streams.codec.otlp.quick import QuickSpans, SpanRun
 from streams.codec.otlp.requests import INVALID, TOO_LARGE, is_json
 from streams.codec.otlp.services import Services
 from streams.codec.schemas import default_schemas
@@ -40,12 +40,12 @@ class OtlpValues:
         """Whether a request may be read together with others."""
         return kind == "spans" and form == "protobuf" and bool(body) and not is_json(body)
 
-    def runs(self, bodies: Sequence[bytes]) -> list[tuple[int, bytes] | None]:
-        """Return how many events each quick request holds, and their bodies one after the other.
+    def run(self, bodies: Sequence[bytes]) -> SpanRun | None:
+        """Return the spans of quick requests; those it counts none of have to be read otherwise.
 
-        None for a request that `values_of` has to read.
+        None where all of them have to.
         """
-        return self._quick.bodies(bodies) if bodies else []
+        return self._quick.run(bodies) if bodies else None
 
     def values_of(self, kind: Kind, form: Form, body: bytes) -> list[bytes]:
         """Return the wire values of a request's events in their order; a request may be empty.

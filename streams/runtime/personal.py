@@ -60,17 +60,22 @@ def keys_of(settings: WorkerSettings) -> Sequence[Key]:
     return keys
 
 
+def untreated(contract: Contract | None, privacy: Privacy | None) -> Sequence[str]:
+    """Return the personal fields that stay as they are, for want of a key."""
+    if contract is None or privacy is not None:
+        return ()
+    return rules_of(contract.field_classes, contract.field_treatments).names
+
+
 def tell(contract: Contract | None, privacy: Privacy | None) -> None:
     """Say at the start what becomes of personal fields: nothing may happen to them in silence."""
-    rules = rules_of(contract.field_classes, contract.field_treatments) if contract else None
-    if not rules:
-        return
-    if privacy is None:
+    if plain := untreated(contract, privacy):
         log.warning(
             "personal_fields_untreated",
-            fields=rules.names,
+            fields=plain,
             why="no key of pseudonyms is given: topics, state and logs hold their plain values",
             action=f"set SPANLOOM_PSEUDONYM_KEYS_FILE, the same for all that treat; {HOW}",
         )
-        return
-    log.info("personal_fields_treated", fields=rules.names, key=privacy.pseudonyms.key_ids[0])
+    elif privacy is not None:
+        fields, keys = privacy.rules.names, privacy.pseudonyms.key_ids
+        log.info("personal_fields_treated", fields=fields, key=keys[0])

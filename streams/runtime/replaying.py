@@ -15,7 +15,6 @@ from streams.errors import BrokerError, ConfigError
 from streams.runtime import refusals, topics
 from streams.runtime.build import Pipeline
 from streams.runtime.link import Link, open_client
-from streams.runtime.personal import tell
 from streams.runtime.sending import hear_why
 from streams.units import SECOND_US
 
@@ -45,7 +44,6 @@ class Replay:
         contract = pipeline.contract
         self._topic = {m: contract.topic(m) for m in contract.modules} if contract else {}
         self._privacy = pipeline.privacy
-        tell(contract, pipeline.privacy)
         self._show = show
         self._failed: str = ""
         self._error: KafkaError | None = None

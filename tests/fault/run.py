@@ -49,10 +49,12 @@ WORKER_SETTINGS: Final[dict[str, object]] = {
     "closed_retention_seconds": 36_000,
     "incident_update_seconds": 5,
     "incident_refresh_seconds": 10,
+    "disk_free_min_bytes": 1 << 20,
 }
 """Retention beyond any run: what a late span does must not depend on how long the run took.
 
-Incidents tell early what joined them: the end of a run waits for it.
+Incidents tell early what joined them: the end of a run waits for it. The disk that is filled is
+smaller than what a worker wants free: it would wait for ever.
 """
 
 

@@ -185,7 +185,7 @@ def test_a_fault_of_ours_hurts_one_request(monkeypatch: pytest.MonkeyPatch) -> N
         with monkeypatch.context() as patch:
             patch.setattr("streams.collector.native.values_of", lambda *_: 1 / 0)
             assert at.post("/v1/events", GOOD).status_code == 500
-            patch.setattr(at.intake._judge, "judge_run", lambda *_: 1 / 0)
+            patch.setattr(at.intake._judge, "judge_spans", lambda *_: 1 / 0)
             whole = traces("shop", [span_of(1, 1)]).SerializeToString()
             assert at.post("/v1/traces", whole, PROTOBUF).status_code == 503
         assert at.post("/v1/events", GOOD).status_code == 200

@@ -7,12 +7,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
+from streams.codec.otlp.services import Services
 from streams.codec.placing import trace_partitions
 from streams.codec.records import decode, encode
 from streams.collector.judging import PARCEL_BYTES_MAX, Judge, Layout
 from streams.collector.mending import mended, microseconds
+from streams.collector.otlp import OtlpValues
 from streams.core.traces.partitioners import murmur2_partition
+from tests.otlp_cases import attribute, span_id, span_of, trace_id
+from tests.otlp_cases import traces as otlp
 from tests.unit.collector.at_hand import START_US, event
 
 LAYOUT = Layout({"ALPHA": "telemetry.alpha.v1", "BETA": "shared.v1"}, "telemetry.other.v1", 7)
@@ -173,15 +178,29 @@ def test_few_values(count: int) -> None:
     assert len(judge().judge(values(event())[:count]).parcels) == count
 
 
-def test_a_run_is_judged_as_its_values_are() -> None:
-    """Bodies that lie one after the other give the same parcels and the same rejections."""
-    events = [event(n, 1, module="ALPHA" if n % 2 else "", name=f"n{n % 3}") for n in range(40)]
-    events[7]["timestamp"] //= 1_000
-    whole = values(*events)
-    one_by_one = judge().judge(whole)
-    run = judge().judge_run(b"".join(value[5:] for value in whole), len(whole))
+def test_spans_read_together_are_judged_as_their_values_are() -> None:
+    """The same parcels, the same rejections: straight spans, odd ones, bad ones, old times."""
+    spans = [span_of(n, 1) for n in range(1, 41)]
+    spans[3].span_id = b"short"
+    spans[5].trace_id = b""
+    spans[7].start_time_unix_nano //= 1_000
+    spans[7].end_time_unix_nano //= 1_000
+    spans[9].links.add(trace_id=trace_id(3), span_id=span_id(3, 1))
+    spans[11].attributes.append(attribute("spanloom.module", "ALPHA"))
+    requests = [otlp("alpha", spans[:20]), otlp("shop", spans[20:]), otlp("shop", [])]
+    read = OtlpValues(Services())
+    whole = [v for one in requests for v in read.values_of("spans", "protobuf", bytes_of(one))]
+    run = read.run([bytes_of(one) for one in requests])
     assert run is not None
-    assert sorted(run.parcels) == sorted(one_by_one.parcels)
-    assert run.rejected == one_by_one.rejected
-    assert [run.value_of(n) for n in range(40)] == whole
-    assert judge().judge_run(b"nonsense", 1) is None
+    assert run.counts.tolist() == [20, 20, 0]
+    assert 30 < len(run.straight) < 40
+    one_by_one, together = judge().judge(whole), judge().judge_spans(run)
+    assert sorted(together.parcels) == sorted(one_by_one.parcels)
+    assert together.rejected == one_by_one.rejected
+    assert len(together.rejected) == 2
+    assert [together.value_of(n) for n in range(40)] == whole
+
+
+def bytes_of(request: TracesData) -> bytes:
+    """Return a request as it is sent."""
+    return request.SerializeToString()
