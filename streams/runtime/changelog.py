@@ -368,7 +368,8 @@ class Changelog:
                 topic=self.topic,
                 partition=self.partition,
                 detail=str(error),
-                action="nothing is lost and nothing is read until there is room: make room",
+                action="nothing is lost, and nothing is read until "
+                f"{self._local.free_bytes_min} bytes are free (disk_free_min_bytes): make room",
             )
         self.waiting_for = DISK_FULL
 

@@ -80,7 +80,7 @@ class LocalState:
     def __init__(self, folder: Path, changelog: str, free_bytes_min: int = 0) -> None:
         self._folder = folder
         self._changelog = changelog
-        self._free_bytes_min = free_bytes_min
+        self.free_bytes_min = free_bytes_min
         self._db: Rdict | None = None
         self._sums: dict[bytes, int] = {}
         self._manifest = self._nothing()
@@ -191,10 +191,10 @@ class LocalState:
         self._folder.mkdir(parents=True, exist_ok=True)
         disk = os.statvfs(self._folder)
         free_bytes = disk.f_bavail * disk.f_frsize
-        if free_bytes < self._free_bytes_min:
+        if free_bytes < self.free_bytes_min:
             raise NoRoomError(
                 f"{self._folder} has {free_bytes} bytes left, disk_free_min_bytes is "
-                f"{self._free_bytes_min}"
+                f"{self.free_bytes_min}"
             )
 
     def _judged(self, error: Exception, reason: str) -> Exception:
