@@ -7,7 +7,7 @@ Invariant: no secret is in a message; those name the variable or the file.
 import contextlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +15,12 @@ import structlog
 
 from streams.console.settings import ConsoleSettings
 from streams.contract.model import Contract
-from streams.core.privacy.keys import HOW, keys_of_text
+from streams.core.privacy.keys import HOW
 from streams.core.privacy.pseudonyms import Key, Pseudonyms
 from streams.core.privacy.records import Privacy
 from streams.core.privacy.treatments import Rules, rules_of
 from streams.errors import ConfigError, StateError
-from streams.settings import secret_text
+from streams.runtime.personal import keys_given
 
 _FILE: Final = "console_pseudonym_keys_file (SPANLOOM_CONSOLE_PSEUDONYM_KEYS_FILE)"
 _TEXT: Final = "console_pseudonym_keys (SPANLOOM_CONSOLE_PSEUDONYM_KEYS)"
@@ -87,22 +87,17 @@ def _rules(contract: Contract | None) -> Rules | None:
     return rules_of(contract.field_classes, contract.field_treatments) or None
 
 
-def keys_of(settings: ConsoleSettings) -> list[Key]:
+def keys_of(settings: ConsoleSettings) -> Sequence[Key]:
     """Return the keys that are given or were made, the one that makes new pseudonyms first.
 
     Raises:
         ConfigError: they cannot be read; names where they are, the line and the fix.
     """
-    path, text = settings.pseudonym_keys_file, settings.pseudonym_keys.get_secret_value()
-    if path is not None and text:
-        raise ConfigError(f"{_FILE}: there is {_TEXT} too; set one of them")
+    path, text = settings.pseudonym_keys_file, settings.pseudonym_keys
     made = made_keys_file(settings)
-    if path is None and not text and made is not None and made.exists():
+    if path is None and not text.get_secret_value() and made is not None and made.exists():
         path = made
-    if path is not None:
-        place = f"{_FILE}: {path}"
-        return keys_of_text(secret_text(path, place), place)
-    return keys_of_text(text.replace(",", "\n"), _TEXT)
+    return keys_given(path, text, (_FILE, _TEXT))
 
 
 def made_keys_file(settings: ConsoleSettings) -> Path | None:

@@ -4,9 +4,11 @@ Invariants: without a class nothing is read or looked up; no secret is in a mess
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import structlog
+from pydantic import SecretStr
 
 from streams.contract.model import Contract
 from streams.core.privacy.keys import HOW, keys_of_text
@@ -43,17 +45,28 @@ def privacy_of(contract: Contract | None, settings: WorkerSettings) -> Privacy |
 
 
 def keys_of(settings: WorkerSettings) -> Sequence[Key]:
-    """Return the keys that are given, the one that makes new pseudonyms first.
+    """Return the keys that are given; as `keys_given`."""
+    return keys_given(settings.pseudonym_keys_file, settings.pseudonym_keys, (FILE, TEXT))
+
+
+def keys_given(path: Path | None, text: SecretStr, names: tuple[str, str]) -> Sequence[Key]:
+    """Return the keys in a file or in a text, the one that makes new pseudonyms first.
+
+    Args:
+        path: of the file; None where none is named.
+        text: keys separated by commas, "" for none.
+        names: what the settings of both are called.
 
     Raises:
-        ConfigError: they cannot be read; names where they are, the line and the fix.
+        ConfigError: they cannot be read, or there are both; names where, the line and the fix.
     """
-    path, text = settings.pseudonym_keys_file, settings.pseudonym_keys.get_secret_value()
-    if path is not None and text:
-        raise ConfigError(f"{FILE}: there is {TEXT} too; set one of them")
+    of_file, of_text = names
+    plain = text.get_secret_value()
+    if path is not None and plain:
+        raise ConfigError(f"{of_file}: there is {of_text} too; set one of them")
     if path is None:
-        return keys_of_text(text.replace(",", "\n"), TEXT)
-    place = f"{FILE}: {path}"
+        return keys_of_text(plain.replace(",", "\n"), of_text)
+    place = f"{of_file}: {path}"
     keys = keys_of_text(secret_text(path, place), place)
     if not keys:
         raise ConfigError(f"{place}: holds no key; {HOW}")
