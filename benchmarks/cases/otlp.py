@@ -55,16 +55,16 @@ def run(_lab: Lab | None, options: argparse.Namespace) -> Report:
     report.header = ("what", "us of CPU a span", "spans per CPU s")
     rng = random.Random(options.seed)
     count = options.spans // options.spans_a_message
-    values = [_message(rng, options.spans_a_message) for _ in range(count)]
+    values = [message_of(rng, options.spans_a_message) for _ in range(count)]
     n = count * options.spans_a_message
     encoder = OtlpEncoder(default_schemas().current("telemetry_event"), Services())
     quick = QuickSpans(encoder)
     bodies = [encoder.bodies(SPANS, value) for value in values]
     native = _decoder()
     foreign = _decoder()
-    otlp, batches = _batch(values), _batch([encode_batch(some) for some in bodies])
+    otlp, batches = batch_of(values), batch_of([encode_batch(some) for some in bodies])
     rich = _decoder()
-    events = _batch([_message(rng, options.spans_a_message, RICH_RATE) for _ in range(count)])
+    events = batch_of([message_of(rng, options.spans_a_message, RICH_RATE) for _ in range(count)])
     ways: dict[tuple[str, str], Callable[[], Any]] = {
         ("parse_us", "protobuf's own parse, no field read"): lambda: [
             *map(TracesData.FromString, values)
@@ -80,7 +80,7 @@ def run(_lab: Lab | None, options: argparse.Namespace) -> Report:
         ),
     }
     for (figure, name), way in ways.items():
-        us = _cpu_us(way, 1 if figure == SLOW else ROUNDS) / n
+        us = cpu_us(way, 1 if figure == SLOW else ROUNDS) / n
         report.rows.append((name, f"{us:.2f}", f"{1e6 / us:,.0f}"))
         report.figures[figure] = round(us, 3)
         if figure == COLUMNS:
@@ -102,7 +102,7 @@ def _check(report: Report, found: Any, bodies: list[list[bytes]], events: Any, n
     report.check("otlp", faults)
 
 
-def _cpu_us(way: Callable[[], Any], rounds: int) -> float:
+def cpu_us(way: Callable[[], Any], rounds: int) -> float:
     """Return the CPU time of the best of some rounds."""
     best = float("inf")
     for _ in range(rounds):
@@ -118,7 +118,7 @@ def _decoder() -> EventDecoder:
     )
 
 
-def _batch(values: list[bytes]) -> RecordBatch:
+def batch_of(values: list[bytes]) -> RecordBatch:
     """Return a record batch of some values, each with the key of a trace."""
     payload = bytearray()
     key = varint(32) + b"0" * 32
@@ -128,7 +128,7 @@ def _batch(values: list[bytes]) -> RecordBatch:
     return RecordBatch(0, len(values), START_NS // 1_000_000, -1, len(values), bytes(payload))
 
 
-def _message(rng: random.Random, spans: int, rich_rate: float = 0.0) -> bytes:
+def message_of(rng: random.Random, spans: int, rich_rate: float = 0.0) -> bytes:
     resource = Resource(
         attributes=[
             _text("service.name", "checkout"),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from benchmarks.cases.lab import Lab
-from benchmarks.cases.otlp import ROUNDS, _batch, _cpu_us, _message
+from benchmarks.cases.otlp import ROUNDS, add_options, batch_of, cpu_us, make_quick, message_of
 from benchmarks.cases.report import Report
 from streams.codec.eventbatch import encode_batch
 from streams.codec.events import EventDecoder
@@ -22,19 +22,11 @@ from streams.runtime.commit import OutRecord
 from streams.runtime.heap import bound_heap
 from streams.runtime.rekey_runner import RekeyRunner
 
+__all__ = ["NEEDS_BROKER", "add_options", "make_quick", "run"]
 NEEDS_BROKER: Final = False
 ORIGIN: Final = "otlp_spans"
 INTERNAL: Final = "spanloom.rekeyed.v1"
 PARTITIONS: Final = 4
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--spans", type=int, default=20_000, help="in a step")
-    parser.add_argument("--spans-a-message", type=int, default=100)
-
-
-def make_quick(options: argparse.Namespace) -> None:
-    options.spans = 1_000
 
 
 def run(_lab: Lab | None, options: argparse.Namespace) -> Report:
@@ -44,13 +36,13 @@ def run(_lab: Lab | None, options: argparse.Namespace) -> Report:
     report.header = ("what", "us of CPU a span", "spans per CPU s")
     rng = random.Random(options.seed)
     count = options.spans // options.spans_a_message
-    values = [_message(rng, options.spans_a_message) for _ in range(count)]
+    values = [message_of(rng, options.spans_a_message) for _ in range(count)]
     n = count * options.spans_a_message
     encoder = OtlpEncoder(default_schemas().current("telemetry_event"), Services())
-    native = _batch([encode_batch(encoder.bodies(SPANS, value)) for value in values])
-    otlp = _batch(values)
+    native = batch_of([encode_batch(encoder.bodies(SPANS, value)) for value in values])
+    otlp = batch_of(values)
     direct, behind = _join({0: SPANS}), _join(None, rekeyed=(1, {(ORIGIN, 0): 0}))
-    placed = [_batch_of(_step(_task(SPANS), otlp), p) for p in range(PARTITIONS)]
+    placed = [_batch_at(_step(_task(SPANS), otlp), p) for p in range(PARTITIONS)]
 
     def read_placed() -> int:
         return sum(len(behind.decode_batches([b], [1], [0])[0]) for b in placed)
@@ -64,7 +56,7 @@ def run(_lab: Lab | None, options: argparse.Namespace) -> Report:
         ("rekeyed_us", "rekeyed events into columns of a join"): read_placed,
     }
     for (figure, name), way in ways.items():
-        us = _cpu_us(way, ROUNDS) / n
+        us = cpu_us(way, ROUNDS) / n
         report.rows.append((name, f"{us:.2f}", f"{1e6 / us:,.0f}"))
         report.figures[figure] = round(us, 3)
     report.notes.append(
@@ -95,5 +87,5 @@ def _join(kinds: dict[int, str] | None, **rekeyed: Any) -> EventDecoder:
     return EventDecoder(default_schemas(), Operations(), series=series, otlp_kinds=kinds, **rekeyed)
 
 
-def _batch_of(out: list[OutRecord], partition: int) -> RecordBatch:
-    return _batch([o.value for o in out if o.partition == partition and o.value is not None])
+def _batch_at(out: list[OutRecord], partition: int) -> RecordBatch:
+    return batch_of([o.value for o in out if o.partition == partition and o.value is not None])
