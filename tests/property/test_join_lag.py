@@ -1,6 +1,7 @@
 """Consumer lag delays answers and never falsifies them: the seed pipeline, by the real codec."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from streams.contract.loader import load_contract
 from streams.runtime.build import JoinFactory, load_pipeline
 from streams.runtime.chunk import Chunk
 from streams.runtime.join_runner import JoinRunner
+from streams.runtime.runner import Runner
 from streams.settings import WorkerSettings
 from streams.units import SECOND_US
 from tests.record_batches import batch
@@ -55,22 +57,20 @@ def events_of(trace: int, begin_us: int) -> list[dict[str, Any]]:
     ]
 
 
-class Partition:
-    """The join of one partition, fed from its topics at any pace; holds are obeyed."""
+class Fed:
+    """A join that is fed from its topics at any pace; holds are obeyed.
 
-    def __init__(self) -> None:
-        pipeline = load_pipeline(WorkerSettings(contract="seed"))
-        self.topics = pipeline.telemetry
-        self.logs: dict[str, list[Record]] = {topic: [] for topic in self.topics}
-        for trace in range(1, TRACES + 1):
-            for event in events_of(trace, BEGIN_US + trace * HOUR_SECONDS * SECOND_US // TRACES):
-                log = self.logs[SEED.topic(event["module"])]
-                value = encode("telemetry_event", event)
-                log.append(Record(len(log), event["timestamp"] // 1_000, None, value))
-        runner = JoinFactory(pipeline, 1).make(0)
+    Args:
+        runner: of one partition.
+        topics: that it reads; their logs are empty.
+    """
+
+    def __init__(self, runner: Runner, topics: Sequence[str]) -> None:
         assert isinstance(runner, JoinRunner)
         self.runner = runner
-        self.at = dict.fromkeys(self.topics, 0)
+        self.topics = tuple(topics)
+        self.logs: dict[str, list[Record]] = {topic: [] for topic in topics}
+        self.at = dict.fromkeys(topics, 0)
         self.held: set[str] = set()
         self.open_most = 0
 
@@ -93,7 +93,20 @@ class Partition:
         return all(self.at[topic] == len(log) for topic, log in self.logs.items())
 
 
-def statuses(partition: Partition, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+class Partition(Fed):
+    """The join of one partition of the contract's topics."""
+
+    def __init__(self) -> None:
+        pipeline = load_pipeline(WorkerSettings(contract="seed"))
+        super().__init__(JoinFactory(pipeline, 1).make(0), pipeline.telemetry)
+        for trace in range(1, TRACES + 1):
+            for event in events_of(trace, BEGIN_US + trace * HOUR_SECONDS * SECOND_US // TRACES):
+                log = self.logs[SEED.topic(event["module"])]
+                value = encode("telemetry_event", event)
+                log.append(Record(len(log), event["timestamp"] // 1_000, None, value))
+
+
+def statuses(partition: Fed, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Note (revision, status) of each trace as it is published."""
     seen: list[tuple[int, int]] = []
     writer = partition.runner._writer

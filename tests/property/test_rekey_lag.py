@@ -9,30 +9,33 @@ from streams.codec.recordbatch import Record
 from streams.codec.records import decode, encode
 from streams.runtime.build import JoinFactory, load_pipeline
 from streams.runtime.chunk import Chunk
-from streams.runtime.join_runner import JoinRunner
 from streams.runtime.rekey_stage import RekeyFactory
 from streams.runtime.topics import REKEYED
 from streams.runtime.topics import TRACES as TRACES_TOPIC
 from streams.settings import WorkerSettings
 from streams.units import SECOND_US
-from tests.property.test_join_lag import BEGIN_US, HOUR_SECONDS, SEED, TRACES, events_of, statuses
+from tests.property.test_join_lag import (
+    BEGIN_US,
+    HOUR_SECONDS,
+    SEED,
+    TRACES,
+    Fed,
+    events_of,
+    statuses,
+)
 from tests.record_batches import batch
 
 ORIGINS = 3
 
 
-class Partition:
+class Partition(Fed):
     """The join of one partition, and the tasks that rekey one of its topics for it."""
 
     def __init__(self, rekeyed: str) -> None:
         pipeline = load_pipeline(WorkerSettings(contract="seed", rekey=rekeyed))
         self.rekeyed = rekeyed
         factory = JoinFactory(pipeline, 1, {rekeyed: ORIGINS})
-        runner = factory.make(0)
-        assert isinstance(runner, JoinRunner)
-        self.runner = runner
-        self.topics = factory.sources.topics
-        self.logs: dict[str, list[Record]] = {topic: [] for topic in self.topics}
+        super().__init__(factory.make(0), factory.sources.topics)
         self.tasks = [RekeyFactory(pipeline, rekeyed, 1).make(p) for p in range(ORIGINS)]
         self.origins: list[list[Record]] = [[] for _ in range(ORIGINS)]
         for trace in range(1, TRACES + 1):
@@ -41,9 +44,7 @@ class Partition:
                 log = self.origins[trace % ORIGINS] if topic == rekeyed else self.logs[topic]
                 value = encode("telemetry_event", event)
                 log.append(Record(len(log), event["timestamp"] // 1_000, None, value))
-        self.at = dict.fromkeys(self.topics, 0)
         self.read = [0] * ORIGINS
-        self.held: set[str] = set()
 
     def rekey(self, partition: int, count: int, now_us: int) -> None:
         """Let a rekey task take up to so many records, and commit."""
@@ -57,23 +58,10 @@ class Partition:
             out = self.logs[REKEYED]
             out.append(Record(len(out), now_us // 1000, one.key, one.value))
 
-    def step(self, wanted: dict[str, int], now_us: int) -> None:
-        """Feed the join up to so many records of each topic that is not held."""
-        chunks = []
-        for topic, count in wanted.items():
-            start = self.at[topic]
-            records = self.logs[topic][start : start + count]
-            if topic not in self.runner.held and records:
-                chunks.append(Chunk(topic, 0, start, start + len(records), [batch(records)]))
-                self.at[topic] += len(records)
-        ended = {t: now_us if self.at[t] == len(self.logs[t]) else 0 for t in self.topics}
-        self.runner.step(chunks, ended, now_us)
-        self.held |= self.runner.held
-
     def is_read(self) -> bool:
         """Whether every topic was read to its end, by the join and by the tasks before it."""
         is_placed = all(at == len(log) for at, log in zip(self.read, self.origins, strict=True))
-        return is_placed and all(self.at[topic] == len(log) for topic, log in self.logs.items())
+        return is_placed and super().is_read()
 
     def end(self, now_us: int) -> None:
         """Let a minute pass in which nothing comes."""
@@ -89,7 +77,7 @@ def test_one_partition_of_a_rekeyed_topic_an_hour_behind_makes_no_trace_incomple
 ) -> None:
     """The quick partitions bring events of now: the join waits for the slow one all the same."""
     partition = Partition(SEED.topic(module))
-    seen = statuses(partition, monkeypatch)  # type: ignore[arg-type]
+    seen = statuses(partition, monkeypatch)
     now_us = BEGIN_US + 2 * HOUR_SECONDS * SECOND_US
     while not partition.is_read():
         for p in range(ORIGINS):
@@ -107,7 +95,7 @@ def test_any_pace_gives_whole_traces(monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(3):
         rng = random.Random(seed)
         partition = Partition(SEED.topic(rng.choice(("ALPHA", "BETA", "GAMMA"))))
-        seen = statuses(partition, monkeypatch)  # type: ignore[arg-type]
+        seen = statuses(partition, monkeypatch)
         now_us = BEGIN_US + 2 * HOUR_SECONDS * SECOND_US
         while not partition.is_read():
             for p in range(ORIGINS):
