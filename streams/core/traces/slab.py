@@ -6,29 +6,29 @@ system takes back whole when the last of them is gone. Nobody frees anything: an
 mapping for as long as it is held itself.
 """
 
-import mmap
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from streams.core.traces.table import mapped
+
 SLAB_BYTES: Final = 4 << 20
 _ALIGN_BYTES: Final = 8
-_PRIVATE: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
 
 class Slab:
     """Gives arrays a place, one after the other."""
 
     def __init__(self) -> None:
-        self._mapping = mmap.mmap(-1, SLAB_BYTES, _PRIVATE)
+        self._mapping = mapped(SLAB_BYTES)
         self._used_bytes = 0
 
     def laid(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return a copy of an array that lies in the slab, or in the next one if this is full."""
         size_bytes = -(-array.nbytes // _ALIGN_BYTES) * _ALIGN_BYTES
         if size_bytes > len(self._mapping) - self._used_bytes:
-            self._mapping = mmap.mmap(-1, max(SLAB_BYTES, size_bytes), _PRIVATE)
+            self._mapping = mapped(max(SLAB_BYTES, size_bytes))
             self._used_bytes = 0
         at = self._used_bytes
         self._used_bytes += size_bytes

@@ -88,10 +88,15 @@ class Table:
         size_bytes = size * np.dtype(dtype).itemsize
         if size_bytes < _MAPPED_BYTES:
             return np.full((capacity, *shape), value, dtype)
-        made = np.frombuffer(mmap.mmap(-1, size_bytes, _PRIVATE), dtype).reshape((capacity, *shape))
+        made = np.frombuffer(mapped(size_bytes), dtype).reshape((capacity, *shape))
         if value:
             made[:] = value
         return made
+
+
+def mapped(size_bytes: int) -> mmap.mmap:
+    """Return zeroed memory outside of the heap, which goes back whole with its last user."""
+    return mmap.mmap(-1, size_bytes, _PRIVATE)
 
 
 def _with_spare(rows: int) -> int:
