@@ -106,7 +106,7 @@ def _short_restore() -> None:
 
     def short(self: LiveSegments) -> Line:
         line = real(self)
-        return Line(line.base, line.deltas[:-1]) if len(line.deltas) > 1 else line
+        return Line(line.base, line.deltas[:-1]) if len(line.deltas) > (line.base is None) else line
 
     LiveSegments.line = short  # type: ignore[method-assign]
 
