@@ -8,7 +8,6 @@ lost, one trace has ten thousand spans, one event carries hostile text, one reco
 import json
 import os
 import shutil
-import socket
 import sys
 import time
 import urllib.error
@@ -28,6 +27,7 @@ from streams.simulate.pipeline import Simulation
 from streams.units import SECOND_US
 from tests.fault.harness import PROGRAM, Deployment, Feeder, WorkerProcess, wait_for
 from tests.integration.conftest import broker, give_up
+from tests.ports import free_port
 
 __all__ = ["broker"]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -135,9 +135,7 @@ def stage(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sta
     deployment.create_topics()
     try:
         worker = deployment.worker(settings=SETTINGS)
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
+        port = free_port()
         console = _console(deployment, port)
         found = Stage(deployment, worker, f"http://127.0.0.1:{port}")
         worker.wait_until_restored(1, "incidents", 120)

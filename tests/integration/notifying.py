@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.codec.records import encode
 from tests.fault.harness import REPOSITORY, WorkerProcess, wait_for
+from tests.ports import free_port
 
 INCIDENTS = "incidents.events.v1"
 
@@ -87,14 +87,6 @@ class Hook:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 class Notifying:

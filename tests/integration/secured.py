@@ -4,10 +4,8 @@ Owns the node that it starts, its users and their rights. Everything secret is m
 starts and lies in the node's own folder or the test's.
 """
 
-import contextlib
 import json
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
@@ -30,6 +28,7 @@ from confluent_kafka.admin import (
 
 from streams.runtime.rights import Right
 from tests.fault.harness import REPOSITORY, Deployment, wait_for
+from tests.ports import free_ports
 
 SCRIPTS = REPOSITORY / "deploy" / "kafka"
 CALL_SECONDS = 30
@@ -48,15 +47,6 @@ _OPERATIONS = {
 
 
 LONG_AGO = ("20200101000000Z", "20200201000000Z")
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens on, found by asking the system for all at once."""
-    with contextlib.ExitStack() as held:
-        found = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in found:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in found]
 
 
 class SecuredBroker:

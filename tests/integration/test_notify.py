@@ -15,8 +15,9 @@ import pytest
 
 from streams.notify.target import UNCOMMITTED_MAX
 from tests.fault.harness import read_committed
-from tests.integration.notifying import Hook, Notifying, free_port, until
+from tests.integration.notifying import Hook, Notifying, until
 from tests.notify_events import incident
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 

@@ -3,10 +3,8 @@
 import http.client
 import json
 import os
-import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -33,6 +31,7 @@ from tests.fault.harness import (
 )
 from tests.integration.conftest import kafka_home
 from tests.integration.traces import event_of, trace_of
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
@@ -84,19 +83,8 @@ def feed_traces(deployment: Deployment, first: int, count: int) -> dict[str, set
 
 @pytest.fixture
 def port() -> int:
-    """Return a port for the pages of a worker; the next one, for a second worker, is free too.
-
-    Below the range from which the system gives every connection its own: those come and go.
-    """
-    for found in random.sample(range(20_000, 32_000, 2), 200):
-        with socket.socket() as one, socket.socket() as other:
-            try:
-                one.bind(("127.0.0.1", found))
-                other.bind(("127.0.0.1", found + 1))
-            except OSError:
-                continue
-            return found
-    raise AssertionError("no two free ports beside each other")
+    """Return a port for the pages of a worker; the next one, for a second worker, is free too."""
+    return free_ports(2)[0]
 
 
 # --- what it says

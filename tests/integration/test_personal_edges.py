@@ -42,9 +42,9 @@ from tests.fault.harness import (
     stopped,
     wait_for,
 )
-from tests.integration.conftest import two_free_ports
 from tests.integration.test_console_personal import ask
 from tests.otlp_cases import as_json, attributes, logs, metrics, traces
+from tests.ports import free_port
 from tests.unit.console.canaries import (
     CANARIES,
     CLASSES,
@@ -331,7 +331,7 @@ def test_edges_keep_none(own: Deployment, own_node: tuple[str, int]) -> None:
 
 def test_a_worker_keeps_none(own: Deployment) -> None:
     """Straight to its topics: outputs, changelogs, state, archive, logs and pages have none."""
-    port, _ = two_free_ports()
+    port = free_port()
     worker = own.worker("--otlp-topics", ",".join(OTLP_TOPICS), "--health-port", port)
     worker.wait_until_restored(own.partitions)
     at = ConsoleAt(own)

@@ -17,7 +17,7 @@ from tests.fault.console import ConsoleAt
 from tests.fault.harness import REPOSITORY, Deployment, Feeder, wait_for
 from tests.integration import debian
 from tests.integration.conftest import give_up
-from tests.integration.notifying import free_port
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 

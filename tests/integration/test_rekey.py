@@ -29,9 +29,9 @@ from tests.fault.harness import (
     read_committed,
     wait_for,
 )
-from tests.integration.conftest import two_free_ports
 from tests.integration.traces import event_of
 from tests.otlp_cases import as_json, logs, span_id, span_of, trace_id, traces
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
@@ -134,7 +134,7 @@ def committed_by(deployment: Deployment) -> dict[int, int]:
 def test_a_topic_placed_by_fnv_is_named_and_then_repaired(deployment: Deployment) -> None:
     """Log, health and metric name it; started again with --rekey, the group joins all traces."""
     make_topics(deployment, deployment.partitions)
-    port = two_free_ports()[0]
+    port = free_port()
     settings = {"health_port": port}
     worker = deployment.worker(*OTLP, "--fixed-waits", 1, settings=settings)
     numbers = count(1)

@@ -12,7 +12,8 @@ from streams.codec.records import decode
 from streams.runtime.topics import admin, create, spec
 from streams.sdk import Telemetry
 from tests.fault.harness import REPOSITORY, read_committed, wait_for
-from tests.integration.conftest import BROKER_SCRIPT, START_SECONDS_MAX, two_free_ports
+from tests.integration.conftest import BROKER_SCRIPT, START_SECONDS_MAX
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
@@ -43,7 +44,7 @@ class Node:
     """A broker that may be stopped and started on the same address."""
 
     def __init__(self) -> None:
-        port, controller = two_free_ports()
+        port, controller = free_ports(2)
         self.address = f"127.0.0.1:{port}"
         self._environment = {**os.environ, "PORT": str(port), "CONTROLLER_PORT": str(controller)}
 
