@@ -32,7 +32,7 @@ from tests.ports import free_port
 __all__ = ["broker"]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 RECORDS_PER_SECOND = 12.0
-LASTS_SECONDS = 1_200.0
+LASTS_SECONDS = 3_600.0
 """Longer than all tests take: the pipeline is still alive when the last one looks."""
 LOST_SECONDS = 40
 BIG_SPANS = 10_000
@@ -49,7 +49,7 @@ SETTINGS = {
     "warm_up_seconds": 2,
     "incident_update_seconds": 1,
 }
-SEEN_MS_MAX = 30_000
+SEEN_MS_MAX = 120_000
 """How long anything may take to be seen: the machine may be busy with other tests."""
 AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 
@@ -65,7 +65,7 @@ class Stage:
     def get(self, path: str) -> Any:
         """Return what a path of the interface answers; None while it does not."""
         try:
-            with urllib.request.urlopen(f"{self.url}/api/v1/{path}", timeout=20) as found:
+            with urllib.request.urlopen(f"{self.url}/api/v1/{path}", timeout=60) as found:
                 return json.load(found)
         except (urllib.error.URLError, ConnectionError):
             return None

@@ -70,7 +70,7 @@ class CollectorAt:
 
     def get(self, path: str) -> Answer:
         """Return what a path answers, with status 0 while nobody answers."""
-        return self._asked(urllib.request.Request(self._url(path)), 20)
+        return self._asked(urllib.request.Request(self._url(path)), 60)
 
     def post(self, path: str, body: bytes, seconds: float = 60, **headers: str) -> Answer:
         """Return what a path answers to a body; a header's `_` stands for `-`."""

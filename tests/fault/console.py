@@ -59,7 +59,7 @@ class ConsoleAt:
     def get(self, path: str) -> Any:
         """Return what a path answers, None while nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as found:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as found:
                 return json.load(found)
         except (urllib.error.URLError, ConnectionError):
             return None
@@ -76,7 +76,8 @@ class ConsoleAt:
             return said is not None and not said["waits_for"] and said["lag_records"] == 0
 
         def what() -> str:
-            behind = [row for row in self.get("/api/v1/lag")["partitions"] if row["lag_records"]]
+            lag = self.get("/api/v1/lag") or {"partitions": []}
+            behind = [row for row in lag["partitions"] if row["lag_records"]]
             return f"read: {self.get('/health')}, {behind}, {console.tail()}"
 
         wait_for(is_read, READ_SECONDS, what, console)

@@ -27,11 +27,10 @@ from confluent_kafka.admin import (
 )
 
 from streams.runtime.rights import Right
-from tests.fault.harness import REPOSITORY, Deployment, wait_for
+from tests.fault.harness import CALL_SECONDS, REPOSITORY, Deployment, wait_for
 from tests.ports import free_ports
 
 SCRIPTS = REPOSITORY / "deploy" / "kafka"
-CALL_SECONDS = 30
 _KINDS = {
     "topic": ResourceType.TOPIC,
     "group": ResourceType.GROUP,
@@ -62,7 +61,6 @@ class SecuredBroker:
         self.secrets = home / f"node-{sasl}" / "secure"
         ports = {"PORT": sasl, "TLS_PORT": tls, "CONTROLLER_PORT": controller}
         self._environment = {**os.environ, **{name: str(port) for name, port in ports.items()}}
-        self._environment["START_SECONDS"] = "240"  # a busy machine is no broken one
         self._environment["EXTRA_PROPERTIES"] = str(self._wrong_listeners(ports))
         self._admin: AdminClient | None = None
 
@@ -109,7 +107,7 @@ class SecuredBroker:
             [SCRIPTS / "certificates.sh", folder, *names],
             env={**os.environ, **settings},
             check=True,
-            timeout=60,
+            timeout=240,
         )
         return folder
 

@@ -28,7 +28,7 @@ from tests.unit.console.canaries import (
     octets,
 )
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 NOW = "start=2020-01-01&end=2035-01-01"
 TRACES = 6

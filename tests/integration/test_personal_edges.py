@@ -60,7 +60,7 @@ from tests.unit.console.canaries import (
     octets,
 )
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 MESSAGE = "canary message of nobody"
 STACK = "Traceback of canary-stack"

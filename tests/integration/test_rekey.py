@@ -33,7 +33,7 @@ from tests.integration.traces import event_of
 from tests.otlp_cases import as_json, logs, span_id, span_of, trace_id, traces
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 SPANS_TOPIC = "otlp_spans"
 OTHER = "telemetry.other.v1"
@@ -223,7 +223,7 @@ def test_another_count_no_keys_and_mixed_traces_are_repaired(deployment: Deploym
         feed_oddly(feeder, numbers, 3)
         feeder.send_bytes("otlp_logs", None, logs("checkout", [free]).SerializeToString())
     accepted = 2 * events + 1
-    end = ("--exit-after", accepted, "--drain-seconds", 60, "--fixed-waits", 1)
+    end = ("--exit-after", accepted, "--drain-seconds", 240, "--fixed-waits", 1)
     worker = deployment.worker(*REKEY, *end)
     assert worker.wait(240) == 0, worker.tail()
     accounts = worker.accounting()
@@ -307,7 +307,7 @@ def test_taken_back_nothing_is_left_out_and_nothing_joined_twice(deployment: Dep
         for n in range(41, 81):
             feed_trace(feeder, n, deployment.partitions, time.time_ns(), murmur2_partition)
     rows = 80 * SPANS
-    end = ("--exit-after", rows, "--drain-seconds", 60, "--fixed-waits", 1)
+    end = ("--exit-after", rows, "--drain-seconds", 240, "--fixed-waits", 1)
     worker = deployment.worker(*OTLP, *end)
     assert worker.wait(240) == 0, worker.tail()
     accounts = worker.accounting()
