@@ -271,8 +271,11 @@ def test_a_full_buffer_tells_to_come_again_and_recovers(
 def test_sigterm_answers_what_it_took_and_keeps_the_rest_for_the_next_start(
     own: Deployment, own_node: tuple[str, int]
 ) -> None:
-    """With the broker away: exit 0, the events are on disk, and the next collector sends them."""
-    at = CollectorAt(own, ack_seconds=5)
+    """With the broker away: exit 0, the events are on disk, and the next collector sends them.
+
+    A request is told first that Kafka does not answer, however long that takes.
+    """
+    at = CollectorAt(own, ack_seconds=8)
     collector = at.serve()
     with stopped(own_node[1]):
         body = json.dumps([plain_json(e) for e in trace_of(5, spans=4, start_us=START_US)])

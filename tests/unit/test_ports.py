@@ -46,7 +46,7 @@ def test_what_was_given_is_given_to_nobody_else(only: int) -> None:
     with pytest.raises(AssertionError, match="no 1 free ports"):
         ports.free_port()
     command = [sys.executable, "-c", ANOTHER, str(only)]
-    other = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    other = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert "no 1 free ports" in other.stderr
 
 
