@@ -26,7 +26,7 @@ OUTAGE_EVENTS = 20_000
 CHILD = """
 import multiprocessing, sys
 from streams.sdk import Telemetry
-t = Telemetry("ALPHA", "parser", sys.argv[1], exit_seconds_max=120)
+t = Telemetry("ALPHA", "parser", sys.argv[1], exit_seconds_max=60)
 def work(n):
     for _ in range(100):
         with t.span(f"child.{n}"): pass
