@@ -31,9 +31,9 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 BROKER_SCRIPT: Final = ROOT / "deploy" / "kafka" / "broker.sh"
 CONTRACT: Final = ROOT / "benchmarks" / "candidate.yaml"
 PROFILE: Final = ROOT / "benchmarks" / "candidate-profile.yaml"
-START_SECONDS: Final = 90.0
-STOP_SECONDS: Final = 40.0
-DELETE_SECONDS: Final = 60.0
+START_SECONDS: Final = 300.0
+STOP_SECONDS: Final = 120.0
+DELETE_SECONDS: Final = 120.0
 METRICS_OPTION: Final = "--metrics-port"
 """The worker's option that makes it serve /metrics."""
 WAIT_SECONDS: Final = 30.0

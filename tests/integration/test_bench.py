@@ -62,7 +62,7 @@ def bench(broker: str, folder: Path, *arguments: str) -> subprocess.CompletedPro
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=1_500,
         check=False,
     )
 
