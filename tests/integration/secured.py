@@ -4,10 +4,8 @@ Owns the node that it starts, its users and their rights. Everything secret is m
 starts and lies in the node's own folder or the test's.
 """
 
-import contextlib
 import json
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
@@ -29,10 +27,10 @@ from confluent_kafka.admin import (
 )
 
 from streams.runtime.rights import Right
-from tests.fault.harness import REPOSITORY, Deployment, wait_for
+from tests.fault.harness import CALL_SECONDS, REPOSITORY, Deployment, wait_for
+from tests.ports import free_ports
 
 SCRIPTS = REPOSITORY / "deploy" / "kafka"
-CALL_SECONDS = 30
 _KINDS = {
     "topic": ResourceType.TOPIC,
     "group": ResourceType.GROUP,
@@ -50,15 +48,6 @@ _OPERATIONS = {
 LONG_AGO = ("20200101000000Z", "20200201000000Z")
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens on, found by asking the system for all at once."""
-    with contextlib.ExitStack() as held:
-        found = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in found:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in found]
-
-
 class SecuredBroker:
     """A secure node of deploy/kafka/broker.sh, and what its administrator may do."""
 
@@ -72,7 +61,6 @@ class SecuredBroker:
         self.secrets = home / f"node-{sasl}" / "secure"
         ports = {"PORT": sasl, "TLS_PORT": tls, "CONTROLLER_PORT": controller}
         self._environment = {**os.environ, **{name: str(port) for name, port in ports.items()}}
-        self._environment["START_SECONDS"] = "240"  # a busy machine is no broken one
         self._environment["EXTRA_PROPERTIES"] = str(self._wrong_listeners(ports))
         self._admin: AdminClient | None = None
 
@@ -119,7 +107,7 @@ class SecuredBroker:
             [SCRIPTS / "certificates.sh", folder, *names],
             env={**os.environ, **settings},
             check=True,
-            timeout=60,
+            timeout=240,
         )
         return folder
 

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from benchmarks.__main__ import CASES
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = {
@@ -62,7 +62,7 @@ def bench(broker: str, folder: Path, *arguments: str) -> subprocess.CompletedPro
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=1_500,
         check=False,
     )
 

@@ -24,7 +24,7 @@ from tests.integration.secured import SecuredBroker, SecuredDeployment
 from tests.integration.traces import trace_of
 from tests.notify_events import incident
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 OTHER = "telemetry.other.v1"
 START_US = 1_700_000_000_000_000
@@ -130,7 +130,7 @@ def test_with_exactly_these_rights_everything_works(
     producer.produce(OTHER, b"{garbage}", b"key")  # or no reader would look at what was rejected
     assert producer.flush(30) == 0
     worker = as_user(secured, place, "worker").worker(
-        "--exit-after", len(events) + 1, "--drain-seconds", 60, "--fixed-waits", 1,
+        "--exit-after", len(events) + 1, "--drain-seconds", 240, "--fixed-waits", 1,
         "--log-level", "DEBUG",
     )  # fmt: skip
     assert worker.wait(240) == 0, worker.tail()

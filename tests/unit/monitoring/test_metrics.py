@@ -245,7 +245,7 @@ def test_the_text_is_made_once_a_look(hosts: list[Any], monkeypatch: pytest.Monk
 def fetch(port: int, path: str) -> tuple[int, str]:
     """Return status and body of a page."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=120) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -331,7 +331,7 @@ def test_logs_are_json_lines_on_stderr_from_their_level_on() -> None:
         "log.info('not_said'); log.warning('task_restored', pieces=3)"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=True
     )
     (line,) = ran.stderr.splitlines()
     said = json.loads(line)
