@@ -63,21 +63,6 @@ class QuickSpans:
         self._origins = Origins(encoder)
         self._patterns = KeyPatterns(dimensions)
 
-    def bodies(self, values: Sequence[bytes]) -> list[tuple[int, bytes] | None]:
-        """Return how many spans each request holds, and their bodies one after the other.
-
-        None where the encoder must judge the request: it has no span, or another form, or makes
-        more bytes than it may.
-        """
-        made = self._made(values)
-        if made is None:
-            return [None] * len(values)
-        ends = np.cumsum(made.counts)
-        edges = np.concatenate([made.body.start, np.array([len(made.body.data)])])
-        begin, end = edges[ends - made.counts].tolist(), edges[ends].tolist()
-        found = zip(made.counts.tolist(), begin, end, strict=True)
-        return [(count, made.body.data[at:stop]) if count else None for count, at, stop in found]
-
     def run(self, values: Sequence[bytes]) -> SpanRun | None:
         """Return the spans of requests as bodies, and those that are straight as columns.
 
