@@ -23,7 +23,7 @@ from streams.errors import RecordError, StateError
 from streams.runtime.cause_inputs import CauseInputs
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import OutRecord
-from streams.runtime.rejecting import Refused, rejected_event, span_of
+from streams.runtime.rejecting import Refused, rejected_event, rejected_key, span_of
 from streams.runtime.sources import Sources
 from streams.runtime.traces_out import TraceWriter
 from streams.state.segment import Segment, SegmentRows
@@ -204,7 +204,7 @@ class JoinRunner:
             )
             refused.add(reason, event["timestamp"], (module, event["topic"], reason), span)
             encoded = encode("rejected_event", event)
-            key = event["key"] or None
+            key = rejected_key(record.key, event)
             self._outbox.append(OutRecord(self._names.rejected, self.partition, key, encoded))
 
     def collect(self, cut_ms: int) -> tuple[list[OutRecord], Segment]:
