@@ -49,6 +49,7 @@ class JoinRunner:
         inputs: gathers what the causes task looks at.
         shelf: where the task lays events that stay long; asked for what it could not take.
         privacy: what becomes of personal fields; None for nothing.
+        untreated: the personal fields that stay as they come, for want of a key.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class JoinRunner:
         inputs: CauseInputs,
         shelf: Shelf | None = None,
         privacy: Privacy | None = None,
+        untreated: Sequence[str] = (),
     ) -> None:
         self.task = task
         self.partition = partition
@@ -82,6 +84,7 @@ class JoinRunner:
         self._inputs = inputs
         self._shelf = shelf
         self._rejections = None if privacy is None else RejectedTreating(privacy)
+        self._untreated = tuple(untreated)
         self._outbox: list[OutRecord] = []
         self._misplaced: dict[int, Misplaced] = {}
         self._watermark_us = 0
@@ -338,6 +341,7 @@ class JoinRunner:
             "watermark_us": self.task.watermark_us(),
             "wait_us": state.wait.wait_us,
             "held_topics": sorted(self.held),
+            "untreated": dict.fromkeys(self._untreated, self.rows),
             "mispartitioned": {
                 self._topics[topic]: found._asdict() for topic, found in self._misplaced.items()
             },

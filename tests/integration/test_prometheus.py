@@ -103,6 +103,7 @@ def scene(
     deployment: Deployment, binary: Path, tmp_path: Path
 ) -> Iterator[tuple[Prometheus, ConsoleAt, Any]]:
     """Yield Prometheus with a worker and a console that work, and were asked."""
+    deployment.contract = "seed"  # it calls fields personal, and there is no key
     deployment.create_topics()
     at, port = ConsoleAt(deployment), free_port()
     worker = deployment.worker("--health-port", port)
@@ -126,6 +127,12 @@ def scene(
         made.end()
 
 
+def send_no_event(prometheus_of: tuple[Prometheus, ConsoleAt, Any]) -> None:
+    """Send one record more."""
+    with Feeder(prometheus_of[1].deployment.broker) as feeder:
+        feeder.send_bytes("telemetry.other.v1", b"k", b"no event", 0)
+
+
 def expressions(board: Path) -> list[str]:
     """Return the expressions of a dashboard, its variables set."""
     found = [
@@ -139,7 +146,8 @@ def expressions(board: Path) -> list[str]:
 def test_every_expression_is_executed(scene: tuple[Prometheus, ConsoleAt, Any]) -> None:
     """Rules evaluate without an error; panels find something, but for what tells of trouble.
 
-    And the rule that somebody should be woken for wakes: a console that was killed is away.
+    A worker without a key for what the contract calls personal is told of. And the rule that
+    somebody should be woken for wakes: a console that was killed is away.
     """
     prometheus, _, console = scene
 
@@ -163,6 +171,9 @@ def test_every_expression_is_executed(scene: tuple[Prometheus, ConsoleAt, Any]) 
         alerts = prometheus.get("alerts")["alerts"]
         return {one["labels"]["alertname"] for one in alerts if one["state"] == "firing"}
 
+    send_no_event(scene)
+    untreated = "SpanloomPersonalFieldsUntreated"
+    wait_for(lambda: untreated in firing(), 60, lambda: str(firing()))
     assert firing() & {"SpanloomConsoleAway", "SpanloomUnhealthy", "SpanloomConsoleErrors"} == set()
     console.kill()
     wait_for(lambda: "SpanloomConsoleAway" in firing(), 30, lambda: str(firing()))
