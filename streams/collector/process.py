@@ -99,7 +99,7 @@ class Collector:
         )
         self._intake = Intake(
             judge,
-            OtlpValues(services_of(contract)),
+            OtlpValues(services_of(contract), has_columns=privacy is None),
             self._sender,
             self.meters,
             IntakeSettings(

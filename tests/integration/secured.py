@@ -27,7 +27,7 @@ from confluent_kafka.admin import (
 )
 
 from streams.runtime.rights import Right
-from tests.fault.harness import CALL_SECONDS, REPOSITORY, Deployment, wait_for
+from tests.fault.harness import CALL_SECONDS, REPOSITORY, TRACES, Deployment, wait_for
 from tests.ports import free_ports
 
 SCRIPTS = REPOSITORY / "deploy" / "kafka"
@@ -46,6 +46,33 @@ _OPERATIONS = {
 
 
 LONG_AGO = ("20200101000000Z", "20200201000000Z")
+
+
+OTHER = "telemetry.other.v1"
+DERIVED_WRITTEN = (
+    "alerts.raised.v1", "fidelity.partials.v1", "fidelity.stats.v1", "incidents.events.v1",
+    "incidents.audit.v1", "incidents.ledger.v1", "signals.partials.v1",
+    "causes.evidence.v1", "causes.inputs.v1", "spanloom.links.v1", "telemetry.rejected.v1", TRACES,
+    "traces.fragments.v1",
+)  # fmt: skip
+READ_BACK = (
+    "alerts.external.v1", "alerts.raised.v1", "fidelity.partials.v1", "incidents.commands.v1",
+    "signals.partials.v1", "causes.evidence.v1", "causes.inputs.v1", "spanloom.links.v1", TRACES,
+    "traces.fragments.v1",
+)  # fmt: skip
+KINDS = ("join", "fragments", "fidelity", "signals", "causes", "external", "incidents")
+
+
+def worker_rights(group: str) -> tuple[Right, ...]:
+    """Return the least rights of a worker, written out by hand: docs/security.md has them too."""
+    changelogs = [f"spanloom.{group}.{kind}.state.v1" for kind in KINDS]
+    return (
+        *(Right("topic", name, "Read") for name in (OTHER, *READ_BACK, *changelogs)),
+        *(Right("topic", name, "Write") for name in (*DERIVED_WRITTEN, *changelogs)),
+        Right("topic", TRACES, "DescribeConfigs"),
+        Right("group", group, "Read"),
+        Right("transactional id", f"{group}-", "Write", is_prefix=True),
+    )
 
 
 class SecuredBroker:
@@ -185,6 +212,27 @@ def _as_filter(one: AclBinding) -> AclBindingFilter:
         one.operation,
         one.permission_type,
     )
+
+
+def admin_link(secured: SecuredBroker) -> dict[str, object]:
+    """Return how the administrator reaches the broker: by certificate."""
+    return {
+        "security_protocol": "SSL",
+        "ca_file": secured.secrets / "ca.pem",
+        "certificate_file": secured.secrets / "admin.pem",
+        "key_file": secured.secrets / "admin.key",
+    }
+
+
+def user_link(secured: SecuredBroker, name: str, password: str) -> dict[str, object]:
+    """Return how a user reaches the broker: by SCRAM over TLS."""
+    return {
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "ca_file": secured.secrets / "ca.pem",
+        "username": name,
+        "password": password,
+    }
 
 
 @dataclass

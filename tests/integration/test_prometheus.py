@@ -107,6 +107,7 @@ def scene(
     deployment: Deployment, binary: Path, tmp_path: Path
 ) -> Iterator[tuple[Prometheus, ConsoleAt, Any]]:
     """Yield Prometheus with a worker and a console that work, and were asked."""
+    deployment.contract = "seed"  # it calls fields personal, and there is no key
     deployment.create_topics()
     at, port = ConsoleAt(deployment), free_port()
     worker = deployment.worker("--health-port", port)
@@ -129,6 +130,12 @@ def scene(
         made.end()
 
 
+def send_no_event(prometheus_of: tuple[Prometheus, ConsoleAt, Any]) -> None:
+    """Send one record more."""
+    with Feeder(prometheus_of[1].deployment.broker) as feeder:
+        feeder.send_bytes("telemetry.other.v1", b"k", b"no event", 0)
+
+
 def expressions(board: Path) -> list[str]:
     """Return the expressions of a dashboard, its variables set."""
     found = [
@@ -142,7 +149,8 @@ def expressions(board: Path) -> list[str]:
 def test_every_expression_is_executed(scene: tuple[Prometheus, ConsoleAt, Any]) -> None:
     """Rules evaluate without an error; panels find something, but for what tells of trouble.
 
-    And the rule that somebody should be woken for wakes: a console that was killed is away.
+    A worker without a key for what the contract calls personal is told of. And the rule that
+    somebody should be woken for wakes: a console that was killed is away.
     """
     prometheus, _, console = scene
 
@@ -169,6 +177,9 @@ def test_every_expression_is_executed(scene: tuple[Prometheus, ConsoleAt, Any]) 
         alerts = prometheus.get("alerts")["alerts"]
         return {one["labels"]["alertname"] for one in alerts if one["state"] == "firing"}
 
+    send_no_event(scene)
+    untreated = "SpanloomPersonalFieldsUntreated"
+    wait_for(lambda: untreated in firing(), 60, lambda: str(firing()))
     # Without the minutes that they are given, one scrape that failed makes them fire, for a look.
     wrong = {"SpanloomConsoleAway", "SpanloomUnhealthy", "SpanloomConsoleErrors"}
     wait_for(lambda: not firing() & wrong, 60, lambda: str(firing()))

@@ -53,6 +53,7 @@ def hosts(tmp_path: Path) -> list[Any]:
     feed(runner, chunk(B, span("go", 1, 90_000_000, trace_id="ab" * 16), b"junk!"))
     runner.held = frozenset({A})
     runner._misplaced = {0: Misplaced("fnv1a", "murmur2")}
+    runner._untreated = ("actor",)
     join = Host("join-3", runner, (A, B))
     join.meter.cut_seconds.add(0.25)
     join.meter.cut_seconds.add(0.5)
@@ -140,6 +141,11 @@ def test_topics_that_lie_wrongly_and_what_is_placed_anew_are_exposed(hosts: list
     assert found["spanloom_mispartitioned_topic", "join-3", f"fnv1a {A}"] == 1
     rekeyed = [key[2] for key in found if key[0] == "spanloom_rekeyed_records_total"]
     assert rekeyed == ["moved", "stayed", "rejected"]
+
+
+def test_records_that_keep_what_is_personal_are_counted(hosts: list[Any]) -> None:
+    """By field, all that the task took in."""
+    assert samples(exposed(hosts))["spanloom_untreated_records_total", "join-3", "actor"] == 5
 
 
 def test_the_tasks_state_is_exposed(hosts: list[Any]) -> None:
