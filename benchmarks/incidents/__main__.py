@@ -25,6 +25,7 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 
+from benchmarks.arguments import report_file
 from benchmarks.cases.lab import CaseError
 from benchmarks.incidents.table import tables
 from streams.errors import SpanloomError
@@ -102,7 +103,9 @@ def _options(arguments: list[str]) -> tuple[argparse.Namespace, ModuleType | Non
     )
     parser.add_argument("--set", choices=SETS, required=True, help="what to judge")
     parser.add_argument("--path", type=Path, metavar="DIR", help="folder of the set's data")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write cases and totals here")
+    parser.add_argument(
+        "--json", type=report_file, metavar="FILE", help="write cases and totals here"
+    )
     wants_help = not {"-h", "--help"}.isdisjoint(arguments)
     asked = [a for a in arguments if a not in ("-h", "--help")]
     help_ = "show this; with --set, its options"
@@ -119,8 +122,6 @@ def _options(arguments: list[str]) -> tuple[argparse.Namespace, ModuleType | Non
         parser.error(f"--set {options.set} needs --path DIR")
     if options.set in NEED_PATH and not options.path.is_dir():
         parser.error(f"--path: there is no folder {options.path}")
-    if options.json and not options.json.absolute().parent.is_dir():
-        parser.error(f"--json: there is no folder {options.json.absolute().parent}")
     return options, module
 
 

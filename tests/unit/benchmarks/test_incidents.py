@@ -172,16 +172,6 @@ def test_help_is_given_with_and_without_a_set(
     assert 'make bench-incidents ARGS="' in shown
 
 
-def test_a_report_that_cannot_be_written_is_refused_before_the_day_is_read(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A minute of work would be lost for a folder that is not there."""
-    with pytest.raises(SystemExit) as ended:
-        command.main(["--set", "flap", "--json", str(tmp_path / "nowhere" / "out.json")])
-    assert ended.value.code == 2
-    assert "--json: there is no folder" in capsys.readouterr().err
-
-
 def test_every_report_has_every_key() -> None:
     """What a set does not measure is null, so that one reader serves all sets."""
     found = command.completed({"cases": [{"id": "x", "kind": "load"}], "totals": {"cases": 1}})
