@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType, ModuleType
 
+from benchmarks.arguments import report_file
 from benchmarks.cases.lab import CaseError, open_lab, say
 from benchmarks.cases.report import (
     Report,
@@ -59,7 +60,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--case", choices=CASES, help="which case")
     given, _ = parser.parse_known_args(arguments)
     parser.add_argument("-h", "--help", action="help", help="show this; with --case, its options")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    parser.add_argument("--json", type=report_file, metavar="FILE", help="write the figures here")
     parser.add_argument("--broker", default="", help="HOST:PORT; else one of its own is started")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does it work at all")
@@ -85,8 +86,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         parser.error(f"--setting takes NAME=VALUE, not {wrong[0]!r}")
     if options.quick:
         module_of(options.case).make_quick(options)
-    if options.json and not options.json.absolute().parent.is_dir():
-        parser.error(f"--json: there is no folder {options.json.absolute().parent}")
     return options
 
 

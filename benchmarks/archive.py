@@ -12,7 +12,6 @@ import argparse
 import json
 import random
 import secrets
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -23,6 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.archive_events import ENTRIES, RATE, START_US, TELEMETRY, Source
+from benchmarks.arguments import report_file
 from benchmarks.decode import STAGES
 from streams.console.archive.archive import Archive, Limits
 from streams.console.archive.kinds import KIND
@@ -242,16 +242,16 @@ def run(entries: int, folder: Path, privacy: Privacy | None = None) -> dict[str,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--entries", type=int, default=500_000)
-    parser.add_argument("--json", type=Path, help="write the report here")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.archive", description=__doc__)
+    parser.add_argument("--entries", type=int, default=500_000, metavar="N")
+    parser.add_argument("--json", type=report_file, metavar="FILE", help="write the report here")
     parser.add_argument(
         "--personal", action="store_true", help="keep pseudonyms of what the seed contract classes"
     )
-    parser.add_argument("--folder", type=Path, help="keep the archive here")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="keep the archive here")
     arguments = parser.parse_args()
     if arguments.entries < ENTRIES:
-        sys.exit(f"archive: --entries: at least {ENTRIES}")
+        parser.error(f"--entries: at least {ENTRIES}")
     with tempfile.TemporaryDirectory() as temporary:
         privacy = seed_privacy() if arguments.personal else None
         report = run(arguments.entries, arguments.folder or Path(temporary), privacy)

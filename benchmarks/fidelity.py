@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import truth as truth_module
+from benchmarks.arguments import report_file
 from benchmarks.losses import Recording, lost_frame, patterns
 from benchmarks.matching import NAMES, Score, report_frame, score
 from benchmarks.truth import read_truth, truth_frame
@@ -93,7 +94,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--learn", type=Path, required=True, help="whole traces to learn from")
     parser.add_argument("--judge", type=Path, required=True, help="traces to judge")
     parser.add_argument("--truth", type=Path, help="the spans that --judge already lacks")
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--json", type=report_file, help="write all figures to this file")
     parser.add_argument("--seed", type=int, default=1, help="of the losses made here (default 1)")
     return parser.parse_args(arguments)
 

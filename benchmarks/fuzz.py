@@ -26,6 +26,7 @@ from confluent_kafka import KafkaError, Producer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.arguments import report_file
 from benchmarks.fuzz_verdict import Sent, verdict
 from benchmarks.hostile import GIANT, Hostile, giant_trace, hostile
 from streams.codec.records import encode
@@ -95,7 +96,7 @@ def main() -> int:
         report = _run(arguments, stage, traffic, folder, console)
     text = json.dumps(report, indent=2)
     if arguments.json:
-        Path(arguments.json).write_text(text + "\n", encoding="utf-8")
+        arguments.json.write_text(text + "\n", encoding="utf-8")
     print(text)
     for problem in report["problems"]:
         console.print(f"[red]problem:[/] {problem}", highlight=False)
@@ -111,7 +112,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--timeout", type=float, default=300, help="seconds the worker may take")
     parser.add_argument("--embedded", action="store_true", help="no real broker, smaller records")
     parser.add_argument("--kinds", help="only these kinds of hostile records, by comma")
-    parser.add_argument("--json", help="write the report here too")
+    parser.add_argument(
+        "--json", type=report_file, metavar="FILE", help="write the report here too"
+    )
     return parser.parse_args()
 
 

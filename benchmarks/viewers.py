@@ -24,6 +24,7 @@ import aiohttp
 import numpy as np
 from confluent_kafka import Producer
 
+from benchmarks.arguments import at_least_one, report_file
 from benchmarks.cases import proc
 from benchmarks.cases.lab import ROOT, CaseError, open_lab, say
 from streams.codec.records import encode
@@ -159,10 +160,10 @@ def start(folder: Path, broker: str) -> tuple[subprocess.Popen[bytes], int]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; return 1 when a viewer missed the last version."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--viewers", type=int, default=1_000)
-    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--viewers", type=at_least_one, default=1_000)
+    parser.add_argument("--seconds", type=at_least_one, default=60)
     parser.add_argument("--broker", default="", help="HOST:PORT; else one of its own is started")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--json", type=report_file, metavar="FILE", help="write the report here")
     options = parser.parse_args(arguments)
     try:
         with open_lab(options.broker, {}) as lab:

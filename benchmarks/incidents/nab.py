@@ -24,6 +24,7 @@ from typing import Any
 
 from streams.contract.rules import ANOMALY_SCORE
 from streams.core.signals.baseline import Baseline
+from streams.errors import ConfigError
 
 QUIET_VALUES = 12
 """An alert ends when so many values in a row were well: two minutes of windows of 10 s."""
@@ -148,11 +149,18 @@ def run(path: str | Path) -> dict[str, Any]:
     Returns:
         cases: one per labelled window, in the order of the label file; totals; the score, those of
         the peers, and precision and recall of alerts.
+
+    Raises:
+        ConfigError: there is no label file, or no series that it labels.
     """
     folder = Path(path)
+    if not (folder / "combined_windows.json").is_file():
+        raise ConfigError(f"{folder}: no combined_windows.json; give the folder of NAB's data")
     read = {series.name: series for series in read_series(folder)}
     alerts = {name: alerts_of(series) for name, series in read.items()}
     windows = {name: of for name, of in read_windows(folder).items() if name in read}
+    if not windows:
+        raise ConfigError(f"{folder}: no <group>/<series>.csv.gz of those that the labels name")
     verdicts = {name: judge(read[name], alerts[name], windows.get(name, [])) for name in read}
     cases = []
     for name, of_series in windows.items():
@@ -163,7 +171,7 @@ def run(path: str | Path) -> dict[str, Any]:
                 {
                     "id": f"{name}#{at}",
                     "kind": name.split("/")[0],
-                    "truth": [name],
+                    "truth": name,
                     "ranked": [] if first is None else [name],
                     "detected_at_s": detected_s,
                     "events": int(first is not None),

@@ -9,7 +9,6 @@ authors measured in normal running before: the series' past when the recording b
 Source: https://github.com/IntelligentDDS/Nezha (FSE 2023).
 """
 
-import io
 import json
 import math
 import re
@@ -23,7 +22,7 @@ import polars as pl
 from benchmarks.incidents.archives import members
 from benchmarks.incidents.replay import Recording, replay
 from benchmarks.incidents.scoring import Fault, result
-from streams.codec.nezha import read_nezha
+from streams.codec.nezha import has_nezha_traces, read_nezha
 from streams.core.causes.metric_evidence import CLIENT, SERVER, Sample, Series
 from streams.core.causes.visits import SPAN_COLUMNS
 from streams.core.causes.watch import CauseWatch
@@ -32,15 +31,26 @@ from streams.units import SECOND_US
 
 _LINE = re.compile(r"^\S+\s+(?P<severity>[A-Z]+)\s+(?P<location>\S+)\s+(?P<text>.*)$", re.DOTALL)
 _VARIABLE = re.compile(r"\S*\d\S*")
+_LOG_SOURCE = ("TraceID", "SpanID", "TimeUnixNano", "Log")
 _NOT_A_SERIES = {"Time", "time", "TimeStamp", "timestamp", "PodName", "ServiceName"}
+_SPAN_SCHEMA = dict.fromkeys(SPAN_COLUMNS, pl.String) | {
+    "timestamp_us": pl.Int64(),
+    "duration_us": pl.Int64(),
+    "is_error": pl.Boolean(),
+}
 _SIDES = {"source": CLIENT, "destination": SERVER}
 
 
 def run(path: Path) -> dict[str, Any]:
-    """Replay one day and score it."""
+    """Replay one day and score it.
+
+    Raises:
+        ConfigError: There is no such folder, or a file of it is missing or not as it should be.
+    """
+    labelled = faults(path)  # before the day is read, which takes a minute; the replay sees none
     recording = read(path)
     incidents = replay(recording, CauseWatch())
-    scored = result(faults(path), incidents, recording)
+    scored = result(labelled, incidents, recording)
     return {**scored, "published": _published(path)}
 
 
@@ -60,33 +70,50 @@ def service(pod: str) -> str:
 
 
 def faults(path: Path) -> list[Fault]:
-    """Return the labelled faults in the label file's order; times from `inject_time`, UTC."""
+    """Return the labelled faults in the label file's order; times from `inject_time`, UTC.
+
+    Raises:
+        ConfigError: There is no label file, or it is not as the authors write them.
+    """
+    if not path.is_dir():
+        raise ConfigError(f"{path}: no such folder; give the folder of a Nezha day")
     found = sorted(path.glob("*fault_list.json"))
     if not found:
         raise ConfigError(f"{path}: no *fault_list.json; give the folder of a Nezha day")
-    hours = json.loads(found[0].read_text())
-    return [
-        Fault(
-            f"{label['inject_time']} {label['inject_pod']}",
-            label["inject_type"],
-            service(label["inject_pod"]),
-            _text_us(label["inject_time"]),
-        )
-        for labels in hours.values()
-        for label in labels
-    ]
+    try:
+        hours = json.loads(found[0].read_text())
+        labels = [label for of_hour in hours.values() for label in of_hour]
+        return [_fault(label) for label in labels]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{found[0]}: not a list of faults by hour, each with inject_time (YYYY-MM-DD "
+            f"HH:MM:SS), inject_pod and inject_type ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _fault(label: dict[str, str]) -> Fault:
+    time, pod = label["inject_time"], label["inject_pod"]
+    return Fault(f"{time} {pod}", label["inject_type"], service(pod), _text_us(time))
 
 
 def read(path: Path) -> Recording:
-    """Return all telemetry of a day; no label."""
+    """Return all telemetry of a day; no label.
+
+    Raises:
+        ConfigError: There is neither a trace nor a metric, or a file is not as it should be.
+    """
     spans = _spans(path)
     logs = _logs(path)
     samples = list(_samples(path))
+    if spans.is_empty() and not samples:
+        raise ConfigError(f"{path}: neither `trace` nor `metric`; give the folder of a Nezha day")
     modules = {*spans["module"].unique().to_list(), *(s.series.module for s in samples)}
     return Recording(spans, logs, samples, list(_normal(path)), frozenset(modules))
 
 
 def _spans(path: Path) -> pl.DataFrame:
+    if not has_nezha_traces(path):
+        return pl.DataFrame(schema=_SPAN_SCHEMA)
     frames = list(read_nezha(path, include_faultfree=True))
     return (
         pl.concat(frames)
@@ -97,12 +124,19 @@ def _spans(path: Path) -> pl.DataFrame:
 
 
 def _logs(path: Path) -> pl.DataFrame:
-    frames = [
-        pl.read_csv(content, infer_schema=False, truncate_ragged_lines=True)
+    read_files = [
+        (name, _table(f"{path / stem}: {name}", content))
         for stem in ("log", "faultfree")
         for name, content in members(path, stem)
         if name.endswith("_log.csv")
     ]
+    frames = []
+    for name, table in read_files:
+        absent = [column for column in _LOG_SOURCE if column not in table.columns]
+        if table.columns and absent:
+            raise ConfigError(f"{path}: {name}: column {absent[0]} is missing")
+        if table.columns:
+            frames.append(table.select(_LOG_SOURCE))
     schema = dict.fromkeys(("trace_id", "span_id", "template", "severity"), pl.String)
     if not frames:
         return pl.DataFrame(schema=schema)
@@ -114,6 +148,20 @@ def _logs(path: Path) -> pl.DataFrame:
         template=pl.Series([t for t, _ in read_], dtype=pl.String),
         severity=pl.Series([s for _, s in read_], dtype=pl.String),
     )
+
+
+def _table(place: str, content: bytes) -> pl.DataFrame:
+    """Return a CSV table as text; an empty file has no columns.
+
+    Raises:
+        ConfigError: It is no table; `place` names it.
+    """
+    if not content.strip():
+        return pl.DataFrame()
+    try:
+        return pl.read_csv(content, infer_schema=False, truncate_ragged_lines=True)
+    except pl.exceptions.PolarsError as error:
+        raise ConfigError(f"{place}: not a CSV table ({error})") from error
 
 
 def _template(log: str) -> tuple[str, str]:
@@ -132,11 +180,14 @@ def _template(log: str) -> tuple[str, str]:
 
 def _samples(path: Path) -> Iterator[Sample]:
     for name, content in members(path, "metric"):
-        table = pl.read_csv(io.BytesIO(content), infer_schema=False)
+        table = _table(f"{path / 'metric'}: {name}", content)
         times = "Time" if "Time" in table.columns else "time"
         if times not in table.columns:
             continue  # the call graph, and nothing with a time
-        at_us = [_text_us(text[:19]) for text in table[times].to_list()]
+        try:
+            at_us = [_text_us(text[:19]) for text in table[times].to_list()]
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{path / 'metric'}: {name}: column {times}: {error}") from error
         for column in table.columns:
             series = _series(Path(name).name, table, column)
             if series is None:
@@ -162,7 +213,7 @@ def _series(file: str, table: pl.DataFrame, column: str) -> Series | None:
 
 def _normal(path: Path) -> Iterator[tuple[Series, float, float]]:
     for name, content in members(path, "metric_threshold"):
-        table = pl.read_csv(io.BytesIO(content), infer_schema_length=None)
+        table = _table(f"{path / 'metric_threshold'}: {name}", content)
         if table.height < 2:
             continue
         for column in table.columns:

@@ -51,6 +51,8 @@ def run(path: Path) -> dict[str, Any]:
         kind = label["target"]["metric"]
         fault = Fault(issue, kind, label["root_cause"]["node"], incident.opened_us)
         cases.append(told_case(fault, incident.told, incident.told[0].at_us - rows_us(rows)))
+    if not cases:
+        raise ConfigError(f"{path}: no PetShop issue in it (target.json beside metrics.csv)")
     totals = totals_of(cases, len(nodes))
     totals.update(
         false_per_hour=round(false / hours, 3) if hours else 0.0,

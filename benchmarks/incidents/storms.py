@@ -226,7 +226,7 @@ def _slowest(alerts: Sequence[Written], told: Iterable[Told]) -> float:
 
 
 def totals(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return what all runs together come to; shares are of cases or of incidents."""
+    """Return what all runs together come to: numbers of cases; shares are called ratios."""
     cases = [case for one in runs for case in one["cases"]]
     alerts, events = sum(r["alerts"] for r in runs), sum(r["events"] for r in runs)
     incidents = sum(r["incidents"] for r in runs)
@@ -241,16 +241,19 @@ def totals(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     both = sum(all(0 < c["rank"] <= 3 for c in pair) for pair in pairs)
     count = len(cases)
 
-    def top(k: int) -> float | None:
-        return sum(0 < c["rank"] <= k for c in cases) / count if count else None
+    def top(k: int) -> int:
+        return sum(0 < c["rank"] <= k for c in cases)
 
     return {
         "cases": count,
         "top1": top(1),
         "top3": top(3),
         "top5": top(5),
+        "top1_ratio": top(1) / count if count else None,
+        "top3_ratio": top(3) / count if count else None,
         "pairs": len(pairs),
-        "both_top3": both / len(pairs) if pairs else None,
+        "both_top3": both,
+        "both_top3_ratio": both / len(pairs) if pairs else None,
         "missed": sum(not c["incidents"] for c in cases),
         "over_merged": over_merged,
         "over_merged_ratio": over_merged / incidents if incidents else 0.0,
@@ -266,7 +269,7 @@ def totals(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "firing_windows": firing,
         "fewer_than_firing_ratio": 1 - events / firing if firing else None,
         "first_event_s_max": max((r["late_s"] for r in runs), default=0.0),
-        "chance_top1": sum(chances) / len(chances) if chances else None,
+        "chance_top1": sum(chances),
     }
 
 

@@ -14,23 +14,57 @@ from streams import __version__
 from streams.errors import SpanloomError
 
 _GROUPS: Final = {
-    "contract": "Check, show and learn pipeline contracts.",
-    "rules": "Test the alert rules of a contract.",
-    "schema": "Check the Avro schemas of the topics, and register them.",
-    "topics": "Create and check the Kafka topics.",
-    "replay": "Send recorded telemetry into the topics.",
-    "export": "Write what was recorded to files.",
+    "contract": (
+        "Check, show and learn pipeline contracts.\n\n"
+        "Example: spanloom contract check pipeline.yaml"
+    ),
+    "rules": (
+        "Test the alert rules of a contract.\n\nExample: spanloom rules test rule-tests.yaml"
+    ),
+    "schema": (
+        "Check the Avro schemas of the topics, and register them.\n\nExample: spanloom schema check"
+    ),
+    "topics": (
+        "Create and check the Kafka topics.\n\n"
+        "Example: spanloom topics create --partitions 4 --contract seed"
+    ),
+    "replay": (
+        "Send recorded telemetry into the topics.\n\n"
+        "Example: spanloom replay otlp traces.json --broker 127.0.0.1:9092"
+    ),
+    "export": (
+        "Write what was recorded to files.\n\n"
+        "Example: spanloom export events -o day.jsonl.gz --contract seed"
+    ),
     "coverage": (
         "Hold the contract's stages and signals against what the telemetry topics tell.\n\n"
         "Ends with 0 when all of it is told as it should be, with 1 when there is a gap.\n\n"
         "Example: spanloom coverage --contract seed --broker 127.0.0.1:9092"
     ),
-    "notify": "Tell Alertmanager, webhooks and others of incidents.",
-    "incident": "See incidents, and order what becomes of them.",
-    "console-key": "Make, list and revoke the keys of the console.",
-    "noise": "How much people were spared, and by which means.",
-    "archive": "Erase somebody from the console's archive; name it in Iceberg tables.",
-    "query": "Ask a console: traces, records, lineage, fidelity, incidents, audit entries.",
+    "notify": (
+        "Tell Alertmanager, webhooks and others of incidents.\n\n"
+        "Example: spanloom notify test --config notify.yaml"
+    ),
+    "incident": (
+        "See incidents, and order what becomes of them.\n\nExample: spanloom incident list --all"
+    ),
+    "console-key": (
+        "Make, list and revoke the keys of the console.\n\n"
+        "Example: spanloom console-key new --actor alice@example.org --role operator"
+    ),
+    "noise": (
+        "How much people were spared, and by which means.\n\n"
+        "Example: spanloom noise report --days 7"
+    ),
+    "archive": (
+        "Erase somebody from the console's archive; name it in Iceberg tables.\n\n"
+        "Example: spanloom archive iceberg --archive /var/lib/spanloom/archive "
+        "--catalog type=sql --catalog uri=sqlite:////var/lib/spanloom/catalog.db"
+    ),
+    "query": (
+        "Ask a console: traces, records, lineage, fidelity, incidents, audit entries.\n\n"
+        "Example: spanloom query record rec-000017"
+    ),
 }
 """Commands with commands of their own: the `app` of the module of that name."""
 COMMANDS: Final = (
@@ -83,7 +117,12 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Joins telemetry by trace id, says what is missing and where, and opens incidents.",
+    help=(
+        "Joins telemetry by trace id, says what is missing and where, and opens incidents.\n\n"
+        "`spanloom COMMAND --help` has an example of each. Ends with 0 when all is well, 1 for a "
+        "finding, 2 for wrong usage or settings, 3 when broker or state cannot be used.\n\n"
+        "Example: spanloom demo"
+    ),
 )
 
 

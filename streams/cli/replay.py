@@ -1,6 +1,9 @@
 """`spanloom replay`: send recorded telemetry into the topics."""
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -12,6 +15,7 @@ from streams.codec.otlp.recordings import otlp_events
 from streams.codec.otlp.requests import KINDS
 from streams.errors import ConfigError
 from streams.runtime.build import load_pipeline, services_of
+from streams.runtime.replaying import Replay
 from streams.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True)
@@ -30,6 +34,7 @@ def nezha(
     faultfree: bool = typer.Option(False, help="Send the fault-free minute too."),
     contract: str | None = typer.Option(None, help="Path of the contract, or `seed`."),
     quiet: bool = typer.Option(False, help="Show no progress."),
+    as_json: bool = typer.Option(False, "--json", help="Write one JSON object instead of text."),
 ) -> None:
     """Send the spans of a Nezha recording.
 
@@ -37,7 +42,7 @@ def nezha(
     """
     settings = load_settings(broker=broker, contract=contract)
     replay = replay_of(load_pipeline(settings), settings, speed, is_quiet=quiet)
-    replay.send(nezha_events(path, include_faultfree=faultfree))
+    _send(replay, nezha_events(path, include_faultfree=faultfree), as_json=as_json)
 
 
 @app.command()
@@ -47,6 +52,7 @@ def events(
     speed: str = typer.Option("max", help="Times real time, or `max`."),
     contract: str | None = typer.Option(None, help="Path of the contract, or `seed`."),
     quiet: bool = typer.Option(False, help="Show no progress."),
+    as_json: bool = typer.Option(False, "--json", help="Write one JSON object instead of text."),
 ) -> None:
     """Send telemetry events kept as JSON lines.
 
@@ -54,7 +60,7 @@ def events(
     """
     settings = load_settings(broker=broker, contract=contract)
     replay = replay_of(load_pipeline(settings), settings, speed, is_quiet=quiet)
-    replay.send(read_events(path))
+    _send(replay, read_events(path), as_json=as_json)
 
 
 @app.command()
@@ -69,6 +75,7 @@ def otlp(
         "", help="What files of protobuf hold: spans, logs or metrics; their names may tell."
     ),
     quiet: bool = typer.Option(False, help="Show no progress."),
+    as_json: bool = typer.Option(False, "--json", help="Write one JSON object instead of text."),
 ) -> None:
     """Send spans, log records and metric points recorded by OpenTelemetry.
 
@@ -80,7 +87,18 @@ def otlp(
     pipeline = load_pipeline(settings)
     replay = replay_of(pipeline, settings, speed, is_quiet=quiet)
     services = services_of(pipeline.contract)
-    replay.send(event for file in files for event in otlp_events(file, services, signal))
+    found = (event for file in files for event in otlp_events(file, services, signal))
+    _send(replay, found, as_json=as_json)
+
+
+def _send(replay: Replay, events: Iterable[dict[str, Any]], *, as_json: bool) -> None:
+    """Send events, and say how many it were.
+
+    Raises:
+        BrokerError: as `Replay.send`.
+    """
+    sent = replay.send(events)
+    typer.echo(json.dumps({"sent": sent}) if as_json else f"{sent:,} events sent")
 
 
 for _command in (replay_recorded.jaeger, replay_recorded.zipkin, replay_recorded.csv):

@@ -24,6 +24,7 @@ MEMBER_BYTES_MAX: Final = 256 * 1024 * 1024
 ARCHIVE_BYTES_MAX: Final = 4 * 1024 * 1024 * 1024
 MEMBER_COUNT_MAX: Final = 2_000
 
+_ARCHIVES: Final = (".tar.xz", ".tar.gz", ".tar")
 _TRACE_FILE: Final = re.compile(r"^(?:\./)?(?:[\w-]+/)*((\d\d)_(\d\d)_trace\.csv)$")
 _SOURCE_COLUMNS: Final = (
     "TraceID",
@@ -44,9 +45,10 @@ def read_nezha(path: str | Path, include_faultfree: bool = False) -> Iterator[pl
     timestamp_us; rows that start together keep the file's order.
 
     Args:
-        path: A folder of `HH_MM_trace.csv` files, a folder that holds `trace.tar.xz`, or such
-            an archive itself. Files win over the archive when a folder has both.
-        include_faultfree: Read `faultfree.tar.xz` of the folder too.
+        path: A folder of `HH_MM_trace.csv` files, a folder that holds them in `trace/` or
+            `trace.tar.xz`, or such an archive itself. Files win over the archive when a folder has
+            both.
+        include_faultfree: Read `faultfree/` or `faultfree.tar.xz` of the folder too.
 
     Raises:
         ConfigError: There is no such table, a column is missing, a cell is not a number, or the
@@ -61,6 +63,15 @@ def read_nezha(path: str | Path, include_faultfree: bool = False) -> Iterator[pl
     found.sort(key=lambda named: named[0])
     for _, frame in found:
         yield frame
+
+
+def has_nezha_traces(path: str | Path) -> bool:
+    """Return whether a recording has any traces: some days have logs and metrics alone.
+
+    Raises:
+        ConfigError: There is no such file or folder.
+    """
+    return any(True for _ in _parts(Path(path), True))
 
 
 def nezha_events(path: str | Path, include_faultfree: bool = False) -> Iterator[dict[str, Any]]:
@@ -122,20 +133,25 @@ def _parts(source: Path, include_faultfree: bool) -> Iterator[Path]:
         return
     if not source.is_dir():
         raise ConfigError(f"{source}: no such file or folder")
-    tables = [p for p in source.iterdir() if _TRACE_FILE.match(p.name) and p.is_file()]
-    archive = source / "trace.tar.xz"
-    if tables:
-        yield from tables
-    elif archive.is_file():
-        yield archive
-    faultfree = source / "faultfree.tar.xz"
-    if include_faultfree and faultfree.is_file():
-        yield faultfree
+    yield from _tables(source) or _unpacked_or_not(source, "trace")
+    if include_faultfree:
+        yield from _unpacked_or_not(source, "faultfree")
+
+
+def _unpacked_or_not(source: Path, stem: str) -> list[Path]:
+    """Name the tables of `stem/`, else the archive of that name; nothing where neither is."""
+    folder = source / stem
+    archives = [source / f"{stem}{suffix}" for suffix in _ARCHIVES]
+    return (_tables(folder) if folder.is_dir() else []) or [p for p in archives if p.is_file()][:1]
+
+
+def _tables(folder: Path) -> list[Path]:
+    return [p for p in folder.iterdir() if _TRACE_FILE.match(p.name) and p.is_file()]
 
 
 def _read_part(part: Path) -> Iterator[tuple[str, pl.DataFrame]]:
     """Read one table, or all tables of one archive, each with its HH_MM name."""
-    if not part.name.endswith((".tar.xz", ".tar.gz", ".tar")):
+    if not part.name.endswith(_ARCHIVES):
         yield part.name, _parse(part.read_bytes(), str(part))
         return
     try:

@@ -30,6 +30,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any
 
+from benchmarks.arguments import at_least_one, report_file
 from tests.fault.broker import BrokerNode, NoBrokerError
 from tests.fault.canary import CANARIES, program_of
 from tests.fault.console_kills import SCENARIO, kill_consoles
@@ -59,7 +60,7 @@ def main() -> int:
     found: dict[str, Any] = reports[0] if len(reports) == 1 else _together(reports, seed)
     text = json.dumps(found, indent=2)
     if arguments.json:
-        Path(arguments.json).write_text(text + "\n", encoding="utf-8")
+        arguments.json.write_text(text + "\n", encoding="utf-8")
     print(text)
     return 1 if found["lost"] or found["repeated"] or found["wrong"] else 0
 
@@ -129,15 +130,15 @@ def _arguments() -> argparse.Namespace:
     add("--target", choices=["worker", "console"], default="worker", help="what is hurt (worker)")
     add("--scenario", choices=[*SCENARIOS, "all"], default="kills", help="what to do (kills)")
     add("--kills", type=int, help="kills, kills at each point, changes or rounds (the scenario's)")
-    add("--workers", type=int, default=3, help="workers at once (3)")
+    add("--workers", type=at_least_one, default=3, help="workers at once (3)")
     add("--seed", type=int, help="decides all that chance decides; drawn and printed if absent")
     add("--seconds", type=float, default=300, help="length of the rebalance storm (300)")
-    add("--json", metavar="FILE", help="write the report here, too")
+    add("--json", type=report_file, metavar="FILE", help="write the report here, too")
     add("--broker", metavar="HOST:PORT", help="use this broker and DELETE ALL ITS TOPICS")
     add("--point", action="append", help="points, damage: only this kind; may be repeated")
     add("--canary", choices=list(CANARIES), help="plant a bug, which must be found")
     add("--records-per-second", type=float, default=15, help="simulated records; 25 events each")
-    add("--partitions", type=int, default=4, help="of the telemetry topics (4)")
+    add("--partitions", type=at_least_one, default=4, help="of the telemetry topics (4)")
     add("--keep", action="store_true", help="keep logs and local state")
     return parser.parse_args()
 

@@ -8,7 +8,7 @@ def test_fifty_flips_at_one_pace() -> None:
     found = flap.case(2, is_alone=False)
     assert (found["alerts"], found["beside"]) == (51, 1)
     assert found["names"] == ["OPENED", "UPDATED", "RESOLVED"]
-    assert found["truth"] == ["ALPHA"]
+    assert (found["truth"], found["incidents"]) == ("ALPHA", 2), "the other has its own"
 
 
 def test_a_moment_of_load() -> None:

@@ -43,7 +43,8 @@ def test_a_storm_is_found_and_counted() -> None:
     assert (found["false"], found["over_merged"], found["split"]) == ([], [], 0)
     summed = totals([found])
     layout = read_layout(load_contract("seed"))
-    assert (summed["cases"], summed["top1"], summed["missed"]) == (1, 1.0, 0)
+    assert (summed["cases"], summed["top1"], summed["missed"]) == (1, 1, 0)
+    assert summed["top1_ratio"] == 1.0
     assert summed["chance_top1"] == pytest.approx(2 / len(candidates(layout)))
     assert by_kind([found]) == {"acknowledgments_lost": summed}
     case = found["cases"][0]

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from benchmarks.incidents import __main__ as command
-from benchmarks.incidents import nezha
+from benchmarks.incidents import flap, nezha, petshop
 from benchmarks.incidents.replay import Incident, Recording, Told
 from benchmarks.incidents.scoring import Fault, rank_of, result
 from streams.core.causes.evidence import LOG_NEW, UNKNOWN, Cause
@@ -154,3 +154,93 @@ def test_a_set_without_a_module_is_said_to_be_missing(
     monkeypatch.setitem(command.SETS, "storms", "no_such_file")
     assert command.main(["--set", "storms"]) == 2
     assert "not there yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--help"], "--path DIR"), (["--set", "storms", "--help"], "--quiet-runs")],
+)
+def test_help_is_given_with_and_without_a_set(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who does not know the sets asks for help first; with a set it has the set's options."""
+    with pytest.raises(SystemExit) as ended:
+        command.main(arguments)
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert words in shown
+    assert 'make bench-incidents ARGS="' in shown
+
+
+def test_every_report_has_every_key() -> None:
+    """What a set does not measure is null, so that one reader serves all sets."""
+    found = command.completed({"cases": [{"id": "x", "kind": "load"}], "totals": {"cases": 1}})
+    assert list(found["cases"][0]) == list(command.CASE_KEYS)
+    assert (found["cases"][0]["kind"], found["cases"][0]["ranked"]) == ("load", None)
+    assert set(found["totals"]) == set(command.TOTAL_KEYS)
+    assert found["totals"]["cases"] == 1
+
+
+def test_a_set_that_does_not_hold_its_bound_ends_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exit code says what the totals say."""
+    failing = {"cases": [], "totals": {"cases": 0, "passed": False}}
+    monkeypatch.setattr(flap, "run", lambda path: failing)
+    assert command.main(["--set", "flap"]) == 1
+
+
+def test_a_day_is_read_from_folders_as_from_archives(tmp_path: Path) -> None:
+    """The source publishes the folders `trace`, `log` and `metric`, not archives of them."""
+    flat, published = tmp_path / "flat", tmp_path / "published"
+    flat.mkdir()
+    published.mkdir()
+    told = nezha.run(a_day(flat, "pay-1-x"))
+    a_day(published, "pay-1-x")
+    (published / "00_00_trace.csv").rename(published / "trace" / "00_00_trace.csv")
+    assert nezha.run(published)["cases"] == told["cases"]
+
+
+def test_a_day_without_traces_is_judged_by_its_metrics(tmp_path: Path) -> None:
+    """Seventeen of the faults of OnlineBoutique have no whole trace; a day may have none at all."""
+    folder = a_day(tmp_path, "pay-1-x")
+    (folder / "00_00_trace.csv").unlink()
+    with pytest.raises(ConfigError, match="neither `trace` nor `metric`"):
+        nezha.read(folder)
+    (folder / "metric").mkdir()
+    rows = "\n".join(f"2030-01-01 00:{m:02}:00,pay-1-x,{m % 3}" for m in range(12))
+    (folder / "metric" / "pay-1-x_metric.csv").write_text(f"Time,PodName,Cpu\n{rows}\n")
+    (folder / "metric" / "empty_metric.csv").write_text("")
+    recording = nezha.read(folder)
+    assert (recording.spans.height, len(recording.samples)) == (0, 12)
+    assert [case["truth"] for case in nezha.run(folder)["cases"]] == ["pay"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("2030-01-01-fault_list.json", "{", "fault_list.json: not a list of faults"),
+        ("2030-01-01-fault_list.json", '{"00": [{"inject_time": "x"}]}', "inject_pod"),
+        ("2030-01-01-fault_list.json", '{"00": [{"inject_time": "x", "inject_pod": "a-1-b", '
+         '"inject_type": "y"}]}', "YYYY-MM-DD"),
+        ("metric/pod.csv", "Time,PodName,Cpu\nyesterday,a-1-b,1\n", "pod.csv: column Time"),
+        ("log/00_01_log.csv", "Time,Log\n1,x\n", "column TraceID is missing"),
+    ],
+)  # fmt: skip
+def test_an_odd_file_is_named(
+    name: str, text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command ends with 2 and says which file is not as it should be, without a traceback."""
+    folder = a_day(tmp_path, "pay-1-x")
+    (folder / "metric").mkdir()
+    (folder / name).write_text(text)
+    assert command.main(["--set", "nezha-tt", "--path", str(folder)]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert words in told
+    assert "Traceback" not in told
+
+
+def test_a_folder_without_any_issue_is_refused(tmp_path: Path) -> None:
+    """Nought of nought cases right would look like a run."""
+    (tmp_path / "scenario").mkdir()
+    (tmp_path / "scenario" / "graph.csv").write_text("x,a\na,0\n")
+    with pytest.raises(ConfigError, match="no PetShop issue"):
+        petshop.run(tmp_path)

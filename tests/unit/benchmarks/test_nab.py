@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.incidents.nab import Series, corpus_score, judge, run, scaled_sigmoid
+from streams.errors import ConfigError
 
 COUNT = 400
 
@@ -70,3 +71,12 @@ def test_a_folder_is_run_and_told_by_window(tmp_path: Path) -> None:
     assert (result["totals"]["missed"], result["totals"]["false_per_hour"]) == (1, 0.0)
     assert (result["precision"], result["recall"]) == (1.0, 0.5)
     assert result["peers"] == {}
+
+
+def test_a_folder_without_labels_or_series_is_refused(tmp_path: Path) -> None:
+    """A file of labels that name no series here would score nothing, and say so of everything."""
+    with pytest.raises(ConfigError, match="no combined_windows"):
+        run(tmp_path)
+    (tmp_path / "combined_windows.json").write_text('{"real/one.csv": []}', "utf-8")
+    with pytest.raises(ConfigError, match="labels name"):
+        run(tmp_path)

@@ -37,7 +37,7 @@ def test_events_of_a_file_reach_the_broker(shell: Shell, tmp_path: Path) -> None
         answer = shell(
             "replay", "events", path, "--broker", broker.address, "--contract", "seed", "--quiet"
         )
-        assert answer.code == 0
+        assert (answer.code, answer.out) == (0, "3 events sent\n")
         assert answer.err.startswith("spanloom: warning: actor")
         assert "sent as they are" in answer.err
         assert read_all(broker.address, "telemetry.beta.v1", 3) == events
@@ -69,8 +69,9 @@ def test_recorded_otlp_reaches_the_broker(shell: Shell, tmp_path: Path) -> None:
     with EmbeddedBroker() as broker:
         client = AdminClient({"bootstrap.servers": broker.address, "log_level": 0})
         topics.embedded_partitions(client, ["telemetry.other.v1"])
-        answer = shell("replay", "otlp", *paths, "--broker", broker.address, "--quiet")
+        answer = shell("replay", "otlp", *paths, "--broker", broker.address, "--quiet", "--json")
         assert (answer.code, answer.err) == (0, "")
+        assert json.loads(answer.out) == {"sent": 2}
         found = read_all(broker.address, "telemetry.other.v1", 2)
     assert {str(e["trace_id"]) for e in found} == {trace_id(n).hex() for n in (1, 2)}
 
