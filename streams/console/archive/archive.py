@@ -29,8 +29,9 @@ from streams.console.archive.hourlists import list_hours
 from streams.console.archive.kinds import KIND, KINDS, Kind
 from streams.console.archive.lists import Times, least_and_most
 from streams.console.archive.merging import merged, merges
+from streams.console.archive.packing import part_of
 from streams.console.archive.retention import Growth, growth
-from streams.console.archive.store import Store, part_of
+from streams.console.archive.store import Store
 from streams.console.archive.summaries import ALL_KINDS
 from streams.console.archive.tail import Tail
 from streams.console.archive.tally import Tallies, Tally
@@ -323,7 +324,7 @@ class Archive:
 
     def _merge(self, files: Sequence[Segment]) -> None:
         kind, whole, counts = KIND[files[0].kind], merged(files), counts_of_files(self.store, files)
-        size_bytes = self.store.write(kind, whole, self.store.read(kind, files), counts)
+        size_bytes = self.store.merge(kind, files, whole, counts)
         with self._lock:
             self._swap(files, whole, size_bytes)
 
