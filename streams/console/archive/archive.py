@@ -10,7 +10,7 @@ another one of its topic passes over what it has.
 import threading
 import time
 from bisect import bisect_left
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -179,12 +179,12 @@ class Archive:
             OSError: a file that was due could not be written; not all records were taken in, and
                 all may be given again.
         """
-        by_topic: dict[str, dict[int, list[Message]]] = {}
+        by_place: defaultdict[Place, list[Message]] = defaultdict(list)
         for message in messages:
-            by_topic.setdefault(message.topic, {}).setdefault(message.partition, []).append(message)
+            by_place[message.topic, message.partition].append(message)
         by_kind: dict[str, list[list[Message]]] = {}
-        for topic, partitions in by_topic.items():
-            by_kind.setdefault(self.kinds[topic][0].name, []).extend(partitions.values())
+        for (topic, _), some in by_place.items():
+            by_kind.setdefault(self.kinds[topic][0].name, []).append(some)
         for places in by_kind.values():
             self._take_alike(places)
 
