@@ -44,6 +44,7 @@ from streams.state.segment import Segment, SegmentRows
 from streams.units import I32, I64, U8, U64
 
 _GONE: Final = -1  # row is accounted for and goes no further
+_NOBODY: Final = np.zeros(0, np.int64)
 _REPEATED: Final = -2  # row is a repeat of one in a published revision, and not yet counted
 
 
@@ -254,10 +255,9 @@ class JoinTask:
         _, evicted = state.open.add(part, slot[now], bits[now], entry[now], late=True)
         state.count_events("evicted", part.topic[evicted], "trace_too_large")
         if later.any():
-            overdue = np.unique(slot[later]).astype(np.int64)
-            deadlines = self._deadlines_of(overdue)
-            by = np.where(deadlines.is_met, CLOSED_BY_CONTRACT, CLOSED_BY_WATERMARK)
-            self._close(overdue, effects, by=by.astype(np.uint8), deadline_us=deadlines.deadline_us)
+            # With them go all that are due after the chunk, of which no row is left: to close costs
+            # some milliseconds, however few traces there are.
+            self._close_due(effects, np.unique(slot[later]).astype(np.int64))
         return np.flatnonzero(later)
 
     def _bits(self, events: EventColumns) -> tuple[U64, I32]:
@@ -369,7 +369,13 @@ class JoinTask:
 
     # --- closing
 
-    def _close_due(self, effects: JoinEffects) -> None:
+    def _close_due(self, effects: JoinEffects, overdue: I64 = _NOBODY) -> None:
+        """Close what is due as far as the stream has come.
+
+        Args:
+            effects: takes the traces.
+            overdue: (k,) slots that were due within the chunk, before a row that is still to come.
+        """
         state = self.state
         s = state.open.slots
         if state.wait.wait_us != self._wait_us:  # what was worked out with another wait is void
@@ -377,11 +383,13 @@ class JoinTask:
             s["due_us"][state.open.live_slots()] = NEVER
         front_us = int(state.progress.progress_us()[self._due.awaited].max())
         live = state.open.may_be_due(front_us)
+        if len(overdue):
+            live = np.union1d(live, overdue)
         live = live[s["recall"][live] != RECALL_WANTED]
         if len(live) == 0:
             return
         deadlines = self._deadlines_of(live)
-        by_events = deadlines.passed(state.progress.event_us)
+        by_events = deadlines.passed(state.progress.event_us) | np.isin(live, overdue)
         due = by_events | deadlines.passed(state.progress.progress_us())
         # Stream time must come this far before the trace is worth another look, unless it waits
         # for no topic at all, or something comes.

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
@@ -26,6 +26,12 @@ TRANSACTION_TIMEOUT_MS = 15_000
 PATIENCE_SECONDS = 120.0
 """How long a broker may be away in the middle of a commit, where nothing else is set."""
 _CALL_SECONDS = 10.0
+_LINGER_MS: Final = 10_000
+"""No time passes before something is sent: a full batch goes at once, the rest with the commit."""
+_BATCH_BYTES: Final = 1_000_000
+"""How much the client puts into a request for one partition; brokers take 1 MiB by default."""
+_STILL_SECONDS: Final = 0.5
+"""After so long without an answer a commit no longer waits for full batches to go first."""
 
 
 class OutRecord(NamedTuple):
@@ -105,7 +111,8 @@ def settings_for(base: Mapping[str, object]) -> dict[str, object]:
     """Return the client settings of a producer of ours; it retries and keeps the order."""
     return {
         **base,
-        "linger.ms": 5,
+        "linger.ms": _LINGER_MS,
+        "batch.size": _BATCH_BYTES,
         "compression.type": "lz4",
         "message.max.bytes": 9 << 20,
         "queue.buffering.max.messages": 1_000_000,
@@ -168,6 +175,7 @@ def commit_cut(
         reached("after_produce", producer)
         send_all(producer, cut.changelog, 0, delivered_state)
         reached("after_changelog", producer)
+        wait_for_batches(producer, [*cut.outputs, *cut.changelog])
         if metadata is not None and cut.offsets:
             offsets = [TopicPartition(t, p, o) for (t, p), o in cut.offsets.items()]
             _retried(
@@ -202,6 +210,35 @@ def send_all(
                 break
             except BufferError:  # the client's queue is full: the broker is slower than we are
                 producer.poll(0.1)
+
+
+def wait_for_batches(producer: Producer, records: Sequence[OutRecord]) -> None:
+    """Wait until less than a batch is left for each partition, or no answer comes.
+
+    A partition has one request on its way at a time. A flush, which each commit begins with, makes
+    the client's thread ask without a pause whether it may send the next one, a tenth of the
+    worker's CPU; before a flush it sleeps until the answer is there.
+
+    Args:
+        producer: has been given the records.
+        records: all of them, in that order.
+    """
+    left = _in_last_batches(records)
+    while len(producer) > left and producer.poll(_STILL_SECONDS):
+        pass
+
+
+def _in_last_batches(records: Sequence[OutRecord]) -> int:
+    """Return how many records may wait for a flush: of each partition those after a full batch."""
+    count = 0
+    size_bytes: dict[tuple[str, int], int] = {}
+    for topic, partition, _, value in reversed(records):
+        place = topic, partition
+        held_bytes = size_bytes.get(place, 0)
+        if held_bytes < _BATCH_BYTES or partition < 0:  # below 0 it is one of many partitions
+            size_bytes[place] = held_bytes + len(value or b"")
+            count += 1
+    return count
 
 
 def _retried(call: Callable[[], object], deadline: float) -> None:

@@ -21,6 +21,7 @@ from streams.runtime.commit import (
     producer_for,
     send_all,
     settings_for,
+    wait_for_batches,
 )
 from streams.runtime.link import open_client
 
@@ -101,6 +102,7 @@ class AtLeastOnce:
                 next_offset = max(next_offset, offset + 1)
 
         send_all(self._producer, records, timestamp_ms, delivered)
+        wait_for_batches(self._producer, records)
         deadline = time.monotonic() + self._patience_seconds
         while self._producer.flush(1.0):
             if time.monotonic() > deadline:

@@ -17,6 +17,7 @@ from streams.runtime.commit import (
     group_metadata,
     init_transactions,
     producer_for,
+    wait_for_batches,
 )
 from streams.runtime.topics import admin, embedded_partitions
 
@@ -49,7 +50,13 @@ class FakeProducer:
         self.sent: list[tuple[str, int, bytes | None, bytes, int]] = []
         self.offsets: list[tuple[str, int, int]] = []
         self.delivery_error: KafkaError | None = None
+        self.queued = 0
+        self.answers: list[int] = []
+        """How many records each poll finds acknowledged, for as long as there are answers."""
         self._fails = fails or {}
+
+    def __len__(self) -> int:
+        return self.queued
 
     def _note(self, call: str) -> None:
         self.calls.append(call)
@@ -79,8 +86,11 @@ class FakeProducer:
         if on_delivery is not None:
             on_delivery(self.delivery_error, Message(40 + len(self.sent)))
 
-    def poll(self, _seconds: float) -> None:
+    def poll(self, _seconds: float) -> int:
         self._note("poll")
+        acknowledged = self.answers.pop(0) if self.answers else 0
+        self.queued -= acknowledged
+        return acknowledged
 
     def send_offsets_to_transaction(self, offsets: Any, metadata: bytes, _seconds: float) -> None:
         assert metadata == b"m"
@@ -159,6 +169,42 @@ def test_a_full_queue_is_waited_for() -> None:
     commit_cut(producer, a_cut(), b"m")  # type: ignore[arg-type]
     assert producer.calls[1:7] == ["begin", "produce", "poll", "produce", "poll", "produce"]
     assert len(producer.sent) == 3
+
+
+def traces(count: int, size_bytes: int, partition: int = 1) -> list[OutRecord]:
+    """Return records of one topic."""
+    return [OutRecord("traces", partition, b"k", bytes(size_bytes))] * count
+
+
+@pytest.mark.parametrize(
+    ("records", "left"),
+    [
+        ([], 0),
+        (traces(100, 1_000), 100),
+        (traces(5_000, 1_000), 1_000),
+        (traces(5_000, 1_000) + traces(2_000, 1_000, 2), 2_000),
+        (traces(5_000, 1_000, -1), 5_000),
+        (traces(3, 5_000_000), 1),
+    ],
+    ids=["nothing", "part of a batch", "batches", "two partitions", "not said", "large"],
+)
+def test_full_batches_go_before_the_commit_flushes(records: list[OutRecord], left: int) -> None:
+    """Answers are waited for until no partition can have more than part of a batch left."""
+    producer = FakeProducer()
+    producer.queued = len(records)
+    producer.answers = [1] * len(records)
+    wait_for_batches(producer, records)  # type: ignore[arg-type]
+    assert producer.queued == left
+
+
+def test_a_broker_that_does_not_answer_is_left_to_the_commit() -> None:
+    """What it means that nothing goes on is for the commit to find out."""
+    producer, records = FakeProducer(), traces(5_000, 1_000)
+    producer.queued = len(records)
+    producer.answers = [500, 500]
+    wait_for_batches(producer, records)  # type: ignore[arg-type]
+    assert producer.calls == ["poll"] * 3
+    assert producer.queued == 4_000
 
 
 @pytest.mark.parametrize(

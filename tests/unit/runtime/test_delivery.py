@@ -36,6 +36,9 @@ class FakeProducer:
         self.never_acknowledges = False
         self._waiting: list[tuple[bytes, Callable[..., None]]] = []
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def produce(self, topic: str, value: bytes, key: bytes, *given: Any) -> None:
         self.calls.append(f"{topic} {key.decode()}")
         _partition, told, _alias, _timestamp = given
