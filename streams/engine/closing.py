@@ -15,7 +15,7 @@ from streams.core.fidelity.judge import Judgement, judge
 from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.rule_table import RuleTable
 from streams.core.order import run_starts, stable_order
-from streams.core.traces.closedtraces import ClosedBatch, fold_key
+from streams.core.traces.closedtraces import ClosedBatch
 from streams.core.traces.idmap import first_of_each
 from streams.core.traces.links import Told
 from streams.core.traces.table import Table
@@ -110,8 +110,7 @@ class Closer:
             that are not kept.
         """
         table = state.open.rows
-        folded = fold_key(table["key_hi"][rows], table["key_lo"][rows])
-        first = first_of_each(folded, owner.view(np.uint64))
+        first = first_of_each(table["key"][rows], owner.view(np.uint64))
         links = np.flatnonzero(self._links.among(table, rows))
         first[links] = links  # which link holds is for `settle`
         if table["is_recalled"][rows].any():
@@ -135,14 +134,14 @@ class Closer:
             np.minimum.reduceat(at_us, start), np.diff(np.concatenate([start, [len(rows)]]))
         )
         if int(since.max()) >= 1 << 32:
-            return np.lexsort((table["key_lo"][rows], at_us, owner))
+            return np.lexsort((table["key"][rows], at_us, owner))
         order = stable_order(since)
         order = order[stable_order(owner[order])]
         same = (since[order][1:] == since[order][:-1]) & (owner[order][1:] == owner[order][:-1])
         if same.any():
             tied = np.flatnonzero(np.concatenate([[False], same]) | np.concatenate([same, [False]]))
             some = order[tied]
-            order[tied] = some[np.lexsort((table["key_lo"][rows[some]], at_us[some], owner[some]))]
+            order[tied] = some[np.lexsort((table["key"][rows[some]], at_us[some], owner[some]))]
         return order
 
     def _within_bounds(
@@ -188,7 +187,7 @@ class Closer:
         batch = SpanBatch(
             trace=owner[spans].astype(np.int32),
             traces=traces,
-            span_id=table["key_lo"][rows],
+            span_id=table["key"][rows],
             stage_bits=table["bits"][rows],
             is_unsampled=is_unsampled,
             **columns,
@@ -228,7 +227,7 @@ class Closer:
         kept, owner = kept[mine], place[owner[mine]]
         batch, _ = self._batch(state, kept, owner, len(reopened))
         # Judged as it was then: with the causes, the links, the bounds and the start counted.
-        before = self._judge(batch, state.open.slots["known"][reopened])
+        before = self._judge(batch, state.open.known(reopened))
         before = self._links.apply(before, [(int(place[trace]), told) for trace, told in links])
         first = np.searchsorted(owner, np.arange(len(reopened)))
         state.counts.add_traces(
@@ -304,6 +303,6 @@ class Closer:
                 is_truncated=assembled.evicted_count > 0,
                 known=known,
                 offset=assembled.offset,
-                events=fold_key(table["key_hi"][kept], table["key_lo"][kept]),
+                events=table["key"][kept],
             )
         )

@@ -462,7 +462,7 @@ class JoinTask:
         rows, _ = state.open.gather(slots)
         table = state.open.rows
         state.count_events("late", table["topic"][rows], "recall_failed")
-        events = np.unique(fold_key(table["key_hi"][rows], table["key_lo"][rows]))
+        events = np.unique(table["key"][rows])
         state.closed.add(
             ClosedBatch(
                 closed_us=np.maximum(state.open.slots["last_us"][slots], self._floor_us()),

@@ -183,7 +183,7 @@ class JoinState:
             (
                 self.open.key(slot),
                 *(int(slots[name][slot]) for name in REOPENED_COLUMNS),
-                slots["known"][slot].tolist(),
+                self.open.known(np.array([slot]))[0].tolist(),
             )
             for slot in again.tolist()
         ]

@@ -134,7 +134,7 @@ class Knowledge:
         by_others = ~is_recalled & ~np.isin(topic, topics) & ~state.is_link_topic[topic]
         is_astray = np.bincount(owner[by_others], minlength=len(slots)) == 0
         had_events = np.bincount(owner[is_recalled], minlength=len(slots)) > 0
-        before = state.open.slots["known"][slots, causes.MISPARTITIONED] == ANY_MODULE
+        before = state.open.known(slots)[:, causes.MISPARTITIONED] == ANY_MODULE
         return np.asarray(is_astray & (~had_events | before))
 
 

@@ -41,7 +41,7 @@ def apply_segment(state: JoinState, segment: Segment, decode: Decode, bits_of: B
         slot = open_.open(key) if slot < 0 else slot
         for name, value in zip(REOPENED_COLUMNS, values, strict=True):
             open_.slots[name][slot] = value
-        open_.slots["known"][slot] = np.array(known, np.uint64)
+        open_.know(slot, np.array(known, np.uint64))
         if open_.slots["revision"][slot] > 0:
             open_.reopened.add(slot)
     if len(segment.rows):

@@ -18,7 +18,7 @@ from streams.errors import StateError
 from streams.runtime.commit import Cut, OutRecord
 from streams.runtime.crashpoints import reached
 from streams.runtime.restore_reading import end_of, read_from
-from streams.state.compaction import STEP_BYTES, STEP_FACTOR, Compaction, is_due
+from streams.state.compaction import Compaction, is_due, step_bytes
 from streams.state.live import Delta, Line, LiveSegments, encode_manifest
 from streams.state.local import DamagedCopyError, LocalState, NoRoomError, Record
 from streams.state.segment import Segment, encode_pieces
@@ -284,7 +284,7 @@ class Changelog:
                 replaced = Line(live.line.base, list(live.line.deltas))
                 self._compaction = Compaction(replaced, self._generation, self._local.get)
                 self._made_bytes = 0
-            self._made += self._compaction.step(STEP_BYTES + STEP_FACTOR * cut_bytes)
+            self._made += self._compaction.step(step_bytes(cut_bytes))
             self._made_bytes += sum(len(value or b"") for _, value in self._made)
         except NoRoomError as error:
             self._wait_for_room(error)

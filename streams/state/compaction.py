@@ -22,11 +22,19 @@ STEP_BYTES: Final = 4 << 20
 """How much one cut folds at least, ..."""
 STEP_FACTOR: Final = 4
 """... and how much of its own size: a base is finished before as much again has come."""
+STEP_BYTES_MAX: Final = 8 << 20
+"""A larger step only for a larger cut: what a step made is in memory once more in the client, in
+the batch and in the write buffer of the local copy, of each task."""
 
 
 def is_due(base_bytes: int, delta_bytes: int, segments: int) -> bool:
     """Return whether the segments after a base should be folded into the next one."""
     return segments > SEGMENTS_MAX or delta_bytes > max(FLOOR_BYTES, FACTOR * base_bytes)
+
+
+def step_bytes(cut_bytes: int) -> int:
+    """Return how much a cut of some size folds."""
+    return min(STEP_BYTES + STEP_FACTOR * cut_bytes, max(STEP_BYTES_MAX, cut_bytes))
 
 
 class Compaction:

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from rocksdict import Options, Rdict, WriteBatch
+from rocksdict import BlockBasedOptions, Options, Rdict, WriteBatch
 
 from streams.errors import StateError
 
@@ -31,6 +31,9 @@ _FULL: Final = ("No space left on device", "Disk quota exceeded")
 _FORBIDDEN: Final = ("Read-only file system", "Permission denied", "Operation not permitted")
 _HEAD_BYTES: Final = 26
 """Of a piece: its header, in which is the checksum of all that follows."""
+_WRITE_BUFFER_BYTES: Final = 4 << 20
+_WRITE_BUFFERS: Final = 2
+"""What a database holds in memory before it is in a file: there is one for each task."""
 _FULL_NUMBERS: Final = (errno.ENOSPC, errno.EDQUOT)
 
 Record = tuple[bytes, bytes | None]
@@ -222,8 +225,11 @@ class LocalState:
             self._folder.mkdir(parents=True, exist_ok=True)
             options = Options(raw_mode=True)
             options.create_if_missing(True)
-            options.set_write_buffer_size(8 << 20)
-            options.set_max_write_buffer_number(2)
+            options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
+            options.set_max_write_buffer_number(_WRITE_BUFFERS)
+            tables = BlockBasedOptions()
+            tables.disable_cache()  # 32 MB otherwise, of pieces that are read once
+            options.set_block_based_table_factory(tables)
             options.set_max_log_file_size(1 << 20)  # RocksDB's own log never ends otherwise,
             options.set_keep_log_file_num(2)  # and each start begins another one
             self._db = Rdict(str(self._folder / "db"), options)

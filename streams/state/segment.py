@@ -244,6 +244,12 @@ def removed_in(payload: bytes) -> list[bytes]:
     return [payload[i : i + 16] for i in range(1, len(payload), 16)]
 
 
+def removed_ids(payload: bytes) -> U64:
+    """Return the trace ids that a payload removes, (n, 2): high and low half."""
+    octets = payload[1:] if payload[:1] == b"d" else b""
+    return np.frombuffer(octets, ">u8").astype(np.uint64).reshape(-1, 2)
+
+
 def read_frame(payload: bytes) -> pl.DataFrame:
     """Return the rows, or the entries of the closed set, that a payload holds."""
     frame = io.BytesIO(memoryview(payload)[1:])
@@ -315,7 +321,8 @@ def _keys(trace_id: U64) -> pl.Series:
     return pl.Series(octets, dtype=pl.Binary)
 
 
-def _trace_ids(keys: pl.Series) -> U64:
+def trace_ids(keys: pl.Series) -> U64:
+    """Return ids of 16 bytes each as (n, 2): high and low half."""
     return np.frombuffer(b"".join(keys.to_list()), ">u8").astype(np.uint64).reshape(-1, 2)
 
 
@@ -334,7 +341,7 @@ def rows_of(frames: Sequence[pl.DataFrame]) -> SegmentRows:
         return SegmentRows(pair, np.zeros(0, np.uint8), np.zeros(0, np.int64), none, none, NOTHING)
     frame = pl.concat(frames)
     return SegmentRows(
-        _trace_ids(frame["key"]),
+        trace_ids(frame["key"]),
         frame["topic"].to_numpy(),
         frame["kafka_us"].to_numpy(),
         frame["is_late"].to_numpy(),
@@ -352,7 +359,7 @@ def closed_of(frames: Sequence[pl.DataFrame]) -> SegmentClosed:
         return SegmentClosed(pair, none, none, none, flags, known, none, events)
     frame = pl.concat(frames)
     return SegmentClosed(
-        _trace_ids(frame["key"]),
+        trace_ids(frame["key"]),
         frame["revision"].to_numpy(),
         frame["closed_us"].to_numpy(),
         frame["cut_ms"].to_numpy(),

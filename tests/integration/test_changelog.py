@@ -303,8 +303,8 @@ def test_a_task_that_dies_anywhere_between_bases_has_its_state(
     """Bases come and go in the background of the cuts; with and without the copy all is there."""
     rng = random.Random(seed)
     monkeypatch.setattr(compaction, "FLOOR_BYTES", 3_000)
-    monkeypatch.setattr("streams.runtime.changelog.STEP_BYTES", 500)
-    monkeypatch.setattr("streams.runtime.changelog.STEP_FACTOR", 0)
+    monkeypatch.setattr("streams.state.compaction.STEP_BYTES", 500)
+    monkeypatch.setattr("streams.state.compaction.STEP_FACTOR", 0)
     task = Task(broker, unique, tmp_path / "state")
     alive: set[int] = set()
     bases = n = 0

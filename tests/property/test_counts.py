@@ -4,6 +4,7 @@ import json
 import random
 from collections import Counter, defaultdict
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from hypothesis import given, settings
@@ -180,3 +181,28 @@ def test_a_restart_in_between_changes_nothing(rng: random.Random) -> None:
     assert restored.snapshot() == whole.snapshot()
     watermark_us = rng.randrange(60)
     assert restored.take_changed(watermark_us) == whole.take_changed(watermark_us)
+
+
+@settings(max_examples=40)
+@given(randoms)
+def test_a_packed_window_is_the_window_it_was(rng: random.Random) -> None:
+    """Windows that are packed between any two steps tell and save what others do."""
+    plan, operations = random_plan(rng), Operations()
+    packed, plain = (WindowCounts(WINDOW_US, plan.version) for _ in range(2))
+    was_packed = 0
+    for first in range(0, 12, 4):
+        traces = random_traces(rng, plan, most=4)
+        signs = [1, -1] if rng.random() < 0.3 else [1]
+        watermark_us = rng.randrange(60)
+        for counts in (packed, plain):
+            for sign in signs:
+                add(counts, traces, plan, operations, first=first, sign=sign)
+            counts.expire(0)  # turns both, but only one of them within the bound
+        assert packed.take_changed(watermark_us) == plain.take_changed(watermark_us)
+        assert packed.snapshot(full=False) == plain.snapshot(full=False)
+        with patch("streams.core.fidelity.windows.IDLE_TURNS", 1):
+            packed.expire(0)
+        was_packed += sum(window.is_packed for _, window in packed._windows.items())
+        assert not any(window.is_packed for _, window in plain._windows.items())
+    assert was_packed
+    assert packed.snapshot() == plain.snapshot()

@@ -118,7 +118,7 @@ class World:
         return {
             "streams.state.compaction.FLOOR_BYTES": 1,
             "streams.state.compaction.FACTOR": 1,
-            "streams.runtime.changelog.STEP_BYTES": 1,
+            "streams.state.compaction.STEP_BYTES": 1,
             "streams.core.traces.opentraces.COMPACT_MIN_ROWS": 1,
         }
 

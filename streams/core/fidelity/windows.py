@@ -5,13 +5,18 @@ counts are absolute, so that a reader takes the latest and adds nothing; a windo
 up is never begun again, or its few late counts would replace the full ones.
 """
 
+import json
+import zlib
 from bisect import insort
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 SAMPLES_KEPT: Final = 5
 OTHER_MODULE: Final = "OTHER"
+IDLE_TURNS: Final = 30
+"""A window that nothing was added to for so many turns, of a second or more, is packed: most of
+those that are kept are never asked again, and as objects each takes 14 kB or more."""
 
 
 class Scope(NamedTuple):
@@ -47,13 +52,63 @@ class Window:
     `is_changed` since it was last taken for publication, `is_unsaved` since the last snapshot.
     """
 
-    __slots__ = ("counters", "is_changed", "is_unsaved", "samples")
+    __slots__ = ("_counters", "_idle_turns", "_packed", "_samples", "is_changed", "is_unsaved")
 
     def __init__(self) -> None:
-        self.counters: dict[Scope, dict[str, int]] = {}
-        self.samples: dict[Scope, dict[str, list[Sample]]] = {}
+        self._counters: dict[Scope, dict[str, int]] = {}
+        self._samples: dict[Scope, dict[str, list[Sample]]] = {}
+        self._packed = b""
+        self._idle_turns = 0
         self.is_changed = True
         self.is_unsaved = True
+
+    @property
+    def counters(self) -> dict[Scope, dict[str, int]]:
+        """What is counted, by scope and name."""
+        self._unpack()
+        return self._counters
+
+    @property
+    def samples(self) -> dict[Scope, dict[str, list[Sample]]]:
+        """Samples by scope and counter."""
+        self._unpack()
+        return self._samples
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it takes little room, and is unpacked by whoever asks for what is in it."""
+        return bool(self._packed)
+
+    def turn(self) -> None:
+        """Pack the window if it has been left alone for long and is told and saved."""
+        self._idle_turns += 1
+        if self._packed or self.is_changed or self.is_unsaved or self._idle_turns < IDLE_TURNS:
+            return
+        self._packed = zlib.compress(json.dumps(self.listed()).encode(), 1)
+        self._counters, self._samples = {}, {}
+
+    def _unpack(self) -> None:
+        self._idle_turns = 0
+        if self._packed:
+            packed, self._packed = self._packed, b""
+            self.fill(json.loads(zlib.decompress(packed)))
+
+    def listed(self) -> list[Any]:
+        """Return scopes, counters and samples as JSON values."""
+        samples = self.samples
+        return [
+            [list(scope), counters, samples.get(scope, {})]
+            for scope, counters in self.counters.items()
+        ]
+
+    def fill(self, listed: Sequence[Any]) -> None:
+        """Put in what `listed` returned of another window."""
+        for names, counters, samples in listed:
+            scope = Scope(*names)
+            self.counters[scope] = dict(counters)
+            self.samples[scope] = {
+                name: [Sample(*sample) for sample in kept] for name, kept in samples.items()
+            }
 
     def scopes(self) -> list[dict[str, Any]]:
         """Return the scopes that count something, in order, as a FidelityPartial has them.
@@ -175,13 +230,18 @@ class Windows:
         return sorted(self._windows.items())
 
     def expire(self, before_us: int) -> int:
-        """Give up the windows that end at or before `before_us`; return how many."""
+        """Give up the windows that end at or before `before_us`; return how many.
+
+        It is a turn for those that are left, see `Window.turn`.
+        """
         floor_us = before_us // self.window_us * self.window_us
         if self.floor_us is None or floor_us > self.floor_us:
             self.floor_us = floor_us
         old = [start_us for start_us in self._windows if start_us < self.floor_us]
         for start_us in old:
             del self._windows[start_us]
+        for window in self._windows.values():
+            window.turn()
         return len(old)
 
     def snapshot(self, *, full: bool = True) -> dict[str, Any]:
@@ -191,11 +251,7 @@ class Windows:
             if not (full or window.is_unsaved):
                 continue
             window.is_unsaved = False
-            scopes = [
-                [list(scope), counters, window.samples.get(scope, {})]
-                for scope, counters in window.counters.items()
-            ]
-            windows.append([start_us, window.is_changed, scopes])
+            windows.append([start_us, window.is_changed, window.listed()])
         return {
             "floor_us": self.floor_us,
             "discarded": dict(self.discarded),
@@ -209,12 +265,7 @@ class Windows:
         for start_us, is_changed, scopes in snapshot["windows"]:
             window = self._windows[start_us] = Window()
             window.is_changed = is_changed
-            for names, counters, samples in scopes:
-                scope = Scope(*names)
-                window.counters[scope] = dict(counters)
-                window.samples[scope] = {
-                    name: [Sample(*sample) for sample in kept] for name, kept in samples.items()
-                }
+            window.fill(scopes)
         if self.floor_us is not None:
             self.expire(self.floor_us)
 

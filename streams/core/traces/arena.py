@@ -22,7 +22,7 @@ _SPARSE_FACTOR: Final = 2
 _PACKED_FACTOR: Final = 1.5
 """Packed buffers hold no keys and frames: what is more than the rows are worth in them is dead."""
 _RAW_MAX: Final = 64
-_RAW_BYTES_MAX: Final = 32 << 20
+_RAW_BYTES_MAX: Final = 16 << 20
 """More buffers as they came than this, and the older half is packed: what is left in them will
 stay for a while, without the keys and frames around it."""
 Shelve = Callable[[bytes], Buffer]

@@ -18,7 +18,9 @@ from streams.core.columns import TRACE, EventColumns
 from streams.core.fidelity.causes import KNOWN_NAMES
 from streams.core.order import run_starts, stable_order
 from streams.core.traces.arena import Arena
+from streams.core.traces.closedtraces import fold_key
 from streams.core.traces.idmap import TraceIdMap, key_bytes
+from streams.core.traces.opencolumns import OWN_COLUMNS, ROW_COLUMNS, SLOT_COLUMNS, SLOT_FILL
 from streams.core.traces.progress import FUTURE_US, NEVER
 from streams.core.traces.table import Table
 from streams.units import I32, I64, U64, Mask
@@ -26,56 +28,8 @@ from streams.units import I32, I64, U64, Mask
 RECALL_NONE, RECALL_WANTED, RECALL_DONE = range(3)
 """Whether a reopened trace still waits for the events of its last revision."""
 
-_ROW_COLUMNS: Final[dict[str, Any]] = {
-    "slot": np.int32,
-    "key_hi": np.uint64,
-    "key_lo": np.uint64,
-    "parent_span_id": np.uint64,
-    "timestamp_us": np.int64,
-    "duration_us": np.int64,
-    "operation": np.int32,
-    "event_type": np.uint8,
-    "status": np.uint8,
-    "trace_flags": np.uint8,
-    "topic": np.uint8,
-    "is_late": np.bool_,
-    "is_recalled": np.bool_,
-    "record_hash": np.uint64,
-    "batch_hash": np.uint64,
-    "kafka_us": np.int64,
-    "cut": np.int32,
-    "buffer": np.int32,
-    "start": np.int64,
-    "size": np.int32,
-}
-"""A span's own id is its identity, `key_lo`."""
-_SLOT_COLUMNS: Final[dict[str, Any]] = {
-    "hi": np.uint64,
-    "lo": np.uint64,
-    "is_live": np.bool_,
-    "first_us": np.int64,
-    "last_us": np.int64,
-    "entry_flow": np.int32,
-    "entry_us": np.int64,
-    "entry_id": np.uint64,
-    "rows": np.int32,
-    "bytes": np.int64,
-    "evicted": np.int32,
-    "head": np.int32,
-    "revision": np.int32,
-    "cut_ms": np.int64,
-    "recall": np.uint8,
-    "due_us": np.int64,
-    "born_cut": np.int32,
-    "meta_cut": np.int32,
-}
-_SLOT_FILL: Final[dict[str, Any]] = {"entry_flow": -1, "head": -1, "due_us": -NEVER}
-_OWN_COLUMNS: Final = frozenset(
-    {"slot", "key_hi", "key_lo", "is_late", "is_recalled", "cut", "buffer", "start", "size"}
-)
-"""Columns of a row that are not those of its event, or not under the same name."""
 COMPACT_MIN_ROWS: Final = 16_384
-_PACKED_BYTES: Final = 16 << 20
+_PACKED_BYTES: Final = 4 << 20
 _LARGE_ROWS: Final = 1 << 18
 
 
@@ -115,24 +69,22 @@ class OpenTraces:
     def __init__(self, words: int, bounds: TraceBounds, arena: Arena | None = None) -> None:
         self.bounds = bounds
         shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
-            n: (d, ()) for n, d in _ROW_COLUMNS.items()
+            n: (d, ()) for n, d in ROW_COLUMNS.items()
         }
         shapes["bits"] = (np.uint64, (words,))
         self.rows = Table(shapes, {"slot": -1})
         slots: dict[str, tuple[Any, tuple[int, ...]]] = {
-            n: (d, ()) for n, d in _SLOT_COLUMNS.items()
+            n: (d, ()) for n, d in SLOT_COLUMNS.items()
         }
         slots["mask"] = (np.uint64, (words,))
-        slots["known"] = (np.uint64, (len(KNOWN_NAMES),))
-        self.slots = Table(slots, _SLOT_FILL)
-        self.runs = Table(
-            {"start": (np.int32, ()), "count": (np.int32, ()), "previous": (np.int32, ())}, {}
-        )
-        self._slots = TraceIdMap()
+        self.slots = Table(slots, SLOT_FILL)
+        self.runs = _no_runs()
+        self._slots = TraceIdMap(lambda slots: (self.slots["hi"][slots], self.slots["lo"][slots]))
         self._bodies = arena or Arena()
         self._free: list[int] = []
         self.live_rows = 0
         self.live_bytes = 0
+        self._known: dict[int, U64] = {}
         self.reopened: set[int] = set()
         """Slots of traces that have a revision already."""
         self.cut = 0
@@ -174,7 +126,8 @@ class OpenTraces:
         s["head"][slot] = -1
         s["revision"][slot] = revision
         s["cut_ms"][slot] = cut_ms
-        s["known"][slot] = 0 if known is None else known
+        if known is not None:
+            self.know(slot, known)
         s["recall"][slot] = RECALL_WANTED if revision else RECALL_NONE
         s["due_us"][slot] = NEVER
         if revision:
@@ -198,7 +151,7 @@ class OpenTraces:
         s["last_us"][slot] = NEVER
         s["entry_flow"][slot] = -1
         s["head"][slot] = -1
-        for name in ("revision", "cut_ms", "known"):
+        for name in ("revision", "cut_ms"):
             s[name][slot] = 0
         s["recall"][slot] = RECALL_NONE
         s["due_us"][slot] = NEVER
@@ -216,6 +169,20 @@ class OpenTraces:
         used = self.slots.used
         self.slots.used += more
         return np.array([*again, *range(used, used + more)], np.int64)
+
+    def know(self, slot: int, known: U64) -> None:
+        """Keep what was known when a trace was last judged; (5,), see `core.fidelity.causes`."""
+        self._known.pop(slot, None)
+        if known.any():
+            self._known[slot] = known.copy()
+
+    def known(self, slots: I64) -> U64:
+        """Return what was known when the traces of some slots were last judged; (k, 5)."""
+        out = np.zeros((len(slots), len(KNOWN_NAMES)), np.uint64)
+        if self._known:
+            for i, slot in enumerate(slots.tolist()):
+                out[i] = self._known.get(slot, 0)
+        return out
 
     def keys(self, slots: I64 | I32) -> list[bytes]:
         """Return the 16 bytes of each slot's trace id."""
@@ -305,12 +272,11 @@ class OpenTraces:
         slot = np.repeat(runs.owner, runs.count)
         reopened = self.slots["revision"][slot] > 0
         values: dict[str, Any] = {
-            name: getattr(events, name)[order] for name in _ROW_COLUMNS if name not in _OWN_COLUMNS
+            name: getattr(events, name)[order] for name in ROW_COLUMNS if name not in OWN_COLUMNS
         }
         values |= {
             "slot": slot,
-            "key_hi": events.event_key[order, 0],
-            "key_lo": events.event_key[order, 1],
+            "key": fold_key(events.event_key[order, 0], events.event_key[order, 1]),
             "is_late": reopened & np.broadcast_to(late, len(events))[order],
             "is_recalled": np.broadcast_to(recalled, len(events))[order],
             "cut": np.full(len(order), self.cut),
@@ -409,6 +375,8 @@ class OpenTraces:
         s["is_live"][slots] = False
         s["due_us"][slots] = -NEVER
         self.reopened.difference_update(slots.tolist() if self.reopened else ())
+        for slot in slots.tolist() if self._known else ():
+            self._known.pop(slot, None)
         self.rows["slot"][rows] = -1
         self._bodies.release(self.rows["buffer"][rows])
         if self._bodies.is_sparse(self.live_bytes):
@@ -425,7 +393,7 @@ class OpenTraces:
         order = stable_order(slot)
         self.rows.keep(alive[order])
         runs = _Runs.of(slot[order])
-        self.runs.used = 0
+        self.runs = _no_runs()
         none = np.full(len(runs.start), -1)
         values = {"start": runs.start, "count": runs.count, "previous": none}
         self.runs.append(values, len(runs.start))
@@ -492,6 +460,10 @@ def is_span(event_type: Any) -> Mask:
     return np.asarray(event_type == TRACE)
 
 
+def _no_runs() -> Table:
+    return Table(dict.fromkeys(("start", "count", "previous"), (np.int32, ())), {})
+
+
 def _dead_parts(rows: int) -> int:
-    """Return of how many parts one may be dead: of a large table fewer, since they are memory."""
-    return 2 if rows < _LARGE_ROWS else 3
+    """Return of how many parts one may be dead: of a large table more, since they are memory."""
+    return 2 if rows < _LARGE_ROWS else 4

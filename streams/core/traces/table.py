@@ -84,14 +84,18 @@ class Table:
         each time it grows.
         """
         value = self._fill.get(name, 0)
-        size = math.prod((capacity, *shape))
-        size_bytes = size * np.dtype(dtype).itemsize
-        if size_bytes < _MAPPED_BYTES:
-            return np.full((capacity, *shape), value, dtype)
-        made = np.frombuffer(mapped(size_bytes), dtype).reshape((capacity, *shape))
+        made = zeros((capacity, *shape), dtype)
         if value:
             made[:] = value
         return made
+
+
+def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return an array of zeros; a large one is mapped, and takes no memory until it is written."""
+    size_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    if size_bytes < _MAPPED_BYTES:
+        return np.zeros(shape, dtype)
+    return np.frombuffer(mapped(size_bytes), dtype).reshape(shape)
 
 
 def mapped(size_bytes: int) -> mmap.mmap:

@@ -74,8 +74,8 @@ def event(n: int, removed: Sequence[int] = (), size_bytes: int = 100) -> Segment
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fold early, and a little at a time."""
     monkeypatch.setattr(compaction, "FLOOR_BYTES", 30_000)
-    monkeypatch.setattr(changelog_module, "STEP_BYTES", 500)
-    monkeypatch.setattr(changelog_module, "STEP_FACTOR", 2)
+    monkeypatch.setattr(compaction, "STEP_BYTES", 500)
+    monkeypatch.setattr(compaction, "STEP_FACTOR", 2)
 
 
 @pytest.mark.usefixtures("small")
@@ -135,7 +135,7 @@ def test_an_unfinished_base_is_deleted_by_the_next_holder(
 ) -> None:
     """It has no manifest: its pieces are nothing, and do not stay for ever."""
     monkeypatch.setattr(compaction, "FLOOR_BYTES", 1_000_000)
-    monkeypatch.setattr(changelog_module, "STEP_FACTOR", 0)
+    monkeypatch.setattr(compaction, "STEP_FACTOR", 0)
     log, n = Log(), 0
     task = MemoryChangelog(log, tmp_path)
     while not any(b"b/" in key for key in log.kept()):

@@ -6,14 +6,18 @@ from streams.state.compaction import (
     FACTOR,
     FLOOR_BYTES,
     SEGMENTS_MAX,
+    STEP_BYTES,
+    STEP_BYTES_MAX,
     Compaction,
     is_due,
+    step_bytes,
 )
 from streams.state.live import Base, LiveSegments, encode_manifest
 from streams.state.segment import encode_pieces, read_piece
 from tests.unit.state.state_cases import number_of, with_events
 
 SIZE_BYTES = 200_000
+MB = 1 << 20
 
 
 def changelog(count: int) -> LiveSegments:
@@ -23,6 +27,20 @@ def changelog(count: int) -> LiveSegments:
         segment = with_events(number, [bytes([number]) * 16], size_bytes=SIZE_BYTES)
         live.add(encode_pieces(segment, 1, number))
     return live
+
+
+@pytest.mark.parametrize(
+    ("cut_bytes", "folded_bytes"),
+    [
+        (0, STEP_BYTES),
+        (MB // 2, STEP_BYTES + 2 * MB),
+        (3 * MB, STEP_BYTES_MAX),
+        (20 * MB, 20 * MB),
+    ],
+)
+def test_a_step_grows_with_its_cut_up_to_a_bound(cut_bytes: int, folded_bytes: int) -> None:
+    """Beyond the bound it is as large as its cut: a base must end before as much has come."""
+    assert step_bytes(cut_bytes) == folded_bytes
 
 
 @pytest.mark.parametrize(

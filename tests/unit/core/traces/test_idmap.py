@@ -23,11 +23,15 @@ def test_the_map_is_a_dictionary(rng: random.Random) -> None:
     """Ids come and go in blocks, through growth and places used again; look-ups never differ."""
     few = rng.choice((3, 40, 5_000))
     every = list({(rng.randrange(3), rng.randrange(few)) for _ in range(few)})
+    hi, lo = np.zeros((2, 80_000), np.uint64)
     made, model, number = TraceIdMap(), dict[Id, int](), 0
+    if rng.random() < 0.5:  # the ids are kept by whoever numbers them
+        made = TraceIdMap(lambda numbers: (hi[numbers], lo[numbers]))
     for _ in range(rng.randint(1, 15)):
         asked = [rng.choice(every) for _ in range(rng.randrange(2 * few))]
         assert made.find(*columns(asked)).tolist() == [model.get(i, -1) for i in asked]
         new = [i for i in dict.fromkeys(asked) if i not in model]
+        hi[number : number + len(new)], lo[number : number + len(new)] = columns(new)
         made.put(*columns(new), np.arange(number, number + len(new)))
         model |= {i: number + n for n, i in enumerate(new)}
         number += len(new)
@@ -37,6 +41,18 @@ def test_the_map_is_a_dictionary(rng: random.Random) -> None:
             model.pop(one, None)
         assert len(made) == len(model)
     assert made.find(*columns(every)).tolist() == [model.get(i, -1) for i in every]
+
+
+def test_a_map_whose_ids_come_and_go_stays_as_large_as_it_is() -> None:
+    """700 ids, of which the oldest 70 go when 70 come: places used again never double it."""
+    made, places = TraceIdMap(), set()
+    for first in range(0, 70 * 200, 70):
+        made.put(*columns([(0, n) for n in range(first, first + 70)]), np.arange(first, first + 70))
+        if first >= 700:
+            made.remove(*columns([(0, n - 700) for n in range(first, first + 70)]))
+            places.add(len(made._value))
+    assert len(made) == 700
+    assert places == {2048}
 
 
 def test_ids_that_all_want_one_place_are_told_apart() -> None:

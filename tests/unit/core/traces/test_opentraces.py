@@ -91,6 +91,21 @@ def test_a_slot_used_again_knows_nothing_of_the_last_trace() -> None:
     assert open_.slots["mask"][slot].tolist() == [1 << 5]
 
 
+def test_what_was_known_is_that_of_the_trace_and_goes_with_it() -> None:
+    """Of a trace that was judged before; nothing of the others, nor of the slot's next trace."""
+    open_ = OpenTraces(1, TraceBounds())
+    known = np.array([1, 0, 0, 4, 0], np.uint64)
+    old = open_.open(trace_key(1), revision=1, cut_ms=5, known=known)
+    new = open_.open(trace_key(2))
+    assert open_.known(np.array([new, old])).tolist() == [[0] * 5, known.tolist()]
+    open_.know(new, known)
+    open_.know(new, np.zeros(5, np.uint64))
+    assert not open_.known(np.array([new])).any()
+    open_.close(np.array([old]), np.zeros(0, np.int64))
+    assert open_.open(trace_key(3)) == old
+    assert not open_.known(np.array([old])).any()
+
+
 def test_rows_beyond_a_bound_are_evicted_in_order_of_arrival() -> None:
     """Three rows fit; of a block of two the first is kept, and the other trace is not touched."""
     open_ = OpenTraces(1, TraceBounds(rows_max=3))
