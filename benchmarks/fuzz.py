@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -40,6 +39,7 @@ from streams.runtime.reading import Reading
 from streams.settings import load_settings
 from streams.simulate import Emission, Simulation
 from streams.units import SECOND_US
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "deploy" / "kafka" / "broker.sh"
@@ -131,7 +131,7 @@ def _stage(arguments: argparse.Namespace, console: Console) -> Iterator[Stage]:
             spans = min(arguments.spans, EMBEDDED_SPANS_MAX)
             yield Stage(broker.address, True, spans, 600 << 10)
         return
-    port, controller_port = _two_free_ports()
+    port, controller_port = free_ports(2)
     environment = {**os.environ, "PORT": str(port), "CONTROLLER_PORT": str(controller_port)}
 
     def script(*words: str) -> None:
@@ -142,13 +142,6 @@ def _stage(arguments: argparse.Namespace, console: Console) -> Iterator[Stage]:
         yield Stage(f"127.0.0.1:{port}", False, arguments.spans, 5 << 20)
     finally:
         script("forget")
-
-
-def _two_free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
 
 
 def _make_topics(stage: Stage, pipeline: Pipeline) -> None:

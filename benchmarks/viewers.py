@@ -30,6 +30,7 @@ from benchmarks.cases.lab import ROOT, CaseError, open_lab, say
 from streams.codec.records import encode
 from streams.codec.schemas import schema_folder
 from streams.runtime import topics
+from tests.ports import free_port
 
 INCIDENT: Final = "ab" * 16
 _PROBE: Final = re.compile(rb"probe (\d+)")
@@ -132,9 +133,7 @@ def start(folder: Path, broker: str) -> tuple[subprocess.Popen[bytes], int]:
     Raises:
         CaseError: it does not begin to serve.
     """
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
+    port = free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SPANLOOM_")}
     environment |= {"PYTHONPATH": str(ROOT), "SPANLOOM_BROKER": broker}
     main = [sys.executable, "-m", "streams.cli.main"]

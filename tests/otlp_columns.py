@@ -32,6 +32,30 @@ def slowly(value: bytes) -> list[bytes] | str:
         return error.reason
 
 
+def quickly(values: Sequence[bytes]) -> list[list[bytes] | str]:
+    """Return what the decoder makes of requests that come together."""
+    decoder = EventDecoder(
+        default_schemas(), Operations(), otlp_kinds={0: SPANS}, services=SERVICES
+    )
+    sent = batch([Record(i, START_NS // 10**6, b"k", value) for i, value in enumerate(values)])
+    events, rejected, step = decoder.decode_batches([sent], [0], [0])
+    out: list[list[bytes] | str] = [[] for _ in values]
+    bad = dict(zip(rejected.row, rejected.reason, strict=True))
+    good = dict(zip(events.row.tolist(), events.body, strict=True))
+    for row in range(len(step)):
+        record = step.record(row)
+        found = out[record.offset]
+        assert record.value is not None
+        if bad.get(row) in ("invalid_otlp", "otlp_too_large", "empty_value"):
+            out[record.offset] = bad[row]
+            continue
+        assert isinstance(found, list)
+        found.append(record.value[5:])
+        assert (row in bad) != (row in good)
+        assert good.get(row, found[-1]) == found[-1]
+    return out
+
+
 def columns_of(events: EventColumns, operations: Operations) -> dict[str, list[Any]]:
     """Return columns as lists; operations by their names, bodies as bytes."""
     found = {

@@ -177,6 +177,7 @@ def _on(one: Run, bodies: list[bytes], options: argparse.Namespace, report: Repo
                     say(f"{side.words}: {senders} senders for {options.seconds:.0f} s")
                     figures = _measure(side, senders, bodies, options, report)
                     report.figures.setdefault(side.name, []).append(figures)
+        at.wait_until_drained(process)  # what Kafka was slow to take lies on disk first
         taken = at.metric("taken_events_total", kind="spans")
         acknowledged = at.metric("acknowledged_events_total", topic=one.input_topic)
         if taken != acknowledged:

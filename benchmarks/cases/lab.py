@@ -7,7 +7,6 @@ Invariant: what a lab or a run started is ended and what it made on the broker i
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,14 +25,15 @@ from benchmarks.cases.feed import FeedSpec
 from benchmarks.cases.load import Load
 from streams.runtime import topics
 from tests.fault import harness
+from tests.ports import free_port, free_ports
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 BROKER_SCRIPT: Final = ROOT / "deploy" / "kafka" / "broker.sh"
 CONTRACT: Final = ROOT / "benchmarks" / "candidate.yaml"
 PROFILE: Final = ROOT / "benchmarks" / "candidate-profile.yaml"
-START_SECONDS: Final = 90.0
-STOP_SECONDS: Final = 40.0
-DELETE_SECONDS: Final = 60.0
+START_SECONDS: Final = 300.0
+STOP_SECONDS: Final = 120.0
+DELETE_SECONDS: Final = 120.0
 METRICS_OPTION: Final = "--metrics-port"
 """The worker's option that makes it serve /metrics."""
 WAIT_SECONDS: Final = 30.0
@@ -132,10 +132,8 @@ def _free_ports() -> tuple[int, int]:
     if "PORT" in os.environ:
         port = int(os.environ["PORT"])
         return port, int(os.environ.get("CONTROLLER_PORT", port + 1))
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
+    port, controller_port = free_ports(2)
+    return port, controller_port
 
 
 def _script(environment: Mapping[str, str], *arguments: str) -> int:
@@ -153,7 +151,7 @@ class WorkerProcess(harness.WorkerProcess):
     """One `spanloom worker` that serves its metrics and measures itself."""
 
     def __init__(self, command: list[str], environment: Mapping[str, str], place: Path) -> None:
-        self.metrics_port = _free_port()
+        self.metrics_port = free_port()
         super().__init__([*command, METRICS_OPTION, str(self.metrics_port)], environment, place)
 
     def restored(self) -> list[dict[str, Any]]:
@@ -191,13 +189,6 @@ class WorkerProcess(harness.WorkerProcess):
         """Ask it to end and wait for that."""
         self.terminate()
         self.finish(STOP_SECONDS)
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 class Run:

@@ -1,11 +1,14 @@
 """Case `otlp`: how many spans of OTLP messages become columns in a CPU second? Needs no broker."""
 
 import argparse
+import base64
+import json
 import random
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from google.protobuf import json_format
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, TracesData
@@ -15,13 +18,12 @@ from benchmarks.cases.report import Report
 from streams.codec.eventbatch import encode_batch
 from streams.codec.events import EventDecoder
 from streams.codec.otlp.bodies import OtlpEncoder
-from streams.codec.otlp.quick import QuickSpans
 from streams.codec.otlp.requests import SPANS
 from streams.codec.otlp.services import Services
 from streams.codec.recordbatch import RecordBatch
 from streams.codec.schemas import default_schemas
 from streams.codec.varints import varint
-from streams.core.columns import Operations
+from streams.core.columns import EventColumns, Operations
 from streams.core.signals.series import SeriesBook
 from streams.runtime.heap import bound_heap
 
@@ -32,8 +34,13 @@ ROUNDS: Final = 5
 SLOW: Final = "bodies_slow_us"
 COLUMNS: Final = "columns_us"
 RICH: Final = "columns_rich_us"
+LINKED: Final = "columns_linked_us"
+JSON: Final = "columns_json_us"
 RICH_RATE: Final = 0.1
 """Of spans that failed."""
+LINK_RATE: Final = 0.5
+"""Of spans with links, each a transfer of a batch of `LINKS`."""
+LINKS: Final = 4
 STACK: Final = "\n".join(
     f'  File "/srv/shop/app/module_{i}.py", line {31 * i + 7}, in handle' for i in range(12)
 )
@@ -58,29 +65,34 @@ def run(_lab: Lab | None, options: argparse.Namespace) -> Report:
     values = [message_of(rng, options.spans_a_message) for _ in range(count)]
     n = count * options.spans_a_message
     encoder = OtlpEncoder(default_schemas().current("telemetry_event"), Services())
-    quick = QuickSpans(encoder)
     bodies = [encoder.bodies(SPANS, value) for value in values]
     native = _decoder()
     foreign = _decoder()
     otlp, batches = batch_of(values), batch_of([encode_batch(some) for some in bodies])
-    rich = _decoder()
-    events = batch_of([message_of(rng, options.spans_a_message, RICH_RATE) for _ in range(count)])
+    each = options.spans_a_message
+    rich, linked, told = _decoder(), _decoder(), _decoder()
+    events = batch_of([message_of(rng, each, RICH_RATE) for _ in range(count)])
+    links = batch_of([message_of(rng, each, link_rate=LINK_RATE) for _ in range(count)])
+    texts = batch_of([json_of(value) for value in values])
     ways: dict[tuple[str, str], Callable[[], Any]] = {
         ("parse_us", "protobuf's own parse, no field read"): lambda: [
             *map(TracesData.FromString, values)
         ],
         (SLOW, "event bodies, span by span"): lambda: [encoder.bodies(SPANS, v) for v in values],
-        ("bodies_us", "event bodies, a column at a time"): lambda: quick.bodies(values),
         (COLUMNS, "OTLP messages into columns"): lambda: foreign.decode_batches([otlp], [1], [0]),
         (RICH, f"the same, {RICH_RATE:.0%} with an exception event and a status message"): lambda: (
             rich.decode_batches([events], [1], [0])
         ),
+        (LINKED, f"the same, {LINK_RATE:.0%} with {LINKS} links"): lambda: linked.decode_batches(
+            [links], [1], [0]
+        ),
+        (JSON, "the same as JSON"): lambda: told.decode_batches([texts], [1], [0]),
         ("native_us", "native batch messages into columns"): lambda: native.decode_batches(
             [batches], [0], [0]
         ),
     }
     for (figure, name), way in ways.items():
-        us = cpu_us(way, 1 if figure == SLOW else ROUNDS) / n
+        us = cpu_us(way, 1 if figure in (SLOW, JSON) else ROUNDS) / n
         report.rows.append((name, f"{us:.2f}", f"{1e6 / us:,.0f}"))
         report.figures[figure] = round(us, 3)
         if figure == COLUMNS:
@@ -89,16 +101,21 @@ def run(_lab: Lab | None, options: argparse.Namespace) -> Report:
         f"{n:,} spans a step, {options.spans_a_message} a message, "
         f"{sum(map(len, values)) / n:.0f} bytes a span, 5 attributes each."
     )
-    _check(report, quick.bodies(values), bodies, foreign.decode_batches([otlp], [1], [0])[0], n)
+    decoded = [
+        foreign.decode_batches([otlp], [1], [0])[0],
+        told.decode_batches([texts], [1], [0])[0],
+    ]
+    _check(report, decoded, [body for some in bodies for body in some])
     return report
 
 
-def _check(report: Report, found: Any, bodies: list[list[bytes]], events: Any, n: int) -> None:
+def _check(report: Report, decoded: list[EventColumns], bodies: list[bytes]) -> None:
     faults = []
-    if [one and one[1] for one in found] != [b"".join(some) for some in bodies]:
-        faults.append("the two ways to bodies differ")
-    if len(events) != n:
-        faults.append(f"{n - len(events)} events are missing")
+    for way, events in zip(("protobuf", "JSON"), decoded, strict=True):
+        if len(events) != len(bodies):
+            faults.append(f"{way}: {len(bodies) - len(events)} events are missing")
+        elif list(events.body) != bodies:
+            faults.append(f"{way}: the two ways to bodies differ")
     report.check("otlp", faults)
 
 
@@ -128,7 +145,21 @@ def batch_of(values: list[bytes]) -> RecordBatch:
     return RecordBatch(0, len(values), START_NS // 1_000_000, -1, len(values), bytes(payload))
 
 
-def message_of(rng: random.Random, spans: int, rich_rate: float = 0.0) -> bytes:
+def json_of(value: bytes) -> bytes:
+    """Return a request as OTLP's JSON, with ids as hex, as the Collector writes it."""
+    tree = json_format.MessageToDict(TracesData.FromString(value))
+    for resource in tree["resourceSpans"]:
+        for scope in resource["scopeSpans"]:
+            for span in scope["spans"]:
+                for name in ("traceId", "spanId", "parentSpanId"):
+                    span[name] = base64.b64decode(span.get(name, "")).hex()
+                span["kind"] = Span.SpanKind.Value(span["kind"])
+    return json.dumps(tree, separators=(",", ":")).encode()
+
+
+def message_of(
+    rng: random.Random, spans: int, rich_rate: float = 0.0, link_rate: float = 0.0
+) -> bytes:
     resource = Resource(
         attributes=[
             _text("service.name", "checkout"),
@@ -162,6 +193,8 @@ def message_of(rng: random.Random, spans: int, rich_rate: float = 0.0) -> bytes:
         )
         if rng.random() < rich_rate:
             _fail(found[-1])
+        if rng.random() < link_rate:
+            _link(found[-1], rng)
     of_scope = ScopeSpans(scope=scope, spans=found)
     of_resource = ResourceSpans(resource=resource, scope_spans=[of_scope])
     return TracesData(resource_spans=[of_resource]).SerializeToString()
@@ -175,6 +208,13 @@ def _fail(span: Span) -> None:
     event.attributes.append(_text("exception.message", "no such item"))
     event.attributes.append(_text("exception.stacktrace", STACK))
     event.attributes.append(_text("exception.escaped", "False"))
+
+
+def _link(span: Span, rng: random.Random) -> None:
+    """Link a span to those of the records that it takes over, as OpenTelemetry's SDKs write it."""
+    for _ in range(LINKS):
+        link = span.links.add(trace_id=rng.randbytes(16), span_id=rng.randbytes(8), flags=0x301)
+        link.attributes.append(_text("messaging.message.id", f"m-{rng.randrange(10**6)}"))
 
 
 def _text(key: str, value: str) -> KeyValue:

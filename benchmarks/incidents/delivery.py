@@ -10,7 +10,6 @@ and repeated are counted and not estimated. The storm is a function of the seed;
 import argparse
 import json
 import random
-import socket
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from typing import Any, Final
 from benchmarks.cases.lab import open_lab, say
 from tests.integration.notifying import Notifying
 from tests.notify_events import incident
+from tests.ports import free_port
 
 DRAIN_SECONDS: Final = 180.0
 KILLED_AT: Final = 0.5
@@ -87,9 +87,7 @@ class Receiver:
                 """Say nothing: the other side was killed."""
 
         if not self.port:
-            with socket.socket() as one:
-                one.bind(("127.0.0.1", 0))
-                self.port = one.getsockname()[1]
+            self.port = free_port()
         self._server = Server(("127.0.0.1", self.port), Handler)
         Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 

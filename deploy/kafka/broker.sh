@@ -15,7 +15,7 @@
 # Needs Java 17 or newer and Maven. Settings, from the environment:
 #   PORT (29092), CONTROLLER_PORT (PORT + 1)
 #   TLS_PORT (PORT + 2): with --secure, the listener that knows users by their certificate
-#   START_SECONDS (60): how long the node may take to answer
+#   START_SECONDS (240): how long the node may take to answer; one that ends is told at once
 #   EXTRA_PROPERTIES: a file of more lines for server.properties, which win
 #   SPANLOOM_KAFKA_HOME (${XDG_CACHE_HOME:-~/.cache}/spanloom-kafka): jars, and data per port
 #   SPANLOOM_KAFKA_JAVA_OPTS (-Xms256m -Xmx1g)
@@ -38,7 +38,7 @@ JARS=$HOME_DIR/jars-$(cksum <"$POM" | cut -d' ' -f1) # another POM, another fold
 NODE=$HOME_DIR/node-$PORT
 CONFIG=$NODE/server.properties
 SECURE=$NODE/secure # there when the node is secure, so that a restart without the flag stays so
-START_SECONDS=${START_SECONDS:-60}
+START_SECONDS=${START_SECONDS:-240} # a busy machine is no broken one
 STOP_SECONDS=30
 
 say() { echo "broker.sh: $*"; }

@@ -29,7 +29,7 @@ def taken(block: Block, at: I64) -> Block:
 
 def treated(treating: EventTreating, part: Part) -> Part:
     """Return rows without what is personal in them, in columns and bodies."""
-    assert isinstance(part.block, Block), "spans are not straight where something is treated"
+    assert isinstance(part.block, Block), "no columns are wanted where something is treated"
     block, body = treating.block(part.block)
     return Part(block, part.row, body)
 

@@ -98,7 +98,13 @@ class EventDecoder:
         self._otlp_kinds = dict(otlp_kinds or {}) if self._many else {}
         self._otlp: OtlpReader | None = None
         if self._many is not None and self._otlp_kinds:
-            self._otlp = OtlpReader(schemas, services or Services(), self._many, dimensions)
+            self._otlp = OtlpReader(
+                schemas,
+                services or Services(),
+                self._many,
+                dimensions,
+                has_columns=treating is None,  # they are read from the treated bytes, and only so
+            )
         self._rekeyed_topic = -1
         self._rekeyed: RekeyedReader | None = None
         if self._many is not None and rekeyed is not None:
@@ -297,14 +303,14 @@ class EventDecoder:
     ) -> list[Part]:
         """Return the rows of requests of spans; what is not straight is decoded like any event."""
         row, body = _rows_of(messages), run.body
-        fits = body.size + wire.HEADER_BYTES <= self._max_event_bytes
         straight, columns = run.straight, run.columns
-        if self._treating is not None:  # columns are read from the treated bytes, and only so
-            fits = np.zeros(len(row), np.bool_)
-        if not fits.all():
-            some = np.flatnonzero(fits[straight])
-            straight, columns = straight[some], columns.take(some)
-        parts = [Part(columns, row[straight], body.take(straight))]
+        parts: list[Part] = []
+        if columns is not None:
+            fits = body.size + wire.HEADER_BYTES <= self._max_event_bytes
+            if not fits.all():
+                some = np.flatnonzero(fits[straight])
+                straight, columns = straight[some], columns.take(some)
+            parts.append(Part(columns, row[straight], body.take(straight)))
         if len(straight) < len(row):
             is_straight = np.zeros(len(row), np.bool_)
             is_straight[straight] = True

@@ -156,6 +156,6 @@ class RekeyedReader:
             np.array([kafka_us], np.int64),
             found["value_bytes"],
         )
-        key = found["key"] or None
+        key = found["key"] or message.record.key
         message.record = Record(found["offset"], kafka_us // 1000, key, found["value"])
         message.error = RecordError(found["reason"], found["detail"])

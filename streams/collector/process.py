@@ -41,7 +41,7 @@ from streams.serving.sockets import open_connections
 
 LOOK_SECONDS: Final = 0.2
 STOP_SECONDS: Final = 10.0
-"""How long requests that were begun may take at the end, and Kafka for what is on its way."""
+"""How long Kafka may take at the end for what is on its way."""
 
 log = structlog.get_logger()
 
@@ -99,7 +99,7 @@ class Collector:
         )
         self._intake = Intake(
             judge,
-            OtlpValues(services_of(contract)),
+            OtlpValues(services_of(contract), has_columns=privacy is None),
             self._sender,
             self.meters,
             IntakeSettings(
@@ -136,11 +136,20 @@ class Collector:
         finally:
             self._edge.is_stopping = True
             http.should_exit = True
-            await asyncio.gather(grpc_server.stop(STOP_SECONDS), serving, return_exceptions=True)
+            stopping = grpc_server.stop(self._end_seconds)
+            await asyncio.gather(stopping, serving, return_exceptions=True)
             await asyncio.to_thread(self._end)
         if serving.exception() is not None:
             raise serving.exception()  # type: ignore[misc]
         self._say_why()
+
+    @property
+    def _end_seconds(self) -> float:
+        """How long requests that were begun may take at the end.
+
+        One may have to hear first that Kafka does not answer; then its events go to disk.
+        """
+        return STOP_SECONDS + self._settings.ack_seconds
 
     def _end(self) -> None:
         """Finish what was taken: with Kafka if it is there, else on disk."""
@@ -178,6 +187,7 @@ class Collector:
         return server(
             HttpEdge(self._edge, room, pages),
             self.meters,
+            self._end_seconds,
             host=settings.address,
             port=settings.http_port,
             limit_concurrency=self._connections_max[0],

@@ -37,10 +37,10 @@ class Bodies:
     size: I64
 
     @staticmethod
-    def of(bodies: Sequence[bytes]) -> "Bodies":
-        """Return the bodies of a list, laid one after the other."""
+    def of(bodies: Sequence[bytes], after: bytes = b"") -> "Bodies":
+        """Return the bodies of a list, laid one after the other, with some bytes behind them."""
         size = np.fromiter(map(len, bodies), np.int64, len(bodies))
-        return Bodies(b"".join(bodies), np.cumsum(size) - size, size)
+        return Bodies(b"".join((*bodies, after)), np.cumsum(size) - size, size)
 
     def __len__(self) -> int:
         return len(self.start)

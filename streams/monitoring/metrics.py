@@ -32,6 +32,7 @@ MetricName = Literal[
     "spanloom_shelved_bytes",
     "spanloom_closed_traces", "spanloom_watermark_seconds", "spanloom_held_topics",
     "spanloom_mispartitioned_topic", "spanloom_rekeyed_records",
+    "spanloom_untreated_records",
     "spanloom_lag_records", "spanloom_task_records", "spanloom_progress_age_seconds",
     "spanloom_stalled_seconds", "spanloom_inbox_records", "spanloom_inbox_bytes",
     "spanloom_cuts", "spanloom_cut_seconds", "spanloom_cut_seconds_max", "spanloom_cut_bytes",
@@ -94,6 +95,11 @@ CATALOGUE: Final[Mapping[MetricName, Entry]] = {
         "counter",
         ("task", "what"),
         "Events of rekeyed topics: moved to another partition, stayed, rejected.",
+    ),
+    "spanloom_untreated_records": Entry(
+        "counter",
+        ("task", "field"),
+        "Records taken in while a personal field stays as it comes, for want of a key; by field.",
     ),
     "spanloom_lag_records": Entry(
         "gauge", ("task", "topic", "partition"), "Records not joined yet, as of the last fetch."
@@ -214,6 +220,7 @@ def _of_all_tasks(view: View) -> Iterator[Metric]:
     tasks, waits = view.tasks, view.waits.tasks
     yield family("spanloom_discarded_records", _by_key(tasks, "reasons"))
     yield family("spanloom_rekeyed_records", _by_key(tasks, "rekeyed"))
+    yield family("spanloom_untreated_records", _by_key(tasks, "untreated"))
     lags = [
         ((task["task"], topic, str(task["task"]).rpartition("-")[2]), lag)
         for task in tasks

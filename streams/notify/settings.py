@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from streams.contract.loader import load_notify
 from streams.contract.notify import Notify
 from streams.errors import ConfigError
-from streams.settings import WorkerSettings, refuse_misspelt
+from streams.settings import WorkerSettings, refuse_misspelt, wrong_settings
 
 _PREFIX = "SPANLOOM_NOTIFY_"
 
@@ -43,17 +43,13 @@ def load_notify_settings(**given: Any) -> NotifySettings:
     """Return the settings; values that are None fall through to environment and default.
 
     Raises:
-        ConfigError: a value does not fit; names the setting and its variable.
+        ConfigError: a value does not fit; names the setting, its variable and the fix.
     """
     refuse_misspelt(NotifySettings)
     try:
         return NotifySettings(**{k: v for k, v in given.items() if v is not None})
     except ValidationError as error:
-        lines = [
-            f"notify_{p['loc'][0]} ({_PREFIX}{str(p['loc'][0]).upper()}): {p['msg']}"
-            for p in error.errors()
-        ]
-        raise ConfigError("settings are wrong: " + "; ".join(lines)) from error
+        raise wrong_settings(error, _PREFIX, "notify_") from error
     except SettingsError as error:  # only a list is parsed before it is checked: there is one
         raise ConfigError(
             f"settings are wrong: notify_hosts ({_PREFIX}HOSTS): give a JSON list, such as "
@@ -70,7 +66,8 @@ def load_targets(settings: NotifySettings, common: WorkerSettings) -> Notify:
     path = settings.config or common.contract
     if not path:
         raise ConfigError(
-            f"nobody to tell: name a file with --config or {_PREFIX}CONFIG, or a contract that has "
-            "a `notify:` part with --contract or SPANLOOM_CONTRACT; docs/notify.md shows both"
+            f"notify_config ({_PREFIX}CONFIG): missing: nobody to tell; give a file with --config, "
+            "or a contract that has a `notify:` part with --contract (SPANLOOM_CONTRACT); "
+            "docs/notify.md shows both"
         )
     return load_notify(path)

@@ -36,7 +36,7 @@ from streams.errors import ConfigError
 from streams.runtime import topics
 from streams.runtime.cause_inputs import CauseInputs
 from streams.runtime.join_runner import JoinRunner, OutputTopics
-from streams.runtime.personal import privacy_of
+from streams.runtime.personal import privacy_of, untreated
 from streams.runtime.runner import Runner
 from streams.runtime.sources import sources_of
 from streams.runtime.traces_out import TraceWriter
@@ -292,6 +292,7 @@ class JoinFactory:
             inputs=inputs,
             shelf=shelf,
             privacy=pipeline.privacy,
+            untreated=untreated(pipeline.contract, pipeline.privacy),
         )
 
     def reader(self) -> TraceReader:

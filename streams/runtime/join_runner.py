@@ -23,7 +23,7 @@ from streams.errors import RecordError, StateError
 from streams.runtime.cause_inputs import CauseInputs
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import OutRecord
-from streams.runtime.rejecting import Refused, rejected_event, span_of
+from streams.runtime.rejecting import Refused, rejected_event, rejected_key, span_of
 from streams.runtime.sources import Sources
 from streams.runtime.traces_out import TraceWriter
 from streams.state.segment import Segment, SegmentRows
@@ -49,6 +49,7 @@ class JoinRunner:
         inputs: gathers what the causes task looks at.
         shelf: where the task lays events that stay long; asked for what it could not take.
         privacy: what becomes of personal fields; None for nothing.
+        untreated: the personal fields that stay as they come, for want of a key.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class JoinRunner:
         inputs: CauseInputs,
         shelf: Shelf | None = None,
         privacy: Privacy | None = None,
+        untreated: Sequence[str] = (),
     ) -> None:
         self.task = task
         self.partition = partition
@@ -82,6 +84,7 @@ class JoinRunner:
         self._inputs = inputs
         self._shelf = shelf
         self._rejections = None if privacy is None else RejectedTreating(privacy)
+        self._untreated = tuple(untreated)
         self._outbox: list[OutRecord] = []
         self._misplaced: dict[int, Misplaced] = {}
         self._watermark_us = 0
@@ -204,7 +207,7 @@ class JoinRunner:
             )
             refused.add(reason, event["timestamp"], (module, event["topic"], reason), span)
             encoded = encode("rejected_event", event)
-            key = event["key"] or None
+            key = rejected_key(record.key, event)
             self._outbox.append(OutRecord(self._names.rejected, self.partition, key, encoded))
 
     def collect(self, cut_ms: int) -> tuple[list[OutRecord], Segment]:
@@ -338,6 +341,7 @@ class JoinRunner:
             "watermark_us": self.task.watermark_us(),
             "wait_us": state.wait.wait_us,
             "held_topics": sorted(self.held),
+            "untreated": dict.fromkeys(self._untreated, self.rows),
             "mispartitioned": {
                 self._topics[topic]: found._asdict() for topic, found in self._misplaced.items()
             },

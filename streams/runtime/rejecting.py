@@ -1,6 +1,7 @@
 """What is kept and told of an event that was rejected, wherever it was found out."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -54,6 +55,16 @@ def rejected_event(
     if treating is not None:
         event = treating.at_edge(event)
     return event | {"value": event["value"][:VALUE_MAX]}
+
+
+def rejected_key(came: bytes | None, event: Mapping[str, Any]) -> bytes | None:
+    """Return the key that a rejected event is published with: what came, empty or none at all.
+
+    Args:
+        came: the record's key.
+        event: what is published; a key that was taken out of it is none.
+    """
+    return event["key"] or (came if came == b"" else None)
 
 
 @dataclass(slots=True)

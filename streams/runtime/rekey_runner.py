@@ -24,7 +24,7 @@ from streams.core.traces.murmur2 import murmur2_partition
 from streams.core.traces.rekey import cut
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import OutRecord
-from streams.runtime.rejecting import rejected_event, trace_of
+from streams.runtime.rejecting import rejected_event, rejected_key, trace_of
 from streams.state.segment import Segment, scalars_segment
 from streams.units import I64, SECOND_US
 
@@ -155,7 +155,8 @@ class RekeyRunner:
             partition = self._partition % self._partitions
             if trace is not None:
                 partition = murmur2_partition(trace, self._partitions)
-            self._outbox.append(self._to(partition, encode(REJECTED, event)))
+            key = rejected_key(record.key, event)  # the event itself cannot tell none from empty
+            self._outbox.append(OutRecord(self._target, partition, key, encode(REJECTED, event)))
         self.counts["rejected"] += len(bad)
 
     def _to(self, partition: int, value: bytes) -> OutRecord:

@@ -8,6 +8,7 @@ cut and counted; there are never more than `connections_max` and `SPARE` of them
 
 import asyncio
 import contextlib
+import math
 import resource
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ HEAD_SECONDS: Final = 10.0
 TAKE_SECONDS: Final = 30.0
 IDLE_SECONDS: Final = 15
 """A connection is kept so long after an answer; browsers ask again within it."""
+END_SECONDS: Final = 5.0
 SPARE: Final = 64
 """Connections beyond the limit that are told so; those beyond them are cut without a word."""
 HEAD_BYTES_MAX: Final = 16 << 10
@@ -114,8 +116,15 @@ class PatientProtocol(H11Protocol):
             self._take = None
 
 
-def server(app: Any, meters: Meters, **config: Any) -> Server:
-    """Return a server of an application; `config` is uvicorn's."""
+def server(app: Any, meters: Meters, end_seconds: float = END_SECONDS, **config: Any) -> Server:
+    """Return a server of an application.
+
+    Args:
+        app: of ASGI.
+        meters: what it counts.
+        end_seconds: how long requests that were begun may take when it ends; then they fail.
+        config: uvicorn's.
+    """
 
     class Counting(PatientProtocol):
         pass
@@ -132,7 +141,7 @@ def server(app: Any, meters: Meters, **config: Any) -> Server:
             server_header=False,
             date_header=True,
             timeout_keep_alive=IDLE_SECONDS,
-            timeout_graceful_shutdown=5,
+            timeout_graceful_shutdown=math.ceil(end_seconds),
             h11_max_incomplete_event_size=HEAD_BYTES_MAX,
             **config,
         )

@@ -8,7 +8,6 @@ lost, one trace has ten thousand spans, one event carries hostile text, one reco
 import json
 import os
 import shutil
-import socket
 import sys
 import time
 import urllib.error
@@ -28,11 +27,12 @@ from streams.simulate.pipeline import Simulation
 from streams.units import SECOND_US
 from tests.fault.harness import PROGRAM, Deployment, Feeder, WorkerProcess, wait_for
 from tests.integration.conftest import broker, give_up
+from tests.ports import free_port
 
 __all__ = ["broker"]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 RECORDS_PER_SECOND = 12.0
-LASTS_SECONDS = 1_200.0
+LASTS_SECONDS = 3_600.0
 """Longer than all tests take: the pipeline is still alive when the last one looks."""
 LOST_SECONDS = 40
 BIG_SPANS = 10_000
@@ -49,7 +49,7 @@ SETTINGS = {
     "warm_up_seconds": 2,
     "incident_update_seconds": 1,
 }
-SEEN_MS_MAX = 30_000
+SEEN_MS_MAX = 120_000
 """How long anything may take to be seen: the machine may be busy with other tests."""
 AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 
@@ -65,7 +65,7 @@ class Stage:
     def get(self, path: str) -> Any:
         """Return what a path of the interface answers; None while it does not."""
         try:
-            with urllib.request.urlopen(f"{self.url}/api/v1/{path}", timeout=20) as found:
+            with urllib.request.urlopen(f"{self.url}/api/v1/{path}", timeout=60) as found:
                 return json.load(found)
         except (urllib.error.URLError, ConnectionError):
             return None
@@ -135,9 +135,7 @@ def stage(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sta
     deployment.create_topics()
     try:
         worker = deployment.worker(settings=SETTINGS)
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
+        port = free_port()
         console = _console(deployment, port)
         found = Stage(deployment, worker, f"http://127.0.0.1:{port}")
         worker.wait_until_restored(1, "incidents", 120)

@@ -1,7 +1,6 @@
 """The page's pure modules, run by a real browser: the tree of a trace, the map, the heat map."""
 
 import asyncio
-import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +13,7 @@ from starlette.applications import Starlette
 from streams.console.paths.catalog import catalog_of
 from streams.console.site import routes
 from streams.contract.loader import load_contract
+from tests.ports import free_port
 
 pytestmark = pytest.mark.browser
 BEGIN = "2026-11-26T08:00:00.{:06d}Z"
@@ -22,9 +22,7 @@ BEGIN = "2026-11-26T08:00:00.{:06d}Z"
 @pytest.fixture(scope="module")
 def modules(chromium: Browser) -> Iterator[Page]:
     """Yield a page that can import the modules; nothing else of the console runs."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    port = free_port()
     config = uvicorn.Config(Starlette(routes=routes()), port=port, log_config=None)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)

@@ -3,7 +3,7 @@
 import re
 
 from streams.runtime.build import load_pipeline
-from streams.runtime.task import changelog_topic
+from streams.runtime.task import changelog_topic, rekey_kind
 from streams.runtime.rights import Right, of_worker
 from streams.runtime.worker import JOIN, STAGES
 from streams.settings import load_settings
@@ -14,11 +14,11 @@ CHANGELOGS = [changelog_topic(GROUP, kind) for kind in (JOIN, *STAGES)]
 KINDS = {"Topic": "topic", "Group": "group", "TransactionalId": "transactional id"}
 
 
-def listed() -> set[Right]:
-    """Return the worker's rows of docs/security.md, wildcards written out, Create aside."""
+def listed(process: str = "worker") -> set[Right]:
+    """Return a process' rows of docs/security.md, wildcards written out, Create aside."""
     found = set()
     for line in text_of("docs/security.md").splitlines():
-        if not line.startswith("| worker |"):
+        if not line.startswith(f"| {process} |"):
             continue
         _, resource, operations, _ = (cell.strip() for cell in line.strip("|").split("|"))
         names = re.findall(r"`([^`]+)`", resource)
@@ -36,3 +36,15 @@ def test_the_page_lists_what_the_worker_asks_for() -> None:
     """Neither more, which would be granted for nothing, nor less, which would end it."""
     settings = load_settings(group=GROUP, derived_prefix=PREFIX, summary_topic=SUMMARY)
     assert listed() == set(of_worker(load_pipeline(settings), CHANGELOGS))
+
+
+def test_the_page_lists_what_rekeying_asks_for_besides() -> None:
+    """The rows with `rekey` are the difference that the setting makes."""
+    given = {"group": GROUP, "derived_prefix": PREFIX, "summary_topic": SUMMARY}
+    plain = load_pipeline(load_settings(**given))
+    placing = load_pipeline(load_settings(**given, rekey="telemetry.other.v1"))
+    (topic,) = placing.rekeyed
+    changelog = changelog_topic(GROUP, rekey_kind("<topic>"))
+    more = of_worker(placing, [changelog])
+    assert topic == "telemetry.other.v1"
+    assert listed("worker, with `rekey`") == set(more) - set(of_worker(plain, []))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.fault.harness import REPOSITORY, wait_for
+from tests.ports import free_ports
 
 SCRIPT: Final = REPOSITORY / "deploy" / "kafka" / "broker.sh"
 START_TRIES: Final = 3
@@ -24,19 +25,11 @@ class NoBrokerError(Exception):
     """A real broker cannot run here; the message says what is missing."""
 
 
-def two_free_ports() -> tuple[int, int]:
-    """Return two ports that nothing listens on, found by asking the system for both at once."""
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
-
-
 class BrokerNode:
     """A node of our own."""
 
     def __init__(self) -> None:
-        free = two_free_ports()
+        free = free_ports(2)
         self.port = int(os.environ.get("PORT") or free[0])
         self._controller_port = int(os.environ.get("CONTROLLER_PORT") or free[1])
         self.address = f"127.0.0.1:{self.port}"

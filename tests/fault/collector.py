@@ -1,7 +1,6 @@
 """A collector of a deployment, started again and again on one buffer and the same ports."""
 
 import json
-import socket
 import ssl
 import sys
 import urllib.error
@@ -14,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from streams.codec.plain import plain
 from streams.codec.records import decode
 from tests.fault.harness import PROGRAM, Deployment, Event, WorkerProcess, wait_for
+from tests.ports import free_ports
 
 START_SECONDS: Final = 60.0
 DRAIN_SECONDS: Final = 60.0
@@ -50,10 +50,7 @@ class CollectorAt:
         self.context: ssl.SSLContext | None = None
         """How it is spoken to over TLS; None for without."""
         self.settings = {f"SPANLOOM_COLLECTOR_{k.upper()}": str(v) for k, v in settings.items()}
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            other.bind(("127.0.0.1", 0))
-            self.http, self.grpc = one.getsockname()[1], other.getsockname()[1]
+        self.http, self.grpc = free_ports(2)
 
     def start(self, *arguments: str) -> WorkerProcess:
         """Start it; it need not serve yet."""
@@ -73,7 +70,7 @@ class CollectorAt:
 
     def get(self, path: str) -> Answer:
         """Return what a path answers, with status 0 while nobody answers."""
-        return self._asked(urllib.request.Request(self._url(path)), 20)
+        return self._asked(urllib.request.Request(self._url(path)), 60)
 
     def post(self, path: str, body: bytes, seconds: float = 60, **headers: str) -> Answer:
         """Return what a path answers to a body; a header's `_` stands for `-`."""

@@ -5,7 +5,6 @@ from the topics as an outsider would, are as rows.
 """
 
 import json
-import socket
 import sys
 import urllib.error
 import urllib.request
@@ -19,6 +18,7 @@ from streams.console.archive.treated import Treating
 from streams.core.privacy.records import Privacy
 from streams.errors import RecordError
 from tests.fault.harness import PROGRAM, Deployment, WorkerProcess, wait_for
+from tests.ports import free_port
 
 SETTINGS: Final = {
     "SPANLOOM_CONSOLE_FILE_SECONDS": "0.3",
@@ -43,9 +43,7 @@ class ConsoleAt:
         self.archive = archive or str(deployment.folder / "archive")
         self.lives = 0
         self.consoles: list[WorkerProcess] = []
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            self.port = one.getsockname()[1]
+        self.port = free_port()
 
     def start(self, *arguments: str) -> WorkerProcess:
         """Start it; it need not serve yet."""
@@ -61,7 +59,7 @@ class ConsoleAt:
     def get(self, path: str) -> Any:
         """Return what a path answers, None while nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as found:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as found:
                 return json.load(found)
         except (urllib.error.URLError, ConnectionError):
             return None
@@ -78,7 +76,8 @@ class ConsoleAt:
             return said is not None and not said["waits_for"] and said["lag_records"] == 0
 
         def what() -> str:
-            behind = [row for row in self.get("/api/v1/lag")["partitions"] if row["lag_records"]]
+            lag = self.get("/api/v1/lag") or {"partitions": []}
+            behind = [row for row in lag["partitions"] if row["lag_records"]]
             return f"read: {self.get('/health')}, {behind}, {console.tail()}"
 
         wait_for(is_read, READ_SECONDS, what, console)

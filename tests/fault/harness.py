@@ -28,7 +28,15 @@ from streams.codec.records import encode
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 PROGRAM: Final = ("-m", "streams.cli.main")
 TRACES: Final = "traces.assembled.v1"
-READ_SECONDS_MAX: Final = 60.0
+PATIENCE: Final = 4.0
+"""How many times longer than a wait names it goes on before it fails.
+
+A bound of a wait ends what would hang; how quick something should be it does not say. On a machine
+whose cores others use, too, everything takes a multiple, and a good end comes as soon as ever.
+"""
+READ_SECONDS_MAX: Final = 60.0 * PATIENCE
+CALL_SECONDS: Final = 30.0 * PATIENCE
+"""How long one question to a broker may take."""
 SESSION_SECONDS: Final = 6.0
 """The least that brokers allow by default: how long a dead worker holds its partitions."""
 _NO_COORDINATOR: Final = (
@@ -95,11 +103,12 @@ class WorkerProcess:
         self.process.send_signal(signal.SIGCONT)
 
     def wait(self, seconds: float) -> int:
-        """Return the exit code; fail with the end of the log when it takes longer."""
+        """Return the exit code; fail with the end of the log when it takes far longer."""
         try:
-            return self.process.wait(seconds)
+            return self.process.wait(seconds * PATIENCE)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"still running after {seconds} s: {self.tail()}") from None
+            waited = seconds * PATIENCE
+            raise AssertionError(f"still running after {waited} s: {self.tail()}") from None
 
     def tail(self) -> str:
         """Return the end of what it said."""
@@ -142,12 +151,15 @@ def wait_for(
     what: Callable[[], str],
     worker: WorkerProcess | None = None,
 ) -> float:
-    """Wait until something is so and return how long that took; fail by name after `seconds`."""
-    began = time.monotonic()
+    """Wait until something is so and return how long that took.
+
+    Fails by name when the worker ended, or after far more than `seconds`, see `PATIENCE`.
+    """
+    began, most = time.monotonic(), seconds * PATIENCE
     while not is_so():
         if worker is not None and not worker.is_alive:
             raise AssertionError(f"the worker ended ({worker.process.returncode}): {worker.tail()}")
-        assert time.monotonic() - began < seconds, f"not within {seconds} s: {what()}"
+        assert time.monotonic() - began < most, f"not within {most} s: {what()}"
         time.sleep(0.1)
     return time.monotonic() - began
 
@@ -192,7 +204,7 @@ class Deployment:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=seconds,
+            timeout=seconds * PATIENCE,
             check=False,
         )
 
@@ -267,7 +279,7 @@ class Deployment:
         """Return the sum of the group's committed offsets, which the worker's transactions set."""
         consumer = Consumer({"bootstrap.servers": self.broker, "group.id": self.group})
         try:
-            topics = consumer.list_topics(timeout=10).topics
+            topics = consumer.list_topics(timeout=CALL_SECONDS).topics
             names = [t for t in topics if t.startswith("telemetry.") and "rejected" not in t]
             wanted = [TopicPartition(t, p) for t in names for p in topics[t].partitions]
             return sum(max(0, at.offset) for at in self._asked(consumer, wanted))
@@ -276,10 +288,10 @@ class Deployment:
 
     def _asked(self, consumer: Consumer, wanted: list[TopicPartition]) -> list[TopicPartition]:
         """Ask until the broker has found the group's coordinator, which a new group makes it do."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 30 * PATIENCE
         while True:
             try:
-                offsets: list[TopicPartition] = consumer.committed(wanted, timeout=10)
+                offsets: list[TopicPartition] = consumer.committed(wanted, timeout=CALL_SECONDS)
                 return offsets
             except KafkaException as error:
                 # `retriable()` speaks of transactions only: of these it says no.
@@ -309,7 +321,7 @@ class Feeder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._producer.flush(60) == 0
+        assert self._producer.flush(60 * PATIENCE) == 0
         assert self._failed == []
 
     def send(self, topic: str, event: Event) -> None:
@@ -373,7 +385,7 @@ def _partitions(consumer: Consumer, topic: str) -> list[int]:
     """Return a topic's partitions; a broker that has just started knows none of them at first."""
     deadline = time.monotonic() + READ_SECONDS_MAX
     while True:
-        found = consumer.list_topics(topic, timeout=10).topics[topic]
+        found = consumer.list_topics(topic, timeout=CALL_SECONDS).topics[topic]
         if found.error is None and found.partitions:
             return sorted(found.partitions)
         assert time.monotonic() < deadline, f"{topic}: {found.error}"
@@ -385,11 +397,11 @@ def delete_topics(broker: str, names: Callable[[str], bool]) -> None:
     admin = AdminClient({"bootstrap.servers": broker})
 
     def there() -> list[str]:
-        return [t for t in admin.list_topics(timeout=10).topics if names(t)]
+        return [t for t in admin.list_topics(timeout=CALL_SECONDS).topics if names(t)]
 
     doomed = there()
     for future in (admin.delete_topics(doomed) if doomed else {}).values():
-        future.result(30)
+        future.result(CALL_SECONDS)
     wait_for(lambda: not there(), 30, lambda: f"deleted: {there()}")
 
 

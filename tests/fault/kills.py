@@ -13,6 +13,7 @@ from itertools import islice
 
 from streams.codec.records import decode
 from tests.fault.harness import (
+    PATIENCE,
     TRACES,
     Deployment,
     WorkerProcess,
@@ -90,7 +91,7 @@ def run_kills(
             report.without_state.append(n)
         worker = _start(deployment, recording)
     kills_are_over.set()
-    feeding.join(END_SECONDS)
+    feeding.join(END_SECONDS * PATIENCE)
     assert sum(fed) == recording.rows
     assert worker.wait(END_SECONDS) == 0, worker.tail()
     report.restored_seconds = [s for w in deployment.workers if (s := _restored_after(w)) > 0]
@@ -100,7 +101,9 @@ def run_kills(
 
 
 def _start(deployment: Deployment, recording: Recording) -> WorkerProcess:
-    return deployment.worker("--exit-after", recording.rows, "--drain-seconds", 90, instance="only")
+    return deployment.worker(
+        "--exit-after", recording.rows, "--drain-seconds", 240, instance="only"
+    )
 
 
 def _live(

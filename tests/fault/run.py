@@ -29,7 +29,7 @@ from tests.fault.checks import (
 )
 from tests.fault.fleet import Fleet, Life
 from tests.fault.handover import Change, handovers
-from tests.fault.harness import PROGRAM, Deployment, wait_for
+from tests.fault.harness import PATIENCE, PROGRAM, Deployment, wait_for
 from tests.fault.incidents import untold
 from tests.fault.oracle import WINDOW_US, Truth, read_truth
 from tests.fault.traffic import DAY_US, Feed, Mix
@@ -41,9 +41,10 @@ RESTART_SECONDS: Final = 1.0
 WORKING_SECONDS_MAX: Final = 300.0
 SETTLE_SECONDS_MAX: Final = 400.0
 WINDOWS_SECONDS_MAX: Final = 200.0
-IMPATIENCE: Final = 0.15
+IMPATIENCE: Final = 0.15 / PATIENCE
+"""For a planted bug: what it keeps away never comes."""
 OWN_ENDS_SHOWN: Final = 20
-STUCK_SECONDS_MAX: Final = 120.0
+STUCK_SECONDS_MAX: Final = 120.0 * PATIENCE
 ALERTS_SECONDS_MAX: Final = 200.0
 WORKER_SETTINGS: Final[dict[str, object]] = {
     "closed_retention_seconds": 36_000,

@@ -25,7 +25,7 @@ BARE_RATIO: Final = 0.15
 VISITS_MAX: Final = 12
 RESTORES_MAX: Final = 2
 """A worker with one partition restores two tasks, its join and its fragments, and no more."""
-POINT_SECONDS_MAX: Final = 120.0
+POINT_SECONDS_MAX: Final = 480.0
 
 
 @dataclass

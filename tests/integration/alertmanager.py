@@ -13,7 +13,8 @@ from typing import Any, Final
 import yaml
 
 from tests.integration import debian
-from tests.integration.notifying import free_port, until
+from tests.integration.notifying import until
+from tests.ports import free_port
 
 PACKAGE: Final = "prometheus-alertmanager"
 

@@ -7,7 +7,6 @@ all topics first; on a named broker they run only with SPANLOOM_TEST_BROKER_WIPE
 
 import os
 import shutil
-import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -18,17 +17,10 @@ import pytest
 
 from tests.fault.harness import Deployment
 from tests.integration.secured import SecuredBroker
+from tests.ports import free_ports
 
 BROKER_SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "kafka" / "broker.sh"
 START_SECONDS_MAX = 600  # the first start downloads Kafka's jars
-
-
-def two_free_ports() -> tuple[int, int]:
-    """Return two ports that nothing listens on, found by asking the system for both at once."""
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
 
 
 def give_up(reason: str) -> None:
@@ -44,7 +36,7 @@ def _node() -> Iterator[tuple[str, int]]:
     missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
     if missing:
         give_up(f"no real broker: {' and '.join(missing)} missing (or set SPANLOOM_TEST_BROKER)")
-    port, controller_port = two_free_ports()
+    port, controller_port = free_ports(2)
     environment = {**os.environ, "PORT": str(port), "CONTROLLER_PORT": str(controller_port)}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:

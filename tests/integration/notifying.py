@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +16,8 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.codec.records import encode
-from tests.fault.harness import REPOSITORY, WorkerProcess, wait_for
+from tests.fault.harness import CALL_SECONDS, PATIENCE, REPOSITORY, WorkerProcess, wait_for
+from tests.ports import free_port
 
 INCIDENTS = "incidents.events.v1"
 
@@ -89,14 +89,6 @@ class Hook:
             self._server = None
 
 
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
 class Notifying:
     """A topic of incidents and the processes that tell of them.
 
@@ -121,12 +113,12 @@ class Notifying:
                 "log_level": 0,
             }
         )
-        self._producer.init_transactions(30)
+        self._producer.init_transactions(CALL_SECONDS)
 
     def make_topic(self, name: str) -> None:
         """Make a topic of one partition."""
         made = self._admin.create_topics([NewTopic(name, 1, 1)])
-        made[name].result(30)
+        made[name].result(CALL_SECONDS)
 
     def write(self, *events: Mapping[str, Any], is_aborted: bool = False) -> None:
         """Publish events as the engine does, in a transaction; an aborted one is never seen."""
@@ -135,10 +127,10 @@ class Notifying:
             value = encode("incident_event", event)
             self._producer.produce(self.topic, value, event["incident_id"].encode())
         if is_aborted:
-            self._producer.flush(30)
-            self._producer.abort_transaction(30)
+            self._producer.flush(CALL_SECONDS)
+            self._producer.abort_transaction(CALL_SECONDS)
         else:
-            self._producer.commit_transaction(30)
+            self._producer.commit_transaction(CALL_SECONDS)
 
     def secret(self, name: str, text: str) -> None:
         """Set a variable of the processes."""
@@ -173,7 +165,7 @@ class Notifying:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=120 * PATIENCE,
             check=False,
         )
 
@@ -196,8 +188,8 @@ class Notifying:
 
 
 def until(condition: Callable[[], bool], what: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until something is so; fail, saying what there is, when it takes longer."""
-    deadline = time.monotonic() + seconds
+    """Wait until something is so; fail, saying what there is, when it takes far longer."""
+    deadline = time.monotonic() + seconds * PATIENCE
     while not condition():
         assert time.monotonic() < deadline, what()
         time.sleep(0.05)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from tests.integration import gomod
-from tests.integration.notifying import free_port, until
+from tests.integration.notifying import until
+from tests.ports import free_port
 
 BUILDER: Final = "go.opentelemetry.io/collector/cmd/builder"
 VERSION: Final = "v0.155.0"

@@ -9,7 +9,6 @@ import importlib.util
 import os
 import re
 import shutil
-import socket
 import subprocess
 import tarfile
 import time
@@ -18,6 +17,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.ports import free_port
 
 ARTIFACT = "io.apicurio:apicurio-registry-app:3.3.3:tar.gz:all"
 JAVA_MIN = 21
@@ -42,9 +43,7 @@ def real_registry(folder: Path) -> Iterator[str]:
         return
     java = _java()
     _unpack(folder)
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    port = free_port()
     environment = {
         **os.environ,
         "QUARKUS_HTTP_HOST": "127.0.0.1",

@@ -4,10 +4,8 @@ Owns the node that it starts, its users and their rights. Everything secret is m
 starts and lies in the node's own folder or the test's.
 """
 
-import contextlib
 import json
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
@@ -29,10 +27,10 @@ from confluent_kafka.admin import (
 )
 
 from streams.runtime.rights import Right
-from tests.fault.harness import REPOSITORY, Deployment, wait_for
+from tests.fault.harness import CALL_SECONDS, REPOSITORY, TRACES, Deployment, wait_for
+from tests.ports import free_ports
 
 SCRIPTS = REPOSITORY / "deploy" / "kafka"
-CALL_SECONDS = 30
 _KINDS = {
     "topic": ResourceType.TOPIC,
     "group": ResourceType.GROUP,
@@ -50,13 +48,31 @@ _OPERATIONS = {
 LONG_AGO = ("20200101000000Z", "20200201000000Z")
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens on, found by asking the system for all at once."""
-    with contextlib.ExitStack() as held:
-        found = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in found:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in found]
+OTHER = "telemetry.other.v1"
+DERIVED_WRITTEN = (
+    "alerts.raised.v1", "fidelity.partials.v1", "fidelity.stats.v1", "incidents.events.v1",
+    "incidents.audit.v1", "incidents.ledger.v1", "signals.partials.v1",
+    "causes.evidence.v1", "causes.inputs.v1", "spanloom.links.v1", "telemetry.rejected.v1", TRACES,
+    "traces.fragments.v1",
+)  # fmt: skip
+READ_BACK = (
+    "alerts.external.v1", "alerts.raised.v1", "fidelity.partials.v1", "incidents.commands.v1",
+    "signals.partials.v1", "causes.evidence.v1", "causes.inputs.v1", "spanloom.links.v1", TRACES,
+    "traces.fragments.v1",
+)  # fmt: skip
+KINDS = ("join", "fragments", "fidelity", "signals", "causes", "external", "incidents")
+
+
+def worker_rights(group: str) -> tuple[Right, ...]:
+    """Return the least rights of a worker, written out by hand: docs/security.md has them too."""
+    changelogs = [f"spanloom.{group}.{kind}.state.v1" for kind in KINDS]
+    return (
+        *(Right("topic", name, "Read") for name in (OTHER, *READ_BACK, *changelogs)),
+        *(Right("topic", name, "Write") for name in (*DERIVED_WRITTEN, *changelogs)),
+        Right("topic", TRACES, "DescribeConfigs"),
+        Right("group", group, "Read"),
+        Right("transactional id", f"{group}-", "Write", is_prefix=True),
+    )
 
 
 class SecuredBroker:
@@ -72,7 +88,6 @@ class SecuredBroker:
         self.secrets = home / f"node-{sasl}" / "secure"
         ports = {"PORT": sasl, "TLS_PORT": tls, "CONTROLLER_PORT": controller}
         self._environment = {**os.environ, **{name: str(port) for name, port in ports.items()}}
-        self._environment["START_SECONDS"] = "240"  # a busy machine is no broken one
         self._environment["EXTRA_PROPERTIES"] = str(self._wrong_listeners(ports))
         self._admin: AdminClient | None = None
 
@@ -119,7 +134,7 @@ class SecuredBroker:
             [SCRIPTS / "certificates.sh", folder, *names],
             env={**os.environ, **settings},
             check=True,
-            timeout=60,
+            timeout=240,
         )
         return folder
 
@@ -197,6 +212,27 @@ def _as_filter(one: AclBinding) -> AclBindingFilter:
         one.operation,
         one.permission_type,
     )
+
+
+def admin_link(secured: SecuredBroker) -> dict[str, object]:
+    """Return how the administrator reaches the broker: by certificate."""
+    return {
+        "security_protocol": "SSL",
+        "ca_file": secured.secrets / "ca.pem",
+        "certificate_file": secured.secrets / "admin.pem",
+        "key_file": secured.secrets / "admin.key",
+    }
+
+
+def user_link(secured: SecuredBroker, name: str, password: str) -> dict[str, object]:
+    """Return how a user reaches the broker: by SCRAM over TLS."""
+    return {
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "ca_file": secured.secrets / "ca.pem",
+        "username": name,
+        "password": password,
+    }
 
 
 @dataclass

@@ -23,7 +23,7 @@ from tests.fault.harness import (
     highest,
 )
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 SECONDS = int(os.environ.get("SPANLOOM_BACKLOG_SECONDS", "60"))
 RECORDS_PER_SECOND = 20.0
@@ -146,12 +146,12 @@ def test_a_backlog_gives_what_reading_live_gives(deployment: Deployment) -> None
         )
         run.start_anew()
         if pace:
-            worker = run.worker("--exit-after", rows, "--drain-seconds", 60)
+            worker = run.worker("--exit-after", rows, "--drain-seconds", 240)
             worker.wait_until_restored(run.partitions)
             run.feed(events, pace)
         else:
             run.feed(events)
-            run.worker("--exit-after", rows, "--drain-seconds", 60)
+            run.worker("--exit-after", rows, "--drain-seconds", 240)
         traces, accounting = valid_traces(run, rows)
         assert_spans_match(traces, life)
         assert_missing_never_came(list(highest(traces).values()), life)
@@ -174,7 +174,7 @@ def test_a_topic_that_is_slow_to_read_makes_no_trace_incomplete(deployment: Depl
             feeder.send(topic, event)
         for emission in life.emissions:
             feeder.send(emission.topic, emission.event)
-    deployment.worker("--exit-after", feeder.count, "--drain-seconds", 60)
+    deployment.worker("--exit-after", feeder.count, "--drain-seconds", 240)
     traces, _ = valid_traces(deployment, feeder.count)
     assert_spans_match(traces, life)
     assert_missing_never_came(traces, life)

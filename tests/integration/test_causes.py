@@ -10,7 +10,7 @@ import pytest
 from tests.fault.harness import Deployment, wait_for
 from tests.integration.test_signals import CONTRACT, TOPIC, firing, point
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 SETTINGS = {
     "window_seconds": 1,

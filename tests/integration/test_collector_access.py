@@ -19,7 +19,7 @@ from tests.integration.test_collector_hostile import EXPORT
 from tests.integration.traces import event_of
 from tests.otlp_cases import span_of, traces
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 GOOD = json.dumps(plain_json(event_of(1, 1, START_US))).encode()
 SPANS = traces("shop", [span_of(1, 1)]).SerializeToString()

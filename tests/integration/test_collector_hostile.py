@@ -16,13 +16,13 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
-from tests.fault.collector import CollectorAt
-from tests.fault.harness import Deployment, WorkerProcess
+from tests.fault.collector import Answer, CollectorAt
+from tests.fault.harness import Deployment, WorkerProcess, wait_for
 from tests.integration.test_collector import START_US, plain_json
 from tests.integration.traces import event_of
 from tests.otlp_cases import span_of, traces
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 MEMORY_BYTES_MAX = 900 << 20
 """At rest it takes 180 MiB; JSON of 20 MiB is worth 450 MiB of objects while it is read."""
@@ -36,13 +36,21 @@ def peak_bytes(process: WorkerProcess) -> int:
     return int(line.split()[1]) * 1024
 
 
+BOUNDS: dict[str, object] = {"requests_max": 8, "connections_max": 40, "held_bytes_max": 40 << 20}
+
+
 @pytest.fixture
 def at(deployment: Deployment) -> CollectorAt:
-    """Return a collector that is impatient."""
+    """Return a collector with few places, that has as much patience as it usually has."""
     deployment.create_topics()
-    return CollectorAt(
-        deployment, body_seconds=2, requests_max=8, connections_max=40, held_bytes_max=40 << 20
-    )
+    return CollectorAt(deployment, **BOUNDS)
+
+
+@pytest.fixture
+def hasty(deployment: Deployment) -> CollectorAt:
+    """Return one that is impatient; who is served meanwhile may be slow on a busy machine."""
+    deployment.create_topics()
+    return CollectorAt(deployment, body_seconds=5, **BOUNDS)
 
 
 @contextmanager
@@ -67,7 +75,7 @@ def served_meanwhile(at: CollectorAt) -> Iterator[list[float]]:
     sender.start()
     yield seconds
     until.set()
-    sender.join(60)
+    sender.join(240)
     assert failed == []
     assert seconds
 
@@ -137,7 +145,7 @@ def test_hostile_bodies_are_refused_within_bounds_and_others_are_served(at: Coll
     assert process.events("intake_failed") == []
 
 
-def raw(at: CollectorAt, data: bytes, seconds: float = 20) -> bytes:
+def raw(at: CollectorAt, data: bytes, seconds: float = 120) -> bytes:
     """Send bytes and return what is answered until the connection ends."""
     with closing(socket.create_connection(("127.0.0.1", at.http), seconds)) as one:
         found = b""
@@ -179,9 +187,9 @@ def test_heads_that_contradict_themselves_are_refused(at: CollectorAt) -> None:
     assert process.is_alive
 
 
-def test_a_gigabyte_is_not_read_and_slow_senders_are_cut(at: CollectorAt) -> None:
+def test_a_gigabyte_is_not_read_and_slow_senders_are_cut(hasty: CollectorAt) -> None:
     """By its length it is refused at once, in chunks at the cap; who dawdles holds no place."""
-    process = at.serve()
+    at, process = hasty, hasty.serve()
     chunk = b"100000\r\n" + bytes(1 << 20) + b"\r\n"
     begun = head("content-type: application/json", "transfer-encoding: chunked")
     slow = []
@@ -189,14 +197,14 @@ def test_a_gigabyte_is_not_read_and_slow_senders_are_cut(at: CollectorAt) -> Non
         answer = raw(at, begun + chunk * 30)
         assert answer[9:12] in (b"413", b""), answer[:50]  # a reset may overtake the answer
         for _ in range(6):
-            one = socket.create_connection(("127.0.0.1", at.http), 20)
+            one = socket.create_connection(("127.0.0.1", at.http), 120)
             one.sendall(head("content-type: application/json", "content-length: 1000") + b"[")
             slow.append(one)
         silent = [socket.create_connection(("127.0.0.1", at.http), 20) for _ in range(20)]
         for one in slow:
             assert one.recv(4_096)[9:12] == b"408"
         for one in silent:
-            one.settimeout(30)
+            one.settimeout(120)
             assert one.recv(4_096) == b""
     for one in (*slow, *silent):
         one.close()
@@ -209,31 +217,35 @@ def test_a_gigabyte_is_not_read_and_slow_senders_are_cut(at: CollectorAt) -> Non
 
 def test_too_many_requests_at_once_are_told_to_come_again(at: CollectorAt) -> None:
     """429 with Retry-After, and a Status that OTLP's clients read."""
-    at.serve()
+    process = at.serve()
     begun = head("content-type: application/json", "content-length: 1000") + b"["
     held = [socket.create_connection(("127.0.0.1", at.http), 20) for _ in range(8)]
     for one in held:
         one.sendall(begun)
-    time.sleep(0.5)
-    answer = at.post("/v1/traces", b"", content_type="application/x-protobuf")
-    assert answer.status == 429
+    answers: list[Answer] = []
+
+    def asked() -> int:
+        answers.append(at.post("/v1/traces", b"", content_type="application/x-protobuf"))
+        return answers[-1].status
+
+    wait_for(lambda: asked() == 429, 20, lambda: str(answers[-1]), process)
+    answer = answers[-1]
     assert int(answer.headers["retry-after"]) >= 1
     assert Status.FromString(answer.body).code == 8
     for one in held:
         one.close()
-    time.sleep(0.5)
-    assert at.post("/v1/traces", b"{}").status == 200
+    wait_for(lambda: at.post("/v1/traces", b"{}").status == 200, 20, process.tail, process)
 
 
-def test_grpc_is_bounded_too(at: CollectorAt) -> None:
+def test_grpc_is_bounded_too(hasty: CollectorAt) -> None:
     """A bomb, garbage, an unknown coding, a call without an end: a code each, and others served."""
-    process = at.serve()
+    at, process = hasty, hasty.serve()
     target = f"127.0.0.1:{at.grpc}"
 
     def call(body: bytes, compression: grpc.Compression | None = None) -> bytes:
         with grpc.insecure_channel(target) as channel:
             method = channel.unary_unary(EXPORT)
-            answer: bytes = method(body, timeout=30, compression=compression)
+            answer: bytes = method(body, timeout=300, compression=compression)
             return answer
 
     good = traces("shop", [span_of(1, 1)]).SerializeToString()
@@ -257,11 +269,11 @@ def test_grpc_is_bounded_too(at: CollectorAt) -> None:
             endless = threading.Event()
 
             def never() -> Iterator[bytes]:
-                endless.wait(20)
+                endless.wait(300)
                 yield from ()
 
             with pytest.raises(grpc.RpcError) as caught:
-                channel.stream_unary(EXPORT)(never(), timeout=20)
+                channel.stream_unary(EXPORT)(never(), timeout=300)
             endless.set()
             assert "in time" in caught.value.details()  # type: ignore[attr-defined]
 

@@ -21,7 +21,7 @@ from tests.fault.harness import Deployment, Feeder, wait_for
 from tests.integration.test_incidents import read, send
 from tests.unit.core.incidents.alerts import alert
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 DAY = "start=2000-01-01&end=2100-01-01"
 SETTINGS = {"quiet_seconds": 2, "incident_update_seconds": 1}

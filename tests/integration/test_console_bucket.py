@@ -77,7 +77,7 @@ def test_a_bucket_has_all_once(
     recording = read_recording(data_dir, ROWS)
     chance = random.Random(3)
     deployment.create_topics()
-    worker = deployment.worker("--exit-after", recording.rows, "--drain-seconds", 60)
+    worker = deployment.worker("--exit-after", recording.rows, "--drain-seconds", 240)
     at = ConsoleAt(deployment, server.url)
     console = at.start()
     feeding = threading.Thread(target=deployment.feed, args=(recording.events(), PACE), daemon=True)
@@ -87,7 +87,7 @@ def test_a_bucket_has_all_once(
         time.sleep(chance.uniform(0.5, 3))
         console.kill()
         console = at.start()
-    feeding.join(60)
+    feeding.join(240)
     assert worker.wait(120) == 0, worker.tail()
     at.wait_until_read(console)
     traces = [decode(one.value) for one in deployment.read(KINDS[0].topic)]

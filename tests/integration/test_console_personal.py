@@ -28,7 +28,7 @@ from tests.unit.console.canaries import (
     octets,
 )
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 NOW = "start=2020-01-01&end=2035-01-01"
 TRACES = 6
@@ -58,7 +58,7 @@ def ask(at: ConsoleAt, path: str, **body: Any) -> tuple[int, bytes]:
         f"http://127.0.0.1:{at.port}{path}", data, {"Content-Type": "application/json"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=30) as found:
+        with urllib.request.urlopen(request, timeout=120) as found:
             return found.status, found.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -185,7 +185,7 @@ def test_without_a_key_a_bucket_is_refused(deployment: Deployment) -> None:
         env=deployment.environment | {"SPANLOOM_CONSOLE_PSEUDONYM_KEYS": ""},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 2, done.stderr

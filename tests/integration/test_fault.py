@@ -1,6 +1,7 @@
 """A hurt deployment against the oracle, in short; `make fault` goes on for as long as you like.
 
-SPANLOOM_FAULT_SEED repeats a run; the seed of each run is printed.
+SPANLOOM_FAULT_SEED takes another seed, as `make fault` does by itself; here it is the same always,
+so that a change is judged by itself and not by what chance found beside it.
 """
 
 import os
@@ -19,7 +20,9 @@ from tests.fault.scenario_broker import bounce
 from tests.fault.scenario_damage import KINDS, harm
 from tests.fault.scenario_kills import kills, points
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
+
+SEED = 20_261
 
 
 def say(words: str) -> None:
@@ -27,8 +30,8 @@ def say(words: str) -> None:
 
 
 def plan(scenario: str, **given: Any) -> Plan:
-    """Return a short plan; its seed is in what a failed test shows."""
-    seed = int(os.environ.get("SPANLOOM_FAULT_SEED") or random.randrange(1 << 31))
+    """Return a short plan."""
+    seed = int(os.environ.get("SPANLOOM_FAULT_SEED") or SEED)
     say(f"fault: seed {seed}")
     return Plan(scenario, seed, **{"workers": 2, "records_per_second": 12.0, **given})
 

@@ -12,7 +12,7 @@ from tests.fault.checks import ALERTS, INCIDENTS, Verdict, check_incidents
 from tests.fault.harness import Deployment, Feeder, wait_for
 from tests.unit.core.incidents.alerts import alert
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 AUDIT, COMMANDS = "incidents.audit.v1", "incidents.commands.v1"
 SETTINGS = {"quiet_seconds": 2, "incident_update_seconds": 1}

@@ -17,7 +17,7 @@ from tests.fault.harness import (
 )
 from tests.integration.traces import event_of, trace_of
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 TOPIC = "telemetry.other.v1"
 START_US = 1_700_000_000_000_000
@@ -66,7 +66,7 @@ def test_a_late_span_makes_the_next_revision_with_all_spans(
     wait_for_revision(deployment, worker, trace=1, revision=3)
     worker.terminate()
     assert worker.wait(30) == 0, worker.tail()
-    worker = deployment.worker(*OPTIONS, "--exit-after", 10, "--drain-seconds", 60)
+    worker = deployment.worker(*OPTIONS, "--exit-after", 10, "--drain-seconds", 240)
     assert worker.wait(90) == 0, worker.tail()
 
     traces = deployment.read_by(TRACES, decode)

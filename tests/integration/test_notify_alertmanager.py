@@ -13,7 +13,7 @@ from tests.integration.conftest import give_up
 from tests.integration.notifying import Hook, Notifying, until
 from tests.notify_events import incident
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 ONE, TWO = "1" * 32, "2" * 32
 

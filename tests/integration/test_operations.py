@@ -3,10 +3,8 @@
 import http.client
 import json
 import os
-import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -33,17 +31,19 @@ from tests.fault.harness import (
 )
 from tests.integration.conftest import kafka_home
 from tests.integration.traces import event_of, trace_of
+from tests.ports import free_ports
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 OTHER = "telemetry.other.v1"
 START_SECONDS = 90.0
 SPANS = 4
+FROZEN_SECONDS = 30.0
 
 
 def ask(port: int, path: str) -> tuple[int, str]:
     """Return status and body of a page; (0, "") when nobody answers."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -84,19 +84,8 @@ def feed_traces(deployment: Deployment, first: int, count: int) -> dict[str, set
 
 @pytest.fixture
 def port() -> int:
-    """Return a port for the pages of a worker; the next one, for a second worker, is free too.
-
-    Below the range from which the system gives every connection its own: those come and go.
-    """
-    for found in random.sample(range(20_000, 32_000, 2), 200):
-        with socket.socket() as one, socket.socket() as other:
-            try:
-                one.bind(("127.0.0.1", found))
-                other.bind(("127.0.0.1", found + 1))
-            except OSError:
-                continue
-            return found
-    raise AssertionError("no two free ports beside each other")
+    """Return a port for the pages of a worker; the next one, for a second worker, is free too."""
+    return free_ports(2)[0]
 
 
 # --- what it says
@@ -117,14 +106,16 @@ def test_a_worker_says_when_it_is_ready_and_how_it_gets_on(
     traces = feed_traces(deployment, 1, 500)
     rows = SPANS * len(traces)
 
+    def tasks() -> dict[str, Any]:
+        found: dict[str, Any] = health(port).get("tasks", {})  # none while nobody answers
+        return found
+
     def joined() -> int:
-        return sum(
-            task["records"] for name, task in health(port)["tasks"].items() if "join" in name
-        )
+        return sum(task["records"] for name, task in tasks().items() if "join" in name)
 
     wait_for(lambda: joined() == rows, 60, lambda: str(health(port)), worker)
     wait_for(
-        lambda: all(task["lag_records"] == 0 for task in health(port)["tasks"].values()),
+        lambda: tasks() != {} and not any(task["lag_records"] for task in tasks().values()),
         60,
         lambda: f"a transaction's marker is no lag: {health(port)}",
         worker,
@@ -277,11 +268,18 @@ def test_a_broker_that_says_nothing_ends_the_worker(
     worker = own.worker("--health-port", port, settings=limits)
     wait_until_ready(worker)
     with stopped(own_node[1]):
-        wait_for(lambda: ask(port, "/health")[0] == 503, 60, lambda: str(health(port)), worker)
-        assert [r["cause"] for r in health(port)["reasons"]] == ["broker_silent"]
+        causes: set[str] = set()
+
+        def says_so() -> bool:
+            causes.update(reason["cause"] for reason in health(port).get("reasons", []))
+            return "broker_silent" in causes
+
+        wait_for(says_so, 60, lambda: f"{causes}, {health(port)}", worker)
         assert worker.wait(90) == 3, worker.tail()
     said = worker.tail()
-    assert re.search(r"no answer from the broker for 2\d s. Operator action: check", said), said
+    told = re.search(r"no answer from the broker for (\d+) s. Operator action: check", said)
+    assert told, said
+    assert int(told[1]) >= limits["broker_timeout_seconds"]
     assert_it_goes_on(own, feed_traces(own, 1, 100))
 
 
@@ -322,17 +320,18 @@ def test_a_second_signal_ends_at_once(own: Deployment, own_node: tuple[str, int]
 
 def test_a_worker_that_was_frozen_lives_on(own: Deployment, port: int) -> None:
     """SIGSTOP for longer than every limit is neither a stall nor silence nor a blocked loop."""
-    limits = {"stalled_timeout_seconds": 15, "broker_timeout_seconds": 15}
+    limit = FROZEN_SECONDS / 2
+    limits = {"stalled_timeout_seconds": limit, "broker_timeout_seconds": limit}
     worker = own.worker("--health-port", port, "--fixed-waits", 1, settings=limits)
     wait_until_ready(worker)
     traces = feed_traces(own, 1, 500)
     with stopped(worker.process.pid):
         traces |= feed_traces(own, 501, 500)
-        time.sleep(40)
+        time.sleep(FROZEN_SECONDS)
     rows = SPANS * len(traces)
     wait_for(lambda: own.committed() >= rows, 120, worker.tail, worker)
-    wait_for(lambda: ask(port, "/ready")[0] == 200, 60, worker.tail, worker)
-    assert ask(port, "/health")[0] == 200
+    for page in ("/ready", "/health"):
+        wait_for(lambda page=page: ask(port, page)[0] == 200, 60, worker.tail, worker)
     wait_for(lambda: len(own.read(TRACES)) >= len(traces), 60, worker.tail, worker)
     worker.terminate()
     assert worker.wait(60) == 0, worker.tail()
@@ -347,9 +346,13 @@ def test_lag_without_progress_ends_the_worker(own: Deployment, port: int) -> Non
     set_quota(own.broker, "--add-config", "consumer_byte_rate=1")
     try:
         traces = feed_traces(own, 1, 500)
-        wait_for(lambda: ask(port, "/health")[0] == 503, 120, lambda: str(health(port)), worker)
-        reasons = health(port).get("reasons", [])
-        assert {reason["cause"] for reason in reasons} <= {"stalled"}, reasons
+        causes: set[str] = set()
+
+        def says_so() -> bool:
+            causes.update(reason["cause"] for reason in health(port).get("reasons", []))
+            return "stalled" in causes
+
+        wait_for(says_so, 120, lambda: f"{causes}, {health(port)}", worker)
         assert worker.wait(120) == 3, worker.tail()
         assert "though the broker answers. Operator action: look at the leaders" in worker.tail()
     finally:
@@ -375,7 +378,7 @@ def set_quota(broker: str, *change: str) -> None:
 def assert_it_goes_on(deployment: Deployment, traces: dict[str, set[str]]) -> None:
     """Start another worker, and fail unless all traces are published whole and once at its end."""
     rows = SPANS * len(traces)
-    end = ("--exit-after", rows, "--drain-seconds", 90, "--fixed-waits", 1)
+    end = ("--exit-after", rows, "--drain-seconds", 240, "--fixed-waits", 1)
     worker = deployment.worker(*end)
     assert worker.wait(180) == 0, worker.tail()
     found = deployment.read_by(TRACES, decode)

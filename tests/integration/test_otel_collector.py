@@ -61,7 +61,7 @@ def test_a_collector_as_it_is_shipped_feeds_the_worker(
 ) -> None:
     """Every span of three services comes through, in whole traces, none in a wrong partition."""
     made = traced(collector.url)
-    end = ("--exit-after", len(made), "--drain-seconds", 60, "--fixed-waits", 1)
+    end = ("--exit-after", len(made), "--drain-seconds", 240, "--fixed-waits", 1)
     worker = deployment.worker("--otlp-topics", TOPICS, *end)
     assert worker.wait(120) == 0, (worker.tail(), collector.said())
     accounts = worker.accounting()

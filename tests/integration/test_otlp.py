@@ -27,7 +27,7 @@ from tests.fault.harness import (
 from tests.integration.traces import event_of
 from tests.otlp_cases import START_NS, as_json, logs, metrics, span_id, span_of, trace_id, traces
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 TOPICS = "otlp_spans,otlp_logs,otlp_metrics"
 SERVICES = ("checkout", "payment")
@@ -45,7 +45,7 @@ def otlp_deployment(deployment: Deployment) -> Deployment:
 
 def run_worker(deployment: Deployment, rows: int) -> WorkerProcess:
     """Run a worker over so many rows; it ends well and its accounts balance."""
-    end = ("--exit-after", rows, "--drain-seconds", 60, "--fixed-waits", 1)
+    end = ("--exit-after", rows, "--drain-seconds", 240, "--fixed-waits", 1)
     worker = deployment.worker("--otlp-topics", TOPICS, *end)
     assert worker.wait(90) == 0, worker.tail()
     assert balance(worker.accounting()) == 0

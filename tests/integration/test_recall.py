@@ -13,9 +13,11 @@ from streams.codec.recalled import TraceReader
 from streams.errors import BrokerError
 from streams.runtime.recall import Recalled, recall
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 CUT_MS = 1_700_000_000_000
+OPEN_MS = 900_000
+"""How long a transaction stays open whose producer says nothing: longer than any test."""
 
 
 class Plain(TraceReader):
@@ -35,7 +37,11 @@ class Cuts:
 
     def begin(self, who: str, cut: int, traces: Sequence[int]) -> Producer:
         """Write a cut's traces and leave its transaction open."""
-        settings = {"bootstrap.servers": self.broker, "transactional.id": f"{self.topic}-{who}"}
+        settings = {
+            "bootstrap.servers": self.broker,
+            "transactional.id": f"{self.topic}-{who}",
+            "transaction.timeout.ms": OPEN_MS,
+        }
         producer = Producer(settings)
         producer.init_transactions(30)
         producer.begin_transaction()
@@ -84,7 +90,7 @@ def test_traces_of_several_cuts_are_read_back(broker: str, can_seek_time: bool) 
 
 
 def test_what_an_open_transaction_hides_is_no_answer(broker: str) -> None:
-    """A dead worker's transaction stays open for a minute; the traces behind it are not lost."""
+    """A dead worker's transaction stays open for a while; the traces behind it are not lost."""
     cuts = Cuts(broker)
     cuts.write(0, [1])
     dead = cuts.begin("dead", 1, [2])
@@ -128,7 +134,7 @@ def test_an_end_in_the_midst_of_several_cuts_is_survived(broker: str) -> None:
         [sys.executable, "-c", ENDS, broker, cuts.topic, "40"],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=800,
         check=False,
     )
     assert (run.returncode, run.stdout) == (0, "whole\n"), run.stderr

@@ -15,7 +15,7 @@ from streams.simulate.pipeline import Simulation
 from tests.fault.harness import TRACES, Deployment, Event, Feeder, highest
 from tests.integration.traces import trace_of
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 START_US = 1_790_000_000_000_000
 TOPIC = "telemetry.other.v1"
@@ -90,7 +90,7 @@ def test_traces_of_zipkin_are_joined_and_open_in_jaeger(
     assert sent.returncode == 0, sent.stderr
     told = json.loads(sent.stdout)
     assert told["rows"] == told["sent"] == 240
-    worker = deployment.worker("--exit-after", 240, "--drain-seconds", 90, "--fixed-waits", 1)
+    worker = deployment.worker("--exit-after", 240, "--drain-seconds", 240, "--fixed-waits", 1)
     assert worker.wait(120) == 0, worker.tail()
     assert worker.accounting()["duplicate"] == 0
     joined = highest(deployment.read_by(TRACES, decode))

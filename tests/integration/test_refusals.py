@@ -12,7 +12,7 @@ from confluent_kafka.admin import AlterConfigOpType as Op
 from streams.state.local import LocalState
 from tests.fault.harness import TRACES, Deployment, delete_topics, wait_for
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 REFUSAL_SECONDS = 60.0
 

@@ -14,7 +14,7 @@ from tests.fault.harness import TRACES, Deployment, Feeder, balance
 from tests.integration.registry import NoRegistryError, real_registry
 from tests.integration.traces import trace_of
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 TOPIC = "telemetry.other.v1"
 START_US = 1_790_000_000_000_000
@@ -66,7 +66,7 @@ def test_a_worker_takes_ids_and_unknown_writers_from_a_registry(
                 value = header(their_id) + body
             feeder.send_bytes(TOPIC, key, value)
         feeder.send_bytes(TOPIC, key, header(4_000_000) + value[5:])
-    worker = deployment.worker("--exit-after", 7, "--drain-seconds", 60, "--fixed-waits", 1)
+    worker = deployment.worker("--exit-after", 7, "--drain-seconds", 240, "--fixed-waits", 1)
     assert worker.wait(180) == 0, worker.tail()
     accounting = worker.accounting()
     assert balance(accounting) == 0

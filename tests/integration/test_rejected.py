@@ -15,9 +15,10 @@ from tests.fault.harness import (
 )
 from tests.integration.traces import event_of, trace_of
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 TOPIC = "telemetry.other.v1"
+KEYS = [b"this key", b"", None]
 START_US = 1_700_000_000_000_000
 
 
@@ -40,16 +41,18 @@ def test_bad_events_are_kept_with_reason_and_origin(deployment: Deployment) -> N
         feeder.send(TOPIC, good[0])
         for _, value in bad:
             feeder.send_bytes(TOPIC, b"key", value, partition=2)
+        for key in KEYS:
+            feeder.send_bytes(TOPIC, key, b"{other garbage}", partition=1)
         feeder.send(TOPIC, no_span)
         for event in good[1:]:
             feeder.send(TOPIC, event)
-    end = ("--exit-after", feeder.count, "--drain-seconds", 60)
+    end = ("--exit-after", feeder.count, "--drain-seconds", 240)
     worker = deployment.worker(*end, "--fixed-waits", 1)
     assert worker.wait(90) == 0, worker.tail()
 
     accounting = worker.accounting()
     assert balance(accounting) == 0
-    assert (accounting["accepted"], accounting["rejected"], accounting["joined"]) == (10, 7, 3)
+    assert (accounting["accepted"], accounting["rejected"], accounting["joined"]) == (13, 10, 3)
     rejected = sorted(
         deployment.read_by("telemetry.rejected.v1", decode),
         key=lambda r: (r["reason"] == "bad_span_id", r["offset"]),
@@ -60,6 +63,12 @@ def test_bad_events_are_kept_with_reason_and_origin(deployment: Deployment) -> N
     first = on_two[0]["offset"]
     assert [r["offset"] for r in on_two] == list(range(first, first + len(bad)))
     assert {r["topic"] for r in rejected} == {TOPIC}
+    published = [
+        (decode(message.value)["offset"], message.key)
+        for message in deployment.read("telemetry.rejected.v1")
+        if decode(message.value)["value"] == b"{other garbage}"
+    ]
+    assert [key for _, key in sorted(published)] == KEYS
     assert [r["value_bytes"] for r in on_two] == [len(value or b"") for _, value in bad]
     assert on_two[0]["value"] == b"{garbage}"
     assert len(on_two[4]["value"]) == 64 << 10
@@ -81,7 +90,7 @@ def test_many_events_in_a_message_are_joined_with_those_sent_alone(deployment: D
             feeder.send_bytes(TOPIC, key, encode_batch(together), partition=partition)
             feeder.send_bytes(TOPIC, key, encode_batch(together)[:-9], partition=partition)
             feeder.send(TOPIC, events[5])
-    worker = deployment.worker("--exit-after", 16, "--drain-seconds", 60, "--fixed-waits", 1)
+    worker = deployment.worker("--exit-after", 16, "--drain-seconds", 240, "--fixed-waits", 1)
     assert worker.wait(90) == 0, worker.tail()
 
     accounting = worker.accounting()

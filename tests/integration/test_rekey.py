@@ -29,11 +29,11 @@ from tests.fault.harness import (
     read_committed,
     wait_for,
 )
-from tests.integration.conftest import two_free_ports
 from tests.integration.traces import event_of
 from tests.otlp_cases import as_json, logs, span_id, span_of, trace_id, traces
+from tests.ports import free_port
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 SPANS_TOPIC = "otlp_spans"
 OTHER = "telemetry.other.v1"
@@ -134,7 +134,7 @@ def committed_by(deployment: Deployment) -> dict[int, int]:
 def test_a_topic_placed_by_fnv_is_named_and_then_repaired(deployment: Deployment) -> None:
     """Log, health and metric name it; started again with --rekey, the group joins all traces."""
     make_topics(deployment, deployment.partitions)
-    port = two_free_ports()[0]
+    port = free_port()
     settings = {"health_port": port}
     worker = deployment.worker(*OTLP, "--fixed-waits", 1, settings=settings)
     numbers = count(1)
@@ -223,7 +223,7 @@ def test_another_count_no_keys_and_mixed_traces_are_repaired(deployment: Deploym
         feed_oddly(feeder, numbers, 3)
         feeder.send_bytes("otlp_logs", None, logs("checkout", [free]).SerializeToString())
     accepted = 2 * events + 1
-    end = ("--exit-after", accepted, "--drain-seconds", 60, "--fixed-waits", 1)
+    end = ("--exit-after", accepted, "--drain-seconds", 240, "--fixed-waits", 1)
     worker = deployment.worker(*REKEY, *end)
     assert worker.wait(240) == 0, worker.tail()
     accounts = worker.accounting()
@@ -307,7 +307,7 @@ def test_taken_back_nothing_is_left_out_and_nothing_joined_twice(deployment: Dep
         for n in range(41, 81):
             feed_trace(feeder, n, deployment.partitions, time.time_ns(), murmur2_partition)
     rows = 80 * SPANS
-    end = ("--exit-after", rows, "--drain-seconds", 60, "--fixed-waits", 1)
+    end = ("--exit-after", rows, "--drain-seconds", 240, "--fixed-waits", 1)
     worker = deployment.worker(*OTLP, *end)
     assert worker.wait(240) == 0, worker.tail()
     accounts = worker.accounting()

@@ -23,7 +23,7 @@ from streams.runtime.embedded import EmbeddedBroker
 from streams.sdk import Telemetry
 from streams.sdk.otel import SpanloomExporter
 from tests.fault.harness import REPOSITORY
-from tests.integration.conftest import two_free_ports
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +95,7 @@ def ask(port: int, headers: dict[str, str]) -> tuple[dict[str, str], str]:
 
 def test_http_services(address: str) -> None:
     """The context goes from the caller through both services and back (rows S1-8, S1-12)."""
-    gateway_port, model_port = two_free_ports()
+    gateway_port, model_port = free_ports(2)
     model = run("sdk_http.py", "model", "--port", model_port, "--broker", address)
     url = f"http://127.0.0.1:{model_port}"
     arguments = ("--port", gateway_port, "--ask", url, "--broker", address)

@@ -13,16 +13,17 @@ from streams.runtime.topics import create, spec
 from tests.fault.harness import REPOSITORY
 from tests.integration.secured import SecuredBroker, SecuredDeployment
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 USER, TOPIC = "module-alpha", "telemetry.alpha.v1"
 MODULE = """
 import sys
 from streams.sdk import Telemetry
-t = Telemetry("ALPHA", "parser", sys.argv[1], exit_seconds_max=20)
+broker, seconds = sys.argv[1], float(sys.argv[2])
+t = Telemetry("ALPHA", "parser", broker, exit_seconds_max=20)
 for _ in range(10):
     with t.span("alpha.parse"): pass
-t.flush(8)
+t.flush(seconds)
 counts = t.close(5)
 print(counts.sent, counts.dropped)
 """
@@ -48,24 +49,24 @@ def test_a_module_needs_the_right_to_write_and_no_other(
         "SPANLOOM_KAFKA_CA_FILE": str(secured.secrets / "ca.pem"),
     }
 
-    def run() -> tuple[str, str]:
+    def run(seconds: float) -> tuple[str, str]:
         done = subprocess.run(
-            [sys.executable, "-c", MODULE, secured.address],
+            [sys.executable, "-c", MODULE, secured.address, str(seconds)],
             env=environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=seconds + 240,
             check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip(), done.stderr
 
-    said, warned = run()
+    said, warned = run(20)  # all of it: nothing is sent
     assert said == "0 {'exit': 10}"
     assert "give the right Write" in warned
     assert password not in warned
     secured.grant(USER, [Right("topic", TOPIC, "Write")])
-    assert run()[0] == "10 {}"
+    assert run(240)[0] == "10 {}"
     reader = SecuredDeployment(secured.tls_address, tmp_path, "reader")
     reader.link = {
         "security_protocol": "SSL",

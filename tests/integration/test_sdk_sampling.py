@@ -12,7 +12,7 @@ from streams.sdk.span import ERROR
 from tests.fault.checks import ALERTS
 from tests.fault.harness import TRACES, Deployment, Event, highest, wait_for
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 STATS = "fidelity.stats.v1"
 RECORDS = 200

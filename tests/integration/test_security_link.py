@@ -6,9 +6,11 @@ On a real broker with TLS, SASL and ACLs.
 import asyncio
 import json
 import subprocess
+import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,15 +19,23 @@ from streams.runtime.build import load_pipeline
 from streams.runtime.link import Link
 from streams.runtime.rights import Right, of_worker
 from streams.settings import load_link, load_settings
+from tests.fault.harness import CALL_SECONDS
 from tests.integration.issuer import Issuer, signed
 from tests.integration.secured import LONG_AGO, SecuredBroker, SecuredDeployment
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 PASSWORD = "b-" + uuid.uuid4().hex
 SECRET = "c-" + uuid.uuid4().hex
 NAME = "linked"
 KINDS = ("join", "fragments", "fidelity", "signals", "causes", "external", "incidents")
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a broker on a busy machine take its time for TLS: late is not refused."""
+    monkeypatch.setattr("streams.runtime.link.REACH_SECONDS", CALL_SECONDS)
+    monkeypatch.setattr("streams.runtime.link._HANDSHAKE_SECONDS", CALL_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +124,19 @@ def greet(link: Link) -> None:
         try:
             await link.greet()
         finally:
-            await asyncio.sleep(0.2)  # it closes what it opened some turns of the loop later
+            await closed()
 
     asyncio.run(once())
+
+
+async def closed() -> None:
+    """Wait until the loop has closed what it opened, which takes some turns, and a word of TLS."""
+    sockets: Mapping[Any, Any] = asyncio.get_running_loop()._selector.get_map()  # type: ignore[attr-defined]
+    until = time.monotonic() + CALL_SECONDS
+    while len(sockets) > 1:  # its own, by which it is woken, stays
+        assert time.monotonic() < until, list(sockets.values())
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)
 
 
 def meet(address: str, proof: Proof) -> None:

@@ -17,42 +17,28 @@ from streams.errors import BrokerError
 from streams.runtime.build import load_pipeline
 from streams.runtime.link import Link
 from streams.runtime.rights import Right
+from streams.runtime.task import changelog_topic
 from streams.runtime.worker import Worker
 from streams.settings import load_link, load_settings
 from tests.fault.harness import TRACES, WorkerProcess, assert_spans_are_whole, wait_for
-from tests.integration.secured import SecuredBroker, SecuredDeployment
+from tests.integration.secured import (
+    DERIVED_WRITTEN,
+    SecuredBroker,
+    SecuredDeployment,
+    admin_link,
+    user_link,
+    worker_rights,
+)
 from tests.integration.traces import trace_of
 from tests.notify_events import incident
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 OTHER = "telemetry.other.v1"
 START_US = 1_700_000_000_000_000
 PASSWORD = "a-" + uuid.uuid4().hex
 GROUP = "least"
-DERIVED_WRITTEN = (
-    "alerts.raised.v1", "fidelity.partials.v1", "fidelity.stats.v1", "incidents.events.v1",
-    "incidents.audit.v1", "incidents.ledger.v1", "signals.partials.v1",
-    "causes.evidence.v1", "causes.inputs.v1", "spanloom.links.v1", "telemetry.rejected.v1", TRACES,
-    "traces.fragments.v1",
-)  # fmt: skip
-READ_BACK = (
-    "alerts.external.v1", "alerts.raised.v1", "fidelity.partials.v1", "incidents.commands.v1",
-    "signals.partials.v1", "causes.evidence.v1", "causes.inputs.v1", "spanloom.links.v1", TRACES,
-    "traces.fragments.v1",
-)  # fmt: skip
-CHANGELOGS = tuple(
-    f"spanloom.{GROUP}.{kind}.state.v1"
-    for kind in ("join", "fragments", "fidelity", "signals", "causes", "external", "incidents")
-)
-WORKER = (
-    *(Right("topic", name, "Read") for name in (OTHER, *READ_BACK, *CHANGELOGS)),
-    *(Right("topic", name, "Write") for name in (*DERIVED_WRITTEN, *CHANGELOGS)),
-    Right("topic", TRACES, "DescribeConfigs"),
-    Right("group", GROUP, "Read"),
-    Right("transactional id", f"{GROUP}-", "Write", is_prefix=True),
-)
-"""Written out by hand: docs/security.md has the same rows."""
+WORKER = worker_rights(GROUP)
 CREATE = Right("topic", f"spanloom.{GROUP}.", "Create", is_prefix=True)
 REPLAY = (Right("topic", OTHER, "Write"),)
 NOTIFY = (
@@ -67,7 +53,7 @@ STATS = (
         if name != "telemetry.rejected.v1"
     ),
     Right("topic", "telemetry.rejected.v1", "Read"),
-    Right("topic", CHANGELOGS[0], "Read"),
+    Right("topic", changelog_topic(GROUP, "join"), "Read"),
     Right("group", GROUP, "Describe"),
 )
 
@@ -96,25 +82,9 @@ def place(
         made.end()
 
 
-def admin_link(secured: SecuredBroker) -> dict[str, object]:
-    """Return how the administrator reaches the broker: by certificate."""
-    return {
-        "security_protocol": "SSL",
-        "ca_file": secured.secrets / "ca.pem",
-        "certificate_file": secured.secrets / "admin.pem",
-        "key_file": secured.secrets / "admin.key",
-    }
-
-
 def as_user(secured: SecuredBroker, place: SecuredDeployment, name: str) -> SecuredDeployment:
-    """Return the deployment as a user sees it, by SCRAM over TLS."""
-    return place.with_link(
-        security_protocol="SASL_SSL",
-        sasl_mechanism="SCRAM-SHA-512",
-        ca_file=secured.secrets / "ca.pem",
-        username=name,
-        password=PASSWORD,
-    )
+    """Return the deployment as a user sees it."""
+    return place.with_link(**user_link(secured, name, PASSWORD))
 
 
 def test_with_exactly_these_rights_everything_works(
@@ -130,7 +100,7 @@ def test_with_exactly_these_rights_everything_works(
     producer.produce(OTHER, b"{garbage}", b"key")  # or no reader would look at what was rejected
     assert producer.flush(30) == 0
     worker = as_user(secured, place, "worker").worker(
-        "--exit-after", len(events) + 1, "--drain-seconds", 60, "--fixed-waits", 1,
+        "--exit-after", len(events) + 1, "--drain-seconds", 240, "--fixed-waits", 1,
         "--log-level", "DEBUG",
     )  # fmt: skip
     assert worker.wait(240) == 0, worker.tail()

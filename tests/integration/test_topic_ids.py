@@ -5,7 +5,7 @@ import pytest
 from tests.fault.harness import Deployment, Feeder, delete_topics
 from tests.integration.traces import trace_of
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 TOPIC = "telemetry.other.v1"
 START_US = 1_700_000_000_000_000
@@ -24,7 +24,7 @@ def test_a_topic_that_was_made_again_is_refused(deployment: Deployment) -> None:
     """It holds more records than before, so that every old position is there."""
     deployment.create_topics()
     count = feed(deployment, range(1, 9))
-    worker = deployment.worker("--exit-after", count, "--drain-seconds", 60, "--fixed-waits", 1)
+    worker = deployment.worker("--exit-after", count, "--drain-seconds", 240, "--fixed-waits", 1)
     assert worker.wait(120) == 0, worker.tail()
     delete_topics(deployment.broker, lambda name: name == TOPIC)
     deployment.create_topics()

@@ -18,7 +18,7 @@ from tests.fault.harness import (
 )
 from tests.fault.nezha import Recording, read_recording
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_a_recorded_day_is_joined_whole_and_once(
     deployment.create_topics()
     sent = deployment.cli("replay", "nezha", recording.folder, "--quiet", seconds=240)
     assert sent.returncode == 0, sent.stderr
-    worker = deployment.worker("--exit-after", recording.rows, "--drain-seconds", 90)
+    worker = deployment.worker("--exit-after", recording.rows, "--drain-seconds", 240)
     assert worker.wait(240) == 0, worker.tail()
 
     accounting = worker.accounting()

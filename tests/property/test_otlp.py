@@ -5,15 +5,15 @@ from collections.abc import Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as metric
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, TracesData
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 from streams.codec.events import EventDecoder
 from streams.codec.otlp.bodies import OtlpEncoder
 from streams.codec.otlp.events import FIELD_KEYS, Origin
+from streams.codec.otlp.links import LINKS_MAX
 from streams.codec.otlp.quick import QuickSpans
 from streams.codec.otlp.requests import LOGS, METRICS, SPANS
 from streams.codec.recordbatch import Record
@@ -21,13 +21,14 @@ from streams.codec.schemas import default_schemas
 from streams.codec.wire import header
 from streams.core.columns import Operations
 from tests.otlp_cases import (
-    SCOPE,
     START_NS,
     as_json,
     attribute,
     logs,
     metrics,
+    span_id,
     span_of,
+    trace_id,
     traces,
 )
 from tests.otlp_columns import (
@@ -35,120 +36,11 @@ from tests.otlp_columns import (
     EVENT_BYTES_MAX,
     SERVICES,
     hold_against_the_decode,
+    quickly,
     slowly,
 )
+from tests.otlp_strategies import attribute_lists, numbers, requests, times
 from tests.record_batches import batch
-
-texts = st.text(max_size=12) | st.sampled_from(
-    [
-        "a" * 63,
-        "b" * 64,
-        "c" * 127,
-        "d" * 300,
-        "ü" * 40,
-        "e" * 4_096,
-        "x" + "ü" * 2_050,
-        "😀" * 1_100,
-    ]
-)
-keys = st.sampled_from(
-    ["service.name", "k", "http.method", "x" * 39, "x" * 40, "x" * 41, ""]
-    + [f"spanloom.{name}" for name in ("record_id", "actor", "batch_id", "module")]
-)
-numbers = st.sampled_from([0, 1, 200, 65_535, 65_536, 2**40, 2**55, 2**62, -1])
-values = st.one_of(
-    st.builds(AnyValue, string_value=texts),
-    st.builds(AnyValue, int_value=numbers),
-    st.builds(AnyValue, bool_value=st.booleans()),
-    st.builds(AnyValue, double_value=st.floats()),
-    st.builds(AnyValue, bytes_value=st.binary(max_size=5)),
-    st.just(AnyValue()),
-    st.just(AnyValue(array_value=ArrayValue(values=[AnyValue(int_value=1)]))),
-)
-attribute_lists = st.lists(st.builds(KeyValue, key=keys | texts, value=values), max_size=6)
-times = st.sampled_from([0, 1, START_NS, START_NS + 999, START_NS + 10**12, 2**63, 2**64 - 1])
-span_links = st.builds(
-    Span.Link,
-    trace_id=st.sampled_from([b"\1" * 16, b"x"]),
-    span_id=st.just(b"\2" * 8),
-    attributes=attribute_lists,
-)
-span_events = st.builds(Span.Event, name=texts, time_unix_nano=times, attributes=attribute_lists)
-spans = st.builds(
-    Span,
-    trace_id=st.binary(min_size=16, max_size=16) | st.sampled_from([b"", b"x", bytes(16)]),
-    span_id=st.binary(min_size=8, max_size=8) | st.sampled_from([b"", bytes(8)]),
-    parent_span_id=st.binary(min_size=8, max_size=8) | st.sampled_from([b"", b"abc"]),
-    name=texts,
-    kind=st.integers(0, 5),
-    flags=st.sampled_from([0, 1, 0x100, 0x301, 77, 2**32 - 1]),
-    start_time_unix_nano=times,
-    end_time_unix_nano=times,
-    attributes=attribute_lists,
-    links=st.lists(span_links, max_size=1),
-    events=st.lists(span_events, max_size=1),
-    trace_state=st.sampled_from(["", "a=b"]),
-    dropped_attributes_count=st.sampled_from([0, 3]),
-    status=st.builds(
-        lambda code, message: {"code": code, "message": message},
-        st.integers(0, 2),
-        st.sampled_from(["", "no"]),
-    ),
-)
-plain_spans = st.builds(
-    Span,
-    trace_id=st.binary(min_size=16, max_size=16),
-    span_id=st.binary(min_size=8, max_size=8),
-    parent_span_id=st.binary(min_size=8, max_size=8) | st.just(b""),
-    name=texts,
-    kind=st.integers(0, 5),
-    start_time_unix_nano=st.just(START_NS),
-    end_time_unix_nano=st.integers(START_NS, START_NS + 10**12),
-    attributes=attribute_lists,
-)
-requests = st.builds(
-    TracesData,
-    resource_spans=st.lists(
-        st.builds(
-            ResourceSpans,
-            resource=st.builds(Resource, attributes=attribute_lists),
-            scope_spans=st.lists(
-                st.builds(
-                    ScopeSpans,
-                    scope=st.just(SCOPE),
-                    spans=st.lists(spans | plain_spans, max_size=5),
-                    schema_url=st.sampled_from(["", "https://x", "é"]),
-                ),
-                max_size=2,
-            ),
-        ),
-        max_size=2,
-    ),
-)
-
-
-def quickly(values: Sequence[bytes]) -> list[list[bytes] | str]:
-    """Return what the decoder makes of requests that come together."""
-    decoder = EventDecoder(
-        default_schemas(), Operations(), otlp_kinds={0: SPANS}, services=SERVICES
-    )
-    sent = batch([Record(i, START_NS // 10**6, b"k", value) for i, value in enumerate(values)])
-    events, rejected, step = decoder.decode_batches([sent], [0], [0])
-    out: list[list[bytes] | str] = [[] for _ in values]
-    bad = dict(zip(rejected.row, rejected.reason, strict=True))
-    good = dict(zip(events.row.tolist(), events.body, strict=True))
-    for row in range(len(step)):
-        record = step.record(row)
-        found = out[record.offset]
-        assert record.value is not None
-        if bad.get(row) in ("invalid_otlp", "otlp_too_large", "empty_value"):
-            out[record.offset] = bad[row]
-            continue
-        assert isinstance(found, list)
-        found.append(record.value[5:])
-        assert (row in bad) != (row in good)
-        assert good.get(row, found[-1]) == found[-1]
-    return out
 
 
 @settings(max_examples=20)
@@ -220,7 +112,9 @@ def test_damaged_requests_are_judged_by_the_official_reader(
 
 def test_every_byte_of_a_request_may_be_any_other() -> None:
     """Three others at each place, and each length."""
-    good = traces("shop", [span_of(1, 1)]).SerializeToString()
+    span = span_of(1, 1)
+    span.links.append(link_of(1, attribute("k", "v")))
+    good = traces("shop", [span]).SerializeToString()
     rng = random.Random(1)
     damaged = [
         good[:at] + bytes([octet]) + good[at + 1 :]
@@ -254,7 +148,7 @@ def test_fields_go_the_quick_way() -> None:
             span.attributes.insert(1, attribute(name, f"my {name}"))
     value = traces("shop", sent).SerializeToString()
     encoder = Counting(default_schemas().current("telemetry_event"), SERVICES)
-    assert QuickSpans(encoder).bodies([value]) == [(7, b"".join(encoder.bodies(SPANS, value)))]
+    assert bodies_of(encoder, [value]) == encoder.bodies(SPANS, value)
     assert encoder.slow == 0
 
 
@@ -267,6 +161,14 @@ class Counting(OtlpEncoder):
         """Count and pass on."""
         self.slow += 1
         return super().span_body(span, origin)
+
+
+def bodies_of(encoder: OtlpEncoder, values: Sequence[bytes]) -> list[bytes]:
+    """Return what the quick way makes of requests, none of which is left to the encoder."""
+    run = QuickSpans(encoder).run(values)
+    assert run is not None
+    assert run.counts.all()
+    return list(run.body)
 
 
 def test_events_status_messages_and_trace_states_go_the_quick_way() -> None:
@@ -285,9 +187,57 @@ def test_events_status_messages_and_trace_states_go_the_quick_way() -> None:
     sent[6].events[0].attributes[1].value.string_value = "é" * 3_000
     value = traces("shop", sent).SerializeToString()
     encoder = Counting(default_schemas().current("telemetry_event"), SERVICES)
-    assert QuickSpans(encoder).bodies([value]) == [(8, b"".join(encoder.bodies(SPANS, value)))]
+    assert bodies_of(encoder, [value]) == encoder.bodies(SPANS, value)
     assert encoder.slow == 0
     hold_against_the_decode([value])
+
+
+def link_of(number: int, *given: KeyValue) -> Span.Link:
+    """Return a link as OpenTelemetry's SDKs write it."""
+    return Span.Link(
+        trace_id=trace_id(number), span_id=span_id(number, 1), attributes=given, flags=0x301
+    )
+
+
+def test_links_go_the_quick_way() -> None:
+    """One as a batch transfer has it, none, as many as there may be, and beside all else."""
+    sent = [span_of(1, s) for s in range(1, 9)]
+    sent[0].links.append(link_of(2))
+    sent[2].links.extend(link_of(n, attribute("nth", n), attribute("k", "v")) for n in range(3))
+    sent[3].links.extend(map(link_of, range(LINKS_MAX)))
+    sent[4].links.extend([link_of(7), link_of(8, attribute("messaging.message.id", "m-8"))])
+    sent[4].events.add(name="e").attributes.append(attribute("k", "theirs"))
+    sent[4].attributes.append(attribute("spanloom.actor", "ops"))
+    sent[5].links.append(link_of(9))
+    sent[5].links[0].trace_state, sent[5].links[0].dropped_attributes_count = "vendor=1", 3
+    sent[6].attributes.append(attribute("spanloom.record_id", "r-1"))
+    sent[6].links.append(link_of(9))
+    value = traces("shop", sent).SerializeToString()
+    encoder = Counting(default_schemas().current("telemetry_event"), SERVICES)
+    values = [value, traces("shop", sent[::-1]).SerializeToString()]
+    expected = [body for one in values for body in encoder.bodies(SPANS, one)]
+    assert bodies_of(encoder, values) == expected
+    assert encoder.slow == 0
+    hold_against_the_decode(values)
+
+
+def test_links_of_another_form_are_left_to_the_reader() -> None:
+    """More than are written here, ids of other lengths, keys that meet, and text that is none."""
+    sent = [span_of(1, s) for s in range(1, 6)]
+    sent[0].links.extend(map(link_of, range(LINKS_MAX + 1)))
+    sent[1].links.extend([link_of(1), Span.Link(trace_id=b"x", span_id=b"\2" * 8)])
+    sent[2].links.append(link_of(1, attribute("k", "v")))
+    sent[2].attributes.append(attribute("link.0.k", "mine"))
+    sent[3].links.add()
+    encoder = Counting(default_schemas().current("telemetry_event"), SERVICES)
+    value = traces("shop", sent).SerializeToString()
+    assert bodies_of(encoder, [value]) == encoder.bodies(SPANS, value)
+    assert encoder.slow == 4
+    sent[4].links.append(link_of(1))
+    sent[4].links[0].trace_state = "état"
+    bad = traces("shop", sent).SerializeToString().replace("état".encode(), b"\xc3tat\x80")
+    assert quickly([bad, value]) == [slowly(bad), slowly(value)]
+    assert slowly(bad) == "invalid_otlp"
 
 
 def test_keys_that_meet_are_left_to_the_reader() -> None:
@@ -300,7 +250,7 @@ def test_keys_that_meet_are_left_to_the_reader() -> None:
         span.events.add(name="e").attributes.append(attribute("k", "theirs"))
     value = traces("shop", sent).SerializeToString()
     encoder = Counting(default_schemas().current("telemetry_event"), SERVICES)
-    assert QuickSpans(encoder).bodies([value]) == [(5, b"".join(encoder.bodies(SPANS, value)))]
+    assert bodies_of(encoder, [value]) == encoder.bodies(SPANS, value)
     assert encoder.slow == 4
 
 
@@ -311,10 +261,10 @@ def test_most_spans_go_the_quick_way() -> None:
         for n in range(1, 6)
     ]
     encoder = Counting(default_schemas().current("telemetry_event"), SERVICES)
-    found = QuickSpans(encoder).bodies(values)
+    found = bodies_of(encoder, values)
     assert encoder.slow == 0
-    assert [one[0] for one in found if one] == [100] * 5
-    assert [one[1] for one in found if one] == [b"".join(ENCODER.bodies(SPANS, v)) for v in values]
+    assert len(found) == 500
+    assert found == [body for value in values for body in ENCODER.bodies(SPANS, value)]
 
 
 @settings(max_examples=20)

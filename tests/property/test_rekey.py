@@ -23,7 +23,7 @@ from streams.core.columns import Operations
 from streams.core.traces.partitioners import murmur2_partition
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import OutRecord
-from streams.runtime.rejecting import rejected_event
+from streams.runtime.rejecting import rejected_event, rejected_key
 from streams.runtime.rekey_runner import RekeyRunner
 from tests.otlp_cases import as_json, span_of, traces
 from tests.record_batches import batch
@@ -69,7 +69,7 @@ VALUE = st.one_of(
     st.builds(encode_batch, st.lists(BODY, min_size=1, max_size=6)),
     st.sampled_from([None, b"", b"junk", b"\0\0\0\0\1torn", encode_batch([])]),
 )
-KEY = st.sampled_from([None, b"any key", b"%032x" % 7])
+KEY = st.sampled_from([None, b"", b"any key", b"%032x" % 7])
 NATIVES = st.lists(st.tuples(KEY, VALUE), min_size=1, max_size=12)
 
 
@@ -117,7 +117,7 @@ class Rekeyed:
     def events(
         self, decoder: EventDecoder, topic: int, name: str, partition: int, records: list[Record]
     ) -> tuple[list[Placed], list[dict[str, Any]]]:
-        """Return the good events of some records, and those that are rejected."""
+        """Return the good events of some records, and those that are rejected, with their keys."""
         events, bad, step = decoder.decode_batches([batch(records)], [topic], [0])
         good: list[Placed] = []
         for i, row in enumerate(events.row.tolist()):
@@ -131,6 +131,8 @@ class Rekeyed:
             rejected_event(step, row, reason, detail, name, partition)
             for row, reason, detail in zip(bad.row, bad.reason, bad.detail, strict=True)
         ]
+        for one, row in zip(rejected, bad.row, strict=True):
+            one["published_with"] = rejected_key(step.record(row).key, one)
         return good, rejected
 
     def take(self, records: list[Record], cuts: Sequence[int]) -> list[OutRecord]:

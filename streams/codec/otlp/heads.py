@@ -23,6 +23,8 @@ ROOT_BYTES: Final = 96
 TAIL_BYTES: Final = 16
 FIELDS_BYTES: Final = 6
 """The end of the dimensions, and five texts that are empty: the first bytes of a tail."""
+NO_LINKS_BYTES: Final = 1
+"""That there are no links: the last byte of a tail."""
 _QUADS: Final = (
     np.concatenate([np.tile(HEX, (256, 1)), np.repeat(HEX, 256, axis=0)], axis=1)
     .view(np.uint32)
@@ -109,12 +111,12 @@ def heads_of(plain: Plain) -> U8:
     out = np.zeros((len(plain.span), HEAD_BYTES), np.uint8)
     out[:, 0], out[:, 37], out[:, 70] = 2 * 36, 2 * 32, 2 * 16
     _write_uuids(out, plain)
-    for at, digits in ((38, _hex(plain.trace)), (71, _hex(plain.span))):
+    for at, digits in ((38, hex_digits(plain.trace)), (71, hex_digits(plain.span))):
         for i in range(digits.shape[1]):
             _column(out, at + 8 * i, np.uint64)[:] = digits[:, i]
     out[:, 87] = 2 * 16 * plain.has_parent
     time = _spread(plain.start_us << _ONE) | np.uint64(0x0080_8080_8080_8080)
-    parent = _hex(plain.parent)
+    parent = hex_digits(plain.parent)
     _column(out, 88, np.uint64)[:] = np.where(plain.has_parent, parent[:, 0], time)
     _column(out, 96, np.uint64)[:] = parent[:, 1]
     _column(out, 104, np.uint64)[:] = time
@@ -150,7 +152,7 @@ def _spread(bits: U64) -> U64:
     return np.asarray(b & low | (b & high) << _ONE, np.uint64)
 
 
-def _hex(words: U64) -> U64:
+def hex_digits(words: U64) -> U64:
     """Return ids of one or two words as hex digits, 8 of them in each of (m, 2) or (m, 4) words."""
     pairs = np.ascontiguousarray(words).view(np.uint16)
     digits = _QUADS.take(pairs).view(np.uint64)
@@ -172,7 +174,7 @@ def _write_uuids(out: U8, plain: Plain) -> None:
     low = low & ~np.uint64(0xF << 60) | variant << np.uint64(60)
     for at in (9, 14, 19, 24):
         out[:, at] = ord("-")
-    upper, lower = _hex(high.byteswap()), _hex(low.byteswap())
+    upper, lower = hex_digits(high.byteswap()), hex_digits(low.byteswap())
     _column(out, 1, np.uint64)[:], _column(out, 29, np.uint64)[:] = upper[:, 0], lower[:, 1]
     for at, four in zip(
         (10, 15, 20, 25), (*_halves(upper[:, 1]), *_halves(lower[:, 0])), strict=True

@@ -1,8 +1,9 @@
 """How the bodies of a step's spans are put together: the size of each, and what goes where.
 
 A body is a head, who emits it, the name, the shared dimensions, its own, and a tail; between the
-last two lie the fields' texts, of spans that have such. Invariant: pieces are written from left to
-right, so that what a short one writes beyond its end is covered by another.
+last two lie the fields' texts, of spans that have such; links lie behind the tail. Invariant:
+pieces are written from left to right, so that what a short one writes beyond its end is covered by
+another.
 """
 
 import struct
@@ -15,12 +16,14 @@ from streams.codec.otlp.events import FIELD_KEYS
 from streams.codec.otlp.heads import (
     FIELDS_BYTES,
     HEAD_BYTES,
+    NO_LINKS_BYTES,
     ROOT_BYTES,
     TAIL_BYTES,
     Plain,
     heads_of,
     tails_of,
 )
+from streams.codec.otlp.links import END_BYTES, LINK_BYTES, write_links
 from streams.codec.otlp.numbers import number_texts
 from streams.codec.otlp.pieces import all_or, copy_pieces, copy_rows, joined
 from streams.codec.otlp.spanstep import SpanStep
@@ -81,7 +84,11 @@ class Layout:
             self._own_at = self._own_at + piece.size
         self._tail_at = self._own_at + self._own_bytes
         self._tail_at[self._has_fields] += self._fields.size.sum(axis=1)
-        self.size: I64 = self._tail_at + tail_bytes - FIELDS_BYTES * self._has_fields
+        self._links_at = self._tail_at + tail_bytes - FIELDS_BYTES * self._has_fields
+        self._links_at -= NO_LINKS_BYTES
+        self._links, self._link_count = step.links.of(rows, n)
+        self.size: I64 = self._links_at + LINK_BYTES * self._link_count
+        self.size += NO_LINKS_BYTES + END_BYTES * (self._link_count > 0)
         self._source = np.concatenate([*self._parts, np.zeros(PAD_BYTES, np.uint8)])
 
     def values_of(self, nth: I64) -> bytes:
@@ -129,7 +136,7 @@ class Layout:
         return out[:total_bytes].tobytes()
 
     def _write_ends(self, out: U8, begin: I64) -> None:
-        """Write tails, and then heads: a tail may be written beyond its end."""
+        """Write tails, and then links and heads: a tail may be written beyond its end."""
         tail_at = begin + self._tail_at
         cut = FIELDS_BYTES  # what stands before the tail already, where there are fields
         for mine, first in ((self._has_fields, cut), (~self._has_fields, 0)):
@@ -138,6 +145,9 @@ class Layout:
             elif mine.any():
                 rows = self._tails[mine]
                 copy_rows(rows, out, tail_at[mine], first, TAIL_BYTES - first)
+        if len(self._links.span):
+            links_at = begin + self._links_at
+            write_links(self._step.words, self._links, self._link_count, out, links_at)
         heads = heads_of(self.plain)
         copy_rows(heads, out, begin, 0, ROOT_BYTES)
         some = np.flatnonzero(self.plain.has_parent)

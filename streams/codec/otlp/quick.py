@@ -14,13 +14,15 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from streams.codec.otlp.bodies import OtlpEncoder
+from streams.codec.otlp.bodies import MESSAGE_BYTES_MAX, OtlpEncoder
 from streams.codec.otlp.columns import SpanColumns, SpanReader, is_straight
 from streams.codec.otlp.events import NAME_BYTES_MAX
 from streams.codec.otlp.heads import is_plain, plain_of
+from streams.codec.otlp.jsonspans import protobuf_of
 from streams.codec.otlp.keys import KEY_BYTES_MAX, KeyPatterns
 from streams.codec.otlp.layout import Layout
 from streams.codec.otlp.origins import Origins
+from streams.codec.otlp.requests import is_json
 from streams.codec.otlp.spanstep import SpanStep, step_of
 from streams.codec.otlp.texts import are_utf8, cut_sizes
 from streams.codec.otlp.values import DIMENSIONS_BYTES_MAX, ENTRIES_MAX, VALUE_BYTES_MAX
@@ -40,43 +42,31 @@ class SpanRun:
             no span, or another form, or makes more bytes than it may.
         body: their bodies, one after the other.
         straight: (k,) which of them are straight, in order: they are good events.
-        columns: of these.
+        columns: of these; None where nobody wants them, and none is straight.
     """
 
     counts: I64
     body: Bodies
     straight: I64
-    columns: SpanColumns
+    columns: SpanColumns | None
 
 
 class QuickSpans:
-    """Makes event bodies of requests of spans.
+    """Makes event bodies of requests of spans, protobuf or JSON.
 
     Args:
         encoder: makes what is not common.
         dimensions: keys of the dimensions that become columns.
+        has_columns: whether columns are wanted; where bodies are changed, they are not.
     """
 
-    def __init__(self, encoder: OtlpEncoder, dimensions: Sequence[str] = ()) -> None:
+    def __init__(
+        self, encoder: OtlpEncoder, dimensions: Sequence[str] = (), *, has_columns: bool = True
+    ) -> None:
         self._encoder = encoder
-        self._reader = SpanReader(dimensions)
+        self._reader = SpanReader(dimensions) if has_columns else None
         self._origins = Origins(encoder)
         self._patterns = KeyPatterns(dimensions)
-
-    def bodies(self, values: Sequence[bytes]) -> list[tuple[int, bytes] | None]:
-        """Return how many spans each request holds, and their bodies one after the other.
-
-        None where the encoder must judge the request: it has no span, or another form, or makes
-        more bytes than it may.
-        """
-        made = self._made(values)
-        if made is None:
-            return [None] * len(values)
-        ends = np.cumsum(made.counts)
-        edges = np.concatenate([made.body.start, np.array([len(made.body.data)])])
-        begin, end = edges[ends - made.counts].tolist(), edges[ends].tolist()
-        found = zip(made.counts.tolist(), begin, end, strict=True)
-        return [(count, made.body.data[at:stop]) if count else None for count, at, stop in found]
 
     def run(self, values: Sequence[bytes]) -> SpanRun | None:
         """Return the spans of requests as bodies, and those that are straight as columns.
@@ -86,6 +76,8 @@ class QuickSpans:
         made = self._made(values)
         if made is None:
             return None
+        if self._reader is None:
+            return SpanRun(made.counts, made.body, np.zeros(0, np.int64), None)
         step, layout = made.step, made.layout
         some = np.flatnonzero(is_straight(step, layout.rows, layout.plain))
         columns = self._reader.columns(step, layout, made.begin, some, made.field, made.body.data)
@@ -93,7 +85,7 @@ class QuickSpans:
 
     def _made(self, values: Sequence[bytes]) -> "_Made | None":
         """Make the bodies of requests; None when there is no span."""
-        step = step_of(values, self._origins, self._encoder)
+        step = step_of([*map(_as_protobuf, values)], self._origins, self._encoder)
         is_lost = np.zeros(len(values), np.bool_)
         if not len(step.begin):
             return None
@@ -191,6 +183,13 @@ class _Made:
     begin: I64
     field: I64
     nth: I64
+
+
+def _as_protobuf(value: bytes) -> bytes:
+    """Return a request as protobuf; one in JSON that cannot be taken so has no span."""
+    if not is_json(value):
+        return value
+    return protobuf_of(value) if len(value) <= MESSAGE_BYTES_MAX else b""
 
 
 def _not_text(step: SpanStep, is_quick: Mask) -> I64:

@@ -12,7 +12,7 @@ from streams.codec.columnar import Block
 from streams.codec.eventbatch import EventBatchReader
 from streams.codec.otlp.bodies import OtlpEncoder
 from streams.codec.otlp.quick import QuickSpans, SpanRun
-from streams.codec.otlp.requests import SPANS, is_json
+from streams.codec.otlp.requests import SPANS
 from streams.codec.otlp.services import Services
 from streams.codec.schemas import SchemaSet
 from streams.codec.step import Message
@@ -28,6 +28,7 @@ class OtlpReader:
         services: finds modules.
         many: reads the events of messages.
         dimensions: keys of the dimensions that become columns.
+        has_columns: whether spans become columns before their bodies are looked at.
     """
 
     def __init__(
@@ -36,9 +37,11 @@ class OtlpReader:
         services: Services,
         many: EventBatchReader,
         dimensions: Sequence[str] = (),
+        *,
+        has_columns: bool = True,
     ) -> None:
         self._encoder = OtlpEncoder(schemas.current("telemetry_event"), services)
-        self._quick = QuickSpans(self._encoder, dimensions)
+        self._quick = QuickSpans(self._encoder, dimensions, has_columns=has_columns)
         self._header = wire.header(schemas.id_of("telemetry_event"))
         self._many = many
 
@@ -59,7 +62,7 @@ class OtlpReader:
         ]
         for _, message in whole:
             message.header, message.keeps_key = self._header, True
-        quick = [m for kind, m in whole if kind == SPANS and not is_json(m.record.value or b"")]
+        quick = [m for kind, m in whole if kind == SPANS]
         if quick:
             yield from self._spans(quick)
         others = [(kind, m) for kind, m in whole if not m.is_column]

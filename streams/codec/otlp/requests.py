@@ -8,13 +8,13 @@ import base64
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 from google.protobuf import json_format
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
 from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
-from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 from streams.codec.otlp.split import split
 from streams.errors import RecordError
@@ -31,6 +31,7 @@ KINDS: Final = (SPANS, LOGS, METRICS)
 KIND_WORDS: Final = {"span": SPANS, "trace": SPANS, "log": LOGS, "metric": METRICS}
 """Words by which names of topics and files tell what they hold."""
 Request = TracesData | LogsData | MetricsData
+_M = TypeVar("_M", bound=Message)
 _MESSAGE: Final[dict[str, type[Request]]] = {
     SPANS: TracesData,
     LOGS: LogsData,
@@ -48,6 +49,11 @@ _POINTS: Final = ("gauge", "sum", "histogram", "exponentialHistogram")
 _DEPTH_MAX: Final = 100
 """What protobuf's own reader allows."""
 _DETAIL_CHARACTERS: Final = 200
+# SystemError: a name of half a surrogate pair is looked up in protobuf's C code.
+_UNREADABLE: Final = (
+    *(json_format.ParseError, ValueError, TypeError, RecursionError, AttributeError),
+    *(OverflowError, SystemError),
+)
 
 
 def is_json(value: bytes) -> bool:
@@ -123,12 +129,35 @@ def request_of_tree(kind: str, tree: Any) -> Request:
     if not isinstance(tree, dict):
         _refuse("no JSON object")
     _rewrite_ids(kind, tree)
+    return message_of_tree(tree, _MESSAGE[kind]())
+
+
+def span_of_tree(tree: dict[str, Any], depth: int) -> Span:
+    """Return the span that a JSON tree holds; arguments and errors as of `message_of_tree`.
+
+    Its ids are rewritten in place.
+    """
+    _rewrite_item(tree)
+    return message_of_tree(tree, Span(), depth)
+
+
+def message_of_tree(tree: dict[str, Any], message: _M, depth: int = 0) -> _M:
+    """Return a message with what a JSON tree holds, ids as base64.
+
+    Args:
+        tree: the tree.
+        message: an empty one.
+        depth: in how many others it lies.
+
+    Raises:
+        RecordError: `invalid_otlp`: it is none.
+    """
     try:
-        message: Request = json_format.ParseDict(
-            tree, _MESSAGE[kind](), ignore_unknown_fields=True, max_recursion_depth=_DEPTH_MAX
+        json_format.ParseDict(
+            tree, message, ignore_unknown_fields=True, max_recursion_depth=_DEPTH_MAX - depth
         )
-    except (json_format.ParseError, ValueError, TypeError, RecursionError, AttributeError) as error:
-        _refuse(f"no JSON of {kind}: {error}")
+    except _UNREADABLE as error:
+        _refuse(f"no JSON of {message.DESCRIPTOR.name}: {error}")
     return message
 
 
@@ -143,11 +172,15 @@ def _of_json(kind: str, value: bytes) -> Request:
 def _rewrite_ids(kind: str, tree: dict[str, Any]) -> None:
     """Write ids as base64, as protobuf's own JSON has them."""
     for item in _items(kind, tree):
-        _rewrite(item)
-        for link in _listed(item, "links"):
-            _rewrite(link)
+        _rewrite_item(item)
         for points in _POINTS if kind == METRICS else ():
             _rewrite_exemplars(item.get(points))
+
+
+def _rewrite_item(item: dict[str, Any]) -> None:
+    _rewrite(item)
+    for link in _listed(item, "links"):
+        _rewrite(link)
 
 
 def _items(kind: str, tree: Any) -> Iterator[dict[str, Any]]:
@@ -174,7 +207,10 @@ def _rewrite(item: dict[str, Any]) -> None:
 
 def _base64_of(text: str) -> str:
     """Return an id in hex as base64; text that is no hex has a length that no id has."""
-    octets = bytes.fromhex(text) if _HEX.fullmatch(text) else text.encode()[:_NO_ID].ljust(_NO_ID)
+    if _HEX.fullmatch(text):
+        octets = bytes.fromhex(text)
+    else:  # half a surrogate pair has no bytes
+        octets = text.encode(errors="replace")[:_NO_ID].ljust(_NO_ID)
     return base64.b64encode(octets).decode()
 
 

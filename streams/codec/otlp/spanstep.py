@@ -7,6 +7,7 @@ import numpy as np
 
 from streams.codec.otlp.bodies import MESSAGE_BYTES_MAX, OtlpEncoder
 from streams.codec.otlp.entries import read_spans
+from streams.codec.otlp.links import SpanLinks
 from streams.codec.otlp.origins import Origins, QuickOrigin
 from streams.codec.otlp.split import split
 from streams.codec.otlp.walk import PAD_BYTES, Spans, words_of
@@ -26,6 +27,7 @@ class SpanStep:
         begin, end: (n,) where each lies in `octets`.
         base: (requests,) where each request begins there.
         spans: what is in them.
+        links: their links.
     """
 
     values: Sequence[bytes]
@@ -38,6 +40,7 @@ class SpanStep:
     end: I64
     base: I64
     spans: Spans
+    links: SpanLinks
 
     def bytes_of(self, row: int) -> bytes:
         """Return one span as it came."""
@@ -75,7 +78,7 @@ def step_of(values: Sequence[bytes], known: Origins, encoder: OtlpEncoder) -> Sp
     buffer = np.frombuffer(bytearray().join((*values, bytes(PAD_BYTES))), np.uint8)
     shift = np.repeat(np.array(starts, np.int64), counts)
     begins, ends = _spans_at(buffer, np.array(heads, np.int64) + shift)
-    octets, spans = read_spans(buffer, begins, ends)
+    octets, spans, links = read_spans(buffer, begins, ends)
     return SpanStep(
         values,
         octets,
@@ -87,6 +90,7 @@ def step_of(values: Sequence[bytes], known: Origins, encoder: OtlpEncoder) -> Sp
         ends,
         base,
         spans,
+        links,
     )
 
 

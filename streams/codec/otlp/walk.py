@@ -2,7 +2,7 @@
 
 Owns the reading of protobuf's bytes a column at a time. It knows the common form of a span only:
 fields of the usual types, lengths below 16 KiB, attributes of plain values. A span of another form
-is named, not guessed at: the official reader judges it. Events have a walk of their own.
+is named, not guessed at: the official reader judges it. Events and links have walks of their own.
 Invariant: what is returned as read lies within its span, and the fields of a span take exactly its
 bytes.
 Source: Protocol Buffers, "Encoding"; opentelemetry-proto, `trace.proto`, `common.proto`.
@@ -22,12 +22,14 @@ PAD_BYTES: Final = 320
 """After the last request, so that whole units may be read and copied anywhere before."""
 TRACE_ID, SPAN_ID, PARENT_ID, NAME, KIND = 0x0A, 0x12, 0x22, 0x2A, 0x30
 START, END, ATTRIBUTE, STATUS, FLAGS = 0x39, 0x41, 0x4A, 0x7A, 0x85
-TRACE_STATE, EVENT = 0x1A, 0x5A
+TRACE_STATE, EVENT, LINK = 0x1A, 0x5A, 0x6A
 EVENT_TIME, EVENT_NAME, EVENT_ATTRIBUTE, EVENT_DROPPED = 0x09, 0x12, 0x1A, 0x20
-_LENGTH, _FIXED64, _FIXED32, _VARINT = 1, 2, 3, 4
+LINK_TRACE, LINK_SPAN, LINK_STATE, LINK_ATTRIBUTE = 0x0A, 0x12, 0x1A, 0x22
+LINK_DROPPED, LINK_FLAGS = 0x28, 0x35
+_LENGTH, _FIXED64, _FIXED32, _VARINT, _PASSED32 = 1, 2, 3, 4, 5
 _SPAN: Final = {
     **dict.fromkeys((TRACE_ID, SPAN_ID, PARENT_ID, NAME, TRACE_STATE), _LENGTH),
-    **dict.fromkeys((ATTRIBUTE, STATUS, EVENT), _LENGTH),
+    **dict.fromkeys((ATTRIBUTE, STATUS, EVENT, LINK), _LENGTH),
     **dict.fromkeys((START, END), _FIXED64),
     FLAGS: _FIXED32,  # field 16: its tag has a second byte, 1
     KIND: _VARINT,
@@ -38,7 +40,12 @@ _EVENT: Final = {
     EVENT_ATTRIBUTE: _LENGTH,
     EVENT_DROPPED: _VARINT,
 }
-_STEP: Final = np.array([0, 0, 9, 6, 2], np.int64)
+_LINK: Final = {
+    **dict.fromkeys((LINK_TRACE, LINK_SPAN, LINK_STATE, LINK_ATTRIBUTE), _LENGTH),
+    LINK_DROPPED: _VARINT,
+    LINK_FLAGS: _PASSED32,
+}
+_STEP: Final = np.array([0, 0, 9, 6, 2, 5], np.int64)
 _CONTINUES: Final = 0x80
 NONE, TEXT, BOOL, INT, DOUBLE = range(5)
 
@@ -102,6 +109,22 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
+class Links:
+    """n links of spans; all arrays (n,).
+
+    Attributes:
+        is_common: whether the link has the common form; of the others nothing below holds.
+        at, size: where trace id, span id and trace state lie, by tag; size 0 for none.
+        attributes: whose `span` is the link.
+    """
+
+    is_common: Mask
+    at: dict[int, I64]
+    size: dict[int, I64]
+    attributes: Attributes
+
+
+@dataclass(frozen=True, slots=True)
 class Spans:
     """n spans; all arrays (n,).
 
@@ -112,7 +135,7 @@ class Spans:
         kind, status, flags: as the protocol numbers them.
         start_ns, end_ns: times.
         attributes: of the common spans, and of others.
-        events: likewise.
+        events, links: likewise.
     """
 
     is_common: Mask
@@ -125,6 +148,7 @@ class Spans:
     end_ns: U64
     attributes: Attributes
     events: Parts
+    links: Parts
 
 
 def words_of(octets: U8) -> U64:
@@ -140,7 +164,7 @@ def walk_spans(octets: U8, begin: I64, end: I64) -> Spans:
         begin: (n,) where each span begins.
         end: (n,) where each ends.
     """
-    found = _Found(octets, len(begin), _SPAN)
+    found = _Found(octets, len(begin), _SPAN, (ATTRIBUTE, EVENT, LINK))
     found.walk(begin, end)
     return Spans(
         found.is_common,
@@ -153,12 +177,13 @@ def walk_spans(octets: U8, begin: I64, end: I64) -> Spans:
         found.time[END],
         found.attributes(ATTRIBUTE),
         found.parts(EVENT),
+        found.parts(LINK),
     )
 
 
 def walk_events(octets: U8, begin: I64, end: I64) -> Events:
     """Return the fields of the events that lie from `begin` to `end`; see `walk_spans`."""
-    found = _Found(octets, len(begin), _EVENT)
+    found = _Found(octets, len(begin), _EVENT, (EVENT_ATTRIBUTE,))
     found.walk(begin, end)
     return Events(
         found.is_common,
@@ -169,6 +194,13 @@ def walk_events(octets: U8, begin: I64, end: I64) -> Events:
     )
 
 
+def walk_links(octets: U8, begin: I64, end: I64) -> Links:
+    """Return the fields of the links that lie from `begin` to `end`; see `walk_spans`."""
+    found = _Found(octets, len(begin), _LINK, (LINK_ATTRIBUTE,))
+    found.walk(begin, end)
+    return Links(found.is_common, found.at, found.size, found.attributes(LINK_ATTRIBUTE))
+
+
 class _Found:
     """What was found so far.
 
@@ -176,12 +208,15 @@ class _Found:
         octets: the bytes.
         n: how many messages are walked.
         form: the form of each field, by tag.
+        several: the tags of fields that may come more than once.
     """
 
-    def __init__(self, octets: U8, n: int, form: Mapping[int, int]) -> None:
+    def __init__(
+        self, octets: U8, n: int, form: Mapping[int, int], several: tuple[int, ...]
+    ) -> None:
         self._octets, self._words, self._form = octets, words_of(octets), form
         self.is_common = np.ones(n, np.bool_)
-        self._several = (ATTRIBUTE, EVENT) if form is _SPAN else (EVENT_ATTRIBUTE,)
+        self._several = several
         single = [tag for tag, one in form.items() if one == _LENGTH and tag not in self._several]
         self.at = {tag: np.zeros(n, np.int64) for tag in single}
         self.size = {tag: np.zeros(n, np.int64) for tag in single}
@@ -237,7 +272,7 @@ class _Found:
         elif form == _VARINT:
             is_good &= first < _CONTINUES
             self._put(self.number[tag], rows, first)
-        else:
+        elif form == _FIXED32:
             is_good &= first == 1
             self._put(self.number[tag], rows, self._words[at + 2] & np.uint64(0xFFFF_FFFF))
         return np.asarray(after * is_good, np.int64)

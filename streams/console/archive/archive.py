@@ -10,7 +10,7 @@ another one of its topic passes over what it has.
 import threading
 import time
 from bisect import bisect_left
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -29,8 +29,9 @@ from streams.console.archive.hourlists import list_hours
 from streams.console.archive.kinds import KIND, KINDS, Kind
 from streams.console.archive.lists import Times, least_and_most
 from streams.console.archive.merging import merged, merges
+from streams.console.archive.packing import part_of
 from streams.console.archive.retention import Growth, growth
-from streams.console.archive.store import Store, part_of
+from streams.console.archive.store import Store
 from streams.console.archive.summaries import ALL_KINDS
 from streams.console.archive.tail import Tail
 from streams.console.archive.tally import Tallies, Tally
@@ -178,12 +179,12 @@ class Archive:
             OSError: a file that was due could not be written; not all records were taken in, and
                 all may be given again.
         """
-        by_topic: dict[str, dict[int, list[Message]]] = {}
+        by_place: defaultdict[Place, list[Message]] = defaultdict(list)
         for message in messages:
-            by_topic.setdefault(message.topic, {}).setdefault(message.partition, []).append(message)
+            by_place[message.topic, message.partition].append(message)
         by_kind: dict[str, list[list[Message]]] = {}
-        for topic, partitions in by_topic.items():
-            by_kind.setdefault(self.kinds[topic][0].name, []).extend(partitions.values())
+        for (topic, _), some in by_place.items():
+            by_kind.setdefault(self.kinds[topic][0].name, []).append(some)
         for places in by_kind.values():
             self._take_alike(places)
 
@@ -323,7 +324,7 @@ class Archive:
 
     def _merge(self, files: Sequence[Segment]) -> None:
         kind, whole, counts = KIND[files[0].kind], merged(files), counts_of_files(self.store, files)
-        size_bytes = self.store.write(kind, whole, self.store.read(kind, files), counts)
+        size_bytes = self.store.merge(kind, files, whole, counts)
         with self._lock:
             self._swap(files, whole, size_bytes)
 

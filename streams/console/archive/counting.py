@@ -48,6 +48,8 @@ def counts_of_rows(
     if hour is None:
         return None
     is_kept = hour != WITHIN
+    if is_kept.all():
+        return counts_of(table, hour)
     return counts_of(table.filter(pa.array(is_kept)), hour[is_kept])
 
 

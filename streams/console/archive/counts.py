@@ -26,6 +26,7 @@ CELLS_MAX: Final = 50_000
 """Of a file, about half a megabyte; beyond that counts save little."""
 CELL: Final = ("minute", "combo", "hour", "rows")
 """What a cell is."""
+_KEY_MAX: Final = 1 << 62
 _VERSION: Final = "1"
 Fit = Callable[[str], str]
 """What becomes of a text."""
@@ -58,17 +59,40 @@ def counts_of(table: pa.Table, hour: I64) -> Counts | None:
         table: n rows of `spans` or `events`, without those that repeat a row of this file.
         hour: (n,) as `Counts.hour`.
     """
-    combo = np.zeros(len(table), np.int64)
-    combos: list[tuple[str, ...]] = [()]
-    for name in COLUMNS:
-        column = table[name].combine_chunks().fill_null("").dictionary_encode()
-        values = column.dictionary.to_pylist()
-        code = column.indices.to_numpy().astype(np.int64)
-        known, combo = np.unique(combo * max(1, len(values)) + code, return_inverse=True)
-        pairs = (divmod(both, max(1, len(values))) for both in known.tolist())
-        combos = [(*combos[i], values[j]) for i, j in pairs]
-    minute = table["timestamp"].to_numpy() // MINUTE_US
-    return _fitting(COLUMNS, combos, minute, combo, hour, np.ones(len(table), np.int64))
+    time = table["timestamp"].to_numpy() // MINUTE_US
+    codes, values = zip(*(_words(table[name]) for name in COLUMNS), strict=True)
+    first = time.min() if len(time) else 0
+    row, rows = _alike([time - first, hour - FIRST, *codes])
+    combo = np.arange(len(row))
+    picked = zip(
+        *([some[i] for i in code[row].tolist()] for code, some in zip(codes, values, strict=True)),
+        strict=True,
+    )
+    return _fitting(COLUMNS, list(picked), time[row], combo, hour[row], rows)
+
+
+def _words(column: pa.ChunkedArray) -> tuple[I64, list[str]]:
+    """Return the (n,) codes of a column's texts, and the texts."""
+    whole = column.combine_chunks()
+    found = (whole.fill_null("") if whole.null_count else whole).dictionary_encode()
+    return found.indices.to_numpy().astype(np.int64), found.dictionary.to_pylist()
+
+
+def _alike(columns: Sequence[I64]) -> tuple[I64, I64]:
+    """Return a row of each set of rows that are alike in all columns, and how many these are.
+
+    Args:
+        columns: (n,) each, numbers from 0 on.
+    """
+    key, size = np.zeros(len(columns[0]), np.int64), 1
+    for column in columns:
+        most = int(column.max(initial=0)) + 1
+        if size * most > _KEY_MAX:  # as few numbers as there are keys
+            distinct, key = np.unique(key, return_inverse=True)
+            size = len(distinct)
+        key, size = key * most + column, size * most
+    _, row, rows = np.unique(key, return_index=True, return_counts=True)
+    return row, rows
 
 
 def summed(parts: Sequence[Counts]) -> Counts | None:

@@ -22,13 +22,15 @@ from streams.codec.schemas import default_schemas
 from streams.codec.step import Message
 from streams.console.archive.decoded import Decoded, Rows, Values, columns_of, joined, one_by_one
 from streams.console.archive.kinds import EVENT_TEXTS, EVENT_TIMES, Kind
-from streams.console.archive.skim import Skim
+from streams.console.archive.skim import PADDING, Skim
 from streams.core.bodies import Bodies
 from streams.core.columns import TRACE
 from streams.units import I64, Mask
 
 _EVENT_ID_BYTES: Final = 36
 _TRACE_ID_BYTES: Final = 32
+_OFFSET_MAX: Final = 2**31 - 1
+_OCTETS: Final = pa.binary()
 
 
 @cache
@@ -105,7 +107,7 @@ def _alone(kind: Kind, values: Sequence[bytes], index: I64, slow: list[int]) -> 
     """Return the rows of messages of one event each; what is doubtful goes to `slow`."""
     if not values:
         return []
-    whole = Bodies.of(values)
+    whole = Bodies.of(values, PADDING)
     head = wire.HEADER_BYTES
     bodies = Bodies(whole.data, whole.start + head, whole.size - head)
     at = np.flatnonzero(~is_span_of_trace(bodies))
@@ -117,7 +119,7 @@ def _alone(kind: Kind, values: Sequence[bytes], index: I64, slow: list[int]) -> 
     for block, rows in read.blocks:
         is_row = block.is_sound & _is_row(block)
         rows_at = at[rows[is_row]]
-        own = [values[i] for i in rows_at.tolist()]
+        own = octets(whole, rows_at)
         parts.append(_rows(kind, block.frame.filter(is_row), own, index[rows_at]))
     return parts
 
@@ -151,7 +153,7 @@ def _together(
         is_row = _is_row(block) & ~np.isin(of, torn)
         at = np.flatnonzero(is_row)
         begin, end = block.starts[0][at].tolist(), block.starts[-1][at].tolist()
-        own = [header + block.data[a:b] for a, b in zip(begin, end, strict=True)]
+        own = pa.array([header + block.data[a:b] for a, b in zip(begin, end, strict=True)], _OCTETS)
         parts.append(_rows(kind, block.frame.filter(is_row), own, of[at]))
     slow += [i for i, m in zip(index, messages, strict=True) if not m.is_column]
     return parts
@@ -163,6 +165,21 @@ def _is_row(block: Block) -> Mask:
     return np.asarray((is_other | (frame["trace_id"] == "")).to_numpy(), np.bool_)
 
 
-def _rows(kind: Kind, frame: pl.DataFrame, own: Sequence[bytes], message: I64) -> Rows:
-    table = event_table(frame).append_column("value", pa.array(own, pa.binary()))
+def octets(whole: Bodies, rows: I64) -> pa.Array:
+    """Return some of the values that lie one after the other, as they are; where they lie at best.
+
+    Args:
+        whole: all of them.
+        rows: (n,) which are wanted, increasing.
+    """
+    if len(whole.data) > _OFFSET_MAX:
+        return pa.array(whole.take(rows), _OCTETS)
+    ends = np.append(whole.start, whole.start[-1:] + whole.size[-1:]).astype(np.int32)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(whole.data)]
+    found = pa.Array.from_buffers(_OCTETS, len(whole), buffers)
+    return found if len(rows) == len(whole) else found.take(pa.array(rows))
+
+
+def _rows(kind: Kind, frame: pl.DataFrame, own: pa.Array, message: I64) -> Rows:
+    table = event_table(frame).append_column("value", own)
     return Rows(table.cast(columns_of(kind)), message)

@@ -17,7 +17,8 @@ ITEMS_MAX: Final = 64
 """Entries of an array that are stepped over; each costs a few calls however many records there are,
 so what has more is told as lost and read by itself."""
 _LONG_BYTES: Final = 10
-_PADDING: Final = bytes(16)
+PADDING: Final = bytes(16)
+"""Bytes that may be read behind a record."""
 
 
 class Skim:
@@ -32,8 +33,10 @@ class Skim:
     """
 
     def __init__(self, records: Bodies) -> None:
-        self._octets = np.frombuffer(records.data + _PADDING, np.uint8)
         self._end = records.start + records.size
+        room = len(records.data) - int(self._end.max(initial=0))
+        padded = records.data if room >= len(PADDING) else records.data + PADDING
+        self._octets = np.frombuffer(padded, np.uint8)
         self.at: I64 = records.start.copy()
         self.is_lost: Mask = np.zeros(len(records), np.bool_)
 

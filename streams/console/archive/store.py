@@ -6,7 +6,7 @@ Owns that a file is there whole or not at all. Calls block.
 import contextlib
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,10 +18,19 @@ import pyarrow.parquet
 
 from streams.console.archive.counts import Counts, read, written
 from streams.console.archive.files import Segment, segment_of
-from streams.console.archive.ids import GROUPS_MAX, groups, places, wanted, with_ids
+from streams.console.archive.ids import groups, moved, places, wanted, with_ids
 from streams.console.archive.kinds import Kind
 from streams.console.archive.lists import SUFFIX, HourList, Lists, Times, hour_path, of_hour
 from streams.console.archive.merging import covered
+from streams.console.archive.packing import (
+    MergedGroups,
+    fitted,
+    group_ends,
+    group_sizes,
+    opened,
+    packed,
+    part_of,
+)
 from streams.console.archive.tiers import summed_up
 from streams.errors import ConfigError, StateError
 from streams.units import U64
@@ -34,11 +43,6 @@ HOUR_FILES_MIN: Final = 4
 """Fewer files of an hour have lists that are opened one by one."""
 _COUNTS: Final = ".counts"
 """Beside a file: how many events it holds, by `counts`."""
-_GROUP_BYTES: Final = 4 << 20
-"""Of a row group before it is packed: what one id costs to read, and what a scan reads at once."""
-_GROUP_ROWS_MIN: Final = 100
-_DISTINCT: Final = ("event_id", "span_id", "parent_span_id", "value")
-"""Columns without two rows alike, where a dictionary would be of no use."""
 
 
 class Store:
@@ -135,16 +139,16 @@ class Store:
         segment: Segment,
         table: pa.Table,
         counts: Counts | None = None,
-        group_rows: int | None = None,
+        ends: Sequence[int] = (),
     ) -> int:
         """Write a file; it is there under its name when all of it is.
 
         Args:
             kind: of its rows.
             segment: its name.
-            table: its rows.
+            table: its rows; texts may be dictionaries.
             counts: how many they are; None when that is not known.
-            group_rows: rows of each row group; as many as are good if absent.
+            ends: the row after the last one of each row group; as is good if absent.
 
         Returns:
             Its bytes.
@@ -152,33 +156,53 @@ class Store:
         Raises:
             OSError: the disk is full, the bucket is away; nothing is there under the name.
         """
-        group_rows = group_rows or _group_rows(table)
+        ends = ends or group_ends(table)
+        begins = (0, *ends[:-1])
+        parts = (table.slice(a, b - a) for a, b in zip(begins, ends, strict=True))
+        list_ = places(table, kind.ids, ends) if kind.ids else None
+        return self._put_all(segment, packed(kind, parts), list_, counts)
+
+    def merge(
+        self, kind: Kind, files: Sequence[Segment], whole: Segment, counts: Counts | None
+    ) -> int:
+        """Write the rows of files, in their order, as one file; see `write`.
+
+        Its row groups are made of whole ones of theirs: its list of ids follows from theirs.
+        """
+        with contextlib.ExitStack() as stack:
+            sources = [
+                stack.enter_context(self._fs.open_input_file(f"{self._root}/{one.path}"))
+                for one in files
+            ]
+            groups = MergedGroups(kind, [opened(source) for source in sources])
+            content = packed(kind, groups.tables())
+        lists = [self._lists.of(one) for one in files] if kind.ids else []
+        known = [one for one in lists if one is not None]
+        list_ = None
+        if kind.ids and len(known) == len(files):
+            list_ = moved(known, groups.groups_of)
+        elif kind.ids:  # one of them was lost
+            list_ = _listed(kind, content)
+        return self._put_all(whole, content, list_, counts)
+
+    def _put_all(
+        self, segment: Segment, content: pa.Buffer, list_: U64 | None, counts: Counts | None
+    ) -> int:
+        """Put a file's content where it belongs, after what lies beside it; return its bytes."""
         listed = self._lists.hour(segment.kind, segment.hour)
         if listed is not None and segment in listed.numbers:  # it had other ids
             self.unlist_hour(segment.kind, segment.hour)
         is_known = self._fs.get_file_info(f"{self._root}/{segment.path}").is_file
-        if counts is None:  # a file of the same name may have had some
-            self._delete(segment.path + _COUNTS)
-        else:
+        if counts is not None:
             self._put(segment.path + _COUNTS, written(counts))
+        else:  # a file of the same name may have had some
+            self._delete(segment.path + _COUNTS)
         self.rewritten += is_known
-        if kind.ids:
-            list_ = places(table, kind.ids, group_rows)
+        if list_ is not None:
             self._put(segment.path + _IDS, np.insert(list_, 0, len(list_)).tobytes())
             self._lists.forget(segment.path + _IDS)
-        names = table.schema.names
-        out = pa.BufferOutputStream()
-        pyarrow.parquet.write_table(
-            table,
-            out,
-            row_group_size=group_rows,
-            compression="zstd",
-            use_dictionary=[name for name in names if name not in _DISTINCT],
-            write_statistics=[name for name in names if name != "value"],
-        )
-        whole = out.getvalue()
-        self._put(segment.path, whole)
-        return len(whole)
+        self._put(segment.path, content)
+        return int(content.size)
 
     def rewrite(self, kind: Kind, segment: Segment, table: pa.Table, counts: Counts | None) -> int:
         """Replace a file by one with as many rows in each row group, so that its list of ids fits.
@@ -192,8 +216,8 @@ class Store:
             OSError: as `write`; the file is as it was, or whole and without counts.
         """
         with self._fs.open_input_file(f"{self._root}/{segment.path}") as source:
-            group_rows = pyarrow.parquet.ParquetFile(source).metadata.row_group(0).num_rows
-        size_bytes = self.write(kind, segment, table, None, group_rows)
+            ends = np.cumsum(group_sizes(pyarrow.parquet.ParquetFile(source))).tolist()
+        size_bytes = self.write(kind, segment, table, None, ends)
         if counts is not None:
             self._put(segment.path + _COUNTS, written(counts))
             self.rewritten += 1
@@ -248,7 +272,7 @@ class Store:
             with self._fs.open_input_file(f"{self._root}/{one.path}") as source:
                 file = pyarrow.parquet.ParquetFile(source)
                 for group in range(file.num_row_groups) if named is None else named:
-                    rows = _fitted(file.read_row_group(group, read_schema.names), read_schema)
+                    rows = fitted(file.read_row_group(group, read_schema.names), read_schema)
                     found = with_ids(rows, ids)
                     if len(found):
                         yield one, found.select(schema.names)
@@ -372,22 +396,8 @@ def _assert_bucket(fs: pyarrow.fs.FileSystem, root: str, url: str) -> None:
         )
 
 
-def _group_rows(table: pa.Table) -> int:
-    """Return how many rows of a table are a row group."""
-    row_bytes = table.nbytes / max(1, len(table))
-    rows = int(_GROUP_BYTES / max(1.0, row_bytes))
-    return max(_GROUP_ROWS_MIN, rows, len(table) // GROUPS_MAX + 1)
-
-
-def part_of(schema: pa.Schema, columns: Collection[str]) -> pa.Schema:
-    """Return a schema's columns that are named; all when none is."""
-    return pa.schema([field for field in schema if not columns or field.name in columns])
-
-
-def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return rows with the columns of a schema; null where their file is older than a column."""
-    columns = [
-        table[field.name] if field.name in table.schema.names else pa.nulls(len(table), field.type)
-        for field in schema
-    ]
-    return pa.table(columns, schema=schema)
+def _listed(kind: Kind, content: pa.Buffer) -> U64:
+    """Return the list of ids of a file."""
+    file = pyarrow.parquet.ParquetFile(pa.BufferReader(content))
+    ends = np.cumsum(group_sizes(file)).tolist()
+    return places(file.read(list(kind.ids)), kind.ids, ends)

@@ -25,9 +25,9 @@ from streams.codec.columnar import (
 from streams.codec.eventbatch import EVENT_BYTES_MIN
 from streams.codec.schemas import Schema, default_schemas
 from streams.console.archive.decoded import Decoded, Rows, Values, columns_of, joined, one_by_one
-from streams.console.archive.eventcolumns import event_reader, event_table, named
+from streams.console.archive.eventcolumns import event_reader, event_table, named, octets
 from streams.console.archive.kinds import Kind
-from streams.console.archive.skim import Skim
+from streams.console.archive.skim import PADDING, Skim
 from streams.core.bodies import Bodies
 from streams.core.columns import TRACE
 from streams.units import I64, U8
@@ -42,10 +42,16 @@ _DISTINCT: Final = {
 
 
 class _Parts(NamedTuple):
-    """Traces that were read; `message` of both is the index of the trace's message."""
+    """Traces that were read.
+
+    Attributes:
+        heads, events: `message` of both is the index of the trace's message.
+        octets: (n,) the traces' bytes.
+    """
 
     heads: pl.DataFrame
     events: pl.DataFrame
+    octets: pa.Array
 
 
 class Layout(NamedTuple):
@@ -56,12 +62,14 @@ class Layout(NamedTuple):
         events: their events, one after the other.
         counts: (n,) how many they are said to be.
         there: the traces whose events are one block; of the others the rest means nothing.
+        whole: the traces, one after the other.
     """
 
     heads: Bodies
     events: Bodies
     counts: I64
     there: I64
+    whole: Bodies
 
 
 @cache
@@ -88,14 +96,14 @@ def trace_columns(kinds: Sequence[Kind], values: Values) -> Decoded:
     rows = dict(rest.rows)
     if parts is not None and len(parts.heads):
         for kind in kinds:
-            some = _traces(kind, parts, values) if kind.name == "traces" else _spans(kind, parts)
+            some = _traces(kind, parts) if kind.name == "traces" else _spans(kind, parts)
             rows[kind.name] = joined(kind, [some, rows[kind.name]])
     return Decoded(rows, rest.unreadable)
 
 
 def layout_of(values: Sequence[bytes]) -> Layout:
     """Return where heads and events lie in traces of the current schema."""
-    whole = Bodies.of(values)
+    whole = Bodies.of(values, PADDING)
     bodies = Bodies(whole.data, whole.start + wire.HEADER_BYTES, whole.size - wire.HEADER_BYTES)
     skim = Skim(bodies)
     skim.over(_head_reader().fields)
@@ -106,7 +114,7 @@ def layout_of(values: Sequence[bytes]) -> Layout:
     is_one_block = (count > 0) & (count * EVENT_BYTES_MIN <= event_bytes) & ~skim.is_lost
     there = np.flatnonzero(is_one_block & (_last(whole) == 0))
     heads = Bodies(bodies.data, bodies.start, head_bytes)
-    return Layout(heads, Bodies(whole.data, skim.at, event_bytes), count, there)
+    return Layout(heads, Bodies(whole.data, skim.at, event_bytes), count, there, whole)
 
 
 def _read(values: Sequence[bytes], index: Sequence[int]) -> _Parts | None:
@@ -119,7 +127,7 @@ def _read(values: Sequence[bytes], index: Sequence[int]) -> _Parts | None:
     # A trace counts as read when both its parts were.
     known = pl.concat(events)
     both = np.intersect1d(heads["message"].to_numpy(), known["message"].to_numpy())
-    return _Parts(_of(heads, both, index), _of(known, both, index))
+    return _Parts(_of(heads, both, index), _of(known, both, index), octets(laid.whole, both))
 
 
 def _last(values: Bodies) -> U8:
@@ -190,7 +198,7 @@ def _missing_fields() -> Sequence[Any]:
     return next(f for f in _head_reader().fields if f.name == "missing").items
 
 
-def _traces(kind: Kind, parts: _Parts, values: Values) -> Rows:
+def _traces(kind: Kind, parts: _Parts) -> Rows:
     heads = parts.heads
     message = heads["message"].to_numpy()
     symbols = {f.name: f.symbols for f in _head_reader().fields}
@@ -206,7 +214,7 @@ def _traces(kind: Kind, parts: _Parts, values: Values) -> Rows:
     plain = [n for n in schema.names if n not in lists and n != "value"]
     table = heads.select(named(n, symbols[n]) for n in plain).to_arrow()
     arrays = {n: table[n] for n in plain} | lists
-    arrays["value"] = pa.array([values[i] for i in message.tolist()], pa.binary())
+    arrays["value"] = parts.octets
     return Rows(pa.table([arrays[n] for n in schema.names], schema.names).cast(schema), message)
 
 
@@ -222,11 +230,19 @@ def _lists(message: I64, of: pl.Series, text: pl.Series) -> pa.ListArray:
         of: the message of each row.
         text: the text of each row.
     """
-    rows = pl.DataFrame({"of": of, "text": text}).lazy()
-    found = rows.filter(pl.col("text") != "").unique().sort("of", "text").collect()
-    ends = np.searchsorted(found["of"].to_numpy(), message, side="right")
+    rows = pl.DataFrame({"of": of, "text": text})
+    # Most repeat the text of the row before; and numbers are sorted sooner than texts.
+    is_new = (pl.col("of") != pl.col("of").shift()) | (pl.col("text") != pl.col("text").shift())
+    rows = rows.filter((pl.col("text") != "") & is_new.fill_null(value=True))
+    words = rows["text"].unique().sort()
+    code = rows["text"].cast(pl.Enum(words)).to_physical().to_numpy().astype(np.int64)
+    size = max(1, len(words))
+    key = np.sort(rows["of"].to_numpy() * size + code)
+    key = key[np.append(True, key[1:] != key[:-1])[: len(key)]]
+    ends = np.searchsorted(key, (message + 1) * size)
     offsets = np.concatenate([np.zeros(1, np.int32), ends.astype(np.int32)])
-    return pa.ListArray.from_arrays(pa.array(offsets), found["text"].to_arrow().cast(pa.string()))
+    found = words.to_arrow().cast(pa.string()).take(pa.array(key % size))
+    return pa.ListArray.from_arrays(pa.array(offsets), found)
 
 
 def _spans(kind: Kind, parts: _Parts) -> Rows:

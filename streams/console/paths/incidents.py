@@ -4,16 +4,33 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from streams.console.asked import COUNT, TOKEN, Parameter
-from streams.console.paths.path import SEVERITIES, Path, equal
+from streams.console.paths.path import SEVERITIES, Path, equal, range_of
 from streams.console.questions.effects import effects
 from streams.console.questions.queries import Queries, Where
 
+_ENDED: Final = "event IN ('RESOLVED', 'MERGED')"
+
+
+def _within(asked: Mapping[str, Any]) -> list[Where]:
+    """Return the conditions that an incident was open at some moment within [start, end).
+
+    Either bound may be missing; the last version of what has ended says when it did.
+    """
+    start_us, end_us = asked["start"], asked["end"]
+    if start_us is not None and end_us is not None:
+        range_of(asked)
+    where = []
+    if start_us is not None:
+        where.append(Where(f"(NOT {_ENDED} OR timestamp > ?)", (start_us,)))
+    if end_us is not None:
+        where.append(Where("opened_at < ?", (end_us,)))
+    return where
+
 
 def _incidents(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any:
-    where = equal(asked, "severity", "module", "owner")
+    where = equal(asked, "severity", "module", "owner") + _within(asked)
     if asked["state"] is not None:
-        ended = "event IN ('RESOLVED', 'MERGED')"
-        where.append(Where(ended if asked["state"] == "ended" else f"NOT {ended}"))
+        where.append(Where(_ENDED if asked["state"] == "ended" else f"NOT {_ENDED}"))
     page = queries.incidents(where, asked["limit"], asked["continuation_token"] or "")
     return {"incidents": page.rows, "continuation_token": page.continuation_token}
 
@@ -35,6 +52,8 @@ PATHS: Final = (
             Parameter(
                 "state", "word", "Only those that are open, or that have ended.", ("open", "ended")
             ),
+            Parameter("start", "time", "Open at this time or later."),
+            Parameter("end", "time", "Opened before this time."),
             Parameter("severity", "word", "Of this severity.", SEVERITIES),
             Parameter("module", "text", "That began in this module."),
             Parameter("owner", "text", "Of this owner."),

@@ -121,7 +121,7 @@ def test_the_test_of_a_template_passes(tmp_path: Path, module: str, component: s
         env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{tmp_path}"},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stdout

@@ -94,7 +94,7 @@ class Told:
 
     def wait(self, count: int) -> list[str]:
         with self._done:
-            assert self._done.wait_for(lambda: len(self.said) >= count, 20)
+            assert self._done.wait_for(lambda: len(self.said) >= count, 120)
             return self.said
 
 

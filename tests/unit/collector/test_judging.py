@@ -14,9 +14,9 @@ from streams.codec.placing import trace_partitions
 from streams.codec.records import decode, encode
 from streams.collector.judging import PARCEL_BYTES_MAX, Judge, Layout
 from streams.collector.mending import mended, microseconds
-from streams.collector.otlp import OtlpValues
+from streams.collector.otlp import OBJECTS_MAX, OtlpValues
 from streams.core.traces.partitioners import murmur2_partition
-from tests.otlp_cases import attribute, span_id, span_of, trace_id
+from tests.otlp_cases import as_json, attribute, span_id, span_of, trace_id
 from tests.otlp_cases import traces as otlp
 from tests.unit.collector.at_hand import START_US, event
 
@@ -199,6 +199,25 @@ def test_spans_read_together_are_judged_as_their_values_are() -> None:
     assert together.rejected == one_by_one.rejected
     assert len(together.rejected) == 2
     assert [together.value_of(n) for n in range(40)] == whole
+
+
+def test_json_is_read_together_with_protobuf() -> None:
+    """As the body of an OTLP/HTTP request; one that says it is the other is not."""
+    requests = [otlp("shop", [span_of(n, s) for s in (1, 2)]) for n in (1, 2)]
+    bodies = [bytes_of(requests[0]), as_json(requests[1])]
+    read = OtlpValues(Services())
+    assert read.is_quick("spans", "protobuf", bodies[0])
+    assert read.is_quick("spans", "json", bodies[1])
+    assert not read.is_quick("spans", "protobuf", bodies[1])
+    assert not read.is_quick("spans", "json", bodies[0])
+    assert not read.is_quick("spans", "json", b"{" * (OBJECTS_MAX + 1))
+    assert not read.is_quick("logs", "json", bodies[1])
+    run = read.run(bodies)
+    assert run is not None
+    assert run.counts.tolist() == [2, 2]
+    assert run.straight.tolist() == [0, 1, 2, 3]
+    told = [read.values_of("spans", "protobuf", bytes_of(one)) for one in requests]
+    assert [judge().judge_spans(run).value_of(n) for n in range(4)] == [*told[0], *told[1]]
 
 
 def bytes_of(request: TracesData) -> bytes:

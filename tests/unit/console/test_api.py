@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from streams.console.api import application, open_to_all
+from streams.console.archive.archive import Archive
 from streams.console.openapi import openapi
 from streams.console.paths.every import PATHS
 from streams.console.questions.queries import Queries
@@ -45,6 +47,23 @@ def log_of(seed: int) -> list[dict[str, Any]]:
     return found
 
 
+@contextmanager
+def asked_of(archive: Archive) -> Iterator[Ask]:
+    """Return how to ask an archive."""
+    with ThreadPoolExecutor(2) as workers:
+        app = application(open_to_all(Queries(archive, 256 << 20, 1), workers), {})
+
+        def ask(path: str, base: str = "http://localhost:8090") -> httpx.Response:
+            async def get() -> httpx.Response:
+                transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+                async with httpx.AsyncClient(transport=transport, base_url=base) as client:
+                    return await client.get(path)
+
+            return asyncio.run(get())
+
+        yield ask
+
+
 @pytest.fixture(params=[0])
 def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Ask, list[Any]]]:
     """Return how to ask an archive of files and tail, and the traces in it."""
@@ -60,17 +79,7 @@ def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Ask
     archive.take(message(topics.INCIDENTS, 2, incident("d" * 32, trace_ids=[], record_ids=[])))
     archive.take(message(topics.STATS, 0, window(window_start=T0_US, revision=1, ratio=0.5)))
     archive.take(message(topics.STATS, 1, window(window_start=T0_US, revision=2, ratio=0.75)))
-    with ThreadPoolExecutor(2) as workers:
-        app = application(open_to_all(Queries(archive, 256 << 20, 1), workers), {})
-
-        def ask(path: str, base: str = "http://localhost:8090") -> httpx.Response:
-            async def get() -> httpx.Response:
-                transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-                async with httpx.AsyncClient(transport=transport, base_url=base) as client:
-                    return await client.get(path)
-
-            return asyncio.run(get())
-
+    with asked_of(archive) as ask:
         yield ask, traces
 
 
@@ -176,6 +185,41 @@ def test_incidents_are_told_at_their_last_version(filled: tuple[Ask, list[Any]])
     assert open_["incident_id"] == "d" * 32
     one = ask(f"/api/v1/incidents/{'c' * 32}").json()
     assert [version["event"] for version in one["versions"]] == ["OPENED", "RESOLVED"]
+
+
+def test_incidents_of_a_time_are_those_open_then(tmp_path: Path) -> None:
+    """An incident is told for [start, end) when it was open at a moment of it, at either bound."""
+    archive = archive_in(tmp_path, rows=3)
+    lives: dict[str, tuple[int, int | None]] = {}
+    for n, (opened, ended) in enumerate([(0, 3), (2, None), (4, 5), (5, 9), (8, None)]):
+        name = f"{n:032x}"
+        lives[name] = (opened, ended)
+        told: dict[str, Any] = {"opened_at": T0_US + opened * SECOND, "resolved_at": 0}
+        last: dict[str, Any] = {"version": 2, "event": "RESOLVED" if n else "MERGED"}
+        events = [told | {"version": 1, "timestamp": told["opened_at"]}]
+        if ended is not None:
+            events.append(told | last | {"timestamp": T0_US + ended * SECOND})
+        for version, one in enumerate(events):
+            archive.take(message(topics.INCIDENTS, 2 * n + version, incident(name, **one)))
+    with asked_of(archive) as ask:
+        for start in (None, 3, 5):
+            for end in (None, 5, 6, 9):
+                bounds = {"start": start, "end": end}
+                query = "&".join(
+                    f"{name}={iso(T0_US + at * SECOND)}"
+                    for name, at in bounds.items()
+                    if at is not None
+                )
+                answer = ask(f"/api/v1/incidents?{query}").json()["incidents"]
+                wanted = {
+                    name
+                    for name, (opened, ended) in lives.items()
+                    if (end is None or opened < end)
+                    and (start is None or ended is None or ended > start)
+                }
+                assert {one["incident_id"] for one in answer} == wanted, query
+        late = iso(T0_US + SECOND)
+        assert ask(f"/api/v1/incidents?start={late}&end={iso(T0_US)}").status_code == 400
 
 
 def test_fidelity_is_told_by_edge(filled: tuple[Ask, list[Any]]) -> None:

@@ -177,7 +177,7 @@ def test_ended_in_the_midst_it_is_finished_by_the_next(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert run.returncode == -signal.SIGKILL, run.stderr

@@ -50,7 +50,7 @@ class Served:
         self._thread.join()
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=20)
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=120)
 
     def connect(self, said: bytes = b"", buffer_bytes: int = 0) -> socket.socket:
         made = socket.socket()
@@ -62,7 +62,7 @@ class Served:
         return made
 
 
-def until(is_so: Callable[[], bool], seconds: float = 20) -> None:
+def until(is_so: Callable[[], bool], seconds: float = 120) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not is_so():
@@ -89,8 +89,8 @@ def request(path: str) -> bytes:
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """Yield a server of little patience."""
-    monkeypatch.setattr(patience, "HEAD_SECONDS", 1.0)
-    monkeypatch.setattr(patience, "TAKE_SECONDS", 1.0)
+    monkeypatch.setattr(patience, "HEAD_SECONDS", 2.0)
+    monkeypatch.setattr(patience, "TAKE_SECONDS", 2.0)
     with ThreadPoolExecutor(2) as workers:
         queries = Queries(archive_in(tmp_path), 256 << 20, 1)
         interface = open_to_all(queries, workers, answers_bytes_max=SLOW * LARGE * 2)
@@ -136,7 +136,7 @@ def test_who_takes_nothing_is_cut(served: Served) -> None:
 def test_a_connection_is_kept_for_the_next_request(served: Served) -> None:
     """Who is not slow is not cut: many requests over one connection, longer than any patience."""
     with httpx.Client(base_url=f"http://127.0.0.1:{served.port}") as client:
-        for _ in range(6):
+        for _ in range(10):
             assert client.get("/1").status_code == 200
             time.sleep(0.3)
         assert served.meters.connections() == 1

@@ -53,6 +53,7 @@ def hosts(tmp_path: Path) -> list[Any]:
     feed(runner, chunk(B, span("go", 1, 90_000_000, trace_id="ab" * 16), b"junk!"))
     runner.held = frozenset({A})
     runner._misplaced = {0: Misplaced("fnv1a", "murmur2")}
+    runner._untreated = ("actor",)
     join = Host("join-3", runner, (A, B))
     join.meter.cut_seconds.add(0.25)
     join.meter.cut_seconds.add(0.5)
@@ -140,6 +141,11 @@ def test_topics_that_lie_wrongly_and_what_is_placed_anew_are_exposed(hosts: list
     assert found["spanloom_mispartitioned_topic", "join-3", f"fnv1a {A}"] == 1
     rekeyed = [key[2] for key in found if key[0] == "spanloom_rekeyed_records_total"]
     assert rekeyed == ["moved", "stayed", "rejected"]
+
+
+def test_records_that_keep_what_is_personal_are_counted(hosts: list[Any]) -> None:
+    """By field, all that the task took in."""
+    assert samples(exposed(hosts))["spanloom_untreated_records_total", "join-3", "actor"] == 5
 
 
 def test_the_tasks_state_is_exposed(hosts: list[Any]) -> None:
@@ -245,7 +251,7 @@ def test_the_text_is_made_once_a_look(hosts: list[Any], monkeypatch: pytest.Monk
 def fetch(port: int, path: str) -> tuple[int, str]:
     """Return status and body of a page."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=120) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -331,7 +337,7 @@ def test_logs_are_json_lines_on_stderr_from_their_level_on() -> None:
         "log.info('not_said'); log.warning('task_restored', pieces=3)"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=True
     )
     (line,) = ran.stderr.splitlines()
     said = json.loads(line)

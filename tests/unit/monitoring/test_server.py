@@ -29,7 +29,7 @@ def port(unused_port: int) -> Iterator[int]:
 
 def ask(port: int, path: str, method: str = "GET") -> tuple[int, str | None, bytes]:
     """Return status, content type and body."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         connection.request(method, path, headers={"Accept": "text/one"})
         answer = connection.getresponse()

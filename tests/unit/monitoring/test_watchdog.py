@@ -77,7 +77,7 @@ def test_a_stop_that_hangs_says_why_it_was_stopped() -> None:
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Wait for a process, and return its exit code and what it said."""
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=240)
     return process.returncode, out, err
 
 

@@ -8,8 +8,7 @@ import pytest
 from streams.errors import ConfigError
 from streams.notify.process import credentials_of
 from streams.notify.secrets import read_credentials
-from streams.notify.settings import load_notify_settings, load_targets
-from streams.settings import load_settings
+from streams.notify.settings import load_notify_settings
 from tests.unit.notify.targets import notify, target
 
 SECRET = "0123456789abcdef-secret"
@@ -96,15 +95,3 @@ def test_all_targets_that_are_wrong_are_named_at_once(monkeypatch: pytest.Monkey
     with pytest.raises(ConfigError, match=r"target one: .*target two: "):
         credentials_of(notify(one, two, three), load_notify_settings())
     assert credentials_of(notify(three), load_notify_settings()).keys() == {"three"}
-
-
-def test_settings_say_which_variable_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list that is no list, a group that Kafka would refuse, nobody to tell."""
-    monkeypatch.setenv("SPANLOOM_NOTIFY_HOSTS", "a.example.org")
-    with pytest.raises(ConfigError, match="SPANLOOM_NOTIFY_HOSTS"):
-        load_notify_settings()
-    monkeypatch.delenv("SPANLOOM_NOTIFY_HOSTS")
-    with pytest.raises(ConfigError, match="SPANLOOM_NOTIFY_GROUP"):
-        load_notify_settings(group="a group")
-    with pytest.raises(ConfigError, match="nobody to tell"):
-        load_targets(load_notify_settings(), load_settings(contract=""))

@@ -40,7 +40,7 @@ def work(
         with ThreadPoolExecutor(3) as pool:
             runner = TargetRunner(target(**changed), view, sender, pool)  # type: ignore[arg-type]
             task = asyncio.create_task(runner.run())
-            for _ in range(2_000):
+            for _ in range(24_000):
                 if task.done() or (until or is_done)(runner):
                     break
                 await asyncio.sleep(0.005)

@@ -227,8 +227,8 @@ class Shell:
 
 
 async def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds, a few seconds at most."""
-    async with asyncio.timeout(10):
+    """Wait until something holds; what never does fails."""
+    async with asyncio.timeout(120):
         while not holds():
             await asyncio.sleep(0.005)
 

@@ -29,7 +29,7 @@ def life(spec: str) -> tuple[int, list[str]]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=240,
     )
     lines = [line for line in done.stdout.splitlines() if "crash_point_armed" not in line]
     return done.returncode, lines

@@ -1,9 +1,12 @@
 """How long chunks gather before a step: a step costs the same however little is in it."""
 
 import asyncio
+import time
+from types import SimpleNamespace
 
 import pytest
 
+from streams.runtime import host as host_module
 from streams.runtime.task import HostSettings
 from tests.unit.runtime.shell_cases import Shell, chunk, is_blocked, until
 
@@ -20,13 +23,19 @@ async def fed(shell: Shell, chunks: int) -> None:
 
 def test_chunks_gather_until_a_cut_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is seen before a cut: what comes until then is one step."""
+    now = [0.0]
+    clock = SimpleNamespace(**vars(time) | {"monotonic": lambda: now[0]})
+    monkeypatch.setattr(host_module, "time", clock)
 
     async def story() -> None:
-        settings = HostSettings(coalesce_seconds=FAR, cut_interval_seconds=0.3)
+        settings = HostSettings(coalesce_seconds=2 * FAR, cut_interval_seconds=FAR)
         shell = Shell(monkeypatch, settings=settings)
         await fed(shell, 1)
         await asyncio.sleep(0.1)
         await shell.host.put(chunk("a", 2, 4))
+        await asyncio.sleep(0.1)
+        assert shell.runner.offsets == {}
+        now[0] += FAR
         await until(lambda: shell.runner.offsets)
         assert shell.runner.offsets == {"a": [0, 1, 2, 3]}
         await until(lambda: shell.host.cuts)

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from streams.codec.recordbatch import Record
 from streams.core.traces.links import CONTEXT_RESTARTED
 from streams.runtime import topics
+from streams.runtime.chunk import Chunk
 from streams.runtime.join_runner import JoinRunner
 from streams.runtime.recall import TraceReader
 from streams.runtime.rejecting import VALUE_MAX
 from streams.state.segment import Segment, decode_pieces, encode_pieces, read_piece
+from tests.record_batches import batch
 from tests.unit.runtime.join_cases import (
     LINKS,
     OTHER,
@@ -78,6 +81,17 @@ def test_a_rejected_event_names_its_place_and_reason(tmp_path: Path) -> None:
     assert [(r.partition, r.key) for r in records] == [(PARTITION, b"key")] * 2
     assert accounts(runner) == {"accepted": 5, "rejected": 2, "open": 3}
     assert runner.status()["reasons"] == {"bad_magic": 1, "empty_value": 1}
+
+
+def test_a_rejected_event_is_published_with_the_key_that_came(tmp_path: Path) -> None:
+    """A key, an empty one and none are three things."""
+    runner = join_runner(tmp_path)
+    keys = [b"key", b"", None]
+    records = [Record(i, T0_US // 1000, key, b"junk!") for i, key in enumerate(keys)]
+    feed(runner, Chunk(A, PARTITION, 0, len(records), [batch(records)]))
+    outputs = cut(runner)
+    assert [r.key for r in of_topic(outputs, topics.REJECTED)] == keys
+    assert [r["key"] for r in decoded(outputs, topics.REJECTED)] == [b"key", b"", b""]
 
 
 def test_a_large_rejected_value_is_cut_and_its_size_told(tmp_path: Path) -> None:

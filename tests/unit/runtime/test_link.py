@@ -28,7 +28,7 @@ SCRIPT = Path(__file__).resolve().parents[3] / "deploy" / "kafka" / "certificate
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with an authority and the certificates of two names."""
     folder = tmp_path_factory.mktemp("certificates")
-    subprocess.run([SCRIPT, folder, "one", "two"], check=True, timeout=60)
+    subprocess.run([SCRIPT, folder, "one", "two"], check=True, timeout=240)
     return folder
 
 

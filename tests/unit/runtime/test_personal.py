@@ -6,11 +6,16 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from streams.codec.recordbatch import Record
 from streams.contract.checks import find_problems
 from streams.contract.loader import load_contract
 from streams.errors import ConfigError
+from streams.runtime.build import JoinFactory, load_pipeline
+from streams.runtime.chunk import Chunk
+from streams.runtime.join_runner import JoinRunner
 from streams.runtime.personal import privacy_of, tell
 from streams.settings import load_settings
+from tests.record_batches import batch
 
 LINE = "k1 " + "s" * 32
 
@@ -55,6 +60,21 @@ def test_without_a_key_it_is_said() -> None:
     with pytest.raises(ConfigError, match="SPANLOOM_PSEUDONYMS_REQUIRED"):
         privacy_of(contract, load_settings(pseudonyms_required=True))
     assert privacy_of(None, load_settings(pseudonyms_required=True)) is None
+
+
+def test_without_a_key_what_is_taken_in_is_counted() -> None:
+    """By each field that the contract calls personal; with a key nothing is."""
+    records = [Record(i, 0, b"k", b"no event") for i in range(3)]
+    seen = []
+    for keys in ("", LINE):
+        pipeline = load_pipeline(load_settings(contract="seed", pseudonym_keys=keys))
+        runner = JoinFactory(pipeline, 2).make(1)
+        assert isinstance(runner, JoinRunner)
+        seen.append(runner.status()["untreated"])
+        runner.step([Chunk("telemetry.other.v1", 1, 0, 3, [batch(records)])], {}, 0)
+        seen.append(runner.status()["untreated"])
+    fields = ["actor", *(f"dimensions.{key}" for key in ("user_id", "email", "account_number"))]
+    assert seen == [dict.fromkeys(fields, 0), dict.fromkeys(fields, 3), {}, {}]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import { broken, go } from "../app.js";
 import { address, arrows, choice, field, h, keepFocus, put, state } from "../dom.js";
 import { count } from "../format.js";
 import { incidentLine, panel } from "../parts.js";
+import { RANGES, span } from "../range.js";
 
 const PAGE = 100;
 
@@ -22,6 +23,7 @@ export async function show(view) {
     const form = h(
         "form",
         { class: "filters", onsubmit: submit, onchange: submit },
+        field("Open within the last", choice("range", Object.keys(RANGES), query.range)),
         field("State", choice("state", ["open", "ended"], query.state)),
         field(
             "Severity",
@@ -53,6 +55,7 @@ export async function show(view) {
     );
 
     const asked = {
+        ...(query.range || query.start ? span(query) : {}),
         state: query.state,
         severity: query.severity,
         module: query.module,

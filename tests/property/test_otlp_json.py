@@ -1,0 +1,139 @@
+"""OTLP's JSON: written as protobuf's bytes it says what the official reader of JSON finds in it."""
+
+import json
+import random
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+
+from streams.codec.otlp.jsonspans import protobuf_of
+from streams.codec.otlp.quick import QuickSpans
+from streams.codec.otlp.requests import SPANS, request_of
+from tests.otlp_cases import as_json, attribute, span_id, span_of, trace_id, traces
+from tests.otlp_columns import ENCODER, hold_against_the_decode, quickly, slowly
+from tests.otlp_strategies import requests
+
+STRANGE: list[Any] = [
+    None, True, False, 0, 1, -1, 1.0, 1.5, 1e300, 2**31, 2**53 + 1, 2**63, 2**64, 10**400, "", "0",
+    "007", "1.0", " 5", "5 ", "+5", "1_000", "1e3", "\u0663", "-5", "12345678901234567890", "x",
+    "é", "\ud800", "NaN", "true", "ab cd", "AB" * 16, "f" * 31, "0" * 130, [], {}, [None], [[]],
+    [{}], "SPAN_KIND_SERVER", "STATUS_CODE_ERROR", {"stringValue": "a", "intValue": "1"},
+    {"intValue": 5}, {"doubleValue": "Infinity"}, {"bytesValue": "YQ=="}, {"kvlistValue": {}},
+    {"arrayValue": {"values": [{"intValue": "1"}]}}, {"string_value": "a"},
+]  # fmt: skip
+NAMES = ["trace_id", "spanId", "name", "kind", "unknown", "attributes", "flags", "value", "links"]
+
+
+def places(tree: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield where each value of a tree lies, as what holds it and the key there."""
+    inner = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    for key, value in list(inner):
+        yield tree, key
+        if isinstance(value, (dict, list)):
+            yield from places(value)
+
+
+def damage(tree: Any, rng: random.Random) -> None:
+    """Change one value of a tree, its name, or take it out."""
+    held, key = rng.choice(list(places(tree)) or [(tree, "resourceSpans")])
+    action = rng.randrange(4) if key in held or isinstance(held, list) else 3
+    if action == 0 and isinstance(held, dict):
+        held[rng.choice(NAMES)] = held.pop(key)
+    elif action == 1:
+        del held[key]
+    elif action == 2 and isinstance(held, dict):
+        held[rng.choice(NAMES)] = deepcopy(rng.choice(STRANGE))
+    else:
+        held[key] = deepcopy(rng.choice(STRANGE))
+
+
+def full_request() -> Any:
+    """Return a JSON tree that has each field once."""
+    span = span_of(1, 2)
+    span.trace_state, span.flags = "a=b", 0x301
+    span.status.code, span.status.message = 2, "no"
+    span.attributes.extend([attribute("ratio", 0.5), attribute("big", 2**40)])
+    span.events.add(name="e", time_unix_nano=5).attributes.append(attribute("k", True))
+    span.links.add(trace_id=trace_id(7), span_id=span_id(7, 1), flags=1, trace_state="c=d")
+    span.links[0].attributes.append(attribute("k", "v"))
+    request = traces("shop", [span_of(1, 1), span])
+    request.resource_spans[0].schema_url = "https://x"
+    return json.loads(as_json(request))
+
+
+@settings(max_examples=20)
+@given(st.lists(requests, min_size=1, max_size=3), st.randoms(use_true_random=False))
+def test_json_goes_the_way_of_protobuf(drawn: list[TracesData], rng: random.Random) -> None:
+    """Bodies, columns and rejections, beside requests in protobuf."""
+    values = [as_json(r) if rng.random() < 0.7 else r.SerializeToString() for r in drawn]
+    assert quickly(values) == [slowly(value) for value in values]
+    hold_against_the_decode(values)
+
+
+def test_what_is_written_is_the_message_that_is_read() -> None:
+    """Whatever stands where in a request that is damaged once, twice or three times."""
+    rng = random.Random(3)
+    written = refused = 0
+    for i in range(2_000):
+        tree = full_request()
+        for _ in range(i % 3 + 1):
+            damage(tree, rng)
+        value = json.dumps(tree, ensure_ascii=bool(i % 2)).encode(errors="surrogatepass")
+        found = protobuf_of(value)
+        if slowly(value) in ("invalid_otlp", "otlp_too_large"):
+            refused += 1
+            assert found == b"", value
+        elif found:
+            written += 1
+            told = request_of(SPANS, value).SerializeToString(deterministic=True)
+            assert TracesData.FromString(found).SerializeToString(deterministic=True) == told, value
+    assert written > 800
+    assert refused > 300
+
+
+def test_half_a_character_in_any_place_is_refused() -> None:
+    """As a value, a name, or in place of a message: protobuf's reader fails at a name."""
+    for tree in ({"\ud800": 1}, "\ud800", {"scopeSpans": [{"spans": [{"kind": "\ud800"}]}]}):
+        value = json.dumps({"resourceSpans": [tree]}).encode()
+        assert slowly(value) == "invalid_otlp"
+        assert quickly([value]) == ["invalid_otlp"]
+
+
+def test_half_a_character_in_an_id_is_a_wrong_id() -> None:
+    """As any other text is that is no hex: the span is bad, its neighbours are not."""
+    tree = full_request()
+    spans = tree["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    spans[0]["traceId"] = spans[1]["links"][0]["spanId"] = "\ud800"
+    value = json.dumps(tree).encode()
+    assert quickly([value]) == [slowly(value)]
+    assert len(slowly(value)) == 2
+
+
+def test_json_as_the_collector_and_as_javascript_writes_it_needs_no_reader() -> None:
+    """Numbers as text or as numbers, kinds by number or name, counts of nothing."""
+    span = full_request()["resourceSpans"][0]["scopeSpans"][0]["spans"][1]
+    span |= dict.fromkeys(("droppedEventsCount", "droppedLinksCount", "droppedAttributesCount"), 0)
+    span["kind"], span["startTimeUnixNano"] = 2, int(span["startTimeUnixNano"])
+    span["attributes"].append({"key": "n", "value": {"intValue": 7}})
+    value = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).encode()
+    told = request_of(SPANS, value)
+    assert TracesData.FromString(protobuf_of(value)) == told
+    hold_against_the_decode([value])
+
+
+def test_lists_of_a_resource_and_odd_spans_are_read_alone() -> None:
+    """Their neighbours are not: a process' arguments stand in most resources."""
+    tree = full_request()
+    words = {"arrayValue": {"values": [{"stringValue": "python"}, {"stringValue": "-m"}]}}
+    tree["resourceSpans"][0]["resource"]["attributes"].append({"key": "args", "value": words})
+    tree["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["trace_state"] = "x=y"
+    value = json.dumps(tree).encode()
+    assert TracesData.FromString(protobuf_of(value)) == request_of(SPANS, value)
+    run = QuickSpans(ENCODER).run([value])
+    assert run is not None
+    assert list(run.body) == slowly(value)
+    assert run.straight.tolist() == [0, 1]
