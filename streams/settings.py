@@ -18,6 +18,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from streams.core.signals.series import DIMENSIONS
 from streams.errors import ConfigError
 
+_EDITS_MAX: Final = 2
+
 
 class WorkerSettings(BaseSettings):
     """Everything a worker can be told.
@@ -150,8 +152,10 @@ def load_settings(**given: Any) -> WorkerSettings:
     """Return the settings; values that are None fall through to environment and default.
 
     Raises:
-        ConfigError: a value does not fit; names the setting, its environment variable and the fix.
+        ConfigError: a value does not fit, or a variable is misspelt; names the setting, its
+            environment variable and the fix.
     """
+    refuse_misspelt(WorkerSettings)
     try:
         return WorkerSettings(**{k: v for k, v in given.items() if v is not None})
     except ValidationError as error:
@@ -163,6 +167,42 @@ def load_settings(**given: Any) -> WorkerSettings:
             f"settings are wrong: {name} (SPANLOOM_{name.upper()}): give a JSON list, such as "
             '["a.v1", "b.v1"]'
         ) from error
+
+
+def refuse_misspelt(model: type[BaseSettings]) -> None:
+    """Return when no variable of the environment looks like a setting and is none.
+
+    Others may have variables of our prefix. What differs from a setting in one or two characters
+    is not theirs: no two names of ours are so alike.
+
+    Raises:
+        ConfigError: there is such a variable; says which setting was meant.
+    """
+    prefix = str(model.model_config["env_prefix"])
+    known = {prefix + name.upper() for name in model.model_fields}
+    for name in sorted(n for n in os.environ if n.startswith("SPANLOOM_") and n not in known):
+        meant = next((k for k in sorted(known) if are_alike(name, k)), None)
+        if meant is not None:
+            raise ConfigError(f"settings are wrong: {name} is no setting; did you mean {meant}?")
+
+
+def are_alike(one: str, other: str) -> bool:
+    """Return whether two names differ in one or two characters, or in two that changed places.
+
+    Source: the optimal string alignment distance, at most `_EDITS_MAX`.
+    """
+    if abs(len(one) - len(other)) > _EDITS_MAX:
+        return False
+    before: list[int] = []
+    last = list(range(len(other) + 1))
+    for i, mine in enumerate(one, 1):
+        row = [i]
+        for j, theirs in enumerate(other, 1):
+            row.append(min(last[j] + 1, row[-1] + 1, last[j - 1] + (mine != theirs)))
+            if i > 1 and j > 1 and (mine, one[i - 2]) == (other[j - 2], theirs):
+                row[j] = min(row[j], before[j - 2] + 1)
+        before, last = last, row
+    return last[-1] <= _EDITS_MAX
 
 
 def wrong_settings(error: ValidationError, prefix: str, group: str = "") -> ConfigError:

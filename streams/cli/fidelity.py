@@ -6,7 +6,6 @@ counts, and nothing is shown as full that not every partition has passed.
 
 import json
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,7 +17,7 @@ from rich.table import Table
 
 from streams.cli.connection import connect
 from streams.cli.lines import causes, clean, edge_name, percent, time_of_day
-from streams.cli.moments import moment_us
+from streams.cli.moments import length_us, moment_us
 from streams.codec import records
 from streams.codec.plain import plain
 from streams.core.fidelity.unsampled import SPANS_UNSAMPLED, TRACES_UNSAMPLED
@@ -31,7 +30,6 @@ from streams.units import SECOND_US
 BAR_CELLS: Final = 16
 _FIRST_LOOK: Final = 4_000
 _LOOK_FACTOR: Final = 8
-_UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _SUMMED: Final = ("expected", "observed", "late", "duplicate", "sampled_out", "in_flight")
 Row = dict[str, Any]
 Scope = tuple[str, str, str, str, str]
@@ -157,9 +155,9 @@ class Since:
         self.time_us: int | None = None
         if text is None:
             return
-        short = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd])", text)
-        if short:
-            self.length_us = round(float(short[1]) * _UNIT_SECONDS[short[2]] * SECOND_US)
+        long_us = length_us(text)
+        if long_us is not None:
+            self.length_us = long_us
             return
         form = "90s, 15m, 2h, 1d or a time like 2026-01-31T12:00Z"
         self.time_us = moment_us(text, "--since", form)

@@ -6,10 +6,8 @@ Owns the flags and the words. Invariant: a command is written with who orders it
 
 import getpass
 import json
-import re
 import time
 import uuid
-from datetime import datetime
 from typing import Any, Final
 
 import typer
@@ -19,17 +17,16 @@ from rich.table import Table
 from streams.cli.connection import connect
 from streams.cli.incident_reading import OVER, Event, versions
 from streams.cli.lines import clean, time_of_day
+from streams.cli.moments import length_us, moment_us
 from streams.codec.plain import plain
 from streams.core.incidents.commands import ACK, MERGE, RESOLVE, SILENCE, UNSILENCE, parse_command
 from streams.errors import ConfigError
 from streams.runtime import commanding, topics
 from streams.runtime.reading import Reading
 from streams.settings import load_settings
-from streams.units import SECOND_US
 
 app = typer.Typer(no_args_is_help=True)
 REFUSED: Final = 1
-_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 BROKER = typer.Option(None, help="Bootstrap address, HOST:PORT.")
 PREFIX = typer.Option(None, help="Put before the names of derived topics.")
@@ -225,18 +222,11 @@ def _until_us(during: str, until: str) -> int:
     if bool(during) == bool(until):
         raise ConfigError("a silence must end: give one of --for and --until")
     if during:
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", during)
-        if found is None:
+        long_us = length_us(during)
+        if long_us is None:
             raise ConfigError(f"--for {during}: write 90s, 30m, 2h or 1d")
-        seconds = float(found[1]) * _UNITS[found[2]]
-        return time.time_ns() // 1_000 + round(seconds * SECOND_US)
-    try:
-        at = datetime.fromisoformat(until)
-    except ValueError as error:
-        raise ConfigError(f"--until {until}: {error}") from error
-    if at.tzinfo is None:
-        raise ConfigError(f"--until {until}: say the time zone, such as {until}Z")
-    return round(at.timestamp() * SECOND_US)
+        return time.time_ns() // 1_000 + long_us
+    return moment_us(until, "--until", "a time like 2026-01-31T12:00Z")
 
 
 def _send(

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -23,10 +24,12 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.cli.lines import clean
+from streams.cli.moments import length_us
 from streams.console.asked import COUNT, END, LIMIT, LIMIT_MAX, START, TOKEN
 from streams.console.paths.audit import AuditQuery
 from streams.console.paths.every import PATHS
 from streams.console.paths.path import Path as Question
+from streams.console.times import iso
 from streams.errors import BrokerError, ConfigError
 
 URL: Final = "http://127.0.0.1:8090"
@@ -34,6 +37,7 @@ SECONDS: Final = 60.0
 NOTHING: Final = 1
 URL_VARIABLE: Final = "SPANLOOM_CONSOLE_URL"
 KEY_VARIABLE: Final = "SPANLOOM_CONSOLE_KEY"
+_ENDS: Final = ("start", "end")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 _EVENT: Final = (
     *("timestamp", "module", "component", "event_type", "severity", "name", "operation", "actor"),
@@ -63,11 +67,14 @@ _SINGULAR: Final = {
     "event_types": "--event-type",
 }
 _EXAMPLES: Final = {
-    "traces": "--start 2026-11-26T08:00Z --end 2026-11-26T09:00Z --status BROKEN",
+    "traces": "--since 1h --status BROKEN",
     "trace": "4bf92f3577b34da6a3ce929d0e0e4736",
     "record": "rec-00000042",
     "lineage": "rec-00000042 --direction backward",
     "fidelity": "--start 2026-11-26T08:00Z --end 2026-11-26T09:00Z --kind edge",
+    "effects": "0f3a9c1e5b7d2468ace013579bdf0246",
+    "metrics": "--name 'pipeline.beta.*' --since 6h",
+    "volume": "--by flow --since 1d",
     "incidents": "--state open",
     "incident": "0f3a --json",
     "audit": "--start 2026-11-26T00:00Z --end 2026-11-27T00:00Z --actor svc-beta --out audit.csv",
@@ -91,6 +98,7 @@ def _command(one: Question) -> Callable[..., None]:
     def run(**given: Any) -> None:
         out = given.pop("out")
         everything = bool(given.pop("all", False)) or out is not None
+        given |= _range(one, given)
         as_json = given.pop("as_json")
         answers = _asked(one, given.pop("console").rstrip("/"), given, everything=everything)
         if out is not None:
@@ -120,14 +128,18 @@ def _own_flags(one: Question) -> Iterator[inspect.Parameter]:
             yield _flag(part[1:-1], str, typer.Argument(help="The id."))
     for parameter in one.parameters:
         if parameter not in (TOKEN, COUNT):
-            absent = ... if parameter.required else None
+            is_needed = parameter.required and parameter.name not in _ENDS
+            absent = ... if is_needed else None
             words = f" One of {', '.join(parameter.words)}." if parameter.words else ""
             yield _flag(
                 parameter.name, str | None, typer.Option(absent, help=parameter.help + words)
             )
+    if _has_range(one):
+        help_ = "From 90s, 15m, 2h, 1d ago until now, instead of --start and --end."
+        yield _flag("since", str | None, typer.Option(None, help=help_))
     if one.body is not None:
-        yield _flag("start", str, typer.Option(help=START.help))
-        yield _flag("end", str, typer.Option(help=END.help))
+        yield _flag("start", str | None, typer.Option(None, help=START.help))
+        yield _flag("end", str | None, typer.Option(None, help=END.help))
         for name in AuditQuery.model_fields:
             if name in _SINGULAR:
                 option = typer.Option(None, _SINGULAR[name], help="One of these; repeatable.")
@@ -136,6 +148,31 @@ def _own_flags(one: Question) -> Iterator[inspect.Parameter]:
                 yield _flag(name, str | None, typer.Option(None, help="This severity or graver."))
             elif name not in ("time_range", "limit", "continuation_token"):
                 yield _flag(name, str | None, typer.Option(None, help="Exactly this."))
+
+
+def _has_range(one: Question) -> bool:
+    return one.body is not None or set(_ENDS) <= {parameter.name for parameter in one.parameters}
+
+
+def _range(one: Question, given: dict[str, Any]) -> dict[str, str | None]:
+    """Return `start` and `end` where --since says them; takes it away.
+
+    Raises:
+        ConfigError: the range is not said, said twice, or --since is no length.
+    """
+    since = given.pop("since", None)
+    ends = [name for name in _ENDS if given.get(name) is not None]
+    if since is None:
+        is_needed = one.body is not None or START in one.parameters
+        if is_needed and len(ends) < len(_ENDS):
+            raise ConfigError("say the time: --since 1h, or --start and --end")
+        return {}
+    long_us = length_us(since)
+    if ends or long_us is None:
+        why = f"not with --{ends[0]}" if ends else "write 90s, 15m, 2h or 1d"
+        raise ConfigError(f"--since {since}: {why}")
+    now_us = time.time_ns() // 1_000
+    return {"start": iso(now_us - long_us), "end": iso(now_us)}
 
 
 def _common_flags(one: Question) -> Iterator[inspect.Parameter]:

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streams.errors import ConfigError
-from streams.settings import is_loopback, wrong_settings
+from streams.settings import is_loopback, refuse_misspelt, wrong_settings
 
 _PREFIX: Final = "SPANLOOM_COLLECTOR_"
 KEYS_SETTING: Final = "collector_keys_file (SPANLOOM_COLLECTOR_KEYS_FILE)"
@@ -88,6 +88,7 @@ def load_collector_settings(**given: Any) -> CollectorSettings:
         ConfigError: a value does not fit, or they let strangers send; names the setting, its
             variable and the fix.
     """
+    refuse_misspelt(CollectorSettings)
     try:
         settings = CollectorSettings(**{k: v for k, v in given.items() if v is not None})
     except ValidationError as error:

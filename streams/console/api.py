@@ -21,9 +21,10 @@ import pyarrow as pa
 import structlog
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
@@ -328,6 +329,18 @@ def _error(status: int, words: str, again: str = "") -> Response:
     return JSONResponse({"error": words}, status, {"Retry-After": again} if again else {})
 
 
+def _not_served(request: Request, error: Exception) -> Response:
+    """Answer a path or a method that there is not, as the interface answers everything."""
+    assert isinstance(error, HTTPException)
+    if not request.url.path.startswith("/api/"):
+        return PlainTextResponse(error.detail, error.status_code, error.headers)
+    words = "there is no such path"
+    if error.status_code == 405:
+        words = f"this path takes {(error.headers or {})['Allow']} alone"
+    body = {"error": f"{words}; /api/v1/openapi.json names all that there is"}
+    return JSONResponse(body, error.status_code, error.headers)
+
+
 def _wants_arrow(one: Path, request: Request) -> bool:
     """Whether an answer is to be Arrow: it is a table, and the request asks for that."""
     return bool(one.table) and arrow.is_wanted(request.headers.get("accept", ""))
@@ -380,7 +393,11 @@ def application(
         return "other"
 
     guard = Middleware(Guard, access=interface.access, meters=interface.meters, label=label)
-    return Starlette(middleware=[guard], routes=served)
+    return Starlette(
+        middleware=[guard],
+        routes=served,
+        exception_handlers={HTTPException: _not_served},
+    )
 
 
 def open_to_all(queries: Queries, workers: Executor, **settings: Any) -> Interface:

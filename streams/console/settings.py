@@ -16,7 +16,7 @@ from streams.console.archive.kinds import KIND
 from streams.console.archive.summaries import SUMMARIES
 from streams.errors import ConfigError
 from streams.serving.roles import Role
-from streams.settings import is_loopback, load_settings, wrong_settings
+from streams.settings import is_loopback, load_settings, refuse_misspelt, wrong_settings
 
 _PREFIX: Final = "SPANLOOM_CONSOLE_"
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
@@ -163,6 +163,7 @@ def read_console_settings(**given: Any) -> ConsoleSettings:
     Raises:
         ConfigError: a value does not fit.
     """
+    refuse_misspelt(ConsoleSettings)
     try:
         found = ConsoleSettings(**{k: v for k, v in given.items() if v is not None})
     except ValidationError as error:

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from streams.contract.loader import load_notify
 from streams.contract.notify import Notify
 from streams.errors import ConfigError
-from streams.settings import WorkerSettings, wrong_settings
+from streams.settings import WorkerSettings, refuse_misspelt, wrong_settings
 
 _PREFIX = "SPANLOOM_NOTIFY_"
 
@@ -45,6 +45,7 @@ def load_notify_settings(**given: Any) -> NotifySettings:
     Raises:
         ConfigError: a value does not fit; names the setting, its variable and the fix.
     """
+    refuse_misspelt(NotifySettings)
     try:
         return NotifySettings(**{k: v for k, v in given.items() if v is not None})
     except ValidationError as error:

@@ -1,12 +1,20 @@
 """Settings: flags over environment over defaults, bounds kept, mistakes named."""
 
 import os
+from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from streams.collector.settings import CollectorSettings, load_collector_settings
+from streams.console.settings import ConsoleSettings, load_console_settings
 from streams.errors import ConfigError
-from streams.settings import WorkerSettings, load_settings
+from streams.notify.settings import NotifySettings, load_notify_settings
+from streams.runtime.registry_settings import RegistryLink
+from streams.settings import KafkaLink, WorkerSettings, are_alike, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -121,3 +129,67 @@ def test_settings_cannot_be_changed() -> None:
     settings = load_settings(state_dir=Path("here"))
     with pytest.raises(ValueError, match="frozen"):
         settings.group = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant", "load"),
+    [
+        ("SPANLOOM_BROKR", "SPANLOOM_BROKER", load_settings),
+        ("SPANLOOM_GRUOP", "SPANLOOM_GROUP", load_settings),
+        ("SPANLOOM_HEALTH_PORTS", "SPANLOOM_HEALTH_PORT", load_settings),
+        ("SPANLOOM_COLLECTOR_AUHT", "SPANLOOM_COLLECTOR_AUTH", load_collector_settings),
+        ("SPANLOOM_CONSOLE_KEY_FILE", "SPANLOOM_CONSOLE_KEYS_FILE", load_console_settings),
+        ("SPANLOOM_NOTIFY_HOST", "SPANLOOM_NOTIFY_HOSTS", load_notify_settings),
+    ],
+)
+def test_a_misspelt_variable_is_refused_with_what_was_meant(
+    wrong: str, meant: str, load: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was ignored: a worker ran on the default broker, a console without its keys."""
+    monkeypatch.setenv(wrong, "x")
+    with pytest.raises(ConfigError, match=f"{wrong} is no setting; did you mean {meant}\\?"):
+        load()
+
+
+def test_a_variable_of_somebody_else_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not like any setting may be of a script, a test or another process of ours."""
+    monkeypatch.setenv("SPANLOOM_DATA", "/data")
+    monkeypatch.setenv("SPANLOOM_TEST_BROKER", "x")
+    monkeypatch.setenv("BROKR", "x")
+    assert load_settings() == WorkerSettings()
+
+
+def test_no_two_settings_are_alike() -> None:
+    """Processes share an environment: the variable of one must never look like another's."""
+    models = (
+        WorkerSettings, KafkaLink, RegistryLink, CollectorSettings, ConsoleSettings, NotifySettings,
+    )  # fmt: skip
+    names = {
+        f"{model.model_config['env_prefix']}{name.upper()}"
+        for model in models
+        for name in model.model_fields
+    }
+    assert [pair for pair in combinations(sorted(names), 2) if are_alike(*pair)] == []
+
+
+WORDS = st.text(alphabet="AB_", max_size=5)
+
+
+@given(WORDS, WORDS)
+def test_names_are_alike_by_the_fewest_steps(one: str, other: str) -> None:
+    """As the definition, tried out without a table, finds."""
+    assert are_alike(one, other) == (steps(one, other) <= 2)
+
+
+def steps(one: str, other: str) -> int:
+    """Return how many characters to leave out, put in, replace or swap, from the front."""
+    if not one or not other:
+        return len(one) + len(other)
+    found = min(
+        steps(one[1:], other) + 1,
+        steps(one, other[1:]) + 1,
+        steps(one[1:], other[1:]) + (one[0] != other[0]),
+    )
+    if len(other) > 1 and one[:2] == other[1::-1]:
+        found = min(found, steps(one[2:], other[2:]) + 1)
+    return found

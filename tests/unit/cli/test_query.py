@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
+from streams.cli import query
 from streams.console.api import application, open_to_all
 from streams.console.questions.queries import Queries
 from streams.runtime import topics
@@ -155,3 +156,38 @@ def test_an_id_cannot_leave_its_path(ask: Shell) -> None:
     """Slashes and dots of an id are part of it."""
     for name in ("../health", "a/b", "..%2f..", "?x=1"):
         assert ask("query", "record", name).code == 1
+
+
+@pytest.mark.parametrize("command", query._EXAMPLES)
+def test_each_example_of_the_help_can_be_asked(command: str, ask: Shell) -> None:
+    """It lacks no flag and has none that is not there; 1: nothing of that id is here."""
+    answer = ask("query", command, *shlex.split(query._EXAMPLES[command]))
+    assert answer.code in (0, 1), answer.err
+
+
+def test_since_stands_for_a_range_until_now(ask: Shell) -> None:
+    """Who is called at night knows how long ago, and counts no hours of UTC."""
+    days = int((time.time() - T0_US / 1e6) / 86_400) + 1
+    found = json.loads(ask("query", "traces", "--since", f"{days}d", "--json").out)
+    assert [one["trace_id"] for one in found["traces"]] == [TRACE]
+    assert json.loads(ask("query", "traces", "--since", "90s", "--json").out)["traces"] == []
+    audited = json.loads(ask("query", "audit", "--since", f"{days}d", "--json").out)
+    assert len(audited["entries"]) == 100
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("traces",), "say the time: --since 1h, or --start and --end"),
+        (("audit", "--start", START), "say the time"),
+        (("traces", "--since", "yesterday"), "--since yesterday: write 90s, 15m, 2h or 1d"),
+        (("traces", "--since", "1h", "--end", END), "--since 1h: not with --end"),
+    ],
+)
+def test_a_range_that_is_not_said_or_said_twice_is_refused(
+    words: tuple[str, ...], why: str, ask: Shell
+) -> None:
+    """With what to write instead."""
+    answer = ask("query", *words)
+    assert (answer.code, answer.out) == (2, "")
+    assert why in answer.err

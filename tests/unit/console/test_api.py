@@ -147,6 +147,18 @@ def test_one_trace_has_its_spans_and_revisions(filled: tuple[Ask, list[Any]]) ->
     assert ask("/api/v1/traces/ffff").status_code == 404
 
 
+def test_what_is_not_there_is_told_as_json(filled: tuple[Ask, list[Any]]) -> None:
+    """A program that reads `error` is told of a wrong path and of a wrong method, too."""
+    ask, _ = filled
+    wrong = ask("/api/v1/trace")
+    assert (wrong.status_code, wrong.headers["content-type"]) == (404, "application/json")
+    assert "no such path; /api/v1/openapi.json" in wrong.json()["error"]
+    method = ask("/api/v1/audit/query")
+    assert (method.status_code, method.headers["allow"]) == (405, "POST")
+    assert "this path takes POST alone" in method.json()["error"]
+    assert ask("/nowhere").text == "Not Found"
+
+
 def test_a_record_has_its_history_over_all_traces(filled: tuple[Ask, list[Any]]) -> None:
     """Every trace that it went through, every event, every incident that names it."""
     ask, traces = filled
