@@ -1,11 +1,13 @@
 """How fast does the console's archive fill, how large is it, and how long does a look-up take?
 
-Fills an archive with N entries, at 600 a second of event time (50 million are a day): traces of
-eight spans, and for each an audit entry and a metric point. They go through the real decode, files
-and merges; Kafka alone is left out. Then ids are looked up and questions asked, each a few times.
+Fills an archive with N entries, at 600 a second of event time (50 million are a day) or at another
+rate, for files are written each minute and small where little comes: traces of eight spans, and for
+each an audit entry and a metric point. They go through the real decode, files and merges; Kafka
+alone is left out. Then ids are looked up and questions asked, each a few times.
 
-`python -m benchmarks.archive [--entries N] [--json FILE] [--folder DIR] [--personal]`; without a
-folder the archive is removed at the end. A folder that holds one already is only asked.
+`python -m benchmarks.archive [--entries N] [--rate N] [--json FILE] [--folder DIR] [--personal]
+[--fill-only]`; without a folder the archive is removed at the end. A folder that holds one already
+is only asked.
 """
 
 import argparse
@@ -29,6 +31,7 @@ from streams.console.archive.kinds import KIND
 from streams.console.archive.store import Store
 from streams.console.paths.audit import AuditQuery, TimeRange, wanted
 from streams.console.personal import as_asked
+from streams.console.process import COLLECT_EVERY
 from streams.console.questions.audit import audit
 from streams.console.questions.history import history, record_lineage
 from streams.console.questions.queries import Queries
@@ -37,6 +40,7 @@ from streams.contract.loader import load_contract
 from streams.core.privacy.pseudonyms import Key, Pseudonyms
 from streams.core.privacy.records import Privacy
 from streams.core.privacy.treatments import rules_of
+from streams.runtime.heap import bound_heap, collect_seldom
 from streams.units import SECOND_US
 
 TRACES: Final = 1_500
@@ -61,20 +65,20 @@ class EventClock:
 
 
 def fill(
-    folder: Path, entries: int, privacy: Privacy | None = None
+    folder: Path, entries: int, privacy: Privacy | None = None, rate: int = RATE
 ) -> tuple[Archive, dict[str, Any]]:
     """Fill an archive, and return it with what that took."""
     clock = EventClock()
     archive = Archive(
         Store(str(folder)), Limits(), telemetry=TELEMETRY, clock=clock, privacy=privacy
     )
-    source = Source()
+    source = Source(rate=rate)
     cpu = {"ingest": 0.0, "merge": 0.0}
     wall = dict(cpu)
     minute = 0
     for begin in range(0, entries // ENTRIES, TRACES):
         messages = source.messages(min(TRACES, entries // ENTRIES - begin))
-        clock.now = begin * ENTRIES / RATE
+        clock.now = begin * ENTRIES / rate
         with Timed(cpu, wall, "ingest"):
             archive.take(*messages)
             archive.write_due()
@@ -139,7 +143,7 @@ def timed(ask: Callable[[Any], Any], of: Iterable[Any]) -> dict[str, float]:
     return {"p50_ms": round(float(p50), 2), "p95_ms": round(float(p95), 2), "first_ms": took[0]}
 
 
-def ask(archive: Archive, traces: int) -> dict[str, Any]:
+def ask(archive: Archive, traces: int, rate: int = RATE) -> dict[str, Any]:
     """Time look-ups by each column of ids, and the questions of `Queries`."""
     chance = random.Random(1)
     some = sorted(chance.sample(range(traces), min(ASKED, traces)))
@@ -165,7 +169,7 @@ def ask(archive: Archive, traces: int) -> dict[str, Any]:
 
         found[f"look {kind}.{column}"] = timed(look, values)
     queries = Queries(archive, MEMORY_BYTES, THREADS)
-    span_us = traces * ENTRIES * SECOND_US // RATE
+    span_us = traces * ENTRIES * SECOND_US // rate
     starts = [START_US + int(chance.random() * span_us * 0.9) for _ in range(ASKED // 5)]
     hour_us = 3_600 * SECOND_US
     found["query trace"] = timed(queries.trace, trace_ids[: ASKED // 5])
@@ -193,10 +197,12 @@ FILTERS: Final[dict[str, dict[str, Any]]] = {
 """Of the audit query: each alone, or with what makes it meet something."""
 
 
-def ask_audit(archive: Archive, traces: int, privacy: Privacy | None = None) -> dict[str, Any]:
+def ask_audit(
+    archive: Archive, traces: int, privacy: Privacy | None = None, rate: int = RATE
+) -> dict[str, Any]:
     """Time the audit query by each filter over all that there is, and lineage of a record."""
     queries = Queries(archive, MEMORY_BYTES, THREADS)
-    end_us = START_US + traces * ENTRIES * SECOND_US // RATE + 3_600 * SECOND_US
+    end_us = START_US + traces * ENTRIES * SECOND_US // rate + 3_600 * SECOND_US
     chance = random.Random(2)
     some = [chance.randrange(traces) for _ in range(AUDITS)]
     time_range = TimeRange(start=str(iso(START_US)), end=str(iso(end_us)))
@@ -225,25 +231,37 @@ def seed_privacy() -> Privacy:
     return Privacy(rules, Pseudonyms([Key("bench", secrets.token_bytes(32))]))
 
 
-def run(entries: int, folder: Path, privacy: Privacy | None = None) -> dict[str, Any]:
-    """Fill the archive unless it is there, ask it, and return the report."""
-    report: dict[str, Any] = {"entries": entries, "hours": entries / RATE / 3_600}
+def run(
+    entries: int,
+    folder: Path,
+    privacy: Privacy | None = None,
+    rate: int = RATE,
+    *,
+    is_asked: bool = True,
+) -> dict[str, Any]:
+    """Fill the archive unless it is there, ask it if wanted, and return the report."""
+    report: dict[str, Any] = {"entries": entries, "rate": rate, "hours": entries / rate / 3_600}
     if any(folder.glob("spans/*")):
         archive = Archive(Store(str(folder)), Limits(), telemetry=TELEMETRY)
     else:
-        archive, report["fill"] = fill(folder, entries, privacy)
+        archive, report["fill"] = fill(folder, entries, privacy, rate)
     report["disk"] = disk = sizes(folder, archive)
     held = disk["traces"]["bytes"] + disk["spans"]["bytes"]
     held += disk["traces"]["ids_bytes"] + disk["spans"]["ids_bytes"]
     report["disk_bytes_per_span"] = round(held / disk["spans"]["rows"], 1)
-    report["asked"] = ask(archive, disk["traces"]["rows"])
-    report["asked"] |= ask_audit(archive, disk["traces"]["rows"], privacy)
+    if is_asked:
+        report["asked"] = ask(archive, disk["traces"]["rows"], rate)
+        report["asked"] |= ask_audit(archive, disk["traces"]["rows"], privacy, rate)
     return report
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.archive", description=__doc__)
     parser.add_argument("--entries", type=int, default=500_000, metavar="N")
+    parser.add_argument(
+        "--rate", type=int, default=RATE, metavar="N", help="entries a second of event time"
+    )
+    parser.add_argument("--fill-only", action="store_true", help="ask nothing")
     parser.add_argument("--json", type=report_file, metavar="FILE", help="write the report here")
     parser.add_argument(
         "--personal", action="store_true", help="keep pseudonyms of what the seed contract classes"
@@ -252,9 +270,19 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.entries < ENTRIES:
         parser.error(f"--entries: at least {ENTRIES}")
+    if arguments.rate < 1:
+        parser.error("--rate: at least 1")
+    bound_heap()  # as the console does
+    collect_seldom(COLLECT_EVERY)
     with tempfile.TemporaryDirectory() as temporary:
         privacy = seed_privacy() if arguments.personal else None
-        report = run(arguments.entries, arguments.folder or Path(temporary), privacy)
+        report = run(
+            arguments.entries,
+            arguments.folder or Path(temporary),
+            privacy,
+            arguments.rate,
+            is_asked=not arguments.fill_only,
+        )
     text = json.dumps(report, indent=2)
     if arguments.json:
         arguments.json.write_text(text + "\n", "utf-8")

@@ -21,7 +21,7 @@ from streams.units import I64, SECOND_US, U8
 
 START_US: Final = 1_790_000_000 * SECOND_US
 RATE: Final = 600
-"""Entries a second."""
+"""Entries a second of event time, unless another one is asked for."""
 PARTITIONS: Final = 4
 ENTRIES: Final = len(STAGES) + 2
 """Of one trace: its spans, and beside them an audit entry and a metric point."""
@@ -144,9 +144,14 @@ def _trace() -> dict[str, Any]:
 
 
 class Source:
-    """Makes the records; the same seed makes the same."""
+    """Makes the records; the same seed makes the same.
 
-    def __init__(self, seed: int = 7) -> None:
+    Args:
+        rate: entries a second of event time.
+    """
+
+    def __init__(self, seed: int = 7, rate: int = RATE) -> None:
+        self._rate = rate
         self._chance = np.random.default_rng(seed)
         delays = [n * _STEP_US for n in range(len(STAGES) + 1)]
         ids = (_TRACE_ID, _RECORD_ID, _BATCH_ID, _FLOW_ID)
@@ -168,7 +173,7 @@ class Source:
         """Return the next records: so many traces, and what lies beside them."""
         number = np.arange(self._made, self._made + traces)
         self._made += traces
-        start_us = START_US + number * ENTRIES * SECOND_US // RATE
+        start_us = START_US + number * ENTRIES * SECOND_US // self._rate
         ids = {
             _TRACE_ID: _hexes(self._chance.integers(0, 256, (traces, 16), np.uint8)),
             _RECORD_ID: _decimals("rec-", number),

@@ -39,10 +39,11 @@ def run(
     # Frames here have some thousand rows, too few to share out, and the cores may be the worker's.
     # polars counts its threads at its first use.
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
-    from streams.console.process import Console
+    from streams.console.process import COLLECT_EVERY, Console
     from streams.console.settings import load_console_settings
     from streams.runtime import topics
     from streams.runtime.build import load_pipeline
+    from streams.runtime.heap import bound_heap, collect_seldom
 
     settings = load_console_settings(archive=archive, port=port, address=address, auth=auth)
     common = load_settings(
@@ -65,4 +66,6 @@ def run(
             settings, common.derived_prefix, holding_events, link, say, pipeline.contract
         ).run()
 
+    bound_heap()
+    collect_seldom(COLLECT_EVERY)
     asyncio.run(serve())

@@ -1,7 +1,6 @@
 """`spanloom worker`: join telemetry on a broker."""
 
 import asyncio
-import gc
 import json
 import os
 import sys
@@ -18,7 +17,7 @@ from streams.cli.connection import connect
 from streams.errors import SpanloomError
 from streams.monitoring.logs import configure_logs
 from streams.runtime.build import Pipeline, load_pipeline
-from streams.runtime.heap import bound_heap, keep_tight
+from streams.runtime.heap import bound_heap, collect_seldom, keep_tight
 from streams.runtime.link import Link
 from streams.runtime.personal import tell
 from streams.runtime.supervisor import Supervisor
@@ -164,7 +163,7 @@ async def _run(pipeline: Pipeline, link: Link) -> None:
     from streams.monitoring.watchdog import Watchdog
     from streams.runtime.worker import Worker
 
-    _collect_seldom()
+    collect_seldom(_COLLECT_EVERY)
     bound_heap()
     settings = pipeline.settings
     tell(pipeline.contract, pipeline.privacy)
@@ -188,18 +187,6 @@ def _ready_line(settings: WorkerSettings, tasks: Sequence[str]) -> str:
     if settings.health_port:
         line += f" health=http://{settings.health_address}:{settings.health_port}"
     return line
-
-
-def _collect_seldom() -> None:
-    """Let the cycle collector run once in 200,000 objects instead of 700.
-
-    A poll alone makes tens of thousands of records, none of them in a cycle, and each collection
-    walked them all again: a third of the worker's CPU in a backlog. What does make cycles (tasks,
-    exceptions) is little, and is still collected.
-    """
-    gc.collect()
-    gc.freeze()  # modules and contract stay as long as the process
-    gc.set_threshold(_COLLECT_EVERY, 20, 100)
 
 
 def _result(worker: "Worker") -> dict[str, Any]:

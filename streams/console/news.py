@@ -12,10 +12,9 @@ from typing import Any, Final
 from streams.codec.records import Record
 from streams.console.api import shaped
 from streams.console.archive.archive import Archive
-from streams.console.archive.kinds import SCOPE
+from streams.console.archive.kinds import SCOPE, UNSAMPLED
 from streams.console.live import Source
 from streams.console.questions.queries import Queries, Where
-from streams.core.fidelity.unsampled import SPANS_UNSAMPLED, TRACES_UNSAMPLED
 from streams.runtime import topics
 from streams.units import SECOND_US
 
@@ -26,7 +25,6 @@ SPAN_US: Final = 60 * SECOND_US
 OPEN_MAX: Final = 200
 RECENT_MAX: Final = 30
 _SUMS: Final = ("expected", "observed", "late", "duplicate", "sampled_out", "in_flight")
-_COUNTERS: Final = (SPANS_UNSAMPLED, TRACES_UNSAMPLED)
 _LAST: Final = ("window_start", "window_us", "slo_ratio", "burn_rate_short", "burn_rate_long")
 
 
@@ -68,7 +66,7 @@ def _sum(windows: list[Record]) -> dict[str, Any]:
         missing.update(one["missing"])
     last = windows[-1]
     sums: dict[str, Any] = {name: sum(one[name] for one in windows) for name in _SUMS}
-    sums |= {name: sum(one["counters"].get(name, 0) for one in windows) for name in _COUNTERS}
+    sums |= {name: sum(one["counters"].get(name, 0) for one in windows) for name in UNSAMPLED}
     expected = sums["expected"]
     return {
         **sums,

@@ -43,6 +43,8 @@ from streams.serving.patience import Server, allow_files, server
 LOOK_SECONDS: Final = 0.5
 STOP_SECONDS: Final = 20.0
 ORDER_THREADS: Final = 2
+COLLECT_EVERY: Final = 20_000
+"""New objects between two collections of the youngest: more than the records of a poll are."""
 BEAT_SECONDS: Final = 2.0
 """How often viewers hear of the console's health; the page calls its news old after a few."""
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from streams.codec import wire
 from streams.codec.records import Record, decode, decode_as, encode
 from streams.codec.schemas import default_schemas
+from streams.core.fidelity.unsampled import SPANS_UNSAMPLED, TRACES_UNSAMPLED
 from streams.errors import RecordError
 from streams.runtime import topics
 
@@ -81,6 +82,14 @@ def _trace_row(trace: Record) -> Row:
     )
 
 
+def _window_row(window: Record) -> Row:
+    counters = window["counters"]
+    return (
+        *(window[name] for name in (*SCOPE, *_COUNTS, *_RATIOS)),
+        *(counters.get(name, 0) for name in UNSAMPLED),
+    )
+
+
 def _span_rows(value: bytes | None) -> list[Row]:
     trace = decode_as("assembled_trace", value)
     return [
@@ -127,6 +136,8 @@ SCOPE: Final = ("kind", "flow", "from_stage", "to_stage", "module")
 """What a window of fidelity is of."""
 _COUNTS: Final = ("window_start", "window_us", "revision", "expected", "observed")
 _RATIOS: Final = ("ratio", "slo_ratio", "burn_rate_short", "burn_rate_long")
+UNSAMPLED: Final = (SPANS_UNSAMPLED, TRACES_UNSAMPLED)
+"""Counters of a window that have columns; null in files that are older than these."""
 _ALERT: Final = ("fingerprint", "state", "severity", "kind", "module", "name")
 _ALERT_TIMES: Final = ("version", "firing_since", "last_seen")
 _INCIDENT: Final = ("incident_id", "event", "severity", "title", "module", "owner")
@@ -178,11 +189,15 @@ KINDS: Final = (
         "fidelity",
         topics.STATS,
         _schema(
-            _VALUE, *_texts(*SCOPE), *_numbers(*_COUNTS), *((n, pa.float64()) for n in _RATIOS)
+            _VALUE,
+            *_texts(*SCOPE),
+            *_numbers(*_COUNTS),
+            *((n, pa.float64()) for n in _RATIOS),
+            *_numbers(*UNSAMPLED),
         ),
         (),
         "window_start",
-        _one("fidelity_stats", _plain(*SCOPE, *_COUNTS, *_RATIOS)),
+        _one("fidelity_stats", _window_row),
     ),
     Kind(
         "alerts",

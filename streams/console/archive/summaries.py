@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from streams.console.archive.kinds import KIND, SCOPE, Kind
+from streams.console.archive.kinds import KIND, SCOPE, UNSAMPLED, Kind
 from streams.units import SECOND_US
 
 STEPS_US: Final = {"minute": 60 * SECOND_US, "hour": 3_600 * SECOND_US}
@@ -126,16 +126,19 @@ SUMMARIES: Final = {
     ),
     "fidelity": Summary(
         {**_texts(*SCOPE), "window_us": _LONG},
-        _longs("windows", "expected", "observed"),
+        _longs("windows", "expected", "observed", *UNSAMPLED),
         {},
         {"slo_ratio": _DOUBLE},
         False,
-        (*SCOPE, "window_start", "window_us", "revision", "expected", "observed", "slo_ratio"),
+        (
+            *(*SCOPE, "window_start", "window_us", "revision", "expected", "observed"),
+            *("slo_ratio", *UNSAMPLED),
+        ),
         (*SCOPE, "window_start", "window_us"),
         True,
         f"""
         SELECT window_start AS "at", {", ".join(SCOPE)}, window_us, 1 AS windows, expected,
-          observed, slo_ratio FROM one
+          observed, slo_ratio, {", ".join(UNSAMPLED)} FROM one
         """,
     ),
 }

@@ -21,7 +21,8 @@ def _fidelity(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> 
 PATHS: Final = (
     Path(
         "/api/v1/fidelity",
-        "Windows of each edge, module and total within a range; old ones by minute or hour.",
+        "Windows of each edge, module and total within a range, of module and total with what was "
+        "not sampled; old ones by minute or hour.",
         (
             START,
             END,

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from streams.console.archive.kinds import SCOPE
+from streams.console.archive.kinds import SCOPE, UNSAMPLED
 from streams.console.archive.summaries import STEPS_US
 from streams.console.questions.queries import Queries, Where, both, last_of, values_of
 from streams.console.questions.tiers import scopes, summaries, told
 
 _SCOPE: Final = ", ".join(SCOPE)
+_UNSAMPLED: Final = ", ".join(UNSAMPLED)
+_SUMS: Final = ", ".join(f"sum({name})::BIGINT" for name in UNSAMPLED)
 _STEPS: Final = tuple(STEPS_US.values())
 
 
@@ -18,7 +20,7 @@ def fidelity(
     """Return the windows that begin within [start, end), by what they are of, in order.
 
     A sum of windows is told as a window that is as long as its step, of revision 0 and without burn
-    rates, which cannot be added up.
+    rates, which cannot be added up. `UNSAMPLED` are null where only older files have a window.
     """
     keys = f"window_start, {_SCOPE}"
     where = [Where("window_start >= ? AND window_start < ?", (start_us, end_us)), *conditions]
@@ -26,11 +28,11 @@ def fidelity(
     steps = " ".join(f"WHEN {rank} THEN {us}" for rank, us in enumerate(_STEPS, start=1))
     rows = queries.ask(
         f"SELECT {keys}, window_us, revision, expected, observed, ratio, slo_ratio, "
-        "burn_rate_short, burn_rate_long, 0 AS tier "
+        f"burn_rate_short, burn_rate_long, {_UNSAMPLED}, 0 AS tier "
         f"FROM ({last_of('fidelity', 'revision', keys)}) WHERE {within} "
         f"UNION ALL SELECT {keys}, CASE tier {steps} END, 0, sum(expected)::BIGINT, "
         "sum(observed)::BIGINT, CASE WHEN sum(expected) > 0 THEN sum(observed) / sum(expected) "
-        "ELSE 'nan'::DOUBLE END, max(slo_ratio), NULL, NULL, tier "
+        f"ELSE 'nan'::DOUBLE END, max(slo_ratio), NULL, NULL, {_SUMS}, tier "
         f'FROM (SELECT *, "at" AS window_start FROM ({summaries("fidelity")})) WHERE {within} '
         f"GROUP BY {keys}, tier ORDER BY {_SCOPE}, window_start, tier LIMIT ?",
         (*values, *values, limit),
