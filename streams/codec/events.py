@@ -98,13 +98,9 @@ class EventDecoder:
         self._otlp_kinds = dict(otlp_kinds or {}) if self._many else {}
         self._otlp: OtlpReader | None = None
         if self._many is not None and self._otlp_kinds:
-            self._otlp = OtlpReader(
-                schemas,
-                services or Services(),
-                self._many,
-                dimensions,
-                has_columns=treating is None,  # they are read from the treated bytes, and only so
-            )
+            found = services or Services()
+            has_columns = treating is None  # they are read from the treated bytes, and only so
+            self._otlp = OtlpReader(schemas, found, self._many, dimensions, has_columns=has_columns)
         self._rekeyed_topic = -1
         self._rekeyed: RekeyedReader | None = None
         if self._many is not None and rekeyed is not None:

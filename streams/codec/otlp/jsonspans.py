@@ -51,14 +51,14 @@ def _resource(tree: Any) -> bytes:
     resource, scopes, url = _of_keys(tree, {"resource", "scopeSpans", "schemaUrl"})
     out = [] if resource is None else [_sized(b"\x0a", _attributed(resource, _RESOURCE))]
     out += [_sized(b"\x12", _scope(one)) for one in _listed(scopes)]
-    return b"".join(out) + _text(b"\x1a")(url or "")
+    return b"".join(out) + _url("" if url is None else url)
 
 
 def _scope(tree: Any) -> bytes:
     scope, spans, url = _of_keys(tree, {"scope", "spans", "schemaUrl"})
     out = [] if scope is None else [_sized(b"\x0a", _attributed(scope, _SCOPE))]
     out += [_sized(b"\x12", _span(one)) for one in _listed(spans)]
-    return b"".join(out) + _text(b"\x1a")(url or "")
+    return b"".join(out) + _url("" if url is None else url)
 
 
 def _span(tree: Any) -> bytes:
@@ -129,6 +129,9 @@ def _text(tag: bytes) -> _Write:
         return tag + _size(len(body)) + body if body else b""
 
     return write
+
+
+_url: Final = _text(b"\x1a")
 
 
 def _id(tag: bytes) -> _Write:
