@@ -38,7 +38,7 @@ POLL_SECONDS: Final = 0.1
 IDLE_SECONDS: Final = 60.0
 RESTART_SECONDS: Final = 1.0
 """How long a supervisor waits before it starts a worker again that ended by itself."""
-WORKING_SECONDS_MAX: Final = 300.0
+WORKING_SECONDS_MAX: Final = 600.0
 SETTLE_SECONDS_MAX: Final = 400.0
 WINDOWS_SECONDS_MAX: Final = 200.0
 IMPATIENCE: Final = 0.15 / PATIENCE
