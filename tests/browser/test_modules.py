@@ -15,7 +15,7 @@ from streams.console.site import routes
 from streams.contract.loader import load_contract
 from tests.ports import free_port
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(1_800)]
 BEGIN = "2026-11-26T08:00:00.{:06d}Z"
 
 

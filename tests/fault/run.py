@@ -38,11 +38,13 @@ POLL_SECONDS: Final = 0.1
 IDLE_SECONDS: Final = 60.0
 RESTART_SECONDS: Final = 1.0
 """How long a supervisor waits before it starts a worker again that ended by itself."""
-WORKING_SECONDS_MAX: Final = 300.0
+WORKING_SECONDS_MAX: Final = 600.0
 SETTLE_SECONDS_MAX: Final = 400.0
 WINDOWS_SECONDS_MAX: Final = 200.0
 IMPATIENCE: Final = 0.15 / PATIENCE
 """For a planted bug: what it keeps away never comes."""
+IMPATIENT_STUCK_SECONDS: Final = 60.0
+"""For a planted bug, too: what only was not read yet must not count as lost."""
 OWN_ENDS_SHOWN: Final = 20
 STUCK_SECONDS_MAX: Final = 120.0 * PATIENCE
 ALERTS_SECONDS_MAX: Final = 200.0
@@ -254,6 +256,7 @@ def _settle(run: Run, first: Truth) -> tuple[Truth, dict[str, int]]:
     accounts: dict[str, int] = {}
     changed = [time.monotonic()]
     patience = 1.0 if run.plan.is_patient else IMPATIENCE
+    stuck_seconds = STUCK_SECONDS_MAX if run.plan.is_patient else IMPATIENT_STUCK_SECONDS
 
     def all_closed() -> bool:
         run.tend()
@@ -267,9 +270,7 @@ def _settle(run: Run, first: Truth) -> tuple[Truth, dict[str, int]]:
         time.sleep(1)
         if accounts != before:
             changed[0] = time.monotonic()
-        assert time.monotonic() - changed[0] < STUCK_SECONDS_MAX * patience, (
-            "nothing moves any more"
-        )
+        assert time.monotonic() - changed[0] < stuck_seconds, "nothing moves any more"
         return accounts["accepted"] >= truth.accounting["accepted"] and accounts["open"] == 0
 
     def all_told() -> bool:
@@ -288,12 +289,12 @@ def _settle(run: Run, first: Truth) -> tuple[Truth, dict[str, int]]:
         return not untold(alerts, events)
 
     for is_so, seconds, what in (
-        (all_closed, SETTLE_SECONDS_MAX, "all traces closed"),
-        (all_told, WINDOWS_SECONDS_MAX, "all windows told"),
-        (all_alerts_told, ALERTS_SECONDS_MAX, "all alerts told by incidents"),
+        (all_closed, SETTLE_SECONDS_MAX, "all traces closed"),  # or nothing moves any more
+        (all_told, WINDOWS_SECONDS_MAX * patience, "all windows told"),
+        (all_alerts_told, ALERTS_SECONDS_MAX * patience, "all alerts told by incidents"),
     ):
         try:
-            took = wait_for(is_so, seconds * patience, lambda: f"accounts {accounts}")
+            took = wait_for(is_so, seconds, lambda: f"accounts {accounts}")
             run.say(f"{what} after {took:.1f} s")
         except AssertionError as error:  # the checks say what is missing
             run.say(f"gave up waiting until {what}: {error}"[:300])

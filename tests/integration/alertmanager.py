@@ -77,7 +77,7 @@ class Alertmanager:
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=2):
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=20):
                 return True
         except OSError:
             return False
@@ -91,7 +91,7 @@ class Alertmanager:
 
     def alerts(self) -> list[dict[str, Any]]:
         """Return the alerts that it holds as active."""
-        with urllib.request.urlopen(f"{self.url}/api/v2/alerts", timeout=5) as answer:
+        with urllib.request.urlopen(f"{self.url}/api/v2/alerts", timeout=60) as answer:
             found: list[dict[str, Any]] = json.loads(answer.read())
             return found
 

@@ -20,7 +20,7 @@ from tests.fault.harness import delete_topics
 from tests.integration.disks import small_disk
 from tests.unit.state.state_cases import with_events
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 
 class Task:

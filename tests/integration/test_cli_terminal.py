@@ -16,11 +16,11 @@ from streams.cli.main import main
 from streams.codec.records import encode
 from streams.runtime import reading, topics
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 ROOT = Path(__file__).resolve().parents[2]
 MINUTE_US = 60_000_000
-SECONDS = 60
+SECONDS = 240
 
 
 class Answer(NamedTuple):

@@ -34,6 +34,8 @@ from tests.integration.traces import event_of, trace_of
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 START_US = 1_790_000_000_000_000
+EXPORT_SECONDS = 120
+"""An exporter that has no answer by then sends again what has arrived."""
 
 
 @pytest.fixture
@@ -146,12 +148,14 @@ def test_the_sdk_of_opentelemetry_is_understood(own: Deployment, protocol: str) 
             exporter: Any = HttpExporter(
                 f"http://127.0.0.1:{at.http}/v1/traces",
                 compression=Compression.Gzip if is_compressed else Compression.NoCompression,
+                timeout=EXPORT_SECONDS,
             )
         else:
             exporter = GrpcExporter(
                 f"127.0.0.1:{at.grpc}",
                 insecure=True,
                 compression=grpc.Compression.Gzip if is_compressed else None,
+                timeout=EXPORT_SECONDS,
             )
         provider = TracerProvider(resource=Resource.create({"service.name": "checkout"}))
         provider.add_span_processor(BatchSpanProcessor(exporter, max_export_batch_size=100))

@@ -76,7 +76,7 @@ def call(at: CollectorAt, ca: Path, key: str = "", client: Pair | None = None) -
     metadata = [("authorization", f"Bearer {key}")] if key else []
     with grpc.secure_channel(f"127.0.0.1:{at.grpc}", proof) as channel:
         try:
-            channel.unary_unary(EXPORT)(SPANS, timeout=20, metadata=metadata)
+            channel.unary_unary(EXPORT)(SPANS, timeout=120, metadata=metadata)
         except grpc.RpcError as error:
             return error.code()  # type: ignore[attr-defined,no-any-return]
     return grpc.StatusCode.OK

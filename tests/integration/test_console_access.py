@@ -52,7 +52,7 @@ class Keyed:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url, data, headers)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=240) as answer:
                 status, text = answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             status, text = error.code, error.read().decode()
@@ -164,7 +164,7 @@ def headers_of(deployment: Deployment, topic: str) -> list[Any]:
     consumer = Consumer({"bootstrap.servers": deployment.broker, "group.id": "headers"})
     try:
         consumer.assign([TopicPartition(topic, 0, 0)])
-        return [message.headers() for message in consumer.consume(4, 30)]
+        return [message.headers() for message in consumer.consume(4, 120)]
     finally:
         consumer.close()
 

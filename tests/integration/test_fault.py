@@ -20,7 +20,7 @@ from tests.fault.scenario_broker import bounce
 from tests.fault.scenario_damage import KINDS, harm
 from tests.fault.scenario_kills import kills, points
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(3_600)]
 
 SEED = 20_261
 

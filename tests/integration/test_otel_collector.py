@@ -39,7 +39,7 @@ def traced(url: str) -> set[tuple[str, str]]:
     providers = []
     for name in SERVICES:
         provider = TracerProvider(resource=Resource.create({"service.name": name}))
-        exporter = OTLPSpanExporter(endpoint=f"{url}/v1/traces")
+        exporter = OTLPSpanExporter(endpoint=f"{url}/v1/traces", timeout=120)
         provider.add_span_processor(BatchSpanProcessor(exporter))
         providers.append(provider)
     front, middle, back = (provider.get_tracer("shop") for provider in providers)
@@ -51,7 +51,7 @@ def traced(url: str) -> set[tuple[str, str]]:
             with called as second, back.start_as_current_span("charge") as third:
                 made += [one.get_span_context() for one in (first, second, third)]
     for provider in providers:
-        assert provider.force_flush(30_000)
+        assert provider.force_flush(240_000)
         provider.shutdown()
     return {(f"{one.trace_id:032x}", f"{one.span_id:016x}") for one in made}
 

@@ -80,7 +80,7 @@ def spans_by_trace(numbers: Any) -> Mapping[str, set[str]]:
 
 def asked(port: int, path: str) -> str:
     """Return what a worker's page says."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=120) as answer:
         said: bytes = answer.read()
     return said.decode()
 

@@ -56,7 +56,7 @@ def run(script: str, *arguments: object) -> "subprocess.Popen[str]":
 
 
 def ended(process: "subprocess.Popen[str]") -> None:
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert (process.returncode, said) == (0, "")
 
 
@@ -67,7 +67,7 @@ def read(address: str, count: int) -> list[Event]:
     )
     consumer.subscribe([f"telemetry.{module}.v1" for module in MODULES])
     found: list[Event] = []
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while len(found) < count:
         assert time.monotonic() < deadline, [e["name"] for e in found]
         for message in consumer.consume(100, 0.2):
@@ -81,7 +81,7 @@ def read(address: str, count: int) -> list[Event]:
 
 def ask(port: int, headers: dict[str, str]) -> tuple[dict[str, str], str]:
     """Return headers and body of the gateway's answer, once it serves."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while True:
         try:
             with urlopen(

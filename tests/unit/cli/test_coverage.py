@@ -47,7 +47,7 @@ def test_gaps_of_a_topic(shell: Shell, tmp_path: Path) -> None:
             b"{garbage}",
         ):
             producer.produce("telemetry.beta.v1", value)
-        producer.flush(10)
+        producer.flush(60)
         told = shell("coverage", *where, "--json")
         people = shell("coverage", *where)
     assert told.code == people.code == 1, told.err

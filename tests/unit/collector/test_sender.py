@@ -43,7 +43,7 @@ def send(sender: Sender, count: int) -> list[str]:
 
     for n in range(count):
         sender.send(Parcel(TOPIC, 0, None, b"%d" % n, 1), settled)
-    assert done.wait(20)
+    assert done.wait(120)
     return said
 
 

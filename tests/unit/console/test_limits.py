@@ -136,7 +136,7 @@ def test_who_comes_while_too_many_wait_is_sent_away(tmp_path: Path) -> None:
     archive = archive_in(tmp_path)
 
     def slow(*_: Any) -> Any:
-        go.wait(30)
+        go.wait(240)
         return {}
 
     with ThreadPoolExecutor(1) as workers:
@@ -162,7 +162,7 @@ def test_one_client_does_not_fill_the_queue_of_others(tmp_path: Path) -> None:
     archive = archive_in(tmp_path)
 
     def slow(*_: Any) -> Any:
-        go.wait(30)
+        go.wait(240)
         return {}
 
     async def many(app: Any, client: str, count: int) -> list[int]:

@@ -317,7 +317,7 @@ def test_progress_is_logged_over_all_tasks(
 
     async def story() -> None:
         reporter = reporting.Reporter(lambda: view, lambda: 0.0, [])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await said.wait()
         await reporter.stop()
 

@@ -22,7 +22,7 @@ class SlowBroker(FakeBroker):
 
     def commit(self, cut: Cut, metadata: bytes | None) -> None:
         self.cut_ms = cut.cut_ms
-        assert self.is_back.wait(10)
+        assert self.is_back.wait(60)
         super().commit(cut, metadata)
 
 

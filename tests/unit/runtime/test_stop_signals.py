@@ -47,7 +47,7 @@ def process(
         yield made
     finally:
         made.kill()
-        made.wait(30)
+        made.wait(240)
         for pipe in (made.stdin, made.stdout, made.stderr):
             assert pipe is not None
             pipe.close()
@@ -62,7 +62,7 @@ def ended(made: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Return exit code and what was said since the last line that was read."""
     assert made.stdout is not None
     assert made.stderr is not None
-    code = made.wait(60)
+    code = made.wait(240)
     return code, made.stdout.read().strip(), made.stderr.read().strip()
 
 

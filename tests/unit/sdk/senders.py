@@ -62,7 +62,7 @@ class ListSender:
 
 def kept(telemetry: Telemetry) -> list[dict[str, Any]]:
     """Return what a telemetry of `made` sent, own reports aside."""
-    assert telemetry.flush(10)
+    assert telemetry.flush(60)
     sender: Any = telemetry.emitter.sender
     return [e for e in sender.events if e["component"] != "telemetry"]
 

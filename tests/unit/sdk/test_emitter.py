@@ -146,7 +146,7 @@ def test_a_full_queue_drops_and_counts() -> None:
     t = made(queue_events_max=100)
     with t.span("first"):
         pass
-    assert t.flush(10)
+    assert t.flush(60)
     sender: Any = t.emitter.sender
     sender.ready = False
     for _ in range(1_000):
@@ -200,7 +200,7 @@ def test_texts_of_spans_that_are_not_sent_do_not_count() -> None:
     for _ in range(3):
         with suppress(ValueError), t.span("alpha.parse", text="x" * 1_000):
             raise ValueError
-        assert t.flush(10)
+        assert t.flush(60)
     counts = t.close()
     assert (counts.sent, counts.dropped, counts.unsampled) == (3, {}, 1_000)
     assert t.emitter.queued_characters == 0
@@ -253,7 +253,7 @@ def test_a_topic_that_is_not_there_is_counted() -> None:
     other = t.module("DELTA", "part")
     with t.span("one"):
         pass
-    assert t.flush(10)
+    assert t.flush(60)
     sender: Any = t.emitter.sender
     sender.topics = {"telemetry.alpha.v1"}
     for one in (other, t):
