@@ -131,7 +131,8 @@ def greet(link: Link) -> None:
 
 async def closed() -> None:
     """Wait until the loop has closed what it opened, which takes some turns, and a word of TLS."""
-    sockets: Mapping[Any, Any] = asyncio.get_running_loop()._selector.get_map()  # type: ignore[attr-defined]
+    loop: Any = asyncio.get_running_loop()
+    sockets: Mapping[Any, Any] = loop._selector.get_map()
     until = time.monotonic() + CALL_SECONDS
     while len(sockets) > 1:  # its own, by which it is woken, stays
         assert time.monotonic() < until, list(sockets.values())
