@@ -2,7 +2,7 @@
 
 Owns when a base is due, and the walk over the segments that it replaces, from the youngest back to
 the base before. The walk reads what is committed and touches nothing of the task's memory; it is
-driven by the cuts, each of which takes so much of it as its own size allows.
+driven by the cuts, each of which takes so much of it as its own size asks for.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,13 +18,12 @@ FLOOR_BYTES: Final = 1 << 20
 """Below this much of segments no base is worth it ..."""
 SEGMENTS_MAX: Final = 1_000
 """... unless there are so many that a restart is slow."""
-STEP_BYTES: Final = 4 << 20
-"""How much one cut folds at least, ..."""
-STEP_FACTOR: Final = 4
-"""... and how much of its own size: a base is finished before as much again has come."""
-STEP_BYTES_MAX: Final = 8 << 20
-"""A larger step only for a larger cut: what a step made is in memory once more in the client, in
-the batch and in the write buffer of the local copy, of each task."""
+STEP_BYTES: Final = 1 << 20
+"""How much one cut folds at least: a base of a gigabyte is done within `SEGMENTS_MAX` cuts, ..."""
+STEP_FACTOR: Final = 1.5
+"""... and how much of its own size. What is due is 1 + 1 / `FACTOR` times what comes until the next
+one is, so with less it would grow without an end; with more, all tasks fold at once for a few
+seconds, their cuts wait for it, and what a step made is in memory several times."""
 
 
 def is_due(base_bytes: int, delta_bytes: int, segments: int) -> bool:
@@ -34,7 +33,7 @@ def is_due(base_bytes: int, delta_bytes: int, segments: int) -> bool:
 
 def step_bytes(cut_bytes: int) -> int:
     """Return how much a cut of some size folds."""
-    return min(STEP_BYTES + STEP_FACTOR * cut_bytes, max(STEP_BYTES_MAX, cut_bytes))
+    return max(STEP_BYTES, int(STEP_FACTOR * cut_bytes))
 
 
 class Compaction:

@@ -7,7 +7,6 @@ from streams.state.compaction import (
     FLOOR_BYTES,
     SEGMENTS_MAX,
     STEP_BYTES,
-    STEP_BYTES_MAX,
     Compaction,
     is_due,
     step_bytes,
@@ -31,16 +30,25 @@ def changelog(count: int) -> LiveSegments:
 
 @pytest.mark.parametrize(
     ("cut_bytes", "folded_bytes"),
-    [
-        (0, STEP_BYTES),
-        (MB // 2, STEP_BYTES + 2 * MB),
-        (3 * MB, STEP_BYTES_MAX),
-        (20 * MB, 20 * MB),
-    ],
+    [(0, STEP_BYTES), (STEP_BYTES // 4, STEP_BYTES), (2 * MB, 3 * MB), (20 * MB, 30 * MB)],
 )
-def test_a_step_grows_with_its_cut_up_to_a_bound(cut_bytes: int, folded_bytes: int) -> None:
-    """Beyond the bound it is as large as its cut: a base must end before as much has come."""
+def test_a_step_grows_with_its_cut(cut_bytes: int, folded_bytes: int) -> None:
+    """Small cuts fold a little all the same: a restart shall not read a thousand segments."""
     assert step_bytes(cut_bytes) == folded_bytes
+
+
+@pytest.mark.parametrize("cut_bytes", [1_000, 100_000, 8 * MB, 40 * MB])
+@pytest.mark.parametrize("base_bytes", [0, FLOOR_BYTES, 100 * MB, 900 * MB])
+def test_what_is_folded_does_not_grow(cut_bytes: int, base_bytes: int) -> None:
+    """As much lives after each base as before: what each has to fold stays bounded."""
+    segments, deltas, sizes = 0, 0, []
+    for _ in range(20):
+        while not is_due(base_bytes, deltas, segments):
+            segments, deltas = segments + 1, deltas + cut_bytes
+        sizes.append(base_bytes + deltas)
+        segments = -(-sizes[-1] // step_bytes(cut_bytes))  # what comes while this is folded
+        deltas = segments * cut_bytes
+    assert max(sizes) <= sizes[0] + cut_bytes
 
 
 @pytest.mark.parametrize(
