@@ -2,7 +2,7 @@
 
 Owns when a base is due, and the walk over the segments that it replaces, from the youngest back to
 the base before. The walk reads what is committed and touches nothing of the task's memory; it is
-driven by the cuts, each of which takes so much of it as its own size asks for.
+driven by the cuts, each of which takes so much of it as its own size allows.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +18,16 @@ FLOOR_BYTES: Final = 1 << 20
 """Below this much of segments no base is worth it ..."""
 SEGMENTS_MAX: Final = 1_000
 """... unless there are so many that a restart is slow."""
-STEP_BYTES: Final = 1 << 20
-"""How much one cut folds at least: a base of a gigabyte is done within `SEGMENTS_MAX` cuts, ..."""
-STEP_FACTOR: Final = 1.5
-"""... and how much of its own size. What is due is 1 + 1 / `FACTOR` times what comes until the next
-one is, so with less it would grow without an end; with more, all tasks fold at once for a few
-seconds, their cuts wait for it, and what a step made is in memory several times."""
+STEP_BYTES: Final = 4 << 20
+"""How much one cut folds at least, ..."""
+STEP_FACTOR: Final = 4
+"""... and how much of its own size: a base is finished before as much again has come."""
+STEP_BYTES_MAX: Final = 8 << 20
+"""A larger step only for a larger cut: what a step made is in memory once more in the client, in
+the batch and in the write buffer of the local copy, of each task."""
+STEP_FACTOR_MIN: Final = 1.5
+"""What is due is 1 + 1 / `FACTOR` times what comes until the next base is: with less of a large
+cut's size than that, what each base has to fold would grow without an end."""
 
 
 def is_due(base_bytes: int, delta_bytes: int, segments: int) -> bool:
@@ -33,7 +37,8 @@ def is_due(base_bytes: int, delta_bytes: int, segments: int) -> bool:
 
 def step_bytes(cut_bytes: int) -> int:
     """Return how much a cut of some size folds."""
-    return max(STEP_BYTES, int(STEP_FACTOR * cut_bytes))
+    wanted = min(STEP_BYTES + STEP_FACTOR * cut_bytes, STEP_BYTES_MAX)
+    return max(wanted, int(STEP_FACTOR_MIN * cut_bytes))
 
 
 class Compaction:

@@ -7,6 +7,7 @@ from streams.state.compaction import (
     FLOOR_BYTES,
     SEGMENTS_MAX,
     STEP_BYTES,
+    STEP_BYTES_MAX,
     Compaction,
     is_due,
     step_bytes,
@@ -30,10 +31,10 @@ def changelog(count: int) -> LiveSegments:
 
 @pytest.mark.parametrize(
     ("cut_bytes", "folded_bytes"),
-    [(0, STEP_BYTES), (STEP_BYTES // 4, STEP_BYTES), (2 * MB, 3 * MB), (20 * MB, 30 * MB)],
+    [(0, STEP_BYTES), (MB // 2, 6 * MB), (3 * MB, STEP_BYTES_MAX), (20 * MB, 30 * MB)],
 )
-def test_a_step_grows_with_its_cut(cut_bytes: int, folded_bytes: int) -> None:
-    """Small cuts fold a little all the same: a restart shall not read a thousand segments."""
+def test_a_step_grows_with_its_cut_up_to_a_bound(cut_bytes: int, folded_bytes: int) -> None:
+    """Beyond the bound it is as large as its cut needs: a base must end before as much has come."""
     assert step_bytes(cut_bytes) == folded_bytes
 
 
