@@ -21,7 +21,7 @@ from streams.runtime.rights import Right, of_worker
 from streams.settings import load_link, load_settings
 from tests.fault.harness import CALL_SECONDS
 from tests.integration.issuer import Issuer, signed
-from tests.integration.secured import LONG_AGO, SecuredBroker, SecuredDeployment
+from tests.integration.secured import LONG_AGO, SecuredBroker, SecuredDeployment, user_link
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
@@ -74,13 +74,7 @@ Proof = dict[str, object]
 @pytest.fixture
 def scram(secured: SecuredBroker) -> Proof:
     """Return the link of a user with a password."""
-    return {
-        "security_protocol": "SASL_SSL",
-        "sasl_mechanism": "SCRAM-SHA-512",
-        "ca_file": secured.secrets / "ca.pem",
-        "username": NAME,
-        "password": PASSWORD,
-    }
+    return user_link(secured, NAME, PASSWORD)
 
 
 @pytest.fixture
