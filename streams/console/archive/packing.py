@@ -4,6 +4,7 @@ Owns the settings of Parquet. Nothing is read or written here but what is handed
 """
 
 import base64
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -74,9 +75,10 @@ def group_ends(table: pa.Table) -> list[int]:
     return [rows * (i + 1) // groups for i in range(groups)] or [0]
 
 
-def group_sizes(file: Any) -> list[int]:
-    """Return the rows of each row group of a Parquet file."""
-    return [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+def ends_of(file: Any) -> list[int]:
+    """Return the row after the last one of each row group of a Parquet file."""
+    groups = range(file.num_row_groups)
+    return list(itertools.accumulate(file.metadata.row_group(i).num_rows for i in groups))
 
 
 def opened(source: Any) -> Any:

@@ -24,9 +24,9 @@ from streams.console.archive.lists import SUFFIX, HourList, Lists, Times, hour_p
 from streams.console.archive.merging import covered
 from streams.console.archive.packing import (
     MergedGroups,
+    ends_of,
     fitted,
     group_ends,
-    group_sizes,
     opened,
     packed,
     part_of,
@@ -216,7 +216,7 @@ class Store:
             OSError: as `write`; the file is as it was, or whole and without counts.
         """
         with self._fs.open_input_file(f"{self._root}/{segment.path}") as source:
-            ends = np.cumsum(group_sizes(pyarrow.parquet.ParquetFile(source))).tolist()
+            ends = ends_of(pyarrow.parquet.ParquetFile(source))
         size_bytes = self.write(kind, segment, table, None, ends)
         if counts is not None:
             self._put(segment.path + _COUNTS, written(counts))
@@ -399,5 +399,4 @@ def _assert_bucket(fs: pyarrow.fs.FileSystem, root: str, url: str) -> None:
 def _listed(kind: Kind, content: pa.Buffer) -> U64:
     """Return the list of ids of a file."""
     file = pyarrow.parquet.ParquetFile(pa.BufferReader(content))
-    ends = np.cumsum(group_sizes(file)).tolist()
-    return places(file.read(list(kind.ids)), kind.ids, ends)
+    return places(file.read(list(kind.ids)), kind.ids, ends_of(file))
