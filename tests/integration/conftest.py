@@ -58,19 +58,32 @@ def _node() -> Iterator[tuple[str, int]]:
         run("forget")
 
 
-@pytest.fixture(scope="session")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
-    """Yield a real broker that lets nobody in without TLS and a proof, and allows nothing."""
+@contextmanager
+def _secured_node(folder: Path) -> Iterator[SecuredBroker]:
     missing = [name for name in ("java", "mvn", "openssl") if shutil.which(name) is None]
     if missing:
         give_up(f"no secured broker: {' and '.join(missing)} missing")
-    node = SecuredBroker(tmp_path_factory.mktemp("secured"))
+    node = SecuredBroker(folder)
     try:
         if not node.start():
             give_up("no secured broker: broker.sh could not start one (its words are above)")
         yield node
     finally:
         node.forget()
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
+    """Yield a real broker that lets nobody in without TLS and a proof, and allows nothing."""
+    with _secured_node(tmp_path_factory.mktemp("secured")) as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
+def own_secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
+    """Yield such a broker with no records in it but those of this file of tests."""
+    with _secured_node(tmp_path_factory.mktemp("own-secured")) as node:
+        yield node
 
 
 def kafka_home() -> Path:

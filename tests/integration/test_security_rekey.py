@@ -50,27 +50,31 @@ OF_OTLP = 3
 
 @pytest.fixture(scope="module")
 def place(
-    secured: SecuredBroker, tmp_path_factory: pytest.TempPathFactory
+    own_secured: SecuredBroker, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SecuredDeployment]:
     """Yield a deployment as its worker sees it, which has its rows and nothing besides."""
     folder = tmp_path_factory.mktemp("placing")
-    admin = SecuredDeployment(secured.tls_address, folder, GROUP).with_link(**admin_link(secured))
+    admin = SecuredDeployment(own_secured.tls_address, folder, GROUP).with_link(
+        **admin_link(own_secured)
+    )
     made = admin.cli("topics", "create", "--partitions", admin.partitions, *REKEY)
     assert made.returncode == 0, made.stderr
-    secured.add_user(USER, PASSWORD)
+    own_secured.add_user(USER, PASSWORD)
     create = Right("topic", f"spanloom.{GROUP}.", "Create", is_prefix=True)
-    secured.grant(USER, (*worker_rights(GROUP), *ROWS, create))
-    mine = admin.with_link(**user_link(secured, USER, PASSWORD))
-    mine.broker = secured.address
+    own_secured.grant(USER, (*worker_rights(GROUP), *ROWS, create))
+    mine = admin.with_link(**user_link(own_secured, USER, PASSWORD))
+    mine.broker = own_secured.address
     try:
         yield mine
     finally:
         mine.end()
 
 
-def feed(secured: SecuredBroker, numbers: range, partitions: int) -> dict[str, set[str]]:
+def feed(own_secured: SecuredBroker, numbers: range, partitions: int) -> dict[str, set[str]]:
     """Send traces whose OTLP spans lie as FNV-1a places them; return their span ids by trace."""
-    link = Link(secured.tls_address, load_link(secured.tls_address, **admin_link(secured)))
+    link = Link(
+        own_secured.tls_address, load_link(own_secured.tls_address, **admin_link(own_secured))
+    )
     producer = Producer(link.librdkafka() | {"partitioner": "murmur2_random"})
     expected: dict[str, set[str]] = {}
     for n in numbers:
@@ -88,10 +92,10 @@ def feed(secured: SecuredBroker, numbers: range, partitions: int) -> dict[str, s
 
 
 def test_with_exactly_these_rights_topics_are_placed_anew(
-    secured: SecuredBroker, place: SecuredDeployment
+    own_secured: SecuredBroker, place: SecuredDeployment
 ) -> None:
     """Traces that lie torn are whole: no partition but one has all of their spans."""
-    expected = feed(secured, range(1, 41), place.partitions)
+    expected = feed(own_secured, range(1, 41), place.partitions)
     rows = 40 * (OF_OTLP + 1)
     end = ("--exit-after", rows, "--drain-seconds", 60, "--fixed-waits", 1)
     worker = place.worker(*REKEY, *end)
@@ -101,26 +105,26 @@ def test_with_exactly_these_rights_topics_are_placed_anew(
     assert_spans_are_whole(place.tail(TRACES), expected)
 
 
-def prepare(secured: SecuredBroker, folder: Path) -> None:
+def prepare(own_secured: SecuredBroker, folder: Path) -> None:
     """Do what a worker does before its first record."""
     given = {"otlp_topics": SPANS_TOPIC, "rekey": SPANS_TOPIC}
-    settings = load_settings(broker=secured.address, group=GROUP, state_dir=folder, **given)
-    link = load_link(secured.address, **user_link(secured, USER, PASSWORD))
-    Worker(load_pipeline(settings), Link(secured.address, link)).prepare()
+    settings = load_settings(broker=own_secured.address, group=GROUP, state_dir=folder, **given)
+    link = load_link(own_secured.address, **user_link(own_secured, USER, PASSWORD))
+    Worker(load_pipeline(settings), Link(own_secured.address, link)).prepare()
 
 
 @pytest.mark.parametrize("right", ROWS, ids=str)
 def test_without_one_of_them_it_is_named(
-    secured: SecuredBroker, place: SecuredDeployment, right: Right, tmp_path: Path
+    own_secured: SecuredBroker, place: SecuredDeployment, right: Right, tmp_path: Path
 ) -> None:
     """Before anything is read, and it alone; the changelog is there since the test above."""
     assert place.link
-    secured.revoke(USER, [right])
+    own_secured.revoke(USER, [right])
     try:
         with pytest.raises(BrokerError) as caught:
-            prepare(secured, tmp_path)
+            prepare(own_secured, tmp_path)
     finally:
-        secured.grant(USER, [right])
+        own_secured.grant(USER, [right])
     assert str(caught.value) == (
         f"user {USER} (SCRAM-SHA-512) may not: {right}. Operator action: grant the rights as "
         "docs/security.md lists them, and start again."
@@ -128,15 +132,15 @@ def test_without_one_of_them_it_is_named(
 
 
 def test_without_create_the_changelog_is_named(
-    secured: SecuredBroker, place: SecuredDeployment, tmp_path: Path
+    own_secured: SecuredBroker, place: SecuredDeployment, tmp_path: Path
 ) -> None:
     """A rekey task that is new to a group has to make its changelog, or somebody else does."""
-    other = SecuredDeployment(secured.address, tmp_path, "unplaced")
+    other = SecuredDeployment(own_secured.address, tmp_path, "unplaced")
     other = other.with_link(**place.link)
     rights = [Right("topic", "spanloom.unplaced.", one, True) for one in ("Read", "Write")]
     rights += [Right("group", "unplaced", "Read")]
     rights += [Right("transactional id", "unplaced-", "Write", is_prefix=True)]
-    secured.grant(USER, rights)
+    own_secured.grant(USER, rights)
     worker = other.worker(*REKEY)
     try:
         assert worker.wait(240) == 3, worker.tail()
@@ -146,18 +150,18 @@ def test_without_create_the_changelog_is_named(
 
 
 def test_a_right_that_goes_while_topics_are_placed_ends_the_worker(
-    secured: SecuredBroker, place: SecuredDeployment
+    own_secured: SecuredBroker, place: SecuredDeployment
 ) -> None:
     """It stops with 3 and the right; back again, it goes on from its last commit."""
     worker = place.worker(*REKEY, "--fixed-waits", 1)
     worker.wait_until_restored(place.partitions, "rekey", 240)
     right = Right("topic", INTERNAL, "Write")
-    secured.revoke(USER, [right])
+    own_secured.revoke(USER, [right])
     try:
-        expected = feed(secured, range(100, 120), place.partitions)
+        expected = feed(own_secured, range(100, 120), place.partitions)
         wait_for(lambda: not worker.is_alive, 240, worker.tail)
     finally:
-        secured.grant(USER, [right])
+        own_secured.grant(USER, [right])
     assert worker.wait(1) == 3, worker.tail()
     lines = worker.log.read_text("utf-8").splitlines()
     said = [line for line in lines if line.startswith("spanloom: ")][-1]

@@ -60,87 +60,87 @@ STATS = (
 
 @pytest.fixture(scope="module")
 def place(
-    secured: SecuredBroker, tmp_path_factory: pytest.TempPathFactory
+    own_secured: SecuredBroker, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SecuredDeployment]:
     """Yield a deployment whose topics the administrator made, and its users with their rights."""
     folder = tmp_path_factory.mktemp("least")
-    made = SecuredDeployment(secured.address, folder, GROUP)
+    made = SecuredDeployment(own_secured.address, folder, GROUP)
     for user, rights in {
         "worker": (*WORKER, CREATE), "replay": REPLAY, "stats": STATS, "notify": NOTIFY,
         "tail": (Right("topic", TRACES, "Read"),),
     }.items():  # fmt: skip
-        secured.add_user(user, PASSWORD)
-        secured.grant(user, rights)
-    made.broker, made.link = secured.tls_address, admin_link(secured)
+        own_secured.add_user(user, PASSWORD)
+        own_secured.grant(user, rights)
+    made.broker, made.link = own_secured.tls_address, admin_link(own_secured)
     made.create_topics()
-    bus = secured.admin.create_topics([NewTopic("incidents.bus", 1, 1)])
+    bus = own_secured.admin.create_topics([NewTopic("incidents.bus", 1, 1)])
     bus["incidents.bus"].result(30)
-    made.broker, made.link = secured.address, {}
+    made.broker, made.link = own_secured.address, {}
     try:
         yield made
     finally:
         made.end()
 
 
-def as_user(secured: SecuredBroker, place: SecuredDeployment, name: str) -> SecuredDeployment:
+def as_user(own_secured: SecuredBroker, place: SecuredDeployment, name: str) -> SecuredDeployment:
     """Return the deployment as a user sees it."""
-    return place.with_link(**user_link(secured, name, PASSWORD))
+    return place.with_link(**user_link(own_secured, name, PASSWORD))
 
 
 def test_with_exactly_these_rights_everything_works(
-    secured: SecuredBroker, place: SecuredDeployment
+    own_secured: SecuredBroker, place: SecuredDeployment
 ) -> None:
     """Replay sends, the worker joins and commits, tail and stats read: each with its rows alone."""
     events = [e for n in range(1, 41) for e in trace_of(n, spans=3, start_us=START_US + n * 10_000)]
-    sender = as_user(secured, place, "replay")
+    sender = as_user(own_secured, place, "replay")
     sent = sender.replay(events)
     assert sent.returncode == 0, sent.stderr
-    settings = load_link(secured.address, **sender.link)
-    producer = Producer(Link(secured.address, settings).librdkafka())
+    settings = load_link(own_secured.address, **sender.link)
+    producer = Producer(Link(own_secured.address, settings).librdkafka())
     producer.produce(OTHER, b"{garbage}", b"key")  # or no reader would look at what was rejected
     assert producer.flush(30) == 0
-    worker = as_user(secured, place, "worker").worker(
+    worker = as_user(own_secured, place, "worker").worker(
         "--exit-after", len(events) + 1, "--drain-seconds", 240, "--fixed-waits", 1,
         "--log-level", "DEBUG",
     )  # fmt: skip
     assert worker.wait(240) == 0, worker.tail()
     assert PASSWORD not in worker.log.read_text("utf-8"), "at any level"
     assert worker.accounting()["joined"] == len(events)
-    valid = as_user(secured, place, "tail").tail(TRACES)
+    valid = as_user(own_secured, place, "tail").tail(TRACES)
     expected: dict[str, set[str]] = {}
     for event in events:
         expected.setdefault(event["trace_id"], set()).add(event["span_id"])
     assert_spans_are_whole(valid, expected)
-    shown = as_user(secured, place, "stats").cli("stats", "--group", GROUP, "--json")
+    shown = as_user(own_secured, place, "stats").cli("stats", "--group", GROUP, "--json")
     assert shown.returncode == 0, shown.stderr
     assert '"joined": 120' in shown.stdout
 
 
-def prepare(secured: SecuredBroker, place: SecuredDeployment, folder: Path) -> None:
+def prepare(own_secured: SecuredBroker, place: SecuredDeployment, folder: Path) -> None:
     """Do what a worker does before its first record, as user worker."""
-    settings = load_settings(broker=secured.address, group=GROUP, state_dir=folder)
-    given = {**as_user(secured, place, "worker").link}
-    link = Link(secured.address, load_link(secured.address, **given))
+    settings = load_settings(broker=own_secured.address, group=GROUP, state_dir=folder)
+    given = {**as_user(own_secured, place, "worker").link}
+    link = Link(own_secured.address, load_link(own_secured.address, **given))
     Worker(load_pipeline(settings), link).prepare()
 
 
 @pytest.fixture
-def without(secured: SecuredBroker) -> Iterator[Callable[[str, Right], None]]:
+def without(own_secured: SecuredBroker) -> Iterator[Callable[[str, Right], None]]:
     """Return what takes a right from a user for the time of a test."""
     taken: list[tuple[str, Right]] = []
 
     def take(user: str, right: Right) -> None:
-        secured.revoke(user, [right])
+        own_secured.revoke(user, [right])
         taken.append((user, right))
 
     yield take
     for user, right in taken:
-        secured.grant(user, [right])
+        own_secured.grant(user, [right])
 
 
 @pytest.mark.parametrize("right", WORKER, ids=str)
 def test_a_worker_without_one_right_names_it(
-    secured: SecuredBroker,
+    own_secured: SecuredBroker,
     place: SecuredDeployment,
     without: Callable[[str, Right], None],
     right: Right,
@@ -149,7 +149,7 @@ def test_a_worker_without_one_right_names_it(
     """Each row that is taken away ends the worker before it joins, and is all that is named."""
     without("worker", right)
     with pytest.raises(BrokerError) as caught:
-        prepare(secured, place, tmp_path)
+        prepare(own_secured, place, tmp_path)
     assert str(caught.value) == (
         f"user worker (SCRAM-SHA-512) may not: {right}. Operator action: grant the rights as "
         "docs/security.md lists them, and start again."
@@ -157,7 +157,7 @@ def test_a_worker_without_one_right_names_it(
 
 
 def test_all_missing_rights_are_named_at_once(
-    secured: SecuredBroker,
+    own_secured: SecuredBroker,
     place: SecuredDeployment,
     without: Callable[[str, Right], None],
     tmp_path: Path,
@@ -166,7 +166,7 @@ def test_all_missing_rights_are_named_at_once(
     for right in (Right("topic", OTHER, "Read"), *WORKER[-2:]):
         without("worker", right)
     with pytest.raises(BrokerError, match=rf"Read topic {OTHER}; Read group {GROUP}; Write tr"):
-        prepare(secured, place, tmp_path)
+        prepare(own_secured, place, tmp_path)
 
 
 def refusal(place: SecuredDeployment, *arguments: object) -> str:
@@ -181,15 +181,15 @@ def refusal(place: SecuredDeployment, *arguments: object) -> str:
 
 
 def test_a_new_group_needs_create_or_somebody_who_does_it(
-    secured: SecuredBroker, place: SecuredDeployment
+    own_secured: SecuredBroker, place: SecuredDeployment
 ) -> None:
     """A group whose changelogs are not there yet, without Create, is told which topic it is."""
-    mine = as_user(secured, place, "worker")
+    mine = as_user(own_secured, place, "worker")
     mine.group = "other"
     rights = [Right("group", "other", "Read"), Right("topic", "spanloom.other.", "Describe", True)]
     rights += [Right("topic", "spanloom.other.", one, True) for one in ("Read", "Write")]
     rights += [Right("transactional id", "other-", "Write", True)]
-    secured.grant("worker", rights)
+    own_secured.grant("worker", rights)
     assert "may not Create topic spanloom.other." in refusal(mine)
 
 
@@ -202,7 +202,7 @@ def test_a_new_group_needs_create_or_somebody_who_does_it(
     ids=str,
 )
 def test_a_reader_without_one_right_names_it(
-    secured: SecuredBroker,
+    own_secured: SecuredBroker,
     place: SecuredDeployment,
     without: Callable[[str, Right], None],
     user: str,
@@ -211,39 +211,39 @@ def test_a_reader_without_one_right_names_it(
 ) -> None:
     """Readers end with 3, name the right, and never say that a topic is missing which is not."""
     without(user, right)
-    code, said = as_user(secured, place, user).said(*arguments)
+    code, said = as_user(own_secured, place, user).said(*arguments)
     assert code == 3
     assert f"may not Describe {right.kind} {right.name} " in said, "Read goes, and Describe with it"
 
 
 def test_a_topic_that_may_be_seen_and_not_read_is_told_apart(
-    secured: SecuredBroker, place: SecuredDeployment
+    own_secured: SecuredBroker, place: SecuredDeployment
 ) -> None:
     """With Describe alone the topic is found, and Read is what is missing."""
-    secured.add_user("looker", PASSWORD)
-    secured.grant("looker", [Right("topic", TRACES, "Describe")])
-    code, said = as_user(secured, place, "looker").said("tail", TRACES, "--no-follow")
+    own_secured.add_user("looker", PASSWORD)
+    own_secured.grant("looker", [Right("topic", TRACES, "Describe")])
+    code, said = as_user(own_secured, place, "looker").said("tail", TRACES, "--no-follow")
     assert code == 3
     assert f"user looker (SCRAM-SHA-512) may not Read topic {TRACES} " in said
 
 
 def test_a_sender_without_its_right_names_it(
-    secured: SecuredBroker, place: SecuredDeployment, without: Callable[[str, Right], None]
+    own_secured: SecuredBroker, place: SecuredDeployment, without: Callable[[str, Right], None]
 ) -> None:
     """A replay ends with 3 and names the topic that it may not write."""
     without("replay", REPLAY[0])
-    sent = as_user(secured, place, "replay").replay(trace_of(1, spans=1, start_us=START_US))
+    sent = as_user(own_secured, place, "replay").replay(trace_of(1, spans=1, start_us=START_US))
     assert sent.returncode == 3
     assert f"may not Write topic {OTHER} " in sent.stderr
 
 
-def telling(secured: SecuredBroker, place: SecuredDeployment) -> WorkerProcess:
+def telling(own_secured: SecuredBroker, place: SecuredDeployment) -> WorkerProcess:
     """Start to tell a topic of incidents, as user notify."""
     config = place.folder / "notify.yaml"
     config.write_text(
         "targets: [{id: bus, kind: cloudevents, topic: incidents.bus}]\n", encoding="utf-8"
     )
-    mine = as_user(secured, place, "notify")
+    mine = as_user(own_secured, place, "notify")
     command = [sys.executable, "-m", "streams.cli.main", "notify", "run"]
     command += ["--config", str(config), "--group", "told", "--broker", mine.broker]
     process = WorkerProcess(command, mine.environment, place.folder / uuid.uuid4().hex)
@@ -252,18 +252,18 @@ def telling(secured: SecuredBroker, place: SecuredDeployment) -> WorkerProcess:
 
 
 def test_incidents_are_told_with_exactly_these_rights(
-    secured: SecuredBroker, place: SecuredDeployment
+    own_secured: SecuredBroker, place: SecuredDeployment
 ) -> None:
     """Read the topic, read the group of each target, write the topic that is a target."""
-    process = telling(secured, place)
+    process = telling(own_secured, place)
     wait_for(lambda: "ready targets=bus" in process.out.read_text(), 60, process.tail, process)
-    given = load_link(secured.tls_address, **admin_link(secured))
-    producer = Producer(Link(secured.tls_address, given).librdkafka())
+    given = load_link(own_secured.tls_address, **admin_link(own_secured))
+    producer = Producer(Link(own_secured.tls_address, given).librdkafka())
     producer.produce("incidents.events.v1", encode("incident_event", incident()), b"a" * 32)
     assert producer.flush(30) == 0
     process.terminate()
     assert process.wait(60) == 0, process.tail()
-    process = telling(secured, place)  # what came while nobody told is told now
+    process = telling(own_secured, place)  # what came while nobody told is told now
     wait_for(lambda: "ready targets=bus" in process.out.read_text(), 60, process.tail, process)
     process.terminate()
     assert process.wait(60) == 0, process.tail()
@@ -272,14 +272,14 @@ def test_incidents_are_told_with_exactly_these_rights(
 
 @pytest.mark.parametrize("right", NOTIFY, ids=str)
 def test_who_tells_incidents_without_one_right_names_it(
-    secured: SecuredBroker,
+    own_secured: SecuredBroker,
     place: SecuredDeployment,
     without: Callable[[str, Right], None],
     right: Right,
 ) -> None:
     """3 before anything is told, and the one that is missing."""
     without("notify", right)
-    process = telling(secured, place)
+    process = telling(own_secured, place)
     assert process.wait(60) == 3, process.tail()
     name = right.name + ("bus" if right.is_prefix else "")
     said = process.log.read_text("utf-8")
@@ -287,14 +287,16 @@ def test_who_tells_incidents_without_one_right_names_it(
     assert "Operator action: grant the rights" in said
 
 
-def test_topics_are_made_only_by_who_may(secured: SecuredBroker, place: SecuredDeployment) -> None:
+def test_topics_are_made_only_by_who_may(
+    own_secured: SecuredBroker, place: SecuredDeployment
+) -> None:
     """Whoever lacks Create is told for which topic; with it, the least right, they are made."""
-    secured.add_user("maker", PASSWORD)
-    maker = as_user(secured, place, "maker")
+    own_secured.add_user("maker", PASSWORD)
+    maker = as_user(own_secured, place, "maker")
     code, said = maker.said("topics", "create", "--derived-prefix", "made.", "--input-topic", "x")
     assert code == 3
     assert "user maker (SCRAM-SHA-512) may not Create topic made." in said
-    secured.grant("maker", [Right("topic", "made.", "Create", is_prefix=True)])
+    own_secured.grant("maker", [Right("topic", "made.", "Create", is_prefix=True)])
     made = maker.cli("topics", "create", "--derived-prefix", "made.", "--input-topic", "x")
     assert made.returncode == 0, made.stderr
     again = maker.cli("topics", "create", "--derived-prefix", "made.", "--input-topic", "x")
@@ -311,16 +313,16 @@ def test_topics_are_made_only_by_who_may(secured: SecuredBroker, place: SecuredD
     ids=str,
 )
 def test_a_right_that_goes_while_a_worker_runs_ends_it(
-    secured: SecuredBroker,
+    own_secured: SecuredBroker,
     place: SecuredDeployment,
     without: Callable[[str, Right], None],
     right: Right,
 ) -> None:
     """It stops with 3 and the right, instead of trying again for ever."""
-    worker = as_user(secured, place, "worker").worker("--fixed-waits", 1, state="state-of-runs")
+    worker = as_user(own_secured, place, "worker").worker("--fixed-waits", 1, state="state-of-runs")
     worker.wait_until_restored(place.partitions, seconds=240)
     without("worker", right)
-    sender = as_user(secured, place, "replay")
+    sender = as_user(own_secured, place, "replay")
     events = trace_of(uuid.uuid4().int % 10_000 + 100, spans=2, start_us=START_US + 60_000_000)
 
     def has_ended() -> bool:
