@@ -413,6 +413,7 @@ class TaskHost:
         """Throw the memory away, which is ahead of what is committed, and read it back."""
         # What the refused cut collected is gone: a later cut of this memory would commit past it.
         self._ready = False
+        self._inbox.clear()  # it is fetched again; whoever waits for room in it serves all tasks
         now = time.monotonic()
         window_seconds = self._settings.restart_window_seconds
         self.meter.restarts += 1
@@ -446,6 +447,7 @@ class TaskHost:
         for topic in self.topics:
             await self._source.again(topic, self.id.partition, self.runner.positions.get(topic, 0))
         self.begin()
+        log.info("task_restarted", task=str(self.id), seconds=round(time.monotonic() - now, 3))
 
     async def _is_still_ours(self) -> bool:
         """Return whether no other worker can hold the task.

@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
+import structlog
+
 from streams.errors import BrokerError, SpanloomError, StalledError
+from streams.monitoring import stacks
 from streams.monitoring.liveness import Complaint, Limits, Phase, Seen, TaskSeen, advance
 from streams.monitoring.meter import Sample
 from streams.monitoring.view import View
@@ -17,9 +20,14 @@ from streams.runtime.changelog import DISK_FULL
 from streams.runtime.hearing import Hearing
 from streams.runtime.host import TaskHost
 
+log = structlog.get_logger()
 LOOK_SECONDS: Final = 1.0
 FETCH_SECONDS: Final = 5.0
 """An idle partition's fetch is answered several times a second: what is this old was not."""
+TOLD: Final = (
+    "task", "rest", "is_dirty", "cuts", "restarts", "records_taken", "inbox_records", "lag",
+)  # fmt: skip
+"""What the log says of each task when nothing goes on any more."""
 
 
 class Link(Protocol):
@@ -185,7 +193,20 @@ class Monitor:
     def failure(self) -> SpanloomError | None:
         """Return what the worker must end with, None while it may go on."""
         worst = [c for c in self.view.complaints(0.0) if c.is_fatal]
-        return error_of(worst[0]) if worst else None
+        if not worst:
+            return None
+        error = error_of(worst[0])
+        if isinstance(error, StalledError):  # what it waits for cannot be seen afterwards
+            log.error(
+                "worker_stands_still",
+                cause=worst[0].cause,
+                task=worst[0].task,
+                is_flowing=self._link.is_flowing(),
+                tasks=[{name: task[name] for name in TOLD} for task in self.view.tasks],
+                threads=stacks.of_threads(),
+                coroutines=stacks.of_coroutines(),
+            )
+        return error
 
 
 def error_of(complaint: Complaint) -> SpanloomError:

@@ -7,7 +7,8 @@ import pytest
 
 from streams.runtime import host as host_module
 from streams.runtime.commit import CommitRefusedError
-from tests.unit.runtime.shell_cases import PARTITION, Shell, chunk
+from streams.runtime.task import HostSettings
+from tests.unit.runtime.shell_cases import PARTITION, Shell, chunk, is_blocked
 
 
 async def refused(shell: Shell) -> None:
@@ -113,5 +114,31 @@ def test_in_a_revoke_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
         shell.broker.meets = [CommitRefusedError("unknown member")]
         await shell.host.cut()
         assert (shell.host.is_refused, shell.broker.starts) == (True, 1)
+
+    asyncio.run(story())
+
+
+def test_whoever_waits_for_room_of_a_refused_task_is_let_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One reader serves all tasks: while this one is read back the others must get theirs."""
+    monkeypatch.setattr(host_module, "MEMBER_RETRY_SECONDS", 0.001)
+
+    async def story() -> None:
+        shell = Shell(monkeypatch, settings=HostSettings(inbox_rows_max=3))
+        await shell.host.put(chunk("a", 0, 3))
+        waiting = asyncio.create_task(shell.host.put(chunk("a", 3, 4)))
+        assert await is_blocked(waiting), "the inbox is full"
+
+        def is_known() -> None:  # the broker says whether the task is ours once that was let go
+            shell.source.memberships = [True if waiting.done() else None]
+
+        shell.source.while_asked = is_known
+        shell.runner.is_dirty = True
+        shell.broker.meets = [CommitRefusedError("the broker went")]
+        async with asyncio.timeout(60):
+            await shell.host.cut()
+            await waiting
+        assert (shell.host.rest, shell.host.inbox) == ("", (0, 0)), "what waited is fetched again"
 
     asyncio.run(story())

@@ -1,8 +1,10 @@
 """The monitor: what it finds at a worker, when it calls it ready, and what it lets it end with."""
 
+import threading
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from streams.errors import BrokerError, StalledError
 from streams.monitoring.liveness import Cause, Complaint, Limits
@@ -11,6 +13,7 @@ from streams.runtime import monitor as monitor_module
 from streams.runtime.monitor import FETCH_SECONDS, Monitor, error_of
 from tests.unit.runtime.fake_link import Connection, FakeLink, Host, Runner
 
+NAME = f"{threading.current_thread().name} {threading.get_ident()}"
 LIMITS = Limits(broker_seconds=60, stalled_seconds=40)
 
 
@@ -181,8 +184,14 @@ def test_a_task_that_stands_still_ends_the_worker(bench: Bench) -> None:
     assert body["tasks"]["join-0"]["lag_by_topic"] == {"a": 5}
     for _ in range(20):
         bench.look()
-    failure = bench.monitor.failure()
+    with capture_logs() as said:
+        failure = bench.monitor.failure()
     assert isinstance(failure, StalledError)
+    [one] = [event for event in said if event["event"] == "worker_stands_still"]
+    assert (one["cause"], one["task"], one["tasks"][0]["lag"]) == (
+        ("stalled", "join-0", {"a": 5, "b": 0})
+    )
+    assert any("test_monitor.py" in line for line in one["threads"][NAME])
     assert failure.exit_code == 3
     assert "task join-0 is 5 records behind" in str(failure)
     assert "Operator action: " in str(failure)
