@@ -29,6 +29,12 @@ def of_threads() -> dict[str, list[str]]:
     return found
 
 
+def of_main_thread() -> str:
+    """Return where the main thread stands, innermost frame first, in one line."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    return " < ".join(_lines(_walk(frame))[:-4:-1]) if frame is not None else "an unknown place"
+
+
 def of_coroutines() -> dict[str, list[str]]:
     """Return by task name where each coroutine of the running loop waits, outermost first.
 

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from streams.monitoring import stacks
+
 LOOK_SECONDS: Final = 1.0
 EXIT_CODE: Final = 3
 
@@ -92,7 +94,7 @@ class Watchdog:
                 )
         elif self.blocked_seconds > self._blocked_seconds_max:
             self._end(
-                f"the worker's loop has not turned for {self.blocked_seconds:.0f} s. Operator "
-                "action: look at the disk of --state-dir and at the machine's load; a restart goes "
-                "on from the last commit."
+                f"the worker's loop has not turned for {self.blocked_seconds:.0f} s; it stands at "
+                f"{stacks.of_main_thread()}. Operator action: look at the disk of --state-dir and "
+                "at the machine's load; a restart goes on from the last commit."
             )

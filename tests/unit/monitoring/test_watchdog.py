@@ -46,7 +46,8 @@ def test_a_loop_that_turns_is_left_alone() -> None:
     watchdog.look(4.0)
     watchdog.look(2.0)
     assert watchdog.blocked_seconds == 6.0
-    assert [text[:41] for text in said] == ["the worker's loop has not turned for 6 s."]
+    assert [text[:41] for text in said] == ["the worker's loop has not turned for 6 s;"]
+    assert "test_watchdog.py:" in said[0], "where it stands"
     assert "Operator action: " in said[0]
 
 
