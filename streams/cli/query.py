@@ -95,7 +95,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def root() -> None:
-    """Ask a console: traces, records, lineage, fidelity, incidents, audit entries.
+    """Ask a console: traces, records, lineage, fidelity, incidents, health, audit entries.
 
     Example: spanloom query incidents --state open
     """
