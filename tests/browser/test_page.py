@@ -100,9 +100,6 @@ def test_the_health_of_each_module_is_told(page: Page, stage: Stage) -> None:
     shown = modules.filter(has=page.get_by_text(place, exact=True))
     expect(shown).to_contain_text(re.compile("DEGRADED|UNHEALTHY"))
     expect(shown).to_contain_text("waits for it")
-    page.screenshot(path="/tmp/lab/health-now.png", full_page=True)  # XXX
-    page.emulate_media(color_scheme="light"); page.screenshot(path="/tmp/lab/health-light.png")  # XXX
-    import json; open("/tmp/lab/health.json", "w").write(json.dumps(stage.get("pipeline/health"), indent=1))  # XXX
     shown.get_by_role("link").click()
     expect(page).to_have_url(re.compile(f"/incidents.*module={place}"))
 

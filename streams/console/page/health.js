@@ -55,7 +55,9 @@ export function strip() {
 function moduleItem([name, one]) {
     const facts = [
         one.upstream_impact ? `${share(one.upstream_impact)} from upstream` : "",
-        `${share(one.downstream_risk)} waits for it`,
+        one.downstream_risk
+            ? `${share(one.downstream_risk)} of what others do waits for it`
+            : "nothing waits for it",
     ].filter(Boolean);
     const parts = Object.entries(one.components).map(
         ([part, health]) => `${part}: ${words(health.status)}`,
