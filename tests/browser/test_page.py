@@ -85,7 +85,7 @@ def test_the_map_shows_the_edge_that_loses(page: Page) -> None:
 
 
 def test_the_health_of_each_module_is_told(page: Page, stage: Stage) -> None:
-    """A word for each module of the contract, a link to its incidents, and the whole's the worst."""
+    """A word for each module of the contract, a link to its incidents, and one for the whole."""
     page.goto("/")
     health = region(page, "Health")
     modules = health.get_by_role("list", name="Health of modules").get_by_role("listitem")
