@@ -34,7 +34,7 @@ def times(values: list[int]) -> Any:
 
 
 def oracle_slope(values: list[int]) -> float:
-    return median((y - x) / (30.0 * (j - i)) for (i, x), (j, y) in pairs_of(values))
+    return float(median((y - x) / (30.0 * (j - i)) for (i, x), (j, y) in pairs_of(values)))
 
 
 def oracle_z(values: list[int]) -> float:
