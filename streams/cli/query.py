@@ -29,6 +29,7 @@ from streams.console.asked import COUNT, END, LIMIT, LIMIT_MAX, START, TOKEN
 from streams.console.paths.audit import AuditQuery
 from streams.console.paths.every import PATHS
 from streams.console.paths.path import Path as Question
+from streams.console.paths.pipeline import pipeline_paths
 from streams.console.times import iso
 from streams.errors import BrokerError, ConfigError
 
@@ -58,6 +59,13 @@ _COLUMNS: Final = {
     ),
     "alerts": ("firing_since", "kind", "severity", "state", "module", "name", "explanation"),
     "causes": ("rank", "module", "name", "probability", "evidence"),
+    "module_health": (
+        *("name", "status", "upstream_impact", "downstream_risk", "incident_ids", "last_seen"),
+    ),
+    "predictive_indicators": (
+        *("indicator_type", "module", "component", "flow", "status", "current_value", "threshold"),
+        *("unit", "trend", "time_to_threshold"),
+    ),
 }
 """Of each list that is known: what a terminal has room for. The rest is in --json and in files."""
 _SINGULAR: Final = {
@@ -77,6 +85,7 @@ _EXAMPLES: Final = {
     "volume": "--by flow --since 1d",
     "incidents": "--state open",
     "incident": "0f3a --json",
+    "health": "--json",
     "audit": "--start 2026-11-26T00:00Z --end 2026-11-27T00:00Z --actor svc-beta --out audit.csv",
 }
 
@@ -86,7 +95,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def root() -> None:
-    """Ask a console: traces, records, lineage, fidelity, incidents, audit entries.
+    """Ask a console: traces, records, lineage, fidelity, incidents, health, audit entries.
 
     Example: spanloom query incidents --state open
     """
@@ -187,7 +196,7 @@ def _common_flags(one: Question) -> Iterator[inspect.Parameter]:
     yield _flag("out", Path | None, typer.Option(None, help=help_))
 
 
-for _one in PATHS:
+for _one in (*PATHS, *pipeline_paths()):
     if _one.command:
         app.command(_one.command)(_command(_one))
 
@@ -288,6 +297,13 @@ def _is_table(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
+def _listed(value: Any) -> Any:
+    """Return a map of objects as a list of them, each with its key as `name`; all else as is."""
+    if not (isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values())):
+        return value
+    return [{"name": key} | one for key, one in value.items()]
+
+
 def _joined(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the pages of an answer as one."""
     if len(answers) == 1:
@@ -321,6 +337,7 @@ def _short(value: Any) -> str:
 def _show(answers: Sequence[dict[str, Any]]) -> None:
     """Print the plain fields of an answer, then each list in it as a table."""
     answer = _joined(answers)
+    answer = {name: _listed(value) for name, value in answer.items()}
     tables = {name: value for name, value in answer.items() if _is_table(value)}
     for key, value in answer.items():
         if (

@@ -36,7 +36,7 @@ class Source(NamedTuple):
     Attributes:
         name: of its events.
         version: asked at each poll, must be cheap; another answer than before means news.
-        read: returns what is told, fit for JSON; may block, and is called by one thread.
+        read: returns what is told, fit for JSON; may block, and is called by one thread at a time.
     """
 
     name: str
@@ -77,16 +77,18 @@ class Live:
         return len(self._viewers)
 
     async def run(self) -> None:
-        """Poll until `stop`."""
-        with ThreadPoolExecutor(1, "spanloom-live") as thread:
-            while not self._over.is_set():
-                if not self._viewers:
-                    self._wake.clear()
-                    await self._wake.wait()
-                    continue
-                for source in self._sources:
-                    await self._look(source, thread)
-                await asyncio.sleep(POLL_SECONDS)
+        """Poll until `stop`; a source that takes long holds up no other."""
+        with ThreadPoolExecutor(len(self._sources), "spanloom-live") as threads:
+            await asyncio.gather(*(self._poll(source, threads) for source in self._sources))
+
+    async def _poll(self, source: Source, threads: ThreadPoolExecutor) -> None:
+        while not self._over.is_set():
+            if not self._viewers:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            await self._look(source, threads)
+            await asyncio.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
         """Let everybody go, and end."""
@@ -95,13 +97,13 @@ class Live:
         for viewer in self._viewers:
             viewer.gone.set()
 
-    async def _look(self, source: Source, thread: ThreadPoolExecutor) -> None:
+    async def _look(self, source: Source, threads: ThreadPoolExecutor) -> None:
         version = source.version()
         is_known = source.name in self._versions and self._versions[source.name] == version
         if is_known:
             return
         try:
-            found = await asyncio.get_running_loop().run_in_executor(thread, source.read)
+            found = await asyncio.get_running_loop().run_in_executor(threads, source.read)
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             text = str(error)[:ERROR_CHARS]
             if self._failing.get(source.name) != text:

@@ -1,85 +1,29 @@
-"""What viewers are told: the newest state of fidelity and of incidents, made of the archive.
+"""What viewers are told: fidelity, incidents and the pipeline's health, made of the archive.
 
-Owns what goes into an event. The rules are functions of records; `sources` ties them to the
-archive, which is asked only when a record came since.
+Owns what goes into an event, and when the archive is asked for it: when a record came since, or,
+for health, which time alone makes worse, every few seconds.
 """
 
 import time
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final
 
-from streams.codec.records import Record
 from streams.console.api import shaped
 from streams.console.archive.archive import Archive
-from streams.console.archive.kinds import SCOPE, UNSAMPLED
 from streams.console.live import Source
-from streams.console.questions.queries import Queries, Where
+from streams.console.questions.pipeline_health import NO_PROMISE, Promise, pipeline_health
+from streams.console.questions.queries import OPEN, Queries
+from streams.console.questions.recent import recent_fidelity
 from streams.runtime import topics
-from streams.units import SECOND_US
 
-BACK_US: Final = 24 * 3_600 * SECOND_US
-"""A pipeline that has said nothing for so long shows nothing."""
-SPAN_US: Final = 60 * SECOND_US
-"""One window of ten seconds holds too few records of a rare flow to colour an edge by it."""
 OPEN_MAX: Final = 200
 RECENT_MAX: Final = 30
-_SUMS: Final = ("expected", "observed", "late", "duplicate", "sampled_out", "in_flight")
-_LAST: Final = ("window_start", "window_us", "slo_ratio", "burn_rate_short", "burn_rate_long")
-
-
-def recent_fidelity(windows: Iterable[Record]) -> dict[str, Any]:
-    """Return what the windows of the last minute add up to, by scope.
-
-    Args:
-        windows: each at its last revision.
-
-    Returns:
-        `scopes`, each with its names, sums (`missing` by cause), the newest window's times, rates
-        and counts (`last`), and `span_us`, the time that the sums cover; `window_start` and
-        `window_us` of the newest window of all, 0 when there is none.
-    """
-    by_scope: dict[tuple[Any, ...], list[Record]] = {}
-    for one in sorted(windows, key=lambda w: w["window_start"]):
-        by_scope.setdefault(tuple(one[name] for name in SCOPE), []).append(one)
-    newest = max((ones[-1] for ones in by_scope.values()), key=_start, default=None)
-    oldest = min((_start(ones[0]) for ones in by_scope.values()), default=0)
-    whole_us = 0 if newest is None else _start(newest) + newest["window_us"] - oldest
-    return {
-        "window_start": 0 if newest is None else _start(newest),
-        "window_us": 0 if newest is None else newest["window_us"],
-        "span_us": whole_us,
-        "scopes": [
-            dict(zip(SCOPE, key, strict=True)) | _sum(ones) for key, ones in by_scope.items()
-        ],
-    }
-
-
-def _start(window: Record) -> int:
-    start: int = window["window_start"]
-    return start
-
-
-def _sum(windows: list[Record]) -> dict[str, Any]:
-    missing: Counter[str] = Counter()
-    for one in windows:
-        missing.update(one["missing"])
-    last = windows[-1]
-    sums: dict[str, Any] = {name: sum(one[name] for one in windows) for name in _SUMS}
-    sums |= {name: sum(one["counters"].get(name, 0) for one in windows) for name in UNSAMPLED}
-    expected = sums["expected"]
-    return {
-        **sums,
-        "ratio": sums["observed"] / expected if expected else None,
-        "missing": dict(missing),
-        **{name: last[name] for name in _LAST},
-        "last": {"expected": last["expected"], "observed": last["observed"]},
-    }
+HEALTH_SECONDS: Final = 10.0
+"""It looks back over a quarter of an hour: it costs more than other news, and changes slower."""
 
 
 def _incidents(queries: Queries) -> dict[str, Any]:
-    is_open = Where("event NOT IN ('RESOLVED', 'MERGED')")
-    there = queries.incidents([is_open], OPEN_MAX, "")
+    there = queries.incidents([OPEN], OPEN_MAX, "")
     return {
         "open": there.rows,
         "is_more": bool(there.continuation_token),
@@ -87,8 +31,14 @@ def _incidents(queries: Queries) -> dict[str, Any]:
     }
 
 
-def sources(archive: Archive, queries: Queries) -> list[Source]:
-    """Return fidelity and incidents as they are to be told."""
+def sources(archive: Archive, queries: Queries, promise: Promise = NO_PROMISE) -> list[Source]:
+    """Return what is to be told.
+
+    Args:
+        archive: what news come from.
+        queries: ask it.
+        promise: what the contract says of health.
+    """
 
     def reached(topic: str) -> Callable[[], Hashable]:
         names = [
@@ -100,11 +50,15 @@ def sources(archive: Archive, queries: Queries) -> list[Source]:
 
     def fidelity() -> Any:
         now_us = time.time_ns() // 1_000
-        return shaped(recent_fidelity(queries.recent_windows(now_us, BACK_US, SPAN_US)))
+        return shaped(recent_fidelity(queries, now_us))
+
+    def health() -> Any:
+        return shaped(pipeline_health(queries, promise, time.time_ns() // 1_000))
 
     return [
         Source("fidelity", reached(topics.STATS), fidelity),
         Source("incidents", reached(topics.INCIDENTS), lambda: shaped(_incidents(queries))),
+        Source("pipeline", lambda: time.monotonic() // HEALTH_SECONDS, health),
     ]
 
 

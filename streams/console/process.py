@@ -30,7 +30,9 @@ from streams.console.build import build
 from streams.console.live import Live, Source
 from streams.console.metrics import Rows, by_key, exposition, of_requests
 from streams.console.paths.catalog import catalog_paths
+from streams.console.paths.pipeline import pipeline_paths
 from streams.console.privacy import check_keys, privacy_of
+from streams.console.questions.pipeline_health import promise_of
 from streams.console.questions.queries import Queries, Spill
 from streams.console.settings import ConsoleSettings
 from streams.contract.model import Contract
@@ -108,7 +110,7 @@ class Console:
         )
         self._live = Live(
             [
-                *news.sources(self._archive, self._queries),
+                *news.sources(self._archive, self._queries, promise_of(contract)),
                 Source("health", lambda: time.monotonic() // BEAT_SECONDS, self._said),
             ]
         )
@@ -181,7 +183,8 @@ class Console:
             "/api/v1/health": self._health,
             "/metrics": metrics,
         }
-        more = (*built.paths, *catalog_paths(self._contract))
+        promise = promise_of(self._contract)
+        more = (*built.paths, *catalog_paths(self._contract), *pipeline_paths(promise))
         routes = [*built.logins, Route("/api/v1/live", self._live), *site.routes()]
         return server(
             application(interface, others, more, routes),

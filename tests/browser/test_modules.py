@@ -248,3 +248,27 @@ def test_the_trend_is_by_the_second(modules: Page) -> None:
         [5_000_000, {"expected": 10, "observed": 10, "window_us": 5_000_000}],
     ]
     assert run(modules, "trend.js", body, windows) == [[5, 10], [2, 5], [0, 1]]
+
+
+def test_what_health_says_in_words(modules: Page) -> None:
+    """Cascades, what is beyond its threshold, what will be; a stable indicator says nothing."""
+    about = {"module": "BETA", "component": "transform", "flow": "", "unit": "us"}
+    about |= {"indicator_type": "LATENCY_SPIKE", "current_value": 1_500.0, "threshold": 2_000.0}
+    cascade = {"module": "GAMMA", "from_module": "BETA", "path": ["BETA", "INTEGRATION", "GAMMA"]}
+    flow = {"module": "", "component": "", "flow": "record", "unit": "per_second"}
+    flow |= {"indicator_type": "THROUGHPUT_DECLINE", "current_value": 3.0, "threshold": 5.0}
+    data = {
+        "cascades": [cascade],
+        "predictive_indicators": [
+            flow | {"time_to_threshold": 0.0},
+            about | {"time_to_threshold": 250.4},
+            about | {"time_to_threshold": None},
+        ],
+    }
+    assert run(modules, "health.js", "return it.sentences(given);", data) == [
+        "GAMMA has its trouble from BETA: BETA → INTEGRATION → GAMMA",
+        "flow record: throughput beyond its threshold (3.00/s, threshold 5.00/s)",
+        "BETA transform: time at its threshold in 4 min 10 s (1.50 ms, threshold 2.00 ms)",
+    ]
+    more = {"cascades": [cascade] * 9, "predictive_indicators": []}
+    assert run(modules, "health.js", "return it.sentences(given).at(-1);", more) == "and 3 more"

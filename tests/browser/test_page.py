@@ -84,6 +84,26 @@ def test_the_map_shows_the_edge_that_loses(page: Page) -> None:
     expect(pipeline.get_by_role("link", name="batch_transfer")).to_be_visible()
 
 
+def test_the_health_of_each_module_is_told(page: Page, stage: Stage) -> None:
+    """A word for each module of the contract, a link to its incidents, and one for the whole."""
+    page.goto("/")
+    health = region(page, "Health")
+    modules = health.get_by_role("list", name="Health of modules").get_by_role("listitem")
+    expect(modules).to_have_count(6)
+    expect(health.get_by_role("status")).to_have_text(re.compile("HEALTHY|DEGRADED|UNKNOWN"))
+    # Acknowledgments were lost, of which an incident is open.
+    place = next(
+        name
+        for name, one in stage.get("pipeline/health")["module_health"].items()
+        if incident_of(stage) in one["incident_ids"]
+    )
+    shown = modules.filter(has=page.get_by_text(place, exact=True))
+    expect(shown).to_contain_text(re.compile("DEGRADED|UNHEALTHY"))
+    expect(shown).to_contain_text("waits for it")
+    shown.get_by_role("link").click()
+    expect(page).to_have_url(re.compile(f"/incidents.*module={place}"))
+
+
 def test_an_injected_fault_is_seen_live(page: Page, stage: Stage) -> None:
     """An alert raised now is an incident on the open page moments later, without a reload."""
     page.goto("/")

@@ -2,7 +2,7 @@
 
 const STALE_MS = 8_000;
 const AGAIN_MS = 3_000;
-const NAMES = ["fidelity", "incidents", "health", "trouble"];
+const NAMES = ["fidelity", "incidents", "health", "pipeline", "trouble"];
 
 const newest = new Map();
 const listeners = new Set();

@@ -25,7 +25,11 @@ PATHS: Final = (
             START,
             END,
             Parameter(
-                "by", "word", "Traces by flow or module, missing spans by edge, events.", BYS, True
+                "by",
+                "word",
+                "Traces by flow or module, missing spans by edge, spans by component, events.",
+                BYS,
+                True,
             ),
             Parameter("flow", "text", "Of this flow."),
             Parameter("module", "text", "Of this module."),

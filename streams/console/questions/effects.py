@@ -70,7 +70,7 @@ def effects(queries: Queries, incident_id: str) -> dict[str, Any] | None:
     start_us = incident["opened_at"] - AROUND_US
     end_us = max(incident["resolved_at"], incident["timestamp"]) + AROUND_US
     origins = [m for m in (incident["module"], *_modules(incident["alerts"])) if m]
-    edges = _edges(queries, start_us, end_us)
+    edges = handovers(queries, start_us, end_us)
     by_module = relations(((row["from"], row["to"]) for row in edges), origins)
     facts = _facts(queries, start_us, end_us)
     return {
@@ -102,7 +102,7 @@ def _nothing() -> dict[str, Any]:
     return {"spans": 0, "errors": 0, "fidelity_ratio": None, "alerts": [], "incidents": []}
 
 
-def _edges(queries: Queries, start_us: int, end_us: int) -> list[dict[str, Any]]:
+def handovers(queries: Queries, start_us: int, end_us: int) -> list[dict[str, Any]]:
     """Return how often a module handed over to another."""
     return queries.ask(
         'SELECT above.module AS "from", below.module AS "to", '

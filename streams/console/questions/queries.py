@@ -65,6 +65,10 @@ class Where(NamedTuple):
     kinds: tuple[str, ...] = ()
 
 
+OPEN: Final = Where("event NOT IN ('RESOLVED', 'MERGED')")
+"""The condition that the last version of an incident says that it is open."""
+
+
 class Page(NamedTuple):
     """Rows, and where the next ones begin; "" when there are no more."""
 
@@ -179,6 +183,16 @@ class Queries:
     def incident(self, incident_id: str) -> tuple[Record, list[dict[str, Any]]] | None:
         """Return an incident's last event and all its versions; None when unknown."""
         return self._one("incidents", "version, event, severity, timestamp", incident_id)
+
+    def open_incidents(self, limit: int) -> list[Record]:
+        """Return the last events of the incidents that are open, whole, the newest first."""
+        rows = self.ask(
+            f"SELECT value FROM ({last_of('incidents', 'version', 'incident_id')}) "
+            f"WHERE {OPEN.text} ORDER BY opened_at DESC, incident_id LIMIT ?",
+            (limit,),
+            {"incidents": ALL},
+        )
+        return [decode(row["value"]) for row in rows]
 
     def incidents_of(
         self, record_id: str, trace_ids: Sequence[str], limit: int

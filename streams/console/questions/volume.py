@@ -42,6 +42,7 @@ _OF: Final = {
     "flow": _Of(("flow", "status"), "trace", ("count", "spans", "errors"), ("traces",)),
     "module": _Of(("flow", "module", "status"), "module", ("count",), ("traces",)),
     "edge": _Of(("flow", "module", "from_stage", "to_stage"), "missing", ("count",), ("traces",)),
+    "component": _Of(("module", "component"), "", ("count", "errors", "duration_us"), ("spans",)),
     "event": _Of(
         ("module", "component", "event_type", "severity"),
         "event",

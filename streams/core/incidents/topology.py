@@ -125,11 +125,11 @@ class Topology:
 
     def upstream(self, module: str) -> frozenset[str]:
         """Return every module that this one needs, directly or not, without itself."""
-        return _reach(module, self._upstream) - {module}
+        return reach((module,), self._upstream) - {module}
 
     def downstream(self, module: str) -> frozenset[str]:
         """Return every module that needs this one, directly or not, without itself."""
-        return _reach(module, self._downstream) - {module}
+        return reach((module,), self._downstream) - {module}
 
     def are_neighbours(self, module: str, other: str) -> bool:
         """Say whether one of two modules hands over to, or depends on, the other."""
@@ -146,22 +146,22 @@ class Topology:
 
     @cached_property
     def _near(self) -> dict[Place, tuple[str, ...]]:
-        return _grouped((Place(e.flow, e.to_stage), e.from_stage) for e in self.edges)
+        return grouped((Place(e.flow, e.to_stage), e.from_stage) for e in self.edges)
 
     @cached_property
     def _far(self) -> dict[Place, tuple[str, ...]]:
-        return _grouped((Place(e.flow, e.from_stage), e.to_stage) for e in self.edges)
+        return grouped((Place(e.flow, e.from_stage), e.to_stage) for e in self.edges)
 
     @cached_property
     def _after(self) -> dict[Place, frozenset[str]]:
         graphs: dict[str, dict[str, tuple[str, ...]]] = {}
         for place, far in self._far.items():
             graphs.setdefault(place.flow, {})[place.stage] = far
-        return {p: _reach(p.stage, graphs[p.flow]) for p in self._far}
+        return {p: reach((p.stage,), graphs[p.flow]) for p in self._far}
 
     @cached_property
     def _stages(self) -> dict[str, tuple[Place, ...]]:
-        return _grouped((module, place) for place, module in self.stage_module.items())
+        return grouped((module, place) for place, module in self.stage_module.items())
 
     @cached_property
     def _depth(self) -> dict[Place, int]:
@@ -195,24 +195,25 @@ class Topology:
             if near and far and near != far:
                 pairs.append((far, near))
         pairs += [(caller, callee) for caller, callee in self.calls if caller != callee]
-        return _grouped(pairs)
+        return grouped(pairs)
 
     @cached_property
     def _downstream(self) -> dict[str, tuple[str, ...]]:
-        return _grouped((up, name) for name, ups in self._upstream.items() for up in ups)
+        return grouped((up, name) for name, ups in self._upstream.items() for up in ups)
 
 
-def _grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, tuple[V, ...]]:
+def grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, tuple[V, ...]]:
+    """Return the second ones of pairs by the first, each once, in their order."""
     groups: dict[K, dict[V, None]] = {}
     for key, value in pairs:
         groups.setdefault(key, {})[value] = None
     return {key: tuple(values) for key, values in groups.items()}
 
 
-def _reach(start: str, graph: Mapping[str, Iterable[str]]) -> frozenset[str]:
-    """Return what a path of at least one edge reaches; a cycle may reach its own start."""
-    seen: set[str] = set()
-    waiting = list(graph.get(start, ()))
+def reach(start: Iterable[K], graph: Mapping[K, Iterable[K]]) -> frozenset[K]:
+    """Return what a path of at least one edge leads to; a cycle may lead to its own start."""
+    seen: set[K] = set()
+    waiting = [far for node in start for far in graph.get(node, ())]
     while waiting:
         node = waiting.pop()
         if node not in seen:

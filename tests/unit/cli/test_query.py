@@ -17,6 +17,7 @@ import uvicorn
 
 from streams.cli import query
 from streams.console.api import application, open_to_all
+from streams.console.paths.pipeline import pipeline_paths
 from streams.console.questions.queries import Queries
 from streams.runtime import topics
 from tests.unit.cli.shell import Shell
@@ -63,7 +64,8 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     archive.take(message(TELEMETRY, AUDITED, metric))
     with ThreadPoolExecutor(2) as workers:
-        app = application(open_to_all(Queries(archive, 256 << 20, 1), workers), {})
+        interface = open_to_all(Queries(archive, 256 << 20, 1), workers)
+        app = application(interface, {}, pipeline_paths())
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
         thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
         thread.start()

@@ -20,6 +20,7 @@ from streams.console.metrics import Meters
 from streams.console.paths import about, commands, erasure, rejected
 from streams.console.paths.every import PATHS
 from streams.console.paths.path import Path as Described
+from streams.console.paths.pipeline import pipeline_paths
 from streams.console.questions.queries import Queries
 from streams.console.redriven import Redriven
 from streams.console.settings import ConsoleSettings
@@ -74,6 +75,7 @@ class Asked:
         more = (
             *commands.paths(self.ordered.append),
             *rejected.paths(self.redriven, lambda _: None, self._send),
+            *pipeline_paths(),
             *about.paths(lambda: {("traces.assembled.v1", 0): (3, 5)}),
             *erasure.paths(
                 KEYED, lambda found: erase(self.interface.queries._archive, found, []), log

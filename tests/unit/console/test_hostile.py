@@ -26,6 +26,7 @@ from streams.console.access.audit_log import AccessLog
 from streams.console.archive.erasing import Erased
 from streams.console.paths import about, commands, erasure, rejected
 from streams.console.paths.every import PATHS
+from streams.console.paths.pipeline import pipeline_paths
 from streams.console.redriven import Redriven
 from tests.unit.console.asking import Asked
 
@@ -44,6 +45,7 @@ PATHS_HERE = sorted(
         *commands.paths(lambda _: None),
         *rejected.paths(Redriven(None), lambda _: None, lambda _: 0),
         *about.paths(dict),
+        *pipeline_paths(),
         *erasure.paths(None, lambda _: Erased({}, 0), AccessLog(None)),
     )
 )

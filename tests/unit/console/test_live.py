@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -172,3 +174,25 @@ def test_the_end_lets_everybody_go() -> None:
         assert late.sent[0]["status"] == 503
 
     play(story)
+
+
+def test_a_source_that_takes_long_holds_up_no_other() -> None:
+    """While one is being read, another's changes are told one after the other."""
+
+    async def run() -> None:
+        told, is_over = Told(), threading.Event()
+        slow = Source("slow", lambda: 0, partial(is_over.wait, 60))
+        live = Live([slow, told.source])
+        polling = asyncio.ensure_future(live.run())
+        viewer = Viewer(live)
+        try:
+            for told.value in (1, 2, 3):
+                await until(lambda: ("numbers", {"value": told.value}) in viewer.events())
+            assert all(name == "numbers" for name, _ in viewer.events())
+        finally:
+            is_over.set()
+        await until(lambda: ("slow", True) in viewer.events())
+        live.stop()
+        await asyncio.wait_for(polling, 60)
+
+    asyncio.run(run())

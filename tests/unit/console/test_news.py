@@ -4,8 +4,9 @@ from pathlib import Path
 
 from streams.console.archive.archive import Archive, Limits
 from streams.console.archive.store import Store
-from streams.console.news import SPAN_US, recent_fidelity, sources
+from streams.console.news import sources
 from streams.console.questions.queries import Queries
+from streams.console.questions.recent import SPAN_US, summed
 from streams.runtime import topics
 from tests.unit.console.at_hand import SECOND, T0_US, Clock, archive_in, incident, message, window
 
@@ -22,7 +23,7 @@ def test_windows_of_a_scope_are_added_up() -> None:
         )
         for n in (1, 0)
     ]
-    found = recent_fidelity(windows)
+    found = summed(windows)
     (scope,) = found["scopes"]
     assert (scope["expected"], scope["observed"], scope["ratio"]) == (200, 181, 0.905)
     assert scope["missing"] == {"LATE": 19}
@@ -34,8 +35,8 @@ def test_windows_of_a_scope_are_added_up() -> None:
 
 def test_no_window_is_no_news() -> None:
     """An archive without windows says so by zero, and a scope without records has no ratio."""
-    assert recent_fidelity([]) == {"window_start": 0, "window_us": 0, "span_us": 0, "scopes": []}
-    (scope,) = recent_fidelity([window(expected=0, observed=0, missing={})])["scopes"]
+    assert summed([]) == {"window_start": 0, "window_us": 0, "span_us": 0, "scopes": []}
+    (scope,) = summed([window(expected=0, observed=0, missing={})])["scopes"]
     assert scope["ratio"] is None
 
 
@@ -56,7 +57,7 @@ def test_only_the_last_minute_at_its_last_revision_counts(tmp_path: Path) -> Non
 def test_a_record_of_a_topic_is_news_of_its_source(tmp_path: Path) -> None:
     """The version changes with records of the source's own topic, also under a prefix."""
     archive = Archive(Store(str(tmp_path)), Limits(), prefix="x.", clock=Clock())
-    fidelity, incidents = sources(archive, Queries(archive, 256 << 20, 1))
+    fidelity, incidents, _ = sources(archive, Queries(archive, 256 << 20, 1))
     before = fidelity.version(), incidents.version()
     archive.take(message(topics.INCIDENTS, 0, incident())._replace(topic=f"x.{topics.INCIDENTS}"))
     assert fidelity.version() == before[0]

@@ -6,6 +6,7 @@ import { clock, count, duration, isoOf, micros, percent, rate, words, CAUSES } f
 import { incidentLine, panel, tile } from "../parts.js";
 import { draw, edgeKey, grade } from "../pipeline.js";
 import { remember } from "../app.js";
+import { strip } from "../health.js";
 import { trend } from "../trend.js";
 import * as live from "../live.js";
 
@@ -17,12 +18,14 @@ export async function show(view) {
     const incidents = h("ul", { class: "incidents" });
     const losing = h("div");
     const flows = h("div");
+    const health = strip();
     arrows(incidents, "a");
     put(
         view.main,
         h("h1", { class: "hidden" }, "Now"),
         stale,
         tiles,
+        health.element,
         h(
             "div",
             { class: "overview" },
@@ -65,6 +68,7 @@ export async function show(view) {
             chart.tell(data);
             keepFocus(losing, () => put(losing, lost(data, catalog)));
         }
+        if (name === "pipeline") health.tell(data);
         if (name === "incidents") keepFocus(incidents, () => put(incidents, listed(data)));
         warn();
         put(tiles, figures());
