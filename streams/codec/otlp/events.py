@@ -19,7 +19,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 from streams.codec.eventid import span_event_id
 from streams.codec.otlp.metrics import points_of
-from streams.codec.otlp.requests import Request
+from streams.codec.otlp.requests import Request, id_text
 from streams.codec.otlp.services import COMPONENT, Place, Services
 from streams.codec.otlp.values import ENTRIES_MAX, Dimensions, cut, text_of
 
@@ -47,8 +47,6 @@ NAME_BYTES_MAX: Final = 1_024
 LINKS_MAX: Final = 128
 """OpenTelemetry's own default limit."""
 SAMPLED: Final = 1
-_ID_BYTES_MAX: Final = 32
-"""Of an id of the wrong length so much is shown."""
 _KINDS: Final = ("INTERNAL", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 _STATUSES: Final = ("UNSET", "OK", "ERROR")
 _SEVERITIES: Final = ("DEBUG", "DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
@@ -159,9 +157,9 @@ def span_event(span: Span, origin: Origin) -> Event:
     status = _STATUSES[span.status.code] if 0 <= span.status.code < 3 else "UNSET"
     return event | {
         "event_id": span_event_id(span.trace_id, span.span_id),
-        "trace_id": _hex(span.trace_id),
-        "span_id": _hex(span.span_id),
-        "parent_span_id": _hex(span.parent_span_id),
+        "trace_id": id_text(span.trace_id),
+        "span_id": id_text(span.span_id),
+        "parent_span_id": id_text(span.parent_span_id),
         "severity": "ERROR" if status == "ERROR" else "INFO",
         "duration_us": (span.end_time_unix_nano - start_ns) // _NS_PER_US,
         "status": status,
@@ -185,8 +183,8 @@ def _log_event(record: LogRecord, origin: Origin) -> Event:
     # A log record's ids of nothing but zeros say that it belongs to no trace.
     trace_id = record.trace_id if any(record.trace_id) else b""
     return event | {
-        "trace_id": _hex(trace_id),
-        "span_id": _hex(record.span_id) if trace_id else "",
+        "trace_id": id_text(trace_id),
+        "span_id": id_text(record.span_id) if trace_id else "",
         "severity": _severity(record),
         "trace_flags": record.flags & 0xFF,
     }
@@ -223,7 +221,3 @@ def _event(
         "trace_flags": 0,
         "links": [],
     }
-
-
-def _hex(octets: bytes) -> str:
-    return octets[:_ID_BYTES_MAX].hex()

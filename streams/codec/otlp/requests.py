@@ -44,7 +44,12 @@ _PARTS: Final = {
 }
 _IDS: Final = ("traceId", "spanId", "parentSpanId")
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*")
-_NO_ID: Final = 32
+_NO_HEX: Final = b"\xff"
+"""Around an id in JSON that is no hex: no text has this octet."""
+_NO_ID_BYTES: Final = 33
+"""So long is such a one, text and marks: as long as no id is."""
+SHOWN_BYTES_MAX: Final = 32
+"""Of an id of the wrong length so much is shown."""
 _POINTS: Final = ("gauge", "sum", "histogram", "exponentialHistogram")
 _DEPTH_MAX: Final = 100
 """What protobuf's own reader allows."""
@@ -210,8 +215,21 @@ def _base64_of(text: str) -> str:
     if _HEX.fullmatch(text):
         octets = bytes.fromhex(text)
     else:  # half a surrogate pair has no bytes
-        octets = text.encode(errors="replace")[:_NO_ID].ljust(_NO_ID)
+        shown = text.encode(errors="replace")[:SHOWN_BYTES_MAX]
+        octets = (_NO_HEX + shown).ljust(_NO_ID_BYTES, _NO_HEX)
     return base64.b64encode(octets).decode()
+
+
+def id_text(octets: bytes) -> str:
+    """Return an id as hex; one that came in JSON and is no hex as it was sent, or its begin.
+
+    What is no hex in JSON is none here, whatever bytes a sender makes up.
+    """
+    if len(octets) == _NO_ID_BYTES and octets.startswith(_NO_HEX):
+        text = octets.strip(_NO_HEX).decode(errors="ignore")
+        if not _HEX.fullmatch(text):
+            return text
+    return octets[:SHOWN_BYTES_MAX].hex()
 
 
 def _listed(tree: Any, name: str) -> list[dict[str, Any]]:
