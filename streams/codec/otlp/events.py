@@ -43,13 +43,15 @@ TRACE_STATE: Final = "w3c.tracestate"
 DROPPED_LINKS: Final = "spanloom.dropped_links"
 MESSAGE: Final = "message"
 LOG_NAME: Final = "log"
+EVENT_NAME: Final = "event.name"
+"""What names a log record that has no name as a field."""
 NAME_BYTES_MAX: Final = 1_024
 LINKS_MAX: Final = 128
 """OpenTelemetry's own default limit."""
 SAMPLED: Final = 1
 _KINDS: Final = ("INTERNAL", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 _STATUSES: Final = ("UNSET", "OK", "ERROR")
-_SEVERITIES: Final = ("DEBUG", "DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
+LINE_SEVERITIES: Final = ("DEBUG", "DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
 """By the four numbers of each: TRACE, DEBUG, INFO, WARN, ERROR, FATAL."""
 _SEVERITY_OF_TEXT: Final = {
     "trace": "DEBUG",
@@ -105,7 +107,7 @@ def events_of(request: Request, services: Services) -> Iterator[Event]:
         for logs in request.resource_logs:
             for log_scope in logs.scope_logs:
                 origin = Origin(logs.resource, log_scope.scope, services)
-                yield from (_log_event(record, origin) for record in log_scope.log_records)
+                yield from (log_event(record, origin) for record in log_scope.log_records)
     else:
         yield from _metric_events(request, services)
 
@@ -170,7 +172,8 @@ def span_event(span: Span, origin: Origin) -> Event:
     }
 
 
-def _log_event(record: LogRecord, origin: Origin) -> Event:
+def log_event(record: LogRecord, origin: Origin) -> Event:
+    """Return the event of a log record, without an event id."""
     dimensions = Dimensions(origin.dimensions)
     dimensions.add_all(record.attributes)
     if record.HasField("body"):
@@ -178,7 +181,7 @@ def _log_event(record: LogRecord, origin: Origin) -> Event:
     dimensions.dropped += record.dropped_attributes_count
     place = origin.place(dimensions)
     time_ns = record.time_unix_nano or record.observed_time_unix_nano
-    name = record.event_name or dimensions.get("event.name") or LOG_NAME
+    name = record.event_name or dimensions.get(EVENT_NAME) or LOG_NAME
     event = _event("LOG", place, cut(name, NAME_BYTES_MAX), time_ns // _NS_PER_US, dimensions)
     # A log record's ids of nothing but zeros say that it belongs to no trace.
     trace_id = record.trace_id if any(record.trace_id) else b""
@@ -192,7 +195,7 @@ def _log_event(record: LogRecord, origin: Origin) -> Event:
 
 def _severity(record: LogRecord) -> str:
     if 1 <= record.severity_number <= 24:
-        return _SEVERITIES[(record.severity_number - 1) // 4]
+        return LINE_SEVERITIES[(record.severity_number - 1) // 4]
     return _SEVERITY_OF_TEXT.get(record.severity_text.strip().lower(), "INFO")
 
 

@@ -78,7 +78,7 @@ class Layout:
         self._shared = self._of_origins()
         self._name = self._named()
         self._tails, tail_bytes = tails_of(plain)
-        self._head_bytes = np.where(plain.has_parent, HEAD_BYTES, ROOT_BYTES)
+        self._head_bytes = self._head_sizes()
         self._own_at = self._head_bytes + self._name.size
         for piece in self._shared:
             self._own_at = self._own_at + piece.size
@@ -106,7 +106,7 @@ class Layout:
         at = begin + self._head_bytes + self._shared[0].size
         return np.asarray(at + self._name.size - name_bytes)
 
-    def write(self, begin: I64, total_bytes: int, slow: Mapping[int, bytes]) -> bytes:
+    def write(self, begin: I64, total_bytes: int, slow: Mapping[int, bytes]) -> U8:
         """Return the bodies.
 
         Args:
@@ -133,7 +133,7 @@ class Layout:
         self._write_ends(out, begin)
         for at, body in slow.items():
             out[at : at + len(body)] = np.frombuffer(body, np.uint8)
-        return out[:total_bytes].tobytes()
+        return out[:total_bytes]
 
     def _write_ends(self, out: U8, begin: I64) -> None:
         """Write tails, and then links and heads: a tail may be written beyond its end."""
@@ -148,6 +148,14 @@ class Layout:
         if len(self._links.span):
             links_at = begin + self._links_at
             write_links(self._step.words, self._links, self._link_count, out, links_at)
+        self._write_heads(out, begin)
+
+    def _head_sizes(self) -> I64:
+        """Return how long the head of each body is."""
+        return np.where(self.plain.has_parent, HEAD_BYTES, ROOT_BYTES)
+
+    def _write_heads(self, out: U8, begin: I64) -> None:
+        """Write heads of exactly their sizes."""
         heads = heads_of(self.plain)
         copy_rows(heads, out, begin, 0, ROOT_BYTES)
         some = np.flatnonzero(self.plain.has_parent)
@@ -234,7 +242,6 @@ class Layout:
         """Return who emits the spans, and their shared dimensions behind how many there are."""
         origins, most = self._step.origins, ENTRIES_MAX + 1
         origin = self._step.origin[self.rows]
-        is_error = self.plain.status == STATUS_ERROR
         is_used = np.zeros(len(origins) * most, np.bool_)
         pair = origin * most + self._own_count
         is_used[pair] = True
@@ -242,8 +249,13 @@ class Layout:
         for code in np.flatnonzero(is_used).tolist():
             one = origins[code // most]
             entries[code] = _COUNTS[one.count + code % most] + one.entries
-        places = [place for one in origins for place in one.places]
-        return self._texts(places, 2 * origin + is_error), self._texts(entries, pair)
+        return self._texts(*self._emitters(origin)), self._texts(entries, pair)
+
+    def _emitters(self, origin: I64) -> tuple[list[bytes], I64]:
+        """Return texts from `module` to `severity`, and which of them each body has."""
+        is_error = self.plain.status == STATUS_ERROR
+        places = [place for one in self._step.origins for place in one.places]
+        return places, 2 * origin + is_error
 
     def _texts(self, texts: list[bytes], code: I64) -> _Pieces:
         """Return pieces that are texts, by their index."""

@@ -1,6 +1,6 @@
 """The spans of many requests in one buffer, taken apart."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,9 @@ from streams.codec.otlp.origins import Origins, QuickOrigin
 from streams.codec.otlp.split import split
 from streams.codec.otlp.walk import PAD_BYTES, Spans, words_of
 from streams.units import I64, U8, U64
+
+Read = Callable[[U8, I64, I64], tuple[U8, Spans, SpanLinks]]
+"""As `read_spans`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,17 @@ class SpanStep:
         return self.values[i][int(self.begin[row]) - base : int(self.end[row]) - base]
 
 
-def step_of(values: Sequence[bytes], known: Origins, encoder: OtlpEncoder) -> SpanStep:
-    """Split requests and take their spans apart; those of another form have no spans here."""
+def step_of(
+    values: Sequence[bytes], known: Origins, encoder: OtlpEncoder, read: Read = read_spans
+) -> SpanStep:
+    """Split requests and take their spans apart; those of another form have no spans here.
+
+    Args:
+        values: requests of one kind, protobuf.
+        known: resources and scopes.
+        encoder: tells how many spans a request may hold.
+        read: takes the spans apart; or log records, as if they were spans.
+    """
     base = np.cumsum([0, *map(len, values)])
     request: list[int] = []
     origin: list[int] = []
@@ -78,7 +90,7 @@ def step_of(values: Sequence[bytes], known: Origins, encoder: OtlpEncoder) -> Sp
     buffer = np.frombuffer(bytearray().join((*values, bytes(PAD_BYTES))), np.uint8)
     shift = np.repeat(np.array(starts, np.int64), counts)
     begins, ends = _spans_at(buffer, np.array(heads, np.int64) + shift)
-    octets, spans, links = read_spans(buffer, begins, ends)
+    octets, spans, links = read(buffer, begins, ends)
     return SpanStep(
         values,
         octets,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from streams.codec.otlp.services import Services
@@ -16,7 +17,7 @@ from streams.collector.judging import PARCEL_BYTES_MAX, Judge, Layout
 from streams.collector.mending import mended, microseconds
 from streams.collector.otlp import OBJECTS_MAX, OtlpValues
 from streams.core.traces.partitioners import murmur2_partition
-from tests.otlp_cases import as_json, attribute, span_id, span_of, trace_id
+from tests.otlp_cases import START_NS, as_json, attribute, logs, span_id, span_of, trace_id
 from tests.otlp_cases import traces as otlp
 from tests.unit.collector.at_hand import START_US, event
 
@@ -190,7 +191,7 @@ def test_spans_read_together_are_judged_as_their_values_are() -> None:
     requests = [otlp("alpha", spans[:20]), otlp("shop", spans[20:]), otlp("shop", [])]
     read = OtlpValues(Services())
     whole = [v for one in requests for v in read.values_of("spans", "protobuf", bytes_of(one))]
-    run = read.run([bytes_of(one) for one in requests])
+    run = read.run("spans", [bytes_of(one) for one in requests])
     assert run is not None
     assert run.counts.tolist() == [20, 20, 0]
     assert 30 < len(run.straight) < 40
@@ -199,6 +200,26 @@ def test_spans_read_together_are_judged_as_their_values_are() -> None:
     assert together.rejected == one_by_one.rejected
     assert len(together.rejected) == 2
     assert [together.value_of(n) for n in range(40)] == whole
+
+
+def test_log_records_read_together_are_judged_as_their_values_are() -> None:
+    """The same parcels, the same rejections: good ones, odd ones, bad ones, equal ones."""
+    lines = [LogRecord(time_unix_nano=START_NS + n // 2, trace_id=trace_id(3)) for n in range(20)]
+    lines[3].trace_id = b"short"
+    lines[5].time_unix_nano //= 1_000
+    lines[7].body.array_value.values.add(int_value=1)
+    lines[9].trace_id = b""
+    requests = [logs("alpha", lines[:10]), logs("shop", lines[10:]), logs("shop", [])]
+    read = OtlpValues(Services())
+    whole = [v for one in requests for v in read.values_of("logs", "protobuf", bytes_of(one))]
+    run = read.run("logs", [bytes_of(one) for one in requests])
+    assert run is not None
+    assert run.counts.tolist() == [10, 10, 0]
+    one_by_one, together = judge().judge(whole), judge().judge_spans(run)
+    assert sorted(together.parcels) == sorted(one_by_one.parcels)
+    assert together.rejected == one_by_one.rejected
+    assert len(together.rejected) == 1
+    assert [together.value_of(n) for n in range(20)] == whole
 
 
 def test_json_is_read_together_with_protobuf() -> None:
@@ -211,8 +232,8 @@ def test_json_is_read_together_with_protobuf() -> None:
     assert not read.is_quick("spans", "protobuf", bodies[1])
     assert not read.is_quick("spans", "json", bodies[0])
     assert not read.is_quick("spans", "json", b"{" * (OBJECTS_MAX + 1))
-    assert not read.is_quick("logs", "json", bodies[1])
-    run = read.run(bodies)
+    assert not read.is_quick("metrics", "json", bodies[1])
+    run = read.run("spans", bodies)
     assert run is not None
     assert run.counts.tolist() == [2, 2]
     assert run.straight.tolist() == [0, 1, 2, 3]

@@ -1,10 +1,10 @@
-"""Requests of spans in JSON as the same requests in protobuf's bytes, so that one way reads both.
+"""Requests in JSON as the same requests in protobuf's bytes, so that one way reads both.
 
 Protobuf's own reader of JSON takes forty times what its reader of bytes takes: it looks every field
 up by name, converts it and sets it, one call after the other. Here each field that has its usual
 form is written as bytes at once. Invariant: what is returned are the bytes of the message that
-`request_of` reads; a span with anything else in it goes that way alone, and a request whose outer
-levels have anything else is not written at all.
+`request_of` reads; a span or log record with anything else in it goes that way alone, and a request
+whose outer levels have anything else is not written at all.
 Source: OTLP 1.x, "JSON Protobuf Encoding"; Protocol Buffers, "Encoding", "ProtoJSON Format".
 """
 
@@ -13,14 +13,22 @@ import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from google.protobuf.message import Message
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from streams.codec.otlp.requests import json_tree, message_of_tree, span_of_tree
+from streams.codec.otlp.requests import (
+    LOGS,
+    PARTS,
+    SPANS,
+    item_of_tree,
+    json_tree,
+    message_of_tree,
+)
 from streams.errors import RecordError
 
 _Write = Callable[[Any], bytes]
@@ -31,43 +39,53 @@ _DOUBLE_INT_MAX: Final = 1 << 53
 _INT: Final = re.compile(r"-?[0-9]{1,18}")
 _INTS_HELD_MAX: Final = 65_536
 _WORD: Final = 0xFFFF_FFFF_FFFF_FFFF
-_RESOURCE_DEPTH, _SCOPE_DEPTH, _SPAN_DEPTH = 2, 3, 3
+_RESOURCE_DEPTH, _SCOPE_DEPTH, _ITEM_DEPTH = 2, 3, 3
 
 
-def protobuf_of(value: bytes) -> bytes:
-    """Return a JSON request of spans as protobuf; b"" where the reader of JSON must judge it.
+class _Kind(NamedTuple):
+    """What a kind of requests holds: names of its lists; fields and class of its items."""
+
+    lists: tuple[str, str, str]
+    fields: Mapping[str, _Write]
+    item: type[Message]
+
+
+def protobuf_of(value: bytes, kind: str = SPANS) -> bytes:
+    """Return a JSON request as protobuf; b"" where the reader of JSON must judge it.
 
     Args:
         value: the request.
+        kind: SPANS or LOGS.
     """
+    form = _KINDS[kind]
     try:
-        (resources,) = _of_keys(json_tree(value), {"resourceSpans"})
-        return b"".join([_sized(b"\x0a", _resource(one)) for one in _listed(resources)])
+        (resources,) = _of_keys(json_tree(value), form.lists[0])
+        return b"".join([_sized(b"\x0a", _resource(one, form)) for one in _listed(resources)])
     except (RecordError, *_STRANGE):
         return b""
 
 
-def _resource(tree: Any) -> bytes:
-    resource, scopes, url = _of_keys(tree, {"resource", "scopeSpans", "schemaUrl"})
+def _resource(tree: Any, form: _Kind) -> bytes:
+    resource, scopes, url = _of_keys(tree, "resource", form.lists[1], "schemaUrl")
     out = [] if resource is None else [_sized(b"\x0a", _attributed(resource, _RESOURCE))]
-    out += [_sized(b"\x12", _scope(one)) for one in _listed(scopes)]
+    out += [_sized(b"\x12", _scope(one, form)) for one in _listed(scopes)]
     return b"".join(out) + _url("" if url is None else url)
 
 
-def _scope(tree: Any) -> bytes:
-    scope, spans, url = _of_keys(tree, {"scope", "spans", "schemaUrl"})
+def _scope(tree: Any, form: _Kind) -> bytes:
+    scope, items, url = _of_keys(tree, "scope", form.lists[2], "schemaUrl")
     out = [] if scope is None else [_sized(b"\x0a", _attributed(scope, _SCOPE))]
-    out += [_sized(b"\x12", _span(one)) for one in _listed(spans)]
+    out += [_sized(b"\x12", _item(one, form)) for one in _listed(items)]
     return b"".join(out) + _url("" if url is None else url)
 
 
-def _span(tree: Any) -> bytes:
+def _item(tree: Any, form: _Kind) -> bytes:
     if type(tree) is not dict:
         raise TypeError(tree)
     try:
-        return _message(tree, _SPAN)
+        return _message(tree, form.fields)
     except _STRANGE:
-        return _bytes_of(span_of_tree(tree, _SPAN_DEPTH))
+        return _bytes_of(item_of_tree(tree, form.item(), _ITEM_DEPTH))
 
 
 def _attributed(tree: Any, fields: Mapping[str, _Write]) -> bytes:
@@ -91,14 +109,11 @@ def _message(tree: Any, fields: Mapping[str, _Write]) -> bytes:
     return b"".join([fields[name](value) for name, value in tree.items()])
 
 
-def _of_keys(tree: Any, names: set[str]) -> list[Any]:
-    """Return the values of some keys in alphabetical order, None for none; there are no others."""
-    if type(tree) is not dict or not tree.keys() <= names:
+def _of_keys(tree: Any, *names: str) -> list[Any]:
+    """Return the values of some keys, None for none; there are no others."""
+    if type(tree) is not dict or not tree.keys() <= set(names):
         raise TypeError(tree)
-    return [tree.get(name) for name in _ORDER if name in names]
-
-
-_ORDER: Final = ("resourceSpans", "resource", "scopeSpans", "scope", "spans", "schemaUrl")
+    return [tree.get(name) for name in names]
 
 
 def _listed(given: Any) -> Iterator[Any]:
@@ -204,6 +219,14 @@ def _attributes(tag: bytes) -> _Write:
     return write
 
 
+def _value(tag: bytes) -> _Write:
+    def write(given: Any) -> bytes:
+        ((kind, value),) = given.items()
+        return _sized(tag, _VALUE[kind](value))
+
+    return write
+
+
 def _string_value(given: Any) -> bytes:
     body: bytes = given.encode()
     return b"\x0a" + _size(len(body)) + body
@@ -282,4 +305,21 @@ _SPAN: Final = {
     "droppedLinksCount": _dropped(b"\x70"),
     "status": _one(b"\x7a", _STATUS),
     "flags": _flags(b"\x85\x01"),
+}
+_LINE: Final = {
+    "timeUnixNano": _time(b"\x09"),
+    "severityNumber": _code(b"\x10", dict(SeverityNumber.items())),
+    "severityText": _text(b"\x1a"),
+    "body": _value(b"\x2a"),
+    "attributes": _attributes(b"\x32"),
+    "droppedAttributesCount": _dropped(b"\x38"),
+    "flags": _flags(b"\x45"),
+    "traceId": _id(b"\x4a"),
+    "spanId": _id(b"\x52"),
+    "observedTimeUnixNano": _time(b"\x59"),
+    "eventName": _text(b"\x62"),
+}
+_KINDS: Final = {
+    SPANS: _Kind(PARTS[SPANS], _SPAN, Span),
+    LOGS: _Kind(PARTS[LOGS], _LINE, LogRecord),
 }
