@@ -6,8 +6,9 @@ from typing import Final
 from streams.codec import wire
 from streams.codec.otlp.bodies import OtlpEncoder
 from streams.codec.otlp.quick import QuickSpans, SpanRun
-from streams.codec.otlp.quicklines import QuickLines
-from streams.codec.otlp.requests import INVALID, SPANS, TOO_LARGE, is_json
+from streams.codec.otlp.quicklines import QuickHashed, QuickLines
+from streams.codec.otlp.quickpoints import QuickPoints
+from streams.codec.otlp.requests import INVALID, LOGS, METRICS, SPANS, TOO_LARGE, is_json
 from streams.codec.otlp.services import Services
 from streams.codec.schemas import default_schemas
 from streams.collector.request import Form, Kind
@@ -21,7 +22,7 @@ have no more."""
 EVENTS_BYTES_MAX: Final = 128 << 20
 """Of one request: resource and scope are repeated in each of its events."""
 _EVENT: Final = "telemetry_event"
-QUICK_KINDS: Final[tuple[Kind, ...]] = ("spans", "logs")
+QUICK_KINDS: Final[tuple[Kind, ...]] = ("spans", "logs", "metrics")
 """Of these, requests may be read together."""
 
 
@@ -38,25 +39,28 @@ class OtlpValues:
         schemas = default_schemas()
         self._encoder = OtlpEncoder(schemas.current(_EVENT), services, EVENTS_BYTES_MAX, EVENTS_MAX)
         self._spans = QuickSpans(self._encoder, has_columns=has_columns)
-        self._lines = QuickLines(self._encoder)
+        self._hashed: dict[str, QuickHashed] = {
+            LOGS: QuickLines(self._encoder),
+            METRICS: QuickPoints(self._encoder),
+        }
         self._header = wire.header(schemas.id_of(_EVENT))
 
     @staticmethod
     def is_quick(kind: Kind, form: Form, body: bytes) -> bool:
         """Whether a request may be read together with others."""
-        if kind not in QUICK_KINDS or not body:
+        if kind not in QUICK_KINDS or not body or (kind == METRICS and form == "json"):
             return False
         is_bounded = form == "protobuf" or body.count(b"{") <= OBJECTS_MAX
         return is_json(body) == (form == "json") and is_bounded
 
     def run(self, kind: Kind, bodies: Sequence[bytes]) -> SpanRun | None:
-        """Return the spans of quick requests, or their log records.
+        """Return the spans of quick requests, or their log records, or data points.
 
         Those it counts none of have to be read otherwise. None where all of them have to.
         """
         if not bodies:
             return None
-        return self._spans.run(bodies) if kind == SPANS else self._lines.run(bodies)
+        return self._spans.run(bodies) if kind == SPANS else self._hashed[kind].run(bodies)
 
     def values_of(self, kind: Kind, form: Form, body: bytes) -> list[bytes]:
         """Return the wire values of a request's events in their order; a request may be empty.

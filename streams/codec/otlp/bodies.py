@@ -10,11 +10,12 @@ from typing import Final
 
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 from streams.codec.eventid import event_id
-from streams.codec.otlp.events import Event, Origin, events_of, log_event, span_event
+from streams.codec.otlp.events import Event, Origin, events_of, log_event, metric_events, span_event
 from streams.codec.otlp.requests import (
     EVENT_BYTES_MIN,
     SMALL_BYTES,
@@ -114,6 +115,11 @@ class OtlpEncoder:
     def line_body(self, record: LogRecord, origin: Origin) -> bytes:
         """Return the body of one log record's event, without an event id."""
         return encode_body(self._schema, log_event(record, origin))
+
+    def point_body(self, metric: Metric, origin: Origin) -> bytes:
+        """Return the body of the event of a metric's only point, without an event id."""
+        (event,) = metric_events(metric, origin)
+        return encode_body(self._schema, event)
 
     def events(self, request: Request) -> Iterator[tuple[Event, bytes]]:
         """Yield the events of a request, each with its body, in its order."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData
-from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, MetricsData
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
@@ -117,16 +117,21 @@ def _metric_events(request: MetricsData, services: Services) -> Iterator[Event]:
         for of_scope in metrics.scope_metrics:
             origin = Origin(metrics.resource, of_scope.scope, services)
             for metric in of_scope.metrics:
-                name = cut(metric.name, NAME_BYTES_MAX)
-                for point in points_of(metric):
-                    dimensions = Dimensions(origin.dimensions)
-                    dimensions.add_all(point.attributes)
-                    for key, text in point.facts:
-                        dimensions.add(key, text)
-                    place = origin.place(dimensions, point.component)
-                    event = _event("METRIC", place, name, point.time_ns // _NS_PER_US, dimensions)
-                    event["value"], event["unit"] = point.value, cut(metric.unit, NAME_BYTES_MAX)
-                    yield event
+                yield from metric_events(metric, origin)
+
+
+def metric_events(metric: Metric, origin: Origin) -> Iterator[Event]:
+    """Yield the events of a metric's points, without event ids."""
+    name = cut(metric.name, NAME_BYTES_MAX)
+    for point in points_of(metric):
+        dimensions = Dimensions(origin.dimensions)
+        dimensions.add_all(point.attributes)
+        for key, text in point.facts:
+            dimensions.add(key, text)
+        place = origin.place(dimensions, point.component)
+        event = _event("METRIC", place, name, point.time_ns // _NS_PER_US, dimensions)
+        event["value"], event["unit"] = point.value, cut(metric.unit, NAME_BYTES_MAX)
+        yield event
 
 
 def span_event(span: Span, origin: Origin) -> Event:

@@ -17,7 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from streams.codec.otlp.bodies import MESSAGE_BYTES_MAX, OtlpEncoder
 from streams.codec.otlp.columns import SpanColumns, SpanReader, is_straight
 from streams.codec.otlp.entries import read_spans
-from streams.codec.otlp.events import NAME_BYTES_MAX, Origin
+from streams.codec.otlp.events import NAME_BYTES_MAX
 from streams.codec.otlp.heads import is_plain, plain_of
 from streams.codec.otlp.jsonbytes import protobuf_of
 from streams.codec.otlp.keys import KEY_BYTES_MAX, KeyPatterns
@@ -79,9 +79,9 @@ class QuickBodies:
         """Take spans apart; as `read_spans`."""
         return read_spans(octets, begin, end)
 
-    def _slow_body(self, octets: bytes, origin: Origin) -> bytes:
+    def _slow_body(self, step: SpanStep, row: int) -> bytes:
         """Return the body of one span; raises what its reader does."""
-        return self._encoder.span_body(Span.FromString(octets), origin)
+        return self._encoder.span_body(Span.FromString(step.bytes_of(row)), step.origin_of(row))
 
     def _are_plain(self, step: SpanStep) -> Mask:
         """Return which spans have ids and times that are written here, (n,) bool."""
@@ -159,8 +159,7 @@ class QuickBodies:
             if is_lost[i]:
                 continue
             try:
-                origin = step.origins[int(step.origin[row])].origin
-                slow[row] = self._slow_body(step.bytes_of(row), origin)
+                slow[row] = self._slow_body(step, row)
             except (DecodeError, RecursionError, ValueError):
                 is_lost[i] = True
                 continue

@@ -11,7 +11,7 @@ import numpy as np
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from streams.codec.otlp.bodies import NO_TEXT, OtlpEncoder
-from streams.codec.otlp.events import EVENT_NAME, NAME_BYTES_MAX, Origin
+from streams.codec.otlp.events import EVENT_NAME, NAME_BYTES_MAX
 from streams.codec.otlp.heads import ID_BYTES, ROOT_BYTES, heads_of, write_uuids
 from streams.codec.otlp.keys import NO_FIELD
 from streams.codec.otlp.layout import Layout
@@ -40,18 +40,13 @@ _HEAD_BYTES = np.array([_TRACE_AT + 3 + 8, _SPAN_AT + 2 + 8, ROOT_BYTES], np.int
 _ID_ROOM = bytes(ID_BYTES)
 
 
-class QuickLines(QuickBodies):
-    """Makes event bodies of requests of log records, protobuf or JSON.
+def with_room(body: bytes) -> bytes:
+    """Return a body without an event id with room for one."""
+    return _ID_ROOM + body[len(NO_TEXT) :]
 
-    Args:
-        encoder: makes what is not common.
-    """
 
-    kind = LOGS
-    texts = (NAME, SEVERITY_TEXT)
-
-    def __init__(self, encoder: OtlpEncoder) -> None:
-        super().__init__(encoder, (EVENT_NAME,))
+class QuickHashed(QuickBodies):
+    """Makes event bodies whose ids follow from all that they say."""
 
     def run(self, values: Sequence[bytes]) -> SpanRun | None:
         """Return the records of requests as bodies, none of them as columns.
@@ -62,35 +57,6 @@ class QuickLines(QuickBodies):
         if made is None:
             return None
         return SpanRun(made.counts, made.body, np.zeros(0, np.int64), None)
-
-    def _read(self, octets: U8, begin: I64, end: I64) -> tuple[U8, Spans, SpanLinks]:
-        return read_lines(octets, begin, end)
-
-    def _slow_body(self, octets: bytes, origin: Origin) -> bytes:
-        body = self._encoder.line_body(LogRecord.FromString(octets), origin)
-        return _ID_ROOM + body[len(NO_TEXT) :]
-
-    def _are_plain(self, step: SpanStep) -> Mask:
-        return is_plain_line(_lines(step))
-
-    def _layout(self, step: SpanStep, is_quick: Mask, field: I64) -> Layout:
-        rows = np.flatnonzero(is_quick)
-        return _LineLayout(step, rows, plain_line_of(step.words, _lines(step), rows), field)
-
-    def _is_quick(self, step: SpanStep) -> tuple[Mask, I64]:
-        """Take names of attributes over too, of records that have none as a field."""
-        is_quick, field = super()._is_quick(step)
-        lines, attributes = _lines(step), step.spans.attributes
-        is_origin_named = np.array([EVENT_NAME in one.dimensions for one in step.origins], np.bool_)
-        is_quick &= lines.is_named | ~is_origin_named[step.origin]
-        nth = np.flatnonzero(field == NO_FIELD - 1)
-        nth = nth[is_quick[attributes.span[nth]] & ~lines.is_named[attributes.span[nth]]]
-        size, span = attributes.value_size[nth], attributes.span[nth]
-        is_name = (attributes.form[nth] == TEXT) & (size > 0) & (size <= NAME_BYTES_MAX)
-        is_quick[span[~is_name]] = False
-        lines.at[NAME][span[is_name]] = attributes.value_at[nth[is_name]]
-        lines.size[NAME][span[is_name]] = size[is_name]
-        return is_quick, field
 
     def _finished(self, out: U8, begin: I64, size: I64, request: I64) -> bytes:
         """Write event ids: of all that a body says, and how many equal ones come before it."""
@@ -112,7 +78,50 @@ class QuickLines(QuickBodies):
         return out.tobytes()
 
 
-class _LineLayout(Layout):
+class QuickLines(QuickHashed):
+    """Makes event bodies of requests of log records, protobuf or JSON.
+
+    Args:
+        encoder: makes what is not common.
+    """
+
+    kind = LOGS
+    texts = (NAME, SEVERITY_TEXT)
+
+    def __init__(self, encoder: OtlpEncoder) -> None:
+        super().__init__(encoder, (EVENT_NAME,))
+
+    def _read(self, octets: U8, begin: I64, end: I64) -> tuple[U8, Spans, SpanLinks]:
+        return read_lines(octets, begin, end)
+
+    def _slow_body(self, step: SpanStep, row: int) -> bytes:
+        record = LogRecord.FromString(step.bytes_of(row))
+        return with_room(self._encoder.line_body(record, step.origin_of(row)))
+
+    def _are_plain(self, step: SpanStep) -> Mask:
+        return is_plain_line(_lines(step))
+
+    def _layout(self, step: SpanStep, is_quick: Mask, field: I64) -> Layout:
+        rows = np.flatnonzero(is_quick)
+        return LineLayout(step, rows, plain_line_of(step.words, _lines(step), rows), field)
+
+    def _is_quick(self, step: SpanStep) -> tuple[Mask, I64]:
+        """Take names of attributes over too, of records that have none as a field."""
+        is_quick, field = super()._is_quick(step)
+        lines, attributes = _lines(step), step.spans.attributes
+        is_origin_named = np.array([EVENT_NAME in one.dimensions for one in step.origins], np.bool_)
+        is_quick &= lines.is_named | ~is_origin_named[step.origin]
+        nth = np.flatnonzero(field == NO_FIELD - 1)
+        nth = nth[is_quick[attributes.span[nth]] & ~lines.is_named[attributes.span[nth]]]
+        size, span = attributes.value_size[nth], attributes.span[nth]
+        is_name = (attributes.form[nth] == TEXT) & (size > 0) & (size <= NAME_BYTES_MAX)
+        is_quick[span[~is_name]] = False
+        lines.at[NAME][span[is_name]] = attributes.value_at[nth[is_name]]
+        lines.size[NAME][span[is_name]] = size[is_name]
+        return is_quick, field
+
+
+class LineLayout(Layout):
     """The bodies of log records: heads of three lengths, five severities."""
 
     def _form(self) -> I64:

@@ -10,8 +10,9 @@ from streams.codec.columnar import Block
 from streams.codec.eventbatch import EventBatchReader
 from streams.codec.otlp.bodies import OtlpEncoder
 from streams.codec.otlp.quick import QuickSpans, SpanRun
-from streams.codec.otlp.quicklines import QuickLines
-from streams.codec.otlp.requests import LOGS, SPANS
+from streams.codec.otlp.quicklines import QuickHashed, QuickLines
+from streams.codec.otlp.quickpoints import QuickPoints
+from streams.codec.otlp.requests import LOGS, METRICS, SPANS
 from streams.codec.otlp.services import Services
 from streams.codec.schemas import SchemaSet
 from streams.codec.step import Message
@@ -41,7 +42,10 @@ class OtlpReader:
     ) -> None:
         self._encoder = OtlpEncoder(schemas.current("telemetry_event"), services)
         self._quick = QuickSpans(self._encoder, dimensions, has_columns=has_columns)
-        self._lines = QuickLines(self._encoder)
+        self._hashed: dict[str, QuickHashed] = {
+            LOGS: QuickLines(self._encoder),
+            METRICS: QuickPoints(self._encoder),
+        }
         self._header = wire.header(schemas.id_of("telemetry_event"))
         self._many = many
 
@@ -65,9 +69,10 @@ class OtlpReader:
         quick = [m for kind, m in whole if kind == SPANS]
         if quick:
             yield from self._spans(quick)
-        lines = [m for kind, m in whole if kind == LOGS]
-        if lines:
-            self._take_lines(lines)
+        for one, hashed in self._hashed.items():
+            own = [m for kind, m in whole if kind == one]
+            if own:
+                self._take_hashed(hashed, own)
         others = [(kind, m) for kind, m in whole if not m.is_column]
         for kind, message in others:
             if message.bodies is None:
@@ -93,9 +98,9 @@ class OtlpReader:
         if done:
             yield run, done
 
-    def _take_lines(self, messages: Sequence[Message]) -> None:
-        """Read requests of log records together; those that must be read one by one are left."""
-        run = self._lines.run([m.record.value or b"" for m in messages])
+    def _take_hashed(self, quick: QuickHashed, messages: Sequence[Message]) -> None:
+        """Read requests of log records or metrics together; others are left."""
+        run = quick.run([m.record.value or b"" for m in messages])
         if run is None:
             return
         row = 0

@@ -7,6 +7,7 @@ import numpy as np
 
 from streams.codec.otlp.bodies import MESSAGE_BYTES_MAX, OtlpEncoder
 from streams.codec.otlp.entries import read_spans
+from streams.codec.otlp.events import Origin
 from streams.codec.otlp.links import SpanLinks
 from streams.codec.otlp.origins import Origins, QuickOrigin
 from streams.codec.otlp.split import split
@@ -44,6 +45,10 @@ class SpanStep:
     base: I64
     spans: Spans
     links: SpanLinks
+
+    def origin_of(self, row: int) -> Origin:
+        """Return what the encoder makes of a span's resource and scope."""
+        return self.origins[int(self.origin[row])].origin
 
     def bytes_of(self, row: int) -> bytes:
         """Return one span as it came."""
@@ -89,7 +94,7 @@ def step_of(
             heads += scope.heads
     buffer = np.frombuffer(bytearray().join((*values, bytes(PAD_BYTES))), np.uint8)
     shift = np.repeat(np.array(starts, np.int64), counts)
-    begins, ends = _spans_at(buffer, np.array(heads, np.int64) + shift)
+    begins, ends = spans_at(buffer, np.array(heads, np.int64) + shift)
     octets, spans, links = read(buffer, begins, ends)
     return SpanStep(
         values,
@@ -106,7 +111,7 @@ def step_of(
     )
 
 
-def _spans_at(octets: U8, head: I64) -> tuple[I64, I64]:
+def spans_at(octets: U8, head: I64) -> tuple[I64, I64]:
     """Return where spans begin and end whose fields begin so; their lengths are right."""
     octet = octets.take(head + 1)
     begin, size = head + 2, (octet & 0x7F).astype(np.int64)

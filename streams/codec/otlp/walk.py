@@ -213,6 +213,7 @@ class Found:
         form: the form of each field, by tag.
         several: the tags of fields that may come more than once.
         is_strict: a text that comes twice is strange; else the last one counts.
+        told: tags of FIXED64 fields of which it is told whether they are there; once at most.
     """
 
     def __init__(
@@ -223,7 +224,9 @@ class Found:
         several: tuple[int, ...],
         *,
         is_strict: bool = False,
+        told: tuple[int, ...] = (),
     ) -> None:
+        self.has = {tag: np.zeros(n, np.bool_) for tag in told}
         self._is_strict = is_strict
         self._octets, self._words, self._form = octets, words_of(octets), form
         self.is_common = np.ones(n, np.bool_)
@@ -280,6 +283,9 @@ class Found:
         is_good = after <= stop
         if form == FIXED64:
             self._put(self.time[tag], rows, self._words[at + 1])
+            if tag in self.has:
+                is_good &= ~self.has[tag][rows]
+                self.has[tag][rows] = True
         elif form == VARINT:
             is_good &= first < _CONTINUES
             self._put(self.number[tag], rows, first)

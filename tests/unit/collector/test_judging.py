@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Gauge, Metric, NumberDataPoint
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from streams.codec.otlp.services import Services
@@ -17,7 +18,7 @@ from streams.collector.judging import PARCEL_BYTES_MAX, Judge, Layout
 from streams.collector.mending import mended, microseconds
 from streams.collector.otlp import OBJECTS_MAX, OtlpValues
 from streams.core.traces.partitioners import murmur2_partition
-from tests.otlp_cases import START_NS, as_json, attribute, logs, span_id, span_of, trace_id
+from tests.otlp_cases import START_NS, as_json, attribute, logs, metrics, span_id, span_of, trace_id
 from tests.otlp_cases import traces as otlp
 from tests.unit.collector.at_hand import START_US, event
 
@@ -171,6 +172,24 @@ def test_an_event_that_is_too_large_is_rejected() -> None:
     """By its own size."""
     (verdict,) = judge().judge(values(event(dimensions={"note": "x" * 600_000}))).rejected
     assert verdict.reason == "event_too_large"
+
+
+def test_data_points_read_together_are_judged_as_their_values_are() -> None:
+    """The same parcels, the same rejections, in two requests."""
+    points = [NumberDataPoint(time_unix_nano=START_NS + n // 2, as_int=n) for n in range(9)]
+    points[3].time_unix_nano = 0
+    depth = Metric(name="depth", gauge=Gauge(data_points=points))
+    requests = [metrics("alpha", [depth]), metrics("shop", [depth, Metric(gauge=depth.gauge)])]
+    read = OtlpValues(Services())
+    whole = [v for one in requests for v in read.values_of("metrics", "protobuf", bytes_of(one))]
+    run = read.run("metrics", [bytes_of(one) for one in requests])
+    assert run is not None
+    assert run.counts.tolist() == [9, 18]
+    one_by_one, together = judge().judge(whole), judge().judge_spans(run)
+    assert sorted(together.parcels) == sorted(one_by_one.parcels)
+    assert together.rejected == one_by_one.rejected
+    assert len(together.rejected) == 2 + 9
+    assert [together.value_of(n) for n in range(27)] == whole
 
 
 @pytest.mark.parametrize("count", [0, 1])
