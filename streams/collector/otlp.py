@@ -48,7 +48,7 @@ class OtlpValues:
     @staticmethod
     def is_quick(kind: Kind, form: Form, body: bytes) -> bool:
         """Whether a request may be read together with others."""
-        if kind not in QUICK_KINDS or not body or (kind == METRICS and form == "json"):
+        if kind not in QUICK_KINDS or not body:
             return False
         is_bounded = form == "protobuf" or body.count(b"{") <= OBJECTS_MAX
         return is_json(body) == (form == "json") and is_bounded

@@ -12,13 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData
+from opentelemetry.proto.metrics.v1 import metrics_pb2 as metric
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from streams.codec.otlp.jsonbytes import protobuf_of
 from streams.codec.otlp.quick import QuickSpans
-from streams.codec.otlp.requests import LOGS, SPANS, request_of
+from streams.codec.otlp.requests import LOGS, METRICS, SPANS, request_of
 from streams.errors import RecordError
-from tests.otlp_cases import START_NS, as_json, attribute, logs, span_id, span_of, trace_id, traces
+from tests.otlp_cases import (
+    START_NS,
+    as_json,
+    attribute,
+    logs,
+    metrics,
+    span_id,
+    span_of,
+    trace_id,
+    traces,
+)
 from tests.otlp_columns import ENCODER, hold_against_the_decode, quickly, slowly
 from tests.otlp_strategies import requests
 
@@ -100,8 +111,35 @@ def full_log_request() -> Any:
     return json.loads(as_json(request))
 
 
-FULL = {SPANS: full_request, LOGS: full_log_request}
-MESSAGE: dict[str, Any] = {SPANS: TracesData, LOGS: LogsData}
+def full_metric_request() -> Any:
+    """Return a JSON tree of metrics that has each field once."""
+    own: dict[str, Any] = {"time_unix_nano": START_NS, "start_time_unix_nano": 5}
+    own["attributes"] = [attribute("k", "v")]
+    points = [
+        metric.NumberDataPoint(as_int=-5, flags=1, **own),
+        metric.NumberDataPoint(as_double=0.5, **own),
+    ]
+    lasting = metric.HistogramDataPoint(
+        count=3, sum=1.5, min=0.1, max=0.7, bucket_counts=[1, 2], explicit_bounds=[0.5], **own
+    )
+    found = [
+        metric.Metric(
+            name="depth", unit="1", description="how", gauge=metric.Gauge(data_points=points)
+        ),
+        metric.Metric(
+            name="rows",
+            sum=metric.Sum(data_points=points, aggregation_temporality=1, is_monotonic=True),
+        ),
+        metric.Metric(
+            name="seconds",
+            histogram=metric.Histogram(data_points=[lasting], aggregation_temporality=2),
+        ),
+    ]
+    return json.loads(as_json(metrics("shop", found)))
+
+
+FULL = {SPANS: full_request, LOGS: full_log_request, METRICS: full_metric_request}
+MESSAGE: dict[str, Any] = {SPANS: TracesData, LOGS: LogsData, METRICS: metric.MetricsData}
 
 
 def hold_against_the_reader(tree: Any, kind: str, *, ascii_only: bool = True) -> str:
@@ -123,7 +161,7 @@ def hold_against_the_reader(tree: Any, kind: str, *, ascii_only: bool = True) ->
     return "written"
 
 
-@pytest.mark.parametrize("kind", [SPANS, LOGS])
+@pytest.mark.parametrize("kind", FULL)
 def test_what_is_written_is_the_message_that_is_read(kind: str) -> None:
     """Whatever stands where in a request that is damaged once, twice or three times."""
     rng = random.Random(3)
@@ -137,7 +175,7 @@ def test_what_is_written_is_the_message_that_is_read(kind: str) -> None:
     assert seen["refused"] > 200
 
 
-@pytest.mark.parametrize("kind", [SPANS, LOGS])
+@pytest.mark.parametrize("kind", FULL)
 @pytest.mark.parametrize("nothing", [0, False, 0.0, "", [], {}, None], ids=repr)
 def test_nothing_of_another_kind_is_nothing_only_where_the_reader_takes_it(
     nothing: Any, kind: str

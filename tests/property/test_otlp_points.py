@@ -14,7 +14,7 @@ from streams.codec.otlp.events import FIELD_KEYS, Origin
 from streams.codec.otlp.quickpoints import QuickPoints
 from streams.codec.otlp.requests import METRICS
 from streams.codec.schemas import default_schemas
-from tests.otlp_cases import SCOPE, START_NS, attribute, metrics
+from tests.otlp_cases import SCOPE, START_NS, as_json, attribute, metrics
 from tests.otlp_columns import SERVICES, hold_against_the_decode, quickly, slowly
 from tests.otlp_strategies import attribute_lists, keys, texts, times, values
 
@@ -158,6 +158,15 @@ def test_the_quick_way_makes_the_same_bodies(drawn: list[pb.MetricsData]) -> Non
     hold_against_the_decode(sent, METRICS)
 
 
+@settings(max_examples=40)
+@given(st.lists(requests, min_size=1, max_size=3), st.randoms(use_true_random=False))
+def test_json_goes_the_way_of_protobuf(drawn: list[pb.MetricsData], rng: random.Random) -> None:
+    """Bodies, columns and rejections, beside requests in protobuf."""
+    sent = [as_json(r) if rng.random() < 0.7 else r.SerializeToString() for r in drawn]
+    assert quickly(sent, METRICS) == [slowly(value, METRICS) for value in sent]
+    hold_against_the_decode(sent, METRICS)
+
+
 @settings(max_examples=80)
 @given(requests, st.randoms(use_true_random=False))
 def test_damaged_requests_are_judged_by_the_official_reader(
@@ -251,3 +260,15 @@ def test_a_point_of_millions_of_attributes_is_bounded() -> None:
     many = number(as_int=1, attributes=[KeyValue(key="k") for _ in range(100_000)])
     depth = pb.Metric(name="depth", gauge=pb.Gauge(data_points=[many, number(as_int=2)]))
     assert slow_of([depth]) == 1
+
+
+def test_more_points_than_could_be_good_are_left_to_the_encoder() -> None:
+    """Two bytes each: it says that they are too many, and their neighbour is read."""
+    good = metrics("shop", common()).SerializeToString()
+    depth = pb.Metric(name="depth", gauge=pb.Gauge(data_points=[number()]))
+    many = metrics("shop", [depth])
+    gauge = many.resource_metrics[0].scope_metrics[0].metrics[0].gauge
+    gauge.data_points.extend(pb.NumberDataPoint() for _ in range(50_000))
+    sent = [good, many.SerializeToString(), good]
+    assert quickly(sent, METRICS) == [slowly(value, METRICS) for value in sent]
+    assert slowly(sent[1], METRICS) == "otlp_too_large"

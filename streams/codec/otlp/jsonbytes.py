@@ -18,11 +18,13 @@ from typing import Any, Final, NamedTuple
 from google.protobuf.message import Message
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from streams.codec.otlp.requests import (
     LOGS,
+    METRICS,
     PARTS,
     SPANS,
     item_of_tree,
@@ -35,6 +37,8 @@ _Write = Callable[[Any], bytes]
 _STRANGE: Final = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
 """What a value of an unusual form raises here; the reader of JSON then says what it is."""
 _ID_BYTES_MAX: Final = 63
+_PACKED_MAX: Final = 4_096
+"""Buckets of a histogram; a list of millions would be as many objects here."""
 _DOUBLE_INT_MAX: Final = 1 << 53
 _INT: Final = re.compile(r"-?[0-9]{1,18}")
 _INTS_HELD_MAX: Final = 65_536
@@ -43,11 +47,15 @@ _RESOURCE_DEPTH, _SCOPE_DEPTH, _ITEM_DEPTH = 2, 3, 3
 
 
 class _Kind(NamedTuple):
-    """What a kind of requests holds: names of its lists; fields and class of its items."""
+    """What a kind of requests holds: names of its lists; fields and class of its items.
+
+    Of the fields `one_of` an item has one at most.
+    """
 
     lists: tuple[str, str, str]
     fields: Mapping[str, _Write]
     item: type[Message]
+    one_of: frozenset[str] = frozenset()
 
 
 def protobuf_of(value: bytes, kind: str = SPANS) -> bytes:
@@ -55,7 +63,7 @@ def protobuf_of(value: bytes, kind: str = SPANS) -> bytes:
 
     Args:
         value: the request.
-        kind: SPANS or LOGS.
+        kind: SPANS, LOGS or METRICS.
     """
     form = _KINDS[kind]
     try:
@@ -83,6 +91,8 @@ def _item(tree: Any, form: _Kind) -> bytes:
     if type(tree) is not dict:
         raise TypeError(tree)
     try:
+        if len(tree.keys() & form.one_of) > 1:
+            raise ValueError(tree)
         return _message(tree, form.fields)
     except _STRANGE:
         return _bytes_of(item_of_tree(tree, form.item(), _ITEM_DEPTH))
@@ -219,6 +229,48 @@ def _attributes(tag: bytes) -> _Write:
     return write
 
 
+def _number(tag: bytes) -> _Write:
+    """Write a whole number with a sign in eight bytes."""
+
+    def write(given: Any) -> bytes:
+        if type(given) is str:
+            if not _INT.fullmatch(given):
+                raise ValueError(given)
+        elif type(given) is not int:
+            raise TypeError(given)
+        return tag + int(given).to_bytes(8, "little", signed=True)
+
+    return write
+
+
+def _double(tag: bytes) -> _Write:
+    return lambda given: tag + _double_value(given)[1:]
+
+
+def _packed(tag: bytes, write: _Write) -> _Write:
+    """Write numbers of eight bytes, one after the other."""
+
+    def write_all(given: Any) -> bytes:
+        if given is not None and len(given) > _PACKED_MAX:
+            raise ValueError(len(given))
+        body = b"".join([write(one) for one in _listed(given)])
+        return _sized(tag, body) if body else b""
+
+    return write_all
+
+
+def _points(fields: Mapping[str, _Write]) -> _Write:
+    def write(given: Any) -> bytes:
+        out: list[bytes] = []
+        for one in _listed(given):
+            if "asInt" in one and "asDouble" in one:
+                raise ValueError(one)
+            out.append(_sized(b"\x0a", _message(one, fields)))
+        return b"".join(out)
+
+    return write
+
+
 def _value(tag: bytes) -> _Write:
     def write(given: Any) -> bytes:
         ((kind, value),) = given.items()
@@ -236,6 +288,10 @@ def _bool_value(given: Any) -> bytes:
     if type(given) is not bool:
         raise TypeError(given)
     return b"\x10\x01" if given else b"\x10\x00"
+
+
+def _bool(tag: bytes) -> _Write:
+    return lambda given: tag + _bool_value(given)[1:]
 
 
 @lru_cache(_INTS_HELD_MAX, typed=True)
@@ -319,7 +375,47 @@ _LINE: Final = {
     "observedTimeUnixNano": _time(b"\x59"),
     "eventName": _text(b"\x62"),
 }
+_TIMES: Final = {"startTimeUnixNano": _time(b"\x11"), "timeUnixNano": _time(b"\x19")}
+_NUMBER_POINT: Final = {
+    **_TIMES,
+    "attributes": _attributes(b"\x3a"),
+    "asDouble": _double(b"\x21"),
+    "asInt": _number(b"\x31"),
+    "flags": _dropped(b"\x40"),
+}
+_HISTOGRAM_POINT: Final = {
+    **_TIMES,
+    "attributes": _attributes(b"\x4a"),
+    "count": _time(b"\x21"),
+    "sum": _double(b"\x29"),
+    "bucketCounts": _packed(b"\x32", _time(b"")),
+    "explicitBounds": _packed(b"\x3a", _double(b"")),
+    "flags": _dropped(b"\x50"),
+    "min": _double(b"\x59"),
+    "max": _double(b"\x61"),
+}
+_TEMPORALITY: Final = _code(b"\x10", dict(AggregationTemporality.items()))
+_METRIC: Final = {
+    "name": _text(b"\x0a"),
+    "description": _text(b"\x12"),
+    "unit": _text(b"\x1a"),
+    "gauge": _one(b"\x2a", {"dataPoints": _points(_NUMBER_POINT)}),
+    "sum": _one(
+        b"\x3a",
+        {
+            "dataPoints": _points(_NUMBER_POINT),
+            "aggregationTemporality": _TEMPORALITY,
+            "isMonotonic": _bool(b"\x18"),
+        },
+    ),
+    "histogram": _one(
+        b"\x4a",
+        {"dataPoints": _points(_HISTOGRAM_POINT), "aggregationTemporality": _TEMPORALITY},
+    ),
+}
+_DATA: Final = frozenset(("gauge", "sum", "histogram"))
 _KINDS: Final = {
+    METRICS: _Kind(PARTS[METRICS], _METRIC, Metric, _DATA),
     SPANS: _Kind(PARTS[SPANS], _SPAN, Span),
     LOGS: _Kind(PARTS[LOGS], _LINE, LogRecord),
 }

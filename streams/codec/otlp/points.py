@@ -179,7 +179,7 @@ def _metrics_of(
         for nth, scope in enumerate(scopes):
             for at in scope.heads:
                 _, begin, end = next(fields(value, at, len(value)))
-                head, heads = _metric(value, begin, end)
+                head, heads = _metric(value, begin, end, points_max)
                 count += len(heads)
                 if count > points_max:
                     return []
@@ -189,7 +189,7 @@ def _metrics_of(
     return out
 
 
-def _metric(value: bytes, begin: int, end: int) -> tuple[Head, list[int]]:
+def _metric(value: bytes, begin: int, end: int, points_max: int) -> tuple[Head, list[int]]:
     texts = {_NAME: b"", _DESCRIPTION: b"", _UNIT: b""}
     kind, is_delta, heads = "", False, list[int]()
     for tag, at, stop in fields(value, begin, end):
@@ -197,14 +197,14 @@ def _metric(value: bytes, begin: int, end: int) -> tuple[Head, list[int]]:
             texts[tag] = value[at:stop]
         elif tag in _KINDS and not kind:
             kind = _KINDS[tag]
-            temporality, heads = _data(value, at, stop)
+            temporality, heads = _data(value, at, stop, points_max)
             is_delta = temporality == DELTA and kind in _WITH_TEMPORALITY
         else:
             raise StrangeError
     return Head(0, texts[_NAME].decode(), texts[_UNIT].decode(), kind, is_delta), heads
 
 
-def _data(value: bytes, at: int, end: int) -> tuple[int, list[int]]:
+def _data(value: bytes, at: int, end: int, points_max: int) -> tuple[int, list[int]]:
     """Return the temporality, and where the points begin; points are many, see `split`."""
     temporality, heads = 0, list[int]()
     while at < end:
@@ -219,6 +219,8 @@ def _data(value: bytes, at: int, end: int) -> tuple[int, list[int]]:
             temporality = size if tag == _TEMPORALITY else temporality
             at += 2
         else:
+            raise StrangeError
+        if len(heads) > points_max:
             raise StrangeError
     if at > end:
         raise StrangeError

@@ -70,10 +70,13 @@ class QuickBodies:
         self._origins = Origins(encoder)
         self._patterns = KeyPatterns(dimensions)
 
+    def _plain(self, values: Sequence[bytes]) -> list[bytes]:
+        """Return requests as protobuf."""
+        return [_as_protobuf(value, self.kind) for value in values]
+
     def _step_of(self, values: Sequence[bytes]) -> SpanStep:
         """Take requests apart."""
-        plain = [_as_protobuf(value, self.kind) for value in values]
-        return step_of(plain, self._origins, self._encoder, self._read)
+        return step_of(self._plain(values), self._origins, self._encoder, self._read)
 
     def _read(self, octets: U8, begin: I64, end: I64) -> tuple[U8, Spans, SpanLinks]:
         """Take spans apart; as `read_spans`."""

@@ -14,6 +14,7 @@ from streams.codec.otlp.layout import Layout, Pieces
 from streams.codec.otlp.metrics import component_of
 from streams.codec.otlp.points import Head, Points, PointStep, step_of_points
 from streams.codec.otlp.quicklines import LineLayout, QuickHashed, with_room
+from streams.codec.otlp.requests import METRICS
 from streams.codec.otlp.spanstep import SpanStep
 from streams.codec.otlp.values import ENTRIES_MAX, Dimensions, cut
 from streams.codec.varints import text, varint
@@ -24,12 +25,13 @@ _SHARED = varint(METRIC) + varint(INFO)
 
 
 class QuickPoints(QuickHashed):
-    """Makes event bodies of requests of metrics, protobuf."""
+    """Makes event bodies of requests of metrics, protobuf or JSON."""
 
+    kind = METRICS
     texts = ()
 
     def _step_of(self, values: Sequence[bytes]) -> SpanStep:
-        return step_of_points(values, self._origins, self._encoder)
+        return step_of_points(self._plain(values), self._origins, self._encoder)
 
     def _slow_body(self, step: SpanStep, row: int) -> bytes:
         head = _points(step).metrics[int(_points(step).metric[row])]

@@ -139,11 +139,13 @@ def request_of_tree(kind: str, tree: Any) -> Request:
 
 
 def item_of_tree(tree: dict[str, Any], item: _M, depth: int) -> _M:
-    """Return the span or log record that a JSON tree holds; as `message_of_tree`.
+    """Return the span, log record or metric that a JSON tree holds; as `message_of_tree`.
 
     Its ids are rewritten in place.
     """
     _rewrite_item(tree)
+    for points in _POINTS:
+        _rewrite_exemplars(tree.get(points))
     return message_of_tree(tree, item, depth)
 
 

@@ -251,7 +251,8 @@ def test_json_is_read_together_with_protobuf() -> None:
     assert not read.is_quick("spans", "protobuf", bodies[1])
     assert not read.is_quick("spans", "json", bodies[0])
     assert not read.is_quick("spans", "json", b"{" * (OBJECTS_MAX + 1))
-    assert not read.is_quick("metrics", "json", bodies[1])
+    assert read.is_quick("metrics", "json", bodies[1])
+    assert not read.is_quick("events", "json", bodies[1])
     run = read.run("spans", bodies)
     assert run is not None
     assert run.counts.tolist() == [2, 2]
