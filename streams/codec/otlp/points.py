@@ -1,11 +1,12 @@
 """Data points of many requests taken apart together: metrics one by one, points as columns.
 
-Gauges, sums and histograms are known here; points of exponential histograms and summaries, and
-those with exemplars, are left to the reference, each alone.
+Gauges, sums and histograms are known here; points of summaries, and those with exemplars, are left
+to the reference, each alone.
 Source: opentelemetry-proto, `metrics.proto`.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
@@ -49,19 +50,87 @@ _WITH_TEMPORALITY: Final = ("sum", "histogram", "exponential_histogram")
 _NAME, _DESCRIPTION, _UNIT = 0x0A, 0x12, 0x1A
 _POINT, _TEMPORALITY, _MONOTONIC = 0x0A, 0x10, 0x18
 _START, _TIME = 0x11, 0x19
-_AS_DOUBLE, _AS_INT, _OWN, _FLAGS = 0x21, 0x31, 0x3A, 0x40
-_NUMBER: Final = {
-    **dict.fromkeys((_START, _TIME, _AS_DOUBLE, _AS_INT), FIXED64),
-    _OWN: LENGTH,
-    _FLAGS: VARINT,
-}
-_COUNT, _SUM, _BUCKETS, _BOUNDS, _H_OWN, _H_FLAGS = 0x21, 0x29, 0x32, 0x3A, 0x4A, 0x50
-_MIN, _MAX = 0x59, 0x61
-_HISTOGRAM: Final = {
-    **dict.fromkeys((_START, _TIME, _COUNT, _SUM, _MIN, _MAX), FIXED64),
-    **dict.fromkeys((_BUCKETS, _BOUNDS, _H_OWN), LENGTH),
-    _H_FLAGS: VARINT,
-}
+_AS_DOUBLE, _AS_INT = 0x21, 0x31
+_COUNT, _SUM = 0x21, 0x29
+_BUCKETS, _BOUNDS = 0x32, 0x3A
+_SCALE, _ZEROES, _POSITIVE, _NEGATIVE, _THRESHOLD = 0x30, 0x39, 0x42, 0x4A, 0x71
+_ONE_SIDE: Final = re.compile(
+    rb"(?:\x08[\x80-\xff]{0,4}[\0-\x7f])?"
+    rb"(?:\x12(?:[\0-\x7f]|[\x80-\xff][\0-\x7f])((?:[\x80-\xff]{0,8}[\0-\x7f])*))?",
+    re.DOTALL,
+)
+"""Buckets of one sign: an offset, and counts behind their length."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """Where a kind of points has what.
+
+    Attributes:
+        fields: the form of each field, by tag.
+        own, flags: tags of attributes and flags.
+        least, most: tags of the extremes.
+        are_sound: says which of the points that were walked have buckets that can be read.
+    """
+
+    fields: Mapping[int, int]
+    own: int
+    flags: int
+    least: int = 0
+    most: int = 0
+    are_sound: Callable[[U8, Found], Mask] = lambda _, found: found.is_common
+
+
+def _are_packed(_octets: U8, found: Found) -> Mask:
+    return np.asarray((found.size[_BUCKETS] % 8 == 0) & (found.size[_BOUNDS] % 8 == 0))
+
+
+def _are_buckets(octets: U8, found: Found) -> Mask:
+    is_sound = found.is_common.copy()
+    for tag in (_POSITIVE, _NEGATIVE):
+        for row in np.flatnonzero(found.size[tag] * is_sound).tolist():
+            at = int(found.at[tag][row])
+            is_sound[row] = _is_side(octets[at : at + int(found.size[tag][row])].tobytes())
+    return is_sound
+
+
+def _is_side(side: bytes) -> bool:
+    """Whether bytes are buckets of one sign, written as usual."""
+    told = _ONE_SIDE.fullmatch(side)
+    if told is None or told[1] is None:
+        return told is not None
+    counts = told[1]
+    size = len(counts)
+    length = bytes((size,)) if size < 0x80 else bytes((size & 0x7F | 0x80, size >> 7 & 0xFF))
+    return side[: len(side) - size].endswith(b"\x12" + length)
+
+
+_NUMBER: Final = _Form(
+    {
+        **dict.fromkeys((_START, _TIME, _AS_DOUBLE, _AS_INT), FIXED64),
+        **{0x3A: LENGTH, 0x40: VARINT},
+    },
+    own=0x3A,
+    flags=0x40,
+)
+_HISTOGRAM: Final = _Form(
+    {
+        **dict.fromkeys((_START, _TIME, _COUNT, _SUM, 0x59, 0x61), FIXED64),
+        **dict.fromkeys((_BUCKETS, _BOUNDS, 0x4A), LENGTH),
+        0x50: VARINT,
+    },
+    *(0x4A, 0x50, 0x59, 0x61),
+    _are_packed,
+)
+_EXPONENTIAL: Final = _Form(
+    {
+        **dict.fromkeys((_START, _TIME, _COUNT, _SUM, _ZEROES, 0x61, 0x69, _THRESHOLD), FIXED64),
+        **dict.fromkeys((0x0A, _POSITIVE, _NEGATIVE), LENGTH),
+        **dict.fromkeys((_SCALE, 0x50), VARINT),
+    },
+    *(0x0A, 0x50, 0x61, 0x69),
+    _are_buckets,
+)
 _NAN: Final = np.array([np.nan]).view(np.uint64)[0]
 _KEYS: Final = (TEMPORALITY, "point.count", "point.sum", "point.min", "point.max", DELTA_WORD)
 _SPARE: Final = b"\0"
@@ -231,53 +300,92 @@ def _read(
     octets: U8, begin: I64, end: I64, metric: I64, heads: Sequence[Head]
 ) -> tuple[U8, Points]:
     """Return the fields of points, and the bytes with composed keys after them."""
-    n, base = len(begin), len(octets)
-    nothing = np.zeros(n, np.int64)
-    time_ns, bits = np.zeros(n, np.uint64), np.full(n, _NAN, np.uint64)
-    is_common = np.zeros(n, np.bool_)
+    n = len(begin)
+    columns = _Columns(octets, begin, end)
     is_delta = np.array([head.is_delta for head in heads], np.bool_)
-    none = np.zeros(0, np.int64)
-    empty = attributes_of(none, none, none, none.astype(np.uint8), none, none, none)
-    own: list[Attributes] = [replace(empty, first=nothing)]
     rows = np.flatnonzero(is_delta[metric])
-    facts = [_fact(base, rows, 0, TEXT, np.zeros(len(rows)))]
-    is_number = np.array([head.kind in _NUMBERS for head in heads], np.bool_)[metric]
-    is_histogram = np.array([head.kind == "histogram" for head in heads], np.bool_)[metric]
-    rows = np.flatnonzero(is_number)
-    found = Found(octets, len(rows), _NUMBER, (_OWN,), is_strict=True, told=(_AS_DOUBLE, _AS_INT))
-    found.walk(begin[rows], end[rows])
-    own.append(_of_rows(found.attributes(_OWN), rows))
-    is_double, is_int = found.has[_AS_DOUBLE], found.has[_AS_INT]
-    whole = found.time[_AS_INT].view(np.int64).astype(np.float64).view(np.uint64)
-    value = np.where(is_double, found.time[_AS_DOUBLE], np.where(is_int, whole, _NAN))
-    bits[rows] = np.where(found.number[_FLAGS] & NO_VALUE, _NAN, value)
-    time_ns[rows] = found.time[_TIME]
-    is_common[rows] = found.is_common & ~(is_double & is_int)
-    rows = np.flatnonzero(is_histogram)
-    found = Found(octets, len(rows), _HISTOGRAM, (_H_OWN,), is_strict=True, told=(_SUM, _MIN, _MAX))
-    found.walk(begin[rows], end[rows])
-    own.append(_of_rows(found.attributes(_H_OWN), rows))
-    bits[rows] = np.where(found.number[_H_FLAGS] & NO_VALUE, _NAN, _means(found))
-    time_ns[rows] = found.time[_TIME]
-    is_packed = (found.size[_BUCKETS] % 8 == 0) & (found.size[_BOUNDS] % 8 == 0)
-    is_common[rows] = found.is_common & is_packed
-    facts.append(_fact(base, rows, 1, INT, found.time[_COUNT]))
-    for code, tag in ((2, _SUM), (3, _MIN), (4, _MAX)):
-        there = found.has[tag]
-        facts.append(_fact(base, rows[there], code, DOUBLE, found.time[tag][there]))
-    parts = Parts(*[none] * 4)
+    columns.add_fact(rows, 0, TEXT, np.zeros(len(rows)))
+    codes = [*_KINDS.values(), ""]  # the last one of metrics without data, which have no points
+    kinds = np.array([codes.index(head.kind) for head in heads], np.int64)[metric]
+    columns.add_numbers(np.flatnonzero(kinds < len(_NUMBERS)))
+    for nth, form in ((2, _HISTOGRAM), (3, _EXPONENTIAL)):
+        columns.add_distributions(np.flatnonzero(kinds == nth), form)
+    nothing, parts = np.zeros(n, np.int64), Parts(*[np.zeros(0, np.int64)] * 4)
     points = Points(
-        is_common,
+        columns.is_common,
         {NAME: nothing},
         {NAME: nothing + 1},  # whatever it is
-        *(nothing, nothing, nothing, time_ns, time_ns),
-        merged([*own, *facts]),
+        *(nothing, nothing, nothing, columns.time_ns, columns.time_ns),
+        merged([*columns.own, *columns.facts]),
         parts,
         parts,
-        bits,
+        columns.bits,
     )
     table = np.frombuffer(_TABLE, np.uint8)
     return np.concatenate([octets, table, np.zeros(PAD_BYTES, np.uint8)]), points
+
+
+class _Columns:
+    """What n points say, kind by kind.
+
+    Args:
+        octets: the bytes, with `PAD_BYTES` after the last point.
+        begin: (n,) where each point begins.
+        end: (n,) where each ends.
+    """
+
+    def __init__(self, octets: U8, begin: I64, end: I64) -> None:
+        self._octets, self._begin, self._end = octets, begin, end
+        n, none = len(begin), np.zeros(0, np.int64)
+        self.time_ns, self.bits = np.zeros(n, np.uint64), np.full(n, _NAN, np.uint64)
+        self.is_common = np.zeros(n, np.bool_)
+        empty = attributes_of(none, none, none, none.astype(np.uint8), none, none, none)
+        self.own: list[Attributes] = [replace(empty, first=np.zeros(n, np.int64))]
+        self.facts: list[Attributes] = []
+
+    def add_numbers(self, rows: I64) -> None:
+        """Take points of gauges and sums."""
+        found = self._found(rows, _NUMBER, (_AS_DOUBLE, _AS_INT))
+        is_double, is_int = found.has[_AS_DOUBLE], found.has[_AS_INT]
+        whole = found.time[_AS_INT].view(np.int64).astype(np.float64).view(np.uint64)
+        value = np.where(is_double, found.time[_AS_DOUBLE], np.where(is_int, whole, _NAN))
+        self._put(rows, found, _NUMBER, value, ~(is_double & is_int))
+
+    def add_distributions(self, rows: I64, form: "_Form") -> None:
+        """Take points of histograms of either kind."""
+        found = self._found(rows, form, (_SUM, form.least, form.most))
+        self._put(rows, found, form, _means(found), form.are_sound(self._octets, found))
+        self.add_fact(rows, 1, INT, found.time[_COUNT])
+        for code, tag in ((2, _SUM), (3, form.least), (4, form.most)):
+            there = found.has[tag]
+            self.add_fact(rows[there], code, DOUBLE, found.time[tag][there])
+
+    def add_fact(self, rows: I64, code: int, form: int, bits: Any) -> None:
+        """Take one attribute of some points, its key from the table; of a text it is the last."""
+        count, base = len(rows), len(self._octets)
+        key = np.full(count, code)
+        fact = attributes_of(
+            rows,
+            base + _AT[key],
+            _SIZE[key],
+            np.full(count, form, np.uint8),
+            np.full(count, base + _AT[-1]),
+            np.full(count, _SIZE[-1]),
+            bits,
+        )
+        self.facts.append(fact)
+
+    def _found(self, rows: I64, form: "_Form", told: tuple[int, ...]) -> Found:
+        found = Found(self._octets, len(rows), form.fields, (form.own,), is_strict=True, told=told)
+        found.walk(self._begin[rows], self._end[rows])
+        own = found.attributes(form.own)
+        self.own.append(replace(own, span=rows[own.span]))
+        return found
+
+    def _put(self, rows: I64, found: Found, form: "_Form", value: U64, is_sound: Mask) -> None:
+        self.bits[rows] = np.where(found.number[form.flags] & NO_VALUE, _NAN, value)
+        self.time_ns[rows] = found.time[_TIME]
+        self.is_common[rows] = found.is_common & is_sound
 
 
 def _means(found: Found) -> U64:
@@ -287,22 +395,3 @@ def _means(found: Found) -> U64:
     with np.errstate(all="ignore"):
         mean = found.time[_SUM].view(np.float64) / count.astype(np.float64)
     return np.where(has_mean, mean.view(np.uint64), _NAN)
-
-
-def _of_rows(own: Attributes, rows: I64) -> Attributes:
-    return replace(own, span=rows[own.span])
-
-
-def _fact(base: int, rows: I64, code: int, form: int, bits: Any) -> Attributes:
-    """Return one attribute of some points, with a key of the table; of a text it is the last."""
-    count = len(rows)
-    key = np.full(count, code)
-    return attributes_of(
-        rows,
-        base + _AT[key],
-        _SIZE[key],
-        np.full(count, form, np.uint8),
-        np.full(count, base + _AT[-1]),
-        np.full(count, _SIZE[-1]),
-        bits,
-    )
