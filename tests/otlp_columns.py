@@ -24,19 +24,17 @@ WANTED = ("k", "http.method", "service.name", "spanloom.actor", "cached", "insta
 EVENT_BYTES_MAX = 600
 
 
-def slowly(value: bytes) -> list[bytes] | str:
+def slowly(value: bytes, kind: str = SPANS) -> list[bytes] | str:
     """Return what the encoder makes of a request, or why it makes nothing."""
     try:
-        return ENCODER.bodies(SPANS, value)
+        return ENCODER.bodies(kind, value)
     except RecordError as error:
         return error.reason
 
 
-def quickly(values: Sequence[bytes]) -> list[list[bytes] | str]:
+def quickly(values: Sequence[bytes], kind: str = SPANS) -> list[list[bytes] | str]:
     """Return what the decoder makes of requests that come together."""
-    decoder = EventDecoder(
-        default_schemas(), Operations(), otlp_kinds={0: SPANS}, services=SERVICES
-    )
+    decoder = EventDecoder(default_schemas(), Operations(), otlp_kinds={0: kind}, services=SERVICES)
     sent = batch([Record(i, START_NS // 10**6, b"k", value) for i, value in enumerate(values)])
     events, rejected, step = decoder.decode_batches([sent], [0], [0])
     out: list[list[bytes] | str] = [[] for _ in values]
@@ -69,15 +67,15 @@ def columns_of(events: EventColumns, operations: Operations) -> dict[str, list[A
     return found | {"body": list(events.body)}
 
 
-def hold_against_the_decode(values: Sequence[bytes]) -> None:
+def hold_against_the_decode(values: Sequence[bytes], kind: str = SPANS) -> None:
     """Compare columns and rejections of requests with those of their bodies as native events."""
     native: list[bytes | None] = []
-    for made in map(slowly, values):
+    for made in (slowly(value, kind) for value in values):
         native += [None] if isinstance(made, str) else [HEADER + body for body in made]
     ours, theirs = Operations(), Operations()
     options: dict[str, Any] = {"dimensions": WANTED, "max_event_bytes": EVENT_BYTES_MAX}
     decoder = EventDecoder(
-        default_schemas(), ours, otlp_kinds={0: SPANS}, services=SERVICES, **options
+        default_schemas(), ours, otlp_kinds={0: kind}, services=SERVICES, **options
     )
     records = [Record(i, START_NS // 10**6, b"k", value) for i, value in enumerate(values)]
     found, bad, step = decoder.decode_batches([batch(records)], [0], [0])

@@ -2,6 +2,7 @@
 
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData, ResourceLogs, ScopeLogs
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, TracesData
 
@@ -20,7 +21,7 @@ texts = st.text(max_size=12) | st.sampled_from(
     ]
 )
 keys = st.sampled_from(
-    ["service.name", "k", "http.method", "x" * 39, "x" * 40, "x" * 41, ""]
+    ["service.name", "k", "event.name", "message", "http.method", "x" * 39, "x" * 40, "x" * 41, ""]
     + [f"spanloom.{name}" for name in ("record_id", "actor", "batch_id", "module")]
 )
 numbers = st.sampled_from([0, 1, 200, 65_535, 65_536, 2**40, 2**55, 2**62, -1])
@@ -77,6 +78,53 @@ plain_spans = st.builds(
     end_time_unix_nano=st.integers(START_NS, START_NS + 10**12),
     attributes=attribute_lists,
     links=st.lists(span_links, max_size=3),
+)
+severities = st.sampled_from(["", "", "warn", " Fatal ", "é"])
+lines = st.builds(
+    LogRecord,
+    time_unix_nano=times,
+    observed_time_unix_nano=times,
+    severity_number=st.integers(0, 25),
+    severity_text=severities,
+    event_name=st.just("") | texts,
+    attributes=attribute_lists,
+    dropped_attributes_count=st.sampled_from([0, 0, 0, 3]),
+    flags=st.sampled_from([0, 1, 0x101, 77, 2**32 - 1]),
+    trace_id=st.binary(min_size=16, max_size=16) | st.sampled_from([b"", b"x", bytes(16)]),
+    span_id=st.binary(min_size=8, max_size=8) | st.sampled_from([b"", b"abc", bytes(8)]),
+)
+with_bodies = st.builds(
+    lambda line, body: LogRecord(**{f.name: v for f, v in line.ListFields()}, body=body),
+    lines,
+    values,
+)
+plain_lines = st.builds(
+    LogRecord,
+    time_unix_nano=st.just(START_NS),
+    severity_number=st.integers(0, 24),
+    event_name=st.sampled_from(["", "", "started"]),
+    attributes=st.lists(st.builds(KeyValue, key=keys, value=values), max_size=4),
+    body=values,
+    trace_id=st.sampled_from([b"", b"\1" * 16]),
+    span_id=st.sampled_from([b"", b"\2" * 8]),
+)
+log_requests = st.builds(
+    LogsData,
+    resource_logs=st.lists(
+        st.builds(
+            ResourceLogs,
+            resource=st.builds(Resource, attributes=attribute_lists),
+            scope_logs=st.lists(
+                st.builds(
+                    ScopeLogs,
+                    scope=st.just(SCOPE),
+                    log_records=st.lists(lines | with_bodies | plain_lines, max_size=5),
+                ),
+                max_size=2,
+            ),
+        ),
+        max_size=2,
+    ),
 )
 requests = st.builds(
     TracesData,

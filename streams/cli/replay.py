@@ -9,6 +9,7 @@ import typer
 
 from streams.cli import replay_recorded
 from streams.cli.connection import replay_of
+from streams.cli.replay_account import tell_dry
 from streams.codec.eventlog import read_events
 from streams.codec.nezha import nezha_events
 from streams.codec.otlp.recordings import otlp_events
@@ -51,14 +52,21 @@ def events(
     broker: str | None = typer.Option(None, help="Bootstrap address, HOST:PORT."),
     speed: str = typer.Option("max", help="Times real time, or `max`."),
     contract: str | None = typer.Option(None, help="Path of the contract, or `seed`."),
+    dry_run: replay_recorded.DryRun = False,
     quiet: bool = typer.Option(False, help="Show no progress."),
     as_json: bool = typer.Option(False, "--json", help="Write one JSON object instead of text."),
 ) -> None:
     """Send telemetry events kept as JSON lines.
 
+    A dry run ends with 1 when the worker would reject events.
+
     Example: spanloom replay events day.jsonl.gz --broker 127.0.0.1:9092 --speed 10
     """
     settings = load_settings(broker=broker, contract=contract)
+    if dry_run:
+        held = ((str(path), event) for event in read_events(path))
+        tell_dry(held, settings.max_event_bytes, as_json=as_json)
+        return
     replay = replay_of(load_pipeline(settings), settings, speed, is_quiet=quiet)
     _send(replay, read_events(path), as_json=as_json)
 
@@ -74,10 +82,13 @@ def otlp(
     signal: str = typer.Option(
         "", help="What files of protobuf hold: spans, logs or metrics; their names may tell."
     ),
+    dry_run: replay_recorded.DryRun = False,
     quiet: bool = typer.Option(False, help="Show no progress."),
     as_json: bool = typer.Option(False, "--json", help="Write one JSON object instead of text."),
 ) -> None:
     """Send spans, log records and metric points recorded by OpenTelemetry.
+
+    A dry run ends with 1 when the worker would reject events.
 
     Example: spanloom replay otlp traces.json logs.jsonl.gz --broker 127.0.0.1:9092
     """
@@ -85,10 +96,13 @@ def otlp(
         raise ConfigError(f"--signal {signal}: give one of {', '.join(KINDS)}")
     settings = load_settings(broker=broker, contract=contract)
     pipeline = load_pipeline(settings)
-    replay = replay_of(pipeline, settings, speed, is_quiet=quiet)
     services = services_of(pipeline.contract)
-    found = (event for file in files for event in otlp_events(file, services, signal))
-    _send(replay, found, as_json=as_json)
+    found = ((str(file), one) for file in files for one in otlp_events(file, services, signal))
+    if dry_run:
+        tell_dry(found, settings.max_event_bytes, as_json=as_json)
+        return
+    replay = replay_of(pipeline, settings, speed, is_quiet=quiet)
+    _send(replay, (event for _, event in found), as_json=as_json)
 
 
 def _send(replay: Replay, events: Iterable[dict[str, Any]], *, as_json: bool) -> None:

@@ -1,19 +1,18 @@
 """`spanloom replay jaeger|zipkin|csv`: recordings of other systems, read, judged and sent.
 
-Owns what is said of a recording. Invariant: rows that are refused are counted with reason and
+Invariant: rows that are refused are counted with reason and
 place, and make the command end with 1 although the others were sent.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
 from streams.cli.connection import replay_of
-from streams.cli.lines import clean
 from streams.cli.moments import moment_us
+from streams.cli.replay_account import tell
 from streams.codec.checks import TIMESTAMP_MAX_US
 from streams.codec.recorded.account import (
     Account,
@@ -30,8 +29,6 @@ from streams.codec.recorded.table import table_events
 from streams.codec.recorded.zipkin import zipkin_traces
 from streams.runtime.build import load_pipeline, services_of
 from streams.settings import WorkerSettings, load_settings
-
-_PATHS_SHOWN: Final = 5
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, plain or .gz.")]
 Broker = Annotated[str | None, typer.Option(help="Bootstrap address, HOST:PORT.")]
@@ -165,13 +162,7 @@ class _Sender:
             good = list(self._placed(events))
             replay = replay_of(self._pipeline, self._settings, self._speed, is_quiet=self._quiet)
             sent = replay.send(good)
-        answer = self._answer(len(events), sent, summaries)
-        if self._as_json:
-            typer.echo(json.dumps(answer))
-        else:
-            _show(answer)
-        if answer["refused"]:
-            raise typer.Exit(1)
+        tell(self._account, len(events), sent, summaries, as_json=self._as_json)
 
     def _placed(self, events: Iterable[Event]) -> Iterator[Event]:
         """Yield the events at the times and with the module names that are sent."""
@@ -191,45 +182,3 @@ class _Sender:
             if event["component"] == COMPONENT and found.component:
                 event["component"] = found.component
             yield event
-
-    def _answer(self, count: int, sent: int, summaries: list[dict[str, Any]]) -> dict[str, Any]:
-        account = self._account
-        return {
-            "rows": account.rows,
-            "left_out": account.left_out,
-            "events": count,
-            "sent": sent,
-            "refused": dict(sorted(account.refused.items())),
-            "examples": [one._asdict() for one in account.examples],
-            "hashed_ids": account.hashed_ids,
-            "traces": summaries,
-        }
-
-
-def _show(answer: dict[str, Any]) -> None:
-    """Say what became of the rows; refusals and what was left out on standard error."""
-    for trace in answer["traces"]:
-        said = ", ".join(
-            f"{trace[name]:,} {name}"
-            for name in ("spans", "logs", "roots", "orphans", "shared", "loops", "duplicates")
-            if trace[name]
-        )
-        skew = f", {trace['skewed']} skewed by up to {trace['skew_max_us']:,} us"
-        typer.echo(
-            f"{clean(trace['place'])}: trace {trace['trace_id']}: {said}"
-            f"{skew if trace['skewed'] else ''}, {trace['duration_us']:,} us"
-        )
-        longest = sorted(trace["critical_path"], key=lambda one: -one["own_us"])
-        for one in longest[:_PATHS_SHOWN]:
-            typer.echo(f"  {one['own_us']:>12,} us  {clean(one['call_path'])}")
-    refused = sum(answer["refused"].values())
-    typer.echo(
-        f"{answer['rows']:,} rows, {answer['events']:,} events, {answer['sent']:,} sent, "
-        f"{refused:,} refused, {answer['left_out']:,} left out"
-    )
-    for reason, count in answer["refused"].items():
-        typer.echo(f"refused {reason}: {count:,}", err=True)
-    for one in answer["examples"]:
-        typer.echo(f"{clean(one['place'])}: {one['reason']}: {clean(one['detail'])}", err=True)
-    if answer["hashed_ids"]:
-        typer.echo(f"{answer['hashed_ids']:,} ids are no hex numbers: hashed", err=True)

@@ -23,9 +23,9 @@ from streams.collector import native
 from streams.collector.inflate import inflate
 from streams.collector.judging import Judge, Judged
 from streams.collector.meters import Meters
-from streams.collector.otlp import OtlpValues
+from streams.collector.otlp import QUICK_KINDS, OtlpValues
 from streams.collector.parcel import Parcel, Settled
-from streams.collector.request import Bad, Outcome, Refusal, Request
+from streams.collector.request import Bad, Kind, Outcome, Refusal, Request
 from streams.core.traces.murmur2 import murmur2_partition
 from streams.errors import RecordError
 from streams.units import I64
@@ -91,7 +91,7 @@ class _Pending:
 
     @property
     def is_quick(self) -> bool:
-        """Whether its spans may be read with those of others."""
+        """Whether its spans or log records may be read with those of others."""
         return OtlpValues.is_quick(self.request.kind, self.request.form, self.plain)
 
 
@@ -182,7 +182,9 @@ class Intake:
         """Read and judge requests, and send what is good of them."""
         said = ""
         try:
-            rest = self._take_runs(some)
+            rest = list(some)
+            for kind in QUICK_KINDS:
+                rest = self._take_runs(kind, rest)
             self._take_values([one for one in rest if self._read(one)])
         except Exception:
             # A fault of ours. Nobody was told that anything is safe, so each is told to come again.
@@ -284,12 +286,12 @@ class Intake:
 
     # --- several at once
 
-    def _take_runs(self, some: Sequence[_Pending]) -> list[_Pending]:
-        """Take the requests whose spans can be read together; return the others."""
-        quick = [one for one in some if one.is_quick]
-        run = self._otlp.run([one.plain for one in quick])
+    def _take_runs(self, kind: Kind, some: list[_Pending]) -> list[_Pending]:
+        """Take the requests of a kind that can be read together; return the others."""
+        quick = [one for one in some if one.request.kind == kind and one.is_quick]
+        run = self._otlp.run(kind, [one.plain for one in quick])
         if run is None or not len(run.body):
-            return list(some)
+            return some
         counts = run.counts.tolist()
         whole = [one for one, count in zip(quick, counts, strict=True) if count]
         self._send(self._judge.judge_spans(run), _Owners(whole, [n for n in counts if n]))

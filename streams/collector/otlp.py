@@ -1,4 +1,4 @@
-"""Requests of OTLP become event bodies: spans quickly and together, the others one by one."""
+"""Requests of OTLP become event bodies: quickly and together where they can, else one by one."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -6,7 +6,9 @@ from typing import Final
 from streams.codec import wire
 from streams.codec.otlp.bodies import OtlpEncoder
 from streams.codec.otlp.quick import QuickSpans, SpanRun
-from streams.codec.otlp.requests import INVALID, TOO_LARGE, is_json
+from streams.codec.otlp.quicklines import QuickHashed, QuickLines
+from streams.codec.otlp.quickpoints import QuickPoints
+from streams.codec.otlp.requests import INVALID, LOGS, METRICS, SPANS, TOO_LARGE, is_json
 from streams.codec.otlp.services import Services
 from streams.codec.schemas import default_schemas
 from streams.collector.request import Form, Kind
@@ -20,6 +22,8 @@ have no more."""
 EVENTS_BYTES_MAX: Final = 128 << 20
 """Of one request: resource and scope are repeated in each of its events."""
 _EVENT: Final = "telemetry_event"
+QUICK_KINDS: Final[tuple[Kind, ...]] = ("spans", "logs", "metrics")
+"""Of these, requests may be read together."""
 
 
 class OtlpValues:
@@ -34,23 +38,29 @@ class OtlpValues:
     def __init__(self, services: Services, *, has_columns: bool = True) -> None:
         schemas = default_schemas()
         self._encoder = OtlpEncoder(schemas.current(_EVENT), services, EVENTS_BYTES_MAX, EVENTS_MAX)
-        self._quick = QuickSpans(self._encoder, has_columns=has_columns)
+        self._spans = QuickSpans(self._encoder, has_columns=has_columns)
+        self._hashed: dict[str, QuickHashed] = {
+            LOGS: QuickLines(self._encoder),
+            METRICS: QuickPoints(self._encoder),
+        }
         self._header = wire.header(schemas.id_of(_EVENT))
 
     @staticmethod
     def is_quick(kind: Kind, form: Form, body: bytes) -> bool:
         """Whether a request may be read together with others."""
-        if kind != "spans" or not body:
+        if kind not in QUICK_KINDS or not body:
             return False
         is_bounded = form == "protobuf" or body.count(b"{") <= OBJECTS_MAX
         return is_json(body) == (form == "json") and is_bounded
 
-    def run(self, bodies: Sequence[bytes]) -> SpanRun | None:
-        """Return the spans of quick requests; those it counts none of have to be read otherwise.
+    def run(self, kind: Kind, bodies: Sequence[bytes]) -> SpanRun | None:
+        """Return the spans of quick requests, or their log records, or data points.
 
-        None where all of them have to.
+        Those it counts none of have to be read otherwise. None where all of them have to.
         """
-        return self._quick.run(bodies) if bodies else None
+        if not bodies:
+            return None
+        return self._spans.run(bodies) if kind == SPANS else self._hashed[kind].run(bodies)
 
     def values_of(self, kind: Kind, form: Form, body: bytes) -> list[bytes]:
         """Return the wire values of a request's events in their order; a request may be empty.

@@ -27,8 +27,9 @@ from streams.collector.otlp import OtlpValues
 from streams.collector.replies import JSON, Reply
 from streams.collector.sender import Sender
 from streams.collector.settings import CollectorSettings
-from streams.errors import ConfigError, StateError
+from streams.errors import StateError
 from streams.monitoring.collector_metrics import Rows, exposition
+from streams.monitoring.sockets import Port, listen, open_connections
 from streams.runtime import topics
 from streams.runtime.build import Pipeline, services_of
 from streams.runtime.link import Link
@@ -37,7 +38,6 @@ from streams.runtime.state_folder import lock_folder
 from streams.runtime.stop_signals import StopSignals
 from streams.serving.bounds import Room
 from streams.serving.patience import Server, allow_files, server
-from streams.serving.sockets import open_connections
 
 LOOK_SECONDS: Final = 0.2
 STOP_SECONDS: Final = 10.0
@@ -116,15 +116,18 @@ class Collector:
         """Serve until a signal asks for the end.
 
         Raises:
-            ConfigError: a port is taken, or TLS cannot be used.
+            ConfigError: a port cannot be listened on, or TLS cannot be used.
             StateError: a part cannot go on.
         """
         StopSignals(self._stop.set, is_hard=True, is_supervised=False).install()
-        room = rooms(self._settings)
+        settings, room = self._settings, rooms(self._settings)
         http = self._http(room("HTTP"))
         grpc_server = rpc.server(self._edge, room("gRPC"), self._connections_max[1])
+        sockets = listen(
+            Port("collector_http_port", "--http", settings.address, settings.http_port)
+        )
         await grpc_server.start()
-        serving = asyncio.create_task(self._serve(http))
+        serving = asyncio.create_task(http.serve(sockets))
         try:
             while not self._stop.is_set() and self._lives() and not serving.done():
                 if http.started and not self._is_serving:
@@ -188,23 +191,12 @@ class Collector:
             HttpEdge(self._edge, room, pages),
             self.meters,
             self._end_seconds,
-            host=settings.address,
-            port=settings.http_port,
             limit_concurrency=self._connections_max[0],
             ssl_certfile=settings.tls_certificate_file,
             ssl_keyfile=settings.tls_key_file,
             ssl_ca_certs=settings.client_ca_file,
             ssl_cert_reqs=ssl.CERT_REQUIRED if settings.auth == "mtls" else ssl.CERT_NONE,
         )
-
-    async def _serve(self, http: Server) -> None:
-        try:
-            await http.serve()
-        except SystemExit as error:  # uvicorn's word for a port that is taken
-            raise ConfigError(
-                f"collector_http_port (SPANLOOM_COLLECTOR_HTTP_PORT): {self._settings.http_port} "
-                f"on {self._settings.address} cannot be listened on; take another with --http"
-            ) from error
 
     # --- pages
 

@@ -27,6 +27,7 @@ from streams.collector.edge import Edge
 from streams.collector.request import Coding, Kind, Outcome, Refusal
 from streams.collector.settings import CollectorSettings
 from streams.errors import ConfigError
+from streams.monitoring.sockets import Port, listen
 from streams.serving.bounds import BusyError, Room
 
 SERVICES: Final[tuple[tuple[Kind, Any, str], ...]] = (
@@ -181,7 +182,7 @@ def server(edge: Edge, room: Room, connections_max: int) -> Any:
         connections_max: at once; gRPC's core ends those beyond them without a word.
 
     Raises:
-        ConfigError: the port is taken, or a file of TLS cannot be used.
+        ConfigError: the port cannot be listened on, or a file of TLS cannot be used.
     """
     settings = edge.settings
     made = grpc.aio.server(
@@ -203,6 +204,9 @@ def server(edge: Edge, room: Room, connections_max: int) -> Any:
     made.add_generic_rpc_handlers(RpcEdge(edge, room).handlers())
     host = f"[{settings.address}]" if ":" in settings.address else settings.address
     place = f"{host}:{settings.grpc_port}"
+    port = Port("collector_grpc_port", "--grpc", settings.address, settings.grpc_port)
+    for one in listen(port):  # gRPC itself does not say what is wrong with a port
+        one.close()
     try:
         if settings.is_tls:
             made.add_secure_port(place, _credentials(settings))

@@ -36,7 +36,7 @@ from streams.console.questions.pipeline_health import promise_of
 from streams.console.questions.queries import Queries, Spill
 from streams.console.settings import ConsoleSettings
 from streams.contract.model import Contract
-from streams.errors import ConfigError
+from streams.monitoring.sockets import Port, listen
 from streams.runtime.link import Link
 from streams.runtime.state_folder import lock_folder
 from streams.runtime.stop_signals import StopSignals
@@ -120,10 +120,12 @@ class Console:
         """Read and serve until a signal asks for the end.
 
         Raises:
-            ConfigError: the port is taken.
+            ConfigError: the port cannot be listened on.
             SpanloomError: reading cannot go on.
         """
         StopSignals(self._stop.set, is_hard=True, is_supervised=False).install()
+        settings = self._settings
+        sockets = listen(Port("console_port", "--port", settings.address, settings.port))
         with (
             ThreadPoolExecutor(self._settings.query_threads, "spanloom-query") as workers,
             ThreadPoolExecutor(ORDER_THREADS, "spanloom-order") as orders,
@@ -131,7 +133,7 @@ class Console:
             server = self._server(workers, orders)
             self._reader.start()
             self._upkeep.start()
-            serving = asyncio.create_task(self._serve(server))
+            serving = asyncio.create_task(server.serve(sockets))
             telling = asyncio.create_task(self._live.run())
             ends = (serving, telling)
             while (
@@ -189,23 +191,12 @@ class Console:
         return server(
             application(interface, others, more, routes),
             interface.meters,
-            host=settings.address,
-            port=settings.port,
             limit_concurrency=allow_files(settings.connections_max),
             ssl_certfile=settings.tls_certificate_file,
             ssl_keyfile=settings.tls_key_file,
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=list(settings.trusted_proxies) or None,
         )
-
-    async def _serve(self, server: Server) -> None:
-        try:
-            await server.serve()
-        except SystemExit as error:  # uvicorn's word for a port that is taken
-            raise ConfigError(
-                f"console_port (SPANLOOM_CONSOLE_PORT): {self._settings.port} on "
-                f"{self._settings.address} cannot be listened on; take another with --port"
-            ) from error
 
     def _said(self) -> dict[str, Any]:
         reader = self._reader

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from streams.errors import ConfigError
+from streams.monitoring.sockets import Port, refusal
 
 ASKERS_MAX: Final = 8
 WORDLESS_SECONDS: Final = 5.0
@@ -92,19 +92,16 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: a probe every few seconds would be all of the log."""
 
 
-def serve(pages: Pages, port: int, address: str, setting: str) -> Callable[[], None]:
+def serve(pages: Pages, port: Port) -> Callable[[], None]:
     """Serve pages over HTTP until the function that is returned is called.
 
     Raises:
-        ConfigError: the address cannot be listened on; names the setting.
+        ConfigError: the port cannot be listened on.
     """
     try:
-        server = _Server((address, port), pages)
+        server = _Server((port.address, port.number), pages)
     except OSError as error:
-        raise ConfigError(
-            f"{setting} (SPANLOOM_{setting.upper()}): {address}:{port} cannot be listened on "
-            f"({error.strerror or error}): give each worker on a machine a port of its own"
-        ) from error
+        raise refusal(port, error) from error
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
     thread.start()
 

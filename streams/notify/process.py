@@ -28,6 +28,7 @@ from streams.notify.topic import TopicView
 from streams.runtime import rights, topics
 from streams.runtime.link import Link
 from streams.runtime.reading import Reading
+from streams.runtime.reporting import ports_of
 from streams.runtime.stop_signals import StopSignals
 from streams.settings import WorkerSettings
 
@@ -133,8 +134,7 @@ class Notifier:
     def _serve(self) -> list[Callable[[], None]]:
         if not self._common.health_port:
             return []
-        address = self._common.health_address
-        return [serve(pages(lambda: self._view), self._common.health_port, address, "health_port")]
+        return [serve(pages(lambda: self._view), ports_of(self._common)[0])]
 
     async def _keep(self, target: Target) -> None:
         """Run a target, again after the broker failed it; too often ends the process."""

@@ -10,12 +10,20 @@ import structlog
 from streams.errors import ConfigError
 from streams.monitoring.metrics import Exposition
 from streams.monitoring.server import Page, Pages, serve
+from streams.monitoring.sockets import Port
 from streams.monitoring.view import Answer, View, health, ready
+from streams.settings import WorkerSettings
 
 log = structlog.get_logger()
 PROGRESS_SECONDS: Final = 10.0
-Ports = Sequence[tuple[str, int, str]]
-"""Where the pages are served: the name of the setting, the port (0 for none) and the address."""
+
+
+def ports_of(settings: WorkerSettings) -> list[Port]:
+    """Return where a worker serves its pages; of number 0 for nowhere."""
+    return [
+        Port("health_port", "--health-port", settings.health_address, settings.health_port),
+        Port("metrics_port", "--metrics-port", settings.metrics_address, settings.metrics_port),
+    ]
 
 
 def pages(view: Callable[[], View], blocked_seconds: Callable[[], float]) -> Pages:
@@ -44,22 +52,22 @@ class Reporter:
     Args:
         view: gives the last look at the worker.
         blocked_seconds: gives for how long the worker's loop has not turned.
-        ports: where the pages are served.
+        ports: where the pages are served; of number 0 for nowhere.
 
     Raises:
         ConfigError: a port cannot be listened on.
     """
 
     def __init__(
-        self, view: Callable[[], View], blocked_seconds: Callable[[], float], ports: Ports
+        self, view: Callable[[], View], blocked_seconds: Callable[[], float], ports: Sequence[Port]
     ) -> None:
         self._view = view
         self._stops: list[Callable[[], None]] = []
         made = pages(view, blocked_seconds)
         try:
-            for setting, port, address in ports:
-                if port:
-                    self._stops.append(serve(made, port, address, setting))
+            for port in ports:
+                if port.number:
+                    self._stops.append(serve(made, port))
         except ConfigError:
             self._stop_serving()
             raise

@@ -40,7 +40,7 @@ from streams.runtime.pace import Pace
 from streams.runtime.rebalance import Rebalance
 from streams.runtime.recall import recall
 from streams.runtime.rekey_stage import RekeyFactory
-from streams.runtime.reporting import Reporter
+from streams.runtime.reporting import Reporter, ports_of
 from streams.runtime.state_folder import lock_state_folder
 from streams.runtime.stop_signals import StopSignals
 from streams.runtime.takeover import Takeovers
@@ -224,15 +224,11 @@ class Worker:
             self.error = named
 
     def _make_reporter(self) -> Reporter:
-        settings, watchdog = self.settings, self._watchdog
-        ports = (
-            ("health_port", settings.health_port, settings.health_address),
-            ("metrics_port", settings.metrics_port, settings.metrics_address),
-        )
+        watchdog = self._watchdog
         return Reporter(
             lambda: self.monitor.view,
             lambda: watchdog.blocked_seconds if watchdog is not None else 0.0,
-            ports,
+            ports_of(self.settings),
         )
 
     def stop(self) -> None:

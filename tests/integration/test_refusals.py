@@ -3,6 +3,8 @@
 Exit codes: 2 for configuration, 3 for a broker or a state that cannot be used.
 """
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, NewT
 from confluent_kafka.admin import AlterConfigOpType as Op
 
 from streams.state.local import LocalState
+from tests.fault.collector import CollectorAt
+from tests.fault.console import ConsoleAt
 from tests.fault.harness import TRACES, Deployment, delete_topics, wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
@@ -87,6 +91,39 @@ def test_a_broker_that_is_away_is_named(deployment: Deployment) -> None:
     code, said = refusal(deployment, "--broker", "127.0.0.1:9")
     assert code == 3
     assert "--broker" in said
+
+
+@pytest.mark.parametrize(
+    ("command", "flag", "setting"),
+    [
+        ("worker", "--health-port", "SPANLOOM_HEALTH_PORT"),
+        ("worker", "--metrics-port", "SPANLOOM_METRICS_PORT"),
+        ("collector", "--http", "SPANLOOM_COLLECTOR_HTTP_PORT"),
+        ("collector", "--grpc", "SPANLOOM_COLLECTOR_GRPC_PORT"),
+        ("console", "--port", "SPANLOOM_CONSOLE_PORT"),
+    ],
+)
+def test_a_port_that_is_taken_is_named_with_flag_setting_holder_and_fix(
+    deployment: Deployment, command: str, flag: str, setting: str
+) -> None:
+    """Ends with 2, in one line; no library says `Errno 98` besides."""
+    deployment.create_topics()
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        start = {
+            "worker": deployment.worker,
+            "collector": CollectorAt(deployment).start,
+            "console": ConsoleAt(deployment).start,
+        }[command]
+        process = start(flag, str(port))
+        assert process.wait(REFUSAL_SECONDS) == 2, process.tail()
+    said = process.tail()
+    assert "Errno" not in said, said
+    assert "Traceback" not in said, said
+    (line,) = [line for line in said.splitlines() if line.startswith("spanloom: ")]
+    assert f"({setting}, {flag}): 127.0.0.1:{port}: is taken" in line
+    assert f"process {os.getpid()} listens there" in line
+    assert line.endswith(f"end that, or take another port with {flag}")
 
 
 def test_two_workers_with_one_state_folder_are_refused(deployment: Deployment) -> None:

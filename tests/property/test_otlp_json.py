@@ -10,13 +10,26 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData
+from opentelemetry.proto.metrics.v1 import metrics_pb2 as metric
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
-from streams.codec.otlp.jsonspans import protobuf_of
+from streams.codec.otlp.jsonbytes import protobuf_of
 from streams.codec.otlp.quick import QuickSpans
-from streams.codec.otlp.requests import SPANS, request_of
+from streams.codec.otlp.requests import LOGS, METRICS, SPANS, request_of
 from streams.errors import RecordError
-from tests.otlp_cases import as_json, attribute, span_id, span_of, trace_id, traces
+from tests.otlp_cases import (
+    START_NS,
+    as_json,
+    attribute,
+    logs,
+    metrics,
+    span_id,
+    span_of,
+    trace_id,
+    traces,
+)
 from tests.otlp_columns import ENCODER, hold_against_the_decode, quickly, slowly
 from tests.otlp_strategies import requests
 
@@ -77,48 +90,104 @@ def test_json_goes_the_way_of_protobuf(drawn: list[TracesData], rng: random.Rand
     hold_against_the_decode(values)
 
 
-def hold_against_the_reader(tree: Any, *, ascii_only: bool = True) -> str:
+def full_log_request() -> Any:
+    """Return a JSON tree of log records that has each field once."""
+    line = LogRecord(
+        time_unix_nano=5,
+        observed_time_unix_nano=6,
+        severity_number=9,
+        severity_text="INFO",
+        body=AnyValue(string_value="said"),
+        attributes=[attribute("ratio", 0.5), attribute("big", 2**40), attribute("is", True)],
+        dropped_attributes_count=3,
+        flags=1,
+        trace_id=trace_id(1),
+        span_id=span_id(1, 1),
+        event_name="started",
+    )
+    bare = LogRecord(time_unix_nano=START_NS, body=AnyValue(int_value=5))
+    request = logs("shop", [line, bare])
+    request.resource_logs[0].schema_url = "https://x"
+    return json.loads(as_json(request))
+
+
+def full_metric_request() -> Any:
+    """Return a JSON tree of metrics that has each field once."""
+    own: dict[str, Any] = {"time_unix_nano": START_NS, "start_time_unix_nano": 5}
+    own["attributes"] = [attribute("k", "v")]
+    points = [
+        metric.NumberDataPoint(as_int=-5, flags=1, **own),
+        metric.NumberDataPoint(as_double=0.5, **own),
+    ]
+    lasting = metric.HistogramDataPoint(
+        count=3, sum=1.5, min=0.1, max=0.7, bucket_counts=[1, 2], explicit_bounds=[0.5], **own
+    )
+    found = [
+        metric.Metric(
+            name="depth", unit="1", description="how", gauge=metric.Gauge(data_points=points)
+        ),
+        metric.Metric(
+            name="rows",
+            sum=metric.Sum(data_points=points, aggregation_temporality=1, is_monotonic=True),
+        ),
+        metric.Metric(
+            name="seconds",
+            histogram=metric.Histogram(data_points=[lasting], aggregation_temporality=2),
+        ),
+    ]
+    return json.loads(as_json(metrics("shop", found)))
+
+
+FULL = {SPANS: full_request, LOGS: full_log_request, METRICS: full_metric_request}
+MESSAGE: dict[str, Any] = {SPANS: TracesData, LOGS: LogsData, METRICS: metric.MetricsData}
+
+
+def hold_against_the_reader(tree: Any, kind: str, *, ascii_only: bool = True) -> str:
     """Compare what is written of a tree with what is read; say whether it is written, or refused.
 
     What is refused must not be written.
     """
     value = json.dumps(tree, ensure_ascii=ascii_only).encode(errors="surrogatepass")
-    found = protobuf_of(value)
+    found = protobuf_of(value, kind)
     try:
-        message = request_of(SPANS, value)
+        message = request_of(kind, value)
     except RecordError:
         assert found == b"", value
         return "refused"
     if not found:
         return "left"
     told = message.SerializeToString(deterministic=True)
-    assert TracesData.FromString(found).SerializeToString(deterministic=True) == told, value
+    assert MESSAGE[kind].FromString(found).SerializeToString(deterministic=True) == told, value
     return "written"
 
 
-def test_what_is_written_is_the_message_that_is_read() -> None:
+@pytest.mark.parametrize("kind", FULL)
+def test_what_is_written_is_the_message_that_is_read(kind: str) -> None:
     """Whatever stands where in a request that is damaged once, twice or three times."""
     rng = random.Random(3)
     seen: Counter[str] = Counter()
     for i in range(1_500):
-        tree = full_request()
+        tree = FULL[kind]()
         for _ in range(i % 3 + 1):
             damage(tree, rng)
-        seen[hold_against_the_reader(tree, ascii_only=bool(i % 2))] += 1
+        seen[hold_against_the_reader(tree, kind, ascii_only=bool(i % 2))] += 1
     assert seen["written"] > 600
     assert seen["refused"] > 200
 
 
+@pytest.mark.parametrize("kind", FULL)
 @pytest.mark.parametrize("nothing", [0, False, 0.0, "", [], {}, None], ids=repr)
-def test_nothing_of_another_kind_is_nothing_only_where_the_reader_takes_it(nothing: Any) -> None:
+def test_nothing_of_another_kind_is_nothing_only_where_the_reader_takes_it(
+    nothing: Any, kind: str
+) -> None:
     """In each place of a request."""
-    count = len(list(places(full_request())))
+    count = len(list(places(FULL[kind]())))
     seen: Counter[str] = Counter()
     for nth in range(count):
-        tree = full_request()
+        tree = FULL[kind]()
         held, key = list(places(tree))[nth]
         held[key] = deepcopy(nothing)
-        seen[hold_against_the_reader(tree)] += 1
+        seen[hold_against_the_reader(tree, kind)] += 1
     assert sum(seen.values()) == count
     assert seen["written"]
 

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
-from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 from streams.codec.eventid import event_id
-from streams.codec.otlp.events import Event, Origin, events_of, span_event
+from streams.codec.otlp.events import Event, Origin, events_of, log_event, metric_events, span_event
 from streams.codec.otlp.requests import (
     EVENT_BYTES_MIN,
     SMALL_BYTES,
@@ -38,7 +39,7 @@ MESSAGE_BYTES_MAX: Final = 8 << 20
 hundred times their size."""
 
 
-_NO_TEXT: Final = text("")
+NO_TEXT: Final = text("")
 
 
 class OtlpEncoder:
@@ -111,6 +112,15 @@ class OtlpEncoder:
         """Return the body of one span's event."""
         return encode_body(self._schema, span_event(span, origin))
 
+    def line_body(self, record: LogRecord, origin: Origin) -> bytes:
+        """Return the body of one log record's event, without an event id."""
+        return encode_body(self._schema, log_event(record, origin))
+
+    def point_body(self, metric: Metric, origin: Origin) -> bytes:
+        """Return the body of the event of a metric's only point, without an event id."""
+        (event,) = metric_events(metric, origin)
+        return encode_body(self._schema, event)
+
     def events(self, request: Request) -> Iterator[tuple[Event, bytes]]:
         """Yield the events of a request, each with its body, in its order."""
         seen: Counter[bytes] = Counter()
@@ -119,7 +129,7 @@ class OtlpEncoder:
             if not event["event_id"]:  # as sent again it is the same, as said twice it is not
                 event["event_id"] = event_id(body + b"%d" % seen[body])
                 seen[body] += 1
-                body = text(event["event_id"]) + body[len(_NO_TEXT) :]  # the first field
+                body = text(event["event_id"]) + body[len(NO_TEXT) :]  # the first field
             yield event, body
 
 

@@ -85,7 +85,7 @@ def read_spans(octets: U8, begin: I64, end: I64) -> tuple[U8, Spans, SpanLinks]:
     if not sum(len(one.span) for one in found):
         return octets, spans, links
     all_octets = np.concatenate([*parts, np.zeros(PAD_BYTES, np.uint8)])
-    return all_octets, replace(spans, attributes=_merged([spans.attributes, *found])), links
+    return all_octets, replace(spans, attributes=merged([spans.attributes, *found])), links
 
 
 def _of_texts(spans: Spans, tag: int, base: int, code: int) -> Attributes:
@@ -94,7 +94,7 @@ def _of_texts(spans: Spans, tag: int, base: int, code: int) -> Attributes:
     key = np.full(len(row), code)
     form = np.full(len(row), TEXT, np.uint8)
     at, size = spans.at[tag][row], spans.size[tag][row]
-    return _attributes(row, base + _AT[key], _SIZE[key], form, at, size, np.zeros(len(row)))
+    return attributes_of(row, base + _AT[key], _SIZE[key], form, at, size, np.zeros(len(row)))
 
 
 def _in_order(parts: Parts) -> Parts:
@@ -115,7 +115,7 @@ def _of_events(buffers: list[U8], spans: Spans) -> Attributes:
     spans.is_common[part.span[is_strange]] = False
     nth = np.minimum(part.nth, EVENTS_MAX - 1)
     own = _prefixed(buffers, _PREFIX + nth, part.span, events.attributes)
-    names = _attributes(
+    names = attributes_of(
         part.span,
         base + _AT[_NAME + nth],
         _SIZE[_NAME + nth],
@@ -124,7 +124,7 @@ def _of_events(buffers: list[U8], spans: Spans) -> Attributes:
         events.name_size,
         np.zeros(len(part.span)),
     )
-    times = _attributes(
+    times = attributes_of(
         part.span,
         base + _AT[_TIME + nth],
         _SIZE[_TIME + nth],
@@ -178,7 +178,7 @@ def _prefixed(buffers: list[U8], prefix: I64, span: I64, own: Attributes) -> Att
     return replace(own, span=span[own.span], key_at=ends - key_size, key_size=key_size)
 
 
-def _attributes(
+def attributes_of(
     span: I64, key_at: I64, key_size: I64, form: U8, at: I64, size: I64, bits: Any
 ) -> Attributes:
     """Return attributes whose place among the others is not known yet."""
@@ -186,7 +186,7 @@ def _attributes(
     return Attributes(span, none, none, key_at, key_size, form, at, size, bits.astype(np.uint64))
 
 
-def _merged(parts: Sequence[Attributes]) -> Attributes:
+def merged(parts: Sequence[Attributes]) -> Attributes:
     """Return the attributes of each span together, those of each part in their order."""
     n = len(parts[0].first)
     span = np.concatenate([part.span for part in parts])

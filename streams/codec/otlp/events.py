@@ -13,13 +13,13 @@ from typing import Any, Final
 
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData
-from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, MetricsData
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 from streams.codec.eventid import span_event_id
 from streams.codec.otlp.metrics import points_of
-from streams.codec.otlp.requests import Request
+from streams.codec.otlp.requests import Request, id_text
 from streams.codec.otlp.services import COMPONENT, Place, Services
 from streams.codec.otlp.values import ENTRIES_MAX, Dimensions, cut, text_of
 
@@ -43,15 +43,15 @@ TRACE_STATE: Final = "w3c.tracestate"
 DROPPED_LINKS: Final = "spanloom.dropped_links"
 MESSAGE: Final = "message"
 LOG_NAME: Final = "log"
+EVENT_NAME: Final = "event.name"
+"""What names a log record that has no name as a field."""
 NAME_BYTES_MAX: Final = 1_024
 LINKS_MAX: Final = 128
 """OpenTelemetry's own default limit."""
 SAMPLED: Final = 1
-_ID_BYTES_MAX: Final = 32
-"""Of an id of the wrong length so much is shown."""
 _KINDS: Final = ("INTERNAL", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 _STATUSES: Final = ("UNSET", "OK", "ERROR")
-_SEVERITIES: Final = ("DEBUG", "DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
+LINE_SEVERITIES: Final = ("DEBUG", "DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
 """By the four numbers of each: TRACE, DEBUG, INFO, WARN, ERROR, FATAL."""
 _SEVERITY_OF_TEXT: Final = {
     "trace": "DEBUG",
@@ -107,7 +107,7 @@ def events_of(request: Request, services: Services) -> Iterator[Event]:
         for logs in request.resource_logs:
             for log_scope in logs.scope_logs:
                 origin = Origin(logs.resource, log_scope.scope, services)
-                yield from (_log_event(record, origin) for record in log_scope.log_records)
+                yield from (log_event(record, origin) for record in log_scope.log_records)
     else:
         yield from _metric_events(request, services)
 
@@ -117,16 +117,21 @@ def _metric_events(request: MetricsData, services: Services) -> Iterator[Event]:
         for of_scope in metrics.scope_metrics:
             origin = Origin(metrics.resource, of_scope.scope, services)
             for metric in of_scope.metrics:
-                name = cut(metric.name, NAME_BYTES_MAX)
-                for point in points_of(metric):
-                    dimensions = Dimensions(origin.dimensions)
-                    dimensions.add_all(point.attributes)
-                    for key, text in point.facts:
-                        dimensions.add(key, text)
-                    place = origin.place(dimensions, point.component)
-                    event = _event("METRIC", place, name, point.time_ns // _NS_PER_US, dimensions)
-                    event["value"], event["unit"] = point.value, cut(metric.unit, NAME_BYTES_MAX)
-                    yield event
+                yield from metric_events(metric, origin)
+
+
+def metric_events(metric: Metric, origin: Origin) -> Iterator[Event]:
+    """Yield the events of a metric's points, without event ids."""
+    name = cut(metric.name, NAME_BYTES_MAX)
+    for point in points_of(metric):
+        dimensions = Dimensions(origin.dimensions)
+        dimensions.add_all(point.attributes)
+        for key, text in point.facts:
+            dimensions.add(key, text)
+        place = origin.place(dimensions, point.component)
+        event = _event("METRIC", place, name, point.time_ns // _NS_PER_US, dimensions)
+        event["value"], event["unit"] = point.value, cut(metric.unit, NAME_BYTES_MAX)
+        yield event
 
 
 def span_event(span: Span, origin: Origin) -> Event:
@@ -159,9 +164,9 @@ def span_event(span: Span, origin: Origin) -> Event:
     status = _STATUSES[span.status.code] if 0 <= span.status.code < 3 else "UNSET"
     return event | {
         "event_id": span_event_id(span.trace_id, span.span_id),
-        "trace_id": _hex(span.trace_id),
-        "span_id": _hex(span.span_id),
-        "parent_span_id": _hex(span.parent_span_id),
+        "trace_id": id_text(span.trace_id),
+        "span_id": id_text(span.span_id),
+        "parent_span_id": id_text(span.parent_span_id),
         "severity": "ERROR" if status == "ERROR" else "INFO",
         "duration_us": (span.end_time_unix_nano - start_ns) // _NS_PER_US,
         "status": status,
@@ -172,7 +177,8 @@ def span_event(span: Span, origin: Origin) -> Event:
     }
 
 
-def _log_event(record: LogRecord, origin: Origin) -> Event:
+def log_event(record: LogRecord, origin: Origin) -> Event:
+    """Return the event of a log record, without an event id."""
     dimensions = Dimensions(origin.dimensions)
     dimensions.add_all(record.attributes)
     if record.HasField("body"):
@@ -180,13 +186,13 @@ def _log_event(record: LogRecord, origin: Origin) -> Event:
     dimensions.dropped += record.dropped_attributes_count
     place = origin.place(dimensions)
     time_ns = record.time_unix_nano or record.observed_time_unix_nano
-    name = record.event_name or dimensions.get("event.name") or LOG_NAME
+    name = record.event_name or dimensions.get(EVENT_NAME) or LOG_NAME
     event = _event("LOG", place, cut(name, NAME_BYTES_MAX), time_ns // _NS_PER_US, dimensions)
     # A log record's ids of nothing but zeros say that it belongs to no trace.
     trace_id = record.trace_id if any(record.trace_id) else b""
     return event | {
-        "trace_id": _hex(trace_id),
-        "span_id": _hex(record.span_id) if trace_id else "",
+        "trace_id": id_text(trace_id),
+        "span_id": id_text(record.span_id) if trace_id else "",
         "severity": _severity(record),
         "trace_flags": record.flags & 0xFF,
     }
@@ -194,7 +200,7 @@ def _log_event(record: LogRecord, origin: Origin) -> Event:
 
 def _severity(record: LogRecord) -> str:
     if 1 <= record.severity_number <= 24:
-        return _SEVERITIES[(record.severity_number - 1) // 4]
+        return LINE_SEVERITIES[(record.severity_number - 1) // 4]
     return _SEVERITY_OF_TEXT.get(record.severity_text.strip().lower(), "INFO")
 
 
@@ -223,7 +229,3 @@ def _event(
         "trace_flags": 0,
         "links": [],
     }
-
-
-def _hex(octets: bytes) -> str:
-    return octets[:_ID_BYTES_MAX].hex()

@@ -11,11 +11,13 @@ from typing import Any, Final
 import numpy as np
 
 from streams.codec.eventid import SPAN_FACTORS
-from streams.codec.ids import HEX
+from streams.codec.ids import HEX, UUID_CHARACTERS
 from streams.codec.otlp.pieces import all_or
 from streams.codec.otlp.walk import PARENT_ID, SPAN_ID, TRACE_ID, Spans
 from streams.units import I64, U8, U64, Mask
 
+ID_BYTES: Final = 1 + UUID_CHARACTERS
+"""An event id with its length: the first bytes of a head."""
 HEAD_BYTES: Final = 112
 """Event id, trace id, span id, parent id and timestamp, each with its length."""
 ROOT_BYTES: Final = 96
@@ -68,15 +70,19 @@ class Plain:
 def is_plain(spans: Spans) -> Mask:
     """Return which spans of the common form have ids and times that are written here; (n,) bool."""
     size = spans.size
-    time_us = spans.start_ns // NS_PER_US
-    is_time = (time_us >= np.uint64(1 << 48)) & (time_us < np.uint64(1 << 55))
+    is_good = is_time(spans.start_ns // NS_PER_US)
     length_us = (spans.end_ns - spans.start_ns) // NS_PER_US
-    is_time &= (spans.end_ns >= spans.start_ns) & (spans.end_ns < np.uint64(1 << 63))
-    is_time &= length_us < np.uint64(1 << (_DURATION_BITS_MAX - 1))
+    is_good &= (spans.end_ns >= spans.start_ns) & (spans.end_ns < np.uint64(1 << 63))
+    is_good &= length_us < np.uint64(1 << (_DURATION_BITS_MAX - 1))
     parent_bytes = size[PARENT_ID]
     is_id = (size[TRACE_ID] == 16) & (size[SPAN_ID] == 8)
     is_id &= (parent_bytes == 8) | (parent_bytes == 0)
-    return np.asarray(spans.is_common & is_time & is_id & (_flags(spans) < 64))
+    return np.asarray(spans.is_common & is_good & is_id & (_flags(spans) < 64))
+
+
+def is_time(time_us: U64) -> Mask:
+    """Return which times take the eight bytes that are written here; (n,) bool."""
+    return np.asarray((time_us >= np.uint64(1 << 48)) & (time_us < np.uint64(1 << 55)))
 
 
 def plain_of(words: U64, spans: Spans, rows: I64) -> Plain:
@@ -109,7 +115,7 @@ def plain_of(words: U64, spans: Spans, rows: I64) -> Plain:
 def heads_of(plain: Plain) -> U8:
     """Return (m, HEAD_BYTES) heads of spans; of roots `ROOT_BYTES` of each count."""
     out = np.zeros((len(plain.span), HEAD_BYTES), np.uint8)
-    out[:, 0], out[:, 37], out[:, 70] = 2 * 36, 2 * 32, 2 * 16
+    out[:, 37], out[:, 70] = 2 * 32, 2 * 16
     _write_uuids(out, plain)
     for at, digits in ((38, hex_digits(plain.trace)), (71, hex_digits(plain.span))):
         for i in range(digits.shape[1]):
@@ -169,9 +175,21 @@ def _write_uuids(out: U8, plain: Plain) -> None:
     number = plain.span.byteswap()
     high = plain.trace[:, 0].byteswap() ^ number * np.uint64(SPAN_FACTORS[0])
     low = plain.trace[:, 1].byteswap() ^ number * np.uint64(SPAN_FACTORS[1])
+    write_uuids(out, high, low)
+
+
+def write_uuids(out: U8, high: U64, low: U64) -> None:
+    """Write numbers as `as_uuid` has them, as 36 characters behind their length.
+
+    Args:
+        out: (m, ID_BYTES or more) the rows.
+        high: (m,) upper halves of the numbers.
+        low: (m,) lower ones.
+    """
     variant = low >> np.uint64(60) & np.uint64(3) | np.uint64(8)
     high = high & ~np.uint64(0xF000) | np.uint64(0x4000)
     low = low & ~np.uint64(0xF << 60) | variant << np.uint64(60)
+    out[:, 0] = 2 * UUID_CHARACTERS
     for at in (9, 14, 19, 24):
         out[:, at] = ord("-")
     upper, lower = hex_digits(high.byteswap()), hex_digits(low.byteswap())

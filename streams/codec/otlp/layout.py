@@ -40,14 +40,15 @@ _NO_VALUE: Final = struct.pack("<d", float("nan")) + b"\0"
 _COUNTS: Final = [_NO_VALUE + varint(count) for count in range(ENTRIES_MAX + 1)]
 
 
-class _Pieces(NamedTuple):
+class Pieces(NamedTuple):
     """Pieces of the buffer: where each begins, and its length."""
 
     start: I64
     size: I64
 
-    def take(self, index: I64 | slice) -> "_Pieces":
-        return _Pieces(self.start[index], self.size[index])
+    def take(self, index: I64 | slice) -> "Pieces":
+        """Return the pieces at `index`, in that order."""
+        return Pieces(self.start[index], self.size[index])
 
 
 class Layout:
@@ -78,7 +79,7 @@ class Layout:
         self._shared = self._of_origins()
         self._name = self._named()
         self._tails, tail_bytes = tails_of(plain)
-        self._head_bytes = np.where(plain.has_parent, HEAD_BYTES, ROOT_BYTES)
+        self._head_bytes = self._head_sizes()
         self._own_at = self._head_bytes + self._name.size
         for piece in self._shared:
             self._own_at = self._own_at + piece.size
@@ -106,7 +107,7 @@ class Layout:
         at = begin + self._head_bytes + self._shared[0].size
         return np.asarray(at + self._name.size - name_bytes)
 
-    def write(self, begin: I64, total_bytes: int, slow: Mapping[int, bytes]) -> bytes:
+    def write(self, begin: I64, total_bytes: int, slow: Mapping[int, bytes]) -> U8:
         """Return the bodies.
 
         Args:
@@ -133,7 +134,7 @@ class Layout:
         self._write_ends(out, begin)
         for at, body in slow.items():
             out[at : at + len(body)] = np.frombuffer(body, np.uint8)
-        return out[:total_bytes].tobytes()
+        return out[:total_bytes]
 
     def _write_ends(self, out: U8, begin: I64) -> None:
         """Write tails, and then links and heads: a tail may be written beyond its end."""
@@ -148,6 +149,14 @@ class Layout:
         if len(self._links.span):
             links_at = begin + self._links_at
             write_links(self._step.words, self._links, self._link_count, out, links_at)
+        self._write_heads(out, begin)
+
+    def _head_sizes(self) -> I64:
+        """Return how long the head of each body is."""
+        return np.where(self.plain.has_parent, HEAD_BYTES, ROOT_BYTES)
+
+    def _write_heads(self, out: U8, begin: I64) -> None:
+        """Write heads of exactly their sizes."""
         heads = heads_of(self.plain)
         copy_rows(heads, out, begin, 0, ROOT_BYTES)
         some = np.flatnonzero(self.plain.has_parent)
@@ -160,7 +169,7 @@ class Layout:
         self._parts.append(np.frombuffer(source, np.uint8))
         return begin
 
-    def _values(self, mine: I64) -> _Pieces:
+    def _values(self, mine: I64) -> Pieces:
         """Return the values of some attributes, each behind its length."""
         attributes = self._step.spans.attributes
         pick = all_or(mine, len(attributes.span))
@@ -172,7 +181,7 @@ class Layout:
         start[texts], size[texts] = _with_lengths(
             self._step.octets, attributes.value_at[nth], attributes.value_size[nth]
         )
-        return _Pieces(start, size)
+        return Pieces(start, size)
 
     def _lay_own(self, n: int) -> None:
         """Lay the attributes that are dimensions, each as key and value."""
@@ -180,7 +189,7 @@ class Layout:
         nth = all_or(self._mine[self._own], len(attributes.span))
         key_at, key_size = attributes.key_at[nth], attributes.key_size[nth]
         self._step.octets[key_at - 1] = 2 * key_size
-        self._own_key = _Pieces(key_at - 1, key_size + 1)
+        self._own_key = Pieces(key_at - 1, key_size + 1)
         self._own_value = self._value.take(all_or(self._own, len(self._mine)))
         span = attributes.span[nth]
         count = np.bincount(span, minlength=n)
@@ -194,7 +203,7 @@ class Layout:
         self._own_row = nth_row[span]
         self._own_within = ends[:-1] - ends[(last - count)[span]]
 
-    def _own_pieces(self, begin: I64) -> tuple[_Pieces, I64]:
+    def _own_pieces(self, begin: I64) -> tuple[Pieces, I64]:
         """Return the keys and values, and their places."""
         key, value = self._own_key, self._own_value
         at = (begin + self._own_at)[self._own_row] + self._own_within
@@ -202,9 +211,9 @@ class Layout:
         start[::2], start[1::2] = key.start, value.start
         size[::2], size[1::2] = key.size, value.size
         target[::2], target[1::2] = at, at + key.size
-        return _Pieces(start, size), target
+        return Pieces(start, size), target
 
-    def _lay_fields(self, field: I64) -> _Pieces:
+    def _lay_fields(self, field: I64) -> Pieces:
         """Return the end of the dimensions and the fields' texts, (f, pieces) of f spans."""
         of_field = np.flatnonzero(field >= 0)
         span = self._step.spans.attributes.span[self._mine[of_field]]
@@ -214,27 +223,26 @@ class Layout:
         size = np.ones(start.shape, np.int64)
         value = self._value.take(of_field)
         start[nth, 1 + field[of_field]], size[nth, 1 + field[of_field]] = value
-        return _Pieces(start, size)
+        return Pieces(start, size)
 
-    def _field_pieces(self, begin: I64) -> tuple[_Pieces, I64]:
+    def _field_pieces(self, begin: I64) -> tuple[Pieces, I64]:
         """Return the fields and their places."""
         start, size = self._fields
         end = (begin + self._tail_at)[self._has_fields]
         within = np.cumsum(size, axis=1)
         target = end[:, None] + within - size - within[:, -1:]
-        return _Pieces(start.ravel(), size.ravel()), target.ravel()
+        return Pieces(start.ravel(), size.ravel()), target.ravel()
 
-    def _named(self) -> _Pieces:
+    def _named(self) -> Pieces:
         """Return the names, each behind its length."""
         spans, rows = self._step.spans, self.rows
         name = spans.at[NAME][rows], spans.size[NAME][rows]
-        return _Pieces(*_with_lengths(self._step.octets, *name))
+        return Pieces(*_with_lengths(self._step.octets, *name))
 
-    def _of_origins(self) -> tuple[_Pieces, _Pieces]:
+    def _of_origins(self) -> tuple[Pieces, Pieces]:
         """Return who emits the spans, and their shared dimensions behind how many there are."""
         origins, most = self._step.origins, ENTRIES_MAX + 1
         origin = self._step.origin[self.rows]
-        is_error = self.plain.status == STATUS_ERROR
         is_used = np.zeros(len(origins) * most, np.bool_)
         pair = origin * most + self._own_count
         is_used[pair] = True
@@ -242,14 +250,19 @@ class Layout:
         for code in np.flatnonzero(is_used).tolist():
             one = origins[code // most]
             entries[code] = _COUNTS[one.count + code % most] + one.entries
-        places = [place for one in origins for place in one.places]
-        return self._texts(places, 2 * origin + is_error), self._texts(entries, pair)
+        return self._texts(*self._emitters(origin)), self._texts(entries, pair)
 
-    def _texts(self, texts: list[bytes], code: I64) -> _Pieces:
+    def _emitters(self, origin: I64) -> tuple[list[bytes], I64]:
+        """Return texts from `module` to `severity`, and which of them each body has."""
+        is_error = self.plain.status == STATUS_ERROR
+        places = [place for one in self._step.origins for place in one.places]
+        return places, 2 * origin + is_error
+
+    def _texts(self, texts: list[bytes], code: I64) -> Pieces:
         """Return pieces that are texts, by their index."""
         size = np.array([len(one) for one in texts], np.int64)
         begin = self._place(b"".join(texts))
-        return _Pieces(begin + np.cumsum(size) - size, size).take(code)
+        return Pieces(begin + np.cumsum(size) - size, size).take(code)
 
 
 def _with_lengths(octets: U8, at: I64, size: I64) -> tuple[I64, I64]:

@@ -18,10 +18,11 @@ from streams.codec.otlp.values import number
 
 _NAME: Final = re.compile(r"pipeline\.[a-z0-9_-]+\.([a-z0-9_-]+)\.(?:counter|histogram|gauge)\..+")
 """The contract's rule of names, which tells the component."""
-_NO_VALUE: Final = 1
+NO_VALUE: Final = 1
 """Flag of a point that says that there is none. (`DataPointFlags`)"""
-_DELTA: Final = 1
+DELTA: Final = 1
 TEMPORALITY: Final = "otel.temporality"
+DELTA_WORD: Final = "delta"
 QUANTILES_MAX: Final = 16
 
 
@@ -49,18 +50,23 @@ def points_of(metric: Metric) -> Iterator[Point]:
     kind = metric.WhichOneof("data")
     if kind is None:
         return
-    named = _NAME.fullmatch(metric.name)
-    component = named[1] if named else ""
+    component = component_of(metric.name)
     data: Any = getattr(metric, kind)
-    is_delta = kind not in ("gauge", "summary") and data.aggregation_temporality == _DELTA
-    shared = ((TEMPORALITY, "delta"),) if is_delta else ()
+    is_delta = kind not in ("gauge", "summary") and data.aggregation_temporality == DELTA
+    shared = ((TEMPORALITY, DELTA_WORD),) if is_delta else ()
     for point in data.data_points:
         is_number = kind in ("gauge", "sum")
         value = _number(point) if is_number else _mean(point)
         facts = () if is_number else tuple(_facts(point, kind))
-        if point.flags & _NO_VALUE:
+        if point.flags & NO_VALUE:
             value = math.nan
         yield Point(point.time_unix_nano, value, point.attributes, (*shared, *facts), component)
+
+
+def component_of(name: str) -> str:
+    """Return what a metric's name tells of who emits it, "" for nothing."""
+    named = _NAME.fullmatch(name)
+    return named[1] if named else ""
 
 
 def _number(point: Any) -> float:

@@ -13,7 +13,7 @@ from streams.codec.otlp.events import FIELD_KEYS, Origin
 from streams.codec.otlp.services import Place
 from streams.codec.otlp.values import Dimensions
 from streams.codec.varints import text, varint
-from streams.core.columns import SEVERITIES, TRACE
+from streams.core.columns import ERROR, INFO, TRACE
 
 KNOWN_MAX: Final = 1_000
 """Pairs of resource and scope that are remembered."""
@@ -27,7 +27,8 @@ class QuickOrigin:
     Attributes:
         origin: what the encoder makes of them.
         is_common: whether they leave each span's fields to the span.
-        places: the bytes from `module` to `severity`, for INFO and for ERROR.
+        emitter: the bytes of `module` and `component`.
+        places: the bytes from `module` to `severity`, of spans, for INFO and for ERROR.
         entries: the dimensions that come of them, encoded.
         count: how many those are.
         keys: their keys.
@@ -39,6 +40,7 @@ class QuickOrigin:
 
     origin: Origin
     is_common: bool
+    emitter: bytes
     places: tuple[bytes, bytes]
     entries: bytes
     count: int
@@ -82,11 +84,12 @@ def _encoded(origin: Origin, hashed: int) -> QuickOrigin:
     fields = [dimensions.take(key) for key in FIELD_KEYS]
     entries = dimensions.plain()
     is_common = bool(entries) and not dimensions.dropped and not any(fields)
-    begin = text(place.module) + text(place.component) + varint(TRACE)
-    info, error = (begin + varint(SEVERITIES.index(name)) for name in ("INFO", "ERROR"))
+    emitter = text(place.module) + text(place.component)
+    info, error = (emitter + varint(TRACE) + varint(severity) for severity in (INFO, ERROR))
     return QuickOrigin(
         origin,
         is_common,
+        emitter,
         (info, error),
         b"".join(text(key) + text(value) for key, value in entries.items()),
         len(entries),

@@ -16,19 +16,21 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from streams.codec.otlp.bodies import MESSAGE_BYTES_MAX, OtlpEncoder
 from streams.codec.otlp.columns import SpanColumns, SpanReader, is_straight
+from streams.codec.otlp.entries import read_spans
 from streams.codec.otlp.events import NAME_BYTES_MAX
 from streams.codec.otlp.heads import is_plain, plain_of
-from streams.codec.otlp.jsonspans import protobuf_of
+from streams.codec.otlp.jsonbytes import protobuf_of
 from streams.codec.otlp.keys import KEY_BYTES_MAX, KeyPatterns
 from streams.codec.otlp.layout import Layout
+from streams.codec.otlp.links import SpanLinks
 from streams.codec.otlp.origins import Origins
-from streams.codec.otlp.requests import is_json
+from streams.codec.otlp.requests import SPANS, is_json
 from streams.codec.otlp.spanstep import SpanStep, step_of
 from streams.codec.otlp.texts import are_utf8, cut_sizes
 from streams.codec.otlp.values import DIMENSIONS_BYTES_MAX, ENTRIES_MAX, VALUE_BYTES_MAX
-from streams.codec.otlp.walk import NAME, TEXT
+from streams.codec.otlp.walk import NAME, TEXT, Spans
 from streams.core.bodies import Bodies
-from streams.units import I64, Mask
+from streams.units import I64, U8, Mask
 
 _NUMBER_BYTES_MAX: Final = 32
 
@@ -51,46 +53,55 @@ class SpanRun:
     columns: SpanColumns | None
 
 
-class QuickSpans:
-    """Makes event bodies of requests of spans, protobuf or JSON.
+class QuickBodies:
+    """Makes event bodies of requests of one kind; what is said of spans holds for log records.
 
     Args:
         encoder: makes what is not common.
-        dimensions: keys of the dimensions that become columns.
-        has_columns: whether columns are wanted; where bodies are changed, they are not.
+        dimensions: keys of the dimensions that are looked for.
     """
 
-    def __init__(
-        self, encoder: OtlpEncoder, dimensions: Sequence[str] = (), *, has_columns: bool = True
-    ) -> None:
+    kind = SPANS
+    texts: tuple[int, ...] = (NAME,)
+    """Fields that have to be texts."""
+
+    def __init__(self, encoder: OtlpEncoder, dimensions: Sequence[str] = ()) -> None:
         self._encoder = encoder
-        self._reader = SpanReader(dimensions) if has_columns else None
         self._origins = Origins(encoder)
         self._patterns = KeyPatterns(dimensions)
 
-    def run(self, values: Sequence[bytes]) -> SpanRun | None:
-        """Return the spans of requests as bodies, and those that are straight as columns.
+    def _plain(self, values: Sequence[bytes]) -> list[bytes]:
+        """Return requests as protobuf."""
+        return [_as_protobuf(value, self.kind) for value in values]
 
-        None when the encoder must judge all of the requests.
-        """
-        made = self._made(values)
-        if made is None:
-            return None
-        if self._reader is None:
-            return SpanRun(made.counts, made.body, np.zeros(0, np.int64), None)
-        step, layout = made.step, made.layout
-        some = np.flatnonzero(is_straight(step, layout.rows, layout.plain))
-        columns = self._reader.columns(step, layout, made.begin, some, made.field, made.body.data)
-        return SpanRun(made.counts, made.body, made.nth[layout.rows[some]], columns)
+    def _step_of(self, values: Sequence[bytes]) -> SpanStep:
+        """Take requests apart."""
+        return step_of(self._plain(values), self._origins, self._encoder, self._read)
 
-    def _made(self, values: Sequence[bytes]) -> "_Made | None":
+    def _read(self, octets: U8, begin: I64, end: I64) -> tuple[U8, Spans, SpanLinks]:
+        """Take spans apart; as `read_spans`."""
+        return read_spans(octets, begin, end)
+
+    def _slow_body(self, step: SpanStep, row: int) -> bytes:
+        """Return the body of one span; raises what its reader does."""
+        return self._encoder.span_body(Span.FromString(step.bytes_of(row)), step.origin_of(row))
+
+    def _are_plain(self, step: SpanStep) -> Mask:
+        """Return which spans have ids and times that are written here, (n,) bool."""
+        return is_plain(step.spans)
+
+    def _layout(self, step: SpanStep, is_quick: Mask, field: I64) -> Layout:
+        rows = np.flatnonzero(is_quick)
+        return Layout(step, rows, plain_of(step.words, step.spans, rows), field)
+
+    def made(self, values: Sequence[bytes]) -> "Made | None":
         """Make the bodies of requests; None when there is no span."""
-        step = step_of([*map(_as_protobuf, values)], self._origins, self._encoder)
+        step = self._step_of(values)
         is_lost = np.zeros(len(values), np.bool_)
         if not len(step.begin):
             return None
         is_quick, field = self._is_quick(step)
-        is_lost[step.request[_not_text(step, is_quick)]] = True
+        is_lost[step.request[_not_text(step, is_quick, self.texts)]] = True
         layout = self._layout(step, is_quick & ~is_lost[step.request], field)
         slow = self._slow(step, np.flatnonzero(~is_quick), layout, is_lost)
         keep = ~is_lost[step.request]
@@ -102,15 +113,15 @@ class QuickSpans:
         size[list(slow)] = [len(one) for one in slow.values()]
         begin = np.cumsum(size) - size
         placed = {int(begin[row]): one for row, one in slow.items()}
-        data = layout.write(begin[layout.rows], int(size.sum()), placed)
+        out = layout.write(begin[layout.rows], int(size.sum()), placed)
+        data = self._finished(out, begin[keep], size[keep], step.request[keep])
         counts = np.bincount(step.request[keep], minlength=len(values))
         body = Bodies(data, begin[keep], size[keep])
-        return _Made(step, body, counts, layout, begin[layout.rows], field, np.cumsum(keep) - 1)
+        return Made(step, body, counts, layout, begin[layout.rows], field, np.cumsum(keep) - 1)
 
-    @staticmethod
-    def _layout(step: SpanStep, is_quick: Mask, field: I64) -> Layout:
-        rows = np.flatnonzero(is_quick)
-        return Layout(step, rows, plain_of(step.words, step.spans, rows), field)
+    def _finished(self, out: U8, _begin: I64, _size: I64, _request: I64) -> bytes:
+        """Return bodies that begin so, as they are handed on."""
+        return out.tobytes()
 
     def _is_quick(self, step: SpanStep) -> tuple[Mask, I64]:
         """Return which spans are put together of pieces, and which attributes are fields.
@@ -118,7 +129,7 @@ class QuickSpans:
         The first is (n,) bool; the second as `KeyPatterns.are_common` returns it.
         """
         spans, attributes = step.spans, step.spans.attributes
-        is_quick = is_plain(spans)
+        is_quick = self._are_plain(step)
         is_quick &= (spans.size[NAME] > 0) & (spans.size[NAME] <= NAME_BYTES_MAX)
         is_text = attributes.form == TEXT
         is_quick[attributes.span[attributes.key_size > KEY_BYTES_MAX]] = False
@@ -151,19 +162,48 @@ class QuickSpans:
             if is_lost[i]:
                 continue
             try:
-                span = Span.FromString(step.bytes_of(row))
+                slow[row] = self._slow_body(step, row)
             except (DecodeError, RecursionError, ValueError):
                 is_lost[i] = True
                 continue
-            origin = step.origins[int(step.origin[row])].origin
-            slow[row] = self._encoder.span_body(span, origin)
             total[i] += len(slow[row])
             is_lost[i] = total[i] > bytes_max[i]
         return slow
 
 
+class QuickSpans(QuickBodies):
+    """Makes event bodies of requests of spans, protobuf or JSON.
+
+    Args:
+        encoder: makes what is not common.
+        dimensions: keys of the dimensions that become columns.
+        has_columns: whether columns are wanted; where bodies are changed, they are not.
+    """
+
+    def __init__(
+        self, encoder: OtlpEncoder, dimensions: Sequence[str] = (), *, has_columns: bool = True
+    ) -> None:
+        super().__init__(encoder, dimensions)
+        self._reader = SpanReader(dimensions) if has_columns else None
+
+    def run(self, values: Sequence[bytes]) -> SpanRun | None:
+        """Return the spans of requests as bodies, and those that are straight as columns.
+
+        None when the encoder must judge all of the requests.
+        """
+        made = self.made(values)
+        if made is None:
+            return None
+        if self._reader is None:
+            return SpanRun(made.counts, made.body, np.zeros(0, np.int64), None)
+        step, layout = made.step, made.layout
+        some = np.flatnonzero(is_straight(step, layout.rows, layout.plain))
+        columns = self._reader.columns(step, layout, made.begin, some, made.field, made.body.data)
+        return SpanRun(made.counts, made.body, made.nth[layout.rows[some]], columns)
+
+
 @dataclass(frozen=True, slots=True)
-class _Made:
+class Made:
     """The n spans of a step, and the bodies of those whose requests are not left to the encoder.
 
     Attributes:
@@ -185,22 +225,24 @@ class _Made:
     nth: I64
 
 
-def _as_protobuf(value: bytes) -> bytes:
+def _as_protobuf(value: bytes, kind: str) -> bytes:
     """Return a request as protobuf; one in JSON that cannot be taken so has no span."""
     if not is_json(value):
         return value
-    return protobuf_of(value) if len(value) <= MESSAGE_BYTES_MAX else b""
+    return protobuf_of(value, kind) if len(value) <= MESSAGE_BYTES_MAX else b""
 
 
-def _not_text(step: SpanStep, is_quick: Mask) -> I64:
-    """Return the spans with a name or a value that is no text, as the reader would find.
+def _not_text(step: SpanStep, is_quick: Mask, fields: Sequence[int]) -> I64:
+    """Return the spans with a field or a value that is no text, as the reader would find.
 
     Values that are texts are cut to what is kept of them.
     """
     spans, attributes = step.spans, step.spans.attributes
     rows = np.flatnonzero(is_quick)
-    names = spans.at[NAME][rows], spans.size[NAME][rows]
-    bad = rows[~are_utf8(step.octets, step.words, *names)]
+    bad = np.zeros(0, np.int64)
+    for tag in fields:
+        field = spans.at[tag][rows], spans.size[tag][rows]
+        bad = np.concatenate([bad, rows[~are_utf8(step.octets, step.words, *field)]])
     texts = np.flatnonzero((attributes.form == TEXT) & is_quick[attributes.span])
     at, size = attributes.value_at[texts], attributes.value_size[texts]
     is_good = are_utf8(step.octets, step.words, at, size)

@@ -5,14 +5,14 @@ Invariant: a message is read whole or refused whole; its events are then judged 
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from streams.codec import wire
 from streams.codec.columnar import Block
 from streams.codec.eventbatch import EventBatchReader
 from streams.codec.otlp.bodies import OtlpEncoder
 from streams.codec.otlp.quick import QuickSpans, SpanRun
-from streams.codec.otlp.requests import SPANS
+from streams.codec.otlp.quicklines import QuickHashed, QuickLines
+from streams.codec.otlp.quickpoints import QuickPoints
+from streams.codec.otlp.requests import LOGS, METRICS, SPANS
 from streams.codec.otlp.services import Services
 from streams.codec.schemas import SchemaSet
 from streams.codec.step import Message
@@ -42,6 +42,10 @@ class OtlpReader:
     ) -> None:
         self._encoder = OtlpEncoder(schemas.current("telemetry_event"), services)
         self._quick = QuickSpans(self._encoder, dimensions, has_columns=has_columns)
+        self._hashed: dict[str, QuickHashed] = {
+            LOGS: QuickLines(self._encoder),
+            METRICS: QuickPoints(self._encoder),
+        }
         self._header = wire.header(schemas.id_of("telemetry_event"))
         self._many = many
 
@@ -65,9 +69,14 @@ class OtlpReader:
         quick = [m for kind, m in whole if kind == SPANS]
         if quick:
             yield from self._spans(quick)
+        for one, hashed in self._hashed.items():
+            own = [m for kind, m in whole if kind == one]
+            if own:
+                self._take_hashed(hashed, own)
         others = [(kind, m) for kind, m in whole if not m.is_column]
         for kind, message in others:
-            self._expand(kind, message)
+            if message.bodies is None:
+                self._expand(kind, message)
         full = [m for _, m in others if m.bodies is not None and m.count]
         for some, block in self._many.read_bodies(full):
             assert block is not None, "what the encoder writes is canonical"
@@ -89,6 +98,18 @@ class OtlpReader:
         if done:
             yield run, done
 
+    def _take_hashed(self, quick: QuickHashed, messages: Sequence[Message]) -> None:
+        """Read requests of log records or metrics together; others are left."""
+        run = quick.run([m.record.value or b"" for m in messages])
+        if run is None:
+            return
+        row = 0
+        for message, count in zip(messages, run.counts.tolist(), strict=True):
+            if count:
+                message.count = count
+                message.bodies = _as_one(run.body.take(slice(row, row + count)))
+                row += count
+
     def _expand(self, kind: str, message: Message) -> None:
         """Read one message as it must be read."""
         try:
@@ -96,7 +117,11 @@ class OtlpReader:
         except RecordError as error:
             message.count, message.error = 1, error
             return
-        data = b"".join(bodies)
         message.count = len(bodies)
-        whole = Bodies(data, np.array([0]), np.array([len(data)]))
-        message.bodies = whole if bodies else NOTHING
+        message.bodies = _as_one(Bodies.of(bodies)) if bodies else NOTHING
+
+
+def _as_one(bodies: Bodies) -> Bodies:
+    """Return bodies that lie one after the other, one or more, as a single one."""
+    begin, size = bodies.start[:1], bodies.size.sum(keepdims=True)
+    return Bodies(bodies.data, begin, size)

@@ -14,7 +14,7 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
 from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from streams.codec.otlp.split import split
 from streams.errors import RecordError
@@ -37,14 +37,20 @@ _MESSAGE: Final[dict[str, type[Request]]] = {
     LOGS: LogsData,
     METRICS: MetricsData,
 }
-_PARTS: Final = {
+PARTS: Final[dict[str, tuple[str, str, str]]] = {
     SPANS: ("resourceSpans", "scopeSpans", "spans"),
     LOGS: ("resourceLogs", "scopeLogs", "logRecords"),
     METRICS: ("resourceMetrics", "scopeMetrics", "metrics"),
 }
+"""Names of the lists of resources, of scopes, and of what is in them."""
 _IDS: Final = ("traceId", "spanId", "parentSpanId")
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*")
-_NO_ID: Final = 32
+_NO_HEX: Final = b"\xff"
+"""Around an id in JSON that is no hex: no text has this octet."""
+_NO_ID_BYTES: Final = 33
+"""So long is such a one, text and marks: as long as no id is."""
+SHOWN_BYTES_MAX: Final = 32
+"""Of an id of the wrong length so much is shown."""
 _POINTS: Final = ("gauge", "sum", "histogram", "exponentialHistogram")
 _DEPTH_MAX: Final = 100
 """What protobuf's own reader allows."""
@@ -102,9 +108,9 @@ def kind_of(tree: object) -> str:
     Raises:
         RecordError: `invalid_otlp`: it holds none of the three, or more than one.
     """
-    found = [kind for kind in KINDS if isinstance(tree, dict) and _PARTS[kind][0] in tree]
+    found = [kind for kind in KINDS if isinstance(tree, dict) and PARTS[kind][0] in tree]
     if len(found) != 1:
-        _refuse(f"no JSON object with one of {', '.join(parts[0] for parts in _PARTS.values())}")
+        _refuse(f"no JSON object with one of {', '.join(parts[0] for parts in PARTS.values())}")
     return found[0]
 
 
@@ -132,13 +138,15 @@ def request_of_tree(kind: str, tree: Any) -> Request:
     return message_of_tree(tree, _MESSAGE[kind]())
 
 
-def span_of_tree(tree: dict[str, Any], depth: int) -> Span:
-    """Return the span that a JSON tree holds; arguments and errors as of `message_of_tree`.
+def item_of_tree(tree: dict[str, Any], item: _M, depth: int) -> _M:
+    """Return the span, log record or metric that a JSON tree holds; as `message_of_tree`.
 
     Its ids are rewritten in place.
     """
     _rewrite_item(tree)
-    return message_of_tree(tree, Span(), depth)
+    for points in _POINTS:
+        _rewrite_exemplars(tree.get(points))
+    return message_of_tree(tree, item, depth)
 
 
 def message_of_tree(tree: dict[str, Any], message: _M, depth: int = 0) -> _M:
@@ -163,8 +171,8 @@ def message_of_tree(tree: dict[str, Any], message: _M, depth: int = 0) -> _M:
 
 def _of_json(kind: str, value: bytes) -> Request:
     tree = json_tree(value)
-    if isinstance(tree, dict) and _PARTS[kind][0] not in tree and tree:
-        _refuse(f"a JSON object without {_PARTS[kind][0]}")
+    if isinstance(tree, dict) and PARTS[kind][0] not in tree and tree:
+        _refuse(f"a JSON object without {PARTS[kind][0]}")
     expect_room(sum(1 for _ in _items(kind, tree)), value)
     return request_of_tree(kind, tree)
 
@@ -185,7 +193,7 @@ def _rewrite_item(item: dict[str, Any]) -> None:
 
 def _items(kind: str, tree: Any) -> Iterator[dict[str, Any]]:
     """Yield the spans, log records or metrics of a tree."""
-    resources, scopes, items = _PARTS[kind]
+    resources, scopes, items = PARTS[kind]
     for resource in _listed(tree, resources):
         for scope in _listed(resource, scopes):
             yield from _listed(scope, items)
@@ -210,8 +218,21 @@ def _base64_of(text: str) -> str:
     if _HEX.fullmatch(text):
         octets = bytes.fromhex(text)
     else:  # half a surrogate pair has no bytes
-        octets = text.encode(errors="replace")[:_NO_ID].ljust(_NO_ID)
+        shown = text.encode(errors="replace")[:SHOWN_BYTES_MAX]
+        octets = (_NO_HEX + shown).ljust(_NO_ID_BYTES, _NO_HEX)
     return base64.b64encode(octets).decode()
+
+
+def id_text(octets: bytes) -> str:
+    """Return an id as hex; one that came in JSON and is no hex as it was sent, or its begin.
+
+    What is no hex in JSON is none here, whatever bytes a sender makes up.
+    """
+    if len(octets) == _NO_ID_BYTES and octets.startswith(_NO_HEX):
+        text = octets.strip(_NO_HEX).decode(errors="ignore")
+        if not _HEX.fullmatch(text):
+            return text
+    return octets[:SHOWN_BYTES_MAX].hex()
 
 
 def _listed(tree: Any, name: str) -> list[dict[str, Any]]:

@@ -1,17 +1,21 @@
 """The spans of many requests in one buffer, taken apart."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from streams.codec.otlp.bodies import MESSAGE_BYTES_MAX, OtlpEncoder
 from streams.codec.otlp.entries import read_spans
+from streams.codec.otlp.events import Origin
 from streams.codec.otlp.links import SpanLinks
 from streams.codec.otlp.origins import Origins, QuickOrigin
 from streams.codec.otlp.split import split
 from streams.codec.otlp.walk import PAD_BYTES, Spans, words_of
 from streams.units import I64, U8, U64
+
+Read = Callable[[U8, I64, I64], tuple[U8, Spans, SpanLinks]]
+"""As `read_spans`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,10 @@ class SpanStep:
     spans: Spans
     links: SpanLinks
 
+    def origin_of(self, row: int) -> Origin:
+        """Return what the encoder makes of a span's resource and scope."""
+        return self.origins[int(self.origin[row])].origin
+
     def bytes_of(self, row: int) -> bytes:
         """Return one span as it came."""
         i = int(self.request[row])
@@ -49,8 +57,17 @@ class SpanStep:
         return self.values[i][int(self.begin[row]) - base : int(self.end[row]) - base]
 
 
-def step_of(values: Sequence[bytes], known: Origins, encoder: OtlpEncoder) -> SpanStep:
-    """Split requests and take their spans apart; those of another form have no spans here."""
+def step_of(
+    values: Sequence[bytes], known: Origins, encoder: OtlpEncoder, read: Read = read_spans
+) -> SpanStep:
+    """Split requests and take their spans apart; those of another form have no spans here.
+
+    Args:
+        values: requests of one kind, protobuf.
+        known: resources and scopes.
+        encoder: tells how many spans a request may hold.
+        read: takes the spans apart; or log records, as if they were spans.
+    """
     base = np.cumsum([0, *map(len, values)])
     request: list[int] = []
     origin: list[int] = []
@@ -77,8 +94,8 @@ def step_of(values: Sequence[bytes], known: Origins, encoder: OtlpEncoder) -> Sp
             heads += scope.heads
     buffer = np.frombuffer(bytearray().join((*values, bytes(PAD_BYTES))), np.uint8)
     shift = np.repeat(np.array(starts, np.int64), counts)
-    begins, ends = _spans_at(buffer, np.array(heads, np.int64) + shift)
-    octets, spans, links = read_spans(buffer, begins, ends)
+    begins, ends = spans_at(buffer, np.array(heads, np.int64) + shift)
+    octets, spans, links = read(buffer, begins, ends)
     return SpanStep(
         values,
         octets,
@@ -94,7 +111,7 @@ def step_of(values: Sequence[bytes], known: Origins, encoder: OtlpEncoder) -> Sp
     )
 
 
-def _spans_at(octets: U8, head: I64) -> tuple[I64, I64]:
+def spans_at(octets: U8, head: I64) -> tuple[I64, I64]:
     """Return where spans begin and end whose fields begin so; their lengths are right."""
     octet = octets.take(head + 1)
     begin, size = head + 2, (octet & 0x7F).astype(np.int64)

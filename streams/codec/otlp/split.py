@@ -1,4 +1,4 @@
-"""Where in a request of spans its resources, scopes and spans lie.
+"""Where in a request its resources, scopes and spans, log records or metrics lie.
 
 Owns the walk over the outer levels of protobuf's bytes. A request that has anything else there than
 resources, scopes, spans and schema URLs is not split: the official reader judges it.
@@ -19,7 +19,7 @@ class Scope(NamedTuple):
     heads: list[int]
 
 
-class _StrangeError(Exception):
+class StrangeError(Exception):
     """Not the common form."""
 
 
@@ -27,11 +27,11 @@ def split(value: bytes) -> list[Scope] | None:
     """Return the scopes of a request of spans in its order; None when it has another form."""
     scopes: list[Scope] = []
     try:
-        for tag, begin, end in _fields(value, 0, len(value)):
+        for tag, begin, end in fields(value, 0, len(value)):
             if tag != _FIRST:
                 return None
             scopes += _of_resource(value, begin, end)
-    except (IndexError, _StrangeError):
+    except (IndexError, StrangeError):
         return None
     return scopes
 
@@ -39,7 +39,7 @@ def split(value: bytes) -> list[Scope] | None:
 def _of_resource(value: bytes, begin: int, end: int) -> Iterator[Scope]:
     resources: list[bytes] = []
     places: list[tuple[int, int]] = []
-    for tag, at, stop in _fields(value, begin, end):
+    for tag, at, stop in fields(value, begin, end):
         if tag == _FIRST:
             resources.append(value[at:stop])
         elif tag == _SECOND:
@@ -47,7 +47,7 @@ def _of_resource(value: bytes, begin: int, end: int) -> Iterator[Scope]:
         else:
             _expect_url(tag, value[at:stop])
     if len(resources) > 1:
-        raise _StrangeError  # the parts of a message that comes twice are merged
+        raise StrangeError  # the parts of a message that comes twice are merged
     for at, stop in places:
         yield _of_scope(value, at, stop, b"".join(resources))
 
@@ -66,7 +66,7 @@ def _of_scope(value: bytes, at: int, end: int, resource: bytes) -> Scope:
             add(at)
             at += size + (value[at + 2] << 7) - 0x80 + 3
         else:
-            tag, begin, stop = next(_fields(value, at, end))
+            tag, begin, stop = next(fields(value, at, end))
             if tag == _FIRST:
                 scopes.append(value[begin:stop])
             elif tag == _SECOND:
@@ -75,16 +75,16 @@ def _of_scope(value: bytes, at: int, end: int, resource: bytes) -> Scope:
                 _expect_url(tag, value[begin:stop])
             at = stop
     if at > end or len(scopes) > 1:
-        raise _StrangeError
+        raise StrangeError
     return Scope(resource, b"".join(scopes), heads)
 
 
 def _expect_url(tag: int, text: bytes) -> None:
     if tag != _THIRD or not text.isascii():
-        raise _StrangeError
+        raise StrangeError
 
 
-def _fields(value: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+def fields(value: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yield tag, begin and end of fields that have a length; each within its message."""
     while at < end:
         tag, size = value[at], value[at + 1]
@@ -98,9 +98,9 @@ def _fields(value: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
                 if octet < 0x80:
                     break
             else:
-                raise _StrangeError
+                raise StrangeError
         stop = at + size
         if stop > end:
-            raise _StrangeError
+            raise StrangeError
         yield tag, at, stop
         at = stop

@@ -26,28 +26,31 @@ TRACE_STATE, EVENT, LINK = 0x1A, 0x5A, 0x6A
 EVENT_TIME, EVENT_NAME, EVENT_ATTRIBUTE, EVENT_DROPPED = 0x09, 0x12, 0x1A, 0x20
 LINK_TRACE, LINK_SPAN, LINK_STATE, LINK_ATTRIBUTE = 0x0A, 0x12, 0x1A, 0x22
 LINK_DROPPED, LINK_FLAGS = 0x28, 0x35
-_LENGTH, _FIXED64, _FIXED32, _VARINT, _PASSED32 = 1, 2, 3, 4, 5
+LENGTH, FIXED64, FIXED32, VARINT, PASSED32, FLAGS32 = 1, 2, 3, 4, 5, 6
+"""Forms of fields: a FIXED32 has a tag of two bytes, the others of one; a PASSED32 is not kept."""
 _SPAN: Final = {
-    **dict.fromkeys((TRACE_ID, SPAN_ID, PARENT_ID, NAME, TRACE_STATE), _LENGTH),
-    **dict.fromkeys((ATTRIBUTE, STATUS, EVENT, LINK), _LENGTH),
-    **dict.fromkeys((START, END), _FIXED64),
-    FLAGS: _FIXED32,  # field 16: its tag has a second byte, 1
-    KIND: _VARINT,
+    **dict.fromkeys((TRACE_ID, SPAN_ID, PARENT_ID, NAME, TRACE_STATE), LENGTH),
+    **dict.fromkeys((ATTRIBUTE, STATUS, EVENT, LINK), LENGTH),
+    **dict.fromkeys((START, END), FIXED64),
+    FLAGS: FIXED32,  # field 16: its tag has a second byte, 1
+    KIND: VARINT,
 }
 _EVENT: Final = {
-    EVENT_TIME: _FIXED64,
-    EVENT_NAME: _LENGTH,
-    EVENT_ATTRIBUTE: _LENGTH,
-    EVENT_DROPPED: _VARINT,
+    EVENT_TIME: FIXED64,
+    EVENT_NAME: LENGTH,
+    EVENT_ATTRIBUTE: LENGTH,
+    EVENT_DROPPED: VARINT,
 }
 _LINK: Final = {
-    **dict.fromkeys((LINK_TRACE, LINK_SPAN, LINK_STATE, LINK_ATTRIBUTE), _LENGTH),
-    LINK_DROPPED: _VARINT,
-    LINK_FLAGS: _PASSED32,
+    **dict.fromkeys((LINK_TRACE, LINK_SPAN, LINK_STATE, LINK_ATTRIBUTE), LENGTH),
+    LINK_DROPPED: VARINT,
+    LINK_FLAGS: PASSED32,
 }
-_STEP: Final = np.array([0, 0, 9, 6, 2, 5], np.int64)
+_STEP: Final = np.array([0, 0, 9, 6, 2, 5, 5], np.int64)
+_NUMBERS: Final = (VARINT, FIXED32, FLAGS32)
 _CONTINUES: Final = 0x80
 NONE, TEXT, BOOL, INT, DOUBLE = range(5)
+UNKNOWN: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,7 @@ def walk_spans(octets: U8, begin: I64, end: I64) -> Spans:
         begin: (n,) where each span begins.
         end: (n,) where each ends.
     """
-    found = _Found(octets, len(begin), _SPAN, (ATTRIBUTE, EVENT, LINK))
+    found = Found(octets, len(begin), _SPAN, (ATTRIBUTE, EVENT, LINK))
     found.walk(begin, end)
     return Spans(
         found.is_common,
@@ -183,7 +186,7 @@ def walk_spans(octets: U8, begin: I64, end: I64) -> Spans:
 
 def walk_events(octets: U8, begin: I64, end: I64) -> Events:
     """Return the fields of the events that lie from `begin` to `end`; see `walk_spans`."""
-    found = _Found(octets, len(begin), _EVENT, (EVENT_ATTRIBUTE,))
+    found = Found(octets, len(begin), _EVENT, (EVENT_ATTRIBUTE,))
     found.walk(begin, end)
     return Events(
         found.is_common,
@@ -196,12 +199,12 @@ def walk_events(octets: U8, begin: I64, end: I64) -> Events:
 
 def walk_links(octets: U8, begin: I64, end: I64) -> Links:
     """Return the fields of the links that lie from `begin` to `end`; see `walk_spans`."""
-    found = _Found(octets, len(begin), _LINK, (LINK_ATTRIBUTE,))
+    found = Found(octets, len(begin), _LINK, (LINK_ATTRIBUTE,))
     found.walk(begin, end)
     return Links(found.is_common, found.at, found.size, found.attributes(LINK_ATTRIBUTE))
 
 
-class _Found:
+class Found:
     """What was found so far.
 
     Args:
@@ -209,20 +212,31 @@ class _Found:
         n: how many messages are walked.
         form: the form of each field, by tag.
         several: the tags of fields that may come more than once.
+        is_strict: a text that comes twice is strange; else the last one counts.
+        told: tags of FIXED64 fields of which it is told whether they are there; once at most.
     """
 
     def __init__(
-        self, octets: U8, n: int, form: Mapping[int, int], several: tuple[int, ...]
+        self,
+        octets: U8,
+        n: int,
+        form: Mapping[int, int],
+        several: tuple[int, ...],
+        *,
+        is_strict: bool = False,
+        told: tuple[int, ...] = (),
     ) -> None:
+        self.has = {tag: np.zeros(n, np.bool_) for tag in told}
+        self._is_strict = is_strict
         self._octets, self._words, self._form = octets, words_of(octets), form
         self.is_common = np.ones(n, np.bool_)
         self._several = several
-        single = [tag for tag, one in form.items() if one == _LENGTH and tag not in self._several]
+        single = [tag for tag, one in form.items() if one == LENGTH and tag not in self._several]
         self.at = {tag: np.zeros(n, np.int64) for tag in single}
         self.size = {tag: np.zeros(n, np.int64) for tag in single}
-        numbers = [tag for tag, one in form.items() if one in (_VARINT, _FIXED32) or tag == STATUS]
+        numbers = [tag for tag, one in form.items() if one in _NUMBERS or tag == STATUS]
         self.number = {tag: np.zeros(n, np.int64) for tag in numbers}
-        self.time = {tag: np.zeros(n, np.uint64) for tag, one in form.items() if one == _FIXED64}
+        self.time = {tag: np.zeros(n, np.uint64) for tag, one in form.items() if one == FIXED64}
         self._has_status = np.zeros(n, np.bool_)
         self._count = {tag: np.zeros(n, np.int64) for tag in self._several}
         self._parts: dict[int, list[Parts]] = {tag: [] for tag in self._several}
@@ -263,18 +277,23 @@ class _Found:
         first = self._octets.take(at + 1)
         if form is None:
             return np.zeros(len(rows), np.int64)
-        if form == _LENGTH:
+        if form == LENGTH:
             return self._take_bytes(tag, rows, at, stop, first)
         after = at + _STEP[form]
         is_good = after <= stop
-        if form == _FIXED64:
+        if form == FIXED64:
             self._put(self.time[tag], rows, self._words[at + 1])
-        elif form == _VARINT:
+            if tag in self.has:
+                is_good &= ~self.has[tag][rows]
+                self.has[tag][rows] = True
+        elif form == VARINT:
             is_good &= first < _CONTINUES
             self._put(self.number[tag], rows, first)
-        elif form == _FIXED32:
+        elif form == FIXED32:
             is_good &= first == 1
-            self._put(self.number[tag], rows, self._words[at + 2] & np.uint64(0xFFFF_FFFF))
+            self._put(self.number[tag], rows, self._words[at + 2] & _LOW)
+        elif form == FLAGS32:
+            self._put(self.number[tag], rows, self._words[at + 1] & _LOW)
         return np.asarray(after * is_good, np.int64)
 
     def _take_bytes(self, tag: int, rows: I64, at: I64, stop: I64, first: U8) -> I64:
@@ -296,6 +315,8 @@ class _Found:
         elif tag == STATUS:
             self._take_status(rows, value_at, after)
         else:
+            if self._is_strict:
+                after *= self.size[tag][rows] == 0
             self._put(self.at[tag], rows, value_at)
             self._put(self.size[tag], rows, size)
         return after
@@ -347,7 +368,7 @@ class _Found:
         value = at + 2 + key_size
         inner = end - value - 2  # bytes of the value's message, where its length is one byte
         is_good &= inner >= 0
-        form = np.full(len(span), _UNKNOWN, np.uint8)
+        form = np.full(len(span), UNKNOWN, np.uint8)
         value_at, value_size = value + 4, inner - 2
         bits = np.zeros(len(span), np.uint64)
         value = np.minimum(value, len(octets) - PAD_BYTES)
@@ -359,13 +380,13 @@ class _Found:
         if len(others):
             found = _values(self._words, octets, value[others], end[others])
             form[others], value_at[others], value_size[others], bits[others] = found
-        is_bad = ~is_good | (form == _UNKNOWN)
+        is_bad = ~is_good | (form == UNKNOWN)
         if is_bad.any():
             self.is_common[span[is_bad]] = False
         return Attributes(span, first, count, at + 2, key_size, form, value_at, value_size, bits)
 
 
-_UNKNOWN: Final = 255
+_LOW: Final = np.uint64(0xFFFF_FFFF)
 _SEVEN: Final = np.uint64(0x7F7F_7F7F_7F7F_7F7F)
 _HIGH: Final = np.uint64(0x8080_8080_8080_8080)
 _LAST: Final = np.array([0, *(1 << (8 * size - 1) for size in range(1, 9))], np.uint64)
@@ -381,10 +402,20 @@ def _values(words: U64, octets: U8, at: I64, end: I64) -> tuple[U8, I64, I64, U6
     """Return form, place and bits of the values whose fields lie from `at` to `end`."""
     size, head = _size(octets, at + 1)
     inner = at + 1 + head
-    form = np.full(len(at), _UNKNOWN, np.uint8)
     is_good = (octets.take(at) == 0x12) & (size >= 0) & (inner + size == end)
-    form[is_good & (size == 0)] = NONE
-    is_good &= size > 0
+    form, value_at, value_size, bits = values_at(words, octets, inner, end)
+    form[~is_good] = UNKNOWN
+    return form, value_at, value_size, bits
+
+
+def values_at(words: U64, octets: U8, inner: I64, end: I64) -> tuple[U8, I64, I64, U64]:
+    """Return form, place and bits of the values (`AnyValue`) that lie from `inner` to `end`.
+
+    Of one that is none of the plain ones the form is `UNKNOWN`.
+    """
+    form = np.full(len(inner), UNKNOWN, np.uint8)
+    form[inner == end] = NONE
+    is_good = inner < end
     tag = octets.take(inner) * is_good
     width = end - inner - 1
     bits, is_whole = _varints(words[inner + 1], width)

@@ -81,3 +81,46 @@ def test_a_wrong_signal_ends_it_with_2(shell: Shell, tmp_path: Path) -> None:
     answer = shell("replay", "otlp", tmp_path / "x", "--signal", "profiles")
     assert answer.code == 2
     assert "--signal profiles: give one of spans, logs, metrics" in answer.err
+
+
+def test_a_dry_run_of_otlp_says_what_files_hold_and_what_would_be_rejected(
+    shell: Shell, tmp_path: Path
+) -> None:
+    """As of Jaeger's and Zipkin's recordings, without a broker; the worker's reasons."""
+    bad = span_of(2, 2)
+    bad.span_id = b"short"
+    first, second = tmp_path / "1.json", tmp_path / "2.json"
+    first.write_bytes(as_json(traces("shop", [span_of(1, 1), span_of(1, 2)])))
+    second.write_bytes(as_json(traces("shop", [bad, span_of(2, 1)])))
+    answer = shell("replay", "otlp", first, second, "--dry-run", "--broker", "127.0.0.1:9")
+    assert answer.code == 1
+    assert f"1.json, event 1: trace {trace_id(1).hex()}: 2 spans, 1 roots" in answer.out
+    assert "4 rows, 3 events, 0 sent, 1 refused, 0 left out" in answer.out
+    assert "2.json, event 1: invalid_span_id: " in answer.err
+    told = json.loads(shell("replay", "otlp", first, second, "--dry-run", "--json").out)
+    assert told["refused"] == {"invalid_span_id": 1}
+    assert [one["spans"] for one in told["traces"]] == [2, 1]
+    zipkin = tmp_path / "z.json"
+    row: dict[str, object] = {
+        "traceId": "1",
+        "id": "1",
+        "name": "in",
+        "timestamp": 100,
+        "duration": 10,
+    }
+    row["localEndpoint"] = {"serviceName": "a"}
+    zipkin.write_text(json.dumps([row]))
+    beside = json.loads(shell("replay", "zipkin", zipkin, "--dry-run", "--json").out)
+    assert told.keys() == beside.keys()
+    assert told["traces"][0].keys() == beside["traces"][0].keys()
+
+
+def test_a_dry_run_of_events_says_what_the_file_holds(shell: Shell, tmp_path: Path) -> None:
+    """Events outside traces are counted; all are good, so it ends with 0."""
+    path = tmp_path / "events.jsonl"
+    line = event(event_type="LOG", trace_id="", span_id="", parent_span_id="")
+    path.write_text("".join(json.dumps(one) + "\n" for one in (event(), line)))
+    answer = shell("replay", "events", path, "--dry-run", "--contract", "seed")
+    assert (answer.code, answer.out.count(": trace ")) == (0, 1)
+    assert "2 rows, 2 events, 0 sent, 0 refused, 0 left out" in answer.out
+    assert shell("replay", "events", tmp_path / "gone", "--dry-run").code == 2

@@ -11,7 +11,7 @@ import pytest
 
 from streams.codec.otlp.events import SCOPE_NAME, SCOPE_VERSION
 from streams.codec.otlp.recordings import otlp_events
-from streams.codec.otlp.requests import SPANS, request_of
+from streams.codec.otlp.requests import LOGS, METRICS, SPANS, request_of
 from streams.codec.otlp.services import Services
 from streams.errors import ConfigError
 from tests.otlp_columns import hold_against_the_decode
@@ -55,20 +55,23 @@ def test_every_file_is_read(examples: Path) -> None:
     assert types == {"TRACE": 51, "LOG": 2, "METRIC": 4}
 
 
-def test_spans_of_all_files_are_columns_as_a_decode_gives_them(examples: Path) -> None:
+@pytest.mark.parametrize(("kind", "count"), [(SPANS, FILES // 2), (LOGS, 0), (METRICS, 0)])
+def test_all_files_are_columns_as_a_decode_gives_them(
+    examples: Path, kind: str, count: int
+) -> None:
     """As protobuf, all files together, as a step has them."""
     values = []
     for path in (p for p in examples.rglob("*.json*") if p.name not in NOT_OTLP):
         text = path.read_bytes().strip()
         is_lines = text.split(b"\n")[0].endswith(b"}")
         requests = [
-            request_of(SPANS, one)
+            request_of(kind, one)
             for one in (text.splitlines() if is_lines else [text])
-            if b"resourceSpans" in one
+            if f"resource{kind.title()}".encode() in one
         ]
         values += [one.SerializeToString() for one in requests]
-    assert len(values) > FILES // 2
-    hold_against_the_decode(values)
+    assert len(values) > count
+    hold_against_the_decode(values, kind)
 
 
 @pytest.mark.parametrize(

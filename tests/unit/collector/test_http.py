@@ -73,6 +73,31 @@ def test_partial_success_has_a_count_and_a_message() -> None:
         assert at.meters.rejected_events["spans", "invalid_span_id"] == 2
 
 
+@pytest.mark.parametrize("sent", ["abc", "4bf92f3577b34d", "no hex at all", "é" * 40])
+def test_a_wrong_id_is_shown_as_it_was_sent(sent: str) -> None:
+    """In the answer to a request in JSON, spans and log records: nothing is put to it."""
+    span = json.loads(as_json(traces("shop", [span_of(1, 1)])))
+    span["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["traceId"] = sent
+    line = json.loads(as_json(logs("shop", [LogRecord(time_unix_nano=START_NS)])))
+    line["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]["traceId"] = sent
+    with asked() as at:
+        for path, tree in (("/v1/traces", span), ("/v1/logs", line)):
+            said = at.post(path, json.dumps(tree).encode()).json()["partialSuccess"]
+            begin = sent.encode()[:32].decode()
+            assert f"trace_id {begin!r}" in said["errorMessage"], said
+
+
+def test_bytes_made_up_as_an_id_that_is_no_hex_are_no_id() -> None:
+    """In protobuf, where ids are bytes: between the marks may stand the digits of a good one."""
+    span = span_of(1, 1)
+    span.trace_id = b"\xff" + b"4bf92f3577b34da6a3ce929d0e0e4736"
+    with asked() as at:
+        answer = at.post("/v1/traces", traces("shop", [span]).SerializeToString(), PROTOBUF)
+        said = ExportTraceServiceResponse.FromString(answer.content).partial_success
+        assert said.rejected_spans == 1
+        assert "trace_id 'ff3462" in said.error_message
+
+
 @pytest.mark.parametrize(
     ("path", "body", "kind", "headers", "status", "reason"),
     [

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Gauge, Metric, NumberDataPoint
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from streams.codec.otlp.services import Services
@@ -16,7 +18,7 @@ from streams.collector.judging import PARCEL_BYTES_MAX, Judge, Layout
 from streams.collector.mending import mended, microseconds
 from streams.collector.otlp import OBJECTS_MAX, OtlpValues
 from streams.core.traces.partitioners import murmur2_partition
-from tests.otlp_cases import as_json, attribute, span_id, span_of, trace_id
+from tests.otlp_cases import START_NS, as_json, attribute, logs, metrics, span_id, span_of, trace_id
 from tests.otlp_cases import traces as otlp
 from tests.unit.collector.at_hand import START_US, event
 
@@ -172,6 +174,24 @@ def test_an_event_that_is_too_large_is_rejected() -> None:
     assert verdict.reason == "event_too_large"
 
 
+def test_data_points_read_together_are_judged_as_their_values_are() -> None:
+    """The same parcels, the same rejections, in two requests."""
+    points = [NumberDataPoint(time_unix_nano=START_NS + n // 2, as_int=n) for n in range(9)]
+    points[3].time_unix_nano = 0
+    depth = Metric(name="depth", gauge=Gauge(data_points=points))
+    requests = [metrics("alpha", [depth]), metrics("shop", [depth, Metric(gauge=depth.gauge)])]
+    read = OtlpValues(Services())
+    whole = [v for one in requests for v in read.values_of("metrics", "protobuf", bytes_of(one))]
+    run = read.run("metrics", [bytes_of(one) for one in requests])
+    assert run is not None
+    assert run.counts.tolist() == [9, 18]
+    one_by_one, together = judge().judge(whole), judge().judge_spans(run)
+    assert sorted(together.parcels) == sorted(one_by_one.parcels)
+    assert together.rejected == one_by_one.rejected
+    assert len(together.rejected) == 2 + 9
+    assert [together.value_of(n) for n in range(27)] == whole
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_few_values(count: int) -> None:
     """None at all are no parcels."""
@@ -190,7 +210,7 @@ def test_spans_read_together_are_judged_as_their_values_are() -> None:
     requests = [otlp("alpha", spans[:20]), otlp("shop", spans[20:]), otlp("shop", [])]
     read = OtlpValues(Services())
     whole = [v for one in requests for v in read.values_of("spans", "protobuf", bytes_of(one))]
-    run = read.run([bytes_of(one) for one in requests])
+    run = read.run("spans", [bytes_of(one) for one in requests])
     assert run is not None
     assert run.counts.tolist() == [20, 20, 0]
     assert 30 < len(run.straight) < 40
@@ -199,6 +219,26 @@ def test_spans_read_together_are_judged_as_their_values_are() -> None:
     assert together.rejected == one_by_one.rejected
     assert len(together.rejected) == 2
     assert [together.value_of(n) for n in range(40)] == whole
+
+
+def test_log_records_read_together_are_judged_as_their_values_are() -> None:
+    """The same parcels, the same rejections: good ones, odd ones, bad ones, equal ones."""
+    lines = [LogRecord(time_unix_nano=START_NS + n // 2, trace_id=trace_id(3)) for n in range(20)]
+    lines[3].trace_id = b"short"
+    lines[5].time_unix_nano //= 1_000
+    lines[7].body.array_value.values.add(int_value=1)
+    lines[9].trace_id = b""
+    requests = [logs("alpha", lines[:10]), logs("shop", lines[10:]), logs("shop", [])]
+    read = OtlpValues(Services())
+    whole = [v for one in requests for v in read.values_of("logs", "protobuf", bytes_of(one))]
+    run = read.run("logs", [bytes_of(one) for one in requests])
+    assert run is not None
+    assert run.counts.tolist() == [10, 10, 0]
+    one_by_one, together = judge().judge(whole), judge().judge_spans(run)
+    assert sorted(together.parcels) == sorted(one_by_one.parcels)
+    assert together.rejected == one_by_one.rejected
+    assert len(together.rejected) == 1
+    assert [together.value_of(n) for n in range(20)] == whole
 
 
 def test_json_is_read_together_with_protobuf() -> None:
@@ -211,8 +251,9 @@ def test_json_is_read_together_with_protobuf() -> None:
     assert not read.is_quick("spans", "protobuf", bodies[1])
     assert not read.is_quick("spans", "json", bodies[0])
     assert not read.is_quick("spans", "json", b"{" * (OBJECTS_MAX + 1))
-    assert not read.is_quick("logs", "json", bodies[1])
-    run = read.run(bodies)
+    assert read.is_quick("metrics", "json", bodies[1])
+    assert not read.is_quick("events", "json", bodies[1])
+    run = read.run("spans", bodies)
     assert run is not None
     assert run.counts.tolist() == [2, 2]
     assert run.straight.tolist() == [0, 1, 2, 3]

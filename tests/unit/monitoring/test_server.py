@@ -9,6 +9,11 @@ import pytest
 
 from streams.errors import ConfigError
 from streams.monitoring.server import ASKERS_MAX, Page, serve
+from streams.monitoring.sockets import Port
+
+
+def at(port: int) -> Port:
+    return Port("health_port", "--health-port", "127.0.0.1", port)
 
 
 def broken(_accept: str) -> Page:
@@ -22,7 +27,7 @@ def port(unused_port: int) -> Iterator[int]:
         "/echo": lambda accept: Page(503, "text/x-echo", accept.encode()),
         "/broken": broken,
     }
-    stop = serve(pages, unused_port, "127.0.0.1", "health_port")
+    stop = serve(pages, at(unused_port))
     yield unused_port
     stop()
 
@@ -88,13 +93,13 @@ def test_those_who_never_ask_do_not_keep_others_out(port: int) -> None:
 
 def test_a_port_that_is_taken_is_named_with_its_setting(port: int) -> None:
     """Two workers with one port are a mistake of configuration."""
-    with pytest.raises(ConfigError, match=rf"metrics_port \(SPANLOOM_METRICS_PORT\).*:{port} "):
-        serve({}, port, "127.0.0.1", "metrics_port")
+    with pytest.raises(ConfigError, match=rf"SPANLOOM_HEALTH_PORT.*:{port}: is taken"):
+        serve({}, at(port))
 
 
 def test_a_server_that_stopped_frees_its_port(unused_port: int) -> None:
     """The next worker can have it at once."""
     for _ in range(2):
-        serve({}, unused_port, "127.0.0.1", "health_port")()
+        serve({}, at(unused_port))()
     with pytest.raises(ConnectionRefusedError):
         ask(unused_port, "/echo")

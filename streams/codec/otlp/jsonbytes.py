@@ -1,10 +1,10 @@
-"""Requests of spans in JSON as the same requests in protobuf's bytes, so that one way reads both.
+"""Requests in JSON as the same requests in protobuf's bytes, so that one way reads both.
 
 Protobuf's own reader of JSON takes forty times what its reader of bytes takes: it looks every field
 up by name, converts it and sets it, one call after the other. Here each field that has its usual
 form is written as bytes at once. Invariant: what is returned are the bytes of the message that
-`request_of` reads; a span with anything else in it goes that way alone, and a request whose outer
-levels have anything else is not written at all.
+`request_of` reads; a span or log record with anything else in it goes that way alone, and a request
+whose outer levels have anything else is not written at all.
 Source: OTLP 1.x, "JSON Protobuf Encoding"; Protocol Buffers, "Encoding", "ProtoJSON Format".
 """
 
@@ -13,61 +13,89 @@ import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from google.protobuf.message import Message
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from streams.codec.otlp.requests import json_tree, message_of_tree, span_of_tree
+from streams.codec.otlp.requests import (
+    LOGS,
+    METRICS,
+    PARTS,
+    SPANS,
+    item_of_tree,
+    json_tree,
+    message_of_tree,
+)
 from streams.errors import RecordError
 
 _Write = Callable[[Any], bytes]
 _STRANGE: Final = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
 """What a value of an unusual form raises here; the reader of JSON then says what it is."""
 _ID_BYTES_MAX: Final = 63
+_PACKED_MAX: Final = 4_096
+"""Buckets of a histogram; a list of millions would be as many objects here."""
 _DOUBLE_INT_MAX: Final = 1 << 53
 _INT: Final = re.compile(r"-?[0-9]{1,18}")
 _INTS_HELD_MAX: Final = 65_536
 _WORD: Final = 0xFFFF_FFFF_FFFF_FFFF
-_RESOURCE_DEPTH, _SCOPE_DEPTH, _SPAN_DEPTH = 2, 3, 3
+_RESOURCE_DEPTH, _SCOPE_DEPTH, _ITEM_DEPTH = 2, 3, 3
 
 
-def protobuf_of(value: bytes) -> bytes:
-    """Return a JSON request of spans as protobuf; b"" where the reader of JSON must judge it.
+class _Kind(NamedTuple):
+    """What a kind of requests holds: names of its lists; fields and class of its items.
+
+    Of the fields `one_of` an item has one at most.
+    """
+
+    lists: tuple[str, str, str]
+    fields: Mapping[str, _Write]
+    item: type[Message]
+    one_of: frozenset[str] = frozenset()
+
+
+def protobuf_of(value: bytes, kind: str = SPANS) -> bytes:
+    """Return a JSON request as protobuf; b"" where the reader of JSON must judge it.
 
     Args:
         value: the request.
+        kind: SPANS, LOGS or METRICS.
     """
+    form = _KINDS[kind]
     try:
-        (resources,) = _of_keys(json_tree(value), {"resourceSpans"})
-        return b"".join([_sized(b"\x0a", _resource(one)) for one in _listed(resources)])
+        (resources,) = _of_keys(json_tree(value), form.lists[0])
+        return b"".join([_sized(b"\x0a", _resource(one, form)) for one in _listed(resources)])
     except (RecordError, *_STRANGE):
         return b""
 
 
-def _resource(tree: Any) -> bytes:
-    resource, scopes, url = _of_keys(tree, {"resource", "scopeSpans", "schemaUrl"})
+def _resource(tree: Any, form: _Kind) -> bytes:
+    resource, scopes, url = _of_keys(tree, "resource", form.lists[1], "schemaUrl")
     out = [] if resource is None else [_sized(b"\x0a", _attributed(resource, _RESOURCE))]
-    out += [_sized(b"\x12", _scope(one)) for one in _listed(scopes)]
+    out += [_sized(b"\x12", _scope(one, form)) for one in _listed(scopes)]
     return b"".join(out) + _url("" if url is None else url)
 
 
-def _scope(tree: Any) -> bytes:
-    scope, spans, url = _of_keys(tree, {"scope", "spans", "schemaUrl"})
+def _scope(tree: Any, form: _Kind) -> bytes:
+    scope, items, url = _of_keys(tree, "scope", form.lists[2], "schemaUrl")
     out = [] if scope is None else [_sized(b"\x0a", _attributed(scope, _SCOPE))]
-    out += [_sized(b"\x12", _span(one)) for one in _listed(spans)]
+    out += [_sized(b"\x12", _item(one, form)) for one in _listed(items)]
     return b"".join(out) + _url("" if url is None else url)
 
 
-def _span(tree: Any) -> bytes:
+def _item(tree: Any, form: _Kind) -> bytes:
     if type(tree) is not dict:
         raise TypeError(tree)
     try:
-        return _message(tree, _SPAN)
+        if len(tree.keys() & form.one_of) > 1:
+            raise ValueError(tree)
+        return _message(tree, form.fields)
     except _STRANGE:
-        return _bytes_of(span_of_tree(tree, _SPAN_DEPTH))
+        return _bytes_of(item_of_tree(tree, form.item(), _ITEM_DEPTH))
 
 
 def _attributed(tree: Any, fields: Mapping[str, _Write]) -> bytes:
@@ -91,14 +119,11 @@ def _message(tree: Any, fields: Mapping[str, _Write]) -> bytes:
     return b"".join([fields[name](value) for name, value in tree.items()])
 
 
-def _of_keys(tree: Any, names: set[str]) -> list[Any]:
-    """Return the values of some keys in alphabetical order, None for none; there are no others."""
-    if type(tree) is not dict or not tree.keys() <= names:
+def _of_keys(tree: Any, *names: str) -> list[Any]:
+    """Return the values of some keys, None for none; there are no others."""
+    if type(tree) is not dict or not tree.keys() <= set(names):
         raise TypeError(tree)
-    return [tree.get(name) for name in _ORDER if name in names]
-
-
-_ORDER: Final = ("resourceSpans", "resource", "scopeSpans", "scope", "spans", "schemaUrl")
+    return [tree.get(name) for name in names]
 
 
 def _listed(given: Any) -> Iterator[Any]:
@@ -204,6 +229,56 @@ def _attributes(tag: bytes) -> _Write:
     return write
 
 
+def _number(tag: bytes) -> _Write:
+    """Write a whole number with a sign in eight bytes."""
+
+    def write(given: Any) -> bytes:
+        if type(given) is str:
+            if not _INT.fullmatch(given):
+                raise ValueError(given)
+        elif type(given) is not int:
+            raise TypeError(given)
+        return tag + int(given).to_bytes(8, "little", signed=True)
+
+    return write
+
+
+def _double(tag: bytes) -> _Write:
+    return lambda given: tag + _double_value(given)[1:]
+
+
+def _packed(tag: bytes, write: _Write) -> _Write:
+    """Write numbers of eight bytes, one after the other."""
+
+    def write_all(given: Any) -> bytes:
+        if given is not None and len(given) > _PACKED_MAX:
+            raise ValueError(len(given))
+        body = b"".join([write(one) for one in _listed(given)])
+        return _sized(tag, body) if body else b""
+
+    return write_all
+
+
+def _points(fields: Mapping[str, _Write]) -> _Write:
+    def write(given: Any) -> bytes:
+        out: list[bytes] = []
+        for one in _listed(given):
+            if "asInt" in one and "asDouble" in one:
+                raise ValueError(one)
+            out.append(_sized(b"\x0a", _message(one, fields)))
+        return b"".join(out)
+
+    return write
+
+
+def _value(tag: bytes) -> _Write:
+    def write(given: Any) -> bytes:
+        ((kind, value),) = given.items()
+        return _sized(tag, _VALUE[kind](value))
+
+    return write
+
+
 def _string_value(given: Any) -> bytes:
     body: bytes = given.encode()
     return b"\x0a" + _size(len(body)) + body
@@ -213,6 +288,10 @@ def _bool_value(given: Any) -> bytes:
     if type(given) is not bool:
         raise TypeError(given)
     return b"\x10\x01" if given else b"\x10\x00"
+
+
+def _bool(tag: bytes) -> _Write:
+    return lambda given: tag + _bool_value(given)[1:]
 
 
 @lru_cache(_INTS_HELD_MAX, typed=True)
@@ -282,4 +361,61 @@ _SPAN: Final = {
     "droppedLinksCount": _dropped(b"\x70"),
     "status": _one(b"\x7a", _STATUS),
     "flags": _flags(b"\x85\x01"),
+}
+_LINE: Final = {
+    "timeUnixNano": _time(b"\x09"),
+    "severityNumber": _code(b"\x10", dict(SeverityNumber.items())),
+    "severityText": _text(b"\x1a"),
+    "body": _value(b"\x2a"),
+    "attributes": _attributes(b"\x32"),
+    "droppedAttributesCount": _dropped(b"\x38"),
+    "flags": _flags(b"\x45"),
+    "traceId": _id(b"\x4a"),
+    "spanId": _id(b"\x52"),
+    "observedTimeUnixNano": _time(b"\x59"),
+    "eventName": _text(b"\x62"),
+}
+_TIMES: Final = {"startTimeUnixNano": _time(b"\x11"), "timeUnixNano": _time(b"\x19")}
+_NUMBER_POINT: Final = {
+    **_TIMES,
+    "attributes": _attributes(b"\x3a"),
+    "asDouble": _double(b"\x21"),
+    "asInt": _number(b"\x31"),
+    "flags": _dropped(b"\x40"),
+}
+_HISTOGRAM_POINT: Final = {
+    **_TIMES,
+    "attributes": _attributes(b"\x4a"),
+    "count": _time(b"\x21"),
+    "sum": _double(b"\x29"),
+    "bucketCounts": _packed(b"\x32", _time(b"")),
+    "explicitBounds": _packed(b"\x3a", _double(b"")),
+    "flags": _dropped(b"\x50"),
+    "min": _double(b"\x59"),
+    "max": _double(b"\x61"),
+}
+_TEMPORALITY: Final = _code(b"\x10", dict(AggregationTemporality.items()))
+_METRIC: Final = {
+    "name": _text(b"\x0a"),
+    "description": _text(b"\x12"),
+    "unit": _text(b"\x1a"),
+    "gauge": _one(b"\x2a", {"dataPoints": _points(_NUMBER_POINT)}),
+    "sum": _one(
+        b"\x3a",
+        {
+            "dataPoints": _points(_NUMBER_POINT),
+            "aggregationTemporality": _TEMPORALITY,
+            "isMonotonic": _bool(b"\x18"),
+        },
+    ),
+    "histogram": _one(
+        b"\x4a",
+        {"dataPoints": _points(_HISTOGRAM_POINT), "aggregationTemporality": _TEMPORALITY},
+    ),
+}
+_DATA: Final = frozenset(("gauge", "sum", "histogram"))
+_KINDS: Final = {
+    METRICS: _Kind(PARTS[METRICS], _METRIC, Metric, _DATA),
+    SPANS: _Kind(PARTS[SPANS], _SPAN, Span),
+    LOGS: _Kind(PARTS[LOGS], _LINE, LogRecord),
 }

@@ -1,0 +1,124 @@
+"""What is said of a recording that was read, and sent or not.
+
+Invariant: a dry run refuses what the worker would reject, by the same judge, and sends nothing.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
+from operator import itemgetter
+from typing import Any, Final
+
+import numpy as np
+import typer
+
+from streams.cli.lines import clean
+from streams.codec.events import EventDecoder
+from streams.codec.recorded.account import Account, Event, RecordedTrace, RowError, bound_events
+from streams.codec.recorded.summary import trace_summary
+from streams.codec.records import encode
+from streams.codec.schemas import default_schemas
+from streams.core.columns import Operations
+
+_PATHS_SHOWN: Final = 5
+_JUDGED_AT_ONCE: Final = 5_000
+_OPERATIONS_MAX: Final = 100_000
+
+
+def tell_dry(events: Iterable[tuple[str, Event]], max_event_bytes: int, *, as_json: bool) -> None:
+    """Say what events are, without sending them; end with 1 where the worker would reject some.
+
+    Args:
+        events: each with the file that it lies in.
+        max_event_bytes: largest one that the worker takes.
+        as_json: one JSON object instead of text.
+
+    Raises:
+        ConfigError: they are too many to be held.
+    """
+    decoder = EventDecoder(
+        default_schemas(), Operations(_OPERATIONS_MAX), max_event_bytes=max_event_bytes
+    )
+    account = Account()
+    traces: dict[str, tuple[str, list[Event]]] = {}
+    count = 0
+    source = _placed(events)
+    while some := list(islice(source, _JUDGED_AT_ONCE)):
+        values = [encode("telemetry_event", event) for _, event in some]
+        _, bad = decoder.decode(0, [None] * len(some), values, np.zeros(len(some), np.int64))
+        for row, reason, detail in zip(bad.row, bad.reason, bad.detail, strict=True):
+            account.refuse(some[row][0], RowError(reason, detail))
+        account.rows += len(some)
+        refused = set(bad.row)
+        for place, event in (one for row, one in enumerate(some) if row not in refused):
+            count += 1
+            if event["trace_id"]:
+                traces.setdefault(event["trace_id"], (place, []))[1].append(event)
+        bound_events(count)
+    found = (RecordedTrace(place, trace_id, own) for trace_id, (place, own) in traces.items())
+    tell(account, count, 0, [*map(trace_summary, found)], as_json=as_json)
+
+
+def _placed(events: Iterable[tuple[str, Event]]) -> Iterator[tuple[str, Event]]:
+    """Yield events, each with file and number in it."""
+    for file, own in groupby(events, itemgetter(0)):
+        yield from ((f"{file}, event {n}", event) for n, (_, event) in enumerate(own, start=1))
+
+
+def tell(
+    account: Account, count: int, sent: int, summaries: list[dict[str, Any]], *, as_json: bool
+) -> None:
+    """Say what became of the rows; end with 1 where some were refused.
+
+    Args:
+        account: of the rows.
+        count: of the events that they became.
+        sent: how many of these were sent.
+        summaries: of their traces.
+        as_json: one JSON object instead of text.
+    """
+    answer = {
+        "rows": account.rows,
+        "left_out": account.left_out,
+        "events": count,
+        "sent": sent,
+        "refused": dict(sorted(account.refused.items())),
+        "examples": [one._asdict() for one in account.examples],
+        "hashed_ids": account.hashed_ids,
+        "traces": summaries,
+    }
+    if as_json:
+        typer.echo(json.dumps(answer))
+    else:
+        _show(answer)
+    if account.refused:
+        raise typer.Exit(1)
+
+
+def _show(answer: dict[str, Any]) -> None:
+    """Say what became of the rows; refusals and what was left out on standard error."""
+    for trace in answer["traces"]:
+        said = ", ".join(
+            f"{trace[name]:,} {name}"
+            for name in ("spans", "logs", "roots", "orphans", "shared", "loops", "duplicates")
+            if trace[name]
+        )
+        skew = f", {trace['skewed']} skewed by up to {trace['skew_max_us']:,} us"
+        typer.echo(
+            f"{clean(trace['place'])}: trace {trace['trace_id']}: {said}"
+            f"{skew if trace['skewed'] else ''}, {trace['duration_us']:,} us"
+        )
+        longest = sorted(trace["critical_path"], key=lambda one: -one["own_us"])
+        for one in longest[:_PATHS_SHOWN]:
+            typer.echo(f"  {one['own_us']:>12,} us  {clean(one['call_path'])}")
+    refused = sum(answer["refused"].values())
+    typer.echo(
+        f"{answer['rows']:,} rows, {answer['events']:,} events, {answer['sent']:,} sent, "
+        f"{refused:,} refused, {answer['left_out']:,} left out"
+    )
+    for reason, count in answer["refused"].items():
+        typer.echo(f"refused {reason}: {count:,}", err=True)
+    for one in answer["examples"]:
+        typer.echo(f"{clean(one['place'])}: {one['reason']}: {clean(one['detail'])}", err=True)
+    if answer["hashed_ids"]:
+        typer.echo(f"{answer['hashed_ids']:,} ids are no hex numbers: hashed", err=True)

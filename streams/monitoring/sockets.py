@@ -1,0 +1,113 @@
+"""Ports of this machine: taking them, saying why one cannot be taken, and what the kernel counts.
+
+Invariant: whoever cannot have a port is told which setting names it, who has it as far as can be
+seen, and what to change.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from streams.errors import ConfigError
+
+_TABLES: Final = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
+_ESTABLISHED, _LISTENING = "01", "0A"
+_WAITING_MAX: Final = 2_048
+"""Connections that wait to be accepted, as uvicorn has it."""
+_COMMAND_CHARACTERS: Final = 80
+
+
+class Port(NamedTuple):
+    """A port that is to be listened on.
+
+    Attributes:
+        setting: its name, without `SPANLOOM_`.
+        flag: of the command line.
+        address: of this machine.
+        number: of the port.
+    """
+
+    setting: str
+    flag: str
+    address: str
+    number: int
+
+
+def listen(port: Port) -> list[socket.socket]:
+    """Return sockets that listen on a port: one for each address that the name stands for.
+
+    Raises:
+        ConfigError: it cannot be listened on.
+    """
+    made: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(
+            port.address, port.number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            one = socket.socket(family, kind, protocol)
+            made.append(one)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind(address)
+            one.listen(_WAITING_MAX)
+    except OSError as error:
+        for one in made:
+            one.close()
+        raise refusal(port, error) from error
+    return made
+
+
+def refusal(port: Port, error: OSError) -> ConfigError:
+    """Return what is said of a port that cannot be listened on."""
+    said, fix = error.strerror or str(error), f"take another port with {port.flag}"
+    if error.errno == errno.EADDRINUSE:
+        said, fix = f"is taken: {_holder(port.number)}", f"end that, or {fix}"
+    elif error.errno == errno.EACCES:
+        said = "this user may not listen there, as on most machines below 1024"
+    elif error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        said, fix = f"no address of this machine ({said})", "name another address"
+    name = f"{port.setting} (SPANLOOM_{port.setting.upper()}, {port.flag})"
+    return ConfigError(f"{name}: {port.address}:{port.number}: {said}; {fix}")
+
+
+def _holder(port: int) -> str:
+    """Say who listens on a port, as far as this user may see."""
+    inodes = {words[9] for words in _connections(port) if words[3] == _LISTENING}
+    links = {f"socket:[{inode}]" for inode in inodes}
+    for files in Path("/proc").glob("[0-9]*/fd") if links else ():
+        try:
+            if any(os.readlink(files / name) in links for name in os.listdir(files)):
+                command = (files.parent / "cmdline").read_bytes().replace(b"\0", b" ")
+                shown = command.decode(errors="replace").strip()[:_COMMAND_CHARACTERS]
+                return f"process {files.parent.name} listens there ({shown})"
+        except OSError:  # it is somebody else's, or over
+            continue
+    return f"another program listens there (as root, `ss -ltnp 'sport = :{port}'` says which)"
+
+
+def open_connections(port: int) -> int:
+    """Return how many connections of TCP end at a port of this machine; 0 without Linux's tables.
+
+    For servers that do not tell.
+    """
+    return sum(words[3] == _ESTABLISHED for words in _connections(port))
+
+
+def _connections(port: int) -> Iterator[list[str]]:
+    """Yield the words that the kernel says of each socket at a port.
+
+    Source: Linux, Documentation/networking/proc_net_tcp.rst: the second word of a line is the local
+    address, its port in hex behind the colon; the fourth is the state, the tenth the inode.
+    """
+    wanted = f":{port:04X}"
+    for table in _TABLES:
+        try:
+            lines = table.read_text("ascii").splitlines()[1:]
+        except OSError:
+            continue
+        yield from (words for words in map(str.split, lines) if words[1].endswith(wanted))

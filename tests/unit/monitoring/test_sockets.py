@@ -1,0 +1,61 @@
+"""Ports: taken whole or not at all, and a refusal that says what to do."""
+
+import errno
+import os
+import socket
+
+import pytest
+
+from streams.errors import ConfigError
+from streams.monitoring.sockets import Port, listen, open_connections, refusal
+
+
+def at(port: int, address: str = "127.0.0.1") -> Port:
+    return Port("collector_http_port", "--http", address, port)
+
+
+def test_a_port_is_listened_on_and_its_connections_are_counted(unused_port: int) -> None:
+    """From then on: nobody else can have it."""
+    (one,) = listen(at(unused_port))
+    with one, socket.create_connection(("127.0.0.1", unused_port)):
+        assert open_connections(unused_port) >= 1
+        with pytest.raises(ConfigError, match="is taken"):
+            listen(at(unused_port))
+
+
+def test_a_taken_port_is_named_with_flag_setting_holder_and_fix(unused_port: int) -> None:
+    """And is free again when its holder has ended."""
+    with socket.create_server(("127.0.0.1", unused_port)), pytest.raises(ConfigError) as caught:
+        listen(at(unused_port))
+    said = str(caught.value)
+    begin = "collector_http_port (SPANLOOM_COLLECTOR_HTTP_PORT, --http): "
+    assert said.startswith(f"{begin}127.0.0.1:{unused_port}: is taken: process {os.getpid()} ")
+    assert said.endswith("; end that, or take another port with --http")
+    for one in listen(at(unused_port)):
+        one.close()
+
+
+def test_a_holder_that_cannot_be_seen_is_found_by_a_command(unused_port: int) -> None:
+    """As that of another user, or of another container."""
+    said = str(refusal(at(unused_port), OSError(errno.EADDRINUSE, "Address already in use")))
+    assert f"ss -ltnp 'sport = :{unused_port}'" in said
+
+
+def test_a_name_of_several_addresses_is_listened_on_at_each(unused_port: int) -> None:
+    """One that is taken gives the others back."""
+    for one in listen(at(unused_port, "localhost")):
+        with one:
+            assert one.getsockname()[1] == unused_port
+
+
+@pytest.mark.parametrize("address", ["203.0.113.7", "no-such-host.invalid"])
+def test_an_address_of_another_machine_is_told(unused_port: int, address: str) -> None:
+    """The port is not at fault."""
+    with pytest.raises(ConfigError, match=r"no address of this machine.*name another address"):
+        listen(at(unused_port, address))
+
+
+def test_a_port_for_root_alone_is_told() -> None:
+    """Whoever runs this."""
+    said = str(refusal(at(80), OSError(errno.EACCES, "Permission denied")))
+    assert said.endswith("below 1024; take another port with --http")
