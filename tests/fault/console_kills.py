@@ -17,7 +17,8 @@ from streams.runtime.build import load_pipeline
 from streams.runtime.topics import AUDIT
 from streams.settings import load_settings
 from tests.fault.arrivals import quantile
-from tests.fault.console import ConsoleAt, compare
+from tests.fault.comparing import compare
+from tests.fault.console import ConsoleAt
 from tests.fault.harness import PSEUDONYM_KEYS, Deployment
 from tests.fault.run import WORKER_SETTINGS, Plan
 from tests.fault.traffic import Feed, Mix
@@ -86,7 +87,9 @@ def kill_consoles(plan: Plan, deployment: Deployment, say: Callable[[str], None]
     console.terminate()
     assert console.wait(60) == 0, console.tail()
     events = [*load_pipeline(load_settings(contract=deployment.contract)).events, AUDIT]
-    found = compare(deployment, at.archive, events, _privacy())
+    say("the archive is compared with the topics")
+    cpu = time.process_time()
+    found = compare(deployment, at.archive, events, _privacy(), say)
     return {
         "scenario": SCENARIO,
         "target": "console",
@@ -101,6 +104,8 @@ def kill_consoles(plan: Plan, deployment: Deployment, say: Callable[[str], None]
         "recovery_max_s": quantile(recoveries, 1.0),
         "recoveries": len(recoveries),
         "met": met,
+        "sent": sent,
+        "compared_cpu_s": round(time.process_time() - cpu, 1),
         "rows": {kind: one.rows for kind, one in found.items()},
         "compared": {kind: one._asdict() for kind, one in found.items()},
         "seconds": round(time.monotonic() - began, 1),
