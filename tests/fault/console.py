@@ -1,22 +1,11 @@
-"""A console of a deployment, and whether its archive equals the topics.
-
-Owns the comparison: rows of the files on one side, and on the other what the same records, read
-from the topics as an outsider would, are as rows.
-"""
+"""A console of a deployment, started and killed; its archive is for `tests.fault.comparing`."""
 
 import json
 import sys
 import urllib.error
 import urllib.request
-from collections import Counter
-from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from streams.console.archive.kinds import KINDS, Kind, Row
-from streams.console.archive.store import Store
-from streams.console.archive.treated import Treating
-from streams.core.privacy.records import Privacy
-from streams.errors import RecordError
 from tests.fault.harness import PROGRAM, Deployment, WorkerProcess, wait_for
 from tests.ports import free_port
 
@@ -81,80 +70,3 @@ class ConsoleAt:
             return f"read: {self.get('/health')}, {behind}, {console.tail()}"
 
         wait_for(is_read, READ_SECONDS, what, console)
-
-
-def archived(archive: str, kind: Kind) -> list[str]:
-    """Return the rows of a kind in all files, with their topics, sorted."""
-    store = Store(archive)
-    found = []
-    for one in store.segments():
-        if one.kind == kind.name:
-            rows = store.dataset([one], kind.schema).to_table().to_pylist()
-            found += [repr((one.topic, *row.values())) for row in rows]
-    return sorted(found)
-
-
-def published(
-    deployment: Deployment, kind: Kind, events: Iterable[str], privacy: Privacy | None = None
-) -> list[str]:
-    """Return the rows that the records in a kind's topics are, sorted.
-
-    Args:
-        deployment: where they are read.
-        kind: of rows.
-        events: names of the topics that hold events, for the kind that has none of its own.
-        privacy: what the archive has in place of what is personal.
-    """
-    kinds = [one for one in KINDS if one.topic == kind.topic]
-
-    def treated(value: bytes) -> bytes | None:
-        return value if privacy is None else Treating(privacy).values(kinds, [value])[0]
-
-    return sorted(
-        repr((m.topic, m.partition, m.offset, m.timestamp_ms * 1000, *row))
-        for topic in ([kind.topic] if kind.topic else events)
-        for m in deployment.read(topic)
-        for row in _rows(kind, treated(m.value))
-    )
-
-
-def _rows(kind: Kind, value: bytes | None) -> Iterable[Row]:
-    """Return what a record is as rows; none for one that is no value of its schema."""
-    try:
-        return kind.rows(value)
-    except RecordError:
-        return []
-
-
-class Difference(NamedTuple):
-    """How an archive differs from its topics, in rows."""
-
-    lost: int
-    repeated: int
-    wrong: int
-    rows: int
-
-
-def difference(there: Iterable[str], held: Iterable[str]) -> Difference:
-    """Return how the rows that are held differ from those that are there.
-
-    Args:
-        there: rows of the topics.
-        held: rows of the archive.
-    """
-    wanted, found = Counter(there), Counter(held)
-    lost = sum((wanted - found).values())
-    too_many = found - wanted
-    repeated = sum(count for row, count in too_many.items() if row in wanted)
-    return Difference(lost, repeated, sum(too_many.values()) - repeated, sum(wanted.values()))
-
-
-def compare(
-    deployment: Deployment, archive: str, events: Iterable[str], privacy: Privacy | None = None
-) -> dict[str, Difference]:
-    """Return how an archive differs from the topics of a deployment, by kind."""
-    topics = tuple(events)
-    return {
-        kind.name: difference(published(deployment, kind, topics, privacy), archived(archive, kind))
-        for kind in KINDS
-    }

@@ -17,7 +17,8 @@ from streams.runtime.build import load_pipeline
 from streams.runtime.topics import AUDIT
 from streams.settings import load_settings
 from tests.fault.arrivals import quantile
-from tests.fault.console import ConsoleAt, compare
+from tests.fault.comparing import Difference, compare
+from tests.fault.console import ConsoleAt
 from tests.fault.harness import PSEUDONYM_KEYS, Deployment
 from tests.fault.run import WORKER_SETTINGS, Plan
 from tests.fault.traffic import Feed, Mix
@@ -35,6 +36,15 @@ ASKED: Final = "/api/v1/traces?start=2000-01-01&end=2100-01-01&limit=5"
 def _privacy() -> Privacy | None:
     """Return what the consoles keep in place of what is personal."""
     return privacy_of(load_contract("seed"), load_console_settings(pseudonym_keys=PSEUDONYM_KEYS))
+
+
+def _compared(
+    deployment: Deployment, archive: str, say: Callable[[str], None]
+) -> dict[str, Difference]:
+    """Return how the archive differs from all topics that are read into it."""
+    say("the archive is compared with the topics")
+    events = [*load_pipeline(load_settings(contract=deployment.contract)).events, AUDIT]
+    return compare(deployment, archive, events, _privacy(), say)
 
 
 def kill_consoles(plan: Plan, deployment: Deployment, say: Callable[[str], None]) -> dict[str, Any]:
@@ -85,8 +95,8 @@ def kill_consoles(plan: Plan, deployment: Deployment, say: Callable[[str], None]
     at.wait_until_read(console)
     console.terminate()
     assert console.wait(60) == 0, console.tail()
-    events = [*load_pipeline(load_settings(contract=deployment.contract)).events, AUDIT]
-    found = compare(deployment, at.archive, events, _privacy())
+    began_cpu = time.process_time()
+    found = _compared(deployment, at.archive, say)
     return {
         "scenario": SCENARIO,
         "target": "console",
@@ -101,6 +111,8 @@ def kill_consoles(plan: Plan, deployment: Deployment, say: Callable[[str], None]
         "recovery_max_s": quantile(recoveries, 1.0),
         "recoveries": len(recoveries),
         "met": met,
+        "sent": sent,
+        "compared_cpu_s": round(time.process_time() - began_cpu, 1),
         "rows": {kind: one.rows for kind, one in found.items()},
         "compared": {kind: one._asdict() for kind, one in found.items()},
         "seconds": round(time.monotonic() - began, 1),

@@ -271,6 +271,14 @@ class Deployment:
         """Return all committed records of a topic, by partition and offset."""
         return read_committed(self.broker, topic)
 
+    def partitions_of(self, topic: str) -> list[int]:
+        """Return the partitions of a topic."""
+        consumer = Consumer({"bootstrap.servers": self.broker, "group.id": self.group})
+        try:
+            return partitions_of(consumer, topic)
+        finally:
+            consumer.close()
+
     def read_by(self, topic: str, decode: Callable[[bytes], Event]) -> list[Event]:
         """Return all committed records of a topic, decoded."""
         return [decode(message.value) for message in self.read(topic)]
@@ -351,6 +359,21 @@ class Feeder:
 
 def read_committed(broker: str, topic: str) -> list[Message]:
     """Return every committed record of a topic, by partition and offset."""
+    found = [message for some in committed_batches(broker, topic) for message in some]
+    return sorted(found, key=lambda m: (m.partition, m.offset))
+
+
+def committed_batches(
+    broker: str, topic: str, partitions: Sequence[int] = (), records: int = 500
+) -> Iterator[list[Message]]:
+    """Yield the committed records of a topic, at most so many at once.
+
+    Args:
+        broker: bootstrap address.
+        topic: to be read to its end.
+        partitions: of it, all if absent; each in order of its offsets.
+        records: of a batch; what waits in memory beside it is the client's.
+    """
     consumer = Consumer(
         {
             "bootstrap.servers": broker,
@@ -361,27 +384,29 @@ def read_committed(broker: str, topic: str) -> list[Message]:
             "auto.offset.reset": "earliest",
         }
     )
-    found: list[Message] = []
-    deadline = time.monotonic() + READ_SECONDS_MAX
     try:
-        partitions = _partitions(consumer, topic)
-        waiting = set(partitions)
-        consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
+        wanted = partitions or partitions_of(consumer, topic)
+        waiting = set(wanted)
+        consumer.assign([TopicPartition(topic, p, 0) for p in wanted])
+        deadline = time.monotonic() + READ_SECONDS_MAX
         while waiting:
             assert time.monotonic() < deadline, f"{topic} was not read to its end"
-            for message in consumer.consume(500, 0.5):
+            found: list[Message] = []
+            for message in consumer.consume(records, 0.5):
                 error = message.error()
                 if error is None:
                     at = message.partition(), message.offset(), message.timestamp()[1]
                     found.append(Message(topic, *at, message.key(), message.value()))
                 elif error.code() == KafkaError._PARTITION_EOF:
                     waiting.discard(message.partition())
+            if found:
+                yield found
+                deadline = time.monotonic() + READ_SECONDS_MAX
     finally:
         consumer.close()
-    return sorted(found, key=lambda m: (m.partition, m.offset))
 
 
-def _partitions(consumer: Consumer, topic: str) -> list[int]:
+def partitions_of(consumer: Consumer, topic: str) -> list[int]:
     """Return a topic's partitions; a broker that has just started knows none of them at first."""
     deadline = time.monotonic() + READ_SECONDS_MAX
     while True:

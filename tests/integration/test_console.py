@@ -14,7 +14,8 @@ import pytest
 from streams.codec.records import decode
 from streams.console.archive.kinds import KINDS
 from streams.runtime.topics import AUDIT, OTHER, admin, create, spec
-from tests.fault.console import ConsoleAt, archived, published
+from tests.fault.comparing import archived, published
+from tests.fault.console import ConsoleAt
 from tests.fault.harness import Deployment, Feeder, wait_for
 from tests.fault.nezha import read_recording
 from tests.unit.console.at_hand import batch, event

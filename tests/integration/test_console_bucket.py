@@ -16,7 +16,8 @@ from streams.console.archive.store import Store
 from streams.errors import ConfigError
 from streams.runtime import topics
 from streams.runtime.topics import AUDIT, OTHER
-from tests.fault.console import ConsoleAt, archived, published
+from tests.fault.comparing import archived, published
+from tests.fault.console import ConsoleAt
 from tests.fault.harness import Deployment, wait_for
 from tests.fault.nezha import read_recording
 from tests.integration import bucket

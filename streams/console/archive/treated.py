@@ -54,17 +54,27 @@ class Treating:
         """
         name = kinds[0].name
         found: list[bytes | None] = list(values)
-        if name not in self._one:
-            return found
-        quick, one = self._quick.get(name), self._one[name]
+        quick = self._quick.get(name)
         done = set(quick(found)) if quick is not None else set()
         for i, value in enumerate(values):
             if i not in done:
-                try:
-                    found[i] = one(value)
-                except RecordError:
-                    found[i] = None
+                found[i] = self.alone(kinds, value)
         return found
+
+    def alone(self, kinds: Sequence[Kind], value: bytes | None) -> bytes | None:
+        """Return the value of one record, as it is defined: decoded, treated and encoded.
+
+        Args:
+            kinds: what its topic feeds.
+            value: as it came.
+        """
+        one = self._one.get(kinds[0].name)
+        if one is None:
+            return value
+        try:
+            return one(value)
+        except RecordError:
+            return None
 
     # --- one record -------------------------------------------------------------------------------
 

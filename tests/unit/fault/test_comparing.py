@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fault.console import Difference, difference
+from tests.fault.comparing import Difference, difference
 
 ROWS = st.lists(st.sampled_from("abcde"), max_size=12)
 
