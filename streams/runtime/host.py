@@ -328,8 +328,11 @@ class TaskHost:
             return
         if self.runner is runner:
             answers = settled(found, pending, time.time_ns() // 1_000_000)
-            for trace_id, bodies in answers.items():
-                runner.recalled(trace_id, bodies)  # type: ignore[attr-defined]
+            # Meanwhile a trace may have had its events from memory, closed, and want a later
+            # revision: this one for that would lose what came between.
+            wanted = set(runner.pending_recalls())  # type: ignore[attr-defined]
+            for trace_id in [one[0] for one in pending if one in wanted and one[0] in answers]:
+                runner.recalled(trace_id, answers[trace_id])  # type: ignore[attr-defined]
             self._inbox.news.set()
             if len(answers) < len(pending):
                 await asyncio.sleep(0.5)  # before what is not visible yet is asked for again

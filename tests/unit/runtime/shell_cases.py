@@ -107,11 +107,11 @@ class FakeRunner:
         return {"rows": self.rows}
 
     def pending_recalls(self) -> list[tuple[bytes, int, int]]:
-        pending, self.recalls = self.recalls, []
-        return pending
+        return list(self.recalls)
 
     def recalled(self, trace_id: bytes, bodies: Sequence[bytes] | None) -> None:
         self.given.append((trace_id, bodies))
+        self.recalls = [one for one in self.recalls if one[0] != trace_id]
 
 
 class FakeBroker:
