@@ -8,7 +8,6 @@ beginning. The commit is in Kafka: whatever happens to the copy, nothing is lost
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,9 +17,8 @@ import structlog
 from streams.errors import StateError
 from streams.runtime.commit import Cut, OutRecord
 from streams.runtime.crashpoints import reached
-from streams.runtime.folding import Folding
 from streams.runtime.restore_reading import end_of, read_from
-from streams.state.compaction import is_due
+from streams.state.compaction import Compaction, is_due, step_bytes
 from streams.state.live import Delta, Line, LiveSegments, encode_manifest
 from streams.state.local import DamagedCopyError, LocalState, NoRoomError, Record
 from streams.state.segment import Segment, encode_pieces
@@ -68,7 +66,7 @@ class _Live:
         self.delta_bytes[delta.number] = size_bytes
         return replaced
 
-    def put_base(self, made: Folding, size_bytes: int) -> list[bytes]:
+    def put_base(self, made: Compaction, size_bytes: int) -> list[bytes]:
         """Let a base take the place of what it replaces; return the keys of that."""
         assert made.base is not None
         number = made.base.number
@@ -91,7 +89,6 @@ class Changelog:
             the same name is not believed.
         retire_seconds: what a base replaces is kept for so long. Where nobody is fenced, a holder
             that lost its task may make one: by then it knows, and what it replaced is still there.
-        fold_pool: where old segments are folded, beside the cuts; None folds within them.
     """
 
     def __init__(
@@ -104,7 +101,6 @@ class Changelog:
         rebuilds: Counter[str] | None = None,
         retire_seconds: float = 0.0,
         topic_id: str = "",
-        fold_pool: Executor | None = None,
     ) -> None:
         self.topic = topic
         self.partition = partition
@@ -116,8 +112,7 @@ class Changelog:
         self._generation = 0
         self._number = 0
         self._live = _Live()
-        self._fold_pool = fold_pool
-        self._folding: Folding | None = None
+        self._compaction: Compaction | None = None
         self._made: list[Record] = []
         self._made_bytes = 0
         self._retired: list[bytes] = []
@@ -243,7 +238,7 @@ class Changelog:
         self._added = delta, sum(map(len, pieces)), segment.is_whole
         self._number += 1
         records = list(self._made)
-        made = self._folding
+        made = self._compaction
         if made is not None and made.base is not None:
             records.append(encode_manifest(made.base))
         records += [(key, None) for key in self._retired]
@@ -261,15 +256,13 @@ class Changelog:
         """
         delta, size_bytes, is_whole = self._added
         self._retired = self._live.add(delta, size_bytes, is_whole=is_whole)
-        made = self._folding
+        made = self._compaction
         self._made = []
         if made is not None and (made.base is not None or is_whole):
             if made.base is not None and not is_whole:
                 replaced = self._live.put_base(made, self._made_bytes)
                 self._retiring.append((time.monotonic() + self._retire_seconds, replaced))
-            else:
-                made.drop()
-            self._folding = None
+            self._compaction = None
         records: list[Record] = [(r.key, r.value) for r in cut.changelog if r.key is not None]
         while self._retiring and self._retiring[0][0] <= time.monotonic():
             self._retired += self._retiring.popleft()[1]
@@ -284,18 +277,15 @@ class Changelog:
         """Fold old segments, about as many as a cut of this size pays for."""
         live = self._live
         try:
-            if self._folding is None:
+            if self._compaction is None:
                 count = len(live.line.deltas)
                 if count < 2 or not is_due(live.base_bytes, sum(live.delta_bytes.values()), count):
                     return
                 replaced = Line(live.line.base, list(live.line.deltas))
-                self._folding = Folding(
-                    replaced, self._generation, self._local.get, self._fold_pool
-                )
+                self._compaction = Compaction(replaced, self._generation, self._local.get)
                 self._made_bytes = 0
-            made = self._folding.go_on(cut_bytes)
-            self._made += made
-            self._made_bytes += sum(len(value or b"") for _, value in made)
+            self._made += self._compaction.step(step_bytes(cut_bytes))
+            self._made_bytes += sum(len(value or b"") for _, value in self._made)
         except NoRoomError as error:
             self._give_up_fold()  # half of a walk cannot be gone on with
             self._wait_for_room(error)
@@ -305,9 +295,9 @@ class Changelog:
 
     def _give_up_fold(self) -> None:
         """Begin the fold anew when it is due; what it published goes like what it would replace."""
-        if self._folding is not None:
-            self._retired += self._folding.drop()
-            self._folding, self._made = None, []
+        if self._compaction is not None:
+            self._retired += self._compaction.published()
+            self._compaction, self._made = None, []
 
     # --- the local copy
 
@@ -372,9 +362,9 @@ class Changelog:
             detail=detail,
         )
         self._rebuilds[reason] += 1
-        self._give_up_fold()
         self._local.wipe()
         self._is_copy_lost = True
+        self._give_up_fold()
 
     def _wait_for_room(self, error: NoRoomError) -> None:
         if not self.waiting_for:
@@ -390,7 +380,6 @@ class Changelog:
 
     def close(self) -> None:
         """Close the local copy."""
-        self._give_up_fold()
         self._local.close()
 
     def _end(self) -> int:

@@ -92,7 +92,6 @@ def recover(
         rebuilds,
         0.0 if connection.delivery == "exactly_once" else UNFENCED_SECONDS,
         ids.get(log_topic, ""),
-        connection.fold_pool,
     )
     restored = changelog.restore()
     runner = make()

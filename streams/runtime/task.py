@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -62,7 +61,6 @@ class Connection:
         delivery: what is promised to readers of the outputs.
         patience_seconds: how long a broker may be away in the middle of a commit.
         topic_ids: tells a topic from one that was made again under its name.
-        fold_pool: one thread that folds the old segments of all tasks; None folds within cuts.
     """
 
     base: Mapping[str, object] = field(repr=False)  # it may hold a password
@@ -72,7 +70,6 @@ class Connection:
     delivery: Delivery = "exactly_once"
     patience_seconds: float = 120.0
     topic_ids: TopicIds = no_ids
-    fold_pool: Executor | None = None
 
 
 def changelog_topic(group: str, kind: str) -> str:

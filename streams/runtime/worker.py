@@ -86,9 +86,11 @@ class Worker:
         self._is_over = Event()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spanloom-task")
         self._recall_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spanloom-recall")
-        self._fold_pool = ThreadPoolExecutor(1, thread_name_prefix="spanloom-fold")
-        told = self.settings
-        self._pace = Pace(told.cut_interval_seconds, told.cut_cpu_share, told.cuts_at_once)
+        self._pace = Pace(
+            self.settings.cut_interval_seconds,
+            self.settings.cut_cpu_share,
+            self.settings.cuts_at_once,
+        )
         self._takeovers = Takeovers(self._go_on, self._note_restored)
         self._ending = asyncio.Event()
         self._rebalance = Rebalance()
@@ -99,7 +101,9 @@ class Worker:
         self._app: ChunkApp | None = None
         self._watchdog = watchdog
         limits = Limits(
-            told.broker_timeout_seconds, told.stalled_timeout_seconds, told.unhealthy_ratio
+            self.settings.broker_timeout_seconds,
+            self.settings.stalled_timeout_seconds,
+            self.settings.unhealthy_ratio,
         )
         self._client = ConsumerLink(lambda: self._app)
         self.monitor = Monitor(limits, self._restored, self._client, on_ready)
@@ -357,7 +361,7 @@ class Worker:
             log.warning("client_stop_cut_short", seconds=STOP_SECONDS)  # all is committed
         except Exception as error:
             log.warning("client_stop_failed", error=repr(error))
-        for pool in (self._pool, self._recall_pool, self._fold_pool):
+        for pool in (self._pool, self._recall_pool):
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def _leave_group(self) -> None:
@@ -439,7 +443,6 @@ class Worker:
                 settings.delivery,
                 settings.broker_timeout_seconds,
                 self._topic_ids,
-                self._fold_pool,
             ),
             ConsumerSource(settings.group, lambda: self.consumer),
             self._pool,

@@ -17,7 +17,6 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from threading import RLock
 from typing import Final
 
 from rocksdict import BlockBasedOptions, Options, Rdict, WriteBatch
@@ -88,9 +87,6 @@ class LocalState:
         self._db: Rdict | None = None
         self._sums: dict[bytes, int] = {}
         self._manifest = self._nothing()
-        self._is_checked = False
-        """Whether the database is known to be as it was left, since it was opened last."""
-        self._lock = RLock()
 
     def _nothing(self) -> Manifest:
         return Manifest(FORMAT, 0, 0, 0, self._changelog)
@@ -105,12 +101,10 @@ class LocalState:
         """
         if not self._folder.exists():
             return None
-        with self._lock:
-            try:
-                records = self._read(self._open())
-                self._is_checked = True
-            except Exception as error:
-                raise self._judged(error, "damaged") from error
+        try:
+            records = self._read(self._open())
+        except Exception as error:
+            raise self._judged(error, "damaged") from error
         manifest = self._manifest
         if manifest.changelog != self._changelog:
             raise DamagedCopyError("foreign", f"it is a copy of {manifest.changelog}")
@@ -135,16 +129,15 @@ class LocalState:
         return records
 
     def get(self, key: bytes) -> bytes:
-        """Return a value that must be there; any thread may ask.
+        """Return a value that must be there.
 
         Raises:
             StateError, DamagedCopyError, NoRoomError: as `load`.
         """
-        with self._lock:
-            try:
-                value = self._open().get(key)
-            except Exception as error:
-                raise self._judged(error, "damaged") from error
+        try:
+            value = self._open().get(key)
+        except Exception as error:
+            raise self._judged(error, "damaged") from error
         if value is None:
             raise DamagedCopyError("damaged", f"{key!r} is not there")
         return bytes(value)
@@ -159,12 +152,9 @@ class LocalState:
             DamagedCopyError: the database does not take it.
             StateError: it may not be written.
         """
-        with self._lock:
-            self._write(records, changelog_offset, replace=replace)
-
-    def _write(self, records: Sequence[Record], changelog_offset: int, *, replace: bool) -> None:
         try:
             self._check_room()
+            was_closed = self._db is None
             db = self._open()
             if not (self._folder / "db" / "CURRENT").exists():
                 raise DamagedCopyError("removed", "the folder was deleted")
@@ -182,7 +172,7 @@ class LocalState:
             manifest = Manifest(
                 FORMAT, len(sums), sum(sums.values()), changelog_offset, self._changelog
             )
-            if not self._is_checked and not replace:
+            if was_closed and not replace:
                 self._check_nothing_is_lost(db, manifest)
             batch.put(_MANIFEST, json.dumps(asdict(manifest)).encode())
             db.write(batch)
@@ -191,7 +181,7 @@ class LocalState:
         except Exception as error:
             self._let_go()  # after an error RocksDB takes nothing more until it is opened again
             raise self._judged(error, "write_failed") from error
-        self._sums, self._manifest, self._is_checked = sums, manifest, True
+        self._sums, self._manifest = sums, manifest
 
     def _check_nothing_is_lost(self, db: Rdict, next_one: Manifest) -> None:
         """Pass when a database opened again is as it was, or has the write that seemed to fail."""
@@ -247,22 +237,20 @@ class LocalState:
 
     def wipe(self) -> None:
         """Delete the copy; the state is read from the changelog again."""
-        with self._lock:
-            self._let_go()
-            self._sums = {}
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._let_go()
+        self._sums = {}
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def close(self) -> None:
         """Close the database; idempotent."""
-        with self._lock:
-            self._let_go()
-            self._sums = {}
+        self._let_go()
+        self._sums = {}
 
     def _let_go(self) -> None:
         if self._db is not None:
             with contextlib.suppress(Exception):  # a full disk: what is not flushed is in the log
                 self._db.close()
-            self._db, self._is_checked = None, False
+            self._db = None
 
 
 def _manifest_in(value: bytes) -> Manifest:

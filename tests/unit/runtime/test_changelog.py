@@ -4,17 +4,13 @@ import random
 import shutil
 import struct
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from streams.errors import StateError
 from streams.runtime import changelog as changelog_module
-from streams.runtime import folding as folding_module
 from streams.runtime.changelog import Changelog
 from streams.runtime.commit import Cut
 from streams.state import compaction
@@ -36,63 +32,15 @@ class Log:
         return {key: value for key, value in kept.items() if value is not None}
 
 
-class LateFuture(Future[Any]):
-    """A call that is made when its turn comes, or when somebody waits for it."""
-
-    def __init__(self, call: Callable[[], Any]) -> None:
-        super().__init__()
-        self._call = call
-
-    def turn(self) -> None:
-        """Make the call, once."""
-        if self.set_running_or_notify_cancel():
-            try:
-                self.set_result(self._call())
-            except Exception as error:
-                self.set_exception(error)
-
-    def result(self, timeout: float | None = None) -> Any:
-        if not self.done():
-            self.turn()
-        return super().result(timeout)
-
-
-class LatePool(Executor):
-    """A thread that gets its turn between two cuts, or does not, as chance has it."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
-        self._waiting: list[LateFuture] = []
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        self._waiting.append(LateFuture(partial(fn, *args, **kwargs)))
-        return self._waiting[-1]
-
-    def turn(self) -> None:
-        """Give it its turn, or not."""
-        if self._waiting and self._rng.random() < 0.3:
-            waiting, self._waiting = self._waiting, []
-            for one in waiting:
-                if not one.done():
-                    one.turn()
-
-
 class MemoryChangelog(Changelog):
     """The real changelog over a log in memory."""
 
     def __init__(
-        self,
-        log: Log,
-        folder: Path,
-        retire_seconds: float = 0.0,
-        topic_id: str = "",
-        fold_pool: Executor | None = None,
+        self, log: Log, folder: Path, retire_seconds: float = 0.0, topic_id: str = ""
     ) -> None:
         self.log = log
         self.rebuilds: Counter[str] = Counter()
-        super().__init__(
-            {}, "state", 0, folder, 0, self.rebuilds, retire_seconds, topic_id, fold_pool
-        )
+        super().__init__({}, "state", 0, folder, 0, self.rebuilds, retire_seconds, topic_id)
         self.restored = self.restore()
 
     def _end(self) -> int:
@@ -131,24 +79,17 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize(
-    ("how", "seed"),
-    [(how, seed) for how, n in {"within": 8, "late": 8, "beside": 4}.items() for seed in range(n)],
-)
-def test_a_task_that_dies_anywhere_has_its_state(tmp_path: Path, how: str, seed: int) -> None:
+@pytest.mark.parametrize("seed", range(12))
+def test_a_task_that_dies_anywhere_has_its_state(tmp_path: Path, seed: int) -> None:
     """Bases come and go in the background of the cuts; with and without a copy all is there."""
     rng = random.Random(seed)
     log, alive, n = Log(), set[int](), 0
-    late, thread = LatePool(rng), ThreadPoolExecutor(1)
-    pool = {"within": None, "late": late, "beside": thread}[how]
-    task = MemoryChangelog(log, tmp_path, fold_pool=pool)
-    bases = 0
+    task = MemoryChangelog(log, tmp_path)
     for _ in range(6):
         for _ in range(rng.randrange(1, 60)):
             gone = rng.sample(sorted(alive), len(alive) // 3)
             is_copied = rng.random() < 0.97
             task.commit(event(n, gone), is_copied=is_copied)
-            late.turn()
             alive = alive - set(gone) | {n}
             n += 1
             if not is_copied:
@@ -160,29 +101,8 @@ def test_a_task_that_dies_anywhere_has_its_state(tmp_path: Path, how: str, seed:
             log.records = [
                 (k, v) if log.kept().get(k) == v else (b"gone", None) for k, v in log.records
             ]
-        bases += task._live.line.base is not None
-        task = MemoryChangelog(log, tmp_path, fold_pool=pool)
+        task = MemoryChangelog(log, tmp_path)
         assert task.found == sorted(alive)
-    task.close()
-    thread.shutdown()
-    assert bases or n < 100 or how == "beside"
-
-
-@pytest.mark.usefixtures("small")
-def test_a_thread_that_folds_too_slowly_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What cuts owe is bounded: else a state would grow without anybody noticing."""
-    monkeypatch.setattr(folding_module, "OWED_BYTES_MAX", 4_000)
-    log = Log()
-    never = LatePool(random.Random(1))  # it never gets a turn, and works when it is waited for
-    task = MemoryChangelog(log, tmp_path, fold_pool=never)
-    sizes = []
-    for n in range(500):
-        task.commit(event(n, [n - 5] if n >= 5 else []))
-        sizes.append(sum(map(len, log.kept().values())))
-    assert task._live.line.base is not None
-    assert max(sizes[250:]) < 1.2 * max(sizes[:250])
     task.close()
 
 
@@ -207,7 +127,7 @@ def test_what_is_kept_is_bounded_by_what_lives(tmp_path: Path) -> None:
 
 def unfinished(task: Changelog) -> set[bytes]:
     """Return the keys of a base in the making."""
-    return set(task._folding.drop()) if task._folding is not None else set()
+    return set(task._compaction.published()) if task._compaction is not None else set()
 
 
 def test_an_unfinished_base_is_deleted_by_the_next_holder(
@@ -354,14 +274,14 @@ def test_a_full_disk_while_a_base_is_made_keeps_the_state(
     """Reading the copy may need room as well: the fold waits, nothing is thrown away."""
     log, n = Log(), 0
     task = MemoryChangelog(log, tmp_path)
-    while task._folding is None:
+    while task._compaction is None:
         task.commit(event(n))
         n += 1
 
     def full(*_: object) -> bytes:
         raise NoRoomError("no room")
 
-    monkeypatch.setattr(task._folding._compaction, "_read", full)
+    task._compaction._read = full
     task.commit(event(n))
     assert task.waiting_for == "disk_full"
     for more in range(1, 41):  # with room again the base is made of all that is there
