@@ -6,6 +6,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,6 +25,7 @@ from streams.monitoring import metrics as metrics_module
 from streams.monitoring.liveness import Limits, Seen, TaskSeen, Waits, advance
 from streams.monitoring.meter import Sample
 from streams.monitoring.metrics import CATALOGUE, Exposition, MetricName, WorkerCollector
+from streams.monitoring.sockets import Port
 from streams.monitoring.view import View
 from streams.runtime import reporting
 from streams.runtime.monitor import task_status
@@ -258,12 +260,17 @@ def fetch(port: int, path: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
+def port(name: str, number: int) -> Port:
+    """Return a port as the worker's settings name it."""
+    return Port(f"{name}_port", f"--{name}-port", "127.0.0.1", number)
+
+
 def test_pages_are_served_while_the_worker_runs(hosts: list[Any], unused_port: int) -> None:
     """The port answers health, readiness and metrics, and is closed when the reporter stops."""
     view = view_of(hosts)
 
     async def story() -> list[tuple[int, str]]:
-        ports = [("health_port", unused_port, "127.0.0.1"), ("metrics_port", 0, "127.0.0.1")]
+        ports = [port("health", unused_port), port("metrics", 0)]
         reporter = reporting.Reporter(lambda: view, lambda: 0.0, ports)
         try:
             paths = ("/health", "/ready", "/metrics")
@@ -286,16 +293,16 @@ def test_a_second_port_serves_the_same(hosts: list[Any], unused_port: int) -> No
     """Who scrapes the port of the metrics finds everything there; two equal ports are told."""
     view = view_of(hosts)
 
-    async def story(ports: reporting.Ports) -> str:
+    async def story(ports: Sequence[Port]) -> str:
         reporter = reporting.Reporter(lambda: view, lambda: 0.0, ports)
         try:
             return (await asyncio.to_thread(fetch, unused_port, "/metrics"))[1]
         finally:
             await reporter.stop()
 
-    text = asyncio.run(story([("metrics_port", unused_port, "127.0.0.1")]))
+    text = asyncio.run(story([port("metrics", unused_port)]))
     assert samples(text)["spanloom_ready", "", ""] == 1
-    twice = [(name, unused_port, "127.0.0.1") for name in ("health_port", "metrics_port")]
+    twice = [port(name, unused_port) for name in ("health", "metrics")]
     with pytest.raises(ConfigError, match="metrics_port"):
         asyncio.run(story(twice))
 
