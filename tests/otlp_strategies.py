@@ -1,5 +1,7 @@
 """Strategies of OTLP requests: common forms, and what lies at and beyond their edges."""
 
+import random
+
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData, ResourceLogs, ScopeLogs
@@ -145,3 +147,20 @@ requests = st.builds(
         max_size=2,
     ),
 )
+
+
+def damaged_bytes(whole: bytes, rng: random.Random) -> bytes:
+    """Return bytes of which some are changed, cut or put in, none of them a native event's."""
+    damaged = bytearray(whole)
+    for _ in range(rng.randrange(1, 4)):
+        at = rng.randrange(len(damaged))
+        action = rng.randrange(3)
+        if action == 0:
+            damaged[at] = rng.choice([0, 0x0A, 0x12, 0x7F, 0x80, 0xFF, rng.randrange(256)])
+        elif action == 1:
+            del damaged[at : at + rng.randrange(1, 4)]
+        else:
+            damaged[at:at] = rng.randbytes(rng.randrange(1, 12))
+        damaged = damaged or bytearray(b"\x0a")
+    damaged[0] = damaged[0] or 1  # 0 is the first byte of a native event
+    return bytes(damaged)

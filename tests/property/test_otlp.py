@@ -39,7 +39,7 @@ from tests.otlp_columns import (
     quickly,
     slowly,
 )
-from tests.otlp_strategies import attribute_lists, numbers, requests, times
+from tests.otlp_strategies import attribute_lists, damaged_bytes, numbers, requests, times
 from tests.record_batches import batch
 
 
@@ -93,19 +93,8 @@ def test_damaged_requests_are_judged_by_the_official_reader(
 ) -> None:
     """Bytes that are changed, cut or put in; their neighbour is whole."""
     good = traces("shop", [span_of(1, 1), span_of(1, 2)]).SerializeToString()
-    damaged = bytearray(request.SerializeToString() or good)
-    for _ in range(rng.randrange(1, 4)):
-        at = rng.randrange(len(damaged))
-        action = rng.randrange(3)
-        if action == 0:
-            damaged[at] = rng.choice([0, 0x0A, 0x12, 0x7F, 0x80, 0xFF, rng.randrange(256)])
-        elif action == 1:
-            del damaged[at : at + rng.randrange(1, 4)]
-        else:
-            damaged[at:at] = rng.randbytes(rng.randrange(1, 12))
-        damaged = damaged or bytearray(b"\x0a")
-    damaged[0] = damaged[0] or 1  # 0 is the first byte of a native event
-    values = [good, bytes(damaged), good]
+    damaged = damaged_bytes(request.SerializeToString() or good, rng)
+    values = [good, damaged, good]
     assert quickly(values) == [slowly(value) for value in values]
     hold_against_the_decode(values)
 

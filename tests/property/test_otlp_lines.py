@@ -15,7 +15,7 @@ from streams.codec.otlp.requests import LOGS
 from streams.codec.schemas import default_schemas
 from tests.otlp_cases import START_NS, as_json, attribute, logs, span_id, trace_id
 from tests.otlp_columns import SERVICES, hold_against_the_decode, quickly, slowly
-from tests.otlp_strategies import log_requests
+from tests.otlp_strategies import damaged_bytes, log_requests
 
 
 class Counting(OtlpEncoder):
@@ -84,19 +84,8 @@ def test_damaged_requests_are_judged_by_the_official_reader(
 ) -> None:
     """Bytes that are changed, cut or put in; their neighbour is whole."""
     good = logs("shop", [line_of(1), line_of(2)]).SerializeToString()
-    damaged = bytearray(request.SerializeToString() or good)
-    for _ in range(rng.randrange(1, 4)):
-        at = rng.randrange(len(damaged))
-        action = rng.randrange(3)
-        if action == 0:
-            damaged[at] = rng.choice([0, 0x0A, 0x12, 0x7F, 0x80, 0xFF, rng.randrange(256)])
-        elif action == 1:
-            del damaged[at : at + rng.randrange(1, 4)]
-        else:
-            damaged[at:at] = rng.randbytes(rng.randrange(1, 12))
-        damaged = damaged or bytearray(b"\x0a")
-    damaged[0] = damaged[0] or 1  # 0 is the first byte of a native event
-    values = [good, bytes(damaged), good]
+    damaged = damaged_bytes(request.SerializeToString() or good, rng)
+    values = [good, damaged, good]
     assert quickly(values, LOGS) == [slowly(value, LOGS) for value in values]
 
 

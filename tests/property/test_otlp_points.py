@@ -16,7 +16,7 @@ from streams.codec.otlp.requests import METRICS
 from streams.codec.schemas import default_schemas
 from tests.otlp_cases import SCOPE, START_NS, as_json, attribute, metrics
 from tests.otlp_columns import SERVICES, hold_against_the_decode, quickly, slowly
-from tests.otlp_strategies import attribute_lists, keys, texts, times, values
+from tests.otlp_strategies import attribute_lists, damaged_bytes, keys, texts, times, values
 
 wholes = st.sampled_from([0, 1, 7, 65_536, 2**53 + 1, 2**63, 2**64 - 1])
 plain_lists = st.lists(st.builds(KeyValue, key=keys, value=values), max_size=3)
@@ -175,19 +175,8 @@ def test_damaged_requests_are_judged_by_the_official_reader(
     """Bytes that are changed, cut or put in; their neighbour is whole."""
     depth = pb.Metric(name="depth", gauge=pb.Gauge(data_points=[number(as_int=5)]))
     good = metrics("shop", [depth]).SerializeToString()
-    damaged = bytearray(request.SerializeToString() or good)
-    for _ in range(rng.randrange(1, 4)):
-        at = rng.randrange(len(damaged))
-        action = rng.randrange(3)
-        if action == 0:
-            damaged[at] = rng.choice([0, 0x0A, 0x12, 0x7F, 0x80, 0xFF, rng.randrange(256)])
-        elif action == 1:
-            del damaged[at : at + rng.randrange(1, 4)]
-        else:
-            damaged[at:at] = rng.randbytes(rng.randrange(1, 12))
-        damaged = damaged or bytearray(b"\x0a")
-    damaged[0] = damaged[0] or 1  # 0 is the first byte of a native event
-    sent = [good, bytes(damaged), good]
+    damaged = damaged_bytes(request.SerializeToString() or good, rng)
+    sent = [good, damaged, good]
     assert quickly(sent, METRICS) == [slowly(value, METRICS) for value in sent]
 
 
