@@ -17,6 +17,7 @@ import structlog
 
 from streams.errors import BrokerError, SpanloomError, StateError
 from streams.monitoring.meter import Meter
+from streams.runtime.cancelling import own_cancels_only
 from streams.runtime.changelog import Changelog
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import CommitRefusedError, Cut
@@ -205,23 +206,25 @@ class TaskHost:
 
     async def _run(self) -> None:
         try:
-            while not self._closed:
-                if self.waiting_for:
-                    await self._wait_for_room()
-                    continue
-                await self._wait_for_news()
-                self._step()
-                await self._steer()
-                if self._is_cut_due():
-                    await self._settled_cut()
-                    asyncio.get_running_loop().create_task(self.cut())
-                await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            raise
+            with own_cancels_only():
+                await self._run_until_closed()
         except SpanloomError as error:
             self.failed = error
         except Exception as error:
             self.fail(error)
+
+    async def _run_until_closed(self) -> None:
+        while not self._closed:
+            if self.waiting_for:
+                await self._wait_for_room()
+                continue
+            await self._wait_for_news()
+            self._step()
+            await self._steer()
+            if self._is_cut_due():
+                await self._settled_cut()
+                asyncio.get_running_loop().create_task(self.cut())
+            await asyncio.sleep(0)
 
     def fail(self, error: Exception) -> None:
         """Stop on an error that nobody foresaw, with a word on what to do."""
@@ -361,7 +364,8 @@ class TaskHost:
             try:
                 try:
                     async with self._pace.turns:
-                        await self._commit()
+                        with own_cancels_only():
+                            await self._commit()
                     self.cuts += 1
                     self._pace.note_cut(str(self.id))
                 except CommitRefusedError as error:

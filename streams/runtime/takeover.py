@@ -18,6 +18,7 @@ from typing import Final
 import structlog
 
 from streams.errors import SpanloomError, StateError
+from streams.runtime.cancelling import own_cancels_only
 from streams.runtime.host import TaskHost
 from streams.runtime.recovery import Recovered
 from streams.runtime.task import TaskId
@@ -77,8 +78,9 @@ class Takeovers:
 
     async def _take_over(self, host: TaskHost) -> None:
         try:
-            await self._fences[host.id]
-            found: Recovered = await asyncio.wrap_future(self._pool.submit(host.recover))
+            with own_cancels_only():
+                await self._fences[host.id]
+                found: Recovered = await asyncio.wrap_future(self._pool.submit(host.recover))
             if host.is_closed:
                 found.changelog.close()
                 return
@@ -99,7 +101,8 @@ class Takeovers:
             # From here on an assignment seeks it and lets it be fetched like any other task.
             del self._running[host.id], self._fences[host.id]
         try:
-            await self._go_on(host)
+            with own_cancels_only():
+                await self._go_on(host)
         except Exception as error:
             host.fail(error)
             return

@@ -23,6 +23,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
 from streams.codec.recordbatch import RecordBatch
+from streams.runtime.cancelling import own_cancels_only
 from streams.runtime.chunk import Chunk
 from streams.runtime.rawbatch import RawBatch
 
@@ -166,7 +167,13 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         coordinator = self._coordinator()
         if coordinator is not None:
             coordinator._group_instance_id = None
-            await coordinator.close()
+            try:
+                with own_cancels_only():
+                    await coordinator.close()
+            except TimeoutError:
+                # `close` waits for the heartbeats that it cancels. Cancelled before their first
+                # step they raise it there, and the group was never told.
+                await coordinator._maybe_leave_group()
 
     async def seek_assigned(self, positions: Mapping[TP, int]) -> list[TP]:
         """Seek those partitions that are assigned; return them."""
@@ -380,9 +387,10 @@ class ChunkConsumer(driver.Consumer):
         """Call in the client's thread; one that has died would never answer.
 
         Raises:
-            TimeoutError: it does not.
+            TimeoutError: it does not, or the call was cancelled there.
         """
-        return await asyncio.wait_for(self._thread.call_thread(call, *args), CLIENT_SECONDS)
+        with own_cancels_only():
+            return await asyncio.wait_for(self._thread.call_thread(call, *args), CLIENT_SECONDS)
 
     # --- what aiokafka knows of a partition
 

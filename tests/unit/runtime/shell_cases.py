@@ -75,7 +75,7 @@ class FakeRunner:
         self.last_cut_ms = 0
         self.offsets: dict[str, list[int]] = {}
         self.caught_up: list[dict[str, int]] = []
-        self.fails: Exception | None = None
+        self.fails: BaseException | None = None
         self.fails_to_collect: Exception | None = None
         self.recalls: list[tuple[bytes, int, int]] = []
         self.given: list[tuple[bytes, Sequence[bytes] | None]] = []
@@ -120,7 +120,7 @@ class FakeBroker:
     def __init__(self) -> None:
         self.segments: list[Segment] = []
         self.commits: list[Cut] = []
-        self.meets: list[Exception] = []
+        self.meets: list[BaseException] = []
         self.fails_to_restore: Exception | None = None
         self.low: dict[str, int] = {}
         self.closed = 0

@@ -69,7 +69,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.did: list[str] = []
-        self.go_on_fails: Exception | None = None
+        self.go_on_fails: BaseException | None = None
         self.takeovers = Takeovers(self._go_on, lambda: self.did.append("done"))
 
     async def _go_on(self, host: TaskHost) -> None:
@@ -179,6 +179,19 @@ def test_a_task_that_cannot_come_back_fails(where: str, error: Exception) -> Non
         if where == "recover" and isinstance(error, ValueError):
             assert "Operator action" in str(host.failed)
         assert not bench.takeovers.is_restoring(host.id)
+
+    assert "begin join" not in played(story)
+
+
+def test_a_cancel_out_of_a_seek_fails_the_task() -> None:
+    """Nobody asked it to end: it would be restored, never joined, and nobody would know."""
+
+    async def story(bench: Bench) -> None:
+        host = bench.host()
+        bench.go_on_fails = asyncio.CancelledError()
+        bench.begin(host)
+        await until(lambda: host.failed)
+        assert "cancelled by somebody else" in str(host.failed)
 
     assert "begin join" not in played(story)
 

@@ -375,7 +375,7 @@ class Coordinator:
         self.is_well = is_well
         self.meanwhile: Callable[[], None] = lambda: None
         self.left_as: list[str | None] = []
-        self.is_rebalancing = False
+        self.is_rebalancing = self.is_cancelled_early = False
         self._rejoin_needed_fut = SimpleNamespace(done=lambda: self.is_rebalancing)
 
     async def _do_heartbeat(self) -> bool:
@@ -383,6 +383,11 @@ class Coordinator:
         return self.is_well
 
     async def close(self) -> None:
+        if self.is_cancelled_early:
+            raise asyncio.CancelledError  # out of the heartbeats, as aiokafka waits for them
+        self.left_as.append(self._group_instance_id)
+
+    async def _maybe_leave_group(self) -> None:
         self.left_as.append(self._group_instance_id)
 
 
@@ -414,6 +419,27 @@ def test_a_planned_stop_leaves_the_group_although_its_member_is_static(client: C
     client.kafka._coordinator = coordinator = Coordinator()
     asyncio.run(client.consumer.leave_group())
     assert coordinator.left_as == [None]
+
+
+def test_heartbeats_cancelled_before_they_began_keep_nobody_in_the_group(client: Client) -> None:
+    """Their cancel came out of the stop of a worker, which ended with 1 and a stack."""
+    client.kafka._coordinator = coordinator = Coordinator()
+    coordinator.is_cancelled_early = True
+    asyncio.run(client.consumer.leave_group())
+    assert coordinator.left_as == [None]
+
+
+def test_a_call_that_is_cancelled_in_the_client_is_an_error(client: Client) -> None:
+    """It must not end a task of ours without a word; of a membership it means: not known."""
+
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    client.while_seeking = cancelled
+    with pytest.raises(TimeoutError):
+        client.again(5)
+    client.kafka._coordinator = Coordinator()
+    assert asyncio.run(client.consumer.is_member()) is None
 
 
 def test_lag_is_what_lies_before_the_end(client: Client) -> None:
