@@ -50,6 +50,31 @@ def listen(port: Port) -> list[socket.socket]:
     Raises:
         ConfigError: it cannot be listened on.
     """
+    return _bound(port, _WAITING_MAX)
+
+
+def places(port: Port) -> list[str]:
+    """Return what a port stands for, each HOST:PORT with a numeric host, when all are free now.
+
+    For servers that bind by themselves, which may find one taken all the same. Looking disturbs
+    nobody: a socket that is bound and does not listen keeps no other from listening, as long as
+    both allow addresses to be reused, which servers do.
+
+    Raises:
+        ConfigError: it cannot be listened on.
+    """
+    found = []
+    for one in _bound(port, 0):
+        with one:
+            host, number = one.getsockname()[:2]
+            found.append(
+                f"[{host}]:{number}" if one.family == socket.AF_INET6 else f"{host}:{number}"
+            )
+    return found
+
+
+def _bound(port: Port, waiting_max: int) -> list[socket.socket]:
+    """Return a socket for each address of a port; they listen where anybody may wait."""
     made: list[socket.socket] = []
     try:
         found = socket.getaddrinfo(
@@ -62,7 +87,8 @@ def listen(port: Port) -> list[socket.socket]:
             if family == socket.AF_INET6:
                 one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             one.bind(address)
-            one.listen(_WAITING_MAX)
+            if waiting_max:
+                one.listen(waiting_max)
     except OSError as error:
         for one in made:
             one.close()
