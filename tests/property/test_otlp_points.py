@@ -3,7 +3,6 @@
 import random
 from typing import Any
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
@@ -17,6 +16,7 @@ from streams.codec.schemas import default_schemas
 from tests.otlp_cases import SCOPE, START_NS, as_json, attribute, metrics
 from tests.otlp_columns import SERVICES, hold_against_the_decode, quickly, slowly
 from tests.otlp_strategies import attribute_lists, damaged_bytes, keys, texts, times, values
+from tests.tiers import tried
 
 wholes = st.sampled_from([0, 1, 7, 65_536, 2**53 + 1, 2**63, 2**64 - 1])
 plain_lists = st.lists(st.builds(KeyValue, key=keys, value=values), max_size=3)
@@ -149,8 +149,7 @@ def number(**given: Any) -> pb.NumberDataPoint:
     return pb.NumberDataPoint(time_unix_nano=START_NS, start_time_unix_nano=START_NS - 9, **given)
 
 
-@settings(max_examples=80)
-@given(st.lists(requests, min_size=1, max_size=3))
+@tried(st.lists(requests, min_size=1, max_size=3), few=20, many=80)
 def test_the_quick_way_makes_the_same_bodies(drawn: list[pb.MetricsData]) -> None:
     """And the same columns, whatever the points are like and whoever lies beside them."""
     sent = [request.SerializeToString() for request in drawn]
@@ -158,8 +157,9 @@ def test_the_quick_way_makes_the_same_bodies(drawn: list[pb.MetricsData]) -> Non
     hold_against_the_decode(sent, METRICS)
 
 
-@settings(max_examples=40)
-@given(st.lists(requests, min_size=1, max_size=3), st.randoms(use_true_random=False))
+@tried(
+    st.lists(requests, min_size=1, max_size=3), st.randoms(use_true_random=False), few=10, many=40
+)
 def test_json_goes_the_way_of_protobuf(drawn: list[pb.MetricsData], rng: random.Random) -> None:
     """Bodies, columns and rejections, beside requests in protobuf."""
     sent = [as_json(r) if rng.random() < 0.7 else r.SerializeToString() for r in drawn]
@@ -167,8 +167,7 @@ def test_json_goes_the_way_of_protobuf(drawn: list[pb.MetricsData], rng: random.
     hold_against_the_decode(sent, METRICS)
 
 
-@settings(max_examples=80)
-@given(requests, st.randoms(use_true_random=False))
+@tried(requests, st.randoms(use_true_random=False), few=20, many=80)
 def test_damaged_requests_are_judged_by_the_official_reader(
     request: pb.MetricsData, rng: random.Random
 ) -> None:
