@@ -6,27 +6,26 @@ to the access log first.
 
 import getpass
 import json
-import re
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from streams.cli.lines import clean
+from streams.cli.moments import flag_length_us
 from streams.console.access.audit_log import AccessLog, folder_of
 from streams.console.settings import read_console_settings
 from streams.console.times import iso
 from streams.errors import ConfigError
 from streams.serving import keys
 from streams.serving.roles import ROLES
+from streams.units import LENGTH_FORM, SECOND_US
 
 app = typer.Typer(no_args_is_help=True)
 
-DAY_SECONDS: Final = 86_400
-_UNITS: Final = {"h": 3_600, "d": DAY_SECONDS, "w": 7 * DAY_SECONDS}
 FILE = typer.Option(None, "--file", help="File of keys; SPANLOOM_CONSOLE_KEYS_FILE if absent.")
 AS_JSON = typer.Option(False, "--json", help="Write one JSON object instead of text.")
 
@@ -40,7 +39,7 @@ def root() -> None:
 def new(
     actor: str = typer.Option(help="Who will have it; orders and the access log name them so."),
     role: str = typer.Option("viewer", help=f"What it grants: {', '.join(ROLES)}."),
-    lasts: str = typer.Option("90d", "--for", help="How long it opens: 12h, 30d, 4w."),
+    lasts: str = typer.Option("90d", "--for", help=f"How long it opens: {LENGTH_FORM}."),
     file: Path | None = FILE,
     as_json: bool = AS_JSON,
 ) -> None:
@@ -51,7 +50,8 @@ def new(
     path, log = _place(file)
     if role not in ROLES:
         raise ConfigError(f"--role {role}: one of {', '.join(ROLES)}")
-    text, key = keys.make(actor, ROLES[ROLES.index(role)], _now_us(), _seconds(lasts))
+    lasts_seconds = flag_length_us(lasts, "--for") / SECOND_US
+    text, key = keys.make(actor, ROLES[ROLES.index(role)], _now_us(), lasts_seconds)
     _written(log, "key_made", key)
     keys.change(path, lambda held: [*held, key])
     if as_json:
@@ -132,13 +132,6 @@ def _shown(key: keys.Key) -> dict[str, Any]:
         "expires": iso(key.expires_us),
         "revoked": iso(key.revoked_us),
     }
-
-
-def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([hdw])", text)
-    if found is None or not float(found[1]):
-        raise ConfigError(f"--for {text}: write 12h, 30d or 4w")
-    return float(found[1]) * _UNITS[found[2]]
 
 
 def _now_us() -> int:

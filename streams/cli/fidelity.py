@@ -17,7 +17,7 @@ from rich.table import Table
 
 from streams.cli.connection import connect
 from streams.cli.lines import causes, clean, edge_name, percent, time_of_day
-from streams.cli.moments import length_us, moment_us
+from streams.cli.moments import moment_us
 from streams.codec import records
 from streams.codec.plain import plain
 from streams.core.fidelity.unsampled import SPANS_UNSAMPLED, TRACES_UNSAMPLED
@@ -25,7 +25,7 @@ from streams.errors import ConfigError, RecordError
 from streams.runtime import topics
 from streams.runtime.reading import Reading
 from streams.settings import load_settings
-from streams.units import SECOND_US
+from streams.units import LENGTH_FORM, SECOND_US, length_us
 
 BAR_CELLS: Final = 16
 _FIRST_LOOK: Final = 4_000
@@ -39,7 +39,8 @@ def run(
     broker: str | None = typer.Option(None, help="Bootstrap address, HOST:PORT."),
     window: float = typer.Option(60, help="Length of the windows in seconds."),
     since: str | None = typer.Option(
-        None, help="Add up from 90s, 15m, 2h before the newest, or from a time: 2026-01-31T12:00Z."
+        None,
+        help=f"Add up from {LENGTH_FORM} before the newest, or from a time: 2026-01-31T12:00Z.",
     ),
     derived_prefix: str | None = typer.Option(None, help="Put before the names of derived topics."),
     as_json: bool = typer.Option(False, "--json", help="Write one JSON object instead of text."),
@@ -155,12 +156,11 @@ class Since:
         self.time_us: int | None = None
         if text is None:
             return
-        long_us = length_us(text)
-        if long_us is not None:
-            self.length_us = long_us
-            return
-        form = "90s, 15m, 2h, 1d or a time like 2026-01-31T12:00Z"
-        self.time_us = moment_us(text, "--since", form)
+        try:
+            self.length_us = length_us(text)
+        except ValueError:
+            form = f"{LENGTH_FORM}, or a time like 2026-01-31T12:00Z"
+            self.time_us = moment_us(text, "--since", form)
 
     def start_us(self, end_us: int, window_us: int) -> int:
         """Return the first window's start when the last one ends at `end_us`."""

@@ -17,13 +17,14 @@ from rich.table import Table
 from streams.cli.connection import connect
 from streams.cli.incident_reading import OVER, Event, versions
 from streams.cli.lines import clean, time_of_day
-from streams.cli.moments import length_us, moment_us
+from streams.cli.moments import flag_length_us, moment_us
 from streams.codec.plain import plain
 from streams.core.incidents.commands import ACK, MERGE, RESOLVE, SILENCE, UNSILENCE, parse_command
 from streams.errors import ConfigError
 from streams.runtime import commanding, topics
 from streams.runtime.reading import Reading
 from streams.settings import load_settings
+from streams.units import LENGTH_FORM
 
 app = typer.Typer(no_args_is_help=True)
 REFUSED: Final = 1
@@ -109,7 +110,7 @@ def merge(
 def silence(
     incident: str = typer.Argument("", help="Id of an incident: all alerts of it."),
     match: list[str] | None = MATCHER,
-    during: str = typer.Option("", "--for", help="How long: 90s, 30m, 2h, 1d."),
+    during: str = typer.Option("", "--for", help=f"How long: {LENGTH_FORM}."),
     until: str = typer.Option("", help="Until when, ISO 8601 with a time zone."),
     reason: str = REASON,
     actor: str = ACTOR,
@@ -222,10 +223,7 @@ def _until_us(during: str, until: str) -> int:
     if bool(during) == bool(until):
         raise ConfigError("a silence must end: give one of --for and --until")
     if during:
-        long_us = length_us(during)
-        if long_us is None:
-            raise ConfigError(f"--for {during}: write 90s, 30m, 2h or 1d")
-        return time.time_ns() // 1_000 + long_us
+        return time.time_ns() // 1_000 + flag_length_us(during, "--for")
     return moment_us(until, "--until", "a time like 2026-01-31T12:00Z")
 
 

@@ -3,20 +3,22 @@
 A moment has a time zone, for else nobody knows whose it is.
 """
 
-import re
 from datetime import datetime
-from typing import Final
 
 from streams.errors import ConfigError
-from streams.units import SECOND_US
-
-_UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+from streams.units import SECOND_US, length_us
 
 
-def length_us(text: str) -> int | None:
-    """Return how long `90s`, `15m`, `2h` or `1.5d` is, microseconds; None for another text."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd])", text)
-    return round(float(found[1]) * _UNIT_SECONDS[found[2]] * SECOND_US) if found else None
+def flag_length_us(text: str, flag: str) -> int:
+    """Return how long the text after a flag is, microseconds; see `units.length_us`.
+
+    Raises:
+        ConfigError: it is no length.
+    """
+    try:
+        return length_us(text)
+    except ValueError as error:
+        raise ConfigError(f"{flag} {text}: {error}") from error
 
 
 def moment_us(text: str, flag: str, form: str) -> int:

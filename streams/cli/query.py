@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.cli.lines import clean
-from streams.cli.moments import length_us
+from streams.cli.moments import flag_length_us
 from streams.console.asked import COUNT, END, LIMIT, LIMIT_MAX, START, TOKEN
 from streams.console.paths.audit import AuditQuery
 from streams.console.paths.every import PATHS
@@ -32,6 +32,7 @@ from streams.console.paths.path import Path as Question
 from streams.console.paths.pipeline import pipeline_paths
 from streams.console.times import iso
 from streams.errors import BrokerError, ConfigError
+from streams.units import LENGTH_FORM
 
 URL: Final = "http://127.0.0.1:8090"
 SECONDS: Final = 60.0
@@ -144,7 +145,7 @@ def _own_flags(one: Question) -> Iterator[inspect.Parameter]:
                 parameter.name, str | None, typer.Option(absent, help=parameter.help + words)
             )
     if _has_range(one):
-        help_ = "From 90s, 15m, 2h, 1d ago until now, instead of --start and --end."
+        help_ = f"From {LENGTH_FORM} ago until now, instead of --start and --end."
         yield _flag("since", str | None, typer.Option(None, help=help_))
     if one.body is not None:
         yield _flag("start", str | None, typer.Option(None, help=START.help))
@@ -176,12 +177,10 @@ def _range(one: Question, given: dict[str, Any]) -> dict[str, str | None]:
         if is_needed and len(ends) < len(_ENDS):
             raise ConfigError("say the time: --since 1h, or --start and --end")
         return {}
-    long_us = length_us(since)
-    if ends or long_us is None:
-        why = f"not with --{ends[0]}" if ends else "write 90s, 15m, 2h or 1d"
-        raise ConfigError(f"--since {since}: {why}")
+    if ends:
+        raise ConfigError(f"--since {since}: not with --{ends[0]}")
     now_us = time.time_ns() // 1_000
-    return {"start": iso(now_us - long_us), "end": iso(now_us)}
+    return {"start": iso(now_us - flag_length_us(since, "--since")), "end": iso(now_us)}
 
 
 def _common_flags(one: Question) -> Iterator[inspect.Parameter]:

@@ -27,7 +27,7 @@ from streams.collector.edge import Edge
 from streams.collector.request import Coding, Kind, Outcome, Refusal
 from streams.collector.settings import CollectorSettings
 from streams.errors import ConfigError
-from streams.monitoring.sockets import Port, listen
+from streams.monitoring.sockets import Port, places
 from streams.serving.bounds import BusyError, Room
 
 SERVICES: Final[tuple[tuple[Kind, Any, str], ...]] = (
@@ -202,20 +202,26 @@ def server(edge: Edge, room: Room, connections_max: int) -> Any:
         maximum_concurrent_rpcs=2 * settings.requests_max,
     )
     made.add_generic_rpc_handlers(RpcEdge(edge, room).handlers())
-    host = f"[{settings.address}]" if ":" in settings.address else settings.address
-    place = f"{host}:{settings.grpc_port}"
     port = Port("collector_grpc_port", "--grpc", settings.address, settings.grpc_port)
-    for one in listen(port):  # gRPC itself does not say what is wrong with a port
-        one.close()
+    credentials = _credentials(settings) if settings.is_tls else None
     try:
+        # One by one: of a name gRPC is content with any address that it gets.
+        for place in places(port):
+            if credentials is None:
+                made.add_insecure_port(place)
+            else:
+                made.add_secure_port(place, credentials)
+    except RuntimeError as error:  # it binds and listens, or not, and does not say why
+        places(port)
+        why = "another program had it a moment ago: start again"
         if settings.is_tls:
-            made.add_secure_port(place, _credentials(settings))
-        else:
-            made.add_insecure_port(place)
-    except RuntimeError as error:
+            why = (
+                "SPANLOOM_COLLECTOR_TLS_CERTIFICATE_FILE and SPANLOOM_COLLECTOR_TLS_KEY_FILE must "
+                f"hold a chain of certificates and its key, both as PEM; or {why}"
+            )
         raise ConfigError(
-            f"collector_grpc_port (SPANLOOM_COLLECTOR_GRPC_PORT): {settings.grpc_port} on "
-            f"{settings.address} cannot be listened on; take another with --grpc"
+            f"collector_grpc_port (SPANLOOM_COLLECTOR_GRPC_PORT, --grpc): {settings.address}:"
+            f"{settings.grpc_port} is free now, and gRPC could not listen there; {why}"
         ) from error
     return made
 

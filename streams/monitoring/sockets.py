@@ -1,13 +1,15 @@
 """Ports of this machine: taking them, saying why one cannot be taken, and what the kernel counts.
 
-Invariant: whoever cannot have a port is told which setting names it, who has it as far as can be
-seen, and what to change.
+Invariants: whoever cannot have a port is told which setting names it, who has it as far as can be
+seen, and what to change. Of the other one's command line only names of programs are shown: its
+arguments may hold a secret.
 """
 
 import errno
 import os
+import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -17,7 +19,13 @@ _TABLES: Final = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
 _ESTABLISHED, _LISTENING = "01", "0A"
 _WAITING_MAX: Final = 2_048
 """Connections that wait to be accepted, as uvicorn has it."""
-_COMMAND_CHARACTERS: Final = 80
+_NAME_CHARACTERS: Final = 80
+_PYTHON: Final = re.compile(r"(python|pypy)[0-9.]*")
+_PYTHON_FLAGS: Final = re.compile(r"-[bBdEiIOPqRsSuvx]+")
+"""Options of Python that take no value. Source: `python --help`."""
+_INTERPRETERS: Final = frozenset(
+    {"node", "ruby", "perl", "php", "java", "sh", "bash", "dash", "zsh", "ksh"}
+)
 
 
 class Port(NamedTuple):
@@ -42,6 +50,31 @@ def listen(port: Port) -> list[socket.socket]:
     Raises:
         ConfigError: it cannot be listened on.
     """
+    return _bound(port, _WAITING_MAX)
+
+
+def places(port: Port) -> list[str]:
+    """Return what a port stands for, each HOST:PORT with a numeric host, when all are free now.
+
+    For servers that bind by themselves, which may find one taken all the same. Looking disturbs
+    nobody: a socket that is bound and does not listen keeps no other from listening, as long as
+    both allow addresses to be reused, which servers do.
+
+    Raises:
+        ConfigError: it cannot be listened on.
+    """
+    found = []
+    for one in _bound(port, 0):
+        with one:
+            host, number = one.getsockname()[:2]
+            found.append(
+                f"[{host}]:{number}" if one.family == socket.AF_INET6 else f"{host}:{number}"
+            )
+    return found
+
+
+def _bound(port: Port, waiting_max: int) -> list[socket.socket]:
+    """Return a socket for each address of a port; they listen where anybody may wait."""
     made: list[socket.socket] = []
     try:
         found = socket.getaddrinfo(
@@ -54,7 +87,8 @@ def listen(port: Port) -> list[socket.socket]:
             if family == socket.AF_INET6:
                 one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             one.bind(address)
-            one.listen(_WAITING_MAX)
+            if waiting_max:
+                one.listen(waiting_max)
     except OSError as error:
         for one in made:
             one.close()
@@ -82,12 +116,55 @@ def _holder(port: int) -> str:
     for files in Path("/proc").glob("[0-9]*/fd") if links else ():
         try:
             if any(os.readlink(files / name) in links for name in os.listdir(files)):
-                command = (files.parent / "cmdline").read_bytes().replace(b"\0", b" ")
-                shown = command.decode(errors="replace").strip()[:_COMMAND_CHARACTERS]
-                return f"process {files.parent.name} listens there ({shown})"
+                command = (files.parent / "cmdline").read_bytes().decode(errors="replace")
+                name = program_name(command.rstrip("\0").split("\0"))
+                return f"process {files.parent.name} listens there ({name})"
         except OSError:  # it is somebody else's, or over
             continue
     return f"another program listens there (as root, `ss -ltnp 'sport = :{port}'` says which)"
+
+
+def program_name(words: Sequence[str]) -> str:
+    """Return what a process may be called by: its program, behind an interpreter the script too.
+
+    Never an argument, which may hold a secret, nor code (`-c`). What cannot be told apart from the
+    value of an option is left out.
+
+    Args:
+        words: its command line; the first may be a title that the process gave itself.
+    """
+    program = _base(words[0].split(maxsplit=1)[0].rstrip(":") if words[0].strip() else "")
+    script = ""
+    if _PYTHON.fullmatch(program):
+        script = _python_script(words[1:])
+    elif program in _INTERPRETERS and len(words) > 1:
+        script = (
+            words[2] if program == "java" and words[1:2] == ["-jar"] and words[2:] else words[1]
+        )
+    shown = f"{program} {_base(script)}" if script and not script.startswith("-") else program
+    return shown or "its name is not known"
+
+
+def _python_script(words: Sequence[str]) -> str:
+    """Return the script or module that Python was started with; "" where it is none of both."""
+    at = 0
+    while at < len(words):
+        word = words[at]
+        if word in {"-X", "-W"}:
+            at += 2
+        elif word.startswith(("-X", "-W")) or _PYTHON_FLAGS.fullmatch(word):
+            at += 1
+        elif word.endswith("m") and (word == "-m" or _PYTHON_FLAGS.fullmatch(word[:-1])):
+            return words[at + 1] if at + 1 < len(words) else ""
+        else:
+            return word
+    return ""
+
+
+def _base(path: str) -> str:
+    """Return the last part of a path, fit for a terminal."""
+    name = path.rpartition("/")[2][:_NAME_CHARACTERS]
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
 def open_connections(port: int) -> int:

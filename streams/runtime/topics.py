@@ -13,6 +13,7 @@ from streams.codec.schemas import schema_folder
 from streams.errors import BrokerError
 from streams.runtime import refusals
 from streams.runtime.link import open_client
+from streams.units import HOUR_US, length_us
 
 TRACES: Final = "traces.assembled.v1"
 FRAGMENTS: Final = "traces.fragments.v1"
@@ -42,7 +43,7 @@ DERIVED: Final = (
 """Topics that are made with the telemetry topics; all but commands and alerts from outside only the
 worker writes."""
 _SECONDS: Final = 15.0
-_MS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000}
+_MS_US: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,7 @@ def spec(name: str, partitions: int, catalog_name: str = "") -> TopicSpec:
         "message.timestamp.type": "CreateTime",
     }
     retention = str(entry["retention"])
-    config["retention.ms"] = (
-        "-1" if retention == "forever" else str(int(retention[:-1]) * _MS[retention[-1]])
-    )
+    config["retention.ms"] = "-1" if retention == "forever" else str(length_us(retention) // _MS_US)
     count = partitions if str(entry["partitions"]) == "N" else int(entry["partitions"])
     return TopicSpec(name, count, config)
 
@@ -83,7 +82,7 @@ def changelog_spec(name: str, partitions: int) -> TopicSpec:
     config = {
         "cleanup.policy": "compact",
         "min.cleanable.dirty.ratio": "0.2",
-        "segment.ms": str(_MS["h"]),
+        "segment.ms": str(HOUR_US // _MS_US),
         "max.message.bytes": str(1 << 20),
     }
     return TopicSpec(name, partitions, config)

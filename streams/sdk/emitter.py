@@ -28,6 +28,7 @@ from streams.sdk.options import LOG_NAME, Options
 from streams.sdk.place import Place
 from streams.sdk.reports import Counts, Reports, Unsampled
 from streams.sdk.span import Span
+from streams.sdk.waiting import LongWait
 
 log = logging.getLogger(LOG_NAME)
 
@@ -110,6 +111,7 @@ class Emitter:
         self._taken = 0
         self._lost_taken = 0
         self._said: dict[str, float] = {}
+        self._long_wait = LongWait(time.monotonic())
         # An RLock: a signal handler of the pipeline may make a span while we are in here.
         self._lock = threading.RLock()
         self._wakes: SimpleQueue[None] = SimpleQueue()
@@ -289,6 +291,7 @@ class Emitter:
         while not self._is_closing:
             self._sleep()
             self._guarded_turn()
+            self._tell_of_wait()
         while self.queue and time.monotonic() < self._deadline:
             self._guarded_turn()
             if self.queue:
@@ -315,6 +318,19 @@ class Emitter:
             self._take(sender, min(len(self.queue), 16 * SLICE))
             sender.poll()
         self._report(is_last=False)
+
+    def _tell_of_wait(self) -> None:
+        """Log for how long the broker has taken nothing: the client says it once, at the start."""
+        waiting = self.counts().waiting
+        long = self._long_wait.told(waiting, self.sent + self._lost_taken, time.monotonic())
+        if long is not None:
+            since = time.strftime("%H:%M:%S", time.gmtime(time.time() - long))
+            log.warning(
+                "telemetry: %s events wait since %s UTC (%.0f s): the broker takes none of them; "
+                "each is dropped with reason delivery_timeout %.0f s after it was handed to the "
+                "client, and new ones with reason %s while the queue is full",
+                *(f"{waiting:,}", since, long, self.options.delivery_seconds_max, QUEUE_FULL),
+            )
 
     def _take(self, sender: Sender, count: int) -> None:
         """Take so many events from the queue, as messages by topic and partition."""

@@ -10,7 +10,7 @@ import pytest
 
 from streams.codec.records import decode
 from streams.runtime.topics import admin, create, spec
-from streams.sdk import Telemetry
+from streams.sdk import Telemetry, waiting
 from tests.fault.harness import REPOSITORY, read_committed, wait_for
 from tests.integration.conftest import BROKER_SCRIPT, START_SECONDS_MAX
 from tests.ports import free_ports
@@ -102,9 +102,12 @@ def test_children_of_a_fork_send_their_own(node: Node) -> None:
     assert len({e["span_id"] for e in found}) == 302
 
 
-def test_an_outage_costs_telemetry_alone(node: Node) -> None:
+def test_an_outage_costs_telemetry_alone(
+    node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Spans go on while the broker is away, within bounds; then sent + dropped = made, exactly."""
     new_topic(node)
+    monkeypatch.setattr(waiting, "LONG_SECONDS", 2.0)
     t = Telemetry(
         "ALPHA",
         "parser",
@@ -136,6 +139,10 @@ def test_an_outage_costs_telemetry_alone(node: Node) -> None:
     assert sender is not None
     assert vars(sender)["_buffered_bytes"] < BUFFER_BYTES + (512 << 10)
     assert len(t.emitter.queue) <= QUEUE_EVENTS
+    told = [one for one in caplog.messages if "events wait since" in one]
+    assert told, caplog.messages
+    assert "the broker takes none of them" in told[0]
+    assert "delivery_timeout 300 s after" in told[0]
     node.run("start")
     work(1)
     wait_for(lambda: t.flush(1), 120, lambda: f"sent after the outage: {t.counts()}")

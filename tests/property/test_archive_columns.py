@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.codec import wire
@@ -11,6 +10,7 @@ from streams.console.archive.decoded import Decoded, one_by_one
 from streams.console.archive.eventcolumns import event_columns
 from streams.console.archive.kinds import KINDS
 from streams.console.archive.tracecolumns import trace_columns
+from tests.tiers import tried
 from tests.unit.console.at_hand import batch, event, incident, trace
 
 OF = {kind.name: kind for kind in KINDS}
@@ -93,8 +93,7 @@ def rows(decoded: Decoded) -> dict[str, Any]:
     }
 
 
-@settings(deadline=None)
-@given(values(TRACE_VALUES))
+@tried(values(TRACE_VALUES), few=20, many=100)
 def test_traces_as_columns(given_: list[bytes | None]) -> None:
     """Each trace gives its rows; a broken one costs itself alone."""
     found, true = trace_columns(TRACES, given_), one_by_one(TRACES, given_)
@@ -102,8 +101,7 @@ def test_traces_as_columns(given_: list[bytes | None]) -> None:
     assert rows(found) == rows(true)
 
 
-@settings(deadline=None)
-@given(values(EVENT_VALUES))
+@tried(values(EVENT_VALUES), few=20, many=100)
 def test_events_as_columns(given_: list[bytes | None]) -> None:
     """Each message gives its rows; a span that names a trace gives none, broken or not."""
     found, true = event_columns(EVENTS, given_), one_by_one(EVENTS, given_)

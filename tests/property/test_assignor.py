@@ -1,16 +1,16 @@
 """Shares are even, whole and moved no more than they must be."""
 
-from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.runtime.assignor import balanced
+from tests.tiers import tried
 
 HELD = st.dictionaries(
     st.sampled_from("abcdef"), st.sets(st.integers(0, 19), max_size=12), min_size=1
 )
 
 
-@given(HELD, st.integers(0, 16), st.randoms())
+@tried(HELD, st.integers(0, 16), st.randoms(), few=25, many=100)
 def test_shares_are_whole_even_and_sticky(
     held: dict[str, set[int]], partitions: int, chance: object
 ) -> None:

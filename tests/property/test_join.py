@@ -5,8 +5,6 @@ from collections.abc import Collection
 from dataclasses import replace
 from unittest.mock import patch
 
-from hypothesis import given, settings
-
 from streams.core.fidelity.plan import Plan
 from streams.core.traces.opentraces import TraceBounds
 from tests.join_cases import (
@@ -25,6 +23,7 @@ from tests.join_cases import (
 )
 from tests.judge_cases import random_plan, randoms
 from tests.oracle_join import SlowJoin
+from tests.tiers import tried
 
 
 def slow(plan: Plan, log: list[Event]) -> SlowJoin:
@@ -47,8 +46,7 @@ def check_final(found: dict[int, Published], expected: SlowJoin) -> None:
         assert sorted(map(str, found[trace].missing)) == sorted(map(str, verdict.missing))
 
 
-@settings(max_examples=70)
-@given(randoms)
+@tried(randoms, few=18, many=70)
 def test_first_and_last_revisions_are_those_of_the_slow_join(rng: random.Random) -> None:
     """Chunks, repeats and disorder decide nothing: a row closes a trace, or it does not."""
     plan = random_plan(rng)
@@ -68,8 +66,7 @@ def test_first_and_last_revisions_are_those_of_the_slow_join(rng: random.Random)
     check_final(world.final(), expected)
 
 
-@settings(max_examples=40)
-@given(randoms)
+@tried(randoms, few=10, many=40)
 def test_last_revisions_are_a_function_of_the_events_alone(rng: random.Random) -> None:
     """Clocks, recalls, cuts, crashes, compaction and partitions change no last revision."""
     plan = random_plan(rng)
@@ -88,8 +85,7 @@ def test_last_revisions_are_a_function_of_the_events_alone(rng: random.Random) -
     check_final(found, expected)
 
 
-@settings(max_examples=40)
-@given(randoms)
+@tried(randoms, few=10, many=40)
 def test_windows_count_what_the_last_revisions_say(rng: random.Random) -> None:
     """However often traces were amended, the windows are those of a clean run of the events."""
     plan = random_plan(rng)
@@ -142,8 +138,7 @@ def run_roughly(
             at = world.fed - begin
 
 
-@settings(max_examples=40)
-@given(randoms)
+@tried(randoms, few=10, many=40)
 def test_a_restored_task_goes_on_as_if_it_had_never_stopped(rng: random.Random) -> None:
     """State read back after any cut, from deltas and full segments, gives the same continuation."""
     plan = random_plan(rng)
@@ -167,8 +162,7 @@ def test_a_restored_task_goes_on_as_if_it_had_never_stopped(rng: random.Random) 
     assert again.windows() == ever.windows()
 
 
-@settings(max_examples=30)
-@given(randoms)
+@tried(randoms, few=8, many=30)
 def test_what_cannot_be_read_back_is_counted_late(rng: random.Random) -> None:
     """A trace whose last revision is gone keeps it, and what comes after is counted, not joined."""
     plan = random_plan(rng)
@@ -188,8 +182,7 @@ def test_what_cannot_be_read_back_is_counted_late(rng: random.Random) -> None:
             assert published.numbers == expected[trace][0]
 
 
-@settings(max_examples=30)
-@given(randoms)
+@tried(randoms, few=8, many=30)
 def test_a_trace_never_grows_beyond_its_bounds(rng: random.Random) -> None:
     """Events beyond the rows or bytes of one trace are evicted, and every one is counted."""
     plan = random_plan(rng)
@@ -207,8 +200,7 @@ def test_a_trace_never_grows_beyond_its_bounds(rng: random.Random) -> None:
     assert accounts["evicted"] == world.task.state.reasons.get("trace_too_large", 0)
 
 
-@settings(max_examples=30)
-@given(randoms)
+@tried(randoms, few=8, many=30)
 def test_too_many_open_traces_close_early_and_are_amended(rng: random.Random) -> None:
     """Beyond the bounds of memory the oldest traces close early; the last revision is the same."""
     plan = random_plan(rng)

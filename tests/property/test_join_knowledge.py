@@ -4,7 +4,6 @@ import random
 from typing import cast
 
 import numpy as np
-from hypothesis import given, settings
 
 from streams.core.fidelity.causes import IN_FLIGHT, KNOWN_NAMES
 from streams.core.fidelity.plan import Plan
@@ -14,6 +13,7 @@ from streams.units import I64, U8, U64
 from tests.join_cases import World, delivered, event_of, random_events
 from tests.judge_cases import random_plan, randoms
 from tests.property.test_join import of_traces, patient, run_roughly
+from tests.tiers import tried
 
 HISTORY = ("late", "revisions", "duplicate", "events", "untraced")
 
@@ -68,8 +68,7 @@ def counted(world: World) -> dict[object, dict[str, int]]:
     return of_traces(out)  # type: ignore[arg-type]
 
 
-@settings(max_examples=60)
-@given(randoms)
+@tried(randoms, few=15, many=60)
 def test_revisions_take_back_what_was_counted_whatever_was_known(rng: random.Random) -> None:
     """Judged once more with what was known at their last revision, the traces count the same."""
     plan = random_plan(rng)

@@ -7,12 +7,12 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.core.fidelity.merge import MergeSettings
 from streams.core.incidents.topology import Edge, Topology
 from streams.engine.fidelity import FidelitySettings, FidelityTask
+from tests.tiers import tried
 
 SECOND = 1_000_000
 PARTITIONS = 3
@@ -163,8 +163,9 @@ def oracle(partials: list[Row], topology: Topology) -> dict[tuple[Any, ...], tup
     return {key: row for key, row in rows.items() if any(row)}
 
 
-@given(histories(), st.integers(0, 2**32), st.lists(st.integers(0, 40), max_size=5))
-@settings(max_examples=60)
+@tried(
+    histories(), st.integers(0, 2**32), st.lists(st.integers(0, 40), max_size=5), few=15, many=60
+)
 def test_order_repetition_and_cuts_change_no_final_row(
     partials: list[Row], seed: int, cuts: list[int]
 ) -> None:
@@ -177,8 +178,7 @@ def test_order_repetition_and_cuts_change_no_final_row(
     assert contents(run(chunks, restart=True)) == contents(straight)
 
 
-@given(histories(), st.sampled_from([WITH_FLOWS, Topology()]))
-@settings(max_examples=60)
+@tried(histories(), st.sampled_from([WITH_FLOWS, Topology()]), few=15, many=60)
 def test_final_rows_are_the_naive_count(partials: list[Row], topology: Topology) -> None:
     """The highest revision of every row is the sum over the latest partial of each partition."""
     final = {
@@ -188,8 +188,7 @@ def test_final_rows_are_the_naive_count(partials: list[Row], topology: Topology)
     assert {key: row for key, row in final.items() if any(row)} == oracle(partials, topology)
 
 
-@given(histories())
-@settings(max_examples=40)
+@tried(histories(), few=10, many=40)
 def test_burn_rates_are_the_naive_ratio(partials: list[Row]) -> None:
     """A row's burn rates follow from the final rows of the windows that they look back on."""
     final = run([partials])

@@ -4,7 +4,6 @@ import random
 from collections import Counter
 
 import numpy as np
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.contract.learner import LearnerSettings, learn_rules
@@ -15,6 +14,7 @@ from streams.core.fidelity.rules import evaluate
 from streams.core.fidelity.slots import find_slots
 from streams.core.fidelity.tree import NO_ROW, Tree, chain_hash, chains, parent_rows
 from tests.rule_cases import batch_of, kept_of, slow_slots, told
+from tests.tiers import tried
 
 NAMES = ("a.in", "a.GET", "b.get", "b.SQL", "c.put", "c.SQL", "a.err")
 FEW = LearnerSettings(support_min=2, chained_support_min=2, ratio_min=0.9, depth_max=3)
@@ -43,8 +43,7 @@ def lossy(batch: SpanBatch, rng: random.Random) -> SpanBatch:
     return kept_of(batch, np.array([rng.random() >= ratio for _ in range(len(batch))], np.bool_))
 
 
-@settings(max_examples=100, deadline=None)
-@given(rng=seeds)
+@tried(rng=seeds, few=20, many=100)
 def test_open_slots_equal_the_slow_oracle(rng: random.Random) -> None:
     """Chains, guards, counts and the unjudged, one span at a time, give the same slots."""
     batch, rules, operations = recording(rng)
@@ -63,8 +62,7 @@ def test_open_slots_equal_the_slow_oracle(rng: random.Random) -> None:
     assert found == slow_slots(batch, rules, operations)
 
 
-@settings(max_examples=100, deadline=None)
-@given(rng=seeds)
+@tried(rng=seeds, few=20, many=100)
 def test_every_named_parent_is_told_once_and_no_other_id(rng: random.Random) -> None:
     """Losses whose children are there are found, all of them and nothing but them."""
     batch, rules, operations = recording(rng)
@@ -79,8 +77,7 @@ def test_every_named_parent_is_told_once_and_no_other_id(rng: random.Random) -> 
     assert is_orphaned.tolist() == (missing.span_id != 0).tolist()
 
 
-@settings(max_examples=50, deadline=None)
-@given(rng=seeds, whole=st.booleans())
+@tried(rng=seeds, whole=st.booleans(), few=10, many=50)
 def test_a_trace_is_judged_alike_in_any_company(rng: random.Random, whole: bool) -> None:
     """The rows of a trace are the same alone and among others."""
     batch, rules, operations = recording(rng)
@@ -93,8 +90,7 @@ def test_a_trace_is_judged_alike_in_any_company(rng: random.Random, whole: bool)
     assert together == alone
 
 
-@settings(max_examples=50, deadline=None)
-@given(rng=seeds)
+@tried(rng=seeds, few=10, many=50)
 def test_whole_subtrees_only_add_to_what_is_told(rng: random.Random) -> None:
     """Asking for more never takes back a span that an orphan names."""
     batch, rules, operations = recording(rng)
@@ -105,8 +101,7 @@ def test_whole_subtrees_only_add_to_what_is_told(rng: random.Random) -> None:
     assert len(more) >= len(some)
 
 
-@settings(max_examples=50, deadline=None)
-@given(rng=seeds)
+@tried(rng=seeds, few=10, many=50)
 def test_rules_without_exception_find_nothing_where_they_were_learned(rng: random.Random) -> None:
     """With every parent in agreement, no whole trace is doubted."""
     batch, _, operations = recording(rng)
@@ -115,8 +110,7 @@ def test_rules_without_exception_find_nothing_where_they_were_learned(rng: rando
     assert told(evaluate(batch, table, operations), operations) == []
 
 
-@settings(max_examples=50, deadline=None)
-@given(rng=seeds)
+@tried(rng=seeds, few=10, many=50)
 def test_a_chain_stands_for_its_operations(rng: random.Random) -> None:
     """The hash of a span's chain is that of the operations read upwards, one by one."""
     batch = lossy(recording(rng)[0], rng)

@@ -3,7 +3,6 @@
 import random
 from typing import Any
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData
@@ -16,6 +15,7 @@ from streams.codec.schemas import default_schemas
 from tests.otlp_cases import START_NS, as_json, attribute, logs, span_id, trace_id
 from tests.otlp_columns import SERVICES, hold_against_the_decode, quickly, slowly
 from tests.otlp_strategies import damaged_bytes, log_requests
+from tests.tiers import tried
 
 
 class Counting(OtlpEncoder):
@@ -59,8 +59,7 @@ def slow_of(value: bytes) -> int:
     return encoder.slow
 
 
-@settings(max_examples=60)
-@given(st.lists(log_requests, min_size=1, max_size=4))
+@tried(st.lists(log_requests, min_size=1, max_size=4), few=15, many=60)
 def test_the_quick_way_makes_the_same_bodies(drawn: list[LogsData]) -> None:
     """And the same columns, whatever the records are like and whoever lies beside them."""
     values = [request.SerializeToString() for request in drawn]
@@ -68,8 +67,12 @@ def test_the_quick_way_makes_the_same_bodies(drawn: list[LogsData]) -> None:
     hold_against_the_decode(values, LOGS)
 
 
-@settings(max_examples=40)
-@given(st.lists(log_requests, min_size=1, max_size=3), st.randoms(use_true_random=False))
+@tried(
+    st.lists(log_requests, min_size=1, max_size=3),
+    st.randoms(use_true_random=False),
+    few=10,
+    many=40,
+)
 def test_json_goes_the_way_of_protobuf(drawn: list[LogsData], rng: random.Random) -> None:
     """Bodies, columns and rejections, beside requests in protobuf."""
     values = [as_json(r) if rng.random() < 0.7 else r.SerializeToString() for r in drawn]
@@ -77,8 +80,7 @@ def test_json_goes_the_way_of_protobuf(drawn: list[LogsData], rng: random.Random
     hold_against_the_decode(values, LOGS)
 
 
-@settings(max_examples=60)
-@given(log_requests, st.randoms(use_true_random=False))
+@tried(log_requests, st.randoms(use_true_random=False), few=15, many=60)
 def test_damaged_requests_are_judged_by_the_official_reader(
     request: LogsData, rng: random.Random
 ) -> None:

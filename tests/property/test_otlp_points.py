@@ -3,9 +3,9 @@
 import random
 from typing import Any
 
-from hypothesis import given, settings
+import pytest
 from hypothesis import strategies as st
-from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
@@ -17,6 +17,7 @@ from streams.codec.schemas import default_schemas
 from tests.otlp_cases import SCOPE, START_NS, as_json, attribute, metrics
 from tests.otlp_columns import SERVICES, hold_against_the_decode, quickly, slowly
 from tests.otlp_strategies import attribute_lists, damaged_bytes, keys, texts, times, values
+from tests.tiers import tried
 
 wholes = st.sampled_from([0, 1, 7, 65_536, 2**53 + 1, 2**63, 2**64 - 1])
 plain_lists = st.lists(st.builds(KeyValue, key=keys, value=values), max_size=3)
@@ -26,7 +27,18 @@ shared: dict[str, Any] = {
     "attributes": plain_lists | attribute_lists,
     "flags": st.sampled_from([0, 0, 0, 1, 2, 300]),
 }
-exemplars = st.lists(st.just(pb.Exemplar(as_int=5, time_unix_nano=9)), max_size=1)
+exemplars = st.lists(
+    st.builds(
+        pb.Exemplar,
+        time_unix_nano=times,
+        as_double=st.none() | st.floats(),
+        span_id=st.binary(max_size=8),
+        trace_id=st.binary(max_size=16),
+        filtered_attributes=st.just([]) | plain_lists | attribute_lists,
+    )
+    | st.just(pb.Exemplar(as_int=5, time_unix_nano=9)),
+    max_size=2,
+)
 numbers = st.one_of(
     st.builds(pb.NumberDataPoint, as_double=st.floats(), **shared),
     st.builds(pb.NumberDataPoint, as_int=st.integers(-(2**63), 2**63 - 1), **shared),
@@ -58,14 +70,16 @@ exponentials = st.builds(
     **extremes,
     **shared,
 )
+quantiles = st.builds(
+    pb.SummaryDataPoint.ValueAtQuantile,
+    quantile=st.sampled_from([0.0, 0.5, 0.99, 1.0]) | st.floats(),
+    value=st.floats(),
+)
 summaries = st.builds(
     pb.SummaryDataPoint,
     count=wholes,
     sum=st.floats(),
-    quantile_values=st.lists(
-        st.builds(pb.SummaryDataPoint.ValueAtQuantile, quantile=st.floats(), value=st.floats()),
-        max_size=3,
-    ),
+    quantile_values=st.lists(quantiles, max_size=3) | st.lists(quantiles, min_size=16, max_size=18),
     **shared,
 )
 temporalities = st.sampled_from([0, 1, 2])
@@ -149,8 +163,7 @@ def number(**given: Any) -> pb.NumberDataPoint:
     return pb.NumberDataPoint(time_unix_nano=START_NS, start_time_unix_nano=START_NS - 9, **given)
 
 
-@settings(max_examples=80)
-@given(st.lists(requests, min_size=1, max_size=3))
+@tried(st.lists(requests, min_size=1, max_size=3), few=20, many=80)
 def test_the_quick_way_makes_the_same_bodies(drawn: list[pb.MetricsData]) -> None:
     """And the same columns, whatever the points are like and whoever lies beside them."""
     sent = [request.SerializeToString() for request in drawn]
@@ -158,8 +171,9 @@ def test_the_quick_way_makes_the_same_bodies(drawn: list[pb.MetricsData]) -> Non
     hold_against_the_decode(sent, METRICS)
 
 
-@settings(max_examples=40)
-@given(st.lists(requests, min_size=1, max_size=3), st.randoms(use_true_random=False))
+@tried(
+    st.lists(requests, min_size=1, max_size=3), st.randoms(use_true_random=False), few=10, many=40
+)
 def test_json_goes_the_way_of_protobuf(drawn: list[pb.MetricsData], rng: random.Random) -> None:
     """Bodies, columns and rejections, beside requests in protobuf."""
     sent = [as_json(r) if rng.random() < 0.7 else r.SerializeToString() for r in drawn]
@@ -167,8 +181,7 @@ def test_json_goes_the_way_of_protobuf(drawn: list[pb.MetricsData], rng: random.
     hold_against_the_decode(sent, METRICS)
 
 
-@settings(max_examples=80)
-@given(requests, st.randoms(use_true_random=False))
+@tried(requests, st.randoms(use_true_random=False), few=20, many=80)
 def test_damaged_requests_are_judged_by_the_official_reader(
     request: pb.MetricsData, rng: random.Random
 ) -> None:
@@ -203,6 +216,25 @@ def common() -> list[pb.Metric]:
         )
         for side in sides
     ]
+    kept = pb.Exemplar(
+        time_unix_nano=START_NS,
+        as_double=0.3,
+        span_id=b"\1" * 8,
+        trace_id=b"\2" * 16,
+        filtered_attributes=[attribute("k", "ü"), attribute("n", 3)],
+    )
+    points.append(number(as_int=2, exemplars=[kept, pb.Exemplar(as_int=5), pb.Exemplar()]))
+    some.append(pb.HistogramDataPoint(count=1, sum=2.0, exemplars=[kept], **made))
+    wide.append(
+        pb.ExponentialHistogramDataPoint(time_unix_nano=START_NS, count=1, exemplars=[kept, kept])
+    )
+    at = [pb.SummaryDataPoint.ValueAtQuantile(quantile=n / 20, value=n) for n in range(18)]
+    summed = [
+        pb.SummaryDataPoint(time_unix_nano=START_NS, count=2, sum=4, quantile_values=at[:3]),
+        pb.SummaryDataPoint(time_unix_nano=START_NS, sum=4, quantile_values=at),
+        pb.SummaryDataPoint(time_unix_nano=START_NS, count=2, attributes=[attribute("k", "v")]),
+        pb.SummaryDataPoint(time_unix_nano=START_NS, count=2, sum=1, flags=1),
+    ]
     depth = pb.Gauge(data_points=points)
     return [
         pb.Metric(name="depth", unit="1", description="how deep", gauge=depth),
@@ -214,18 +246,19 @@ def common() -> list[pb.Metric]:
             data_points=some, aggregation_temporality=1)),
         pb.Metric(name="wide", exponential_histogram=pb.ExponentialHistogram(
             data_points=wide, aggregation_temporality=1)),
+        pb.Metric(name="summed", summary=pb.Summary(data_points=summed)),
         pb.Metric(name="nothing"),
     ]  # fmt: skip
 
 
 def test_the_common_forms_go_the_quick_way() -> None:
-    """Gauges, sums and histograms, each value there is; equal points have different ids."""
+    """All kinds, each value there is, with exemplars; equal points have different ids."""
     assert slow_of(common()) == 0
 
 
 def test_every_byte_of_a_request_may_be_any_other() -> None:
     """Two others at each place, and each length."""
-    good = metrics("shop", common()[1:2] + common()[3:5]).SerializeToString()
+    good = metrics("shop", common()[1:2] + common()[3:6]).SerializeToString()
     rng = random.Random(1)
     damaged = [
         good[:at] + bytes([octet]) + good[at + 1 :]
@@ -237,17 +270,34 @@ def test_every_byte_of_a_request_may_be_any_other() -> None:
 
 
 def test_other_forms_are_left_to_the_reader() -> None:
-    """Each point alone: exemplars, keys that meet, summaries."""
-    points = [number(as_int=1), number(as_int=2, exemplars=[pb.Exemplar(as_int=5)])]
+    """Each point alone: exemplars of a list, keys that meet, quantiles that come twice."""
+    a_list = KeyValue(key="k", value=AnyValue(array_value=ArrayValue()))
+    strange = pb.Exemplar(as_int=5, filtered_attributes=[a_list])
+    points = [number(as_int=1), number(as_int=2, exemplars=[strange])]
     depth = pb.Metric(name="depth", gauge=pb.Gauge(data_points=points))
     met = pb.HistogramDataPoint(
         time_unix_nano=START_NS, count=1, attributes=[attribute("point.count", 5)]
     )
     lasting = pb.Metric(name="seconds", histogram=pb.Histogram(data_points=[met]))
-    at_half = pb.SummaryDataPoint.ValueAtQuantile(quantile=0.5, value=2)
-    summed = pb.SummaryDataPoint(time_unix_nano=START_NS, count=2, sum=4, quantile_values=[at_half])
+    twice = [pb.SummaryDataPoint.ValueAtQuantile(quantile=0.5, value=value) for value in (2, 3)]
+    summed = pb.SummaryDataPoint(time_unix_nano=START_NS, count=2, sum=4, quantile_values=twice)
     summary = pb.Metric(name="old", summary=pb.Summary(data_points=[summed]))
     assert slow_of([depth, lasting, summary]) == 3
+
+
+@pytest.mark.parametrize("damage", [b"k\xff", b"v\xff"])
+def test_an_exemplar_that_the_reader_refuses_is_refused(damage: bytes) -> None:
+    """Though nothing of it would be kept: key and value of an attribute that are no texts."""
+    exemplar = pb.Exemplar(filtered_attributes=[attribute("k~", "v~")])
+    depth = pb.Metric(name="d", gauge=pb.Gauge(data_points=[number(exemplars=[exemplar])]))
+    good = metrics("shop", [depth]).SerializeToString()
+    whole = damage[:1] + b"~"
+    assert good.count(whole) == 1
+    bad = good.replace(whole, damage)
+    assert quickly([good, bad, good], METRICS) == [
+        slowly(one, METRICS) for one in (good, bad, good)
+    ]
+    assert slowly(bad, METRICS) == "invalid_otlp"
 
 
 def test_a_point_of_millions_of_attributes_is_bounded() -> None:

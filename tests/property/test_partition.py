@@ -12,6 +12,7 @@ from streams.core.incidents.propagation import Propagation, Spot
 from streams.core.incidents.relate import Relations
 from tests.property.test_restarts_and_incidents import alerts
 from tests.synthetic_pipeline import INCIDENTS, TOPOLOGY
+from tests.tiers import tried
 from tests.unit.core.incidents.alerts import alert
 
 RELATIONS = Relations(TOPOLOGY, INCIDENTS.relations)
@@ -130,8 +131,13 @@ def test_the_partition_is_the_oracles_in_whatever_order(
     check(RELATIONS, states, Random(seed), size)
 
 
-@given(st.lists(mapped_alerts(), min_size=1, max_size=14), st.integers(0, 2**32), st.integers(1, 5))
-@settings(max_examples=400)
+@tried(
+    st.lists(mapped_alerts(), min_size=1, max_size=14),
+    st.integers(0, 2**32),
+    st.integers(1, 5),
+    few=80,
+    many=400,
+)
 def test_components_that_need_each_other_in_circles_make_no_difference(
     states: list[Alert], seed: int, size: int
 ) -> None:
@@ -161,8 +167,11 @@ def check(relations: Relations, states: list[Alert], random: Random, size: int) 
     assert parts(other) == oracle(latest, relations)
 
 
-@given(st.lists(alerts(), min_size=2, max_size=12, unique_by=lambda a: a["fingerprint"]))
-@settings(max_examples=100)
+@tried(
+    st.lists(alerts(), min_size=2, max_size=12, unique_by=lambda a: a["fingerprint"]),
+    few=20,
+    many=100,
+)
 def test_a_part_that_goes_takes_nobody_along(states: list[Alert]) -> None:
     """When all alerts of one part are dropped, the others stay as they would be without it."""
     partition = Partition(RELATIONS)
@@ -176,8 +185,11 @@ def test_a_part_that_goes_takes_nobody_along(states: list[Alert]) -> None:
     assert partition.regroup() == []
 
 
-@given(st.lists(alerts(), min_size=2, max_size=8, unique_by=lambda a: a["fingerprint"]))
-@settings(max_examples=100)
+@tried(
+    st.lists(alerts(), min_size=2, max_size=8, unique_by=lambda a: a["fingerprint"]),
+    few=20,
+    many=100,
+)
 def test_pinned_alerts_stay_together(states: list[Alert]) -> None:
     """Two alerts that were put together are in one part, whatever becomes of the others."""
     partition = Partition(RELATIONS)

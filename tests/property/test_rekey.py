@@ -27,6 +27,7 @@ from streams.runtime.rejecting import rejected_event, rejected_key
 from streams.runtime.rekey_runner import RekeyRunner
 from tests.otlp_cases import as_json, span_of, traces
 from tests.record_batches import batch
+from tests.tiers import tried
 from tests.unit.codec.codec_cases import T0_US, event
 
 NATIVE, SPANS = "telemetry.beta.v1", "otlp_spans"
@@ -198,7 +199,7 @@ def test_requests_are_split_by_trace(
     check(SPANS, sent, cuts)
 
 
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=300), st.integers(1, 7))
+@tried(st.lists(st.integers(1, 40), min_size=1, max_size=300), st.integers(1, 7), few=25, many=100)
 def test_a_state_cut_anywhere_goes_on_where_it_stood(numbers: list[int], every: int) -> None:
     """Cuts and restores between steps: the same events, each once, and the same counts."""
     sent = [(None, whole(native(n, i + 1))) for i, n in enumerate(numbers)]

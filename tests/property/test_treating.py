@@ -5,7 +5,6 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.codec.events import EventDecoder
@@ -20,6 +19,7 @@ from streams.core.privacy.records import UNREAD, Privacy
 from streams.core.privacy.treatments import PERSONAL_FIELDS, rules_of
 from streams.core.signals.series import SeriesBook
 from tests.record_batches import batch
+from tests.tiers import tried
 from tests.unit.codec.codec_cases import event
 
 TREATMENTS = ("pseudonym", "drop", "generalise", "truncate:2")
@@ -95,8 +95,7 @@ def same(found: EventColumns, expected: EventColumns) -> None:
             np.testing.assert_array_equal(ours, theirs, one.name)
 
 
-@settings(max_examples=30, deadline=None)
-@given(privacies(), EVENTS, st.booleans(), st.booleans())
+@tried(privacies(), EVENTS, st.booleans(), st.booleans(), few=9, many=30)
 def test_columns_and_bodies(
     privacy: Privacy, events: list[dict[str, Any]], many: bool, keyed: bool
 ) -> None:

@@ -97,7 +97,7 @@ def _of_texts(spans: Spans, tag: int, base: int, code: int) -> Attributes:
     return attributes_of(row, base + _AT[key], _SIZE[key], form, at, size, np.zeros(len(row)))
 
 
-def _in_order(parts: Parts) -> Parts:
+def in_order(parts: Parts) -> Parts:
     """Return the parts of a span together."""
     order = np.lexsort((parts.nth, parts.span))
     return Parts(*(getattr(parts, one.name)[order] for one in fields(parts)))
@@ -109,7 +109,7 @@ def _of_events(buffers: list[U8], spans: Spans) -> Attributes:
     Spans with events of another form are no more common.
     """
     octets, base = buffers[0], len(buffers[0])
-    part = _in_order(spans.events)
+    part = in_order(spans.events)
     events = walk_events(octets, part.begin, part.end)
     is_strange = ~events.is_common | (part.nth >= EVENTS_MAX)
     spans.is_common[part.span[is_strange]] = False
@@ -144,7 +144,7 @@ def _of_links(buffers: list[U8], spans: Spans) -> tuple[Attributes, SpanLinks]:
     Spans with links of another form are no more common.
     """
     octets = buffers[0]
-    part = _in_order(spans.links)
+    part = in_order(spans.links)
     links = walk_links(octets, part.begin, part.end)
     is_common = links.is_common & (part.nth < LINKS_MAX)
     is_common &= (links.size[LINK_TRACE] == 16) & (links.size[LINK_SPAN] == 8)

@@ -259,13 +259,15 @@ def _packed(tag: bytes, write: _Write) -> _Write:
     return write_all
 
 
-def _points(fields: Mapping[str, _Write]) -> _Write:
+def _measured(tag: bytes, fields: Mapping[str, _Write]) -> _Write:
+    """Write messages that have one value at most."""
+
     def write(given: Any) -> bytes:
         out: list[bytes] = []
         for one in _listed(given):
             if "asInt" in one and "asDouble" in one:
                 raise ValueError(one)
-            out.append(_sized(b"\x0a", _message(one, fields)))
+            out.append(_sized(tag, _message(one, fields)))
         return b"".join(out)
 
     return write
@@ -375,12 +377,21 @@ _LINE: Final = {
     "observedTimeUnixNano": _time(b"\x59"),
     "eventName": _text(b"\x62"),
 }
+_EXEMPLAR: Final = {
+    "timeUnixNano": _time(b"\x11"),
+    "asDouble": _double(b"\x19"),
+    "spanId": _id(b"\x22"),
+    "traceId": _id(b"\x2a"),
+    "asInt": _number(b"\x31"),
+    "filteredAttributes": _attributes(b"\x3a"),
+}
 _TIMES: Final = {"startTimeUnixNano": _time(b"\x11"), "timeUnixNano": _time(b"\x19")}
 _NUMBER_POINT: Final = {
     **_TIMES,
     "attributes": _attributes(b"\x3a"),
     "asDouble": _double(b"\x21"),
     "asInt": _number(b"\x31"),
+    "exemplars": _measured(b"\x2a", _EXEMPLAR),
     "flags": _dropped(b"\x40"),
 }
 _HISTOGRAM_POINT: Final = {
@@ -390,30 +401,43 @@ _HISTOGRAM_POINT: Final = {
     "sum": _double(b"\x29"),
     "bucketCounts": _packed(b"\x32", _time(b"")),
     "explicitBounds": _packed(b"\x3a", _double(b"")),
+    "exemplars": _measured(b"\x42", _EXEMPLAR),
     "flags": _dropped(b"\x50"),
     "min": _double(b"\x59"),
     "max": _double(b"\x61"),
+}
+_SUMMARY_POINT: Final = {
+    **_TIMES,
+    "attributes": _attributes(b"\x3a"),
+    "count": _time(b"\x21"),
+    "sum": _double(b"\x29"),
+    "quantileValues": _several(b"\x32", {"quantile": _double(b"\x09"), "value": _double(b"\x11")}),
+    "flags": _dropped(b"\x40"),
 }
 _TEMPORALITY: Final = _code(b"\x10", dict(AggregationTemporality.items()))
 _METRIC: Final = {
     "name": _text(b"\x0a"),
     "description": _text(b"\x12"),
     "unit": _text(b"\x1a"),
-    "gauge": _one(b"\x2a", {"dataPoints": _points(_NUMBER_POINT)}),
+    "gauge": _one(b"\x2a", {"dataPoints": _measured(b"\x0a", _NUMBER_POINT)}),
     "sum": _one(
         b"\x3a",
         {
-            "dataPoints": _points(_NUMBER_POINT),
+            "dataPoints": _measured(b"\x0a", _NUMBER_POINT),
             "aggregationTemporality": _TEMPORALITY,
             "isMonotonic": _bool(b"\x18"),
         },
     ),
     "histogram": _one(
         b"\x4a",
-        {"dataPoints": _points(_HISTOGRAM_POINT), "aggregationTemporality": _TEMPORALITY},
+        {
+            "dataPoints": _measured(b"\x0a", _HISTOGRAM_POINT),
+            "aggregationTemporality": _TEMPORALITY,
+        },
     ),
+    "summary": _one(b"\x5a", {"dataPoints": _measured(b"\x0a", _SUMMARY_POINT)}),
 }
-_DATA: Final = frozenset(("gauge", "sum", "histogram"))
+_DATA: Final = frozenset(("gauge", "sum", "histogram", "summary"))
 _KINDS: Final = {
     METRICS: _Kind(PARTS[METRICS], _METRIC, Metric, _DATA),
     SPANS: _Kind(PARTS[SPANS], _SPAN, Span),

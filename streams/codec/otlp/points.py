@@ -1,7 +1,7 @@
 """Data points of many requests taken apart together: metrics one by one, points as columns.
 
-Gauges, sums and histograms are known here; points of summaries, and those with exemplars, are left
-to the reference, each alone.
+All kinds are known here. Of exemplars nothing is kept: they are taken apart only to see that the
+official reader would pass them; a point with one that is strange is left to the reference alone.
 Source: opentelemetry-proto, `metrics.proto`.
 """
 
@@ -14,13 +14,14 @@ import numpy as np
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
 from streams.codec.otlp.bodies import MESSAGE_BYTES_MAX, OtlpEncoder
-from streams.codec.otlp.entries import attributes_of, merged
+from streams.codec.otlp.entries import attributes_of, in_order, merged
 from streams.codec.otlp.links import SpanLinks
-from streams.codec.otlp.metrics import DELTA, DELTA_WORD, NO_VALUE, TEMPORALITY
+from streams.codec.otlp.metrics import DELTA, DELTA_WORD, NO_VALUE, QUANTILES_MAX, TEMPORALITY
 from streams.codec.otlp.origins import Origins, QuickOrigin
 from streams.codec.otlp.spanstep import SpanStep, spans_at
 from streams.codec.otlp.split import Scope, StrangeError, fields, split
-from streams.codec.otlp.texts import is_utf8
+from streams.codec.otlp.texts import are_utf8, is_utf8
+from streams.codec.otlp.values import number
 from streams.codec.otlp.walk import (
     DOUBLE,
     FIXED64,
@@ -53,6 +54,7 @@ _START, _TIME = 0x11, 0x19
 _AS_DOUBLE, _AS_INT = 0x21, 0x31
 _COUNT, _SUM = 0x21, 0x29
 _BUCKETS, _BOUNDS = 0x32, 0x3A
+_QUANTILE, _QUANTILE_AT, _QUANTILE_VALUE = 0x32, 0x09, 0x11
 _SCALE, _ZEROES, _POSITIVE, _NEGATIVE, _THRESHOLD = 0x30, 0x39, 0x42, 0x4A, 0x71
 _ONE_SIDE: Final = re.compile(
     rb"(?:\x08[\x80-\xff]{0,4}[\0-\x7f])?"
@@ -68,7 +70,7 @@ class _Form:
 
     Attributes:
         fields: the form of each field, by tag.
-        own, flags: tags of attributes and flags.
+        own, flags, exemplars: tags of attributes, flags and exemplars; 0 where it has none.
         least, most: tags of the extremes.
         are_sound: says which of the points that were walked have buckets that can be read.
     """
@@ -76,6 +78,7 @@ class _Form:
     fields: Mapping[int, int]
     own: int
     flags: int
+    exemplars: int = 0
     least: int = 0
     most: int = 0
     are_sound: Callable[[U8, Found], Mask] = lambda _, found: found.is_common
@@ -108,29 +111,42 @@ def _is_side(side: bytes) -> bool:
 _NUMBER: Final = _Form(
     {
         **dict.fromkeys((_START, _TIME, _AS_DOUBLE, _AS_INT), FIXED64),
-        **{0x3A: LENGTH, 0x40: VARINT},
+        **{0x2A: LENGTH, 0x3A: LENGTH, 0x40: VARINT},
     },
-    own=0x3A,
-    flags=0x40,
+    *(0x3A, 0x40, 0x2A),
 )
 _HISTOGRAM: Final = _Form(
     {
         **dict.fromkeys((_START, _TIME, _COUNT, _SUM, 0x59, 0x61), FIXED64),
-        **dict.fromkeys((_BUCKETS, _BOUNDS, 0x4A), LENGTH),
+        **dict.fromkeys((_BUCKETS, _BOUNDS, 0x42, 0x4A), LENGTH),
         0x50: VARINT,
     },
-    *(0x4A, 0x50, 0x59, 0x61),
+    *(0x4A, 0x50, 0x42, 0x59, 0x61),
     _are_packed,
 )
 _EXPONENTIAL: Final = _Form(
     {
         **dict.fromkeys((_START, _TIME, _COUNT, _SUM, _ZEROES, 0x61, 0x69, _THRESHOLD), FIXED64),
-        **dict.fromkeys((0x0A, _POSITIVE, _NEGATIVE), LENGTH),
+        **dict.fromkeys((0x0A, _POSITIVE, _NEGATIVE, 0x5A), LENGTH),
         **dict.fromkeys((_SCALE, 0x50), VARINT),
     },
-    *(0x0A, 0x50, 0x61, 0x69),
+    *(0x0A, 0x50, 0x5A, 0x61, 0x69),
     _are_buckets,
 )
+_SUMMARY: Final = _Form(
+    {
+        **dict.fromkeys((_START, _TIME, _COUNT, _SUM), FIXED64),
+        **{_QUANTILE: LENGTH, 0x3A: LENGTH, 0x40: VARINT},
+    },
+    own=0x3A,
+    flags=0x40,
+)
+_QUANTILE_FORM: Final = {_QUANTILE_AT: FIXED64, _QUANTILE_VALUE: FIXED64}
+_EXEMPLAR_TEXT: Final = 0x3A
+_EXEMPLAR: Final = {
+    **dict.fromkeys((0x11, 0x19, 0x31), FIXED64),
+    **dict.fromkeys((0x22, 0x2A, _EXEMPLAR_TEXT), LENGTH),
+}
 _NAN: Final = np.array([np.nan]).view(np.uint64)[0]
 _KEYS: Final = (TEMPORALITY, "point.count", "point.sum", "point.min", "point.max", DELTA_WORD)
 _SPARE: Final = b"\0"
@@ -310,6 +326,7 @@ def _read(
     columns.add_numbers(np.flatnonzero(kinds < len(_NUMBERS)))
     for nth, form in ((2, _HISTOGRAM), (3, _EXPONENTIAL)):
         columns.add_distributions(np.flatnonzero(kinds == nth), form)
+    columns.add_summaries(np.flatnonzero(kinds == 4))
     nothing, parts = np.zeros(n, np.int64), Parts(*[np.zeros(0, np.int64)] * 4)
     points = Points(
         columns.is_common,
@@ -321,7 +338,7 @@ def _read(
         parts,
         columns.bits,
     )
-    table = np.frombuffer(_TABLE, np.uint8)
+    table = np.frombuffer(_TABLE + columns.quantile_keys, np.uint8)
     return np.concatenate([octets, table, np.zeros(PAD_BYTES, np.uint8)]), points
 
 
@@ -332,9 +349,13 @@ class _Columns:
         octets: the bytes, with `PAD_BYTES` after the last point.
         begin: (n,) where each point begins.
         end: (n,) where each ends.
+
+    Attributes:
+        quantile_keys: of summaries, each behind a place for its length; they lie after `_TABLE`.
     """
 
     def __init__(self, octets: U8, begin: I64, end: I64) -> None:
+        self.quantile_keys = b""
         self._octets, self._begin, self._end = octets, begin, end
         n, none = len(begin), np.zeros(0, np.int64)
         self.time_ns, self.bits = np.zeros(n, np.uint64), np.full(n, _NAN, np.uint64)
@@ -360,27 +381,67 @@ class _Columns:
             there = found.has[tag]
             self.add_fact(rows[there], code, DOUBLE, found.time[tag][there])
 
+    def add_summaries(self, rows: I64) -> None:
+        """Take points of summaries."""
+        found = self._found(rows, _SUMMARY, ())
+        parts = in_order(found.parts(_QUANTILE))
+        inner = Found(self._octets, len(parts.span), _QUANTILE_FORM, ())
+        inner.walk(parts.begin, parts.end)
+        found.is_common[parts.span[~inner.is_common]] = False
+        self._put(rows, found, _SUMMARY, _means(found), found.is_common)
+        self.add_fact(rows, 1, INT, found.time[_COUNT])
+        self.add_fact(rows, 2, DOUBLE, found.time[_SUM])
+        kept = np.flatnonzero(parts.nth < QUANTILES_MAX)
+        at, size = self._quantile_keys(inner.time[_QUANTILE_AT][kept])
+        value = inner.time[_QUANTILE_VALUE][kept]
+        self._add_facts(rows[parts.span[kept]], at, size, DOUBLE, value)
+
+    def _quantile_keys(self, bits: U64) -> tuple[I64, I64]:
+        """Return where the keys of quantiles lie, made of their bytes as numbers; (q,) both."""
+        distinct, nth = np.unique(bits, return_inverse=True)
+        keys = [f"point.quantile.{number(one)}".encode() for one in distinct.view("<f8").tolist()]
+        self.quantile_keys = b"".join(_SPARE + key for key in keys)
+        size = np.array([len(key) for key in keys], np.int64)
+        at = len(self._octets) + len(_TABLE) + np.cumsum(size + 1) - size
+        return at[nth], size[nth]
+
     def add_fact(self, rows: I64, code: int, form: int, bits: Any) -> None:
         """Take one attribute of some points, its key from the table; of a text it is the last."""
-        count, base = len(rows), len(self._octets)
-        key = np.full(count, code)
-        fact = attributes_of(
-            rows,
-            base + _AT[key],
-            _SIZE[key],
-            np.full(count, form, np.uint8),
-            np.full(count, base + _AT[-1]),
-            np.full(count, _SIZE[-1]),
-            bits,
-        )
-        self.facts.append(fact)
+        key = np.full(len(rows), code)
+        self._add_facts(rows, len(self._octets) + _AT[key], _SIZE[key], form, bits)
+
+    def _add_facts(self, rows: I64, key_at: I64, key_size: I64, form: int, bits: Any) -> None:
+        count, text_at = len(rows), len(self._octets) + _AT[-1]
+        forms = np.full(count, form, np.uint8)
+        text = np.full(count, text_at), np.full(count, _SIZE[-1])
+        self.facts.append(attributes_of(rows, key_at, key_size, forms, *text, bits))
 
     def _found(self, rows: I64, form: "_Form", told: tuple[int, ...]) -> Found:
-        found = Found(self._octets, len(rows), form.fields, (form.own,), is_strict=True, told=told)
+        several = form.own, form.exemplars, _QUANTILE if form is _SUMMARY else 0
+        found = Found(self._octets, len(rows), form.fields, several, is_strict=True, told=told)
         found.walk(self._begin[rows], self._end[rows])
         own = found.attributes(form.own)
         self.own.append(replace(own, span=rows[own.span]))
+        self._judge_exemplars(found, found.parts(form.exemplars))
         return found
+
+    def _judge_exemplars(self, found: Found, parts: Parts) -> None:
+        """Mark the points with an exemplar that the reader may refuse: it reads texts as such."""
+        if not len(parts.span):
+            return
+        inner = Found(self._octets, len(parts.span), _EXEMPLAR, (_EXEMPLAR_TEXT,))
+        inner.walk(parts.begin, parts.end)
+        own = inner.attributes(_EXEMPLAR_TEXT)
+        is_text = inner.is_common[own.span]
+        key, texts = np.flatnonzero(is_text), np.flatnonzero(is_text & (own.form == TEXT))
+        words = words_of(self._octets)
+        for at, size, nth in (
+            (own.key_at, own.key_size, key),
+            (own.value_at, own.value_size, texts),
+        ):
+            is_good = are_utf8(self._octets, words, at[nth], size[nth])
+            inner.is_common[own.span[nth[~is_good]]] = False
+        found.is_common[parts.span[~inner.is_common]] = False
 
     def _put(self, rows: I64, found: Found, form: "_Form", value: U64, is_sound: Mask) -> None:
         self.bits[rows] = np.where(found.number[form.flags] & NO_VALUE, _NAN, value)
@@ -389,9 +450,12 @@ class _Columns:
 
 
 def _means(found: Found) -> U64:
-    """Return the means of histograms, as the bytes of numbers; NaN where there is none."""
+    """Return the means of what is counted, as the bytes of numbers; NaN where there is none.
+
+    The sum of a summary is always there, that of a histogram where it is told.
+    """
     count = found.time[_COUNT]
-    has_mean: Mask = (count != 0) & found.has[_SUM]
+    has_mean: Mask = (count != 0) & found.has.get(_SUM, True)
     with np.errstate(all="ignore"):
         mean = found.time[_SUM].view(np.float64) / count.astype(np.float64)
     return np.where(has_mean, mean.view(np.uint64), _NAN)

@@ -33,7 +33,7 @@ def example(name: str, **fields: Any) -> dict[str, Any]:
         (("silence", "--reason", "r", "--for", "1h"), "name an incident, or what to match"),
         (("silence", "x", "--match", "kind=a", "--for", "1h", "--reason", "r"), "not both"),
         (("silence", "x", "--reason", "r"), "give one of --for and --until"),
-        (("silence", "x", "--reason", "r", "--for", "soon"), "write 90s, 30m, 2h or 1d"),
+        (("silence", "x", "--reason", "r", "--for", "soon"), "write 90s, 15m, 2h, 30d or 4w"),
         (("silence", "x", "--reason", "r", "--until", "2026-01-01"), "no time zone"),
         (("silence", "x", "--reason", "r", "--until", "noon"), "--until noon"),
         (("silence", "--match", "kind", "--for", "1h", "--reason", "r"), "write FIELD=PATTERN"),

@@ -1,8 +1,8 @@
-"""Moments after flags."""
+"""Moments and lengths after flags."""
 
 import pytest
 
-from streams.cli.moments import length_us, moment_us
+from streams.cli.moments import flag_length_us, moment_us
 from streams.errors import ConfigError
 
 
@@ -21,15 +21,10 @@ def test_what_is_no_moment_is_refused_by_its_flag(text: str, why: str) -> None:
         moment_us(text, "--until", "a time")
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("15m", 900), ("2h", 7_200), ("1.5d", 129_600)]
-)
-def test_a_length_has_its_unit(text: str, seconds: int) -> None:
-    """Seconds, minutes, hours, days."""
-    assert length_us(text) == seconds * 1_000_000
-
-
-@pytest.mark.parametrize("text", ["", "90", "h", "-1h", "1h30m", "1 h", "\u0661h", "1w"])
-def test_what_is_no_length_is_none(text: str) -> None:
-    """No sign, no sum, no digits of another script."""
-    assert length_us(text) is None
+def test_a_length_is_refused_by_its_flag() -> None:
+    """The message has flag, text and what may be written."""
+    assert flag_length_us("1.5h", "--for") == 5_400_000_000
+    with pytest.raises(ConfigError, match=r"--for soon: write 90s, 15m, 2h, 30d or 4w"):
+        flag_length_us("soon", "--for")
+    with pytest.raises(ConfigError, match=r"--for 0d: write more than 0s and at most 36525d"):
+        flag_length_us("0d", "--for")

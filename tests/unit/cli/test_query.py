@@ -182,7 +182,7 @@ def test_since_stands_for_a_range_until_now(ask: Shell) -> None:
     [
         (("traces",), "say the time: --since 1h, or --start and --end"),
         (("audit", "--start", START), "say the time"),
-        (("traces", "--since", "yesterday"), "--since yesterday: write 90s, 15m, 2h or 1d"),
+        (("traces", "--since", "yesterday"), "--since yesterday: write 90s, 15m, 2h, 30d or 4w"),
         (("traces", "--since", "1h", "--end", END), "--since 1h: not with --end"),
     ],
 )

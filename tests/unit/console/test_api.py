@@ -64,11 +64,13 @@ def asked_of(archive: Archive) -> Iterator[Ask]:
         yield ask
 
 
-@pytest.fixture(params=[0])
-def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Ask, list[Any]]]:
-    """Return how to ask an archive of files and tail, and the traces in it."""
+@pytest.fixture(scope="module", params=[0])
+def filled(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Ask, list[Any]]]:
+    """Return how to ask an archive of files and tail, which nobody changes, and its traces."""
     traces = log_of(request.param)
-    archive = archive_in(tmp_path, rows=17)
+    archive = archive_in(tmp_path_factory.mktemp("archive"), rows=17)
     for offset, one in enumerate(traces):
         archive.take(message(topics.TRACES, offset, one))
     known = {"record_ids": ["rec-1"], "trace_ids": [f"{2:032x}"]}

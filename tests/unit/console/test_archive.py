@@ -12,6 +12,7 @@ from streams.console.archive.kinds import SCHEMAS
 from streams.console.archive.store import Store
 from streams.errors import ConfigError, StateError
 from streams.runtime import topics
+from tests.tiers import slow_but
 from tests.unit.console.at_hand import (
     HOUR_MS,
     SECOND,
@@ -55,9 +56,7 @@ def test_a_file_is_written_when_it_is_due(tmp_path: Path) -> None:
     assert offsets(archive) == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize(
-    "seed", [*range(2), *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 12))]
-)
+@pytest.mark.parametrize("seed", slow_but([0], range(12)))
 def test_crashes_lose_and_double_nothing(tmp_path: Path, seed: int) -> None:
     """A console that dies at any moment goes on where its files end."""
     chance = random.Random(seed)

@@ -33,6 +33,7 @@ from streams.console.questions.audit import audit
 from streams.console.questions.queries import Queries
 from streams.console.questions.windows import windows
 from streams.runtime import topics
+from tests.tiers import slow_but
 from tests.unit.console.at_hand import (
     HOUR_MS,
     T0_US,
@@ -143,7 +144,7 @@ def check(archive: Archive, chance: random.Random) -> None:
         assert found == [event_id for _, event_id in known]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", slow_but([2], range(3)))
 def test_counts_tell_what_a_slow_search_tells(tmp_path: Path, seed: int) -> None:
     """In files and memory, merged, expired in part, and where some files have no counts."""
     chance, clock = random.Random(seed), Clock()
@@ -215,7 +216,7 @@ def test_what_is_counted_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert read_
 
 
-@pytest.mark.parametrize("step", range(6))
+@pytest.mark.parametrize("step", slow_but([1, 4], range(6)))
 def test_a_file_written_again_is_not_told_by_its_old_counts(
     tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

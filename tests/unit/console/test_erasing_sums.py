@@ -24,6 +24,7 @@ from streams.console.questions.measures import metrics
 from streams.console.questions.queries import Queries
 from streams.core.privacy.pseudonyms import ERASED
 from streams.runtime.reading import Message
+from tests.tiers import slow_but
 from tests.unit.console.at_hand import (
     HOUR_MS,
     T0_US,
@@ -75,7 +76,7 @@ def check(archive: Archive) -> None:
             assert [one["event_id"] for one in page.entries] == [e for _, e in sorted(known)]
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", slow_but([0], range(2)))
 def test_after_an_erasure_counts_tell_what_a_slow_search_tells(tmp_path: Path, seed: int) -> None:
     """In files and memory, merged or not; of who comes again with an event that is there, too."""
     clock = Clock()
@@ -104,7 +105,7 @@ def test_after_an_erasure_counts_tell_what_a_slow_search_tells(tmp_path: Path, s
     assert leaks(octets(tmp_path), [PERSON]) == []
 
 
-@pytest.mark.parametrize("step", range(7))
+@pytest.mark.parametrize("step", slow_but([1, 4], range(7)))
 def test_ended_at_any_step_counts_tell_of_the_rows_there_are(
     tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ def test_a_wrong_catalog_is_told() -> None:
         catalog_of("test", {"type": "nonsense"})
 
 
+@pytest.mark.slow
 def test_the_command_names_what_there_is(folder: Path, tmp_path: Path) -> None:
     """Told as JSON; a second run finds nothing to do."""
     command = [sys.executable, "-m", "streams.cli.main", "archive", "iceberg", "--json"]

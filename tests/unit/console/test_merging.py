@@ -18,6 +18,7 @@ from streams.console.archive.lists import Lists, hour_path
 from streams.console.archive.merging import MERGED_BYTES, covered, merged, merges
 from streams.console.archive.store import Store
 from streams.runtime import topics
+from tests.tiers import slow_but
 from tests.unit.console.at_hand import (
     HOUR_MS,
     T0_US,
@@ -92,7 +93,7 @@ def test_what_was_merged_is_removed_later(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("spans/*/*.ids"))) == 1
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", slow_but(range(3), range(8)))
 def test_a_merge_that_dies_leaves_nothing_behind(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,13 +83,13 @@ def fill(archive: Archive, events: list[dict[str, Any]]) -> None:
     archive.take(again._replace(value=batch(others[:7])))
 
 
-@pytest.fixture(params=range(3))
+@pytest.fixture(scope="module", params=range(3))
 def asked(
-    request: pytest.FixtureRequest, tmp_path: Path
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Post, list[dict[str, Any]]]]:
-    """Return how to ask an archive of files and tail, and the events in it."""
+    """Return how to ask an archive of files and tail, which nobody changes, and its events."""
     events = events_of(random.Random(request.param))
-    archive = archive_in(tmp_path, rows=17)
+    archive = archive_in(tmp_path_factory.mktemp("archive"), rows=17)
     fill(archive, events)
     with ask_of(archive) as post:
         yield post, events

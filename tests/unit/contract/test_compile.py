@@ -3,13 +3,13 @@
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.contract.compile import compile_plan
 from streams.contract.model import Contract, Flow
 from streams.core.columns import Operation
 from streams.core.fidelity.plan import Condition, Plan
+from tests.tiers import tried
 
 
 def contract_of(flows: dict[str, Any]) -> Contract:
@@ -168,8 +168,7 @@ def missing_by_masks(plan: Plan, seen: dict[str, str]) -> set[str]:
     }
 
 
-@settings(max_examples=100)
-@given(flow_trees(), st.data())
+@tried(flow_trees(), st.data(), few=25, many=100)
 def test_masks_agree_with_a_naive_reading(tree: dict[str, Any], data: st.DataObject) -> None:
     """For any flow and any set of stages seen, the plan lacks the stages that a person would."""
     contract = contract_of({"f": tree})

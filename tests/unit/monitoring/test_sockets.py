@@ -3,11 +3,14 @@
 import errno
 import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from streams.errors import ConfigError
-from streams.monitoring.sockets import Port, listen, open_connections, refusal
+from streams.monitoring.sockets import Port, listen, open_connections, program_name, refusal
 
 
 def at(port: int, address: str = "127.0.0.1") -> Port:
@@ -33,6 +36,67 @@ def test_a_taken_port_is_named_with_flag_setting_holder_and_fix(unused_port: int
     assert said.endswith("; end that, or take another port with --http")
     for one in listen(at(unused_port)):
         one.close()
+
+
+LISTENS = """
+import socket, sys
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))):
+    print("listens", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "name"),
+    [(["-u", "server.py"], " server.py"), (["-um", "server"], " server"), (["-c", LISTENS], "")],
+)
+def test_no_secret_of_the_holders_command_line_is_shown(
+    unused_port: int, tmp_path: Path, how: list[str], name: str
+) -> None:
+    """Its program, its script and its id are: whoever ends it needs no more."""
+    (tmp_path / "server.py").write_text(LISTENS, encoding="utf-8")
+    command = [sys.executable, *how, str(unused_port), "--password", "hunter2"]
+    holder = subprocess.Popen(
+        command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "listens\n"
+        with pytest.raises(ConfigError) as caught:
+            listen(at(unused_port))
+        holder.communicate("")
+    program = Path(sys.executable).name
+    assert f"process {holder.pid} listens there ({program}{name});" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert "password" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["/usr/sbin/nginx", "-g", "secret"], "nginx"),
+        (["nginx: master process /usr/sbin/nginx -g secret"], "nginx"),
+        (
+            ["/usr/bin/python3.11", "-X", "dev", "-Wignore", "/opt/app.py", "secret"],
+            "python3.11 app.py",
+        ),
+        (["python", "-Ic", "secret"], "python"),
+        (["python", "-m"], "python"),
+        (["python"], "python"),
+        (["bash", "-c", "secret"], "bash"),
+        (["bash", "/opt/run", "secret"], "bash run"),
+        (["java", "-jar", "/opt/broker.jar", "secret"], "java broker.jar"),
+        (["java", "-jar"], "java"),
+        (["java", "-Dpassword=secret", "Main"], "java"),
+        (["node", "--require", "secret"], "node"),
+        (["/opt/evil\x1b[2J"], "evil?[2J"),
+        ([""], "its name is not known"),
+        (["/opt/run/"], "its name is not known"),
+    ],
+)
+def test_a_process_is_named_by_program_and_script(words: list[str], name: str) -> None:
+    """Whatever stands behind them; nothing that moves a terminal's cursor."""
+    assert program_name(words) == name
 
 
 def test_a_holder_that_cannot_be_seen_is_found_by_a_command(unused_port: int) -> None:

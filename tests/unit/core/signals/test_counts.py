@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import numpy as np
-from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.signals import counts as module
@@ -12,6 +11,7 @@ from streams.core.signals.cell import Cell
 from streams.core.signals.counts import SignalBounds, SignalCounts, read_row, with_earlier
 from streams.core.signals.series import Series, SeriesBook
 from tests.signal_cases import METRIC, SECOND, T0, columns, log, metric
+from tests.tiers import tried
 
 WINDOW = 10 * SECOND
 
@@ -142,7 +142,7 @@ def made(points: list[tuple[str, int, int]]) -> list[dict[str, Any]]:
     return [metric(float(v), T0 + at * SECOND, name=name) for name, v, at in points]
 
 
-@given(POINTS, st.data())
+@tried(POINTS, st.data(), few=25, many=100)
 def test_cuts_of_the_stream_change_nothing(
     points: list[tuple[str, int, int]], data: st.DataObject
 ) -> None:

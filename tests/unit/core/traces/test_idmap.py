@@ -3,11 +3,12 @@
 import random
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 
 from streams.core.traces.idmap import TraceIdMap, first_of_each, halves, key_bytes
 from streams.units import U64
 from tests.judge_cases import randoms
+from tests.tiers import tried
 
 Id = tuple[int, int]
 
@@ -17,8 +18,7 @@ def columns(ids: list[Id]) -> tuple[U64, U64]:
     return both[:, 0], both[:, 1]
 
 
-@settings(max_examples=60)
-@given(randoms)
+@tried(randoms, few=15, many=60)
 def test_the_map_is_a_dictionary(rng: random.Random) -> None:
     """Ids come and go in blocks, through growth and places used again; look-ups never differ."""
     few = rng.choice((3, 40, 5_000))
