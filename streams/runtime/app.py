@@ -31,6 +31,8 @@ def chunk_app(settings: WorkerSettings, link: Link) -> ChunkApp:
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=settings.instance or None,
         consumer_max_fetch_size=settings.fetch_bytes,
+        # The embedded broker writes markers of transactions without a checksum.
+        broker_check_crcs=not settings.embedded,
         broker_max_poll_records=settings.poll_records,
         broker_session_timeout=settings.session_timeout_seconds,
         broker_heartbeat_interval=HEARTBEAT_SECONDS,

@@ -131,11 +131,11 @@ class Registry:
         return schema if isinstance(schema, dict) else None
 
     def _call(self, ask: Callable[[], Any]) -> Any:
-        import httpx
+        import httpx2
 
         try:
             return ask()
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             raise BrokerError(
                 f"no registry answers on {self._link.url}: {type(error).__name__}. Operator "
                 f"action: start the registry, or correct {PREFIX}URL and its certificates."
@@ -263,7 +263,8 @@ def _client(link: RegistryLink, timeout_seconds: float) -> "SchemaRegistryClient
     conf: dict[str, Any] = {
         "url": link.url,
         "timeout": timeout_seconds,
-        "max.retries": 1,
+        # A lookup holds up the stream, and who asks for it tries again by itself.
+        "max.retries": 1 if timeout_seconds >= START_SECONDS else 0,
         "retries.wait.ms": 100,
         "retries.max.wait.ms": 500,
         "cache.capacity": 1_000,

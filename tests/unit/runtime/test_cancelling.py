@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from streams.runtime.cancelling import own_cancels_only
+from streams.runtime.task import HostSettings
+from tests.unit.runtime.shell_cases import Shell, chunk, until
 
 
 async def of_others() -> None:
@@ -51,3 +53,25 @@ def test_without_a_cancel_nothing_changes() -> None:
     """Other errors pass as they are."""
     with pytest.raises(ValueError, match="mine"), own_cancels_only():
         raise ValueError("mine")
+
+
+@pytest.mark.parametrize("where", ["step", "cut"])
+def test_a_cancel_that_nobody_asked_for_stops_the_task_with_a_word(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """It comes out of what the task waits for; a task that ended so would stand still for ever."""
+
+    async def story() -> None:
+        shell = Shell(monkeypatch, settings=HostSettings(0.0, cut_interval_seconds=0.001))
+        if where == "step":
+            shell.runner.fails = asyncio.CancelledError()
+        else:
+            shell.broker.meets = [asyncio.CancelledError()]
+        shell.host.start()
+        await shell.host.put(chunk("a", 0, 1))
+        await until(lambda: shell.host.failed)
+        await shell.host.stop(cut=False)
+        assert "cancelled by somebody else" in str(shell.host.failed)
+        assert "Operator action" in str(shell.host.failed)
+
+    asyncio.run(story())

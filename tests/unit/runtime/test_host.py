@@ -339,28 +339,6 @@ def test_a_bug_stops_the_task_with_a_word(monkeypatch: pytest.MonkeyPatch, where
     asyncio.run(story())
 
 
-@pytest.mark.parametrize("where", ["step", "cut"])
-def test_a_cancel_that_nobody_asked_for_stops_the_task_with_a_word(
-    monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
-    """It comes out of what the task waits for; a task that ended so would stand still for ever."""
-
-    async def story() -> None:
-        shell = Shell(monkeypatch, settings=HostSettings(0.0, cut_interval_seconds=0.001))
-        if where == "step":
-            shell.runner.fails = asyncio.CancelledError()
-        else:
-            shell.broker.meets = [asyncio.CancelledError()]
-        shell.host.start()
-        await shell.host.put(chunk("a", 0, 1))
-        await until(lambda: shell.host.failed)
-        await shell.host.stop(cut=False)
-        assert "cancelled by somebody else" in str(shell.host.failed)
-        assert "Operator action" in str(shell.host.failed)
-
-    asyncio.run(story())
-
-
 def test_a_state_that_cannot_be_read_back_ends_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
     """When the restart after a refused commit meets a bug, the task fails; it does not stand."""
 
