@@ -102,7 +102,7 @@ class TaskHost:
         self._ready = False
         self._takes_in = False
         """From when the memory is there, before `_ready`: the source may be sought, and its first
-        records come, before the one who seeks hears of it. Nobody would miss the last of a topic."""
+        records come, before the one who seeks hears of it. Nobody would miss a topic's last."""
         self.lost_to_retention = 0
         self._publisher: Publisher | None = None
         self._changelog: Changelog | None = None
@@ -283,9 +283,7 @@ class TaskHost:
         topic = chunk.topic
         if topic in self._missing:
             return
-        log.warning(
-            "chunk_gap_seen", task=str(self.id), topic=topic, at=position, got=chunk.start
-        )
+        log.warning("chunk_gap_seen", task=str(self.id), topic=topic, at=position, got=chunk.start)
         fetching = asyncio.get_running_loop().create_task(self._fetch_missing(topic, position))
         self._missing[topic] = fetching
         fetching.add_done_callback(lambda _: self._missing.pop(topic, None))

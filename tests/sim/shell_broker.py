@@ -277,5 +277,3 @@ def recall(
     if "recalls_fail" in on and rng.random() < 0.1:
         raise BrokerError("the simulated broker went away while traces were read back")
     return found
-
-

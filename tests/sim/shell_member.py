@@ -411,7 +411,11 @@ class Member:
         runner = cast(JoinRunner, self._make.make(TaskName("join", partition)))
         step, collect = runner.step, runner.collect
         task = Task(
-            TaskName("join", partition), TELEMETRY, lambda: runner, self._backend.broker, LocalCopy()
+            TaskName("join", partition),
+            TELEMETRY,
+            lambda: runner,
+            self._backend.broker,
+            LocalCopy(),
         )
         task.runner = runner
 

@@ -204,7 +204,7 @@ class ShellWorld:
             self._process,
             self._settings,
             self.features.load.partitions,
-            lambda: self._wanted.set(),
+            self._wanted.set,
         )
         self._members[number] = member
         self.note(f"{member} starts")
