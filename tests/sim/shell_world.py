@@ -417,8 +417,9 @@ class ShellWorld:
 
 def _owned(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
     """Make a task that belongs to the life in which it was begun."""
-    task: Any = _OwnedTask(coro, loop=loop, **options)
-    member = task.member = _MEMBER.get()
+    task: asyncio.Task[Any] = _OwnedTask(coro, loop=loop, **options)
+    member = _MEMBER.get()
+    vars(task)["member"] = member
     if member is not None:
         member.tasks.add(task)
         task.add_done_callback(member.tasks.discard)
