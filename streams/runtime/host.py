@@ -91,7 +91,8 @@ class TaskHost:
         nothing of it is there to be read back, and that must not pass for a trace that is gone."""
         self._collect_seconds = 0.0
         self._held: frozenset[str] = frozenset()
-        self._asked_again: dict[str, float] = {}
+        self._missing: dict[str, asyncio.Task[None]] = {}
+        """By topic what fetches it again, after a gap was seen."""
         self.is_paused = False
         """Between a revoke and the next assignment nothing is stepped or cut: another worker may
         hold the task, and a cut of ours would fence it."""
@@ -100,6 +101,9 @@ class TaskHost:
         assignment takes it away, or lets it be restored."""
         self._closed = False
         self._ready = False
+        self._takes_in = False
+        """From when the memory is there, before `_ready`: the source may be sought, and its first
+        records come, before the one who seeks hears of it. Nobody would miss a topic's last."""
         self.lost_to_retention = 0
         self._publisher: Publisher | None = None
         self._changelog: Changelog | None = None
@@ -135,6 +139,7 @@ class TaskHost:
         self.is_refused = False
         self._in_flight_ms = 0
         self._inbox.clear()
+        self._takes_in = True
         self._note_waiting()
 
     def begin(self) -> None:
@@ -150,7 +155,7 @@ class TaskHost:
         """Stop stepping; with `cut`, commit what is done first."""
         self._closed = True
         self._inbox.news.set()
-        for task in (self._loop_task, self._recalling):
+        for task in (self._loop_task, self._recalling, *self._missing.values()):
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -199,7 +204,7 @@ class TaskHost:
         """Take a chunk into the inbox; waits while the inbox is full."""
         while not self._inbox.has_room(chunk.topic) and not self._closed:
             await self._inbox.room.wait()
-        if not self._closed and self._ready:  # else it is fetched from where the state stands
+        if not self._closed and self._takes_in:  # else it is fetched from where the state stands
             self._inbox.put(chunk)
 
     # --- stepping
@@ -278,20 +283,26 @@ class TaskHost:
 
     def _fetch_again(self, chunk: Chunk, position: int) -> None:
         """Fetch a topic again from a position: a rebalance may drop records on their way."""
-        now = time.monotonic()
-        if now - self._asked_again.get(chunk.topic, 0.0) <= AGAIN_SECONDS:
+        topic = chunk.topic
+        if topic in self._missing:
             return
-        self._asked_again[chunk.topic] = now
-        log.warning(
-            "chunk_gap_seen",
-            task=str(self.id),
-            topic=chunk.topic,
-            at=position,
-            got=chunk.start,
-        )
-        asyncio.get_running_loop().create_task(
-            self._source.again(chunk.topic, self.id.partition, position)
-        )
+        log.warning("chunk_gap_seen", task=str(self.id), topic=topic, at=position, got=chunk.start)
+        fetching = asyncio.get_running_loop().create_task(self._fetch_missing(topic, position))
+        self._missing[topic] = fetching
+        fetching.add_done_callback(lambda _: self._missing.pop(topic, None))
+
+    async def _fetch_missing(self, topic: str, missing_from: int) -> None:
+        """Fetch again until it has come: what answers may be lost too, and be the topic's last."""
+        while not self._closed:
+            position = self.runner.positions.get(topic, 0)
+            if position > missing_from:
+                return
+            if self._ready and not self.is_paused and not self._inbox.has(topic):
+                try:
+                    await self._source.again(topic, self.id.partition, position)
+                except Exception as error:  # the client does not answer: it is asked again
+                    log.warning("fetch_again_failed", task=str(self.id), error=repr(error))
+            await asyncio.sleep(AGAIN_SECONDS)
 
     async def _steer(self) -> None:
         """Hold the topics that run ahead, release the others, ask for recalls."""
@@ -419,7 +430,7 @@ class TaskHost:
     async def _restart(self, why: str) -> None:
         """Throw the memory away, which is ahead of what is committed, and read it back."""
         # What the refused cut collected is gone: a later cut of this memory would commit past it.
-        self._ready = False
+        self._ready = self._takes_in = False
         self._inbox.clear()  # it is fetched again; whoever waits for room in it serves all tasks
         now = time.monotonic()
         window_seconds = self._settings.restart_window_seconds

@@ -26,17 +26,48 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
     from tests.sim.kept import add_case_options, case_of
     from tests.sim.planted import BUGS
+    from tests.sim.shell_planted import SHELL_BUGS
 
+    assert SHELL_BUGS.items() <= BUGS.items()
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
     add_case_options(parser)
     parser.add_argument("--runs", type=int, default=0, help="run so many seeds, from --seed on")
     parser.add_argument("--jobs", type=int, default=1, help="processes, with --runs")
+    parser.add_argument(
+        "--shell", action="store_true", help="the real worker and task hosts, on virtual time"
+    )
     parser.add_argument("--bug", default="", choices=["", *BUGS], help="plant a bug")
     options = parser.parse_args(arguments)
+    if options.shell:
+        return _shell(options)
     with _without_panics():
         if options.runs:
             return _run_many(options.seed, options.runs, options.jobs, options.bug)
         return _show(case_of(options), options.bug)
+
+
+def _shell(options: argparse.Namespace) -> int:
+    """Run seeds of the shell one after the other; a single one is shown."""
+    from dataclasses import fields
+
+    from tests.sim.kept import case_of
+    from tests.sim.planted import planted
+    from tests.sim.shell_run import ShellCase, run_shell
+
+    one = case_of(options)
+    given = {field.name: getattr(one, field.name) for field in fields(one)}
+    failed = 0
+    count = options.runs or 1
+    with _without_panics(), planted(options.bug):
+        for seed in range(options.seed, options.seed + count):
+            outcome = run_shell(ShellCase(**given | {"seed": seed}))
+            if not options.runs:
+                print("\n".join(outcome.lines))
+            if outcome.law:
+                failed += 1
+                print(f"BROKEN {outcome.detail}\n  repeat it with: {outcome.case.command()}")
+    print(f"{count:,} runs of the shell, {failed} failed")
+    return 1 if failed else 0
 
 
 def _show(case: "Case", bug: str) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.sim.features import FAULTS
 from tests.sim.run import Case
+from tests.sim.shell_features import SHELL_FAULTS
 
 FILE = Path(__file__).with_name("seeds.txt")
 
@@ -29,7 +30,7 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
 def case_of(options: argparse.Namespace) -> Case:
     """Return the run that the options name."""
     without = frozenset(filter(None, options.without.split(",")))
-    if unknown := without - FAULTS.keys():
+    if unknown := without - FAULTS.keys() - SHELL_FAULTS.keys():
         raise SystemExit(f"--without {','.join(sorted(unknown))}: features are {', '.join(FAULTS)}")
     return Case(
         options.seed,

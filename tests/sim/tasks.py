@@ -16,7 +16,7 @@ from streams.runtime.join_runner import JoinRunner
 from streams.runtime.recall import Recalled, settled
 from streams.runtime.runner import Runner
 from streams.state.segment import Segment
-from tests.sim.broker import Broker
+from tests.sim.broker import Broker, Log
 from tests.sim.load import chunk_of
 from tests.sim.storage import LocalCopy, SimulatedChangelog
 
@@ -172,8 +172,9 @@ class Task:
         join = self.join
         if asked is None or join is None or asked.runner is not self.runner:
             return 0
+        log = self.broker.log(TRACES, self.name.partition)
         found = {
-            trace: None if lost(trace) else self._read_back(reader, trace, cut_ms, revision)
+            trace: None if lost(trace) else read_back(log, reader, trace, cut_ms, revision)
             for trace, cut_ms, revision in asked.wanted
         }
         answers: Recalled = settled(found, asked.wanted, now_ms)
@@ -182,18 +183,19 @@ class Task:
             join.recalled(trace, bodies)
         return len(answers)
 
-    def _read_back(
-        self, reader: TraceReader, trace: bytes, cut_ms: int, revision: int
-    ) -> list[bytes] | None:
-        log = self.broker.log(TRACES, self.name.partition)
-        key = trace.hex().encode()
-        for record in log.records[: log.visible]:
-            if record.timestamp < cut_ms:
-                continue
-            if record.timestamp > cut_ms:
-                return None
-            if record.key == key:
-                found, bodies = reader.read(record.value or b"")
-                if found == revision:
-                    return bodies
-        return None
+
+def read_back(
+    log: Log, reader: TraceReader, trace: bytes, cut_ms: int, revision: int
+) -> list[bytes] | None:
+    """Return the events of a trace's revision, None while readers of the traces do not see it."""
+    key = trace.hex().encode()
+    for record in log.records[: log.visible]:
+        if record.timestamp < cut_ms:
+            continue
+        if record.timestamp > cut_ms:
+            return None
+        if record.key == key:
+            found, bodies = reader.read(record.value or b"")
+            if found == revision:
+                return bodies
+    return None

@@ -1,0 +1,35 @@
+"""Bugs planted in the shell: the simulated shell must catch each of them."""
+
+import asyncio
+from typing import Any
+
+from streams.runtime.chunk import Chunk
+from streams.runtime.host import TaskHost
+from tests.sim.planted import BUGS
+
+
+async def _put_when_ready(self: TaskHost, chunk: Chunk) -> None:
+    while not self._inbox.has_room(chunk.topic) and not self._closed:
+        await self._inbox.room.wait()
+    if not self._closed and self._ready:
+        self._inbox.put(chunk)
+
+
+async def _fetched_once(self: TaskHost, topic: str, position: int) -> None:
+    await self._source.again(topic, self.id.partition, position)
+    await asyncio.sleep(5.0)
+
+
+async def _restart_nothing(self: TaskHost, why: str) -> None:
+    self._ready = True
+
+
+SHELL_BUGS: dict[str, tuple[type, str, Any]] = {
+    "dropped_before_ready": (TaskHost, "put", _put_when_ready),
+    "fetched_once": (TaskHost, "_fetch_missing", _fetched_once),
+    "refusal_ignored": (TaskHost, "_restart", _restart_nothing),
+}
+"""Name -> what is replaced: records that come before a task may step thrown away; a gap fetched
+once, whatever comes of it; a refused commit passed over."""
+
+BUGS.update(SHELL_BUGS)
