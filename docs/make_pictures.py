@@ -1,6 +1,7 @@
-"""Draws the pictures of the documentation: a demonstration's report, and the architecture.
+"""Draws the pictures of the documentation: a demonstration's report, the page, the architecture.
 
     python docs/make_pictures.py demo           runs the demonstration: two minutes
+    python docs/make_pictures.py page           the console's views, with Chromium: five minutes
     python docs/make_pictures.py architecture   at once
 
 Pictures are checked in, so nobody needs this to read the pages. They name no host: fonts are those
@@ -9,18 +10,31 @@ of the reader's machine.
 
 import argparse
 import math
+import os
 import re
+import shutil
 import sys
+import tempfile
+import time
+from contextlib import ExitStack
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from playwright.sync_api import sync_playwright
 from rich.console import Console
 
+from streams.contract.loader import load_contract
 from streams.demo.live import LiveView
-from streams.demo.run import run_demo
+from streams.demo.run import Sender, run_demo
 from streams.demo.verdict import print_report
 from streams.monitoring.logs import configure_logs
+from streams.simulate.faults import ACKNOWLEDGMENTS_LOST, CONTEXT_DROPPED, SLOW_ENRICHMENT, Fault
+from streams.simulate.pipeline import Simulation
 from streams.simulate.report import passed
+from streams.units import SECOND_US
+from tests.fault.broker import BrokerNode
+from tests.fault.console import ConsoleAt
+from tests.fault.harness import Deployment
 
 FOLDER = Path(__file__).resolve().parent / "img"
 COMMAND = "spanloom demo --seconds 60 --seed 1"
@@ -44,6 +58,93 @@ def demo() -> int:
     svg = svg.replace("Fira Code", "DejaVu Sans Mono, Menlo, Consolas")
     (FOLDER / "demo.svg").write_text(svg.rstrip() + "\n", encoding="utf-8")
     return 0
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+PAGE_FOLDER = FOLDER.parent / "images"
+RECORDS_PER_SECOND = 15.0
+CALM_SECONDS, LASTS_SECONDS, AFTER_SECONDS = 200.0, 60.0, 15.0
+"""What is usual is known after some minutes; the picture is of a pipeline in trouble."""
+PAGE_SETTINGS = {
+    "window_seconds": 2, "burn_short_seconds": 10, "burn_long_seconds": 60,
+    "quiet_seconds": 300, "warm_up_seconds": 2, "incident_update_seconds": 1,
+}  # fmt: skip
+TALLEST = 1_400
+
+
+def page() -> int:
+    """Let a pipeline lose acknowledgments and context, with a slow source, and look at it."""
+    node = BrokerNode()
+    with ExitStack() as stack:
+        stack.callback(node.forget)
+        node.start_fresh()
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        deployment = Deployment(node.address, folder, "pictures", contract="seed")
+        stack.callback(deployment.end)
+        deployment.create_topics()
+        worker = deployment.worker(settings=PAGE_SETTINGS)
+        at = ConsoleAt(deployment)
+        console = at.start("--contract", "seed")
+        worker.wait_until_restored(1, "incidents", 120)
+        at.wait_until_ready(console)
+        start_us = time.time_ns() // 1_000
+        sender = Sender(
+            Simulation(
+                load_contract("seed"), 5, start_us, 3_600, RECORDS_PER_SECOND, _troubles(start_us)
+            ),
+            deployment.broker,
+        )
+        sender.start()
+        stack.callback(sender.stopped.set)
+        time.sleep(CALM_SECONDS + LASTS_SECONDS + AFTER_SECONDS)
+        _look(at)
+    return 0
+
+
+def _troubles(start_us: int) -> list[Fault]:
+    begin_us = start_us + int(CALM_SECONDS * SECOND_US)
+    end_us = begin_us + int((LASTS_SECONDS + AFTER_SECONDS) * SECOND_US)
+    lost = "delivery>acknowledgment", "buffer>transfer_alpha_beta"
+    return [
+        Fault(ACKNOWLEDGMENTS_LOST, lost[0], begin_us, end_us, share=0.15),
+        Fault(CONTEXT_DROPPED, lost[1], begin_us, end_us, share=0.06),
+        Fault(
+            SLOW_ENRICHMENT, "BETA", begin_us, end_us,
+            dimension="enrichment_source", value="price_list",
+        ),
+    ]  # fmt: skip
+
+
+def _look(at: ConsoleAt) -> None:
+    """Take the pictures: what is broken now, a trace that is not whole, the gravest incident."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))))
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    incidents = at.get("/api/v1/incidents")["incidents"]
+    gravest = next(one for one in incidents if "acknowledgment" in one["title"].lower())
+    asked = "/api/v1/traces?start=2000-01-01&end=2100-01-01&limit=1&missing_stage=acknowledgment"
+    (lossy,) = at.get(asked)["traces"]
+    views = {
+        "now": "/",
+        "trace": f"/traces/{lossy['trace_id']}",
+        "incident": f"/incidents/{gravest['incident_id']}",
+    }
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        for name, path in views.items():
+            shown = browser.new_page(
+                base_url=f"http://127.0.0.1:{at.port}",
+                viewport={"width": 1280, "height": 880},
+                color_scheme="dark",
+            )
+            shown.goto(path)
+            shown.wait_for_timeout(15_000)  # what is told every ten seconds has come
+            # A view scrolls in itself: a window as high as what is in it shows all.
+            height = shown.evaluate("document.documentElement.scrollHeight")
+            shown.set_viewport_size({"width": 1280, "height": min(TALLEST, max(600, height))})
+            shown.wait_for_timeout(1_000)
+            shown.screenshot(path=PAGE_FOLDER / f"{name}.png")
+        browser.close()
 
 
 # --- the architecture ------------------------------------------------------------------------------
@@ -161,7 +262,7 @@ def _arrow(points: list[tuple[int, int]]) -> str:
 
 
 if __name__ == "__main__":
-    pictures = {"demo": demo, "architecture": architecture}
+    pictures = {"demo": demo, "page": page, "architecture": architecture}
     parser = argparse.ArgumentParser(description="Draws the pictures of the documentation.")
     parser.add_argument("picture", choices=pictures)
     FOLDER.mkdir(exist_ok=True)

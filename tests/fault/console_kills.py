@@ -1,6 +1,7 @@
 """`--target console`: kill -9 of the console at random while workers write.
 
-The archive must equal the topics, row by row, whatever moment a kill met: a start, a file half
+The pipeline is in trouble again and again, so that alerts and incidents come, too. The archive must
+equal the topics, row by row, whatever moment a kill met: a start, a file half
 written, a rename, a question.
 """
 
@@ -16,12 +17,14 @@ from streams.core.privacy.records import Privacy
 from streams.runtime.build import load_pipeline
 from streams.runtime.topics import AUDIT
 from streams.settings import load_settings
+from streams.simulate.faults import ACKNOWLEDGMENTS_LOST, BREAKER_OPEN, Fault
+from streams.units import SECOND_US
 from tests.fault.arrivals import quantile
 from tests.fault.comparing import Difference, compare
 from tests.fault.console import ConsoleAt
 from tests.fault.harness import PSEUDONYM_KEYS, Deployment
 from tests.fault.run import WORKER_SETTINGS, Plan
-from tests.fault.traffic import Feed, Mix
+from tests.fault.traffic import SIMULATED_SECONDS, Feed, Mix
 
 SCENARIO: Final = "console-kills"
 AT_WORK_SECONDS: Final = (0.05, 3.0)
@@ -30,12 +33,41 @@ AT_START_SECONDS: Final = (0.1, 6.0)
 RESTORED_SECONDS: Final = 180.0
 LOOK_SECONDS: Final = 3.0
 """The console asks for the ends of topics once a second: what it says of its lag is younger."""
+TOLD: Final = ("alerts", "incidents")
+"""Kinds of which the run must have rows, or it has not shown that kills lose none of them."""
+FLAP_SECONDS: Final = 15
+"""How long each fault is on and then off: alerts fire and resolve, incidents open, change and end,
+again and again while the console is killed."""
+TROUBLE_SETTINGS: Final[dict[str, object]] = {
+    "window_seconds": 2,
+    "burn_short_seconds": 5,
+    "burn_long_seconds": 10,
+    "rule_time_ratio": 0.2,
+    "warm_up_seconds": 2,
+    "quiet_seconds": 3,
+    "incident_update_seconds": 1,
+}
+"""What happens is told within seconds."""
 ASKED: Final = "/api/v1/traces?start=2000-01-01&end=2100-01-01&limit=5"
 
 
 def _privacy() -> Privacy | None:
     """Return what the consoles keep in place of what is personal."""
     return privacy_of(load_contract("seed"), load_console_settings(pseudonym_keys=PSEUDONYM_KEYS))
+
+
+def troubles(start_us: int) -> list[Fault]:
+    """Return what goes wrong in a pipeline that begins then: one loss, one breaker, in turn."""
+    flap_us = FLAP_SECONDS * SECOND_US
+    end_us = start_us + int(SIMULATED_SECONDS) * SECOND_US
+    lost, breaker = "delivery>acknowledgment", "INTEGRATION.circuit_breaker"
+    return [
+        Fault(ACKNOWLEDGMENTS_LOST, lost, start_us, end_us, share=0.5, flap_us=flap_us),
+        Fault(
+            BREAKER_OPEN, breaker, start_us + flap_us, end_us,
+            dimension="hop", value="beta_gamma", flap_us=flap_us,
+        ),
+    ]  # fmt: skip
 
 
 def _compared(
@@ -56,9 +88,10 @@ def kill_consoles(plan: Plan, deployment: Deployment, say: Callable[[str], None]
     began = time.monotonic()
     deployment.create_topics()
     chance = Random(f"{plan.seed}/{SCENARIO}")
-    feed = Feed(deployment.broker, plan.seed, plan.records_per_second, Mix())
+    feed = Feed(deployment.broker, plan.seed, plan.records_per_second, Mix(), troubles)
+    settings = WORKER_SETTINGS | TROUBLE_SETTINGS
     workers = [
-        deployment.worker(instance=f"w{n}", state=f"state-{n}", settings=WORKER_SETTINGS)
+        deployment.worker(instance=f"w{n}", state=f"state-{n}", settings=settings)
         for n in range(plan.workers)
     ]
     at = ConsoleAt(deployment)
@@ -97,6 +130,8 @@ def kill_consoles(plan: Plan, deployment: Deployment, say: Callable[[str], None]
     assert console.wait(60) == 0, console.tail()
     began_cpu = time.process_time()
     found = _compared(deployment, at.archive, say)
+    for kind in TOLD:
+        assert found[kind].rows, f"no {kind} arose: of them the run shows nothing"
     return {
         "scenario": SCENARIO,
         "target": "console",

@@ -6,7 +6,7 @@ one seed. It keeps no truth: that is read from the input topics, see `tests.faul
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from streams.codec.records import encode
 from streams.contract.loader import load_contract
 from streams.simulate import Emission, Simulation
+from streams.simulate.faults import Fault
 from streams.units import SECOND_US
 from tests.fault.harness import Feeder
 
@@ -76,10 +77,15 @@ class Traffic:
     """All records of a run, in the order in which they are sent."""
 
     def __init__(
-        self, seed: int, start_us: int, records_per_second: float = 30.0, mix: Mix | None = None
+        self,
+        seed: int,
+        start_us: int,
+        records_per_second: float = 30.0,
+        mix: Mix | None = None,
+        faults: Sequence[Fault] = (),
     ) -> None:
         self._simulation = Simulation(
-            load_contract("seed"), seed, start_us, SIMULATED_SECONDS, records_per_second
+            load_contract("seed"), seed, start_us, SIMULATED_SECONDS, records_per_second, faults
         )
         self._chance = Random(f"{seed}/traffic")
         self._seed = seed
@@ -171,12 +177,23 @@ class Traffic:
 
 
 class Feed:
-    """Sends a run's traffic in a thread, as time goes by, until it is told to end."""
+    """Sends a run's traffic in a thread, as time goes by, until it is told to end.
 
-    def __init__(self, broker: str, seed: int, records_per_second: float, mix: Mix) -> None:
+    `faults` returns what goes wrong in the pipeline itself that begins then, in us.
+    """
+
+    def __init__(
+        self,
+        broker: str,
+        seed: int,
+        records_per_second: float,
+        mix: Mix,
+        faults: Callable[[int], Sequence[Fault]] = lambda _: (),
+    ) -> None:
         self.start_us = time.time_ns() // 1_000
         self.sent = 0
-        self._traffic = Traffic(seed, self.start_us, records_per_second, mix)
+        troubles = faults(self.start_us)
+        self._traffic = Traffic(seed, self.start_us, records_per_second, mix, troubles)
         self._traffic.has_past = False
         self._broker = broker
         self._ending = threading.Event()

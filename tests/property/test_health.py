@@ -16,6 +16,7 @@ from streams.core.health.pipeline import SILENT_US, PipelineHealth, Seen, health
 from streams.core.health.status import STATUSES
 from streams.core.health.trend import HORIZON_S, seconds_to, slope, trend_of, z_score
 from streams.core.health.troubles import Trouble
+from streams.core.incidents.propagation import Propagation
 from streams.core.incidents.topology import Edge, ModuleInfo, Place, Topology
 from streams.units import SECOND_US
 
@@ -186,7 +187,10 @@ def graphs(draw: st.DrawFn) -> Graph:
         traffic.append(Traffic(edge, expected, draw(st.integers(0, expected)), *rates))
     handovers = draw(st.lists(st.tuples(_module, _module), max_size=4))
     modules = needs if draw(st.booleans()) else {}
-    return Graph(Topology(modules, tuple(edges), owner), tuple(traffic), tuple(handovers))
+    component = st.tuples(_module, st.sampled_from(("x", "y")))
+    needing = st.dictionaries(component, st.lists(component, max_size=2).map(tuple), max_size=3)
+    topology = Topology(modules, tuple(edges), owner, propagation=Propagation(draw(needing)))
+    return Graph(topology, tuple(traffic), tuple(handovers))
 
 
 @st.composite
@@ -254,7 +258,7 @@ def test_a_cascade_comes_from_upstream_by_a_way_that_there_is(seen: Seen) -> Non
     steps = {(one.from_module, one.to_module) for one in health.dependency_graph}
     for one in health.cascades:
         assert health.module_health[one.module].status in ("DEGRADED", "UNHEALTHY")
-        assert one.from_module in seen.graph.upstream(one.module)
+        assert seen.graph.may_hurt(one.from_module, one.module)
         assert (one.path[0], one.path[-1]) == (one.from_module, one.module)
         assert set(zip(one.path, one.path[1:], strict=False)) <= steps
 
@@ -291,6 +295,20 @@ def test_upstream_is_what_a_walk_backwards_meets(graph: Graph) -> None:
     """Against a walk that goes on for as many steps as there could be."""
     for name in graph.modules:
         assert graph.upstream(name) == oracle_upstream(graph, name)
+
+
+@given(graphs())
+def test_trouble_travels_by_dependencies_and_by_no_other_way(graph: Graph) -> None:
+    """May hurt is what a walk over the dependencies meets, and a path leads along each."""
+    steps = {(one.from_module, one.to_module) for one in graph.dependencies}
+    for name in graph.modules:
+        met = {name}
+        for _ in graph.modules:
+            met |= {near for near, far in steps if far in met}
+        for other in set(graph.modules) - {name}:
+            assert graph.may_hurt(other, name) == (other in met)
+            assert bool(graph.path(other, name)) == (other in met)
+        assert graph.upstream(name) <= met
 
 
 @given(graphs(), _module)

@@ -88,7 +88,8 @@ class Graph:
             if near and far and near != far:
                 edges.setdefault((near, far), []).append(edge)
         pairs = {*edges, *((n, f) for n, f in self.handovers if n != f)}
-        needed = {(need, name) for name, needs in self._needs.items() for need in needs}
+        needs = (*self._needs.items(), *self._component_needs.items())
+        needed = {(need, name) for name, others in needs for need in others}
         at = {name: number for number, name in enumerate(self.modules)}
         found = []
         for near, far in sorted(
@@ -118,9 +119,23 @@ class Graph:
         """Return the modules whose trouble can become this one's."""
         return self._upstream.get(module, frozenset())
 
+    @cached_property
+    def _hurting(self) -> dict[str, frozenset[str]]:
+        steps = {name: self.upstream(name).union(self._needed_by(name)) for name in self.modules}
+        return {name: reach({name}, steps) - {name} for name in steps}
+
+    def may_hurt(self, module: str, other: str) -> bool:
+        """Say whether a module's trouble can become another's.
+
+        It can from upstream, and against the way of records too: where a component needs one that
+        lies behind it, which does not take its work, as the contract says.
+        """
+        return module in self._hurting.get(other, ())
+
     def is_above(self, module: str, other: str) -> bool:
-        """Say whether a module is upstream of another, and not the other of it as well."""
-        return module in self.upstream(other) and other not in self.upstream(module)
+        """Say whether a module is upstream of another, and none of it needs one of the other's."""
+        before = self.upstream(module).union(self._needed_by(module))
+        return module in self.upstream(other) and other not in before
 
     def risk_ratio(self, module: str) -> float:
         """Return the share of what other modules do that waits for this one.
@@ -188,6 +203,20 @@ class Graph:
         """By module those that it cannot do without: declared, or called as traces showed."""
         pairs = [(name, n) for name, m in self.topology.modules.items() for n in m.depends_on]
         return grouped(pair for pair in (*pairs, *self.topology.calls) if pair[0] != pair[1])
+
+    @cached_property
+    def _component_needs(self) -> dict[str, tuple[str, ...]]:
+        """By module those that one of its components cannot do without one of.
+
+        They are no part of `_needs`: a layer has many components, and who needs one of them does
+        not need what the others do.
+        """
+        needs = self.topology.propagation.needs
+        pairs = ((near, far) for (near, _), others in needs.items() for far, _ in others)
+        return grouped(pair for pair in pairs if pair[0] != pair[1])
+
+    def _needed_by(self, module: str) -> tuple[str, ...]:
+        return self._component_needs.get(module, ())
 
     @cached_property
     def _needed(self) -> dict[str, tuple[str, ...]]:

@@ -274,7 +274,7 @@ def _ids(troubles: Iterable[Trouble]) -> tuple[str, ...]:
 
 
 def _blame(seen: Seen, module: str) -> dict[str, float]:
-    """Return the share of a module's trouble that comes from each module upstream.
+    """Return the share of a module's trouble that comes from each module that may hurt it.
 
     Each open incident's word on a place of it counts by its severity, each bad indicator by its
     status. Of an incident the share is what it says itself: the alert that explains the one here,
@@ -283,13 +283,12 @@ def _blame(seen: Seen, module: str) -> dict[str, float]:
     """
     total = 0.0
     found: dict[str, float] = {}
-    upstream = seen.graph.upstream(module)
     for trouble in seen.troubles:
         if trouble.module == module:
             heavy = weight(trouble.severity)
             total += heavy
             for other, share in trouble.blamed.items():
-                if other in upstream:
+                if seen.graph.may_hurt(other, module):
                     found[other] = found.get(other, 0.0) + heavy * share
     for one in seen.indicators:
         if one.module == module and is_bad(one.status):

@@ -1,5 +1,6 @@
 """Whose trouble it is, worked out by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from streams.core.health.graph import Graph, Traffic
 from streams.core.health.pipeline import PipelineHealth, Seen, health_of
 from streams.core.health.troubles import Trouble, troubles_of
+from streams.core.incidents.propagation import Propagation
 from streams.core.incidents.topology import Edge, ModuleInfo, Place, Topology
 
 NOW_US = 1_760_000_000_000_000
@@ -63,6 +65,20 @@ def test_the_impact_is_weighted_by_severity() -> None:
     assert found["C"].upstream_impact == pytest.approx(3 * 0.75 / 4)
     assert found["B"].upstream_impact == 0.0, "C is behind it"
     assert found["A"].upstream_impact == 0.0, "it has no trouble"
+
+
+def test_what_a_component_needs_may_hurt_it_against_the_way_of_records() -> None:
+    """A's buffer needs the layer behind it: what piles up there is the layer's, not its own."""
+    needs = Propagation({("A", "buffer"): (("I", "pressure"),)})
+    graph = Graph(replace(TOPOLOGY, propagation=needs))
+    assert graph.upstream("A") == set(), "records come from nowhere else"
+    assert graph.may_hurt("I", "A")
+    assert not graph.is_above("A", "I"), "as far astray as A is, it explains nothing in I"
+    assert graph.risk_ratio("I") == Graph(TOPOLOGY).risk_ratio("I"), "not all of A hangs on it"
+    seen = Seen(graph, (trouble("A", "CRITICAL", I=1.0),), (), HEARD)
+    (cascade,) = health_of(seen, NOW_US).cascades
+    assert (cascade.module, cascade.from_module, cascade.path) == ("A", "I", ("I", "A"))
+    assert health(trouble("A", "CRITICAL", I=1.0)).cascades == (), "nothing says that it may"
 
 
 def test_a_cascade_names_where_most_comes_from() -> None:
