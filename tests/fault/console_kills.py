@@ -6,7 +6,7 @@ written, a rename, a question.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Final
 
@@ -138,17 +138,29 @@ def kill_consoles(plan: Plan, deployment: Deployment, say: Callable[[str], None]
         "seed": plan.seed,
         "workers": plan.workers,
         "kills": sum(met.values()),
+        **_verdict(found),
+        **_times(recoveries),
+        "met": met,
+        "sent": sent,
+        "compared_cpu_s": round(time.process_time() - began_cpu, 1),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def _verdict(found: Mapping[str, Difference]) -> dict[str, Any]:
+    return {
         "lost": sum(one.lost for one in found.values()),
         "repeated": sum(one.repeated for one in found.values()),
         "wrong": sum(one.wrong for one in found.values()),
+        "rows": {kind: one.rows for kind, one in found.items()},
+        "compared": {kind: one._asdict() for kind, one in found.items()},
+    }
+
+
+def _times(recoveries: Sequence[float]) -> dict[str, Any]:
+    return {
         "recovery_p50_s": quantile(recoveries, 0.5),
         "recovery_p95_s": quantile(recoveries, 0.95),
         "recovery_max_s": quantile(recoveries, 1.0),
         "recoveries": len(recoveries),
-        "met": met,
-        "sent": sent,
-        "compared_cpu_s": round(time.process_time() - began_cpu, 1),
-        "rows": {kind: one.rows for kind, one in found.items()},
-        "compared": {kind: one._asdict() for kind, one in found.items()},
-        "seconds": round(time.monotonic() - began, 1),
     }

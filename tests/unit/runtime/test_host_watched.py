@@ -18,10 +18,11 @@ def test_a_task_says_why_it_rests_and_what_waits(monkeypatch: pytest.MonkeyPatch
         assert shell.host.rest == ""
         shell.host.is_paused = True
         assert shell.host.rest == "rebalancing"
-        shell.host._ready = False
+        shell.host._ready = shell.host._takes_in = False
         assert shell.host.rest == "restoring"
         await shell.host.put(chunk("a", 0, 3))
         assert shell.host.inbox == (0, 0), "it is fetched again from where the state stands"
+        shell.host._takes_in = True
         shell.host.begin()
         await shell.host.put(chunk("a", 0, 3))
         records, size_bytes = shell.host.inbox
