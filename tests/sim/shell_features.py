@@ -25,7 +25,7 @@ SHELL_FAULTS = {
     "small_inbox": 0.3,
     "hidden": 0.3,
     "no_halves": 0.4,
-    "cancelled": 0.0,
+    "cancelled": 0.3,
 }
 """Feature -> the share of runs that have it."""
 OF_THE_LOAD = frozenset(

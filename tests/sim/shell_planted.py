@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from streams.errors import SpanloomError
 from streams.runtime.chunk import Chunk
 from streams.runtime.host import TaskHost
 from tests.sim.planted import BUGS
@@ -20,6 +21,15 @@ async def _fetched_once(self: TaskHost, topic: str, position: int) -> None:
     await asyncio.sleep(5.0)
 
 
+async def _run_without_a_word(self: TaskHost) -> None:
+    try:
+        await self._run_until_closed()
+    except SpanloomError as error:
+        self.failed = error
+    except Exception as error:
+        self.fail(error)
+
+
 async def _restart_nothing(self: TaskHost, why: str) -> None:
     self._ready = True
 
@@ -27,9 +37,11 @@ async def _restart_nothing(self: TaskHost, why: str) -> None:
 SHELL_BUGS: dict[str, tuple[type, str, Any]] = {
     "dropped_before_ready": (TaskHost, "put", _put_when_ready),
     "fetched_once": (TaskHost, "_fetch_missing", _fetched_once),
+    "ends_without_a_word": (TaskHost, "_run", _run_without_a_word),
     "refusal_ignored": (TaskHost, "_restart", _restart_nothing),
 }
 """Name -> what is replaced: records that come before a task may step thrown away; a gap fetched
-once, whatever comes of it; a refused commit passed over."""
+once, whatever comes of it; a task that ends when something that it awaits is cancelled; a refused
+commit passed over."""
 
 BUGS.update(SHELL_BUGS)

@@ -66,7 +66,6 @@ class ShellWorld:
         self._lives = 0
         self._broken: list[BaseException] = []
         self._background: set[asyncio.Task[Any]] = set()
-        self.excused = 0
 
     def note(self, text: str) -> None:
         """Add a line to the log of the schedule."""
@@ -356,18 +355,15 @@ class ShellWorld:
 
     def _cancel(self, rng: random.Random) -> None:
         """Cancel something that a worker awaits, as nobody should."""
-        tasks = [
-            task
+        awaited = [
+            waited
             for member in self._alive()
             for host in member.worker.hosts.values()
             for task in (host._loop_task, host._recalling)
-            if task is not None and not task.done()
+            if task is not None and (waited := getattr(task, "_fut_waiter", None)) is not None
         ]
-        if tasks:
-            waited = getattr(rng.choice(tasks), "_fut_waiter", None)
-            if waited is not None:
-                self.excused += 1
-                waited.cancel()
+        if awaited:
+            rng.choice(awaited).cancel()
 
     # --- what must hold all the time, and in the end
 

@@ -104,6 +104,29 @@ def test_asked_again_a_partition_goes_on_from_there(client: Client) -> None:
     assert span(client.poll(41, position=42)) == (40, 42)
 
 
+def test_what_a_poll_took_within_a_seek_is_not_known_to_have_been_taken(client: Client) -> None:
+    """The seek was to 40, a hole; 42 came before the seek's end was heard, and is seen as a gap.
+
+    Were the client still taken to be at 40, 45 would pass for all that follows, and 42 be lost.
+    """
+    client.poll(38, position=39)
+    found = []
+
+    async def poll() -> None:
+        polled = await client.consumer._getmany(None, 1.0)
+        found.append(client.consumer._to_message(AT, polled[AT][0]).value)
+
+    client.while_seeking = poll
+    client._brings = client.brought(42)
+    client.state.position = 43
+    client.again(40)
+    assert [span(chunk) for chunk in found] == [(42, 43)]
+    client.while_seeking = None
+    assert span(client.poll(45, position=46)) == (45, 46), "not (40, 46): who drops 42 must see it"
+    client.again(40)
+    assert span(client.poll(42, 45, position=46)) == (40, 46)
+
+
 def test_what_is_not_ours_any_more_is_not_sought(client: Client) -> None:
     """A task that asks for a partition that has gone leaves the client as it is."""
     client.forget()
