@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol, cast
 
 import aiokafka
@@ -114,18 +113,57 @@ class BatchResult(fetcher.FetchResult):  # type: ignore[misc]
         else:
             self._update_position()
             self._partition_records: Any = None
-        return Polled(batches, count if max_records is None else min(count, max_records))
+        count = count if max_records is None else min(count, max_records)
+        return handed_out(self._assignment.state_value(tp), batches, count)
 
 
 class Polled:
-    """Batches of a partition; its length is what aiokafka counts against the size of a poll."""
+    """Batches of a partition; its length is what aiokafka counts against the size of a poll.
 
-    def __init__(self, batches: list[RecordBatch], count: int) -> None:
+    Attributes:
+        begin, end: the fetch positions around the batches, which are all that lies between.
+    """
+
+    def __init__(
+        self, batches: list[RecordBatch], count: int, begin: int = 0, end: int = 0
+    ) -> None:
         self.batches = batches
+        self.begin, self.end = begin, end
         self._count = count
 
     def __len__(self) -> int:
         return self._count
+
+
+def handed_out(state: Any, batches: list[RecordBatch], count: int) -> Polled:
+    """Return batches that leave the fetcher, with the positions around them.
+
+    Said here, in the client's thread, where no seek can come between: who hears of a poll may have
+    heard of a seek that came after it, or not yet of one before it, and records that never came
+    would pass for known.
+
+    Args:
+        state: what aiokafka knows of the partition; its `handed_to` is where the last ones ended,
+            or where it was sought to. Markers and holes move the position without a word.
+        batches: the batches, whose position the state has passed.
+        count: their records.
+    """
+    if not batches:
+        return Polled([], 0)
+    first, after = batches[0].base_offset, batches[-1].next_offset
+    # Never later than what is there: records of before would pass for new ones.
+    begin = min(getattr(state, "handed_to", first), first)
+    state.handed_to = end = max(state.position or 0, after)
+    return Polled(batches, count, begin, end)
+
+
+def partition_state(consumer: Any, tp: TP) -> Any:
+    """Return what aiokafka knows of an assigned partition, None of others."""
+    subscription = consumer._subscription.subscription if consumer is not None else None
+    assignment = subscription.assignment if subscription is not None else None
+    if assignment is None or tp not in assignment.tps:
+        return None
+    return assignment.state_value(tp)
 
 
 # The fetcher has no seam for this; Faust's consumer is the only one of aiokafka in the process.
@@ -181,6 +219,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         assigned = [tp for tp in positions if tp in consumer.assignment()]
         for tp in assigned:
             consumer.seek(tp, positions[tp])
+            partition_state(consumer, tp).handed_to = positions[tp]
         return assigned
 
     async def is_member(self) -> bool | None:
@@ -235,8 +274,6 @@ class ChunkConsumer(driver.Consumer):
         """Per partition the fetch position after the last records that left the fetcher."""
         self._end_seen_us: dict[TP, int] = {}
         """Per partition when its end was last reached, 0 while it is not."""
-        self._seeks: Counter[TP] = Counter()
-        self._seeking: Counter[TP] = Counter()
 
     @property
     def seats(self) -> Seats:
@@ -269,48 +306,28 @@ class ChunkConsumer(driver.Consumer):
         return await super()._wait_next_records(timeout)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        seeks = self._seeks.copy()
         polled: Any = await super()._getmany(active_partitions, min(timeout, FETCH_WAIT_MS / 1000))
         spans = {}
         for tp, found in polled.items():
             if len(found):
-                is_moved = self._is_moved(tp, seeks)
-                start, end = self._span(tp, found.batches, is_moved=is_moved)
-                spans[tp] = [(found.batches, start, end)]
-                self.taken[tp] = end
+                spans[tp] = [found]
+                self.taken[tp] = found.end
         # Only here is nothing between fetcher and loop: a position that was looked at later could
         # be past records that no task has seen, and traces would be closed without them.
         for tp in self.assignment():
             self._end_seen_us[tp] = self._read_to_end_us(tp)
         return spans
 
-    def _is_moved(self, tp: TP, seeks: Counter[TP]) -> bool:
-        """Say whether a seek began, was under way or ended since `seeks` was copied."""
-        return self._seeks[tp] != seeks[tp] or self._seeking[tp] > 0
-
-    def _span(self, tp: TP, batches: Sequence[RecordBatch], *, is_moved: bool) -> tuple[int, int]:
-        """Return the fetch positions before and after batches.
-
-        Those of a fetch that a seek overtook speak for themselves alone: if they are from before
-        the seek, the gap must be seen.
-        """
-        first, after = batches[0].base_offset, batches[-1].next_offset
-        if is_moved:
-            return first, after
-        # Never later than what is there: records of before would pass for new ones.
-        return min(self.taken.get(tp, first), first), max(self.fetch_position(tp) or 0, after)
-
-    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
-        batches, start, end = record
+    def _to_message(self, tp: TP, record: Polled) -> ConsumerMessage:
         return ConsumerMessage(
             tp.topic,
             tp.partition,
-            end - 1,
-            batches[-1].base_ms / 1000,
+            record.end - 1,
+            record.batches[-1].base_ms / 1000,
             0,
             [],
             None,
-            cast(Any, Chunk(tp.topic, tp.partition, start, end, batches)),
+            cast(Any, Chunk(tp.topic, tp.partition, record.begin, record.end, record.batches)),
             None,
             0,
             0,
@@ -354,22 +371,12 @@ class ChunkConsumer(driver.Consumer):
         The client's own thread seeks: its fetcher goes over what it has fetched, a seek takes that
         away (a KeyError of it ended a worker), and no other thread can wake it.
         """
-        self._seeks.update(positions.keys())
-        self._seeking.update(positions.keys())  # a poll may begin and end meanwhile
+        assigned = self.assignment()
         for tp in positions:
-            self.taken.pop(tp, None)
-        sought: Sequence[TP] = ()
-        try:
-            sought = await self._in_client(self._thread.seek_assigned, dict(positions))
-        finally:
-            self._seeking.subtract(positions.keys())
-            self._seeks.update(positions.keys())
-        for tp in sought:
-            self._end_seen_us[tp] = 0
-            # What a poll took meanwhile came before the seek or after it, nobody knows: with the
-            # position for known, the next records would pass for all that come from there.
-            if self.taken.pop(tp, None) is None:
+            if tp in assigned:
                 self.taken[tp] = positions[tp]
+        for tp in await self._in_client(self._thread.seek_assigned, dict(positions)):
+            self._end_seen_us[tp] = 0
 
     async def go_on(self, positions: Mapping[TP, int]) -> None:
         """Fetch partitions from now on whose state has been restored."""
@@ -400,12 +407,7 @@ class ChunkConsumer(driver.Consumer):
     # --- what aiokafka knows of a partition
 
     def _partition_state(self, tp: TP) -> Any:
-        consumer = self._thread._consumer
-        subscription = consumer._subscription.subscription if consumer is not None else None
-        assignment = subscription.assignment if subscription is not None else None
-        if assignment is None or tp not in assignment.tps:
-            return None
-        return assignment.state_value(tp)
+        return partition_state(self._thread._consumer, tp)
 
     def fetch_position(self, tp: TP) -> int | None:
         """Return where the next fetch of a partition begins, None when that is not known."""

@@ -7,7 +7,6 @@ What is simulated: Faust's app around them, and the client's thread.
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,7 +19,7 @@ from streams.runtime.host import AGAIN_SECONDS
 from streams.runtime.join_runner import JoinRunner
 from streams.runtime.pace import Pace
 from streams.runtime.task import TaskId
-from streams.runtime.transport import ChunkConsumer, NoOffsets, Polled
+from streams.runtime.transport import ChunkConsumer, NoOffsets, Polled, handed_out
 from streams.runtime.worker import JOIN, Worker
 from streams.settings import WorkerSettings
 from tests.record_batches import batch
@@ -40,7 +39,7 @@ class Fetched:
     """What aiokafka knows of an assigned partition."""
 
     def __init__(self, position: int) -> None:
-        self.position = position
+        self.position = self.handed_to = position
         self.has_valid_position = True
         self.highwater = self.lso = -1
         self.timestamp: int | None = None
@@ -107,8 +106,8 @@ class Client:
                 first = log.first_at(state.position)
                 if first and rng.random() < 0.1:  # a batch that was sought into
                     records = [log.records[first - 1], *records]
-                out[tp] = Polled([batch(records)], len(records))
                 state.position = log.next_position(records, past_holes=rng.random() < 0.5)
+                out[tp] = handed_out(state, [batch(records)], len(records))
             state.timestamp = self._backend.clock.true_us // 1_000
             is_shown = log.visible == len(log.records)
             state.highwater = log.end
@@ -129,7 +128,6 @@ class SimulatedConsumer(ChunkConsumer):
         self._wanted = asyncio.Event()
         self.taken = {}
         self._end_seen_us = {}
-        self._seeks, self._seeking = Counter(), Counter()
         self.scheduler = cast(Any, SimpleNamespace(iterate=_each))
         self.can_resume_flow, self.suspend_flow = cast(Any, (asyncio.Event(), asyncio.Event()))
         self.not_waiting_next_records = cast(Any, asyncio.Event())

@@ -1,7 +1,6 @@
 """A client of the transport in which only the fetches are a test's."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +11,7 @@ from faust.types.tuples import TP
 
 from streams.codec.recordbatch import Record, RecordBatch
 from streams.runtime.chunk import Chunk
-from streams.runtime.transport import ChunkConsumer, ChunkConsumerThread, Polled
+from streams.runtime.transport import ChunkConsumer, ChunkConsumerThread, Polled, handed_out
 from tests.record_batches import batch
 
 AT = TP("telemetry.alpha.v1", 1)
@@ -34,8 +33,6 @@ class Client:
         self.consumer = made = ChunkConsumer.__new__(ChunkConsumer)
         made.taken = {}
         made._end_seen_us = {}
-        made._seeks = Counter()
-        made._seeking = Counter()
         self._tps = {AT: self.state}
         assignment = SimpleNamespace(tps=self._tps, state_value=self._tps.__getitem__)
         subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
@@ -57,9 +54,10 @@ class Client:
         monkeypatch.setattr(ChunkConsumerThread, "call_thread", self._call_thread)
 
     async def _getmany(self, *_: object) -> dict[TP, list[Any]]:
+        found = handed_out(self.state, self._brings, len(self._brings))
         if self.meanwhile is not None:
             await self.meanwhile()
-        return {AT: Polled(self._brings, len(self._brings)), IDLE: Polled([], 0)}
+        return {AT: found, IDLE: Polled([], 0)}
 
     async def _call_thread(self, call: Callable[..., Awaitable[Any]], *args: Any) -> Any:
         self.is_in_thread = True
