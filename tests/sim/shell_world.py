@@ -269,6 +269,7 @@ class ShellWorld:
         for member, revoke in revokes.items():
             if member in ready:
                 member.is_in_group, member.is_put_out = True, False
+                member.is_rebalancing = False  # the join is over before it is told what it has
             else:  # it took too long: it is put out, hears of it, and joins again
                 member.is_put_out, member.is_in_group = True, False
                 member.generation = -1
@@ -291,12 +292,7 @@ class ShellWorld:
         told = ", ".join(f"{m}: {sorted(p)}" for m, p in owned.items())
         self.note(f"generation {generation}: {told}")
         for member, partitions in owned.items():
-            self._in(member, self._assign(member, partitions, generation))
-
-    async def _assign(self, member: Member, partitions: set[int], generation: int) -> None:
-        await member.assigned(partitions, generation)
-        if member.generation == generation:
-            member.is_rebalancing = False
+            self._in(member, member.assigned(partitions, generation))
 
     # --- what happens
 

@@ -1,6 +1,7 @@
 """Batches as the broker sends them become the records that went in, whatever their format."""
 
 import zlib
+from types import SimpleNamespace
 from typing import Any
 
 import cramjam
@@ -102,6 +103,8 @@ def polled(data: bytes, fetch_offset: int, max_records: int | None, **known: Any
     result._partition_records, result._topic_partition = records, None
     result.check_assignment = lambda _tp: True
     result._update_position = lambda: None
+    state = SimpleNamespace(position=0)
+    result._assignment = SimpleNamespace(state_value=lambda _tp: state)
     return result.getall(max_records), records
 
 
