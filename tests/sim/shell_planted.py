@@ -1,6 +1,5 @@
 """Bugs planted in the shell: the simulated shell must catch each of them."""
 
-import asyncio
 from typing import Any
 
 from streams.errors import SpanloomError
@@ -14,11 +13,6 @@ async def _put_when_ready(self: TaskHost, chunk: Chunk) -> None:
         await self._inbox.room.wait()
     if not self._closed and self._ready:
         self._inbox.put(chunk)
-
-
-async def _fetched_once(self: TaskHost, topic: str, position: int) -> None:
-    await self._source.again(topic, self.id.partition, position)
-    await asyncio.sleep(5.0)
 
 
 async def _run_without_a_word(self: TaskHost) -> None:
@@ -36,12 +30,10 @@ async def _restart_nothing(self: TaskHost, why: str) -> None:
 
 SHELL_BUGS: dict[str, tuple[type, str, Any]] = {
     "dropped_before_ready": (TaskHost, "put", _put_when_ready),
-    "fetched_once": (TaskHost, "_fetch_missing", _fetched_once),
     "ends_without_a_word": (TaskHost, "_run", _run_without_a_word),
     "refusal_ignored": (TaskHost, "_restart", _restart_nothing),
 }
-"""Name -> what is replaced: records that come before a task may step thrown away; a gap fetched
-once, whatever comes of it; a task that ends when something that it awaits is cancelled; a refused
-commit passed over."""
+"""Name -> what is replaced: records that come before a task may step thrown away; a task that ends
+when something that it awaits is cancelled; a refused commit passed over."""
 
 BUGS.update(SHELL_BUGS)
