@@ -68,6 +68,9 @@ class BrokerTopicIds:
         while True:
             try:
                 return str(answer.result(ASK_SECONDS).topic_id or "")
+            except TimeoutError:  # as long as a request may take: the broker is away
+                log.info("topic_id_unknown", topic=name, error="no answer")
+                return ""
             except KafkaException as error:
                 reason: KafkaError = error.args[0]
                 if refusals.is_of_right(reason):

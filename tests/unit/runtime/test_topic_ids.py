@@ -14,6 +14,8 @@ from tests.unit.runtime.shell_cases import Shell
 
 Answer = str | int | None
 """An id, or the code of an error."""
+LATE = "late"
+"""No answer within the time that a request may take."""
 
 
 class Admin:
@@ -28,6 +30,8 @@ class Admin:
     def _result(self, name: str) -> Callable[[float], Any]:
         def result(_seconds: float) -> Any:
             answer = self._answers[name].pop(0)
+            if answer == LATE:
+                raise TimeoutError
             if isinstance(answer, int):
                 raise KafkaException(KafkaError(answer))
             return SimpleNamespace(topic_id=answer)
@@ -55,6 +59,13 @@ def test_what_a_broker_does_not_tell_is_left_out(monkeypatch: pytest.MonkeyPatch
     )
     assert found == {"a": "JQG4Fj+sTQur5e7oMZgPEQ", "busy": "b"}
     assert no_ids(["a"]) == {}
+
+
+def test_a_broker_that_does_not_answer_in_time_tells_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ended a worker that restored while its broker was away, as if its state were broken."""
+    assert asked(monkeypatch, a=[LATE], b=["B"]) == {"b": "B"}
 
 
 def test_a_missing_right_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
