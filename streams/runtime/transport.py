@@ -371,11 +371,10 @@ class ChunkConsumer(driver.Consumer):
         The client's own thread seeks: its fetcher goes over what it has fetched, a seek takes that
         away (a KeyError of it ended a worker), and no other thread can wake it.
         """
-        assigned = self.assignment()
-        for tp in positions:
-            if tp in assigned:
-                self.taken[tp] = positions[tp]
+        before = {tp: self.taken.get(tp) for tp in positions}
         for tp in await self._in_client(self._thread.seek_assigned, dict(positions)):
+            if self.taken.get(tp) == before[tp]:  # else what a poll took meanwhile is on its way
+                self.taken[tp] = positions[tp]
             self._end_seen_us[tp] = 0
 
     async def go_on(self, positions: Mapping[TP, int]) -> None:
