@@ -111,8 +111,8 @@ class WorkerProcess:
             raise AssertionError(f"still running after {waited} s: {self.tail()}") from None
 
     def tail(self) -> str:
-        """Return the end of what it said."""
-        return self.log.read_text("utf-8", "replace")[-2_000:]
+        """Return the end of what it said; long enough for a `worker_stands_still`."""
+        return self.log.read_text("utf-8", "replace")[-40_000:]
 
     def events(self, name: str) -> list[Event]:
         """Return its log events of one name."""
