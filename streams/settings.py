@@ -96,6 +96,8 @@ class WorkerSettings(BaseSettings):
     unhealthy_ratio: float = Field(default=0.5, gt=0, le=1)
     restarts_max: int = Field(default=10, ge=0)
     restart_window_seconds: float = Field(default=300, gt=0)
+    # The client takes up to 16 s for a call that may take 10.
+    commit_call_seconds_max: float = Field(default=20, ge=17)
     stop_seconds_max: float = Field(default=25, ge=1)
     # A backlog is joined in steps this large: at 5,000 rows a step each costs 43 % more.
     poll_records: int = Field(default=20_000, ge=100, le=50_000)

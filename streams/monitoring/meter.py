@@ -37,6 +37,7 @@ class Meter:
         cut_bytes: values published by a cut, outputs and state.
         restore_seconds: reading the state back.
         restarts: refused commits.
+        given_up: those of them whose client never came back.
     """
 
     def __init__(self) -> None:
@@ -44,6 +45,7 @@ class Meter:
         self.cut_bytes = Sample()
         self.restore_seconds = Sample()
         self.restarts = 0
+        self.given_up = 0
 
     def cut(self, seconds: float, outputs: Iterable[Published], state: Iterable[Published]) -> None:
         """Take in a cut that went through."""

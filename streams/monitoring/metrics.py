@@ -37,8 +37,8 @@ MetricName = Literal[
     "spanloom_stalled_seconds", "spanloom_inbox_records", "spanloom_inbox_bytes",
     "spanloom_cuts", "spanloom_cut_seconds", "spanloom_cut_seconds_max", "spanloom_cut_bytes",
     "spanloom_cut_bytes_max", "spanloom_restore_seconds", "spanloom_restarts",
-    "spanloom_refused_commits", "spanloom_local_rebuilds", "spanloom_disk_full",
-    "spanloom_lost_to_retention_records",
+    "spanloom_refused_commits", "spanloom_given_up_commits", "spanloom_local_rebuilds",
+    "spanloom_disk_full", "spanloom_lost_to_retention_records",
 ]  # fmt: skip
 """Every name: a typo fails the type check."""
 
@@ -123,6 +123,9 @@ CATALOGUE: Final[Mapping[MetricName, Entry]] = {
         "gauge", _TASK, "Refused commits of a task within restart_window_seconds."
     ),
     "spanloom_refused_commits": Entry("counter", _TASK, "Refused commits of a task."),
+    "spanloom_given_up_commits": Entry(
+        "counter", _TASK, "Those of them whose client did not come back from a call."
+    ),
     "spanloom_local_rebuilds": Entry(
         "counter", ("task", "reason"), "Local copies of a task's state made anew, by reason."
     ),
@@ -243,6 +246,7 @@ def _of_all_tasks(view: View) -> Iterator[Metric]:
     yield family("spanloom_restore_seconds", _each(tasks, "restore_seconds"))
     yield family("spanloom_restarts", _each(tasks, "restarts"))
     yield family("spanloom_refused_commits", _each(tasks, "refused_commits"))
+    yield family("spanloom_given_up_commits", _each(tasks, "given_up_commits"))
     yield family("spanloom_local_rebuilds", _by_key(tasks, "local_rebuilds"))
     yield family("spanloom_disk_full", _each(tasks, "is_disk_full"))
     yield family("spanloom_lost_to_retention_records", _each(tasks, "lost_to_retention"))

@@ -7,7 +7,6 @@ pages show. Invariant: it ends for a missing right or a refusal, and never for a
 import asyncio
 import json
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -29,6 +28,7 @@ from streams.runtime import rights, topics
 from streams.runtime.link import Link
 from streams.runtime.reading import Reading
 from streams.runtime.reporting import ports_of
+from streams.runtime.restarts import Restarts
 from streams.runtime.stop_signals import StopSignals
 from streams.settings import WorkerSettings
 
@@ -138,7 +138,7 @@ class Notifier:
 
     async def _keep(self, target: Target) -> None:
         """Run a target, again after the broker failed it; too often ends the process."""
-        restarts: deque[float] = deque()
+        restarts = Restarts(self._common.restart_window_seconds)
         while not self._stop.is_set():
             runner = self._runner(target)
             self._runners[target.id] = runner
@@ -147,11 +147,7 @@ class Notifier:
             except RightError:
                 raise
             except (BrokerError, StateError) as error:
-                now = time.monotonic()
-                restarts.append(now)
-                while restarts and restarts[0] < now - self._common.restart_window_seconds:
-                    restarts.popleft()
-                if len(restarts) > self._common.restarts_max:
+                if restarts.note(time.monotonic()) > self._common.restarts_max:
                     raise
                 log.error("notify_target_restarted", target=target.id, error=str(error))
                 await self._sleep(RESTART_SECONDS)

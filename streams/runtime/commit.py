@@ -10,7 +10,8 @@ Invariant: either everything of a cut is visible to a `read_committed` reader, o
 import itertools
 import struct
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NamedTuple, cast
@@ -26,6 +27,10 @@ TRANSACTION_TIMEOUT_MS = 15_000
 PATIENCE_SECONDS = 120.0
 """How long a broker may be away in the middle of a commit, where nothing else is set."""
 _CALL_SECONDS = 10.0
+"""How long a call may take; the client keeps to it only roughly, 16 s have been seen."""
+_LOOK_SECONDS: Final = 2.0
+_ANSWERED_MAX: Final = 2
+"""So often an outcome may stay unknown though the broker answers the same client."""
 _LINGER_MS: Final = 10_000
 """No time passes before something is sent: a full batch goes at once, the rest with the commit."""
 _BATCH_BYTES: Final = 1_000_000
@@ -76,6 +81,28 @@ class Cut:
 
 class CommitRefusedError(Exception):
     """The broker refused the transaction: the task's memory is ahead and must be thrown away."""
+
+
+class Calls:
+    """Says from any thread for how long a client has been in a call."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Since the call began that has not returned; 0 outside of one."""
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Count the time in the block as one call."""
+        self._since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since = None
 
 
 def group_metadata(group: str, generation: int, member_id: str, instance_id: str | None) -> bytes:
@@ -140,6 +167,7 @@ def commit_cut(
     cut: Cut,
     metadata: bytes | None,
     patience_seconds: float = PATIENCE_SECONDS,
+    calls: Calls | None = None,
 ) -> None:
     """Make a cut visible; blocking, called in a thread.
 
@@ -148,6 +176,8 @@ def commit_cut(
         cut: what to publish.
         metadata: consumer group metadata; None commits no group offsets.
         patience_seconds: how long the outcome is asked for while the broker does not answer.
+        calls: told when a call begins and ends. One may never return: librdkafka waits without an
+            end for a group's coordinator that a broker's metadata once left out (its issue 5511).
 
     Raises:
         CommitRefusedError: fenced, stale generation, or any failure after which nothing is visible.
@@ -165,7 +195,7 @@ def commit_cut(
             offset = message.offset()  # type: ignore[attr-defined]
             cut.next_changelog_offset = max(cut.next_changelog_offset, offset + 1)
 
-    deadline = time.monotonic() + patience_seconds
+    insist = _Insisting(producer, time.monotonic() + patience_seconds, calls or Calls())
     reached("before_begin")
     producer.poll(0)  # a token that is due is asked for here: what follows would wait for it
     try:
@@ -178,14 +208,11 @@ def commit_cut(
         wait_for_batches(producer, [*cut.outputs, *cut.changelog])
         if metadata is not None and cut.offsets:
             offsets = [TopicPartition(t, p, o) for (t, p), o in cut.offsets.items()]
-            _retried(
-                lambda: producer.send_offsets_to_transaction(offsets, metadata, _CALL_SECONDS),
-                deadline,
-            )
+            insist(lambda: producer.send_offsets_to_transaction(offsets, metadata, _CALL_SECONDS))
         reached("after_offsets", producer)
-        _retried(lambda: producer.commit_transaction(_CALL_SECONDS), deadline)
+        insist(lambda: producer.commit_transaction(_CALL_SECONDS))
     except KafkaException as error:
-        _abort(producer, error)
+        _abort(producer, error, insist.calls)
         if refusals.is_of_right(error.args[0]):  # asking again will not help
             said = error.args[0].str()
             raise RightError(f"a commit was forbidden: {said}. {refusals.GRANT}") from error
@@ -241,14 +268,57 @@ def _in_last_batches(records: Sequence[OutRecord]) -> int:
     return count
 
 
-def _retried(call: Callable[[], object], deadline: float) -> None:
-    """Repeat a call while its outcome is unknown: an abort then could undo what was committed.
+@dataclass(slots=True)
+class _Insisting:
+    """Repeats a call while its outcome is unknown: an abort then could undo what was committed.
 
     The calls of a transaction say of each error what it asks for, `retriable()` or
     `txn_requires_abort()`; an answer like "not the coordinator" they try again by themselves, and
     come out with a retriable time-out. An error that says nothing throws the memory away: what is
     read back after `init_transactions` is what was committed, whatever that error was.
+
+    Where the broker answers and the outcome stays unknown, another client is to find it out.
     """
+
+    producer: Producer
+    deadline: float
+    calls: Calls
+    answered: int = 0
+
+    def __call__(self, call: Callable[[], object]) -> None:
+        def counted() -> None:
+            with self.calls.one():
+                call()
+
+        _until(counted, self.deadline, self._failed)
+
+    def _failed(self, error: KafkaException) -> None:
+        with self.calls.one():
+            self.answered += _connected(self.producer, error)
+        if self.answered > _ANSWERED_MAX:
+            said = error.args[0].str()
+            raise CommitRefusedError(f"{said}, though the broker answers") from error
+
+
+def _connected(producer: Producer, _error: KafkaException) -> bool:
+    """Return whether the broker answers a client after an error, and have it look for one.
+
+    A client that lost its brokers may look for none by itself: "No brokers available for
+    Transactions", again and again, with the broker long back.
+    """
+    try:
+        producer.list_topics(timeout=_LOOK_SECONDS)
+    except KafkaException:
+        return False
+    return True
+
+
+def _until(
+    call: Callable[[], object],
+    deadline: float,
+    failed: Callable[[KafkaException], object],
+) -> None:
+    """Repeat a call for as long as its errors say that it should be repeated."""
     for attempt in itertools.count():
         try:
             call()
@@ -256,10 +326,11 @@ def _retried(call: Callable[[], object], deadline: float) -> None:
         except KafkaException as error:
             if not error.args[0].retriable() or time.monotonic() > deadline:
                 raise
+            failed(error)
             time.sleep(min(2.0, 0.1 * 2 ** min(attempt, 5)))
 
 
-def _abort(producer: Producer, error: KafkaException) -> None:
+def _abort(producer: Producer, error: KafkaException, calls: Calls) -> None:
     reason = error.args[0]
     if reason.retriable() and not reason.txn_requires_abort():
         raise BrokerError(
@@ -268,7 +339,8 @@ def _abort(producer: Producer, error: KafkaException) -> None:
         ) from error
     if reason.txn_requires_abort():
         try:
-            producer.abort_transaction(_CALL_SECONDS)
+            with calls.one():
+                producer.abort_transaction(_CALL_SECONDS)
         except KafkaException:
             # The producer is thrown away and its successor's init_transactions aborts for it.
             return
@@ -285,7 +357,8 @@ def init_transactions(
     deadline = time.monotonic() + patience_seconds
     for producer in producers:
         try:
-            _retried(partial(producer.init_transactions, _CALL_SECONDS), deadline)
+            call = partial(producer.init_transactions, _CALL_SECONDS)
+            _until(call, deadline, partial(_connected, producer))
         except KafkaException as error:
             if refusals.is_of_right(error.args[0]):
                 what = "the transactional ids that begin with its group"

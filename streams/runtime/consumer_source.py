@@ -30,11 +30,11 @@ class ConsumerSource:
 
     def hold(self, topic: str, partition: int) -> None:
         """Stop fetching a partition for now."""
-        self._consumer().on_buffer_full(TP(topic, partition))
+        self._consumer().hold(TP(topic, partition))
 
     def release(self, topic: str, partition: int) -> None:
         """Fetch a held partition again."""
-        self._consumer().on_buffer_drop(TP(topic, partition))
+        self._consumer().release(TP(topic, partition))
 
     def group_metadata(self) -> bytes | None:
         """Return the consumer group metadata as of now; None outside of a group."""

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, Producer
 
 from streams.errors import BrokerError
 from streams.runtime.commit import (
+    Calls,
     CommitRefusedError,
     Cut,
     OutRecord,
@@ -47,6 +48,10 @@ class Publisher(Protocol):
             BrokerError: whether it counts is not known.
         """
 
+    @property
+    def call_seconds(self) -> float:
+        """For how long the client has been in a call that should end by itself; from any thread."""
+
 
 class ExactlyOnce:
     """All of a cut in one transaction: readers of committed records see all of it, or nothing."""
@@ -56,6 +61,7 @@ class ExactlyOnce:
     ) -> None:
         self._producer = producer_for(base, transactional_id)
         self._patience_seconds = patience_seconds
+        self._calls = Calls()
 
     def start(self) -> None:
         """Fence earlier holders and settle what they left open."""
@@ -63,7 +69,12 @@ class ExactlyOnce:
 
     def commit(self, cut: Cut, metadata: bytes | None) -> None:
         """Commit one transaction."""
-        commit_cut(self._producer, cut, metadata, self._patience_seconds)
+        commit_cut(self._producer, cut, metadata, self._patience_seconds, self._calls)
+
+    @property
+    def call_seconds(self) -> float:
+        """For how long a call of the transaction has not come back."""
+        return self._calls.seconds
 
 
 class AtLeastOnce:
@@ -87,6 +98,11 @@ class AtLeastOnce:
         """Send the outputs, and when all are acknowledged the state."""
         self._send_all(cut.outputs, cut.cut_ms)
         cut.next_changelog_offset = self._send_all(cut.changelog, 0)
+
+    @property
+    def call_seconds(self) -> float:
+        """Return 0: each call ends within a second."""
+        return 0.0
 
     def _send_all(self, records: Sequence[OutRecord], timestamp_ms: int) -> int:
         """Send records and wait for them; return the offset after the last one."""

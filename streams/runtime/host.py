@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,13 +21,15 @@ from streams.runtime.cancelling import own_cancels_only
 from streams.runtime.changelog import Changelog
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import CommitRefusedError, Cut
+from streams.runtime.committing import OwnThreads, Threads, published
 from streams.runtime.delivery import Publisher
 from streams.runtime.inbox import Inbox
 from streams.runtime.pace import Pace
 from streams.runtime.recall import settled
 from streams.runtime.recovery import Recovered, fence, recover
+from streams.runtime.restarts import Restarts
 from streams.runtime.runner import Runner
-from streams.runtime.source import Source
+from streams.runtime.source import Held, Source
 from streams.runtime.task import Connection, HostSettings, TaskId
 
 log = structlog.get_logger()
@@ -58,12 +60,13 @@ class TaskHost:
         recall: RecallJob | None = None,
         pace: Pace | None = None,
         recall_pool: ThreadPoolExecutor | None = None,
+        commits: Threads | None = None,
     ) -> None:
         self.id = task_id
         self.topics = topics
         self.runner = make()
         self.cuts = 0
-        self.restarts: deque[float] = deque()
+        self._restarts = Restarts(settings.restart_window_seconds)
         self.meter = Meter()
         self.local_rebuilds: Counter[str] = Counter()
         self.load_seconds = 0.0
@@ -78,6 +81,7 @@ class TaskHost:
         self._recall = recall
         # A recall may wait for a dead worker's transaction: no commit shall wait for its thread.
         self._recall_pool = recall_pool or pool
+        self._commits = commits or OwnThreads()
         self._pace = pace or Pace(settings.cut_interval_seconds)
         self._recalling: asyncio.Task[None] | None = None
         self._inbox = Inbox(
@@ -90,7 +94,8 @@ class TaskHost:
         """Kafka timestamp of the cut that is being committed, 0 for none: while a broker is away
         nothing of it is there to be read back, and that must not pass for a trace that is gone."""
         self._collect_seconds = 0.0
-        self._held: frozenset[str] = frozenset()
+        self._held = Held(source, task_id.partition)
+        """What runs ahead, or all topics of a full inbox."""
         self._missing: dict[str, asyncio.Task[None]] = {}
         """By topic what fetches it again, after a gap was seen."""
         self.is_paused = False
@@ -159,7 +164,7 @@ class TaskHost:
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-        self._inbox.room.set()
+        self._held.be(frozenset())  # whoever has the partition next begins without it
         if cut and self.failed is None:
             await self.cut()
         async with self._cutting:
@@ -192,20 +197,22 @@ class TaskHost:
     @property
     def recent_restarts(self) -> int:
         """Refused commits that count against the bound."""
-        since = time.monotonic() - self._settings.restart_window_seconds
-        return sum(at >= since for at in self.restarts)
+        return self._restarts.recent(time.monotonic())
 
     @property
     def inbox(self) -> tuple[int, int]:
         """Records and bytes that were fetched and have not been joined."""
         return self._inbox.amount
 
-    async def put(self, chunk: Chunk) -> None:
-        """Take a chunk into the inbox; waits while the inbox is full."""
-        while not self._inbox.has_room(chunk.topic) and not self._closed:
-            await self._inbox.room.wait()
+    def put(self, chunk: Chunk) -> None:
+        """Take a chunk into the inbox; a full one has no more fetched.
+
+        Nobody waits for room: all tasks share one reader, and a task may not get on for a while.
+        """
         if not self._closed and self._takes_in:  # else it is fetched from where the state stands
             self._inbox.put(chunk)
+            if self._inbox.is_full:
+                self._held.be(frozenset(self.topics))
 
     # --- stepping
 
@@ -257,7 +264,7 @@ class TaskHost:
         last = began + settings.coalesce_seconds
         until = min(max(began + COLLECT_SECONDS, self._last_cut + self._cut_seconds()), last)
         inbox = self._inbox
-        while inbox.takeable_rows < settings.step_rows_max and inbox.room.is_set():
+        while inbox.takeable_rows < settings.step_rows_max and not inbox.is_full:
             left = until - time.monotonic()
             if left <= 0 or self._closed:  # a cancel just as news came is lost in `wait_for`
                 return
@@ -307,13 +314,9 @@ class TaskHost:
     async def _steer(self) -> None:
         """Hold the topics that run ahead, release the others, ask for recalls."""
         held = frozenset(self.topics) if self.waiting_for else self.runner.held
-        for topic in held - self._held:
-            self._source.hold(topic, self.id.partition)
-        for topic in self._held - held:
-            self._source.release(topic, self.id.partition)
-            self._inbox.news.set()
-        self._held = held
         self._inbox.hold(held)
+        if self._held.be(frozenset(self.topics) if self._inbox.is_full else held):
+            self._inbox.news.set()
         if self._recall is None or (self._recalling is not None and not self._recalling.done()):
             return
         wanted: list[tuple[bytes, int, int]]
@@ -401,13 +404,20 @@ class TaskHost:
         metadata = self._source.group_metadata()
         changelog, publisher, cut_ms = self._changelog, self._publisher, self._last_cut_ms
 
-        def commit() -> None:
-            cut = Cut(cut_ms, outputs, changelog.records(segment), positions)
+        cut = Cut(cut_ms, outputs, [], positions)
+
+        def publish() -> None:
+            cut.changelog = changelog.records(segment)
             publisher.commit(cut, metadata)
+
+        def note() -> None:
             changelog.committed(cut)
             self.meter.cut(time.monotonic() - self._last_cut, cut.outputs, cut.changelog)
 
-        await self._in_thread(commit)
+        limit = self._settings.call_seconds_max
+        if not await published(self._commits, publish, note, publisher, limit):
+            self.meter.given_up += 1
+            raise CommitRefusedError(f"the client has not come back from a call for {limit:g} s")
         self._in_flight_ms = 0
         self._note_waiting()
 
@@ -431,19 +441,16 @@ class TaskHost:
         """Throw the memory away, which is ahead of what is committed, and read it back."""
         # What the refused cut collected is gone: a later cut of this memory would commit past it.
         self._ready = self._takes_in = False
-        self._inbox.clear()  # it is fetched again; whoever waits for room in it serves all tasks
+        self._inbox.clear()  # it is fetched again
         now = time.monotonic()
-        window_seconds = self._settings.restart_window_seconds
         self.meter.restarts += 1
-        self.restarts.append(now)
-        while self.restarts and self.restarts[0] < now - window_seconds:
-            self.restarts.popleft()
-        log.warning("commit_refused", task=str(self.id), error=why, restarts=len(self.restarts))
-        if len(self.restarts) > self._settings.restarts_max:
+        count = self._restarts.note(now)
+        log.warning("commit_refused", task=str(self.id), error=why, restarts=count)
+        if count > self._settings.restarts_max:
             self.failed = BrokerError(
-                f"task {self.id}: {len(self.restarts)} commits refused in {window_seconds:g} s, "
-                f"the last: {why}. Operator action: look for a second worker with this group, "
-                "and at the broker."
+                f"task {self.id}: {count} commits refused in "
+                f"{self._settings.restart_window_seconds:g} s, the last: {why}. Operator action: "
+                "look for a second worker with this group, and at the broker."
             )
             return
         if self._changelog is not None:

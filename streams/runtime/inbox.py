@@ -16,12 +16,12 @@ class Inbox:
 
     Args:
         topics: the task's topics.
-        rows_max, bytes_max: with as much that may be taken the inbox is full.
+        rows_max, bytes_max: with as much that may be taken the inbox is full. What was fetched
+            already is taken in all the same: it is in memory anyway.
         missing: called with a chunk that lies beyond the position where it should begin.
 
     Attributes:
         news: set when chunks came, or are left.
-        room: set while it is not full.
     """
 
     def __init__(
@@ -32,8 +32,6 @@ class Inbox:
         missing: Callable[[Chunk, int], None],
     ) -> None:
         self.news = asyncio.Event()
-        self.room = asyncio.Event()
-        self.room.set()
         self._rows_max = rows_max
         self._bytes_max = bytes_max
         self._missing = missing
@@ -61,9 +59,16 @@ class Inbox:
         """Whether a chunk of a topic waits."""
         return bool(self._chunks[topic])
 
-    def has_room(self, topic: str) -> bool:
-        """Whether a chunk of a topic may be put in now; of a held one always."""
-        return self.room.is_set() or topic in self._held
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more should be fetched; what is held does not count.
+
+        If a held topic filled the inbox, the one that it waits for could never come in.
+        """
+        return (
+            self._takeable(self._rows) >= self._rows_max
+            or self._takeable(self._bytes) >= self._bytes_max
+        )
 
     def put(self, chunk: Chunk) -> None:
         """Take a chunk in."""
@@ -71,7 +76,6 @@ class Inbox:
         self._chunks[chunk.topic].append((chunk, size_bytes))
         self._rows[chunk.topic] += chunk.rows
         self._bytes[chunk.topic] += size_bytes
-        self._note_room()
         self.news.set()
 
     def take(
@@ -99,23 +103,17 @@ class Inbox:
                     at[topic] = fitting.end
         if not self.is_empty:
             self.news.set()
-        self._note_room()
         return chunks
 
     def hold(self, topics: frozenset[str]) -> None:
-        """Hold topics, and no others: they wait for another one.
-
-        If one of them filled the inbox, that other one could never come in.
-        """
+        """Hold topics, and no others: they wait for another one."""
         self._held = topics
-        self._note_room()
 
     def clear(self) -> None:
         """Throw everything away."""
         for topic, waiting in self._chunks.items():
             waiting.clear()
             self._rows[topic] = self._bytes[topic] = 0
-        self._note_room()
 
     def _fit(self, chunk: Chunk, position: int) -> Chunk | None:
         """Return the part of a chunk that is new, None when there is none or a gap before it."""
@@ -125,13 +123,6 @@ class Inbox:
             self._missing(chunk, position)
             return None
         return chunk.after(position) if chunk.start < position else chunk
-
-    def _note_room(self) -> None:
-        is_full = (
-            self._takeable(self._rows) >= self._rows_max
-            or self._takeable(self._bytes) >= self._bytes_max
-        )
-        (self.room.clear if is_full else self.room.set)()
 
     def _takeable(self, amounts: Mapping[str, int]) -> int:
         return sum(n for topic, n in amounts.items() if topic not in self._held)

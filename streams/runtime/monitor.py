@@ -54,6 +54,7 @@ def task_status(hosts: Iterable[TaskHost], link: Link) -> list[dict[str, Any]]:
             "cuts": host.cuts,
             "restarts": host.recent_restarts,
             "refused_commits": host.meter.restarts,
+            "given_up_commits": host.meter.given_up,
             "lost_to_retention": host.lost_to_retention,
             "local_rebuilds": dict(host.local_rebuilds),
             "is_disk_full": int(host.waiting_for == DISK_FULL),
@@ -154,21 +155,16 @@ class Monitor:
         now = time.monotonic()
         hosts = sorted(self._hosts(), key=lambda host: str(host.id))
         tasks = task_status(hosts, self._link)
-        # All tasks share one reader: while one rests and its inbox is full, none may get anything.
-        rests = [task["rest"] for task in tasks if task["rest"]]
         seen = Seen(
             self.view.phase,
             now - self._hearing.listen(self._link.connections()),
-            [
-                self._seen(host, task, rests[0] if rests else "")
-                for host, task in zip(hosts, tasks, strict=True)
-            ],
+            [self._seen(host, task) for host, task in zip(hosts, tasks, strict=True)],
         )
         waits = advance(self.view.waits, seen, now - self._looked_at)
         self._looked_at = now
         self.view = replace(self.view, waits=waits, tasks=tasks)
 
-    def _seen(self, host: TaskHost, task: dict[str, Any], rest: str) -> TaskSeen:
+    def _seen(self, host: TaskHost, task: dict[str, Any]) -> TaskSeen:
         return TaskSeen(
             task["task"],
             sum(lag or 0 for lag in task["lag"].values()),
@@ -176,7 +172,7 @@ class Monitor:
             task["records_taken"],
             task["cuts"],
             task["is_dirty"],
-            rest,
+            task["rest"],
         )
 
     def _is_fetched(self, host: TaskHost) -> bool:

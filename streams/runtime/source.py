@@ -1,5 +1,7 @@
 """What a task host asks of the consumer: the seam between the tasks and Faust's transport."""
 
+from __future__ import annotations
+
 from typing import Protocol
 
 
@@ -28,3 +30,26 @@ class Source(Protocol):
             True when it is, and no other worker can have the task before we join again; False when
             it is not, and an assignment is about to come; None when the broker did not say.
         """
+
+
+class Held:
+    """The topics of a task that its source does not fetch for now.
+
+    Args:
+        source: of the partition.
+        partition: the task's.
+    """
+
+    def __init__(self, source: Source, partition: int) -> None:
+        self._source, self._partition = source, partition
+        self._topics: frozenset[str] = frozenset()
+
+    def be(self, topics: frozenset[str]) -> bool:
+        """Have these topics fetched no further, and all others; return whether any is again."""
+        for topic in topics - self._topics:
+            self._source.hold(topic, self._partition)
+        released = self._topics - topics
+        for topic in released:
+            self._source.release(topic, self._partition)
+        self._topics = topics
+        return bool(released)

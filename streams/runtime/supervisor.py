@@ -13,15 +13,14 @@ import json
 import os
 import signal
 import sys
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
 from streams.errors import ConfigError, StalledError
+from streams.runtime.restarts import Restarts
 from streams.settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -93,29 +92,25 @@ def tagged(line: str, number: int) -> str:
     return f"[{number}] {line}"
 
 
-@dataclass(slots=True)
 class Budget:
     """How often a child may be started again.
 
-    Attributes:
+    Args:
         restarts_max: within the window.
         window_seconds: how long a restart is remembered.
-        at: when it was started again, oldest first.
     """
 
-    restarts_max: int
-    window_seconds: float
-    at: deque[float]
+    def __init__(self, restarts_max: int, window_seconds: float) -> None:
+        self.restarts_max, self.window_seconds = restarts_max, window_seconds
+        self._restarts = Restarts(window_seconds)
 
     def backoff_seconds(self, now: float) -> float | None:
         """Return how long to wait before another start, None when the budget is spent."""
-        while self.at and self.at[0] < now - self.window_seconds:
-            self.at.popleft()
-        if len(self.at) >= self.restarts_max:
+        recent = self._restarts.recent(now)
+        if recent >= self.restarts_max:
             return None
-        wait = min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS * 2.0 ** len(self.at))
-        self.at.append(now)
-        return wait
+        self._restarts.note(now)
+        return min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS * 2.0**recent)
 
 
 def tell(child: asyncio.subprocess.Process, name: signal.Signals) -> None:
@@ -188,7 +183,7 @@ class Supervisor:
     async def _keep(self, number: int) -> None:
         """Run a child, and again while it dies and may be; a good end or a bad one ends all."""
         settings = self._settings
-        budget = Budget(settings.restarts_max, settings.restart_window_seconds, deque())
+        budget = Budget(settings.restarts_max, settings.restart_window_seconds)
         try:
             while not self._stopping.is_set():
                 code = await self._run(number)

@@ -20,10 +20,11 @@ class HostSettings:
     Attributes:
         coalesce_seconds: longest time that chunks are collected before a step.
         step_rows_max: a step is not made larger than this by waiting.
-        inbox_rows_max, inbox_bytes_max: beyond these the source is told to wait.
+        inbox_rows_max, inbox_bytes_max: with as much the source is told to wait.
         cut_interval_seconds: time between cuts.
         restarts_max: refused commits within the window before the worker gives up.
         restart_window_seconds: how long a refused commit is remembered.
+        call_seconds_max: a call of a transaction that takes longer will never return.
     """
 
     coalesce_seconds: float = 1.0
@@ -33,6 +34,7 @@ class HostSettings:
     cut_interval_seconds: float = 0.3
     restarts_max: int = 10
     restart_window_seconds: float = 300.0
+    call_seconds_max: float = 20.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -270,6 +270,10 @@ class ChunkConsumer(driver.Consumer):
         self._read_offset = NoOffsets()
         self._wanted = asyncio.Event()
         """Set when a partition may be fetched that could not before."""
+        self._held: set[TP] = set()
+        """What its task has enough of. Faust's own set of full buffers is not used: it is undone
+        by a rebalance, and records of a partition that joins it while they are handed out are
+        dropped."""
         self.taken: dict[TP, int] = {}
         """Per partition the fetch position after the last records that left the fetcher."""
         self._end_seen_us: dict[TP, int] = {}
@@ -296,8 +300,17 @@ class ChunkConsumer(driver.Consumer):
         super().on_buffer_drop(tp)
         self._wanted.set()
 
+    def hold(self, tp: TP) -> None:
+        """Poll nothing more of a partition until it is released."""
+        self._held.add(tp)
+
+    def release(self, tp: TP) -> None:
+        """Poll a partition again."""
+        self._held.discard(tp)
+        self._wanted.set()
+
     async def _wait_next_records(self, timeout: float) -> Any:
-        if self.flow_active and not self._get_active_partitions():
+        if self.flow_active and not self._get_active_partitions() - self._held:
             # Faust looks again every second: an assignment would wait for that on its first poll.
             self._wanted.clear()
             with contextlib.suppress(TimeoutError):
@@ -306,7 +319,10 @@ class ChunkConsumer(driver.Consumer):
         return await super()._wait_next_records(timeout)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        polled: Any = await super()._getmany(active_partitions, min(timeout, FETCH_WAIT_MS / 1000))
+        wanted = (active_partitions or set()) - self._held
+        if not wanted:  # for aiokafka none would mean all
+            return {}
+        polled: Any = await super()._getmany(wanted, min(timeout, FETCH_WAIT_MS / 1000))
         spans = {}
         for tp, found in polled.items():
             if len(found):

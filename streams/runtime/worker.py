@@ -27,6 +27,7 @@ from streams.runtime.app import chunk_app
 from streams.runtime.build import JoinFactory, Pipeline
 from streams.runtime.chunk import Chunk
 from streams.runtime.commit import check_group_metadata
+from streams.runtime.committing import OwnThreads, Threads
 from streams.runtime.consumer_link import ConsumerLink
 from streams.runtime.consumer_source import ConsumerSource
 from streams.runtime.crashpoints import arm_from_environment
@@ -86,6 +87,7 @@ class Worker:
         self._is_over = Event()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spanloom-task")
         self._recall_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spanloom-recall")
+        self._commits: Threads = OwnThreads()
         self._pace = Pace(
             self.settings.cut_interval_seconds,
             self.settings.cut_cpu_share,
@@ -250,7 +252,7 @@ class Worker:
                     self.first_record_at = time.monotonic(), time.process_time()
                 host = self._host(TP(chunk.topic, chunk.partition))
                 if host is not None:
-                    await host.put(chunk)
+                    host.put(chunk)
 
         app.agent(source, concurrency=1, name="take")(take)
         app.finalize()
@@ -454,10 +456,12 @@ class Worker:
                 cut_interval_seconds=settings.cut_interval_seconds,
                 restarts_max=settings.restarts_max,
                 restart_window_seconds=settings.restart_window_seconds,
+                call_seconds_max=settings.commit_call_seconds_max,
             ),
             self._recall if task_id.kind == JOIN else None,
             self._pace,
             self._recall_pool,
+            self._commits,
         )
 
     def _recall(self, partition: int, wanted: list[tuple[bytes, int, int]]) -> Any:

@@ -129,6 +129,13 @@ class SimulatedPublisher:
     def __init__(self, backend: Backend, process: Process, name: TaskName) -> None:
         self._backend, self._process, self._name = backend, process, name
         self._epoch = 0
+        self._calls_since: float | None = None
+
+    @property
+    def call_seconds(self) -> float:
+        """For how long a commit has hung."""
+        since = self._calls_since
+        return 0.0 if since is None else self._backend.clock.seconds - since
 
     def start(self) -> None:
         """Fence earlier holders."""
@@ -146,6 +153,7 @@ class SimulatedPublisher:
         if "refusals" in on and rng.random() < 0.1:
             backend.broker.abort(cut)
             raise CommitRefusedError("a commit is aborted")
+        self._hang()
         generation = -1 if metadata is None else struct.unpack("=i", metadata[7:11])[0]
         hide = backend.faults.hidden and rng.random() < 0.5
         flight = backend.flights[process, self._name.partition, cut.cut_ms]
@@ -156,6 +164,19 @@ class SimulatedPublisher:
         backend.call(process, process.patience_seconds, "slow_cuts")
         if "unknown" in on and rng.random() < 0.03:
             raise BrokerError("the outcome of a commit stays unknown")
+        self._hang()
+
+    def _hang(self) -> None:
+        """Do not return from a call, or much later than anybody waits for it."""
+        backend = self._backend
+        if "commit_hangs" not in backend.faults.on or backend.rng.random() >= 0.03:
+            return
+        backend.note(f"worker {self._process.number}: {self._name} hangs in a call")
+        self._calls_since = backend.clock.seconds
+        wait_in_thread(backend.rng.choice((20.0, 45.0, 45.0, 1e6)))
+        self._calls_since = None
+        if self._process.is_dead:
+            raise GreenletExit
 
 
 class HeldCopy:

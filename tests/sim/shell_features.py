@@ -26,6 +26,7 @@ SHELL_FAULTS = {
     "hidden": 0.3,
     "no_halves": 0.4,
     "cancelled": 0.3,
+    "commit_hangs": 0.2,
 }
 """Feature -> the share of runs that have it."""
 OF_THE_LOAD = frozenset(

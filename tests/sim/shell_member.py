@@ -32,6 +32,8 @@ from tests.sim.storage import LocalCopy
 from tests.sim.tasks import CutInFlight, Task, TaskName
 
 HANG_SECONDS = 20.0
+THREADS_MAX = 1_000
+"""As good as one for each call."""
 POLLED_MAX = 20
 
 
@@ -126,6 +128,7 @@ class SimulatedConsumer(ChunkConsumer):
         self._thread = cast(Any, client)
         self._read_offset = NoOffsets()
         self._wanted = asyncio.Event()
+        self._held = set()
         self.taken = {}
         self._end_seen_us = {}
         self.scheduler = cast(Any, SimpleNamespace(iterate=_each))
@@ -209,9 +212,9 @@ class SimulatedWorker(Worker):
         super().__init__(cast(Any, SimpleNamespace(settings=settings)))
         self._base = {"process": member.process}
         self._topic_ids = lambda _names: {}
-        self.pools = [SimulatedPool(rng, threads) for threads in (2, 2, 2)]
+        self.pools = [SimulatedPool(rng, threads) for threads in (2, 2, 2, THREADS_MAX)]
         pools: Any = self.pools
-        self._pool, self._recall_pool, self._takeovers._pool = pools
+        self._pool, self._recall_pool, self._takeovers._pool, self._commits = pools
         clock, given = backend.clock.monotonic, settings
         self._pace = Pace(
             given.cut_interval_seconds, given.cut_cpu_share, given.cuts_at_once, clock
@@ -351,7 +354,7 @@ class Member:
             tp = TP(chunk.topic, chunk.partition)
             host = self.worker._host(tp)
             if host is not None and not self._is_dropped(tp):
-                await host.put(chunk)
+                host.put(chunk)
 
     def _is_dropped(self, tp: TP) -> bool:
         """Whether a chunk is lost on its way; another one comes, with which the gap is seen."""

@@ -1,16 +1,18 @@
 """Bugs planted in the shell: the simulated shell must catch each of them."""
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from streams.errors import SpanloomError
+from streams.runtime import host
 from streams.runtime.chunk import Chunk
+from streams.runtime.committing import Threads
 from streams.runtime.host import TaskHost
 from tests.sim.planted import BUGS
 
 
-async def _put_when_ready(self: TaskHost, chunk: Chunk) -> None:
-    while not self._inbox.has_room(chunk.topic) and not self._closed:
-        await self._inbox.room.wait()
+def _put_when_ready(self: TaskHost, chunk: Chunk) -> None:
     if not self._closed and self._ready:
         self._inbox.put(chunk)
 
@@ -24,16 +26,29 @@ async def _run_without_a_word(self: TaskHost) -> None:
         self.fail(error)
 
 
+async def _published_some_day(
+    threads: Threads, publish: Callable[[], None], note: Callable[[], None], *_: Any
+) -> bool:
+    def run() -> None:
+        publish()
+        note()
+
+    await asyncio.wrap_future(threads.submit(run))
+    return True
+
+
 async def _restart_nothing(self: TaskHost, why: str) -> None:
     self._ready = True
 
 
-SHELL_BUGS: dict[str, tuple[type, str, Any]] = {
+SHELL_BUGS: dict[str, tuple[Any, str, Any]] = {
     "dropped_before_ready": (TaskHost, "put", _put_when_ready),
     "ends_without_a_word": (TaskHost, "_run", _run_without_a_word),
     "refusal_ignored": (TaskHost, "_restart", _restart_nothing),
+    "never_given_up": (host, "published", _published_some_day),
 }
 """Name -> what is replaced: records that come before a task may step thrown away; a task that ends
-when something that it awaits is cancelled; a refused commit passed over."""
+when something that it awaits is cancelled; a refused commit passed over; a commit
+that is waited for until its client comes back."""
 
 BUGS.update(SHELL_BUGS)

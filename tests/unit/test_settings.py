@@ -81,6 +81,7 @@ def test_an_unknown_key_is_refused_by_name() -> None:
         ("unhealthy_ratio", 1.1),
         ("restarts_max", -1),
         ("restart_window_seconds", 0),
+        ("commit_call_seconds_max", 16),
         ("stop_seconds_max", 0.5),
         ("cut_interval_seconds", 0),
         ("cut_interval_seconds", 61),

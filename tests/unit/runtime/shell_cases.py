@@ -38,6 +38,7 @@ class FakeSource:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, int]] = []
+        self.held: set[str] = set()
         self.memberships: list[bool | None] = []
         """What the next questions are answered; then that we are a member."""
         self.while_asked: Callable[[], None] | None = None
@@ -50,9 +51,12 @@ class FakeSource:
 
     def hold(self, topic: str, partition: int) -> None:
         self.asked.append(("hold", topic, partition))
+        assert topic not in self.held
+        self.held.add(topic)
 
     def release(self, topic: str, partition: int) -> None:
         self.asked.append(("release", topic, partition))
+        self.held.remove(topic)
 
     def group_metadata(self) -> bytes | None:
         return b"metadata"
@@ -129,6 +133,8 @@ class FakeBroker:
 
     def start(self) -> None:
         self.starts += 1
+
+    call_seconds = 0.0
 
     def commit(self, cut: Cut, metadata: bytes | None) -> None:
         assert metadata == b"metadata"

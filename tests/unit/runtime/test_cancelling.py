@@ -68,7 +68,7 @@ def test_a_cancel_that_nobody_asked_for_stops_the_task_with_a_word(
         else:
             shell.broker.meets = [asyncio.CancelledError()]
         shell.host.start()
-        await shell.host.put(chunk("a", 0, 1))
+        shell.host.put(chunk("a", 0, 1))
         await until(lambda: shell.host.failed)
         await shell.host.stop(cut=False)
         assert "cancelled by somebody else" in str(shell.host.failed)

@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from streams.errors import BrokerError, ConfigError, RightError
 from streams.runtime import commit
 from streams.runtime.commit import (
+    Calls,
     CommitRefusedError,
     Cut,
     OutRecord,
@@ -51,6 +52,10 @@ class FakeProducer:
         self.offsets: list[tuple[str, int, int]] = []
         self.delivery_error: KafkaError | None = None
         self.queued = 0
+        self.seconds = 0.0
+        """What the calls have taken so far."""
+        self.is_answered = False
+        """Whether the broker tells its topics."""
         self.answers: list[int] = []
         """How many records each poll finds acknowledged, for as long as there are answers."""
         self._fails = fails or {}
@@ -97,8 +102,15 @@ class FakeProducer:
         self._note("offsets")
         self.offsets += [(o.topic, o.partition, o.offset) for o in offsets]
 
-    def commit_transaction(self, _seconds: float) -> None:
+    def commit_transaction(self, seconds: float) -> None:
+        self.seconds += seconds
         self._note("commit")
+
+    def list_topics(self, *, timeout: float) -> None:
+        self.calls.append("topics")
+        if not self.is_answered:
+            self.seconds += timeout
+            raise failure(KafkaError._TRANSPORT)
 
     def abort_transaction(self, _seconds: float) -> None:
         self._note("abort")
@@ -265,12 +277,50 @@ def test_an_outcome_that_stays_unknown_stops_the_worker(monkeypatch: pytest.Monk
     """After all that time nothing is claimed: an error says so and nothing is aborted."""
     monkeypatch.setattr(commit.time, "sleep", lambda _seconds: None)
     producer = FakeProducer({"commit": [UNKNOWN] * 10})
-    clock = iter(range(0, 1_000, 10))
-    monkeypatch.setattr(commit.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(commit.time, "monotonic", lambda: producer.seconds)
     with pytest.raises(BrokerError, match=r"stays unknown .*Operator action"):
         commit_cut(producer, a_cut(), b"m", 45)  # type: ignore[arg-type]
-    assert producer.calls.count("commit") == 5, "at 10, 20, ... 50 s; 45 were given"
+    assert producer.calls.count("commit") == 4, "after 10, 22, 34 and 46 s; 45 were given"
     assert "abort" not in producer.calls
+
+
+def test_where_the_broker_answers_another_client_finds_the_outcome_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client that lost its coordinator may never find it again; a fresh one asks anew."""
+    monkeypatch.setattr(commit.time, "sleep", lambda _seconds: None)
+    producer = FakeProducer({"offsets": [UNKNOWN] * 10})
+    producer.is_answered = True
+    with pytest.raises(CommitRefusedError, match="planned, though the broker answers"):
+        commit_cut(producer, a_cut(), b"m")  # type: ignore[arg-type]
+    assert producer.calls.count("offsets") == 3
+    assert not {"abort", "commit"} & set(producer.calls)
+
+
+@pytest.mark.parametrize("call", ["offsets", "commit", "abort"])
+def test_it_is_told_for_how_long_a_call_has_not_come_back(
+    monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Seen while it lasts, from another thread; between calls there is nothing to wait for."""
+    calls = Calls()
+    producer = FakeProducer({"commit": [ABORTABLE]})
+    monkeypatch.setattr(commit.time, "monotonic", lambda: producer.seconds)
+    seen: list[tuple[str, float]] = []
+
+    def note(name: str) -> None:
+        seen.append((name, calls.seconds))
+        producer.seconds += 7
+        seen.append((name, calls.seconds))
+        if name == "commit":
+            raise ABORTABLE
+
+    monkeypatch.setattr(producer, "_note", note)
+    with pytest.raises(CommitRefusedError):
+        commit_cut(producer, a_cut(), b"m", calls=calls)  # type: ignore[arg-type]
+    taken = [seconds for name, seconds in seen if name == call]
+    assert taken[-1] - taken[-2] == 7
+    assert {seconds for name, seconds in seen if name == "produce"} == {0.0}
+    assert calls.seconds == 0
 
 
 def test_a_broker_without_transactions_is_named() -> None:
@@ -285,7 +335,7 @@ def test_a_start_waits_for_its_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commit.time, "sleep", lambda _seconds: None)
     producer = FakeProducer({"init": [UNKNOWN, UNKNOWN]})
     init_transactions([producer])  # type: ignore[list-item]
-    assert producer.calls == ["init"] * 3
+    assert producer.calls == ["init", "topics", "init", "topics", "init"], "it looks for brokers"
 
 
 def test_a_cut_reaches_a_broker(embedded: str) -> None:

@@ -22,10 +22,10 @@ class Consumer:
     async def again(self, tp: TP, position: int) -> None:
         self.asked.append(("again", tp, position))
 
-    def on_buffer_full(self, tp: TP) -> None:
+    def hold(self, tp: TP) -> None:
         self.asked.append(("hold", tp))
 
-    def on_buffer_drop(self, tp: TP) -> None:
+    def release(self, tp: TP) -> None:
         self.asked.append(("release", tp))
 
     def membership(self) -> tuple[int, str, str | None] | None:

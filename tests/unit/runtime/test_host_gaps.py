@@ -23,10 +23,10 @@ def test_a_gap_is_fetched_until_it_has_come(monkeypatch: pytest.MonkeyPatch) -> 
                 raise TimeoutError
 
         monkeypatch.setattr(shell.source, "again", again)
-        await shell.host.put(chunk("a", 5, 6))
+        shell.host.put(chunk("a", 5, 6))
         await shell.step()
         await until(lambda: len(asked) >= 3)
-        await shell.host.put(chunk("a", 0, 6))
+        shell.host.put(chunk("a", 0, 6))
         await shell.step()
         await until(lambda: not shell.host._missing)
         assert set(asked) == {0}
@@ -45,11 +45,11 @@ def test_what_comes_before_the_task_may_step_is_kept(monkeypatch: pytest.MonkeyP
     async def story() -> None:
         shell = Shell(monkeypatch, broker=FakeBroker())
         shell.broker.meets = [CommitRefusedError("fenced")]
-        await shell.host.put(chunk("a", 0, 2))
+        shell.host.put(chunk("a", 0, 2))
         await shell.step()
 
         async def again(_topic: str, _partition: int, _position: int) -> None:
-            await shell.host.put(chunk("a", 0, 2))
+            shell.host.put(chunk("a", 0, 2))
 
         monkeypatch.setattr(shell.source, "again", again)
         await shell.host.cut()

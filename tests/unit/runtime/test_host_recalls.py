@@ -43,7 +43,7 @@ def test_a_trace_of_a_cut_in_flight_is_asked_for_once_it_is_committed(
         broker = SlowBroker()
         pool = ThreadPoolExecutor(1)
         shell = Shell(monkeypatch, broker=broker, recall=recall, recall_pool=pool)
-        await shell.host.put(chunk("a", 0, 2))
+        shell.host.put(chunk("a", 0, 2))
         await shell.step()
         cut = asyncio.create_task(shell.host.cut())
         await until(lambda: broker.cut_ms)
@@ -76,7 +76,7 @@ def test_a_refused_cut_is_in_flight_no_more(monkeypatch: pytest.MonkeyPatch) -> 
         broker = FakeBroker()
         broker.meets = [CommitRefusedError("fenced")]
         shell = Shell(monkeypatch, broker=broker, recall=recall)
-        await shell.host.put(chunk("a", 0, 2))
+        shell.host.put(chunk("a", 0, 2))
         await shell.step()
         await shell.host.cut()
         wanted = [(b"t", 1 << 60, 1)]

@@ -8,15 +8,15 @@ import pytest
 from streams.runtime import host as host_module
 from streams.runtime.commit import CommitRefusedError
 from streams.runtime.task import HostSettings
-from tests.unit.runtime.shell_cases import PARTITION, Shell, chunk, is_blocked
+from tests.unit.runtime.shell_cases import PARTITION, Shell, chunk
 
 
 async def refused(shell: Shell) -> None:
     """Let a cut of work after a good commit be refused."""
-    await shell.host.put(chunk("a", 0, 2))
+    shell.host.put(chunk("a", 0, 2))
     await shell.step()
     await shell.host.cut()
-    await shell.host.put(chunk("a", 2, 5))
+    shell.host.put(chunk("a", 2, 5))
     await shell.step()
     shell.broker.meets = [CommitRefusedError("stale generation")]
     await shell.host.cut()
@@ -50,11 +50,11 @@ def test_an_assignment_lets_a_refused_task_go_on(monkeypatch: pytest.MonkeyPatch
         shell = Shell(monkeypatch)
         shell.source.memberships = [False]
         await refused(shell)
-        await shell.host.put(chunk("a", 5, 6))
+        shell.host.put(chunk("a", 5, 6))
         shell.restore()
         assert (shell.host.is_refused, shell.runner.positions) == (False, {"a": 2})
         assert shell.host.inbox == (0, 0)
-        await shell.host.put(chunk("a", 2, 6))
+        shell.host.put(chunk("a", 2, 6))
         await shell.step()
         await shell.host.cut()
         assert shell.broker.commits[-1].offsets == {("a", PARTITION): 6}
@@ -108,7 +108,7 @@ def test_in_a_revoke_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
         shell = Shell(monkeypatch)
         shell.source.while_asked = lambda: pytest.fail("asked")
-        await shell.host.put(chunk("a", 0, 2))
+        shell.host.put(chunk("a", 0, 2))
         await shell.step()
         shell.host.is_paused = True
         shell.broker.meets = [CommitRefusedError("unknown member")]
@@ -118,27 +118,18 @@ def test_in_a_revoke_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(story())
 
 
-def test_whoever_waits_for_room_of_a_refused_task_is_let_go(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """One reader serves all tasks: while this one is read back the others must get theirs."""
-    monkeypatch.setattr(host_module, "MEMBER_RETRY_SECONDS", 0.001)
+def test_a_refused_task_is_fetched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its inbox was full: what waited in it is thrown away, and no partition stays held for it."""
 
     async def story() -> None:
         shell = Shell(monkeypatch, settings=HostSettings(inbox_rows_max=3))
-        await shell.host.put(chunk("a", 0, 3))
-        waiting = asyncio.create_task(shell.host.put(chunk("a", 3, 4)))
-        assert await is_blocked(waiting), "the inbox is full"
-
-        def is_known() -> None:  # the broker says whether the task is ours once that was let go
-            shell.source.memberships = [True if waiting.done() else None]
-
-        shell.source.while_asked = is_known
+        shell.host.put(chunk("a", 0, 3))
+        assert shell.source.held == {"a"}
         shell.runner.is_dirty = True
         shell.broker.meets = [CommitRefusedError("the broker went")]
-        async with asyncio.timeout(60):
-            await shell.host.cut()
-            await waiting
-        assert (shell.host.rest, shell.host.inbox) == ("", (0, 0)), "what waited is fetched again"
+        await shell.host.cut()
+        assert (shell.host.rest, shell.host.inbox) == ("", (0, 0))
+        await shell.step()
+        assert not shell.source.held
 
     asyncio.run(story())

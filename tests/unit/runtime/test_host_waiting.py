@@ -18,13 +18,13 @@ def test_a_full_disk_stops_the_task_and_loses_nothing(monkeypatch: pytest.Monkey
         shell = Shell(monkeypatch, ("a", "b"), HostSettings(0.0, cut_interval_seconds=0.001))
         shell.broker.disk_is_full = True
         shell.host.start()
-        await shell.host.put(chunk("a", 0, 3))
+        shell.host.put(chunk("a", 0, 3))
         await until(lambda: shell.host.waiting_for)
         assert shell.host.waiting_for == "disk_full"
         await until(lambda: len(shell.source.asked) == 2)
         assert {asked[:2] for asked in shell.source.asked} == {("hold", "a"), ("hold", "b")}
         rows, commits = shell.runner.rows, len(shell.broker.commits)
-        await shell.host.put(chunk("a", 3, 9))
+        shell.host.put(chunk("a", 3, 9))
         await asyncio.sleep(0.05)
         assert (shell.runner.rows, len(shell.broker.commits)) == (rows, commits)
         shell.broker.disk_is_full = False
@@ -46,11 +46,11 @@ def test_a_task_that_waits_for_room_commits_before_it_goes(monkeypatch: pytest.M
     async def story() -> None:
         shell = Shell(monkeypatch)
         shell.broker.disk_is_full = True
-        await shell.host.put(chunk("a", 0, 3))
+        shell.host.put(chunk("a", 0, 3))
         await shell.step()
         await shell.host.cut()
         assert shell.host.waiting_for == "disk_full"
-        await shell.host.put(chunk("a", 3, 5))
+        shell.host.put(chunk("a", 3, 5))
         await shell.step()
         await shell.host.stop(cut=True)
         assert shell.broker.commits[-1].offsets == {("a", PARTITION): 5}
@@ -67,7 +67,7 @@ def test_only_so_many_tasks_commit_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         shells = [Shell(monkeypatch, pace=pace) for _ in range(3)]
         await pace.turns.acquire()
         for shell in shells:
-            await shell.host.put(chunk("a", 0, 3))
+            shell.host.put(chunk("a", 0, 3))
             await shell.step()
         cuts = [asyncio.create_task(shell.host.cut()) for shell in shells]
         assert await is_blocked(cuts[0])

@@ -20,11 +20,11 @@ def test_a_task_says_why_it_rests_and_what_waits(monkeypatch: pytest.MonkeyPatch
         assert shell.host.rest == "rebalancing"
         shell.host._ready = shell.host._takes_in = False
         assert shell.host.rest == "restoring"
-        await shell.host.put(chunk("a", 0, 3))
+        shell.host.put(chunk("a", 0, 3))
         assert shell.host.inbox == (0, 0), "it is fetched again from where the state stands"
         shell.host._takes_in = True
         shell.host.begin()
-        await shell.host.put(chunk("a", 0, 3))
+        shell.host.put(chunk("a", 0, 3))
         records, size_bytes = shell.host.inbox
         assert (records, size_bytes > 0) == (3, True)
 
@@ -38,12 +38,12 @@ def test_a_cut_that_went_through_is_measured(monkeypatch: pytest.MonkeyPatch) ->
         shell = Shell(monkeypatch)
         meter = shell.host.meter
         assert meter.restore_seconds.count == 1
-        await shell.host.put(chunk("a", 0, 3))
+        shell.host.put(chunk("a", 0, 3))
         await shell.step()
         shell.broker.meets = [CommitRefusedError("fenced")]
         await shell.host.cut()
         assert (meter.cut_seconds.count, meter.restore_seconds.count) == (0, 2)
-        await shell.host.put(chunk("a", 0, 3))
+        shell.host.put(chunk("a", 0, 3))
         await shell.step()
         await shell.host.cut()
         assert (meter.cut_seconds.count, meter.cut_bytes.sum) == (1, len(b"o") + len(b"piece"))
@@ -61,11 +61,11 @@ def test_refused_commits_are_forgotten_after_the_window(monkeypatch: pytest.Monk
         shell = Shell(monkeypatch, settings=settings)
         for n in range(4):
             clock[0] += 31
-            await shell.host.put(chunk("a", n, n + 1))
+            shell.host.put(chunk("a", n, n + 1))
             await shell.step()
             shell.broker.meets = [CommitRefusedError("fenced")]
             await shell.host.cut()
-            await shell.host.put(chunk("a", n, n + 1))
+            shell.host.put(chunk("a", n, n + 1))
             await shell.step()
             await shell.host.cut()
             assert shell.host.failed is None

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -319,10 +318,10 @@ def test_lines_are_tagged_and_stay_readable(line: str, shown: str) -> None:
 
 def test_a_budget_backs_off_and_forgets() -> None:
     """Each restart within the window waits twice as long, up to a bound; old ones do not count."""
-    budget = Budget(8, 300.0, deque())
+    budget = Budget(8, 300.0)
     waits = [budget.backoff_seconds(float(now)) for now in range(8)]
     assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
     assert budget.backoff_seconds(299.0) is None
     assert budget.backoff_seconds(301.0) == 30.0, "the first is forgotten"
     assert budget.backoff_seconds(1_000.0) == 0.5
-    assert Budget(0, 300.0, deque()).backoff_seconds(0.0) is None
+    assert Budget(0, 300.0).backoff_seconds(0.0) is None

@@ -66,7 +66,7 @@ def test_a_poll_within_a_seek_is_no_later_than_its_records(client: Client) -> No
     found = []
 
     async def poll() -> None:
-        polled = await client.consumer._getmany(None, 1.0)
+        polled = await client.consumer._getmany({AT}, 1.0)
         found.append(client.consumer._to_message(AT, polled[AT][0]).value)
 
     client.while_seeking = poll
@@ -114,7 +114,7 @@ def test_what_a_poll_took_within_a_seek_is_all_that_lies_there(client: Client) -
     found = []
 
     async def poll() -> None:
-        polled = await client.consumer._getmany(None, 1.0)
+        polled = await client.consumer._getmany({AT}, 1.0)
         found.append(client.consumer._to_message(AT, polled[AT][0]).value)
 
     client.while_seeking = poll
@@ -221,9 +221,22 @@ def test_a_poll_waits_for_partitions_no_longer_than_it_must(client: Client) -> N
             assert await waiting == ({}, set())
 
     asyncio.run(story(lambda: made.resume_partitions({AT})))
+    made.hold(AT)
+    asyncio.run(story(lambda: made.release(AT)))
     made._active_partitions, made._buffered_partitions = set(), {AT}
     asyncio.run(story(lambda: made.on_buffer_drop(AT)))
     assert made._active_partitions == {AT}
+
+
+def test_a_rebalance_lets_go_of_nothing_that_is_held(client: Client) -> None:
+    """The flow of all partitions resumes; what its task has enough of is still not polled."""
+    made = client.consumer
+    made._active_partitions, made._paused_partitions = set(), {AT}
+    made.hold(AT)
+    made.resume_partitions({AT})
+    assert client.poll(0, 1) is None
+    made.release(AT)
+    assert span(client.poll(0, 1)) == (0, 2)
 
 
 def test_what_is_restored_is_fetched_when_its_state_is_there(client: Client) -> None:
@@ -247,6 +260,21 @@ def test_the_end_is_known_when_the_last_fetch_found_nothing(client: Client) -> N
     """Then the time of that fetch is the answer, in microseconds."""
     client.poll(position=100)
     assert client.ended(100) == 7_000
+
+
+def test_an_end_seen_before_a_seek_does_not_count_while_it_is_under_way(client: Client) -> None:
+    """What is about to be fetched again is not behind the task yet."""
+    client.poll(0, 1, 2, position=3, highwater=3, lso=3)
+    assert client.consumer.read_to_end_at_us(AT, 3) == 7000
+    seen: list[int] = []
+
+    async def look() -> None:
+        seen.append(client.consumer.read_to_end_at_us(AT, 1))
+
+    client.while_seeking = look
+    client.again(1)
+    assert seen == [0]
+    assert client.consumer.read_to_end_at_us(AT, 1) == 0
 
 
 @pytest.mark.parametrize(

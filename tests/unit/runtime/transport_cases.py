@@ -32,6 +32,7 @@ class Client:
         self._brings: list[RecordBatch] = []
         self.consumer = made = ChunkConsumer.__new__(ChunkConsumer)
         made.taken = {}
+        made._held = set()
         made._end_seen_us = {}
         self._tps = {AT: self.state}
         assignment = SimpleNamespace(tps=self._tps, state_value=self._tps.__getitem__)
@@ -79,7 +80,7 @@ class Client:
         """Poll once: the fetch brings these offsets, and this is known of the partition then."""
         self._brings = self.brought(*offsets)
         self.state.__dict__.update(known)
-        polled = asyncio.run(self.consumer._getmany(None, 1.0))
+        polled = asyncio.run(self.consumer._getmany({AT}, 1.0))
         assert polled.keys() <= {AT}, "a partition that brought nothing is left out"
         if AT not in polled:
             return None
