@@ -17,21 +17,12 @@ from typing import Any, Final, Protocol, cast
 
 import aiokafka
 import faust
-from aiokafka.consumer import fetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
-from streams.codec.recordbatch import RecordBatch
 from streams.runtime.cancelling import own_cancels_only
 from streams.runtime.chunk import Chunk
-from streams.runtime.rawbatch import RawBatch
-
-_LENGTH_END: Final = 12
-"""A batch begins with its first offset, 8 bytes, and the length of what follows, 4 bytes."""
-FETCH_WAIT_MS = 100
-"""How long a fetch waits at the broker for enough; also how fresh "read to the end" is."""
-FETCH_MIN_BYTES = 128 << 10
-"""What is enough for a fetch to be answered at once: each costs a millisecond, however small."""
+from streams.runtime.fetching import FETCH_MIN_BYTES, FETCH_WAIT_MS, Polled, partition_state
 
 CLIENT_SECONDS: Final = 15.0
 """How long the client's thread may take for a call."""
@@ -51,125 +42,6 @@ class Seats(Protocol):
 
     def is_restoring_partition(self, tp: TP) -> bool:
         """Whether a partition must not be fetched yet."""
-
-
-class RawRecords:
-    """The record batches of a fetch, each left as it is until somebody inflates it."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def size_in_bytes(self) -> int:
-        """Return how many bytes the broker sent."""
-        return len(self._data)
-
-    def has_next(self) -> bool:
-        """Whether there is another whole batch: the broker cuts the last one where it is full."""
-        end = self._at + _LENGTH_END
-        if end > len(self._data):
-            return False
-        return self._at + _LENGTH_END + self._length() <= len(self._data)
-
-    def _length(self) -> int:
-        return int.from_bytes(self._data[self._at + 8 : self._at + _LENGTH_END], "big")
-
-    def next_batch(self) -> RawBatch:
-        """Return the next batch."""
-        end = self._at + _LENGTH_END + self._length()
-        batch = RawBatch(self._data[self._at : end])
-        self._at = end
-        return batch
-
-
-class BatchRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types
-    """Hands out batches where aiokafka hands out records.
-
-    Which batches are aborted, which are markers and where the partition goes on stays aiokafka's
-    to say: it iterates over a batch only when that is to be delivered, and then finds one record,
-    the batch itself.
-    """
-
-    def _consumer_record(self, tp: Any, record: Any) -> Any:
-        return record.batch
-
-
-class BatchResult(fetcher.FetchResult):  # type: ignore[misc]
-    """A fetch whose size is told in records, so that a poll is bounded by them."""
-
-    def getall(self, max_records: int | None = None) -> Any:
-        """Return batches, until they hold `max_records` records or more."""
-        tp = self._topic_partition
-        if not self.check_assignment(tp) or not self.has_more():
-            return Polled([], 0)
-        batches: list[RecordBatch] = []
-        count = 0
-        for batch in self._partition_records:
-            batches.append(batch)
-            count += batch.count
-            if max_records is not None and count >= max_records:
-                self._update_position()
-                break
-        else:
-            self._update_position()
-            self._partition_records: Any = None
-        count = count if max_records is None else min(count, max_records)
-        return handed_out(self._assignment.state_value(tp), batches, count)
-
-
-class Polled:
-    """Batches of a partition; its length is what aiokafka counts against the size of a poll.
-
-    Attributes:
-        begin, end: the fetch positions around the batches, which are all that lies between.
-    """
-
-    def __init__(
-        self, batches: list[RecordBatch], count: int, begin: int = 0, end: int = 0
-    ) -> None:
-        self.batches = batches
-        self.begin, self.end = begin, end
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-
-def handed_out(state: Any, batches: list[RecordBatch], count: int) -> Polled:
-    """Return batches that leave the fetcher, with the positions around them.
-
-    Said here, in the client's thread, where no seek can come between: who hears of a poll may have
-    heard of a seek that came after it, or not yet of one before it, and records that never came
-    would pass for known.
-
-    Args:
-        state: what aiokafka knows of the partition; its `handed_to` is where the last ones ended,
-            or where it was sought to. Markers and holes move the position without a word.
-        batches: the batches, whose position the state has passed.
-        count: their records.
-    """
-    if not batches:
-        return Polled([], 0)
-    first, after = batches[0].base_offset, batches[-1].next_offset
-    # Never later than what is there: records of before would pass for new ones.
-    begin = min(getattr(state, "handed_to", first), first)
-    state.handed_to = end = max(state.position or 0, after)
-    return Polled(batches, count, begin, end)
-
-
-def partition_state(consumer: Any, tp: TP) -> Any:
-    """Return what aiokafka knows of an assigned partition, None of others."""
-    subscription = consumer._subscription.subscription if consumer is not None else None
-    assignment = subscription.assignment if subscription is not None else None
-    if assignment is None or tp not in assignment.tps:
-        return None
-    return assignment.state_value(tp)
-
-
-# The fetcher has no seam for this; Faust's consumer is the only one of aiokafka in the process.
-fetcher.MemoryRecords = RawRecords
-fetcher.PartitionRecords = BatchRecords
-fetcher.FetchResult = BatchResult
 
 
 class ChunkConsumerThread(driver.AIOKafkaConsumerThread):

@@ -15,11 +15,12 @@ from faust.types.tuples import TP
 
 from streams.errors import SpanloomError
 from streams.runtime.chunk import Chunk
+from streams.runtime.fetching import Polled, handed_out
 from streams.runtime.host import AGAIN_SECONDS
 from streams.runtime.join_runner import JoinRunner
 from streams.runtime.pace import Pace
 from streams.runtime.task import TaskId
-from streams.runtime.transport import ChunkConsumer, NoOffsets, Polled, handed_out
+from streams.runtime.transport import ChunkConsumer, NoOffsets
 from streams.runtime.worker import JOIN, Worker
 from streams.settings import WorkerSettings
 from tests.record_batches import batch

@@ -11,8 +11,8 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 
 from streams.codec.recordbatch import Record, RecordBatch, records_of
+from streams.runtime.fetching import BatchRecords, BatchResult, RawRecords
 from streams.runtime.rawbatch import RawBatch, inflated
-from streams.runtime.transport import BatchRecords, BatchResult, RawRecords
 
 RECORDS = [Record(i, 1_000 + i, b"key", b"value %d" % i) for i in range(4)]
 

@@ -10,7 +10,8 @@ from aiokafka.consumer import fetcher
 from faust.types.tuples import TP
 
 from streams.runtime.chunk import Chunk
-from streams.runtime.transport import NoOffsets, Polled
+from streams.runtime.fetching import Polled
+from streams.runtime.transport import NoOffsets
 from tests.unit.runtime.transport_cases import AT, IDLE, Client
 
 

@@ -11,7 +11,8 @@ from faust.types.tuples import TP
 
 from streams.codec.recordbatch import Record, RecordBatch
 from streams.runtime.chunk import Chunk
-from streams.runtime.transport import ChunkConsumer, ChunkConsumerThread, Polled, handed_out
+from streams.runtime.fetching import Polled, handed_out
+from streams.runtime.transport import ChunkConsumer, ChunkConsumerThread
 from tests.record_batches import batch
 
 AT = TP("telemetry.alpha.v1", 1)

@@ -1,0 +1,49 @@
+"""An answer is taken for as old as it may be."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.consumer import consumer, fetcher
+
+from streams.runtime import fetching
+from streams.runtime.fetching import FETCH_WAIT_MS, StampedFetcher
+
+ASKED_S = 1_000
+AT, LEFT = TopicPartition("a", 0), TopicPartition("a", 1)
+
+
+@pytest.mark.parametrize(
+    ("took_ms", "stamp_ms"),
+    [(3, 3), (FETCH_WAIT_MS, FETCH_WAIT_MS), (FETCH_WAIT_MS + 40_000, FETCH_WAIT_MS)],
+)
+@pytest.mark.parametrize("is_active", [True, False])
+def test_what_was_read_late_is_no_news(
+    monkeypatch: pytest.MonkeyPatch, took_ms: int, stamp_ms: int, is_active: bool
+) -> None:
+    """A frozen process finds an answer that the broker gave before; an early one is as it is."""
+    clock = SimpleNamespace(time=lambda: float(ASKED_S))
+    monkeypatch.setattr(fetching, "time", clock)
+    states: dict[TopicPartition, Any] = {
+        AT: SimpleNamespace(timestamp=None),
+        LEFT: SimpleNamespace(timestamp=None),
+    }
+
+    async def answered(*_: object) -> bool:
+        states[AT].timestamp = ASKED_S * 1_000 + took_ms
+        return True
+
+    monkeypatch.setattr(fetcher.Fetcher, "_proc_fetch_request", answered)
+    request = SimpleNamespace(topics=[("a", [(0, 5, 100), (1, 5, 100)])])
+    assignment = SimpleNamespace(active=is_active, state_value=states.__getitem__)
+    made = StampedFetcher.__new__(StampedFetcher)
+    assert asyncio.run(made._proc_fetch_request(assignment, 1, request)) is True
+    expected = ASKED_S * 1_000 + (stamp_ms if is_active else took_ms)
+    assert (states[AT].timestamp, states[LEFT].timestamp) == (expected, None)
+
+
+def test_consumers_have_it() -> None:
+    """The name by which aiokafka makes one."""
+    assert consumer.Fetcher is StampedFetcher
