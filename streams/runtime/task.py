@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from streams.monitoring.meter import BoundsMet, no_bounds
 from streams.runtime.delivery import Delivery
 from streams.runtime.topic_ids import TopicIds, no_ids
+from streams.state.compaction import FOLD_BYTES_MAX
 
 _REKEY: Final = "rekey."
 
@@ -61,6 +63,8 @@ class Connection:
         delivery: what is promised to readers of the outputs.
         patience_seconds: how long a broker may be away in the middle of a commit.
         topic_ids: tells a topic from one that was made again under its name.
+        fold_bytes_max: how much of its old state a task's cut folds.
+        bounds_met: where it is counted, by task, how often bounds acted.
     """
 
     base: Mapping[str, object] = field(repr=False)  # it may hold a password
@@ -70,6 +74,8 @@ class Connection:
     delivery: Delivery = "exactly_once"
     patience_seconds: float = 120.0
     topic_ids: TopicIds = no_ids
+    fold_bytes_max: int = FOLD_BYTES_MAX
+    bounds_met: BoundsMet = field(default_factory=no_bounds)
 
 
 def changelog_topic(group: str, kind: str) -> str:

@@ -21,6 +21,7 @@ from faust.types.tuples import TP
 
 from streams.errors import BrokerError, RightError, SpanloomError, StateError
 from streams.monitoring.liveness import Limits
+from streams.monitoring.meter import no_bounds
 from streams.monitoring.watchdog import Watchdog
 from streams.runtime import refusals, rights, topics
 from streams.runtime.app import chunk_app
@@ -106,7 +107,8 @@ class Worker:
             self.settings.unhealthy_ratio,
         )
         self._client = ConsumerLink(lambda: self._app)
-        self.monitor = Monitor(limits, self._restored, self._client, on_ready)
+        self.bounds_met = no_bounds()
+        self.monitor = Monitor(limits, self._restored, self._client, on_ready, self.bounds_met)
 
     # --- preparation
 
@@ -443,6 +445,8 @@ class Worker:
                 settings.delivery,
                 settings.broker_timeout_seconds,
                 self._topic_ids,
+                settings.fold_bytes_max,
+                self.bounds_met,
             ),
             ConsumerSource(settings.group, lambda: self.consumer),
             self._pool,
