@@ -33,6 +33,7 @@ from streams.state.live import LiveSegments, piece_key
 from streams.state.local import LocalState
 from streams.state.segment import Segment, encode_pieces
 from streams.units import SECOND_US
+from tests.record_batches import batch
 
 SPANS = 8
 START_US = 1_790_000_000 * SECOND_US
@@ -126,7 +127,7 @@ class State:
             records = events(range(first, min(traces, first + per_step)), offset)
             end = offset + len(records)
             self.runner.step(
-                [Chunk(topics.OTHER, self.partition, offset, end, records)], {}, START_US
+                [Chunk(topics.OTHER, self.partition, offset, end, [batch(records)])], {}, START_US
             )
             offset = end
             began = time.perf_counter()

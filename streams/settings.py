@@ -89,6 +89,7 @@ class WorkerSettings(BaseSettings):
     pseudonyms_required: bool = False
 
     disk_free_min_bytes: int = Field(default=64 << 20, ge=0)
+    heap_free_bytes_max: int = Field(default=32 << 20, ge=1 << 20)
 
     session_timeout_seconds: float = Field(default=10, ge=6)
     broker_timeout_seconds: float = Field(default=120, gt=0)
@@ -106,6 +107,7 @@ class WorkerSettings(BaseSettings):
     cut_interval_seconds: float = Field(default=0.2, gt=0, le=60)
     cut_cpu_share: float = Field(default=0.1, gt=0, le=1)
     cuts_at_once: int = Field(default=4, ge=1, le=64)
+    fold_bytes_max: int = Field(default=8 << 20, ge=1 << 20, le=1 << 30)
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     step_rows_max: int = Field(default=20_000, ge=100)
     inbox_rows_max: int = Field(default=60_000, ge=1_000)
@@ -117,6 +119,7 @@ class WorkerSettings(BaseSettings):
     open_traces_max: int = Field(default=1_000_000, ge=1)
     open_bytes_max: int = Field(default=512 << 20, ge=1 << 20)
     open_resident_bytes_max: int = Field(default=16 << 20, ge=0)
+    open_raw_bytes_max: int = Field(default=16 << 20, ge=1 << 20)
     halves_bytes_max: int = Field(default=16 << 20, ge=0)
     closed_traces_max: int = Field(default=2_000_000, ge=1)
     closed_retention_seconds: float = Field(default=600, gt=0)

@@ -172,7 +172,8 @@ async def _run(pipeline: Pipeline, link: Link) -> None:
         pipeline, link, lambda tasks: typer.echo(_ready_line(settings, tasks)), watchdog
     )
     worker.prepare()
-    keeper = asyncio.create_task(keep_tight())
+    met = worker.bounds_met[""]
+    keeper = asyncio.create_task(keep_tight(settings.heap_free_bytes_max, met))
     try:
         await worker.run()
     finally:

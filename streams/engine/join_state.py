@@ -48,6 +48,8 @@ class JoinSettings:
             closed early (closed_by = bound).
         open_resident_bytes_max: how much of the events that stay stays in memory; the rest goes on
             the shelf, if there is one.
+        open_raw_bytes_max: beyond so many bytes of chunks that are kept as they came, with open
+            events in them, the older half is packed.
         halves_bytes_max: events kept in memory of traces that may be halves of a restarted
             context; those beyond it are read back from the output topic when a link asks for them.
         window_us: length of a fidelity window, and of one of signals.
@@ -63,6 +65,7 @@ class JoinSettings:
     open_traces_max: int = 1_000_000
     open_bytes_max: int = 512 << 20
     open_resident_bytes_max: int = 16 << 20
+    open_raw_bytes_max: int = 16 << 20
     halves_bytes_max: int = 16 << 20
     window_us: int = 10 * SECOND_US
     window_retention_us: int = 30 * MINUTE_US
@@ -94,7 +97,7 @@ class JoinState:
         self.progress = Progress(len(topics), settings.progress, silent)
         self.is_link_topic = np.zeros(max(256, len(topics)), np.bool_)
         self.is_link_topic[list(silent)] = True
-        arena = Arena(shelve, settings.open_resident_bytes_max)
+        arena = Arena(shelve, settings.open_resident_bytes_max, settings.open_raw_bytes_max)
         self.open = OpenTraces(plan.words, settings.bounds, arena)
         self.closed = ClosedTraces(settings.closed_max)
         self.counts = WindowCounts(settings.window_us, plan.version)

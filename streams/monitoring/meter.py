@@ -1,9 +1,21 @@
 """What a task's host measures of its own work, for the scraper: plain sums, nothing per record."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
-from typing import Protocol
+from typing import Final, Protocol
+
+BoundsMet = dict[str, Counter[str]]
+"""How often bounds acted on memory and work, by task and name; "" is the process. Each task's is
+written by whoever works for it, and read by another thread."""
+HEAP_BOUND: Final = "heap_free_bytes_max"
+"""Name of the process's bound."""
+
+
+def no_bounds() -> BoundsMet:
+    """Return counts in which no bound was met."""
+    return defaultdict(Counter)
 
 
 @dataclass(slots=True)

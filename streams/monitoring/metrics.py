@@ -38,7 +38,7 @@ MetricName = Literal[
     "spanloom_cuts", "spanloom_cut_seconds", "spanloom_cut_seconds_max", "spanloom_cut_bytes",
     "spanloom_cut_bytes_max", "spanloom_restore_seconds", "spanloom_restarts",
     "spanloom_refused_commits", "spanloom_given_up_commits", "spanloom_local_rebuilds",
-    "spanloom_disk_full", "spanloom_lost_to_retention_records",
+    "spanloom_disk_full", "spanloom_lost_to_retention_records", "spanloom_bounds_met",
 ]  # fmt: skip
 """Every name: a typo fails the type check."""
 
@@ -134,6 +134,12 @@ CATALOGUE: Final[Mapping[MetricName, Entry]] = {
     ),
     "spanloom_lost_to_retention_records": Entry(
         "counter", _TASK, "Records deleted by the broker before they were read."
+    ),
+    "spanloom_bounds_met": Entry(
+        "counter",
+        ("task", "bound"),
+        "Times that a bound on memory or work acted, by bound; nothing is lost by these. "
+        "Without a task: the process.",
     ),
 }
 _FAMILIES: Final[Mapping[str, Any]] = {
@@ -250,6 +256,8 @@ def _of_all_tasks(view: View) -> Iterator[Metric]:
     yield family("spanloom_local_rebuilds", _by_key(tasks, "local_rebuilds"))
     yield family("spanloom_disk_full", _each(tasks, "is_disk_full"))
     yield family("spanloom_lost_to_retention_records", _each(tasks, "lost_to_retention"))
+    bounds = [*_by_key(tasks, "bounds_met"), *view.bounds_met.items()]
+    yield family("spanloom_bounds_met", bounds)
 
 
 def _by_key(tasks: Sequence[Mapping[str, Any]], field: str) -> Iterator[Row]:

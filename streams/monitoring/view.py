@@ -26,6 +26,8 @@ class View:
         tasks: one mapping a task, as `streams.runtime.reporting.task_status` makes them.
         rebalances: pauses of rebalances that are over, seconds.
         failed: the error that the worker ends with, "" for none.
+        bounds_met: by task ("" for the process) and name how often bounds on memory and work
+            acted that no task's status tells of.
     """
 
     limits: Limits
@@ -34,6 +36,7 @@ class View:
     tasks: Sequence[Mapping[str, Any]] = ()
     rebalances: Sample = field(default_factory=Sample)
     failed: str = ""
+    bounds_met: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     @property
     def phase(self) -> Phase:

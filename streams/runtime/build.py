@@ -330,6 +330,7 @@ def join_settings(settings: WorkerSettings) -> JoinSettings:
         open_traces_max=settings.open_traces_max,
         open_bytes_max=settings.open_bytes_max,
         open_resident_bytes_max=settings.open_resident_bytes_max,
+        open_raw_bytes_max=settings.open_raw_bytes_max,
         halves_bytes_max=settings.halves_bytes_max,
         window_us=_us(settings.window_seconds),
         signals=signal_bounds(settings),

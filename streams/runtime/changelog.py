@@ -18,7 +18,7 @@ from streams.errors import StateError
 from streams.runtime.commit import Cut, OutRecord
 from streams.runtime.crashpoints import reached
 from streams.runtime.restore_reading import end_of, read_from
-from streams.state.compaction import Compaction, is_due, step_bytes
+from streams.state.compaction import FOLD_BOUND, FOLD_BYTES_MAX, Compaction, is_due, step_bytes
 from streams.state.live import Delta, Line, LiveSegments, encode_manifest
 from streams.state.local import DamagedCopyError, LocalState, NoRoomError, Record
 from streams.state.segment import Segment, encode_pieces
@@ -89,6 +89,8 @@ class Changelog:
             the same name is not believed.
         retire_seconds: what a base replaces is kept for so long. Where nobody is fenced, a holder
             that lost its task may make one: by then it knows, and what it replaced is still there.
+        fold_bytes_max: how much of the old state a cut folds, unless it is as large itself.
+        bounds_met: counts by name how often a bound acted.
     """
 
     def __init__(
@@ -101,6 +103,8 @@ class Changelog:
         rebuilds: Counter[str] | None = None,
         retire_seconds: float = 0.0,
         topic_id: str = "",
+        fold_bytes_max: int = FOLD_BYTES_MAX,
+        bounds_met: Counter[str] | None = None,
     ) -> None:
         self.topic = topic
         self.partition = partition
@@ -120,6 +124,8 @@ class Changelog:
         self._retiring: deque[tuple[float, list[bytes]]] = deque()
         """... and from when on others may be deleted, which a base has replaced."""
         self._retire_seconds = retire_seconds
+        self._fold_bytes_max = fold_bytes_max
+        self._bounds_met: Counter[str] = Counter() if bounds_met is None else bounds_met
         self._uncopied: list[tuple[list[Record], int]] = []
         self._is_copy_lost = False
         self._added = Delta(0, 0, 0), 0, False
@@ -284,7 +290,9 @@ class Changelog:
                 replaced = Line(live.line.base, list(live.line.deltas))
                 self._compaction = Compaction(replaced, self._generation, self._local.get)
                 self._made_bytes = 0
-            self._made += self._compaction.step(step_bytes(cut_bytes))
+            size_bytes, is_bounded = step_bytes(cut_bytes, self._fold_bytes_max)
+            self._bounds_met[FOLD_BOUND] += is_bounded
+            self._made += self._compaction.step(size_bytes)
             self._made_bytes += sum(len(value or b"") for _, value in self._made)
         except NoRoomError as error:
             self._give_up_fold()  # half of a walk cannot be gone on with

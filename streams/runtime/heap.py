@@ -11,8 +11,11 @@ import asyncio
 import ctypes
 import gc
 import os
+from collections import Counter
 from functools import cache
 from typing import Any, Final
+
+from streams.monitoring.meter import HEAP_BOUND
 
 _M_ARENA_MAX: Final = -8
 _M_MMAP_THRESHOLD: Final = -3
@@ -22,12 +25,12 @@ _ARENAS: Final = 2
 _MAPPED_BYTES: Final = 16 << 20
 _SPARE_BYTES: Final = 128 << 20
 FREE_BYTES_MAX: Final = 32 << 20
-"""So much may lie free in the heap, and ..."""
+"""By default so much may lie free in the heap, and ..."""
 FREE_RATIO_MAX: Final = 0.1
 """... this share of it, before it is given back: what is needed again costs page faults."""
-GROWN_BYTES_MIN: Final = 16 << 20
-"""glibc counts as free what it gave back already, too: so much more than then must be resident
-without being in use, or there is nothing to be had."""
+GROWN_RATIO_MIN: Final = 0.5
+"""glibc counts as free what it gave back already, too: this share of what may lie free, more than
+then, must be resident without being in use, or there is nothing to be had."""
 LOOK_SECONDS: Final = 2.0
 """Giving back takes 8 ms in a heap of half a gigabyte."""
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
@@ -72,20 +75,24 @@ def collect_seldom(every: int) -> None:
     gc.set_threshold(every, 20, 100)
 
 
-def is_loose(heap_bytes: int, free_bytes: int) -> bool:
+def is_loose(heap_bytes: int, free_bytes: int, free_bytes_max: int = FREE_BYTES_MAX) -> bool:
     """Return whether so much of a heap is free that it should be given back."""
-    return free_bytes > max(FREE_BYTES_MAX, FREE_RATIO_MAX * heap_bytes)
+    return free_bytes > max(free_bytes_max, FREE_RATIO_MAX * heap_bytes)
 
 
 class HeapKeeper:
     """Gives free heap back to the system when there is much of it.
 
+    Args:
+        free_bytes_max: so much may lie free, and a tenth of the heap.
+
     Attributes:
         given_back: how often it did.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, free_bytes_max: int = FREE_BYTES_MAX) -> None:
         self.given_back = 0
+        self._free_bytes_max = free_bytes_max
         self._tight_bytes = 0
         """What was resident without being in use when it was given back last, or less since."""
 
@@ -97,8 +104,10 @@ class HeapKeeper:
         usage = libc.mallinfo2()
         unused_bytes = _own_bytes() - usage.uordblks
         self._tight_bytes = min(self._tight_bytes, unused_bytes)
-        has_grown = unused_bytes - self._tight_bytes >= GROWN_BYTES_MIN
-        if not has_grown or not is_loose(usage.arena, usage.fordblks):
+        grown_bytes = unused_bytes - self._tight_bytes
+        if grown_bytes < GROWN_RATIO_MIN * self._free_bytes_max:
+            return False
+        if not is_loose(usage.arena, usage.fordblks, self._free_bytes_max):
             return False
         libc.malloc_trim(0)
         self._tight_bytes = _own_bytes() - usage.uordblks
@@ -106,12 +115,18 @@ class HeapKeeper:
         return True
 
 
-async def keep_tight() -> None:
-    """Look at the heap every few seconds, in a thread, until cancelled."""
-    keeper = HeapKeeper()
+async def keep_tight(free_bytes_max: int, met: Counter[str]) -> None:
+    """Look at the heap every few seconds, in a thread, until cancelled.
+
+    Args:
+        free_bytes_max: so much may lie free.
+        met: counts how often there was more.
+    """
+    keeper = HeapKeeper(free_bytes_max)
     while _glibc() is not None:
         await asyncio.sleep(LOOK_SECONDS)
         await asyncio.to_thread(keeper.look)
+        met[HEAP_BOUND] = keeper.given_back
 
 
 def _own_bytes() -> int:

@@ -334,6 +334,7 @@ class JoinRunner:
             "partition": self.partition,
             "accounting": state.accounting(),
             "reasons": {name: n for name, n in self._reasons().items() if n},
+            "bounds_met": {**state.open.bounds_met, **state.counts.bounds_met},
             "open_traces": len(state.open),
             "closed_traces": len(state.closed),
             "open_bytes": state.open.live_bytes,

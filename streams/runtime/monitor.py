@@ -14,11 +14,12 @@ import structlog
 from streams.errors import BrokerError, SpanloomError, StalledError
 from streams.monitoring import stacks
 from streams.monitoring.liveness import Complaint, Limits, Phase, Seen, TaskSeen, advance
-from streams.monitoring.meter import Sample
+from streams.monitoring.meter import HEAP_BOUND, BoundsMet, Sample
 from streams.monitoring.view import View
 from streams.runtime.changelog import DISK_FULL
 from streams.runtime.hearing import Hearing
 from streams.runtime.host import TaskHost
+from streams.state.compaction import FOLD_BOUND
 
 log = structlog.get_logger()
 LOOK_SECONDS: Final = 1.0
@@ -76,6 +77,12 @@ def task_status(hosts: Iterable[TaskHost], link: Link) -> list[dict[str, Any]]:
     ]
 
 
+def bounds_of(tasks: Iterable[str], met: BoundsMet) -> dict[tuple[str, str], int]:
+    """Return by task ("" for the process) and name how often bounds acted, 0 for never."""
+    names = [("", HEAP_BOUND), *((task, FOLD_BOUND) for task in tasks)]
+    return {(task, bound): met[task][bound] if task in met else 0 for task, bound in names}
+
+
 class Monitor:
     """Keeps the last look at a worker.
 
@@ -84,6 +91,7 @@ class Monitor:
         hosts: gives its tasks as of now.
         link: the Kafka client.
         on_ready: called once, with the names of the tasks, when the worker first consumes.
+        bounds_met: how often bounds acted that no task's status tells of.
     """
 
     def __init__(
@@ -92,8 +100,10 @@ class Monitor:
         hosts: Callable[[], Iterable[TaskHost]],
         link: Link,
         on_ready: Callable[[list[str]], None] | None = None,
+        bounds_met: BoundsMet | None = None,
     ) -> None:
         self.view = View(limits)
+        self._bounds_met = {} if bounds_met is None else bounds_met
         self._hosts = hosts
         self._link = link
         self._on_ready = on_ready
@@ -162,7 +172,8 @@ class Monitor:
         )
         waits = advance(self.view.waits, seen, now - self._looked_at)
         self._looked_at = now
-        self.view = replace(self.view, waits=waits, tasks=tasks)
+        met = bounds_of([str(task["task"]) for task in tasks], self._bounds_met)
+        self.view = replace(self.view, waits=waits, tasks=tasks, bounds_met=met)
 
     def _seen(self, host: TaskHost, task: dict[str, Any]) -> TaskSeen:
         return TaskSeen(

@@ -92,6 +92,8 @@ def recover(
         rebuilds,
         0.0 if connection.delivery == "exactly_once" else UNFENCED_SECONDS,
         ids.get(log_topic, ""),
+        connection.fold_bytes_max,
+        connection.bounds_met[str(task_id)],
     )
     restored = changelog.restore()
     runner = make()

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from streams.monitoring.meter import BoundsMet, no_bounds
 from streams.runtime.delivery import Delivery
 from streams.runtime.topic_ids import TopicIds, no_ids
+from streams.settings import WorkerSettings
+from streams.state.compaction import FOLD_BYTES_MAX
 
 _REKEY: Final = "rekey."
 
@@ -35,6 +38,20 @@ class HostSettings:
     restarts_max: int = 10
     restart_window_seconds: float = 300.0
     call_seconds_max: float = 20.0
+
+    @classmethod
+    def of(cls, settings: WorkerSettings) -> HostSettings:
+        """Return what a worker's settings say."""
+        return cls(
+            coalesce_seconds=settings.coalesce_seconds,
+            step_rows_max=settings.step_rows_max,
+            inbox_rows_max=settings.inbox_rows_max,
+            inbox_bytes_max=settings.inbox_bytes_max,
+            cut_interval_seconds=settings.cut_interval_seconds,
+            restarts_max=settings.restarts_max,
+            restart_window_seconds=settings.restart_window_seconds,
+            call_seconds_max=settings.commit_call_seconds_max,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +80,8 @@ class Connection:
         delivery: what is promised to readers of the outputs.
         patience_seconds: how long a broker may be away in the middle of a commit.
         topic_ids: tells a topic from one that was made again under its name.
+        fold_bytes_max: how much of its old state a task's cut folds.
+        bounds_met: where it is counted, by task, how often bounds acted.
     """
 
     base: Mapping[str, object] = field(repr=False)  # it may hold a password
@@ -72,6 +91,8 @@ class Connection:
     delivery: Delivery = "exactly_once"
     patience_seconds: float = 120.0
     topic_ids: TopicIds = no_ids
+    fold_bytes_max: int = FOLD_BYTES_MAX
+    bounds_met: BoundsMet = field(default_factory=no_bounds)
 
 
 def changelog_topic(group: str, kind: str) -> str:

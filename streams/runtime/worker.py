@@ -21,6 +21,7 @@ from faust.types.tuples import TP
 
 from streams.errors import BrokerError, RightError, SpanloomError, StateError
 from streams.monitoring.liveness import Limits
+from streams.monitoring.meter import no_bounds
 from streams.monitoring.watchdog import Watchdog
 from streams.runtime import refusals, rights, topics
 from streams.runtime.app import chunk_app
@@ -108,7 +109,8 @@ class Worker:
             self.settings.unhealthy_ratio,
         )
         self._client = ConsumerLink(lambda: self._app)
-        self.monitor = Monitor(limits, self._restored, self._client, on_ready)
+        self.bounds_met = no_bounds()
+        self.monitor = Monitor(limits, self._restored, self._client, on_ready, self.bounds_met)
 
     # --- preparation
 
@@ -445,19 +447,12 @@ class Worker:
                 settings.delivery,
                 settings.broker_timeout_seconds,
                 self._topic_ids,
+                settings.fold_bytes_max,
+                self.bounds_met,
             ),
             ConsumerSource(settings.group, lambda: self.consumer),
             self._pool,
-            HostSettings(
-                coalesce_seconds=settings.coalesce_seconds,
-                step_rows_max=settings.step_rows_max,
-                inbox_rows_max=settings.inbox_rows_max,
-                inbox_bytes_max=settings.inbox_bytes_max,
-                cut_interval_seconds=settings.cut_interval_seconds,
-                restarts_max=settings.restarts_max,
-                restart_window_seconds=settings.restart_window_seconds,
-                call_seconds_max=settings.commit_call_seconds_max,
-            ),
+            HostSettings.of(settings),
             self._recall if task_id.kind == JOIN else None,
             self._pace,
             self._recall_pool,

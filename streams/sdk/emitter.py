@@ -111,7 +111,11 @@ class Emitter:
         self._taken = 0
         self._lost_taken = 0
         self._said: dict[str, float] = {}
-        self._long_wait = LongWait(time.monotonic())
+        self.waits_told = 0
+        options = self.options
+        self._long_wait = LongWait(
+            options.wait_told_seconds, options.wait_told_again_seconds, time.monotonic()
+        )
         # An RLock: a signal handler of the pipeline may make a span while we are in here.
         self._lock = threading.RLock()
         self._wakes: SimpleQueue[None] = SimpleQueue()
@@ -236,6 +240,7 @@ class Emitter:
                 unsampled_traces=sum(one.traces for one in unsampled),
                 cut=self.cut,
                 refused=self.refused,
+                waits_told=self.waits_told,
             )
 
     def flush(self, seconds: float) -> bool:
@@ -300,6 +305,7 @@ class Emitter:
         if self.sender is not None:
             self.sender.close(max(0.0, self._deadline - time.monotonic()))
         self._give_up()
+        self._tell_of_wait()  # where the broker came back with the last events
 
     def _guarded_turn(self) -> None:
         try:
@@ -322,15 +328,26 @@ class Emitter:
     def _tell_of_wait(self) -> None:
         """Log for how long the broker has taken nothing: the client says it once, at the start."""
         waiting = self.counts().waiting
-        long = self._long_wait.told(waiting, self.sent + self._lost_taken, time.monotonic())
-        if long is not None:
-            since = time.strftime("%H:%M:%S", time.gmtime(time.time() - long))
+        told = self._long_wait.look(waiting, self.sent, self._lost_taken, time.monotonic())
+        if told is None:
+            return
+        since = time.strftime("%H:%M:%S", time.gmtime(time.time() - told.seconds))
+        if told.is_over:
+            # A warning too: whoever saw that events wait is to see that they do no longer.
             log.warning(
-                "telemetry: %s events wait since %s UTC (%.0f s): the broker takes none of them; "
-                "each is dropped with reason delivery_timeout %.0f s after it was handed to the "
-                "client, and new ones with reason %s while the queue is full",
-                *(f"{waiting:,}", since, long, self.options.delivery_seconds_max, QUEUE_FULL),
+                "telemetry: the broker takes events again: it took none since %s UTC (%.0f s), up "
+                "to %s events waited",
+                *(since, told.seconds, f"{told.events:,}"),
             )
+            return
+        self.waits_told += 1
+        log.warning(
+            "telemetry: %s events wait since %s UTC (%.0f s): the broker takes none of them; "
+            "each is dropped with reason delivery_timeout %.0f s after it was handed to the "
+            "client, and new ones with reason %s while the queue is full",
+            *(f"{told.events:,}", since, told.seconds),
+            *(self.options.delivery_seconds_max, QUEUE_FULL),
+        )
 
     def _take(self, sender: Sender, count: int) -> None:
         """Take so many events from the queue, as messages by topic and partition."""

@@ -22,6 +22,8 @@ _BOUNDS: Final = {
     "report_seconds": (0.1, 3_600.0),
     "delivery_seconds_max": (1.0, 3_600.0),
     "exit_seconds_max": (0.0, 60.0),
+    "wait_told_seconds": (0.1, 3_600.0),
+    "wait_told_again_seconds": (0.1, 3_600.0),
     "batch_schema_id": (1, (1 << 31) - 1),
 }
 
@@ -42,6 +44,9 @@ class Options:
             Longer than an outage should be: what times out while it is on its way may arrive all
             the same, and what is behind it may then arrive twice.
         exit_seconds_max: how long the end of the program may wait for the broker.
+        wait_told_seconds: how long events wait while the broker takes none, before that is logged:
+            longer than a restart of the broker, or an election of a leader, takes.
+        wait_told_again_seconds: how often it is logged again.
         batch_schema_id: under which a schema registry has `telemetry_batch`; as in
             `schemas/topics.yaml` where there is none.
     """
@@ -55,6 +60,8 @@ class Options:
     report_seconds: float = 10.0
     delivery_seconds_max: float = 900.0
     exit_seconds_max: float = 3.0
+    wait_told_seconds: float = 30.0
+    wait_told_again_seconds: float = 60.0
     batch_schema_id: int = 20
 
     def __post_init__(self) -> None:

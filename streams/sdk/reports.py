@@ -38,6 +38,7 @@ class Counts(NamedTuple):
             something was sent all the same (errors, audit entries, log lines).
         cut: texts, dimensions, links and counters beyond their bound.
         refused: metrics against the naming rule or without a number, severities that are none.
+        waits_told: how often it was logged that events wait and the broker takes none.
     """
 
     made: int
@@ -48,6 +49,7 @@ class Counts(NamedTuple):
     unsampled_traces: int
     cut: int
     refused: int
+    waits_told: int
 
 
 class Unsampled:
@@ -158,6 +160,7 @@ class Reports:
             yield _Told(home, "events_dropped", ("error_category", reason)), dropped
         yield _Told(home, "values_cut"), counts.cut
         yield _Told(home, "points_refused"), counts.refused
+        yield _Told(home, "waits_told"), counts.waits_told
         for one in list(self._emitter.unsampled_by.values()):
             place, by = self._home_of(one.place), ("component", one.place.component)
             yield _Told(place, "spans_unsampled", by), one.spans

@@ -22,9 +22,11 @@ STEP_BYTES: Final = 4 << 20
 """How much one cut folds at least, ..."""
 STEP_FACTOR: Final = 4
 """... and how much of its own size: a base is finished before as much again has come."""
-STEP_BYTES_MAX: Final = 8 << 20
-"""A larger step only for a larger cut: what a step made is in memory once more in the client, in
-the batch and in the write buffer of the local copy, of each task."""
+FOLD_BYTES_MAX: Final = 8 << 20
+"""By default, a larger step only for a larger cut: what a step made is in memory once more in the
+client, in the batch and in the write buffer of the local copy, of each task."""
+FOLD_BOUND: Final = "fold_bytes_max"
+"""Name of that bound."""
 STEP_FACTOR_MIN: Final = 1.5
 """What is due is 1 + 1 / `FACTOR` times what comes until the next base is: with less of a large
 cut's size than that, what each base has to fold would grow without an end."""
@@ -35,10 +37,15 @@ def is_due(base_bytes: int, delta_bytes: int, segments: int) -> bool:
     return segments > SEGMENTS_MAX or delta_bytes > max(FLOOR_BYTES, FACTOR * base_bytes)
 
 
-def step_bytes(cut_bytes: int) -> int:
-    """Return how much a cut of some size folds."""
-    wanted = min(STEP_BYTES + STEP_FACTOR * cut_bytes, STEP_BYTES_MAX)
-    return max(wanted, int(STEP_FACTOR_MIN * cut_bytes))
+def step_bytes(cut_bytes: int, bytes_max: int = FOLD_BYTES_MAX) -> tuple[int, bool]:
+    """Return how much a cut of some size folds, and whether it would have folded more.
+
+    Args:
+        cut_bytes: of the cut's own segment.
+        bytes_max: no more than this for a cut that is not itself as large.
+    """
+    wanted = STEP_BYTES + STEP_FACTOR * cut_bytes
+    return max(min(wanted, bytes_max), int(STEP_FACTOR_MIN * cut_bytes)), wanted > bytes_max
 
 
 class Compaction:

@@ -16,6 +16,7 @@ Examples:
   make fault ARGS="--scenario damage --kills 2"          each kind of damage twice
   make fault ARGS="--scenario kills --seed 7 --canary drop_output"    must end with 1
   make fault ARGS="--target console --kills 50 --json console.json"   its archive equals the topics
+  make fault ARGS="--target console --kills 1 --bug twice_after_kill"    must end with 1
 """
 
 import argparse
@@ -33,7 +34,8 @@ from typing import Any
 from benchmarks.arguments import at_least_one, report_file
 from tests.fault.broker import BrokerNode, NoBrokerError
 from tests.fault.canary import CANARIES, program_of
-from tests.fault.console_kills import SCENARIO, kill_consoles
+from tests.fault.console_canary import CONSOLE_CANARIES, console_program_of
+from tests.fault.console_kills import SCENARIO, TOLD, kill_consoles
 from tests.fault.harness import PROGRAM, Deployment
 from tests.fault.run import CannotRunError, Plan, carry_out
 from tests.fault.scenarios import SCENARIOS
@@ -75,7 +77,7 @@ def _run_one(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, A
         seconds=arguments.seconds,
         records_per_second=arguments.records_per_second,
         partitions=arguments.partitions,
-        program=program_of(arguments.canary) if arguments.canary else PROGRAM,
+        program=_program(arguments.canary),
         points=tuple(arguments.point or ()),
         canary=arguments.canary or "",
     )
@@ -103,8 +105,16 @@ def _run_one(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, A
             deployment.delete_topics()
         say(f"{name}: seed {seed}, {plan.workers} workers, {plan.kills} kills")
         if scenario is None:
-            return kill_consoles(plan, deployment, say)
+            told = () if plan.canary else TOLD
+            return kill_consoles(plan, deployment, say, told, is_short=bool(plan.canary))
         return carry_out(plan, scenario, deployment, node, say)
+
+
+def _program(canary: str | None) -> tuple[str, ...]:
+    """Return what runs the target, with a planted bug where one is asked for."""
+    if not canary:
+        return PROGRAM
+    return console_program_of(canary) if canary in CONSOLE_CANARIES else program_of(canary)
 
 
 def _together(reports: list[dict[str, Any]], seed: int) -> dict[str, Any]:
@@ -136,11 +146,20 @@ def _arguments() -> argparse.Namespace:
     add("--json", type=report_file, metavar="FILE", help="write the report here, too")
     add("--broker", metavar="HOST:PORT", help="use this broker and DELETE ALL ITS TOPICS")
     add("--point", action="append", help="points, damage: only this kind; may be repeated")
-    add("--canary", choices=list(CANARIES), help="plant a bug, which must be found")
+    bugs = {"worker": CANARIES, "console": CONSOLE_CANARIES}
+    names = [name for of_target in bugs.values() for name in of_target]
+    add("--canary", "--bug", choices=names, help="plant a bug of the target, to be found")
     add("--records-per-second", type=float, default=15, help="simulated records; 25 events each")
     add("--partitions", type=at_least_one, default=4, help="of the telemetry topics (4)")
     add("--keep", action="store_true", help="keep logs and local state")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    of_target = bugs[arguments.target]
+    if arguments.canary and arguments.canary not in of_target:
+        parser.error(
+            f"--canary {arguments.canary}: of the {arguments.target} give one of "
+            f"{', '.join(of_target)}"
+        )
+    return arguments
 
 
 if __name__ == "__main__":

@@ -4,8 +4,11 @@ import json
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from typing import Any, Final
 
+from streams.console.archive.kinds import KIND
+from streams.console.archive.store import Store
 from tests.fault.harness import PROGRAM, Deployment, WorkerProcess, wait_for
 from tests.ports import free_port
 
@@ -25,10 +28,14 @@ class ConsoleAt:
     Args:
         deployment: whose topics it reads.
         archive: path or URL; "" is a folder of the deployment's.
+        program: what runs the command.
     """
 
-    def __init__(self, deployment: Deployment, archive: str = "") -> None:
+    def __init__(
+        self, deployment: Deployment, archive: str = "", program: Sequence[str] = PROGRAM
+    ) -> None:
         self.deployment = deployment
+        self.program = tuple(program)
         self.archive = archive or str(deployment.folder / "archive")
         self.lives = 0
         self.consoles: list[WorkerProcess] = []
@@ -36,7 +43,7 @@ class ConsoleAt:
 
     def start(self, *arguments: str) -> WorkerProcess:
         """Start it; it need not serve yet."""
-        command = [sys.executable, *PROGRAM, "console", "--archive", self.archive]
+        command = [sys.executable, *self.program, "console", "--archive", self.archive]
         command += ["--port", str(self.port), *arguments]
         place = self.deployment.folder / f"console-{self.lives}"
         self.lives += 1
@@ -56,6 +63,16 @@ class ConsoleAt:
     def wait_until_ready(self, console: WorkerProcess) -> float:
         """Wait until it reads; return how long that took."""
         return wait_for(lambda: self.get("/ready") is not None, READ_SECONDS, console.tail, console)
+
+    def wait_until_written(self, console: WorkerProcess, kind: str) -> None:
+        """Wait until some rows of a kind lie in files."""
+
+        def is_written() -> bool:
+            store, schema = Store(self.archive), KIND[kind].schema
+            files = [one for one in store.segments() if one.kind == kind]
+            return bool(store.dataset(files, schema).count_rows()) if files else False
+
+        wait_for(is_written, READ_SECONDS, lambda: f"{kind} in files: {console.tail()}", console)
 
     def wait_until_read(self, console: WorkerProcess) -> None:
         """Wait until everything is archived, in files or in memory."""

@@ -14,6 +14,8 @@ import pytest
 from streams.runtime.crashpoints import POINTS
 from tests.fault.broker import BrokerNode, NoBrokerError
 from tests.fault.canary import CANARIES, program_of
+from tests.fault.console_canary import CONSOLE_CANARIES, console_program_of
+from tests.fault.console_kills import SCENARIO, kill_consoles
 from tests.fault.harness import PROGRAM, Deployment
 from tests.fault.run import Plan, Run, carry_out
 from tests.fault.scenario_broker import bounce
@@ -124,3 +126,43 @@ def test_a_planted_bug_is_found(deployment: Deployment, name: str) -> None:
     }
     assert found >= expected.get(name, set())
     assert found, "a planted bug was not found"
+
+
+def console_killed(deployment: Deployment, name: str = "") -> dict[str, Any]:
+    """Return the report of a kill of a console, with a planted bug or without one.
+
+    Alerts are not asked for: they take longer to arise, and the comparison is the same for all.
+    """
+    program = console_program_of(name) if name else PROGRAM
+    asked = plan(SCENARIO, kills=1, workers=1, program=program, canary=name)
+    deployment.partitions = 1  # an idle partition costs the comparison half a second
+    report = kill_consoles(asked, ours(deployment), say, told=(), is_short=True)
+    say(str(report))
+    return report
+
+
+def test_a_death_of_the_console_leaves_its_archive_whole(deployment: Deployment) -> None:
+    """What finds planted bugs finds none where there is none."""
+    report = console_killed(deployment)
+    assert (report["lost"], report["repeated"], report["wrong"]) == (0, 0, 0)
+    assert report["rows"]["traces"] > 50
+    assert report["rows"]["spans"] > report["rows"]["traces"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("skip_after_kill", {"lost"}),
+        ("twice_after_kill", {"repeated"}),
+        # The row that should be there is missing, and one is there that should not be.
+        ("old_revision_after_kill", {"lost", "wrong"}),
+    ],
+)
+def test_a_planted_bug_of_the_console_is_found(
+    deployment: Deployment, name: str, expected: set[str]
+) -> None:
+    """The comparison that finds nothing must not be one that cannot find anything."""
+    assert name in CONSOLE_CANARIES
+    report = console_killed(deployment, name)
+    traces = report["compared"]["traces"]
+    assert {kind for kind in ("lost", "repeated", "wrong") if traces[kind]} == expected

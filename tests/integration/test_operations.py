@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -136,6 +137,42 @@ def test_a_worker_says_when_it_is_ready_and_how_it_gets_on(
     assert worker.wait(60) == 0, worker.tail()
     assert len(ready_lines(worker)) == 1
     assert ask(port, "/health") == (0, "")
+
+
+def test_bounds_of_memory_are_settings_and_say_when_they_acted(
+    deployment: Deployment, port: int
+) -> None:
+    """A worker that may keep a megabyte of each packs and folds by it; no event is missing."""
+    deployment.partitions = 1
+    deployment.create_topics()
+    small = dict.fromkeys(("open_raw_bytes_max", "fold_bytes_max", "heap_free_bytes_max"), 1 << 20)
+    worker = deployment.worker("--health-port", port, settings=small)
+    wait_until_ready(worker)
+    chance, now_us = random.Random(7), time.time_ns() // 1000
+    events = [
+        {**event, "dimensions": {"note": chance.randbytes(400).hex()}}  # does not compress away
+        for n in range(3_000)
+        for event in trace_of(n + 1, spans=SPANS, start_us=now_us)
+    ]
+    deployment.feed((OTHER, event) for event in events)
+
+    def met() -> dict[tuple[str, str], float]:
+        families = text_string_to_metric_families(ask(port, "/metrics")[1])
+        found = [one.samples for one in families if one.name == "spanloom_bounds_met"]
+        return {(s.labels["task"], s.labels["bound"]): s.value for some in found for s in some}
+
+    packed, folded = ("join-0", "open_raw_bytes_max"), ("join-0", "fold_bytes_max")
+    wait_for(
+        lambda: met().get(packed, 0) > 0 and met().get(folded, 0) > 0,
+        60,
+        lambda: f"bounds that acted: {met()}, {worker.tail()}",
+        worker,
+    )
+    assert {("", "heap_free_bytes_max"), ("join-0", "idle_window")} <= met().keys()
+    taken = lambda: health(port)["tasks"]["join-0"]["records"]  # noqa: E731
+    wait_for(lambda: taken() == len(events), 60, worker.tail, worker)
+    worker.terminate()
+    assert worker.wait(60) == 0, worker.tail()
 
 
 def test_two_workers_cannot_share_a_port(deployment: Deployment, port: int) -> None:

@@ -1,6 +1,7 @@
 """The SDK while its broker is stopped and started again: a pipeline unharmed, and exact counts."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ import pytest
 
 from streams.codec.records import decode
 from streams.runtime.topics import admin, create, spec
-from streams.sdk import Telemetry, waiting
+from streams.sdk import Telemetry
 from tests.fault.harness import REPOSITORY, read_committed, wait_for
 from tests.integration.conftest import BROKER_SCRIPT, START_SECONDS_MAX
 from tests.ports import free_ports
@@ -102,12 +103,9 @@ def test_children_of_a_fork_send_their_own(node: Node) -> None:
     assert len({e["span_id"] for e in found}) == 302
 
 
-def test_an_outage_costs_telemetry_alone(
-    node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_outage_costs_telemetry_alone(node: Node, caplog: pytest.LogCaptureFixture) -> None:
     """Spans go on while the broker is away, within bounds; then sent + dropped = made, exactly."""
     new_topic(node)
-    monkeypatch.setattr(waiting, "LONG_SECONDS", 2.0)
     t = Telemetry(
         "ALPHA",
         "parser",
@@ -115,6 +113,7 @@ def test_an_outage_costs_telemetry_alone(
         buffer_bytes_max=BUFFER_BYTES,
         queue_events_max=QUEUE_EVENTS,
         delivery_seconds_max=300,
+        wait_told_seconds=2.0,
     )
     made = 0
 
@@ -149,6 +148,12 @@ def test_an_outage_costs_telemetry_alone(
     at_end = made
     work(1)
     counts = t.close(120)
+    over = [one for one in caplog.messages if "takes events again" in one]
+    assert len(over) == 1, caplog.messages
+    most = re.search(r"up to ([0-9,]+) events waited", over[0])
+    assert most is not None
+    assert int(most[1].replace(",", "")) > QUEUE_EVENTS // 2
+    assert counts.waits_told >= len(told)
     assert counts.waiting == 0
     assert counts.made == made == counts.sent + sum(counts.dropped.values())
     assert set(counts.dropped) == {"queue_full"}

@@ -205,4 +205,6 @@ def test_a_packed_window_is_the_window_it_was(rng: random.Random) -> None:
         was_packed += sum(window.is_packed for _, window in packed._windows.items())
         assert not any(window.is_packed for _, window in plain._windows.items())
     assert was_packed
+    assert packed.bounds_met["idle_window"] >= 1
+    assert plain.bounds_met == {"idle_window": 0}
     assert packed.snapshot() == plain.snapshot()

@@ -17,7 +17,14 @@ from streams.core.fidelity.plan import Plan
 from streams.core.fidelity.tables import plan_tables
 from streams.core.fidelity.tally import Evidence, Tally
 from streams.core.fidelity.unsampled import UnsampledPoints
-from streams.core.fidelity.windows import SAMPLES_KEPT, TOTAL, Sample, Scope, Windows
+from streams.core.fidelity.windows import (
+    IDLE_WINDOW,
+    SAMPLES_KEPT,
+    TOTAL,
+    Sample,
+    Scope,
+    Windows,
+)
 from streams.core.order import distinct
 from streams.units import I32, I64, U8, Mask, TimesUs
 
@@ -61,6 +68,11 @@ class WindowCounts:
     def discarded(self) -> Mapping[str, int]:
         """What was not counted where it belongs, by reason; see `Windows`."""
         return self._windows.discarded
+
+    @property
+    def bounds_met(self) -> Mapping[str, int]:
+        """How often a window that was left alone was packed, by the name of that bound."""
+        return {IDLE_WINDOW: self._windows.packed}
 
     def add_traces(
         self,

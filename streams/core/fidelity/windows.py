@@ -16,7 +16,11 @@ SAMPLES_KEPT: Final = 5
 OTHER_MODULE: Final = "OTHER"
 IDLE_TURNS: Final = 30
 """A window that nothing was added to for so many turns, of a second or more, is packed: most of
-those that are kept are never asked again, and as objects each takes 14 kB or more."""
+those that are kept are never asked again, and as objects each takes 14 kB or more. No setting: one
+that is asked again is unpacked in a fraction of a millisecond, and packed once in so many turns at
+most."""
+IDLE_WINDOW: Final = "idle_window"
+"""Name of that bound."""
 
 
 class Scope(NamedTuple):
@@ -79,13 +83,17 @@ class Window:
         """Whether it takes little room, and is unpacked by whoever asks for what is in it."""
         return bool(self._packed)
 
-    def turn(self) -> None:
-        """Pack the window if it has been left alone for long and is told and saved."""
+    def turn(self) -> bool:
+        """Pack the window if it has been left alone for long and is told and saved; return whether.
+
+        One that is packed already is not packed again.
+        """
         self._idle_turns += 1
         if self._packed or self.is_changed or self.is_unsaved or self._idle_turns < IDLE_TURNS:
-            return
+            return False
         self._packed = zlib.compress(json.dumps(self.listed()).encode(), 1)
         self._counters, self._samples = {}, {}
+        return True
 
     def _unpack(self) -> None:
         self._idle_turns = 0
@@ -154,6 +162,7 @@ class Windows:
         discarded: what was not counted where it belongs, by reason: `window_expired` (given up
             before), `window_limit` (more than `max_windows` at once), `scope_limit` (counted
             under module OTHER: more than `max_scopes` in one window).
+        packed: how often a window was packed.
     """
 
     def __init__(self, window_us: int, max_scopes: int, max_windows: int) -> None:
@@ -161,6 +170,7 @@ class Windows:
         self.window_us = window_us
         self.floor_us: int | None = None
         self.discarded: Counter[str] = Counter()
+        self.packed = 0
         self._max_scopes = max_scopes
         self._max_windows = max_windows
         self._windows: dict[int, Window] = {}
@@ -241,7 +251,8 @@ class Windows:
         for start_us in old:
             del self._windows[start_us]
         for window in self._windows.values():
-            window.turn()
+            if window.turn():
+                self.packed += 1
         return len(old)
 
     def snapshot(self, *, full: bool = True) -> dict[str, Any]:

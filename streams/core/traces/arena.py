@@ -21,10 +21,11 @@ SPARSE_MIN_BYTES: Final = 8 << 20
 _SPARSE_FACTOR: Final = 2
 _PACKED_FACTOR: Final = 1.5
 """Packed buffers hold no keys and frames: what is more than the rows are worth in them is dead."""
-_RAW_MAX: Final = 64
-_RAW_BYTES_MAX: Final = 16 << 20
-"""More buffers as they came than this, and the older half is packed: what is left in them will
-stay for a while, without the keys and frames around it."""
+RAW_BUFFERS_MAX: Final = 64
+"""So many buffers as they came, and the older half is packed whatever its size: each that is asked
+for costs a few microseconds, and small chunks of a quiet partition never reach the bytes."""
+RAW_BYTES, RAW_BUFFERS = "open_raw_bytes_max", "open_raw_buffers"
+"""Names of the bounds on what is kept as it came."""
 Shelve = Callable[[bytes], Buffer]
 """Lays a buffer where it takes no memory, or gives it back as it is when there is no room."""
 
@@ -35,11 +36,19 @@ class Arena:
     Args:
         shelve: takes packed buffers that are beyond `resident_bytes_max`; None keeps all in memory.
         resident_bytes_max: how many bytes of packed buffers stay in memory.
+        raw_bytes_max: more bytes of buffers as they came than this, and the older half is packed:
+            what is left in them will stay for a while, without the keys and frames around it.
     """
 
-    def __init__(self, shelve: Shelve | None = None, resident_bytes_max: int = 0) -> None:
+    def __init__(
+        self,
+        shelve: Shelve | None = None,
+        resident_bytes_max: int = 0,
+        raw_bytes_max: int = 16 << 20,
+    ) -> None:
         self._shelve = shelve
         self._resident_bytes_max = resident_bytes_max
+        self._raw_bytes_max = raw_bytes_max
         self._shelved: set[int] = set()
         self.shelved_bytes = 0
         self._data: list[Buffer] = []
@@ -107,10 +116,11 @@ class Arena:
                 shelved.madvise(MADV_DONTNEED)
 
     @property
-    def is_crowded(self) -> bool:
-        """Whether there are many buffers as they came, or large ones."""
-        is_large = self._raw_bytes > _RAW_BYTES_MAX and len(self._raw) > 1
-        return is_large or len(self._raw) > _RAW_MAX
+    def crowded_by(self) -> str:
+        """The bound that the buffers as they came are beyond, "" for none."""
+        if self._raw_bytes > self._raw_bytes_max and len(self._raw) > 1:
+            return RAW_BYTES
+        return RAW_BUFFERS if len(self._raw) > RAW_BUFFERS_MAX else ""
 
     def oldest(self) -> I64:
         """Return the older half of the buffers that are as they came."""

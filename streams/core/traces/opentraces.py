@@ -17,7 +17,7 @@ from streams.core.bodies import Scattered
 from streams.core.columns import TRACE, EventColumns
 from streams.core.fidelity.causes import KNOWN_NAMES
 from streams.core.order import run_starts, stable_order
-from streams.core.traces.arena import Arena
+from streams.core.traces.arena import RAW_BUFFERS, RAW_BYTES, Arena
 from streams.core.traces.closedtraces import fold_key
 from streams.core.traces.idmap import TraceIdMap, key_bytes
 from streams.core.traces.opencolumns import OWN_COLUMNS, ROW_COLUMNS, SLOT_COLUMNS, SLOT_FILL
@@ -30,6 +30,8 @@ RECALL_NONE, RECALL_WANTED, RECALL_DONE = range(3)
 
 COMPACT_MIN_ROWS: Final = 16_384
 _PACKED_BYTES: Final = 4 << 20
+"""Bodies are packed in pieces of this size: a piece is given back with its last row, so larger ones
+are held for longer, and of smaller ones each gather has more."""
 _LARGE_ROWS: Final = 1 << 18
 
 
@@ -89,6 +91,8 @@ class OpenTraces:
         """Slots of traces that have a revision already."""
         self.cut = 0
         """Number of the cut in the making; stamped on slots for the changelog."""
+        self.bounds_met = {RAW_BYTES: 0, RAW_BUFFERS: 0}
+        """How often the older half of the chunks as they came was packed, by the bound."""
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -286,7 +290,8 @@ class OpenTraces:
             "bits": bits[order],
         }
         first = self.rows.append(values, len(order))
-        if self._bodies.is_crowded:
+        if bound := self._bodies.crowded_by:
+            self.bounds_met[bound] += 1
             self._move_bodies(self._bodies.oldest())
         previous = self.slots["head"][runs.owner]
         run = self.runs.append(

@@ -80,7 +80,8 @@ def view_of(hosts: list[Any]) -> View:
     for _ in range(26):
         seen = [TaskSeen(task["task"], 7, True, 5, 9, False) for task in tasks[:1]]
         waits = advance(waits, Seen("running", 1.5, seen), 1.0)
-    return View(LIMITS, waits, "", tasks, Sample(2, 3.0, 1.75))
+    met = {("", "heap_free_bytes_max"): 6, ("incidents-0", "fold_bytes_max"): 7}
+    return View(LIMITS, waits, "", tasks, Sample(2, 3.0, 1.75), bounds_met=met)
 
 
 Samples = dict[tuple[str, str, str], float]
@@ -183,6 +184,21 @@ def test_the_tasks_state_is_exposed(hosts: list[Any]) -> None:
     assert found["spanloom_local_rebuilds_total", "join-3", "damaged"] == 3
     assert {name: found[name, "join-3", ""] for name in expected} == expected
     assert expected["spanloom_watermark_seconds"] > T0_US / 1e6
+
+
+def test_bounds_that_acted_are_exposed(hosts: list[Any]) -> None:
+    """Those of memory and work by task and name; the process's without a task."""
+    open_ = hosts[0].runner.task.state.open
+    open_.bounds_met["open_raw_bytes_max"] = 8
+    found = samples(exposed(hosts))
+    name = "spanloom_bounds_met_total"
+    assert {at[1:]: value for at, value in found.items() if at[0] == name} == {
+        ("", "heap_free_bytes_max"): 6,
+        ("incidents-0", "fold_bytes_max"): 7,
+        ("join-3", "open_raw_bytes_max"): 8,
+        ("join-3", "open_raw_buffers"): 0,
+        ("join-3", "idle_window"): 0,
+    }
 
 
 def test_lag_stands_by_topic_and_partition(hosts: list[Any]) -> None:

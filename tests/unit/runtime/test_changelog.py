@@ -14,6 +14,7 @@ from streams.runtime import changelog as changelog_module
 from streams.runtime.changelog import Changelog
 from streams.runtime.commit import Cut
 from streams.state import compaction
+from streams.state.compaction import FOLD_BYTES_MAX
 from streams.state.live import LiveSegments
 from streams.state.local import DamagedCopyError, LocalState, NoRoomError, Record
 from streams.state.segment import FORMAT, Segment, scalars_segment
@@ -36,11 +37,28 @@ class MemoryChangelog(Changelog):
     """The real changelog over a log in memory."""
 
     def __init__(
-        self, log: Log, folder: Path, retire_seconds: float = 0.0, topic_id: str = ""
+        self,
+        log: Log,
+        folder: Path,
+        retire_seconds: float = 0.0,
+        topic_id: str = "",
+        fold_bytes_max: int = FOLD_BYTES_MAX,
     ) -> None:
         self.log = log
         self.rebuilds: Counter[str] = Counter()
-        super().__init__({}, "state", 0, folder, 0, self.rebuilds, retire_seconds, topic_id)
+        self.met: Counter[str] = Counter()
+        super().__init__(
+            {},
+            "state",
+            0,
+            folder,
+            0,
+            self.rebuilds,
+            retire_seconds,
+            topic_id,
+            fold_bytes_max,
+            self.met,
+        )
         self.restored = self.restore()
 
     def _end(self) -> int:
@@ -122,6 +140,26 @@ def test_what_is_kept_is_bounded_by_what_lives(tmp_path: Path) -> None:
     live.add(log.kept().values())
     left_over = log.kept().keys() - live.line().all_keys()
     assert left_over <= {*task._retired, *(key for key, _ in task._made)} | unfinished(task)
+    task.close()
+
+
+@pytest.mark.parametrize(("fold_bytes_max", "is_met"), [(3_000, True), (FOLD_BYTES_MAX, False)])
+def test_a_fold_goes_by_its_bound_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fold_bytes_max: int, is_met: bool
+) -> None:
+    """With less for each cut a base takes more of them; each that would have taken more counts."""
+    monkeypatch.setattr(compaction, "FLOOR_BYTES", 30_000)
+    steps = []
+    step = compaction.Compaction.step
+    monkeypatch.setattr(
+        compaction.Compaction, "step", lambda c, size: (steps.append(size), step(c, size))[1]
+    )
+    task = MemoryChangelog(Log(), tmp_path, fold_bytes_max=fold_bytes_max)
+    for n in range(400):
+        task.commit(event(n))
+    assert task.met["fold_bytes_max"] == (len(steps) if is_met else 0)
+    assert max(steps) <= fold_bytes_max
+    assert len(steps) > 10 if is_met else len(steps) > 0
     task.close()
 
 

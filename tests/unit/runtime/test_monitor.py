@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from streams.errors import BrokerError, StalledError
 from streams.monitoring.liveness import Cause, Complaint, Limits
+from streams.monitoring.meter import no_bounds
 from streams.monitoring.view import health, ready
 from streams.runtime import monitor as monitor_module
 from streams.runtime.monitor import FETCH_SECONDS, Monitor, error_of
@@ -28,7 +29,10 @@ class Bench:
         self.host = Host("join-0", self.runner, ("a", "b"))
         self.hosts: list[Any] = [self.host, *hosts]
         self.announced: list[list[str]] = []
-        self.monitor = Monitor(LIMITS, lambda: self.hosts, self.link, self.announced.append)
+        self.met = no_bounds()
+        self.monitor = Monitor(
+            LIMITS, lambda: self.hosts, self.link, self.announced.append, self.met
+        )
         self.connection = Connection(self.now)
         self.link.made = [self.connection]
 
@@ -205,6 +209,22 @@ def test_a_silent_broker_ends_the_worker(bench: Bench) -> None:
     failure = bench.monitor.failure()
     assert isinstance(failure, BrokerError)
     assert str(failure).startswith("no answer from the broker for 61 s. Operator action: ")
+
+
+def test_bounds_that_acted_are_those_of_the_process_and_of_its_tasks(bench: Bench) -> None:
+    """0 where none did; not of a task that another worker has now."""
+    bench.look()
+    none = {("", "heap_free_bytes_max"): 0, ("join-0", "fold_bytes_max"): 0}
+    assert bench.monitor.view.bounds_met == none
+    bench.met["join-0"]["fold_bytes_max"] += 3
+    bench.met["join-1"]["fold_bytes_max"] += 5
+    bench.met[""]["heap_free_bytes_max"] = 2
+    bench.look()
+    assert bench.monitor.view.bounds_met == {
+        ("", "heap_free_bytes_max"): 2,
+        ("join-0", "fold_bytes_max"): 3,
+    }
+    assert bench.met.keys() == {"", "join-0", "join-1"}, "a look makes no counter"
 
 
 def test_looks_are_taken_now_and_then(bench: Bench) -> None:

@@ -5,9 +5,9 @@ import pytest
 from streams.state.compaction import (
     FACTOR,
     FLOOR_BYTES,
+    FOLD_BYTES_MAX,
     SEGMENTS_MAX,
     STEP_BYTES,
-    STEP_BYTES_MAX,
     Compaction,
     is_due,
     step_bytes,
@@ -30,24 +30,41 @@ def changelog(count: int) -> LiveSegments:
 
 
 @pytest.mark.parametrize(
-    ("cut_bytes", "folded_bytes"),
-    [(0, STEP_BYTES), (MB // 2, 6 * MB), (3 * MB, STEP_BYTES_MAX), (20 * MB, 30 * MB)],
+    ("cut_bytes", "folded_bytes", "is_bounded"),
+    [
+        (0, STEP_BYTES, False),
+        (MB // 2, 6 * MB, False),
+        (MB, FOLD_BYTES_MAX, False),
+        (3 * MB, FOLD_BYTES_MAX, True),
+        (20 * MB, 30 * MB, True),
+    ],
 )
-def test_a_step_grows_with_its_cut_up_to_a_bound(cut_bytes: int, folded_bytes: int) -> None:
+def test_a_step_grows_with_its_cut_up_to_a_bound(
+    cut_bytes: int, folded_bytes: int, is_bounded: bool
+) -> None:
     """Beyond the bound it is as large as its cut needs: a base must end before as much has come."""
-    assert step_bytes(cut_bytes) == folded_bytes
+    assert step_bytes(cut_bytes) == (folded_bytes, is_bounded)
+
+
+def test_the_bound_of_a_step_may_be_chosen() -> None:
+    """A lower one holds for idle tasks too; what a cut needs is folded whatever it is."""
+    assert step_bytes(0, MB) == (MB, True)
+    assert step_bytes(3 * MB, MB) == (int(4.5 * MB), True)
+    assert step_bytes(3 * MB, 64 * MB) == (16 * MB, False)
 
 
 @pytest.mark.parametrize("cut_bytes", [1_000, 100_000, 8 * MB, 40 * MB])
 @pytest.mark.parametrize("base_bytes", [0, FLOOR_BYTES, 100 * MB, 900 * MB])
-def test_what_is_folded_does_not_grow(cut_bytes: int, base_bytes: int) -> None:
+@pytest.mark.parametrize("bytes_max", [MB, FOLD_BYTES_MAX, 1 << 30])
+def test_what_is_folded_does_not_grow(cut_bytes: int, base_bytes: int, bytes_max: int) -> None:
     """As much lives after each base as before: what each has to fold stays bounded."""
     segments, deltas, sizes = 0, 0, []
     for _ in range(20):
         while not is_due(base_bytes, deltas, segments):
             segments, deltas = segments + 1, deltas + cut_bytes
         sizes.append(base_bytes + deltas)
-        segments = -(-sizes[-1] // step_bytes(cut_bytes))  # what comes while this is folded
+        step, _ = step_bytes(cut_bytes, bytes_max)
+        segments = -(-sizes[-1] // step)  # what comes while this is folded
         deltas = segments * cut_bytes
     assert max(sizes) <= sizes[0] + cut_bytes
 

@@ -2,7 +2,13 @@
 
 import numpy as np
 
-from streams.core.traces.arena import SPARSE_MIN_BYTES, Arena
+from streams.core.traces.arena import (
+    RAW_BUFFERS,
+    RAW_BUFFERS_MAX,
+    RAW_BYTES,
+    SPARSE_MIN_BYTES,
+    Arena,
+)
 
 
 def test_a_buffer_goes_with_its_last_row() -> None:
@@ -25,6 +31,24 @@ def test_many_buffers_are_told_apart() -> None:
     assert numbers == list(range(100))
     chosen = np.array([99, 0, 50], np.int32)
     assert arena.at(chosen, np.zeros(3, np.int64), np.ones(3, np.int64)).joined() == b"\x63\x00\x32"
+
+
+def test_what_came_is_bounded_in_bytes_and_in_number() -> None:
+    """The bound says its name; one buffer alone is never too large, packed ones are not raw."""
+    arena = Arena(raw_bytes_max=100)
+    arena.add(bytes(200), 1)
+    assert arena.crowded_by == ""
+    last = arena.add(b"x", 1)
+    assert arena.crowded_by == RAW_BYTES
+    assert arena.oldest().tolist() == [0]
+    arena.release(np.array([0], np.int32))
+    arena.add(bytes(200), 1, packed=True)
+    for _ in range(RAW_BUFFERS_MAX - 1):
+        arena.add(b"x", 1)
+    assert arena.crowded_by == ""
+    arena.add(b"x", 1)
+    assert arena.crowded_by == RAW_BUFFERS
+    assert arena.oldest()[0] == last
 
 
 def test_buffers_are_sparse_when_little_of_much_is_open() -> None:

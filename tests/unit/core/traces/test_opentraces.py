@@ -46,13 +46,17 @@ def span(trace: int, number: int, at_us: int = 10) -> Event:
 def test_open_traces_are_a_dictionary_of_lists(rng: random.Random) -> None:
     """Whatever is added and closed, in blocks: each trace has its events in order of arrival."""
     shelf = Shelf(Path(tempfile.gettempdir())) if rng.random() < 0.5 else None
-    open_ = OpenTraces(1, TraceBounds(), Arena(shelf, rng.choice((0, 1_000))))
+    open_ = OpenTraces(
+        1,
+        TraceBounds(),
+        Arena(shelf, rng.choice((0, 1_000)), raw_bytes_max=rng.choice((0, 300, 1 << 20))),
+    )
     model: dict[int, list[Event]] = {}
     with (
         patch("streams.state.shelf.SHELVED_BYTES_MIN", 1),
         patch("streams.core.traces.opentraces.COMPACT_MIN_ROWS", rng.choice((0, 3, 1 << 20))),
         patch("streams.core.traces.arena.SPARSE_MIN_BYTES", rng.choice((0, 1 << 20))),
-        patch("streams.core.traces.arena._RAW_MAX", rng.choice((2, 64))),
+        patch("streams.core.traces.arena.RAW_BUFFERS_MAX", rng.choice((2, 64))),
     ):
         for _ in range(rng.randint(1, 12)):
             block = [span(rng.randint(1, 6), rng.randint(1, 99)) for _ in range(rng.randrange(9))]
@@ -112,6 +116,20 @@ def test_rows_beyond_a_bound_are_evicted_in_order_of_arrival() -> None:
     assert add(open_, [span(1, 1), span(1, 2)]) == [False, False]
     assert add(open_, [span(1, 3), span(2, 1), span(1, 4)]) == [False, False, True]
     assert open_.slots["evicted"][open_.slot(trace_key(1))] == 1
+
+
+def test_what_is_packed_is_counted_by_its_bound() -> None:
+    """Two chunks are beyond the bytes of one: the older one is packed, and nothing is lost."""
+    open_ = OpenTraces(1, TraceBounds(), Arena(raw_bytes_max=ROW))
+    for n in (1, 2, 3):
+        add(open_, [span(1, n)])
+    assert open_.bounds_met == {"open_raw_bytes_max": 2, "open_raw_buffers": 0}
+    assert bodies(open_, 1) == [span(1, n).body() for n in (1, 2, 3)]
+    with patch("streams.core.traces.arena.RAW_BUFFERS_MAX", 2):
+        roomy = OpenTraces(1, TraceBounds())
+        for n in (1, 2, 3):
+            add(roomy, [span(1, n)])
+    assert roomy.bounds_met == {"open_raw_bytes_max": 0, "open_raw_buffers": 1}
 
 
 def test_bytes_are_bounded_too_and_the_first_event_always_fits() -> None:
