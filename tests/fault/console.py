@@ -4,6 +4,7 @@ import json
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from typing import Any, Final
 
 from tests.fault.harness import PROGRAM, Deployment, WorkerProcess, wait_for
@@ -34,13 +35,13 @@ class ConsoleAt:
         self.consoles: list[WorkerProcess] = []
         self.port = free_port()
 
-    def start(self, *arguments: str) -> WorkerProcess:
-        """Start it; it need not serve yet."""
+    def start(self, *arguments: str, settings: Mapping[str, str] = SETTINGS) -> WorkerProcess:
+        """Start it; it need not serve yet. `settings` are variables of its environment."""
         command = [sys.executable, *PROGRAM, "console", "--archive", self.archive]
         command += ["--port", str(self.port), *arguments]
         place = self.deployment.folder / f"console-{self.lives}"
         self.lives += 1
-        started = WorkerProcess(command, self.deployment.environment | SETTINGS, place)
+        started = WorkerProcess(command, self.deployment.environment | dict(settings), place)
         self.deployment.workers.append(started)
         self.consoles.append(started)
         return started
