@@ -101,11 +101,11 @@ def _own(
     told, id_ = incident["severity"], incident["incident_id"]
     listed = sum(alert["state"] == _FIRING for alert in incident["alerts"])
     if incident["alerts_firing"] > listed:  # of those that it does not list no end is known
-        yield Trouble(id_, *place, told, blamed)
+        yield Trouble(id_, place[0], place[1], told, blamed)
     elif firing:
         places = {(alert["module"], alert["component"]) for alert in firing}
-        at = place if place in places else _ANYWHERE
-        yield Trouble(id_, *at, _severity_now(told, firing), blamed)
+        module, component = place if place in places else _ANYWHERE
+        yield Trouble(id_, module, component, _severity_now(told, firing), blamed)
 
 
 def _severity_now(told: str, firing: Sequence[Alert]) -> str:
