@@ -77,20 +77,22 @@ def troubles_of(
 def as_of_now(told: Iterable[Alert], last: LastStates) -> list[Alert]:
     """Return alerts as an event tells them, each in its later state: that, or what it said last.
 
-    The two come by topics of their own, so either may be ahead. Within an episode the time of the
-    last violation only grows, and an end is the last that is said.
+    The two come by topics of their own, so either may be ahead for a moment. In doubt an alert
+    fires: one whose last word is that it does, and one of which the event says so, unless the last
+    word is an end that is no older. (When an alert begins anew, the violations that it names may be
+    older than its last end, see `episode`; so of two states that fire the times prove nothing.)
     """
     return [_later(alert, last.get(alert["fingerprint"])) for alert in told]
 
 
 def _later(told: Alert, said: Alert | None) -> Alert:
-    if said is None or _age(said) < _age(told):
+    if said is None or (said["state"] != _FIRING and _age(said) < _age(told)):
         return told
     return {**told, **{name: said[name] for name in _LAST_FIELDS}}
 
 
-def _age(alert: Alert) -> tuple[int, int, bool]:
-    return alert["firing_since"], alert["last_seen"], alert["state"] != _FIRING
+def _age(alert: Alert) -> tuple[int, int]:
+    return alert["firing_since"], alert["last_seen"]
 
 
 def _own(

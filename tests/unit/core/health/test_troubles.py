@@ -110,13 +110,16 @@ def test_alerts_that_an_event_leaves_out_count_as_it_told_them() -> None:
     [
         # The same episode: what lasted longer is later, and an end is the last of it.
         (("FIRING", 10, 20), ("RESOLVED", 10, 20), False),
+        (("FIRING", 10, 20), ("RESOLVED", 10, 90), False),
         (("FIRING", 10, 20), ("FIRING", 10, 90), True),
-        (("RESOLVED", 10, 20), ("FIRING", 10, 20), False),
-        (("FIRING", 10, 90), ("RESOLVED", 10, 20), True),
         # A later episode counts, whichever topic tells it first.
-        (("FIRING", 50, 51), ("RESOLVED", 10, 20), True),
-        (("RESOLVED", 10, 20), ("FIRING", 50, 51), True),
-        (("RESOLVED", 50, 51), ("FIRING", 10, 20), False),
+        (("FIRING", 50, 51), ("RESOLVED", 10, 60), True),
+        (("RESOLVED", 10, 60), ("FIRING", 50, 51), True),
+        (("FIRING", 10, 60), ("RESOLVED", 50, 51), False),
+        # The topic of alerts may be behind, or the alert began anew by what it had seen before.
+        (("RESOLVED", 10, 60), ("FIRING", 10, 20), True),
+        (("FIRING", 10, 60), ("RESOLVED", 10, 20), True),
+        (("RESOLVED", 10, 60), ("RESOLVED", 10, 20), False),
     ],
 )
 def test_the_later_of_two_states_counts(
