@@ -123,7 +123,7 @@ def _causes(last: Event) -> list[str]:
 
 def _alerts(last: Event) -> list[str]:
     count = last["alert_count"] or len(last["alerts"])
-    lines = ["", f"alerts: {count}, of which {last['alerts_firing']} fire"]
+    lines = ["", f"alerts: {count}, of which {last['alerts_firing']} fired when this was told"]
     for alert in last["alerts"]:
         place = edge_name(alert) or alert["module"] or alert["name"]
         lines.append(f"  {alert['state']} {alert['rule_id'] or alert['kind']} at {place}")

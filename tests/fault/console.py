@@ -4,7 +4,7 @@ import json
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from streams.console.archive.kinds import KIND
@@ -41,13 +41,13 @@ class ConsoleAt:
         self.consoles: list[WorkerProcess] = []
         self.port = free_port()
 
-    def start(self, *arguments: str) -> WorkerProcess:
-        """Start it; it need not serve yet."""
+    def start(self, *arguments: str, settings: Mapping[str, str] = SETTINGS) -> WorkerProcess:
+        """Start it; it need not serve yet. `settings` are variables of its environment."""
         command = [sys.executable, *self.program, "console", "--archive", self.archive]
         command += ["--port", str(self.port), *arguments]
         place = self.deployment.folder / f"console-{self.lives}"
         self.lives += 1
-        started = WorkerProcess(command, self.deployment.environment | SETTINGS, place)
+        started = WorkerProcess(command, self.deployment.environment | dict(settings), place)
         self.deployment.workers.append(started)
         self.consoles.append(started)
         return started

@@ -15,7 +15,7 @@ from streams.core.health.indicators import Indicator, Series, indicators
 from streams.core.health.pipeline import SILENT_US, PipelineHealth, Seen, health_of
 from streams.core.health.status import STATUSES
 from streams.core.health.trend import HORIZON_S, seconds_to, slope, trend_of, z_score
-from streams.core.health.troubles import Trouble
+from streams.core.health.troubles import Trouble, as_of_now, troubles_of
 from streams.core.incidents.propagation import Propagation
 from streams.core.incidents.topology import Edge, ModuleInfo, Place, Topology
 from streams.units import SECOND_US
@@ -261,6 +261,108 @@ def test_a_cascade_comes_from_upstream_by_a_way_that_there_is(seen: Seen) -> Non
         assert seen.graph.may_hurt(one.from_module, one.module)
         assert (one.path[0], one.path[-1]) == (one.from_module, one.module)
         assert set(zip(one.path, one.path[1:], strict=False)) <= steps
+
+
+# --- incidents ------------------------------------------------------------------------------------
+
+_severity = st.sampled_from(SEVERITIES)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Return the states of one alert in their order: episodes that grow, and end before the next.
+
+    The time of a later episode's begin is later than the end of the one before, as of the alert
+    book; severities become worse within one.
+    """
+    told: list[dict[str, Any]] = []
+    at_us = 1
+    for _ in range(draw(st.integers(1, 3))):
+        since_us = at_us = at_us + draw(st.integers(1, 50))
+        severities = sorted(draw(st.lists(_severity, min_size=1, max_size=3)), key=SEVERITIES.index)
+        for severity in severities:
+            at_us += draw(st.integers(0, 20))
+            told.append(_state("FIRING", severity, since_us, at_us))
+        at_us += draw(st.integers(0, 20))  # what lasted on without being told
+        told.append(_state("RESOLVED", severities[-1], since_us, at_us))
+    return told[: draw(st.integers(1, len(told)))]
+
+
+def _state(state: str, severity: str, since_us: int, last_us: int) -> dict[str, Any]:
+    return {
+        "state": state, "severity": severity, "firing_since": since_us, "last_seen": last_us,
+    }  # fmt: skip
+
+
+@given(histories(), st.data())
+def test_the_last_that_an_alert_said_counts_by_whichever_way_it_came(
+    said: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    """Against the states in their order, of which the reader of two topics has seen some each."""
+    in_event, in_topic = (data.draw(st.integers(0, len(said) - 1)) for _ in range(2))
+    told = {"fingerprint": "a"} | said[in_event]
+    (found,) = as_of_now([told], {"a": said[in_topic]})
+    newest = said[max(in_event, in_topic)]
+    if in_topic >= in_event:
+        assert found == {"fingerprint": "a"} | newest
+    elif newest["state"] == "FIRING":
+        assert found["state"] == "FIRING", "what is heard late hides no trouble"
+    assert as_of_now([told], {}) == [told]
+
+
+@given(st.lists(histories(), min_size=2, max_size=2))
+def test_an_alert_fires_when_its_last_word_is_that_it_does(said: list[Any]) -> None:
+    """Whatever its incident told before, and whatever the times of the two are."""
+    (event, *_), (*_, last) = said
+    (found,) = as_of_now([{"fingerprint": "a"} | event], {"a": last | {"state": "FIRING"}})
+    assert found["state"] == "FIRING"
+
+
+@st.composite
+def incidents(draw: st.DrawFn) -> dict[str, Any]:
+    """Return the last event of an incident whose alerts lie anywhere and explain each other."""
+    names = [f"{n}" for n in range(draw(st.integers(1, 5)))]
+    alerts = []
+    for name in names:
+        of_place = {"module": draw(_module), "component": draw(_part), "kind": "error_spans"}
+        state = _state(draw(st.sampled_from(("FIRING", "RESOLVED"))), draw(_severity), 5, 9)
+        caused_by = draw(st.sampled_from(("", *names)))
+        alerts.append({"fingerprint": name, "caused_by": caused_by} | of_place | state)
+    firing = sum(one["state"] == "FIRING" for one in alerts)
+    lead = {key: alerts[0][key] for key in ("module", "component")}
+    return {
+        "incident_id": "c" * 32,
+        "severity": draw(_severity),
+        "causes": [],
+        "alerts": alerts,
+        "alerts_firing": firing + draw(st.sampled_from((0, 0, 3))),
+    } | lead
+
+
+@given(pipelines(), incidents(), st.data())
+def test_the_end_of_an_alert_never_makes_anything_worse(
+    seen: Seen, incident: dict[str, Any], data: st.DataObject
+) -> None:
+    """Whatever else is known, and whichever alerts were over before; and some end is enough."""
+
+    def shown(over: set[str]) -> dict[Any, int]:
+        last = {
+            one["fingerprint"]: one | {"state": "RESOLVED"}
+            for one in incident["alerts"]
+            if one["fingerprint"] in over
+        }
+        found = (*seen.troubles, *troubles_of([incident], last))
+        now = Seen(seen.graph, found, seen.indicators, seen.last_us)
+        return statuses(health_of(now, NOW_US))
+
+    names = [one["fingerprint"] for one in incident["alerts"]]
+    over = data.draw(st.sets(st.sampled_from(names)))
+    before, after = shown(over), shown(over | {data.draw(st.sampled_from(names))})
+    assert all(after.get(key, 0) <= rank for key, rank in before.items())
+    if incident["alerts_firing"] <= sum(a["state"] == "FIRING" for a in incident["alerts"]):
+        without = statuses(health_of(seen, NOW_US))
+        known = shown(set(names))
+        assert known == without, "all of it is over: it is as if it were not there"
 
 
 # --- graphs ---------------------------------------------------------------------------------------

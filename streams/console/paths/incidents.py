@@ -7,6 +7,7 @@ from streams.console.asked import COUNT, TOKEN, Parameter
 from streams.console.paths.path import SEVERITIES, Path, equal, range_of
 from streams.console.questions.effects import effects
 from streams.console.questions.queries import Queries, Where
+from streams.core.health.troubles import as_of_now
 
 _ENDED: Final = "event IN ('RESOLVED', 'MERGED')"
 
@@ -27,6 +28,10 @@ def _within(asked: Mapping[str, Any]) -> list[Where]:
     return where
 
 
+_NOW: Final = ("fingerprint", "state", "severity", "firing_since", "last_seen")
+"""Of the alerts that an event lists, what may be otherwise since."""
+
+
 def _incidents(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any:
     where = equal(asked, "severity", "module", "owner") + _within(asked)
     if asked["state"] is not None:
@@ -37,7 +42,21 @@ def _incidents(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) ->
 
 def _incident(queries: Queries, _: dict[str, Any], path: Mapping[str, str]) -> Any:
     found = queries.incident(path["incident_id"])
-    return None if found is None else found[0] | {"versions": found[1]}
+    if found is None:
+        return None
+    incident, versions = found
+    told = incident["alerts"]
+    now = as_of_now(told, queries.last_alerts([alert["fingerprint"] for alert in told]))
+    ended = sum(_is_firing(alert) for alert in told) - sum(_is_firing(alert) for alert in now)
+    return incident | {
+        "versions": versions,
+        "alerts_now": [{name: alert[name] for name in _NOW} for alert in now],
+        "alerts_firing_now": incident["alerts_firing"] - ended,
+    }
+
+
+def _is_firing(alert: Mapping[str, Any]) -> bool:
+    return bool(alert["state"] == "FIRING")
 
 
 def _effects(queries: Queries, _: dict[str, Any], path: Mapping[str, str]) -> Any:

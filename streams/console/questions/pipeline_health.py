@@ -1,10 +1,11 @@
 """The pipeline's health, out of what the archive answers anyway (rows S2-28 to S2-30, S2-58).
 
-Owns which answers health is made of: open incidents, the fidelity of the last minute, and the
-volume of the last quarter of an hour. What follows from them is `streams.core.health`'s.
+Owns which answers health is made of: open incidents and the last states of their alerts, the
+fidelity of the last minute, and the volume of the last quarter of an hour. What follows from them
+is `streams.core.health`'s.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from streams.core.health.pipeline import (
     health_of,
     heard,
 )
-from streams.core.health.troubles import troubles_of
+from streams.core.health.troubles import Trouble, troubles_of
 from streams.core.incidents.topology import Edge, Topology
 from streams.runtime.global_stage import topology_of
 from streams.units import SECOND_US
@@ -93,11 +94,12 @@ def pipeline_health(queries: Queries, promise: Promise, now_us: int) -> dict[str
     steps = max(0, (seen_us - wait_us - start_us) // STEP_US)
     series = _series(queries, start_us, steps) if steps else []
     open_ = queries.open_incidents(INCIDENTS_MAX + 1)
+    troubles = _troubles(queries, open_[:INCIDENTS_MAX])
     traffic = tuple(_traffic(fidelity["scopes"], is_fresh=now_us - judged_us < SILENT_US))
     health = health_of(
         Seen(
             Graph(promise.topology, traffic, _handovers(queries, promise, traffic, now_us)),
-            tuple(troubles_of(open_[:INCIDENTS_MAX])),
+            troubles,
             tuple(indicators(series, STEP_US, promise.error_ratio, promise.count_min)),
             heard(spans, others, max(seen_us, judged_us)),
             promise.burn,
@@ -110,9 +112,16 @@ def pipeline_health(queries: Queries, promise: Promise, now_us: int) -> dict[str
         | _told(health)
         | {
             "open_incidents": len(open_[:INCIDENTS_MAX]),
+            "firing_incidents": len({one.incident_id for one in troubles}),
             "is_cut": len(open_) > INCIDENTS_MAX,
         }
     )
+
+
+def _troubles(queries: Queries, incidents: Sequence[Mapping[str, Any]]) -> tuple[Trouble, ...]:
+    """Return what open incidents say of each place, by what their alerts said last."""
+    prints = {alert["fingerprint"] for one in incidents for alert in one["alerts"]}
+    return tuple(troubles_of(incidents, queries.last_alerts(prints)))
 
 
 def _last(queries: Queries, kind: str, start_us: int, end_us: int) -> Heard:

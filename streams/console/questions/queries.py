@@ -33,6 +33,9 @@ _SUMMARY: Final = (
 _INCIDENT: Final = (
     "incident_id, version, event, severity, title, module, owner, opened_at, resolved_at, timestamp"
 )
+_ALERT_COLUMNS: Final = (
+    "fingerprint", "version", "state", "severity", "firing_since", "last_seen",
+)  # fmt: skip
 _KEYS: Final = {
     "traces": ("revision", "trace_id", "start"),
     "incidents": ("version", "incident_id", "opened_at"),
@@ -193,6 +196,20 @@ class Queries:
             {"incidents": ALL},
         )
         return [decode(row["value"]) for row in rows]
+
+    def last_alerts(self, fingerprints: Collection[str]) -> dict[str, dict[str, Any]]:
+        """Return what alerts said last, by fingerprint; `Kind` alerts has what is known of one."""
+        if not fingerprints:
+            return {}
+        # As one list: there may be a hundred of each of a thousand incidents.
+        rows = self.ask(
+            "SELECT fingerprint, state, severity, firing_since, last_seen "
+            f"FROM ({last_of('alerts', 'version', 'fingerprint')}) "
+            "WHERE fingerprint IN (SELECT unnest(?::VARCHAR[]))",
+            (list(fingerprints),),
+            {"alerts": Scope(ids={"fingerprint": fingerprints}, columns=_ALERT_COLUMNS)},
+        )
+        return {row["fingerprint"]: row for row in rows}
 
     def incidents_of(
         self, record_id: str, trace_ids: Sequence[str], limit: int

@@ -1,8 +1,8 @@
 """Alerts over time: from findings to states that fire, grow and are resolved.
 
 Owns the hysteresis. Invariants: an alert speaks when it begins, when it changes materially (its
-count doubled since it last spoke, or it became more severe) and when it ends, and is silent else;
-versions of a fingerprint only rise, over resolutions and restarts too.
+count doubled since it last spoke, or new violations make it more severe) and when it ends, and is
+silent else; versions of a fingerprint only rise, over resolutions and restarts too.
 """
 
 from collections import Counter
@@ -125,6 +125,7 @@ class AlertBook:
     def _grow(self, state: AlertState, finding: Finding, contract_version: str) -> Alert | None:
         alert = state.alert
         is_worse = SEVERITIES.index(finding.severity) > SEVERITIES.index(alert["severity"])
+        is_worse &= _goes_on(alert, finding)
         alert["last_seen"] = max(alert["last_seen"], finding.last_us)
         # What came too late for its own window is in the episode's count only.
         alert["count"] = max(alert["count"] + finding.fresh, finding.count)
@@ -195,6 +196,15 @@ class AlertBook:
             alert["fingerprint"]: AlertState(dict(alert), told)
             for alert, told in snapshot["states"]
         }
+
+
+def _goes_on(alert: Alert, finding: Finding) -> bool:
+    """Say whether an alert was violated since it was last seen, or more often than was known.
+
+    A share over a look-back rises without that, too, when what was good before the fault leaves it.
+    """
+    is_later = finding.last_us > alert["last_seen"]
+    return is_later or finding.fresh > 0 or finding.count > alert["count"]
 
 
 def _tell(state: AlertState) -> Alert:

@@ -49,6 +49,11 @@ def incident(incident_id: str = "cd" * 16, **fields: Any) -> dict[str, Any]:
     return _read("incident_event/2/opened.json") | {"incident_id": incident_id} | fields
 
 
+def alert_state(**fields: Any) -> dict[str, Any]:
+    """Return a state of an alert."""
+    return _read("alert/1/firing.json") | fields
+
+
 def window(**fields: Any) -> dict[str, Any]:
     """Return a window of an edge."""
     return _read("fidelity_stats/1/losing_edge.json") | fields
@@ -71,6 +76,7 @@ _SCHEMAS = {
     topics.TRACES: "assembled_trace",
     topics.INCIDENTS: "incident_event",
     topics.STATS: "fidelity_stats",
+    topics.ALERTS: "alert",
 }
 
 

@@ -18,7 +18,16 @@ from streams.console.paths.every import PATHS
 from streams.console.questions.queries import Queries
 from streams.console.times import iso
 from streams.runtime import topics
-from tests.unit.console.at_hand import SECOND, T0_US, archive_in, incident, message, trace, window
+from tests.unit.console.at_hand import (
+    SECOND,
+    T0_US,
+    alert_state,
+    archive_in,
+    incident,
+    message,
+    trace,
+    window,
+)
 
 Ask = Callable[..., httpx.Response]
 DAY = "start=2025-10-09T00:00:00Z&end=2025-10-10T00:00:00Z"
@@ -187,6 +196,26 @@ def test_incidents_are_told_at_their_last_version(filled: tuple[Ask, list[Any]])
     assert open_["incident_id"] == "d" * 32
     one = ask(f"/api/v1/incidents/{'c' * 32}").json()
     assert [version["event"] for version in one["versions"]] == ["OPENED", "RESOLVED"]
+
+
+def test_an_incident_tells_its_alerts_as_they_were_and_as_they_are(tmp_path: Path) -> None:
+    """The event stays what it was; beside it stands what its alerts said since."""
+    archive = archive_in(tmp_path)
+    told = incident("c" * 32, alert_count=7, alerts_firing=4)
+    archive.take(message(topics.INCIDENTS, 0, told))
+    first, second = told["alerts"]
+    same = {name: first[name] for name in ("fingerprint", "firing_since", "last_seen")}
+    over = alert_state(**same, version=2, state="RESOLVED", severity="ERROR")
+    archive.take(message(topics.ALERTS, 0, over))
+    with asked_of(archive) as ask:
+        one = ask(f"/api/v1/incidents/{'c' * 32}").json()
+    assert [alert["state"] for alert in one["alerts"]] == ["FIRING", "FIRING"]
+    assert [(alert["fingerprint"], alert["state"]) for alert in one["alerts_now"]] == [
+        (first["fingerprint"], "RESOLVED"),
+        (second["fingerprint"], "FIRING"),
+    ]
+    assert one["alerts_now"][0]["last_seen"] == one["alerts"][0]["last_seen"]
+    assert (one["alerts_firing"], one["alerts_firing_now"]) == (4, 3)
 
 
 def test_incidents_of_a_time_are_those_open_then(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from tests.unit.console.at_hand import (
     SECOND,
     T0_US,
     TELEMETRY,
+    alert_state,
     archive_in,
     event,
     incident,
@@ -210,6 +211,34 @@ def test_an_open_incident_is_somebodys_and_a_closed_one_nobodys(tmp_path: Path) 
     over = told | {"version": 2, "event": "RESOLVED", "resolved_at": NOW_US}
     archive.take(message(topics.INCIDENTS, 1, over))
     assert ask(archive)["overall_status"] == "HEALTHY"
+
+
+def test_an_alert_that_is_over_hurts_nobody_while_its_incident_is_open(tmp_path: Path) -> None:
+    """The incident said nothing since; what the alerts said last is in the archive too."""
+    archive = filled(tmp_path)
+    cause = alert("B", "turner")
+    effect = alert("C", "giver", caused_by=cause["fingerprint"])
+    about = {"module": "B", "component": "turner", "severity": "CRITICAL", "causes": []}
+    both = {"alerts": [cause, effect], "alerts_firing": 2, "alert_count": 2}
+    told = incident("c" * 32, **both, version=1, event="OPENED", **about)
+    archive.take(message(topics.INCIDENTS, 0, told))
+    names = ("fingerprint", "module", "component", "severity", "firing_since", "last_seen")
+
+    def say(offset: int, of: dict[str, Any], state: str, version: int) -> dict[str, Any]:
+        said = alert_state(**{n: of[n] for n in names}, state=state, version=version)
+        archive.take(message(topics.ALERTS, offset, said))
+        return ask(archive)
+
+    found = say(0, cause, "FIRING", 1)
+    assert (found["firing_incidents"], found["overall_status"]) == (1, "UNHEALTHY")
+    found = say(1, cause, "RESOLVED", 2)
+    shown = {name: one["status"] for name, one in found["module_health"].items()}
+    assert shown == {"A": "HEALTHY", "B": "HEALTHY", "C": "UNHEALTHY"}
+    assert [one["from_module"] for one in found["cascades"]] == ["B"], "it began there"
+    found = say(2, effect, "RESOLVED", 2)
+    assert (found["open_incidents"], found["firing_incidents"]) == (1, 0)
+    assert found["overall_status"] == "HEALTHY"
+    assert {one["upstream_impact"] for one in found["module_health"].values()} == {0.0}
 
 
 def test_silence_is_unknown(well: Archive, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ function sections(one) {
             { class: "wide" },
             panel("Blast radius", radius(one)),
             panel(
-                `Alerts (${count(one.alert_count)}, ${count(one.alerts_firing)} firing)`,
+                `Alerts (${count(one.alert_count)}, ${count(one.alerts_firing_now)} firing)`,
                 alerts(one),
             ),
             panel("Examples", examples(one)),
@@ -300,8 +300,11 @@ function radius(one) {
     );
 }
 
+/** An event tells alerts as they were; since then some may have ended, or begun anew. */
 function alerts(one) {
-    const lines = one.alerts.map((alert) =>
+    const last = new Map(one.alerts_now.map((alert) => [alert.fingerprint, alert]));
+    const now = one.alerts.map((alert) => ({ ...alert, ...last.get(alert.fingerprint) }));
+    const lines = now.map((alert) =>
         h(
             "li",
             null,

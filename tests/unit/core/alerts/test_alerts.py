@@ -1,5 +1,6 @@
 """Rules speak from thresholds and minimum counts on, and alerts speak only when there is news."""
 
+from dataclasses import replace
 from typing import Any
 
 from streams.core.alerts.book import AlertBook
@@ -233,6 +234,16 @@ def test_an_alert_speaks_when_it_becomes_worse() -> None:
     assert (alert["severity"], alert["version"]) == ("CRITICAL", 2)
     assert book.update(13 * SECOND, [finding(13, severity="WARN")], "1") == []
     assert book.states[alert["fingerprint"]].alert["severity"] == "CRITICAL"
+
+
+def test_an_alert_does_not_become_worse_by_what_leaves_the_look_back() -> None:
+    """Without a new violation a share of more is no news; one that was counted late is."""
+    book = AlertBook(RULES)
+    book.update(11 * SECOND, [finding(11, fresh=100)], "1")
+    over = replace(finding(11, fresh=100, severity="CRITICAL"), fresh=0)
+    assert book.update(12 * SECOND, [over], "1") == []
+    (alert,) = book.update(13 * SECOND, [replace(over, count=101)], "1")
+    assert (alert["severity"], alert["count"]) == ("CRITICAL", 101)
 
 
 def test_an_alert_ends_after_its_quiet_time() -> None:

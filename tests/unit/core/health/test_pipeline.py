@@ -114,7 +114,7 @@ def test_an_incident_of_no_module_is_everybodys() -> None:
 
 
 def _alert(name: str, module: str, caused_by: str = "", **fields: Any) -> dict[str, Any]:
-    about = {"component": "", "state": "FIRING", "severity": "ERROR"}
+    about = {"component": "", "state": "FIRING", "severity": "ERROR", "kind": "error_spans"}
     return {"fingerprint": name, "module": module, "caused_by": caused_by} | about | fields
 
 
@@ -131,7 +131,7 @@ def test_an_alert_blames_what_explains_it_and_else_the_ranking() -> None:
     ]  # fmt: skip
     incident = {
         "incident_id": "c" * 32, "module": "A", "component": "", "severity": "CRITICAL",
-        "causes": causes, "alerts": alerts,
+        "causes": causes, "alerts": alerts, "alerts_firing": 5,
     }  # fmt: skip
     found = [(one.module, one.severity, one.blamed) for one in troubles_of([incident])]
     ranked = {"A": pytest.approx(0.7)}
