@@ -152,12 +152,13 @@ def _wait(last: TaskWait, one: TaskSeen, counted: float, elapsed: float) -> Task
     has_stepped, has_cut = one.rows != last.rows, one.cuts != last.cuts
     has_work = one.lag_records > 0 or not one.is_fetched
     is_stalled = has_work and not has_stepped
-    is_uncommitted = one.is_dirty and not has_cut
+    # A refused commit leaves a clean memory behind: only one that goes through ends the wait.
+    is_settled = has_cut or not (one.is_dirty or has_work)
     return TaskWait(
         one.rows,
         one.cuts,
         last.stalled_seconds + counted if is_stalled else 0.0,
-        last.uncommitted_seconds + counted if is_uncommitted else 0.0,
+        0.0 if is_settled else last.uncommitted_seconds + (counted if one.is_dirty else 0.0),
         0.0 if has_stepped else last.age_seconds + elapsed,
     )
 

@@ -62,7 +62,8 @@ async def published(
     publish: Callable[[], None],
     note: Callable[[], None],
     publisher: Calling,
-    seconds_max: float,
+    seconds_max: Callable[[], float],
+    is_slow: Callable[[], None],
 ) -> bool:
     """Publish in a thread, and note it there; wait until that is done, or given up.
 
@@ -71,7 +72,8 @@ async def published(
         publish: blocks, perhaps for ever; what it raises is raised.
         note: called after it, unless it was given up before.
         publisher: tells for how long its client has been in one call.
-        seconds_max: a call that takes longer will never return.
+        seconds_max: a call that takes longer will never return; asked at each look.
+        is_slow: called at each look: it takes long, and hardly any CPU.
 
     Returns:
         False when it was given up: what became of it is not known.
@@ -84,12 +86,18 @@ async def published(
             note()
 
     running = asyncio.wrap_future(threads.submit(run))
-    while not running.done():
-        await asyncio.wait({running}, timeout=LOOK_SECONDS)
-        is_stuck = not running.done() and publisher.call_seconds > seconds_max
-        if is_stuck and decided.acquire(blocking=False):
-            running.add_done_callback(_came_back)
-            return False
+    looks, last = 0, 0.0
+    try:
+        while not (await asyncio.wait({running}, timeout=LOOK_SECONDS))[0]:
+            is_slow()
+            # Looks, not seconds: a process that was frozen has not waited all that time.
+            seconds = publisher.call_seconds
+            looks, last = (looks + 1 if seconds > last > 0 else 0), seconds
+            if looks * LOOK_SECONDS >= seconds_max() and decided.acquire(blocking=False):
+                running.add_done_callback(_came_back)
+                return False
+    finally:
+        decided.acquire(blocking=False)  # whoever waits no longer cannot have it noted, either
     running.result()
     return True
 

@@ -139,21 +139,23 @@ def partition_state(consumer: Any, tp: TP) -> Any:
 
 
 class StampedFetcher(fetcher.Fetcher):  # type: ignore[misc]
-    """Takes an answer for as old as it may be, not for as new as it was read.
+    """Takes an answer for as old as it may be, not for as new as it was read: `known_ms`.
 
     A process that was stopped, or a busy one, reads an answer long after the broker gave it. An end
     of then, taken for one of now, closes traces whose spans wait at the broker.
     """
 
     async def _proc_fetch_request(self, assignment: Any, node_id: Any, request: Any) -> Any:
-        known_ms = int(time.time() * 1000) + FETCH_WAIT_MS  # by then the broker has looked
+        asked_ms = int(time.time() * 1000)
         found = await super()._proc_fetch_request(assignment, node_id, request)
         if assignment.active:
             for topic, partitions in request.topics:
                 for partition, *_ in partitions:
                     state = assignment.state_value(TopicPartition(topic, partition))
-                    if state.timestamp is not None:
-                        state.timestamp = min(state.timestamp, known_ms)
+                    if state.timestamp is not None and state.timestamp >= asked_ms:
+                        # A broker that waited looks again before it answers.
+                        has_waited = state.timestamp >= asked_ms + FETCH_WAIT_MS
+                        state.known_ms = asked_ms + (FETCH_WAIT_MS if has_waited else 0)
         return found
 
 

@@ -24,7 +24,7 @@ from streams.runtime.commit import CommitRefusedError, Cut
 from streams.runtime.committing import OwnThreads, Threads, published
 from streams.runtime.delivery import Publisher
 from streams.runtime.inbox import Inbox
-from streams.runtime.pace import Pace
+from streams.runtime.pace import Pace, Turn
 from streams.runtime.recall import settled
 from streams.runtime.recovery import Recovered, fence, recover
 from streams.runtime.restarts import Restarts
@@ -39,6 +39,8 @@ AGAIN_SECONDS = 5.0
 """A topic with a gap is not fetched again before what was asked for can have come."""
 DISK_RETRY_SECONDS = 1.0
 """How often a full disk is looked at again."""
+LEAVE_SECONDS = 5.0
+"""How long a commit's call may last while the group or the end of the process waits for it."""
 MEMBER_RETRY_SECONDS = 0.5
 """How often a broker is asked again that did not say whether we are a member of the group."""
 
@@ -319,7 +321,6 @@ class TaskHost:
             self._inbox.news.set()
         if self._recall is None or (self._recalling is not None and not self._recalling.done()):
             return
-        wanted: list[tuple[bytes, int, int]]
         wanted = self.runner.pending_recalls()  # type: ignore[attr-defined]
         pending = [w for w in wanted if not self._in_flight_ms or w[1] < self._in_flight_ms]
         if pending:
@@ -377,9 +378,9 @@ class TaskHost:
                 return
             try:
                 try:
-                    async with self._pace.turns:
+                    async with self._pace.turn() as turn:
                         with own_cancels_only():
-                            await self._commit()
+                            await self._commit(turn)
                     self.cuts += 1
                     self._pace.note_cut(str(self.id))
                 except CommitRefusedError as error:
@@ -389,7 +390,7 @@ class TaskHost:
             except Exception as error:  # a cut runs beside the steps: nobody else would hear of it
                 self.fail(error)
 
-    async def _commit(self) -> None:
+    async def _commit(self, turn: Turn) -> None:
         assert self._changelog is not None
         assert self._publisher is not None
         self._last_cut = time.monotonic()
@@ -414,10 +415,14 @@ class TaskHost:
             changelog.committed(cut)
             self.meter.cut(time.monotonic() - self._last_cut, cut.outputs, cut.changelog)
 
-        limit = self._settings.call_seconds_max
-        if not await published(self._commits, publish, note, publisher, limit):
+        def seconds_max() -> float:
+            is_awaited = self._closed or self.is_paused
+            return LEAVE_SECONDS if is_awaited else self._settings.call_seconds_max
+
+        slow = turn.give_back
+        if not await published(self._commits, publish, note, publisher, seconds_max, slow):
             self.meter.given_up += 1
-            raise CommitRefusedError(f"the client has not come back from a call for {limit:g} s")
+            raise CommitRefusedError("the client does not come back from a call")
         self._in_flight_ms = 0
         self._note_waiting()
 

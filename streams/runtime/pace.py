@@ -3,6 +3,8 @@
 A commit costs the client the same CPU however little is in it, and many at once delay each other.
 """
 
+from __future__ import annotations
+
 import asyncio
 import time
 from collections.abc import Callable
@@ -11,6 +13,28 @@ COMMIT_CPU_SECONDS = 0.0017
 """Measured: 1.5 to 1.9 ms of client CPU a transaction, whatever its size."""
 _BUSY_SECONDS = 10.0
 """A task counts as busy for so long after a cut; an idle one costs nothing."""
+
+
+class Turn:
+    """Held while a task commits; given back early by one that only waits."""
+
+    def __init__(self, turns: asyncio.Semaphore) -> None:
+        self._turns = turns
+        self._is_held = False
+
+    async def __aenter__(self) -> Turn:
+        await self._turns.acquire()
+        self._is_held = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Let another task commit; again it does nothing."""
+        if self._is_held:
+            self._is_held = False
+            self._turns.release()
 
 
 class Pace:
@@ -30,12 +54,15 @@ class Pace:
         at_once: int = 4,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.turns = asyncio.Semaphore(at_once)
-        """Held while a task commits."""
+        self._turns = asyncio.Semaphore(at_once)
         self._interval_seconds = interval_seconds
         self._cpu_share = cpu_share
         self._clock = clock
         self._cut_at: dict[str, float] = {}
+
+    def turn(self) -> Turn:
+        """Return a turn to commit, which has to be waited for."""
+        return Turn(self._turns)
 
     def note_cut(self, task: str) -> None:
         """Remember that a task has cut."""

@@ -143,9 +143,8 @@ class ChunkConsumer(driver.Consumer):
         self._wanted = asyncio.Event()
         """Set when a partition may be fetched that could not before."""
         self._held: set[TP] = set()
-        """What its task has enough of. Faust's own set of full buffers is not used: it is undone
-        by a rebalance, and records of a partition that joins it while they are handed out are
-        dropped."""
+        """What its task has enough of. Faust's own set of full buffers is not used: a rebalance
+        undoes it."""
         self.taken: dict[TP, int] = {}
         """Per partition the fetch position after the last records that left the fetcher."""
         self._end_seen_us: dict[TP, int] = {}
@@ -313,9 +312,10 @@ class ChunkConsumer(driver.Consumer):
         The end is the last stable offset: what an open transaction holds back has not been sent.
         """
         state = self._partition_state(tp)
-        if state is None or state.timestamp is None or not state.has_valid_position:
+        known_ms = getattr(state, "known_ms", None)
+        if state is None or known_ms is None or not state.has_valid_position:
             return 0
-        stamp_us = int(state.timestamp) * 1000  # before the end, which the fetcher sets first
+        stamp_us = int(known_ms) * 1000  # before the end, which the fetcher sets first
         end = state.highwater if state.lso is None or state.lso < 0 else state.lso
         return stamp_us if end is not None and state.position >= end else 0
 

@@ -46,6 +46,7 @@ class Fetched:
         self.has_valid_position = True
         self.highwater = self.lso = -1
         self.timestamp: int | None = None
+        self.known_ms: int | None = None
 
 
 class Client:
@@ -111,7 +112,7 @@ class Client:
                     records = [log.records[first - 1], *records]
                 state.position = log.next_position(records, past_holes=rng.random() < 0.5)
                 out[tp] = handed_out(state, [batch(records)], len(records))
-            state.timestamp = self._backend.clock.true_us // 1_000
+            state.timestamp = state.known_ms = self._backend.clock.true_us // 1_000
             is_shown = log.visible == len(log.records)
             state.highwater = log.end
             state.lso = log.end if is_shown else log.records[log.visible].offset

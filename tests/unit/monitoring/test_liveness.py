@@ -124,6 +124,19 @@ def test_a_commit_that_never_goes_through_is_a_stall() -> None:
     assert causes([(running(replace(dirty, cuts=n)), 1.0) for n in range(500)]) == []
 
 
+def test_a_task_that_is_read_back_again_and_again_does_not_get_on() -> None:
+    """A refused commit leaves a clean memory, and what is joined anew is no progress."""
+    joined = replace(IDLE, lag_records=5, is_dirty=True)
+    looks = []
+    for turn in range(5):
+        looks += [(running(replace(joined, rows=turn * 10 + n)), 1.0) for n in range(10)]
+        looks += [(running(replace(joined, rest="restoring", is_dirty=False)), 1.0)] * 3
+        looks += [(running(replace(joined, is_dirty=False, rows=turn * 10 + 5)), 1.0)]
+    assert causes(looks) == [("uncommitted", True)]
+    assert causes([*looks, (running(replace(IDLE, cuts=1)), 1.0)]) == []
+    assert causes([*looks, (running(IDLE), 1.0)]) == [], "there is nothing that it waits for"
+
+
 @pytest.mark.parametrize("phase", ["joining", "rebalancing"])
 def test_an_assignment_that_never_comes_is_a_stall(phase: Phase) -> None:
     """The broker answers and the group does not; while a state is read back that is its own."""

@@ -1,9 +1,11 @@
 """What a task waits for: room on its disk, and its turn to commit."""
 
 import asyncio
+import threading
 
 import pytest
 
+from streams.runtime import committing
 from streams.runtime import host as host_module
 from streams.runtime.pace import Pace
 from streams.runtime.task import HostSettings
@@ -65,15 +67,45 @@ def test_only_so_many_tasks_commit_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     async def story() -> None:
         pace = Pace(3600.0, at_once=1)
         shells = [Shell(monkeypatch, pace=pace) for _ in range(3)]
-        await pace.turns.acquire()
+        turn = pace.turn()
+        await turn.__aenter__()
         for shell in shells:
             shell.host.put(chunk("a", 0, 3))
             await shell.step()
         cuts = [asyncio.create_task(shell.host.cut()) for shell in shells]
         assert await is_blocked(cuts[0])
         assert not any(shell.broker.commits for shell in shells)
-        pace.turns.release()
+        turn.give_back()
+        turn.give_back()  # again it lets nobody else in
         await asyncio.gather(*cuts)
         assert [len(shell.broker.commits) for shell in shells] == [1, 1, 1]
+
+    asyncio.run(story())
+
+
+def test_a_commit_that_hangs_keeps_no_other_task_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes no CPU: its turn is given back; and at a revoke it is given up soon."""
+    monkeypatch.setattr(committing, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(host_module, "LEAVE_SECONDS", 0.005)
+
+    async def story() -> None:
+        pace = Pace(3600.0, at_once=1)
+        stuck, well = Shell(monkeypatch, pace=pace), Shell(monkeypatch, pace=pace)
+        back = threading.Event()
+        calls = iter(range(1, 1_000_000))
+        monkeypatch.setattr(type(stuck.broker), "call_seconds", property(lambda _: next(calls)))
+        monkeypatch.setattr(stuck.broker, "commit", lambda *_: back.wait(60))
+        for shell in (stuck, well):
+            shell.host.put(chunk("a", 0, 3))
+            await shell.step()
+        hanging = asyncio.create_task(stuck.host.cut())
+        async with asyncio.timeout(60):
+            await well.host.cut()
+            assert len(well.broker.commits) == 1
+            assert not hanging.done()
+            stuck.host.is_paused = True
+            await hanging
+        assert (stuck.host.is_refused, stuck.host.meter.given_up) == (True, 1)
+        back.set()
 
     asyncio.run(story())

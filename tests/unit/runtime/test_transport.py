@@ -281,7 +281,7 @@ def test_an_end_seen_before_a_seek_does_not_count_while_it_is_under_way(client: 
 @pytest.mark.parametrize(
     ("case", "known"),
     [
-        ("never fetched", {"timestamp": None}),
+        ("never fetched", {"known_ms": None}),
         ("no position yet", {"has_valid_position": False}),
         ("more to fetch", {"position": 99}),
         ("end unknown", {"highwater": None, "lso": None}),
@@ -326,7 +326,7 @@ def test_a_seek_puts_a_partition_behind(client: Client) -> None:
     client.poll(99, position=100)
     client.again(100)
     assert client.ended(100) == 0
-    client.poll(position=100, timestamp=9)
+    client.poll(position=100, known_ms=9)
     assert client.ended(100) == 9_000
 
 

@@ -24,7 +24,7 @@ class Client:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.state = SimpleNamespace(
-            position=0, highwater=100, lso=100, timestamp=7, has_valid_position=True
+            position=0, highwater=100, lso=100, known_ms=7, timestamp=7, has_valid_position=True
         )
         self.sought: list[tuple[TP, int]] = []
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
