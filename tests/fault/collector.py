@@ -1,5 +1,6 @@
 """A collector of a deployment, started again and again on one buffer and the same ports."""
 
+import http.client
 import json
 import ssl
 import sys
@@ -85,13 +86,17 @@ class CollectorAt:
 
     def _asked(self, asked: urllib.request.Request, seconds: float) -> Answer:
         try:
+            return self._heard(asked, seconds)
+        except (OSError, http.client.HTTPException):  # one killed in the midst of it said nothing
+            return Answer(0, {}, b"")
+
+    def _heard(self, asked: urllib.request.Request, seconds: float) -> Answer:
+        try:
             with urllib.request.urlopen(asked, timeout=seconds, context=self.context) as found:
                 return Answer(found.status, found.headers, found.read())
         except urllib.error.HTTPError as error:
             with error:
                 return Answer(error.code, error.headers, error.read())
-        except OSError:
-            return Answer(0, {}, b"")
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric's samples that have some labels."""

@@ -1,5 +1,6 @@
 """A console of a deployment, started and killed; its archive is for `tests.fault.comparing`."""
 
+import http.client
 import json
 import sys
 import urllib.error
@@ -57,7 +58,7 @@ class ConsoleAt:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as found:
                 return json.load(found)
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError, http.client.HTTPException):
             return None
 
     def wait_until_ready(self, console: WorkerProcess) -> float:
