@@ -1,7 +1,8 @@
 """How aiokafka's fetcher hands out batches instead of records, and since when an end is known.
 
 Owns the private corners of aiokafka that this takes. Invariants: what a poll hands out says the
-fetch positions around it; what is known of a partition is no older than its timestamp says.
+fetch positions around it; the end of a partition is known as of `known_ms`, which is no later than
+the broker's look at it, give or take the wait of a fetch.
 """
 
 from __future__ import annotations
