@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from streams import __version__
+from streams.cli.importing import uncollected
 from streams.errors import SpanloomError
 
 _GROUPS: Final = {
@@ -100,7 +101,8 @@ class _Commands(TyperGroup):
         """Return a command, None when there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"streams.cli.{cmd_name.replace('-', '_')}")
+        with uncollected():
+            module = import_module(f"streams.cli.{cmd_name.replace('-', '_')}")
         one = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
         if cmd_name in _GROUPS:
             one.add_typer(module.app, name=cmd_name, help=_GROUPS[cmd_name])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from streams.cli.connection import connect
+from streams.cli.importing import uncollected
 from streams.errors import SpanloomError
 from streams.monitoring.logs import configure_logs
 from streams.runtime.build import Pipeline, load_pipeline
@@ -160,8 +161,9 @@ def _say(stream: str, line: str) -> None:
 
 async def _run(pipeline: Pipeline, link: Link) -> None:
     # Faust takes a second to import: no other command shall pay for it.
-    from streams.monitoring.watchdog import Watchdog
-    from streams.runtime.worker import Worker
+    with uncollected():
+        from streams.monitoring.watchdog import Watchdog
+        from streams.runtime.worker import Worker
 
     collect_seldom(_COLLECT_EVERY)
     bound_heap()

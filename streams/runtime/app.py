@@ -3,6 +3,8 @@
 import asyncio
 from typing import Final
 
+from faust.tables import TableManager
+
 from streams.runtime.assignor import BalancedAssignor
 from streams.runtime.link import Link
 from streams.runtime.transport import ChunkApp
@@ -10,6 +12,19 @@ from streams.settings import WorkerSettings
 
 HEARTBEAT_SECONDS: Final = 0.3
 """A member hears of a rebalance by its next heartbeat, and the first one waits for the last."""
+
+
+class NoTables(TableManager):
+    """Faust's keeper of tables, of which we have none.
+
+    Its own waits a second at each start for tables that agents may still make; no member joins its
+    group before.
+    """
+
+    async def on_start(self) -> None:
+        """Start what follows the group's rebalances, at once."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 def chunk_app(settings: WorkerSettings, link: Link) -> ChunkApp:
@@ -22,6 +37,7 @@ def chunk_app(settings: WorkerSettings, link: Link) -> ChunkApp:
         loop=asyncio.get_running_loop(),
         datadir=str(settings.state_dir / settings.group / "faust"),
         store="memory://",
+        TableManager=NoTables,
         processing_guarantee="at_least_once",
         topic_allow_declare=False,
         topic_disable_leader=True,

@@ -29,6 +29,10 @@ PATIENCE_SECONDS = 120.0
 _CALL_SECONDS = 10.0
 """How long a call may take; the client keeps to it only roughly, 16 s have been seen."""
 _LOOK_SECONDS: Final = 2.0
+_RECONNECT_MS: Final = 10
+_SETTLE_SECONDS: Final = 0.03
+"""From the first metadata until a client has its connections. One that looks for its coordinator
+before that finds no broker, and looks again half a second later: a third of them did."""
 _ANSWERED_MAX: Final = 2
 """So often an outcome may stay unknown though the broker answers the same client."""
 _LINGER_MS: Final = 10_000
@@ -157,6 +161,7 @@ def producer_for(base: Mapping[str, object], transactional_id: str) -> Producer:
             **settings_for(base),
             "transactional.id": transactional_id,
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            "reconnect.backoff.ms": _RECONNECT_MS,
         },
     )
     return producer
@@ -294,14 +299,14 @@ class _Insisting:
 
     def _failed(self, error: KafkaException) -> None:
         with self.calls.one():
-            self.answered += _connected(self.producer, error)
+            self.answered += _connected(self.producer)
         if self.answered > _ANSWERED_MAX:
             said = error.args[0].str()
             raise CommitRefusedError(f"{said}, though the broker answers") from error
 
 
-def _connected(producer: Producer, _error: KafkaException) -> bool:
-    """Return whether the broker answers a client after an error, and have it look for one.
+def _connected(producer: Producer) -> bool:
+    """Return whether the broker answers a client, and have it look for one.
 
     A client that lost its brokers may look for none by itself: "No brokers available for
     Transactions", again and again, with the broker long back.
@@ -311,6 +316,10 @@ def _connected(producer: Producer, _error: KafkaException) -> bool:
     except KafkaException:
         return False
     return True
+
+
+def _look_again(producer: Producer, _: KafkaException) -> None:
+    _connected(producer)
 
 
 def _until(
@@ -356,9 +365,11 @@ def init_transactions(
     """
     deadline = time.monotonic() + patience_seconds
     for producer in producers:
+        if _connected(producer):
+            time.sleep(_SETTLE_SECONDS)
         try:
             call = partial(producer.init_transactions, _CALL_SECONDS)
-            _until(call, deadline, partial(_connected, producer))
+            _until(call, deadline, partial(_look_again, producer))
         except KafkaException as error:
             if refusals.is_of_right(error.args[0]):
                 what = "the transactional ids that begin with its group"

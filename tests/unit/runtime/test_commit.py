@@ -335,7 +335,8 @@ def test_a_start_waits_for_its_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commit.time, "sleep", lambda _seconds: None)
     producer = FakeProducer({"init": [UNKNOWN, UNKNOWN]})
     init_transactions([producer])  # type: ignore[list-item]
-    assert producer.calls == ["init", "topics", "init", "topics", "init"], "it looks for brokers"
+    looked = ["topics", "init"]  # before the first try, too: a third would find no broker
+    assert producer.calls == looked * 3
 
 
 def test_a_cut_reaches_a_broker(embedded: str) -> None:
