@@ -24,6 +24,7 @@ from streams.simulate.storms import (
     Storm,
     double_storms,
     flapping_storms,
+    lasting_storms,
     quiet_storm,
     single_storms,
 )
@@ -60,8 +61,8 @@ def run(path: Path | None, options: argparse.Namespace) -> dict[str, Any]:
 
     Args:
         path: not read: the simulator makes the data.
-        options: as `add_options` has them; a kind may be named by its first word, "flapping" or
-            "two"; "none" has no fault.
+        options: as `add_options` has them; a kind may be named by its first word, "flapping",
+            "lasting" or "two"; "none" has no fault.
     """
     del path
     seeds, kinds = range(1, options.seeds + 1), options.kind
@@ -98,6 +99,7 @@ def plans(contract_name: str, seeds: Sequence[int], quiet_runs: int) -> list[Sto
     return [
         *single_storms(contract, seeds, START_US),
         *flapping_storms(contract, seeds, START_US),
+        *lasting_storms(contract, seeds, START_US),
         *double_storms(contract, seeds, START_US),
         *(quiet_storm(contract, 1000 + n) for n in range(quiet_runs)),
     ]

@@ -47,6 +47,10 @@ LENGTH_S: Final = (10.0, 16.0)
 """How long a fault lasts, shortest and longest."""
 TAIL_S: Final = 16.0
 """Clean seconds after the last fault."""
+LASTING_S: Final = (60.0, 120.0)
+"""How long one lasts that nobody mends at once: ten to twenty minutes of a worker's windows."""
+LASTING: Final = 4
+"""How many kinds of fault last in each seed; the next seed goes on with others."""
 FLAPPING_LENGTH_S: Final = 24.0
 FLAP_S: Final = (2.0, 4.0)
 """How long a flapping fault is on and then off, in whole seconds."""
@@ -129,6 +133,22 @@ def single_storms(contract: Contract, seeds: Sequence[int], start_us: int) -> It
             placed = _at(fault, start_us, HEAD_S + rng.uniform(0, 2), length_s)
             seconds = (placed.end_us - start_us) / SECOND_US + TAIL_S
             yield _storm(contract, fault.kind, seed, seconds, (placed,))
+
+
+def lasting_storms(contract: Contract, seeds: Sequence[int], start_us: int) -> Iterator[Storm]:
+    """Yield for each seed storms of some kinds that last, so that the seeds reach every kind.
+
+    Each second of one costs as much as of any other storm: not every kind in every seed.
+    """
+    layout = read_layout(contract)
+    for seed in seeds:
+        rng = Random(f"{seed}/lasting")
+        faults = sorted(all_places(layout, rng), key=lambda f: f.kind)
+        for turn in range(min(LASTING, len(faults))):
+            fault = faults[(seed * LASTING + turn) % len(faults)]
+            placed = _at(fault, start_us, HEAD_S + rng.uniform(0, 2), rng.uniform(*LASTING_S))
+            seconds = (placed.end_us - start_us) / SECOND_US + TAIL_S
+            yield _storm(contract, f"lasting {fault.kind}", seed, seconds, (placed,))
 
 
 def flapping_storms(contract: Contract, seeds: Sequence[int], start_us: int) -> Iterator[Storm]:

@@ -11,10 +11,13 @@ from streams.simulate.layout import read_layout
 from streams.simulate.storms import (
     DOUBLES,
     HEAD_S,
+    LASTING,
+    LASTING_S,
     TAIL_S,
     component_faults,
     double_storms,
     flapping_storms,
+    lasting_storms,
     quiet_storm,
     single_storms,
 )
@@ -44,6 +47,19 @@ def test_flapping_faults_come_and_go() -> None:
         whole = [fault.is_on(at_us) for at_us in range(fault.start_us, fault.end_us, SECOND_US)]
         turns = sum(now and not before for before, now in pairwise([False, *whole]))
         assert turns >= 3
+
+
+def test_some_faults_last_and_the_seeds_reach_every_kind() -> None:
+    """Each seed has a few kinds that go on for minutes; the next seed goes on with others."""
+    kinds = {storm.kind for storm in single_storms(SEED_CONTRACT, [1], START_US)}
+    seeds = range(1, 2 + len(kinds) // LASTING)
+    storms = list(lasting_storms(SEED_CONTRACT, seeds, START_US))
+    assert len(storms) == LASTING * len(seeds)
+    assert {storm.kind for storm in storms} == {f"lasting {kind}" for kind in kinds}
+    for storm in storms:
+        (fault,) = storm.faults
+        lasts_s = (fault.end_us - fault.start_us) / SECOND_US
+        assert LASTING_S[0] <= lasts_s <= LASTING_S[1]
 
 
 @pytest.mark.slow
