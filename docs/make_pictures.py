@@ -36,7 +36,7 @@ from tests.fault.broker import BrokerNode
 from tests.fault.console import ConsoleAt
 from tests.fault.harness import Deployment
 
-FOLDER = Path(__file__).resolve().parent / "img"
+FOLDER = Path(__file__).resolve().parent / "images"
 COMMAND = "spanloom demo --seconds 60 --seed 1"
 
 

@@ -103,7 +103,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 def test_pictures_name_no_host() -> None:
     """A picture loads nothing from anywhere."""
-    pictures = sorted((ROOT / "docs" / "img").glob("*.svg"))
+    pictures = sorted((ROOT / "docs" / "images").glob("*.svg"))
     assert {picture.name for picture in pictures} >= {"demo.svg", "architecture.svg"}
     for picture in pictures:
         text = picture.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
