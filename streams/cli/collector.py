@@ -37,9 +37,10 @@ def run(
     """
     # Frames here have some hundred rows, too few to share out. polars counts at its first use.
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
-    from streams.collector.process import Collector
+    from streams.collector.process import COLLECT_EVERY, Collector
     from streams.collector.settings import load_collector_settings
     from streams.runtime.build import load_pipeline
+    from streams.runtime.heap import collect_seldom
 
     settings = load_collector_settings(
         http_port=http, grpc_port=grpc, address=address, auth=auth, buffer_dir=buffer_dir
@@ -56,4 +57,5 @@ def run(
         line = f"ready http={place} grpc={settings.address}:{settings.grpc_port}"
         await Collector(settings, pipeline, link, partial(typer.echo, line)).run()
 
+    collect_seldom(COLLECT_EVERY)
     asyncio.run(serve())

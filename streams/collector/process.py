@@ -42,6 +42,8 @@ from streams.serving.patience import Server, allow_files, server
 LOOK_SECONDS: Final = 0.2
 STOP_SECONDS: Final = 10.0
 """How long Kafka may take at the end for what is on its way."""
+COLLECT_EVERY: Final = 20_000
+"""New objects between two collections of the youngest: more than the events of a step make."""
 
 log = structlog.get_logger()
 

@@ -140,10 +140,11 @@ def server(app: Any, meters: Meters, end_seconds: float = END_SECONDS, **config:
             access_log=False,
             server_header=False,
             date_header=True,
+            # What a request says of where it comes from is believed by whoever asks for it alone.
+            **{"proxy_headers": False, **config},
             timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=math.ceil(end_seconds),
             h11_max_incomplete_event_size=HEAD_BYTES_MAX,
-            **config,
         )
     )
     meters.watch(lambda: len(made.server_state.connections))

@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, Self
 
 import httpx
 import pytest
 
 from streams.console.api import Interface, application, open_to_all
+from streams.console.metrics import Meters
 from streams.console.paths import path as described
 from streams.console.questions.queries import Queries
 from streams.serving import patience
@@ -26,19 +28,14 @@ UNREAD = 12
 CONNECTIONS_MAX = 400
 
 
-class Served:
-    """A console's server in a thread of its own."""
+class Running:
+    """A server in a thread of its own."""
 
-    def __init__(self, interface: Interface, *asks: described.Ask) -> None:
-        self.interface, self.meters = interface, interface.meters
-        paths = [described.Path(f"/{n}", "A question.", (), ask) for n, ask in enumerate(asks)]
-        app = application(interface, {}, paths)
-        self.server = server(
-            app, self.meters, host="127.0.0.1", port=0, limit_concurrency=CONNECTIONS_MAX
-        )
+    def __init__(self, app: Any, meters: Meters, **config: Any) -> None:
+        self.server = server(app, meters, host="127.0.0.1", port=0, **config)
         self._thread = threading.Thread(target=lambda: asyncio.run(self.server.serve()))
 
-    def __enter__(self) -> "Served":
+    def __enter__(self) -> Self:
         self._thread.start()
         until(lambda: self.server.started)
         (listener,) = self.server.servers[0].sockets
@@ -49,8 +46,8 @@ class Served:
         self.server.should_exit = True
         self._thread.join()
 
-    def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=120)
+    def get(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", headers=headers, timeout=120)
 
     def connect(self, said: bytes = b"", buffer_bytes: int = 0) -> socket.socket:
         made = socket.socket()
@@ -60,6 +57,23 @@ class Served:
         if said:
             made.sendall(said)
         return made
+
+
+class Served(Running):
+    """A console's server."""
+
+    def __init__(self, interface: Interface, *asks: described.Ask) -> None:
+        self.interface, self.meters = interface, interface.meters
+        paths = [described.Path(f"/{n}", "A question.", (), ask) for n, ask in enumerate(asks)]
+        app = application(interface, {}, paths)
+        super().__init__(app, self.meters, limit_concurrency=CONNECTIONS_MAX)
+
+
+async def say_whence(scope: Any, receive: Any, send: Any) -> None:
+    """Answer each request with the address that it came from."""
+    del receive
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": scope["client"][0].encode()})
 
 
 def until(is_so: Callable[[], bool], seconds: float = 120) -> None:
@@ -169,3 +183,13 @@ def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be() -> None:
         assert allow_files(10_000_000) < 10_000_000
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_request_is_believed_where_it_comes_from_when_that_is_asked_for() -> None:
+    """A header alone makes nobody somebody else: senders are told apart by their address."""
+    said = {"X-Forwarded-For": "203.0.113.7"}
+    with Running(say_whence, Meters()) as alone:
+        assert alone.get("/", said).text == "127.0.0.1"
+    trusting = {"proxy_headers": True, "forwarded_allow_ips": ["127.0.0.1"]}
+    with Running(say_whence, Meters(), **trusting) as behind_a_proxy:
+        assert behind_a_proxy.get("/", said).text == "203.0.113.7"
