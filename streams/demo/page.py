@@ -31,7 +31,7 @@ class Page:
     """
 
     def __init__(self, broker: str, contract: str, port: int) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="spanloom-page-"))
+        self._folder: Path | None = None
         self._port = _free(port) if port else 0
         self._process: subprocess.Popen[bytes] | None = None
         self._broker, self._contract = broker, contract
@@ -39,14 +39,15 @@ class Page:
     def __enter__(self) -> Self:
         """Start it; it serves a second or two later."""
         if self._port:
+            self._folder = folder = Path(tempfile.mkdtemp(prefix="spanloom-page-"))
             environment = {k: v for k, v in os.environ.items() if not k.startswith("SPANLOOM_")}
             environment["SPANLOOM_CONSOLE_FILE_SECONDS"] = FILE_SECONDS
-            with (self._folder / "log").open("wb") as log:
+            with (folder / "log").open("wb") as log:
                 self._process = subprocess.Popen(
                     [
                         *(sys.executable, "-m", "streams.cli.main", "console"),
                         *("--broker", self._broker, "--contract", self._contract),
-                        *("--archive", str(self._folder / "archive"), "--port", str(self._port)),
+                        *("--archive", str(folder / "archive"), "--port", str(self._port)),
                     ],
                     env=environment,
                     stdin=subprocess.DEVNULL,
@@ -70,11 +71,12 @@ class Page:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def words(self) -> str:
         """Return where the page is, or why there is none; "" when none was asked for."""
-        if self._process is None:
+        if self._process is None or self._folder is None:
             return ""
         if (code := self._process.poll()) is not None:
             said = (self._folder / "log").read_text("utf-8", "replace").strip()
