@@ -185,7 +185,10 @@ class Intake:
             rest = list(some)
             for kind in QUICK_KINDS:
                 rest = self._take_runs(kind, rest)
-            self._take_values([one for one in rest if self._read(one)])
+            read = [one for one in rest if self._read(one)]
+            for is_native in (True, False):
+                some_read = [one for one in read if (one.request.kind == "events") == is_native]
+                self._take_values(some_read, are_native=is_native)
         except Exception:
             # A fault of ours. Nobody was told that anything is safe, so each is told to come again.
             log.exception("intake_failed", requests=len(some))
@@ -298,12 +301,12 @@ class Intake:
         taken = set(map(id, whole))
         return [one for one in some if id(one) not in taken]
 
-    def _take_values(self, some: Sequence[_Pending]) -> None:
+    def _take_values(self, some: Sequence[_Pending], *, are_native: bool) -> None:
         """Take requests whose values were read one by one."""
         values = [value for one in some for _, value in one.values]
         if values:
             owners = _Owners(some, [len(one.values) for one in some])
-            self._send(self._judge.judge(values), owners)
+            self._send(self._judge.judge(values, are_native=are_native), owners)
 
     def _send(self, judged: Judged, owners: "_Owners") -> None:
         """Send what is good, and tell each request what of it is not.

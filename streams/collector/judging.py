@@ -119,27 +119,36 @@ class Judge:
         self._topic = np.zeros(0, np.int64)
         self._alone = np.zeros(0, np.int64)
 
-    def judge(self, values: Sequence[bytes]) -> Judged:
+    def judge(self, values: Sequence[bytes], *, are_native: bool = True) -> Judged:
         """Return the parcels of values, and those that are rejected, in their order.
 
         Args:
             values: one event each, with wire header.
+            are_native: they are events of our own. OTLP says in which unit a time is: its times
+                are taken at their word.
         """
         events, bad = self._decode(values)
-        return self._judged(events, bad, values.__getitem__)
+        return self._judged(events, bad, values.__getitem__, are_native=are_native)
 
     def judge_spans(self, run: SpanRun) -> Judged:
         """Return the same of spans that were read together, most of which need no decode."""
         events, bad = self._decoder.decode_spans(run)
-        return self._judged(events, _verdicts(bad), lambda row: self._header + run.body[row])
+        return self._judged(
+            events, _verdicts(bad), lambda row: self._header + run.body[row], are_native=False
+        )
 
     def _judged(
-        self, events: EventColumns, bad: list[Verdict], value_of: Callable[[int], bytes]
+        self,
+        events: EventColumns,
+        bad: list[Verdict],
+        value_of: Callable[[int], bytes],
+        *,
+        are_native: bool,
     ) -> Judged:
         judged = Judged(value_of)
         groups: _Groups = defaultdict(list)
         self._learn()
-        again = self._to_mend(events, value_of, bad)
+        again = self._to_mend(events, value_of, bad, are_native=are_native)
         if again:
             kept = np.isin(events.row, list(again), invert=True)
             good = events.take(kept)
@@ -196,10 +205,15 @@ class Judge:
         return topic, murmur2_partition(key, layout.partitions)
 
     def _to_mend(
-        self, events: EventColumns, value_of: Callable[[int], bytes], bad: Sequence[Verdict]
+        self,
+        events: EventColumns,
+        value_of: Callable[[int], bytes],
+        bad: Sequence[Verdict],
+        *,
+        are_native: bool,
     ) -> dict[int, bytes]:
         """Return the values that are not as they were meant, as they should be, by row."""
-        odd: Mask = events.timestamp_us < MILLISECONDS_MAX
+        odd: Mask = (events.timestamp_us < MILLISECONDS_MAX) & are_native
         if self._metric_names:
             odd = odd | ((events.event_type == METRIC) & self._is_old[events.operation])
         rows = [*events.row[odd].tolist(), *(v.row for v in bad if v.reason in _MENDABLE)]
@@ -207,7 +221,7 @@ class Judge:
         for row in rows:
             try:
                 event = records.decode(value_of(row))
-                better = mended(event, self._metric_names)
+                better = mended(event, self._metric_names, has_any_unit=are_native)
                 if better is not event:
                     found[row] = records.encode(_EVENT, better)
             except (RecordError, ValueError, TypeError, OverflowError):

@@ -21,19 +21,20 @@ MILLISECONDS_MAX: Final = 100_000_000_000_000
 _IDS: Final = ("trace_id", "span_id", "parent_span_id")
 
 
-def mended(event: Event, metric_names: Mapping[str, str]) -> Event:
+def mended(event: Event, metric_names: Mapping[str, str], *, has_any_unit: bool = True) -> Event:
     """Return an event in the topics' form.
 
     Args:
         event: of the schema `telemetry_event`.
         metric_names: old metric names and what they are called now.
+        has_any_unit: its time may be in another unit than microseconds.
     """
     changed: Event = {}
     for name in _IDS:
         found = _id(event[name])
         if found != event[name]:
             changed[name] = found
-    timestamp_us = microseconds(event["timestamp"])
+    timestamp_us = microseconds(event["timestamp"]) if has_any_unit else event["timestamp"]
     if timestamp_us != event["timestamp"]:
         changed["timestamp"] = timestamp_us
     if event["event_type"] == "METRIC" and event["name"] in metric_names:

@@ -55,11 +55,14 @@ class ErrorEntry:
     @classmethod
     def read(cls, headers: Any) -> Self:
         """Return the entry that headers of a message, or a mapping, hold."""
-        pairs = list(headers.items() if isinstance(headers, Mapping) else headers or ())
-        texts = {
-            str(n).lower(): v.decode("latin-1") if isinstance(v, bytes) else str(v)
-            for n, v in pairs
-        }
+        try:
+            pairs = list(headers.items() if isinstance(headers, Mapping) else headers or ())
+            texts = {
+                str(n).lower(): v.decode("latin-1") if isinstance(v, bytes) else str(v)
+                for n, v in pairs
+            }
+        except (TypeError, ValueError):  # no pairs
+            return cls()
         said = texts.get(ATTEMPT, "1")
         attempts = int(said) if said.isascii() and said.isdigit() and len(said) < 7 else 1
         return cls(extract(pairs), min(max(1, attempts), _ATTEMPTS_MAX), texts.get(ERROR_TYPE, ""))

@@ -7,7 +7,8 @@ written into it, flags aside, which the record has no field for: the baggage car
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Self
 
 from streams.codec import wire
@@ -66,9 +67,25 @@ class MessageHeader:
         )
 
     @classmethod
-    def read(cls, header: dict[str, Any]) -> Self:
-        """Return a header that came as a mapping with the schema's fields."""
-        return cls(**header)
+    def read(cls, header: Any) -> Self:
+        """Return a header that came as a mapping with the schema's fields; never raises.
+
+        It came from outside: fields of a newer schema are left out, and one that is missing, or not
+        of its type, is empty.
+        """
+        known = header if isinstance(header, Mapping) else {}
+        texts = {
+            one.name: found if isinstance(found := known.get(one.name), str) else ""
+            for one in fields(cls)
+            if one.name not in ("timestamp", "baggage")
+        }
+        timestamp, baggage = known.get("timestamp"), known.get("baggage")
+        pairs = baggage.items() if isinstance(baggage, Mapping) else ()
+        return cls(
+            **texts,
+            timestamp=timestamp if type(timestamp) is int else 0,
+            baggage={k: v for k, v in pairs if isinstance(k, str) and isinstance(v, str)},
+        )
 
     @property
     def context(self) -> Context:

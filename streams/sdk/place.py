@@ -13,11 +13,13 @@ class Taker(Protocol):
         queue: what waits.
         room: up to so many an event may be appended; beyond it `crowded` is called.
         cut: how many texts, dimensions and links were beyond their bound.
+        refused: how often something was said that cannot be told.
     """
 
     queue: deque[Any]
     room: int
     cut: int
+    refused: int
 
     def weigh(self, characters: int) -> None:
         """Add to the characters that wait."""

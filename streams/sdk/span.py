@@ -205,7 +205,8 @@ class Span(Context):
         """Set a dimension."""
         if self.duration_ns < 0:
             known = self.dimensions
-            found, characters = take({name: value}, self.place.emitter)
+            given = {name if type(name) is str else as_text(name): value}
+            found, characters = take(given, self.place.emitter)
             self.dimensions = found if known is None else {**known, **found}
             self.characters += characters
         return self
@@ -231,7 +232,10 @@ class Span(Context):
     def link(self, *others: Context) -> Span:
         """Link spans of other traces: the records of a batch, the original of a recovered one."""
         if self.duration_ns < 0:
-            found = [(at.trace_id, at.span_id) for at in others if at.trace_id]
+            given: tuple[object, ...] = others
+            are_contexts = [at for at in given if isinstance(at, Context)]
+            self.place.emitter.refused += len(others) - len(are_contexts)
+            found = [(at.trace_id, at.span_id) for at in are_contexts if at.trace_id]
             known = found if self.links is None else [*self.links, *found]
             self.place.emitter.cut += max(0, len(known) - LINKS_MAX)
             self.links = known[:LINKS_MAX]

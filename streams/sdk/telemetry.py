@@ -156,7 +156,14 @@ class Telemetry:
         Without `parent` it is a child of the current span, or the root of a new trace. An exception
         marks it as failed and goes on its way.
         """
-        span = Span(self.place, name, _KIND.get(kind, 0), parent, dimensions)
+        what: Any = kind
+        given: object = parent
+        if given is not None and not isinstance(given, Context):
+            self._refuse(f"parent: {type(given).__name__} is no context; see extract()")
+            parent = None
+        number = _KIND.get(what if type(what) is str else as_text(what), 0)
+        name = name if type(name) is str else as_text(name)
+        span = Span(self.place, name, number, parent, dimensions)
         if record_id:
             span.record_id = record_id if type(record_id) is str else as_text(record_id)
         if batch_id:
@@ -168,7 +175,10 @@ class Telemetry:
         return span
 
     def traced(self, name: str, kind: Kind = "INTERNAL", **dimensions: Any) -> Callable[[F], F]:
-        """Return a decorator: each call of the function, or coroutine, is a span."""
+        """Return a decorator: each call of the function, or coroutine, is a span.
+
+        A generator's ends when it is made: let its body begin one where the work should count.
+        """
 
         def decorate(function: F) -> F:
             if inspect.iscoroutinefunction(function):
@@ -194,6 +204,9 @@ class Telemetry:
     def count(self, name: str, by: float = 1.0, unit: str = "1", **dimensions: Any) -> None:
         """Add to a counter; its total is told every `report_seconds`. The name ends in _total."""
         full, number = self._metric_name("counter", name), self._number(name, by)
+        if number is not None and number < 0:
+            self._refuse(f"metric {name!r} is a counter: it only grows, a gauge may fall")
+            return
         if full is not None and number is not None:
             told, _ = take(dimensions, self.emitter)
             series = (self.place, full, unit, tuple(sorted(told.items())))
@@ -213,7 +226,8 @@ class Telemetry:
         **dimensions: Any,
     ) -> None:
         """Tell one value of a distribution; of a frequent one `sample_ratio` of them are told."""
-        if sample_ratio >= 1.0 or chance.random() < sample_ratio:
+        ratio = 1.0 if sample_ratio == 1.0 else self._number("sample_ratio", sample_ratio)
+        if ratio is None or ratio >= 1.0 or chance.random() < ratio:
             self._point("histogram", name, value, unit, dimensions)
 
     def log(
@@ -327,7 +341,11 @@ class Telemetry:
             carrier: a mapping (HTTP) or a list of pairs, which is changed; a new list for None.
             context: in place of the current one.
         """
-        return propagation.inject(carrier, context or current())
+        try:
+            return propagation.inject(carrier, context or current())
+        except (AttributeError, TypeError):
+            self._refuse(f"carrier: {type(carrier).__name__} is neither a mapping nor a list")
+            return carrier
 
     def kafka_headers(self, context: Context | None = None) -> list[tuple[str, bytes]]:
         """Return the current context, or another one, as headers of a Kafka message."""
@@ -355,7 +373,8 @@ class Telemetry:
         context: Context | None = None,
     ) -> MessageHeader:
         """Return the header of a message to another module, with the current context in it."""
-        return MessageHeader.of(self.place.module, target, message_type, context or current())
+        to = target if type(target) is str else as_text(target)
+        return MessageHeader.of(self.place.module, to, message_type, context or current())
 
     # --- error queues
 

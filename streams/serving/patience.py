@@ -8,6 +8,7 @@ cut and counted; there are never more than `connections_max` and `SPARE` of them
 
 import asyncio
 import contextlib
+import logging
 import math
 import resource
 from collections import Counter
@@ -125,6 +126,8 @@ def server(app: Any, meters: Meters, end_seconds: float = END_SECONDS, **config:
         end_seconds: how long requests that were begun may take when it ends; then they fail.
         config: uvicorn's.
     """
+    # Its warnings are of single requests: whoever may send could fill the log with them.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
     class Counting(PatientProtocol):
         pass

@@ -185,7 +185,7 @@ def test_data_points_read_together_are_judged_as_their_values_are() -> None:
     run = read.run("metrics", [bytes_of(one) for one in requests])
     assert run is not None
     assert run.counts.tolist() == [9, 18]
-    one_by_one, together = judge().judge(whole), judge().judge_spans(run)
+    one_by_one, together = judge().judge(whole, are_native=False), judge().judge_spans(run)
     assert sorted(together.parcels) == sorted(one_by_one.parcels)
     assert together.rejected == one_by_one.rejected
     assert len(together.rejected) == 2 + 9
@@ -214,7 +214,7 @@ def test_spans_read_together_are_judged_as_their_values_are() -> None:
     assert run is not None
     assert run.counts.tolist() == [20, 20, 0]
     assert 30 < len(run.straight) < 40
-    one_by_one, together = judge().judge(whole), judge().judge_spans(run)
+    one_by_one, together = judge().judge(whole, are_native=False), judge().judge_spans(run)
     assert sorted(together.parcels) == sorted(one_by_one.parcels)
     assert together.rejected == one_by_one.rejected
     assert len(together.rejected) == 2
@@ -234,7 +234,7 @@ def test_log_records_read_together_are_judged_as_their_values_are() -> None:
     run = read.run("logs", [bytes_of(one) for one in requests])
     assert run is not None
     assert run.counts.tolist() == [10, 10, 0]
-    one_by_one, together = judge().judge(whole), judge().judge_spans(run)
+    one_by_one, together = judge().judge(whole, are_native=False), judge().judge_spans(run)
     assert sorted(together.parcels) == sorted(one_by_one.parcels)
     assert together.rejected == one_by_one.rejected
     assert len(together.rejected) == 1

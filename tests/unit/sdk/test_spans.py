@@ -145,6 +145,40 @@ def test_nothing_that_a_pipeline_gives_raises() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "odd", [{"traceparent": PARENT}, [], 5, "junk", Unprintable()], ids=lambda o: type(o).__name__
+)
+def test_what_is_no_context_is_counted_and_not_raised(odd: Any) -> None:
+    """Headers that were not read first, or a number: the pipeline goes on without a parent."""
+    with made() as t:
+        span = t.span("alpha.parse", odd, parent=odd).link(odd)
+        span.set(odd, 1).end()
+        assert span.parent_id == 0
+        assert not span.links
+        t.observe("read_seconds", 1.0, sample_ratio=odd)
+        t.count("read_total", -1)
+        carried = t.inject(odd)
+        assert carried is odd or isinstance(carried, list | dict)
+        t.header(odd).encode()
+        t.recover("alpha.again", odd).end()
+        assert t.counts().refused > 0
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["message_id", "trace_id", "timestamp", "baggage", "more"]),
+        st.none() | st.text() | st.integers() | st.dictionaries(st.text(), st.none() | st.text()),
+    )
+    | st.none()
+    | st.binary()
+)
+def test_any_message_header_can_be_read(came: Any) -> None:
+    """One of a newer schema, a torn one, none: what is not known is left out."""
+    header = MessageHeader.read(came)
+    assert header.context.trace_id >= 0
+    assert MessageHeader.read(header.as_mapping()) == header
+
+
 def test_a_strict_telemetry_says_what_is_wrong() -> None:
     """In a pipeline's own tests a metric name against the rule is an error."""
     with made(strict=True) as t:
