@@ -28,6 +28,7 @@ from streams.sdk.options import LOG_NAME, Options
 from streams.sdk.place import Place
 from streams.sdk.reports import Counts, Reports, Unsampled
 from streams.sdk.span import Span
+from streams.sdk.tally import Tally
 from streams.sdk.waiting import LongWait
 
 log = logging.getLogger(LOG_NAME)
@@ -106,8 +107,8 @@ class Emitter:
         self.refused = 0
         self.sent = 0
         self.unsampled_by: dict[bytes, Unsampled] = {}
-        self.dropped: Counter[str] = Counter()
-        self._refused = 0
+        self._lost: Counter[str] = Counter()
+        self._refusals = {reason: Tally() for reason in (CLOSED, NO_THREAD, QUEUE_FULL)}
         self._taken = 0
         self._lost_taken = 0
         self._said: dict[str, float] = {}
@@ -185,9 +186,7 @@ class Emitter:
 
     def _refuse(self, item: Span | Point, reason: str) -> None:
         self.queued_characters -= item.characters
-        with self._lock:
-            self.dropped[reason] += 1
-            self._refused += 1
+        self._refusals[reason].add()
 
     def start(self) -> bool:
         """Start the thread where there is none yet; return whether there is one."""
@@ -231,10 +230,12 @@ class Emitter:
         with self._lock:
             unsampled = list(self.unsampled_by.values())
             waiting = len(self.queue) + self._taken - self.sent - self._lost_taken
+            refusals = {reason: n.value() for reason, n in self._refusals.items()}
+            dropped = self._lost + Counter(refusals)
             return Counts(
-                made=self._refused + self._taken + len(self.queue),
+                made=sum(refusals.values()) + self._taken + len(self.queue),
                 sent=self.sent,
-                dropped=dict(self.dropped),
+                dropped=dict(dropped),
                 waiting=waiting,
                 unsampled=sum(one.spans for one in unsampled),
                 unsampled_traces=sum(one.traces for one in unsampled),
@@ -289,7 +290,7 @@ class Emitter:
         """Count events that were taken from the queue and will not arrive."""
         if events:
             with self._lock:
-                self.dropped[reason] += events
+                self._lost[reason] += events
                 self._lost_taken += events
 
     def _run(self) -> None:

@@ -17,6 +17,7 @@ from streams.codec.wire import split
 from streams.core.traces.murmur2 import murmur2_partition
 from streams.errors import ConfigError
 from streams.sdk import Telemetry
+from streams.sdk.tally import Tally
 from tests.unit.sdk.senders import PARTITIONS, ListSender, kept, made
 
 THREADS, SPANS = 8, 500
@@ -368,3 +369,12 @@ def test_a_link_that_cannot_be_is_refused_at_once(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("SPANLOOM_KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT")
     with pytest.raises(ConfigError, match="SASL_MECHANISM"):
         Telemetry("ALPHA", "parser", "broker.example.org:9092")
+
+
+def test_a_tally_is_not_moved_by_looks() -> None:
+    """It tells what was added, however often it is asked."""
+    tally = Tally()
+    assert [tally.value() for _ in range(3)] == [0, 0, 0]
+    for _ in range(5):
+        tally.add()
+    assert [tally.value() for _ in range(3)] == [5, 5, 5]
