@@ -264,3 +264,30 @@ def test_json_is_read_together_with_protobuf() -> None:
 def bytes_of(request: TracesData) -> bytes:
     """Return a request as it is sent."""
     return request.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("start_ns", "kept_us"),
+    [
+        (1_000_000_000, 1_000_000),  # a second after the epoch
+        (70_000_000_000_000_000, 70_000_000_000_000),  # 1972: of milliseconds it would be 4188
+        (8_835_955_200_000_000_000, None),  # 2250: of nanoseconds it would be April 1970
+    ],
+)
+def test_times_of_otlp_are_taken_at_their_word(start_ns: int, kept_us: int | None) -> None:
+    """Its unit is fixed: a time out of range is one, and not another one in another unit."""
+    span = span_of(1, 1)
+    span.start_time_unix_nano = start_ns
+    span.end_time_unix_nano = start_ns + 1_000
+    body = bytes_of(otlp("alpha", [span]))
+    read = OtlpValues(Services())
+    run = read.run("spans", [body])
+    assert run is not None
+    whole = read.values_of("spans", "protobuf", body)
+    for judged in (judge().judge(whole, are_native=False), judge().judge_spans(run)):
+        if kept_us is None:
+            assert [verdict.reason for verdict in judged.rejected] == ["invalid_timestamp"]
+            continue
+        (parcel,) = judged.parcels
+        (one,) = decode(parcel.value)["events"]
+        assert one["timestamp"] == kept_us
