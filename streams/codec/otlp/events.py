@@ -43,6 +43,8 @@ TRACE_STATE: Final = "w3c.tracestate"
 DROPPED_LINKS: Final = "spanloom.dropped_links"
 MESSAGE: Final = "message"
 LOG_NAME: Final = "log"
+UNKNOWN_NAME: Final = "unknown"
+"""Of a span without one. Source: opentelemetry-proto, trace.proto: "equivalent to an unknown name"."""
 EVENT_NAME: Final = "event.name"
 """What names a log record that has no name as a field."""
 NAME_BYTES_MAX: Final = 1_024
@@ -159,7 +161,7 @@ def span_event(span: Span, origin: Origin) -> Event:
         dimensions.add(DROPPED_LINKS, str(len(span.links) - len(links)))
     place = origin.place(dimensions)
     start_ns = span.start_time_unix_nano
-    name = cut(span.name, NAME_BYTES_MAX)
+    name = cut(span.name or UNKNOWN_NAME, NAME_BYTES_MAX)
     event = _event("TRACE", place, name, start_ns // _NS_PER_US, dimensions)
     status = _STATUSES[span.status.code] if 0 <= span.status.code < 3 else "UNSET"
     return event | {
@@ -188,11 +190,13 @@ def log_event(record: LogRecord, origin: Origin) -> Event:
     time_ns = record.time_unix_nano or record.observed_time_unix_nano
     name = record.event_name or dimensions.get(EVENT_NAME) or LOG_NAME
     event = _event("LOG", place, cut(name, NAME_BYTES_MAX), time_ns // _NS_PER_US, dimensions)
-    # A log record's ids of nothing but zeros say that it belongs to no trace.
-    trace_id = record.trace_id if any(record.trace_id) else b""
+    # An id of nothing but zeros, or of another length, says that the record belongs to no trace, or
+    # to no span. Source: opentelemetry-proto, logs.proto, `LogRecord.trace_id` and `span_id`.
+    has_trace = len(record.trace_id) == 16 and any(record.trace_id)
+    has_span = has_trace and len(record.span_id) == 8 and any(record.span_id)
     return event | {
-        "trace_id": id_text(trace_id),
-        "span_id": id_text(record.span_id) if trace_id else "",
+        "trace_id": id_text(record.trace_id) if has_trace else "",
+        "span_id": id_text(record.span_id) if has_span else "",
         "severity": _severity(record),
         "trace_flags": record.flags & 0xFF,
     }

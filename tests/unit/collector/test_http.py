@@ -15,7 +15,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from streams.codec.records import decode
 from streams.serving import keys
-from tests.otlp_cases import START_NS, as_json, logs, span_of, traces
+from tests.otlp_cases import START_NS, as_json, logs, span_of, trace_id, traces
 from tests.unit.collector.asked import REJECTED, asked
 from tests.unit.collector.at_hand import as_json as event_json
 from tests.unit.collector.at_hand import event
@@ -58,7 +58,7 @@ def test_partial_success_has_a_count_and_a_message() -> None:
         assert "1 invalid_span_id (the first is number 1" in said.error_message
         answer = at.post("/v1/traces", as_json(two_spans()))
         assert answer.json()["partialSuccess"]["rejectedSpans"] == "1"
-        line = LogRecord(time_unix_nano=START_NS, trace_id=b"short")
+        line = LogRecord(trace_id=trace_id(1))
         answer = at.post("/v1/logs", logs("shop", [line]).SerializeToString(), PROTOBUF)
         found = ExportLogsServiceResponse.FromString(answer.content).partial_success
         assert found.rejected_log_records == 1
@@ -66,7 +66,7 @@ def test_partial_success_has_a_count_and_a_message() -> None:
         assert [one["reason"] for one in kept] == [
             "invalid_span_id",
             "invalid_span_id",
-            "invalid_trace_id",
+            "invalid_timestamp",
         ]
         assert kept[0]["detail"].startswith("from 192.0.2.7, spans, number 1: ")
         assert decode(kept[0]["value"])["name"] == "step-2"
@@ -75,16 +75,18 @@ def test_partial_success_has_a_count_and_a_message() -> None:
 
 @pytest.mark.parametrize("sent", ["abc", "4bf92f3577b34d", "no hex at all", "é" * 40])
 def test_a_wrong_id_is_shown_as_it_was_sent(sent: str) -> None:
-    """In the answer to a request in JSON, spans and log records: nothing is put to it."""
+    """In the answer to a request in JSON; a log record of such a trace belongs to none."""
     span = json.loads(as_json(traces("shop", [span_of(1, 1)])))
     span["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["traceId"] = sent
     line = json.loads(as_json(logs("shop", [LogRecord(time_unix_nano=START_NS)])))
     line["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]["traceId"] = sent
     with asked() as at:
-        for path, tree in (("/v1/traces", span), ("/v1/logs", line)):
-            said = at.post(path, json.dumps(tree).encode()).json()["partialSuccess"]
-            begin = sent.encode()[:32].decode()
-            assert f"trace_id {begin!r}" in said["errorMessage"], said
+        said = at.post("/v1/traces", json.dumps(span).encode()).json()["partialSuccess"]
+        begin = sent.encode()[:32].decode()
+        assert f"trace_id {begin!r}" in said["errorMessage"], said
+        assert at.post("/v1/logs", json.dumps(line).encode()).json() == {}
+        ((kept,),) = [decode(p.value)["events"] for p in at.outlet.parcels if p.topic != REJECTED]
+        assert (kept["name"], kept["trace_id"], kept["span_id"]) == ("log", "", "")
 
 
 def test_bytes_made_up_as_an_id_that_is_no_hex_are_no_id() -> None:

@@ -228,6 +228,8 @@ def test_log_records_read_together_are_judged_as_their_values_are() -> None:
     lines[5].time_unix_nano //= 1_000
     lines[7].body.array_value.values.add(int_value=1)
     lines[9].trace_id = b""
+    lines[11].time_unix_nano = 0
+    lines[13].span_id = b"short"
     requests = [logs("alpha", lines[:10]), logs("shop", lines[10:]), logs("shop", [])]
     read = OtlpValues(Services())
     whole = [v for one in requests for v in read.values_of("logs", "protobuf", bytes_of(one))]
