@@ -44,7 +44,7 @@ DROPPED_LINKS: Final = "spanloom.dropped_links"
 MESSAGE: Final = "message"
 LOG_NAME: Final = "log"
 UNKNOWN_NAME: Final = "unknown"
-"""Of a span without one. Source: opentelemetry-proto, trace.proto: "equivalent to an unknown name"."""
+"""Of a span without one. Source: trace.proto: an empty value is "an unknown span name"."""
 EVENT_NAME: Final = "event.name"
 """What names a log record that has no name as a field."""
 NAME_BYTES_MAX: Final = 1_024
