@@ -8,7 +8,7 @@ import gzip
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -32,6 +32,7 @@ app = typer.Typer(no_args_is_help=True)
 _PLACE: Final = re.compile(
     r"(?P<topic>[A-Za-z0-9._-]+)/(?P<partition>\d+)@(?P<low>\d+)-(?P<high>\d*)"
 )
+_TELEMETRY: Final = re.compile(r"telemetry\.[^.]+\.v\d+")
 _FOR_EVER_US: Final = 1 << 62
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="The file to write; .gz compresses it.")]
@@ -72,6 +73,7 @@ def events(
 ) -> None:
     """Write telemetry events as JSON lines, which `spanloom replay events` sends again.
 
+    Of the topics that the contract names, and `telemetry.other.v1`; which others there are is said.
     Events of a partition keep their order. Ends with 1 when records could not be read.
 
     Example: spanloom export events -o day.jsonl.gz --contract seed --since 2026-01-31T00:00Z
@@ -81,6 +83,8 @@ def events(
     counts: Counter[str] = Counter()
     with Reading(connect(settings)) as reading:
         names = topic or reading.known(load_pipeline(settings).telemetry)
+        if not topic:
+            _tell_left_out(reading, names, settings.derived_prefix)
         starts, ends = _places(reading, names, at or [])
         told = _events(reading, starts, ends, span, counts)
         written = _whole(out, lambda path: write_events(path, told))
@@ -121,6 +125,19 @@ def traces(
         content = gzip.compress(content)
     _whole(out, lambda path: path.write_bytes(content))
     _say(out, len(newest), "traces", counts, as_json)
+
+
+def _tell_left_out(reading: Reading, names: Sequence[str], prefix: str) -> None:
+    """Say which telemetry topics are not read: without a contract that is each module's own."""
+    known = {*names, *(prefix + derived for derived in topics.DERIVED)}
+    there = sorted(reading.topics())
+    left_out = [one for one in there if _TELEMETRY.fullmatch(one) and one not in known]
+    if left_out:
+        typer.echo(
+            f"spanloom: not exported: {', '.join(left_out)}. Name them by --contract, or each by "
+            "--topic.",
+            err=True,
+        )
 
 
 def _range(since: str, until: str) -> tuple[int, int]:

@@ -76,6 +76,13 @@ def test_exported_events_are_the_same_when_sent_again(deployment: Deployment) ->
     assert list(map(text_of, read_events(folder / "d.jsonl"))) == [
         text_of(decode(message.value)) for message in held[3:7]
     ]
+    assert "not exported" not in second.stderr
+    made = deployment.cli("topics", "create", "--contract", "seed", "--partitions", "4")
+    assert made.returncode == 0, made.stderr
+    without = deployment.cli("export", "events", "-o", folder / "e.jsonl")
+    assert "not exported: telemetry.alpha.v1, telemetry.beta.v1" in without.stderr
+    named = deployment.cli("export", "events", "-o", folder / "f.jsonl", "--contract", "seed")
+    assert "not exported" not in named.stderr
 
 
 def test_traces_of_zipkin_are_joined_and_open_in_jaeger(
