@@ -10,13 +10,16 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
 
 from streams.cli import query
 from streams.console.api import application, open_to_all
+from streams.console.archive.archive import Archive
 from streams.console.paths.pipeline import pipeline_paths
 from streams.console.questions.queries import Queries
 from streams.runtime import topics
@@ -68,8 +71,15 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     archive.take(message(TELEMETRY, AUDITED, metric))
     odd = event("audit", event_id="odd", timestamp=T0_US, record_id=ODD_ID, module="ALPHA")
     archive.take(message(TELEMETRY, AUDITED + 1, odd))
+    with served(archive) as address:
+        yield address
+
+
+@contextmanager
+def served(archive: Archive, **settings: Any) -> Iterator[str]:
+    """Yield the address of a console of an archive."""
     with ThreadPoolExecutor(2) as workers:
-        interface = open_to_all(Queries(archive, 256 << 20, 1), workers)
+        interface = open_to_all(Queries(archive, 256 << 20, 1), workers, **settings)
         app = application(interface, {}, pipeline_paths())
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
         thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
@@ -252,6 +262,23 @@ def test_all_pages_are_asked_for_in_the_longest_ones(
         assert ask(*audit, *words).code == 0
         assert answered == [200] * requests, words
     assert len(json.loads(ask(*audit, "--json").out)["entries"]) == 100
+
+
+def test_rows_too_long_for_a_long_page_are_asked_for_in_shorter_ones(
+    shell: Shell, tmp_path: Path
+) -> None:
+    """The console bounds the bytes of an answer; who says how many rows is told so."""
+    archive = archive_in(tmp_path)
+    for n in range(AUDITED):
+        one = event("audit", event_id=f"{n}", timestamp=T0_US + n, dimensions={"x": "y" * 20_000})
+        archive.take(message(TELEMETRY, n, one))
+    with served(archive, result_bytes_max=4 << 20) as console:
+        audit = ("query", "audit", *RANGE, "--console", console, "--all", "--json")
+        every = json.loads(shell(*audit).out)["entries"]
+        refused = shell(*audit, "--limit", "1000")
+    assert [one["event_id"] for one in every] == [str(n) for n in range(AUDITED)]
+    assert refused.code == 2
+    assert "limit: the answer would be made of more than" in refused.err
 
 
 @pytest.mark.parametrize(
