@@ -32,7 +32,7 @@ REFUSED: Final = 1
 BROKER = typer.Option(None, help="Bootstrap address, HOST:PORT.")
 PREFIX = typer.Option(None, help="Put before the names of derived topics.")
 REASON = typer.Option(help="Why; it is kept with the incident and in the audit topic.")
-ACTOR = typer.Option("", help="Who orders it; your user name unless given.")
+ACTOR = typer.Option(None, help="Who orders it; your user name unless given.")
 WAIT = typer.Option(False, "--wait", help="Wait until the worker has answered.")
 SECONDS = typer.Option(30.0, "--timeout", min=0.1, help="How many seconds to wait.")
 ID = typer.Option("", "--id", help="Id of the command; sent again with the same id it counts once.")
@@ -49,7 +49,7 @@ def root() -> None:
 def ack(
     incident: str = typer.Argument(help="Id of the incident."),
     reason: str = REASON,
-    actor: str = ACTOR,
+    actor: str | None = ACTOR,
     wait: bool = WAIT,
     timeout: float = SECONDS,
     command_id: str = ID,
@@ -69,7 +69,7 @@ def ack(
 def resolve(
     incident: str = typer.Argument(help="Id of the incident."),
     reason: str = REASON,
-    actor: str = ACTOR,
+    actor: str | None = ACTOR,
     wait: bool = WAIT,
     timeout: float = SECONDS,
     command_id: str = ID,
@@ -90,7 +90,7 @@ def merge(
     incident: str = typer.Argument(help="Id of the incident that ends."),
     into: str = typer.Option(help="Id of the incident that takes it over."),
     reason: str = REASON,
-    actor: str = ACTOR,
+    actor: str | None = ACTOR,
     wait: bool = WAIT,
     timeout: float = SECONDS,
     command_id: str = ID,
@@ -113,7 +113,7 @@ def silence(
     during: str = typer.Option("", "--for", help=f"How long: {LENGTH_FORM}."),
     until: str = typer.Option("", help="Until when, ISO 8601 with a time zone."),
     reason: str = REASON,
-    actor: str = ACTOR,
+    actor: str | None = ACTOR,
     wait: bool = WAIT,
     timeout: float = SECONDS,
     command_id: str = ID,
@@ -135,7 +135,7 @@ def unsilence(
     incident: str = typer.Option("", help="End the silences of this incident."),
     match: list[str] | None = MATCHER,
     reason: str = REASON,
-    actor: str = ACTOR,
+    actor: str | None = ACTOR,
     wait: bool = WAIT,
     timeout: float = SECONDS,
     command_id: str = ID,
@@ -230,7 +230,7 @@ def _until_us(during: str, until: str) -> int:
 def _send(
     order: dict[str, Any],
     reason: str,
-    actor: str,
+    actor: str | None,
     command_id: str,
     wait: bool,
     timeout: float,
@@ -241,7 +241,7 @@ def _send(
     """Write a command, and with `wait` show what became of it."""
     now_us = time.time_ns() // 1_000
     order |= {
-        "actor": actor or getpass.getuser(),
+        "actor": getpass.getuser() if actor is None else actor,
         "reason": reason,
         "command_id": command_id or uuid.uuid4().hex,
         "at_us": now_us,

@@ -40,6 +40,10 @@ NOTHING: Final = 1
 URL_VARIABLE: Final = "SPANLOOM_CONSOLE_URL"
 KEY_VARIABLE: Final = "SPANLOOM_CONSOLE_KEY"
 _ENDS: Final = ("start", "end")
+_CSV, _JSON = ".csv", ".json"
+_FORMULA: Final = (*"=+-@\t\r\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a spreadsheet may take for the begin of a formula, full-width signs too (OWASP, CSV
+Injection)."""
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 _EVENT: Final = (
     *("timestamp", "module", "component", "event_type", "severity", "name", "operation", "actor"),
@@ -85,7 +89,7 @@ _EXAMPLES: Final = {
     "metrics": "--name 'pipeline.beta.*' --since 6h",
     "volume": "--by flow --since 1d",
     "incidents": "--state open",
-    "incident": "0f3a --json",
+    "incident": "0f3a9c1e5b7d2468ace013579bdf0246 --json",
     "health": "--json",
     "audit": "--start 2026-11-26T00:00Z --end 2026-11-27T00:00Z --actor svc-beta --out audit.csv",
 }
@@ -107,7 +111,10 @@ def _command(one: Question) -> Callable[..., None]:
 
     def run(**given: Any) -> None:
         out = given.pop("out")
+        if out is not None:
+            _writable(out)
         everything = bool(given.pop("all", False)) or out is not None
+        _full(one, given)
         given |= _range(one, given)
         as_json = given.pop("as_json")
         answers = _asked(one, given.pop("console").rstrip("/"), given, everything=everything)
@@ -160,6 +167,20 @@ def _own_flags(one: Question) -> Iterator[inspect.Parameter]:
                 yield _flag(name, str | None, typer.Option(None, help="Exactly this."))
 
 
+def _full(one: Question, given: Mapping[str, Any]) -> None:
+    """Refuse an empty value: it comes of a variable that is not set, and would ask for all.
+
+    Raises:
+        ConfigError: there is one; names its flag.
+    """
+    for name, value in given.items():
+        if value == "" or (isinstance(value, list) and "" in value):
+            if f"{{{name}}}" in one.path:
+                raise ConfigError(f"{name}: it is empty")
+            flag = _SINGULAR.get(name, f"--{name.replace('_', '-')}")
+            raise ConfigError(f"{flag}: it is empty; say what it is, or leave it out")
+
+
 def _has_range(one: Question) -> bool:
     return one.body is not None or set(_ENDS) <= {parameter.name for parameter in one.parameters}
 
@@ -189,7 +210,8 @@ def _common_flags(one: Question) -> Iterator[inspect.Parameter]:
     yield _flag("console", str, typer.Option(URL, envvar=URL_VARIABLE, help=help_))
     yield _flag("as_json", bool, typer.Option(False, "--json", help="Write one JSON object."))
     if COUNT in one.parameters or one.body is not None:
-        yield _flag("limit", int, typer.Option(LIMIT, min=1, max=LIMIT_MAX, help="Rows of a page."))
+        help_ = f"Rows of a page; {LIMIT} unless given, {LIMIT_MAX} with --all and --out."
+        yield _flag("limit", int | None, typer.Option(None, min=1, max=LIMIT_MAX, help=help_))
         yield _flag("all", bool, typer.Option(False, "--all", help="All pages, not one."))
     help_ = "Write all pages to this file, .csv or .json, and FILE.sha256 beside it."
     yield _flag("out", Path | None, typer.Option(None, help=help_))
@@ -221,6 +243,8 @@ def _asked(
     query = {k: v for k, v in given.items() if k in names and v is not None}
     body = _body(given) if one.body is not None else None
 
+    limits = [LIMIT_MAX, LIMIT] if everything and given.get("limit", 0) is None else []
+
     async def ask() -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = []
         token = ""
@@ -229,14 +253,22 @@ def _asked(
         seconds = aiohttp.ClientTimeout(SECONDS)
         async with aiohttp.ClientSession(headers=headers, timeout=seconds) as session:
             while True:
-                more = {"continuation_token": token} if token else {}
+                more: dict[str, Any] = {"continuation_token": token} if token else {}
+                more |= {"limit": limits[0]} if limits else {}
                 async with session.request(
                     one.method,
                     console + path,
                     params=query | more if body is None else None,
                     json=body | more if body is not None else None,
                 ) as response:
-                    answers.append(_answer(response.status, await response.text()))
+                    status, text = response.status, await response.text()
+                try:
+                    answers.append(_answer(status, text))
+                except ConfigError as error:
+                    if len(limits) < 2 or not str(error).startswith("limit:"):
+                        raise
+                    del limits[0]  # its rows are too long for so many in one answer
+                    continue
                 token = answers[-1].get("continuation_token", "")
                 if not (everything and token):
                     return answers
@@ -252,7 +284,7 @@ def _asked(
 
 def _body(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the body of the audit query."""
-    named = {k: v for k, v in given.items() if k in AuditQuery.model_fields and v}
+    named = {k: v for k, v in given.items() if k in AuditQuery.model_fields and v not in (None, [])}
     return named | {"time_range": {"start": given["start"], "end": given["end"]}}
 
 
@@ -289,7 +321,7 @@ def _rows(answer: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]]:
     for name in (*_COLUMNS, *answer):
         if _is_table(answer.get(name)):
             return name, answer[name]
-    return "", []
+    return next((name for name in _COLUMNS if answer.get(name) == []), ""), []
 
 
 def _is_table(value: Any) -> bool:
@@ -371,29 +403,49 @@ def _print_table(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
     Console().print(table)
 
 
+def _writable(path: Path) -> None:
+    """Refuse a file that could not be written, before anything is asked for it.
+
+    Raises:
+        ConfigError: the name says neither .csv nor .json, or it cannot be written there.
+    """
+    if path.suffix not in (_CSV, _JSON):
+        raise ConfigError(f"--out {path}: name a file that ends in {_CSV} or {_JSON}")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out {path}: there is no folder {path.parent}")
+    for one in (path, _digest_of(path)):
+        if one.is_dir():
+            raise ConfigError(f"--out {path}: {one} is a folder")
+        if not os.access(one if one.exists() else one.parent, os.W_OK):
+            raise ConfigError(f"--out {path}: {one} cannot be written")
+
+
+def _digest_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
 def _write(path: Path, answers: Sequence[dict[str, Any]]) -> str:
     """Write an answer and its digest; return what was written.
 
     Raises:
-        ConfigError: the name says neither .csv nor .json, or the file cannot be written.
+        ConfigError: the file cannot be written.
     """
     answer = _joined(answers)
     name, rows = _rows(answer)
-    if path.suffix == ".json":
+    if path.suffix == _JSON:
         data = (json.dumps(answer, ensure_ascii=False, indent=1) + "\n").encode()
-    elif path.suffix == ".csv":
+    else:
         text = io.StringIO()
         columns = list(dict.fromkeys(column for row in rows for column in row))
+        columns = columns or list(_COLUMNS.get(name, answer))
         writer = csv.writer(text)
         writer.writerow(columns)
         writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
         data = text.getvalue().encode()
-    else:
-        raise ConfigError(f"--out {path}: name a file that ends in .csv or .json")
     digest = hashlib.sha256(data).hexdigest()
     try:
         path.write_bytes(data)
-        path.with_name(f"{path.name}.sha256").write_text(f"{digest}  {path.name}\n", "utf-8")
+        _digest_of(path).write_text(f"{digest}  {path.name}\n", "utf-8")
     except OSError as error:
         raise ConfigError(f"--out {path}: {error}") from error
     return f"{len(rows)} {name or 'rows'} in {path}, sha256 {digest}"
@@ -402,7 +454,8 @@ def _write(path: Path, answers: Sequence[dict[str, Any]]) -> str:
 def _cell(value: Any) -> str:
     """Return a value for a spreadsheet: never one that it would take for a formula."""
     text = _text(value)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") and not _is_number(text) else text
+    is_formula = text.startswith(_FORMULA) and not (text[0] in "+-" and _is_number(text))
+    return f"'{text}" if is_formula else text
 
 
 def _is_number(text: str) -> bool:

@@ -21,6 +21,7 @@ import pyarrow as pa
 import structlog
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -73,7 +74,26 @@ _TIMES: Final = frozenset(
     }
 )  # fmt: skip
 
+_WHOLE: Final = "whole"
+
 log = structlog.get_logger()
+
+
+class _Whole(Convertor[str]):
+    """All that is left of a path, which the server has decoded already."""
+
+    regex = "(?s:.+)"
+
+    def convert(self, value: str) -> str:
+        """Return it as it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Return it as it is."""
+        return value
+
+
+register_url_convertor(_WHOLE, _Whole())
 
 
 class _TooLongError(Exception):
@@ -209,7 +229,7 @@ class Interface:
             if actor is None or not actor.may(one.role):
                 return self._without_role(one, request)
             try:
-                asked = read(one.parameters, dict(request.query_params))
+                asked = read(one.parameters, request.query_params.multi_items())
                 if one.body is not None:
                     asked["body"] = await _body(request, one.body)
                 asked["actor"] = actor
@@ -243,7 +263,9 @@ class Interface:
             media = arrow.MEDIA if _wants_arrow(one, request) else "application/json"
             return _Held(body, 202 if one.is_order else 200, self.held, media)
 
-        return Route(one.path, answer, methods=[one.method])
+        served = Route(_pattern(one.path), answer, methods=[one.method])
+        served.path = one.path  # what meters and the access log call it
+        return served
 
     def _asking(self, actor: Actor, one: Path, request: Request) -> Asking:
         """Return what turns the personal values of a question, and writes down that it did."""
@@ -339,6 +361,13 @@ def _not_served(request: Request, error: Exception) -> Response:
         words = f"this path takes {(error.headers or {})['Allow']} alone"
     body = {"error": f"{words}; /api/v1/openapi.json names all that there is"}
     return JSONResponse(body, error.status_code, error.headers)
+
+
+def _pattern(path: str) -> str:
+    """Return a path for the router: the id of a record at its end may have slashes in it."""
+    if path.endswith(RECORD):
+        return path.removesuffix(RECORD) + f"{{{RECORD[1:-1]}:{_WHOLE}}}"
+    return path
 
 
 def _wants_arrow(one: Path, request: Request) -> bool:

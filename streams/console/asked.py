@@ -3,7 +3,8 @@
 Owns the description; the OpenAPI document is made of it, so that the two cannot differ.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from streams.console.times import time_us
@@ -42,22 +43,32 @@ TOKEN: Final = Parameter(
 )
 
 
-def read(parameters: tuple[Parameter, ...], given: Mapping[str, str]) -> dict[str, Any]:
+def read(parameters: tuple[Parameter, ...], given: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Return what was asked: times in microseconds, limits as numbers, None for what is absent.
 
+    Args:
+        parameters: that a path takes, each once.
+        given: names and values as they stand in the query.
+
     Raises:
-        ConfigError: a parameter is unknown, missing or wrong; names it and the fix.
+        ConfigError: a parameter is unknown, missing, empty, said twice or wrong; names it and the
+            fix.
     """
     known = {one.name: one for one in parameters}
-    for name in given:
+    for name, times in Counter(name for name, _ in given).items():
         if name not in known:
             names = ", ".join(sorted(known)) or "none"
             raise ConfigError(f"{name[:60]}: no such parameter; there are: {names}")
-    return {name: _value(one, given.get(name)) for name, one in known.items()}
+        if times > 1:
+            raise ConfigError(f"{name}: given {times} times; give it once")
+    values = dict(given)
+    return {name: _value(one, values.get(name)) for name, one in known.items()}
 
 
 def _value(one: Parameter, text: str | None) -> Any:
-    if text is None or text == "":
+    if text == "" and one is not TOKEN and not one.required:
+        raise ConfigError(f"{one.name}: it is empty; say what it is, or leave it out")
+    if not text:
         if one.required:
             raise ConfigError(f"{one.name}: missing")
         return LIMIT if one.kind == "limit" else None

@@ -34,7 +34,8 @@ def iso(us: int) -> str | None:
         whole = datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
         return None  # no year that has four digits
-    return whole.strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:06d}Z"
+    # strftime writes the year 1 as "1"; isoformat has four digits of each.
+    return f"{whole.replace(tzinfo=None).isoformat()}.{rest:06d}Z"
 
 
 def with_times(record: Any, names: frozenset[str]) -> Any:

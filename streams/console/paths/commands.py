@@ -61,12 +61,12 @@ def record_of(
     for name, commands in _NEEDED.items():
         if getattr(order, name) is not None and order.command not in commands:
             raise ConfigError(f"{name}: not of the command {order.command}")
-    if order.actor and actor.how != "none":
+    if order.actor is not None and actor.how != "none":
         raise ConfigError("actor: leave it out; who is logged in orders it")
     found: dict[str, Any] = {
         "command": order.command,
         "incident_id": incident_id,
-        "actor": order.actor or actor.name,
+        "actor": actor.name if order.actor is None else order.actor,
         "reason": order.reason,
         "command_id": order.command_id or id_,
         "at_us": now_us,

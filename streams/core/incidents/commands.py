@@ -10,10 +10,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from streams.core.incidents.silences import matcher_fault
+from streams.units import HOUR_US
 
 ACK, RESOLVE, MERGE, SILENCE, UNSILENCE = "ack", "resolve", "merge", "silence", "unsilence"
 COMMANDS: Final = (ACK, RESOLVE, MERGE, SILENCE, UNSILENCE)
 TEXT_MAX: Final = 1_024
+SILENCE_DAYS_MAX: Final = 90
+"""A quarter of a year: what is silenced for longer is forgotten, and hides what comes later. A rule
+that nobody wants is changed where it stands."""
+_CLOCKS_US: Final = HOUR_US
+"""So far the clock of who orders may be ahead of the worker's."""
 _TEXTS: Final = ("command", "command_id", "actor", "reason", "incident_id", "into", "silence_id")
 _FIELDS: Final = frozenset({*_TEXTS, "matcher", "until_us", "at_us"})
 
@@ -88,10 +94,11 @@ def parse_command(record: Mapping[str, Any], now_us: int) -> Command:
 
     Args:
         record: what `read_command` returned.
-        now_us: wall time, for a command that does not say when it was given.
+        now_us: wall time, for a command that does not say when it was given, and for how long a
+            silence lasts.
     """
     texts = {name: record.get(name, "") for name in _TEXTS}
-    fault = record.get("fault", "") or _fault(record)
+    fault = record.get("fault", "") or _fault(record) or _endless(record, now_us)
     readable = {k: v[:TEXT_MAX] if isinstance(v, str) else "" for k, v in texts.items()}
     matcher, until_us, at_us = (record.get(n) for n in ("matcher", "until_us", "at_us"))
     return Command(
@@ -115,7 +122,7 @@ def _fault(record: Mapping[str, Any]) -> str:
         if not isinstance(value, str) or len(value) > TEXT_MAX:
             return f"{key} must be a text of at most {TEXT_MAX} characters"
     for key in ("command_id", "actor", "reason"):
-        if not record.get(key):
+        if not record.get(key, "").strip():
             return f"{key} is missing"
     for key in ("at_us", "until_us"):
         if key in record and not _is_time(record[key]):
@@ -139,6 +146,13 @@ def _fault_of(name: str, record: Mapping[str, Any]) -> str:
             return "unsilence needs one of silence_id, incident_id, matcher"
         if named == ["matcher"]:
             return matcher_fault(record["matcher"])
+    return ""
+
+
+def _endless(record: Mapping[str, Any], now_us: int) -> str:
+    longest_us = SILENCE_DAYS_MAX * 24 * HOUR_US + _CLOCKS_US
+    if record["command"] == SILENCE and record["until_us"] > now_us + longest_us:
+        return f"until_us: a silence lasts at most {SILENCE_DAYS_MAX} days"
     return ""
 
 

@@ -29,6 +29,9 @@ def example(name: str, **fields: Any) -> dict[str, Any]:
     [
         (("ack", "x"), "--reason"),
         (("ack", "x", "--reason", ""), "reason is missing"),
+        (("ack", "x", "--reason", "  "), "reason is missing"),
+        (("ack", "x", "--reason", "r", "--actor", " "), "actor is missing"),
+        (("ack", "x", "--reason", "r", "--actor", ""), "actor is missing"),
         (("merge", "x", "--reason", "r"), "--into"),
         (("silence", "--reason", "r", "--for", "1h"), "name an incident, or what to match"),
         (("silence", "x", "--match", "kind=a", "--for", "1h", "--reason", "r"), "not both"),
@@ -36,6 +39,8 @@ def example(name: str, **fields: Any) -> dict[str, Any]:
         (("silence", "x", "--reason", "r", "--for", "soon"), "write 90s, 15m, 2h, 30d or 4w"),
         (("silence", "x", "--reason", "r", "--until", "2026-01-01"), "no time zone"),
         (("silence", "x", "--reason", "r", "--until", "noon"), "--until noon"),
+        (("silence", "x", "--reason", "r", "--until", "9999-01-01T00:00Z"), "at most 90 days"),
+        (("silence", "x", "--reason", "r", "--for", "100d"), "at most 90 days"),
         (("silence", "--match", "kind", "--for", "1h", "--reason", "r"), "write FIELD=PATTERN"),
         (("silence", "--match", "colour=a", "--for", "1h", "--reason", "r"), "no field 'colour'"),
         (("unsilence", "--reason", "r"), "name an incident, or what to match"),

@@ -10,13 +10,16 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
 
 from streams.cli import query
 from streams.console.api import application, open_to_all
+from streams.console.archive.archive import Archive
 from streams.console.paths.pipeline import pipeline_paths
 from streams.console.questions.queries import Queries
 from streams.runtime import topics
@@ -40,6 +43,7 @@ VALUES = {
     "START": START, "END": END, "TRACE": TRACE, "INCIDENT": INCIDENT, "RECORD": "rec-1",
     "MODULE": "BETA", "ACTOR": "svc-beta", "OWNER": "team-beta",
 }  # fmt: skip
+ODD_ID = "a/b c?d"
 AUDITED = 250
 """Audit entries; more than two pages of a hundred."""
 
@@ -52,6 +56,8 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     archive.take(message(topics.TRACES, 0, broken))
     opened = incident(INCIDENT, opened_at=T0_US, owner="team-beta", record_ids=["rec-1"])
     archive.take(message(topics.INCIDENTS, 0, opened))
+    told = query._EXAMPLES["incident"].split()[0]
+    archive.take(message(topics.INCIDENTS, 1, incident(told, opened_at=T0_US)))
     archive.take(message(topics.STATS, 0, window(window_start=T0_US, kind="edge")))
     about = {"module": "BETA", "severity": "ERROR", "actor": "svc-beta", "record_id": "rec-1"}
     for n in range(AUDITED):
@@ -63,8 +69,17 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         dimensions={"enrichment_source": "geo_lookup"},
     )
     archive.take(message(TELEMETRY, AUDITED, metric))
+    odd = event("audit", event_id="odd", timestamp=T0_US, record_id=ODD_ID, module="ALPHA")
+    archive.take(message(TELEMETRY, AUDITED + 1, odd))
+    with served(archive) as address:
+        yield address
+
+
+@contextmanager
+def served(archive: Archive, **settings: Any) -> Iterator[str]:
+    """Yield the address of a console of an archive."""
     with ThreadPoolExecutor(2) as workers:
-        interface = open_to_all(Queries(archive, 256 << 20, 1), workers)
+        interface = open_to_all(Queries(archive, 256 << 20, 1), workers, **settings)
         app = application(interface, {}, pipeline_paths())
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
         thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
@@ -120,7 +135,8 @@ def test_all_pages_are_joined(ask: Shell) -> None:
 
 def test_a_file_has_all_of_it_and_a_digest(ask: Shell) -> None:
     """CSV and JSON; a value that a spreadsheet would run is told to be text."""
-    said = ask("query", "audit", *RANGE, "--event-type", "AUDIT", "--out", "a.csv")
+    said = ask("query", "audit", *RANGE, "--module", "BETA", "--event-type", "AUDIT",
+               "--out", "a.csv")  # fmt: skip
     assert f"{AUDITED} entries" in said.out
     with Path("a.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -130,7 +146,7 @@ def test_a_file_has_all_of_it_and_a_digest(ask: Shell) -> None:
     digest, name = Path("a.csv.sha256").read_text("utf-8").split()
     assert (digest, name) == (hashlib.sha256(Path("a.csv").read_bytes()).hexdigest(), "a.csv")
     assert ask("query", "audit", *RANGE, "--out", "a.json").code == 0
-    assert json.loads(Path("a.json").read_text("utf-8"))["total_count"] == AUDITED + 2
+    assert json.loads(Path("a.json").read_text("utf-8"))["total_count"] == AUDITED + 3
     wrong = ask("query", "audit", *RANGE, "--out", "a.txt")
     assert wrong.code == 2
     assert ".csv or .json" in wrong.err
@@ -193,3 +209,119 @@ def test_a_range_that_is_not_said_or_said_twice_is_refused(
     answer = ask("query", *words)
     assert (answer.code, answer.out) == (2, "")
     assert why in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("audit", *RANGE, "--actor", ""), "--actor: it is empty"),
+        (("audit", *RANGE, "--severity-minimum", ""), "--severity-minimum: it is empty"),
+        (("audit", *RANGE, "--module", "BETA", "--module", ""), "--module: it is empty"),
+        (("audit", "--since", ""), "--since: it is empty"),
+        (("traces", *RANGE, "--status", ""), "--status: it is empty"),
+        (("incidents", "--owner", ""), "--owner: it is empty"),
+        (("record", ""), "record_id: it is empty"),
+    ],
+)
+def test_an_empty_value_is_refused(words: tuple[str, ...], why: str, ask: Shell) -> None:
+    """It comes of a shell variable that is not set, and would ask for everything."""
+    answer = ask("query", *words)
+    assert (answer.code, answer.out) == (2, "")
+    assert why in answer.err
+
+
+@pytest.mark.parametrize("command", ["record", "lineage"])
+def test_a_record_is_found_whatever_its_id(command: str, ask: Shell) -> None:
+    """Slashes, spaces and question marks are part of it."""
+    answer = ask("query", command, ODD_ID, "--json")
+    assert answer.code == 0, answer.err
+    assert ODD_ID in answer.out
+    assert ask("query", command, "a/b c").code == 1
+
+
+def test_all_pages_are_asked_for_in_the_longest_ones(
+    ask: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One request here; pages that somebody asks for are as long as they say."""
+    answered: list[int] = []
+    answer = query._answer
+
+    def counted(status: int, text: str) -> dict[str, object]:
+        answered.append(status)
+        return answer(status, text)
+
+    monkeypatch.setattr(query, "_answer", counted)
+    audit = ("query", "audit", *RANGE, "--actor", "svc-beta")
+    for words, requests in (
+        (("--all",), 1),
+        (("--out", "a.json"), 1),
+        (("--all", "--limit", "100"), 3),
+        ((), 1),
+    ):
+        answered.clear()
+        assert ask(*audit, *words).code == 0
+        assert answered == [200] * requests, words
+    assert len(json.loads(ask(*audit, "--json").out)["entries"]) == 100
+
+
+def test_rows_too_long_for_a_long_page_are_asked_for_in_shorter_ones(
+    shell: Shell, tmp_path: Path
+) -> None:
+    """The console bounds the bytes of an answer; who says how many rows is told so."""
+    archive = archive_in(tmp_path)
+    for n in range(AUDITED):
+        one = event("audit", event_id=f"{n}", timestamp=T0_US + n, dimensions={"x": "y" * 20_000})
+        archive.take(message(TELEMETRY, n, one))
+    with served(archive, result_bytes_max=4 << 20) as console:
+        audit = ("query", "audit", *RANGE, "--console", console, "--all", "--json")
+        every = json.loads(shell(*audit).out)["entries"]
+        refused = shell(*audit, "--limit", "1000")
+    assert [one["event_id"] for one in every] == [str(n) for n in range(AUDITED)]
+    assert refused.code == 2
+    assert "limit: the answer would be made of more than" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("out", "why"),
+    [
+        ("a.parquet", "name a file that ends in .csv or .json"),
+        ("", "name a file that ends in .csv or .json"),
+        ("nowhere/a.csv", "there is no folder nowhere"),
+        ("folder.csv", "folder.csv is a folder"),
+        ("b.csv", "b.csv.sha256 is a folder"),
+    ],
+)
+def test_a_file_that_cannot_be_is_refused_before_anything_is_asked(
+    out: str, why: str, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No console is there: it would end with 3 had it asked."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("folder.csv", "b.csv.sha256"):
+        Path(name).mkdir()
+    answer = shell("query", "audit", *RANGE, "--console", "http://127.0.0.1:9", "--out", out)
+    assert answer.code == 2
+    assert why in answer.err
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff20"])
+def test_no_cell_is_a_formula(sign: str) -> None:
+    """What a spreadsheet may begin one with, by the list of OWASP; numbers stay numbers."""
+    assert query._cell(f"{sign}=1+1") == f"'{sign}=1+1"
+    assert query._cell(f"{sign}1+1") == f"'{sign}1+1"
+    assert [query._cell(one) for one in (-1.5, "+2", "", "a=1")] == ["-1.5", "+2", "", "a=1"]
+
+
+def test_an_empty_file_has_a_header(ask: Shell) -> None:
+    """Who reads it finds the columns, and no rows."""
+    said = ask("query", "audit", *RANGE, "--actor", "nobody", "--out", "none.csv")
+    assert "0 entries" in said.out
+    with Path("none.csv").open(encoding="utf-8", newline="") as file:
+        (header,) = csv.reader(file)
+    assert {"timestamp", "module", "actor", "record_id"} <= set(header)
+
+
+def test_the_incident_of_the_help_is_one(ask: Shell) -> None:
+    """A whole id: the beginning of one is not looked for."""
+    words = shlex.split(query._EXAMPLES["incident"])
+    assert ask("query", "incident", *words).code == 0
+    assert ask("query", "incident", words[0][:4]).code == 1

@@ -16,7 +16,7 @@ from streams.console.archive.archive import Archive
 from streams.console.openapi import openapi
 from streams.console.paths.every import PATHS
 from streams.console.questions.queries import Queries
-from streams.console.times import iso
+from streams.console.times import iso, time_us
 from streams.runtime import topics
 from tests.unit.console.at_hand import (
     SECOND,
@@ -183,6 +183,39 @@ def test_a_record_has_its_history_over_all_traces(filled: tuple[Ask, list[Any]])
     assert ask("/api/v1/records/nobody").status_code == 404
 
 
+@pytest.mark.parametrize("kind", ["records", "lineage"])
+def test_an_id_with_slashes_is_asked_for(tmp_path: Path, kind: str) -> None:
+    """All that follows, decoded, is the id; meters and access log see the path's description."""
+    archive = archive_in(tmp_path)
+    archive.take(message(topics.TRACES, 0, trace("e" * 32, start=T0_US, record_id="a/b c?d")))
+    archive.take(message(topics.TRACES, 1, trace("f" * 32, start=T0_US, record_id="a\n/")))
+    with asked_of(archive) as ask:
+        for there in ("a%2Fb%20c%3Fd", "a/b%20c%3Fd", "a%0A%2F"):
+            answer = ask(f"/api/v1/{kind}/{there}")
+            assert answer.status_code == 200, there
+        for gone in ("a", "a%2Fb", "a%2Fb%20c", "a%2Fb%20c%3Fd%2F", "%2Fa"):
+            answer = ask(f"/api/v1/{kind}/{gone}")
+            assert (answer.status_code, answer.json()["error"]) == (404, "there is none of that id")
+        assert "no such path" in ask(f"/api/v1/{kind}/").json()["error"]
+
+
+def test_the_description_knows_a_record_by_its_name(tmp_path: Path) -> None:
+    """The access log writes down this instead of an id, which may be personal."""
+    with ThreadPoolExecutor(1) as workers:
+        interface = open_to_all(Queries(archive_in(tmp_path), 256 << 20, 1), workers)
+        served = {interface.route(one).path for one in PATHS}
+    assert {"/api/v1/records/{record_id}", "/api/v1/lineage/{record_id}"} <= served
+
+
+def test_times_have_years_of_four_digits() -> None:
+    """As ISO 8601 has them, and as they are read again."""
+    first_us = time_us("0001-01-01", "start")
+    assert iso(first_us) == "0001-01-01T00:00:00.000000Z"
+    assert iso(time_us("0987-06-05T04:03:02.000001", "start")) == "0987-06-05T04:03:02.000001Z"
+    assert iso(time_us("9999-12-31T23:59:59.999999Z", "end")) == "9999-12-31T23:59:59.999999Z"
+    assert iso(first_us - 1) is None
+
+
 def test_incidents_are_told_at_their_last_version(filled: tuple[Ask, list[Any]]) -> None:
     """Open ones and ended ones apart; one has all its versions."""
     ask, _ = filled
@@ -274,6 +307,14 @@ def test_fidelity_is_told_by_edge(filled: tuple[Ask, list[Any]]) -> None:
         (f"{DAY}&continuation_token=x", "continuation_token: not one that this answer gave"),
         (f"{DAY}&continuation_token=WyJ4IiwxXQ", "continuation_token: not one that"),
         (f"{DAY}&flow={'x' * 300}", "flow: at most 200 characters"),
+        (f"{DAY}&status=", "status: it is empty"),
+        (f"{DAY}&min_duration_us=", "min_duration_us: it is empty"),
+        (f"{DAY}&limit=", "limit: it is empty"),
+        ("start=&end=2025-10-09", "start: missing"),
+        (f"{DAY}&status=BROKEN&status=", "status: given 2 times"),
+        (f"{DAY}&status=BROKEN&flow=a&status=COMPLETE", "status: given 2 times"),
+        (f"{DAY}&end=2025-10-11", "end: given 2 times"),
+        (f"{DAY}&continuation_token=&continuation_token=", "continuation_token: given 2 times"),
     ],
 )
 def test_a_wrong_question_is_told_what_is_wrong(

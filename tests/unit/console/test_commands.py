@@ -1,15 +1,19 @@
 """Orders over the interface: the shape that the worker reads, and who gives them."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from streams.console.times import iso
 from streams.core.incidents.commands import parse_command
 from streams.errors import StateError
-from tests.unit.console.asking import NOW_US, asked
+from streams.units import HOUR_US
+from tests.unit.console.asking import asked
 
 ID = "c" * 32
+TOMORROW_US = time.time_ns() // 1_000 + 24 * HOUR_US
 PATH = f"/api/v1/incidents/{ID}/commands"
 
 
@@ -20,8 +24,8 @@ PATH = f"/api/v1/incidents/{ID}/commands"
         ({"command": "resolve"}, {"incident_id": ID}),
         ({"command": "merge", "into": "d" * 32}, {"into": "d" * 32}),
         (
-            {"command": "silence", "until": "2030-01-01T00:00:00Z"},
-            {"until_us": 1_893_456_000_000_000},
+            {"command": "silence", "until": iso(TOMORROW_US)},
+            {"until_us": TOMORROW_US},
         ),
         ({"command": "unsilence"}, {"incident_id": ID}),
         ({"command": "unsilence", "silence_id": "5d"}, {"silence_id": "5d"}),
@@ -36,7 +40,7 @@ def test_an_order_is_what_the_worker_reads(
         assert answer.status_code == 202, answer.text
         (order,) = console.ordered
         assert answer.json() == {"command_id": order["command_id"]}
-        assert parse_command(order, NOW_US).fault == ""
+        assert parse_command(order, order["at_us"]).fault == ""
         assert order["actor"] == "operator@example.org"
         assert wanted.items() <= order.items()
         (line,) = [one for one in console.written() if one["event"] == "order"]
@@ -49,6 +53,8 @@ def test_an_order_is_what_the_worker_reads(
     [
         ({"command": "explode"}, "command:"),
         ({"command": "ack", "reason": ""}, "reason:"),
+        ({"command": "ack", "reason": " \n "}, "reason is missing"),
+        ({"command": "silence", "until": "9999-01-01"}, "until: a silence lasts at most 90 days"),
         ({"command": "merge"}, "into is missing"),
         ({"command": "ack", "into": "d"}, "into: not of the command ack"),
         ({"command": "silence"}, "until is missing"),
@@ -74,6 +80,16 @@ def test_while_nobody_logs_in_an_order_may_say_who(tmp_path: Path) -> None:
         for actor in ({"actor": "alice"}, {}):
             console.ask(PATH, "POST", json={"command": "ack", "reason": "r", **actor})
         assert [order["actor"] for order in console.ordered] == ["alice", "console"]
+
+
+@pytest.mark.parametrize("actor", ["", "  "])
+def test_nobody_is_no_actor(tmp_path: Path, actor: str) -> None:
+    """400: who leaves the actor out is the console."""
+    with asked(tmp_path, auth="none") as console:
+        order = {"command": "ack", "reason": "r", "actor": actor}
+        answer = console.ask(PATH, "POST", json=order)
+        assert (answer.status_code, answer.json()["error"]) == (400, "actor is missing")
+        assert console.ordered == []
 
 
 def test_an_order_that_cannot_be_written_down_is_not_given(

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.incidents.commands import TEXT_MAX, parse_command, read_command
+from streams.units import HOUR_US
 
+DAY_US = 24 * HOUR_US
 ACK = {"command": "ack", "incident_id": "i", "actor": "kim", "reason": "mine", "command_id": "c"}
 
 
@@ -32,6 +34,8 @@ def test_a_whole_command_is_read() -> None:
         ({"command": None}, "no such command"),
         ({"actor": None}, "actor is missing"),
         ({"reason": ""}, "reason is missing"),
+        ({"reason": " \t\n"}, "reason is missing"),
+        ({"actor": "  "}, "actor is missing"),
         ({"command_id": None}, "command_id is missing"),
         ({"incident_id": None}, "incident_id is missing"),
         ({"actor": 5}, "actor must be a text"),
@@ -43,6 +47,7 @@ def test_a_whole_command_is_read() -> None:
         ({"command": "silence", "matcher": {"module": "A"}}, "until_us is missing"),
         ({"command": "silence", "until_us": 9, "matcher": {}}, "at least one field"),
         ({"command": "silence", "until_us": 9, "matcher": {"x": "y"}}, "no field 'x'"),
+        ({"command": "silence", "until_us": 91 * DAY_US}, "until_us: a silence lasts at most 90"),
         ({"command": "unsilence", "incident_id": None}, "needs one of"),
         ({"command": "unsilence", "silence_id": "s"}, "needs one of"),
     ],
@@ -58,6 +63,7 @@ def test_what_is_right_has_no_fault() -> None:
     assert fault(command="resolve") == ""
     assert fault(command="merge", into="j") == ""
     assert fault(command="silence", until_us=9) == ""
+    assert fault(command="silence", until_us=90 * DAY_US + 7) == ""
     assert fault(command="silence", until_us=9, incident_id=None, matcher={"module": "A"}) == ""
     assert fault(command="unsilence") == ""
     assert fault(command="unsilence", incident_id=None, silence_id="s") == ""

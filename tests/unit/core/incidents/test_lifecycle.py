@@ -179,14 +179,16 @@ def test_a_window_of_the_contract_silences() -> None:
 
 
 def test_a_silence_must_lie_ahead_and_has_a_bound() -> None:
-    """Over already, or one too many: refused."""
+    """Over already, without an end in sight, or one too many: refused."""
     desk = Desk(max_silences=1)
+    ever_us = 8_000 * 365 * 86_400 * SECOND
+    assert "90 days" in desk.order(9, "silence", matcher={"kind": "*"}, until_us=ever_us).refused
     assert "over already" in desk.order(9, "silence", matcher={"kind": "*"}, until_us=9).refused
     desk.order(10, "silence", matcher={"kind": "*"}, until_us=99 * SECOND)
     assert (
         "already" in desk.order(11, "silence", matcher={"kind": "*"}, until_us=99 * SECOND).refused
     )
-    assert desk.book.discarded["command_refused"] == 2
+    assert desk.book.discarded["command_refused"] == 3
 
 
 # --- flapping
