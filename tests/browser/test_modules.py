@@ -217,6 +217,28 @@ def test_columns_of_the_heat_map_lose_nothing(modules: Page) -> None:
     assert observed == sum(one["observed"] for one in windows)
 
 
+def test_columns_hold_whole_windows_of_every_length(modules: Page) -> None:
+    """Where old times are told by minute, a column is as long as these, whichever comes first."""
+    old = [
+        {"window_start": f"2026-11-26T08:{n:02d}:00Z", "window_us": 60_000_000,
+         "expected": 6, "observed": 5}
+        for n in range(4)
+    ]  # fmt: skip
+    new = [
+        {"window_start": f"2026-11-26T08:04:{n:02d}Z", "window_us": 1_000_000,
+         "expected": 1, "observed": 1}
+        for n in range(30)
+    ]  # fmt: skip
+    body = """
+      const { starts, stepUs, cells } = it.bucket(given.map((windows) => ({ windows })), 60);
+      const rows = [...cells.values()].map((row) => row.map((cell) => cell.expected));
+      return [starts.map((us) => us / 6e7 % 60), stepUs, rows];
+    """
+    minutes, step_us, rows = run(modules, "buckets.js", body, [new, old])
+    assert (minutes, step_us) == ([0, 1, 2, 3, 4], 60_000_000)
+    assert rows == [[0, 0, 0, 0, 30], [6, 6, 6, 6, 0]]
+
+
 def test_values_are_written_as_people_read_them(modules: Page) -> None:
     """Shares are never rounded up to all, times keep their microseconds."""
     body = """return [it.percent(0.99999), it.percent(1), it.percent(0.5), it.duration(1500),
