@@ -367,7 +367,7 @@ def _not_served(request: Request, error: Exception) -> Response:
 
 def _wants_arrow(one: Path, request: Request) -> bool:
     """Whether an answer is to be Arrow: it is a table, and the request asks for that."""
-    return bool(one.table) and arrow.is_wanted(request.headers.get("accept", ""))
+    return bool(one.table) and arrow.is_wanted(",".join(request.headers.getlist("accept")))
 
 
 def _text(found: Any) -> bytes:
