@@ -272,6 +272,30 @@ def test_the_trend_is_by_the_second(modules: Page) -> None:
     assert run(modules, "trend.js", body, windows) == [[5, 10], [2, 5], [0, 1]]
 
 
+def test_none_is_open_only_as_far_as_was_read(modules: Page) -> None:
+    """All is well when nothing waits to be read; what is known to be open is told in any case."""
+    nothing = "\N{EN DASH}"
+    none: dict[str, Any] = {"open": [], "is_more": False}
+    some = {"open": [{"severity": "WARN"}, {"severity": "ERROR"}], "is_more": True}
+    read = {"waits_for": "", "lag_records": 3}
+    waits = read | {"waits_for": "the first look at the broker", "lag_records": 0}
+    behind = read | {"lag_records": 20_000}
+    cases = [
+        [None, None], [none, None], [none, waits], [none, behind], [None, read],
+        [none, read], [some, waits], [some, read],
+    ]  # fmt: skip
+    body = "return given.map(([data, health]) => it.openIncidents(data, health));"
+    found = run(modules, "open.js", body, cases)
+    assert found[:5] == [
+        [nothing, "not known yet", "idle"],
+        [nothing, "not known yet", "idle"],
+        [nothing, "not known: waits for the first look at the broker", "idle"],
+        [nothing, "not known yet: records to read", "idle"],
+        [nothing, "not known yet", "idle"],
+    ]
+    assert found[5:] == [["0", "all is well", "well"], *[["2+", "1 error", "lossy"]] * 2]
+
+
 def test_what_health_says_in_words(modules: Page) -> None:
     """Cascades, what is beyond its threshold, what will be; a stable indicator says nothing."""
     about = {"module": "BETA", "component": "transform", "flow": "", "unit": "us"}
