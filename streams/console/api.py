@@ -51,6 +51,7 @@ from streams.console.personal import ASKING, Asking, PersonalError
 from streams.console.questions.queries import Queries
 from streams.console.settings import ConsoleSettings
 from streams.console.times import with_times
+from streams.console.tokens import NAME, bound, digest_of, unbound
 from streams.core.privacy.records import Privacy
 from streams.errors import BrokerError, ConfigError, StateError
 from streams.serving.bounds import BusyError, Room
@@ -120,6 +121,24 @@ async def _body(request: Request, model: type[BaseModel]) -> BaseModel:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])[:ERROR_CHARS] or "the request"
         raise ConfigError(f"{where}: {first['msg'][:ERROR_CHARS]}") from error
+
+
+def _without_digest(asked: dict[str, Any], request: Request) -> str:
+    """Return the digest of a question, whose token, where it has one, loses it.
+
+    Raises:
+        ConfigError: the token is one of another question.
+    """
+    body = asked.get("body")
+    given = asked if body is None else body.model_dump(mode="json")
+    digest = digest_of(request.scope["path"], given)
+    if given.get(NAME):
+        token = unbound(given[NAME], digest)
+        if body is None:
+            asked[NAME] = token
+        else:
+            asked["body"] = body.model_copy(update={NAME: token})
+    return digest
 
 
 class _Held(Response):
@@ -232,9 +251,10 @@ class Interface:
                 asked = read(one.parameters, request.query_params.multi_items())
                 if one.body is not None:
                     asked["body"] = await _body(request, one.body)
+                digest = _without_digest(asked, request)
                 asked["actor"] = actor
                 asked[ASKING] = self._asking(actor, one, request)
-                body = await self._answered(one, asked, request)
+                body = await self._answered(one, asked, request, digest)
             except (ConfigError, _TooLongError, TimeoutError, ClientDisconnect) as error:
                 return self._wrong(error)
             except PersonalError:
@@ -299,7 +319,9 @@ class Interface:
         self.meters.refused["body_seconds"] += 1
         return _error(408, f"the request did not come to its end within {BODY_SECONDS:g} s")
 
-    async def _answered(self, one: Path, asked: dict[str, Any], request: Request) -> bytes | None:
+    async def _answered(
+        self, one: Path, asked: dict[str, Any], request: Request, digest: str
+    ) -> bytes | None:
         """Return the text of an answer, for which room is taken; None for what is not there.
 
         Raises:
@@ -319,6 +341,8 @@ class Interface:
                     found = one.ask(self.queries, asked, path)
             if found is None:
                 return None
+            if isinstance(found, dict) and NAME in found:
+                found[NAME] = bound(found[NAME], digest)
             if _wants_arrow(one, request):
                 return arrow.stream(found, one.table, _TIMES)
             return _text(found)
@@ -372,7 +396,7 @@ def _pattern(path: str) -> str:
 
 def _wants_arrow(one: Path, request: Request) -> bool:
     """Whether an answer is to be Arrow: it is a table, and the request asks for that."""
-    return bool(one.table) and arrow.is_wanted(request.headers.get("accept", ""))
+    return bool(one.table) and arrow.is_wanted(",".join(request.headers.getlist("accept")))
 
 
 def _text(found: Any) -> bytes:

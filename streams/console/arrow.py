@@ -4,20 +4,36 @@ Owns the form. Times are timestamps in UTC, dimensions are maps; what an answer 
 rows, such as where the next page begins, is metadata of the table's schema.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import pyarrow as pa
 
 MEDIA: Final = "application/vnd.apache.arrow.stream"
+_JSON: Final = ("application/json", "application/*", "*/*")
+"""What a request may call JSON, what says most of it first."""
+_WEIGHT: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 _TIME: Final = pa.timestamp("us", "UTC")
 _MAP: Final = pa.map_(pa.string(), pa.string())
 _DIMENSIONS: Final = "dimensions"
 
 
 def is_wanted(accept: str) -> bool:
-    """Say whether a request's Accept names Arrow."""
-    return any(part.split(";", 1)[0].strip() == MEDIA for part in accept.split(","))
+    """Say whether a request's Accept names Arrow, and likes it no less than JSON (RFC 9110).
+
+    JSON is what everything else gets: who accepts all types alike did not ask for Arrow.
+    """
+    liked: dict[str, float] = {}
+    for part in accept.lower().split(","):
+        media, *parameters = (one.strip() for one in part.split(";"))
+        weights = [one.removeprefix("q=") for one in parameters if one.startswith("q=")]
+        weight = weights[0] if weights else "1"
+        # A weight that is none is not guessed at: its type is not asked for.
+        weight_of = float(weight) if _WEIGHT.fullmatch(weight) else 0.0
+        liked[media] = max(liked.get(media, 0.0), weight_of)
+    arrow = liked.get(MEDIA, 0.0)
+    return arrow > 0 and arrow >= next((liked[one] for one in _JSON if one in liked), 0.0)
 
 
 def stream(found: Mapping[str, Any], table: str, times: Collection[str]) -> bytes:

@@ -217,6 +217,28 @@ def test_columns_of_the_heat_map_lose_nothing(modules: Page) -> None:
     assert observed == sum(one["observed"] for one in windows)
 
 
+def test_columns_hold_whole_windows_of_every_length(modules: Page) -> None:
+    """Where old times are told by minute, a column is as long as these, whichever comes first."""
+    old = [
+        {"window_start": f"2026-11-26T08:{n:02d}:00Z", "window_us": 60_000_000,
+         "expected": 6, "observed": 5}
+        for n in range(4)
+    ]  # fmt: skip
+    new = [
+        {"window_start": f"2026-11-26T08:04:{n:02d}Z", "window_us": 1_000_000,
+         "expected": 1, "observed": 1}
+        for n in range(30)
+    ]  # fmt: skip
+    body = """
+      const { starts, stepUs, cells } = it.bucket(given.map((windows) => ({ windows })), 60);
+      const rows = [...cells.values()].map((row) => row.map((cell) => cell.expected));
+      return [starts.map((us) => us / 6e7 % 60), stepUs, rows];
+    """
+    minutes, step_us, rows = run(modules, "buckets.js", body, [new, old])
+    assert (minutes, step_us) == ([0, 1, 2, 3, 4], 60_000_000)
+    assert rows == [[0, 0, 0, 0, 30], [6, 6, 6, 6, 0]]
+
+
 def test_values_are_written_as_people_read_them(modules: Page) -> None:
     """Shares are never rounded up to all, times keep their microseconds."""
     body = """return [it.percent(0.99999), it.percent(1), it.percent(0.5), it.duration(1500),
@@ -248,6 +270,30 @@ def test_the_trend_is_by_the_second(modules: Page) -> None:
         [5_000_000, {"expected": 10, "observed": 10, "window_us": 5_000_000}],
     ]
     assert run(modules, "trend.js", body, windows) == [[5, 10], [2, 5], [0, 1]]
+
+
+def test_none_is_open_only_as_far_as_was_read(modules: Page) -> None:
+    """All is well when nothing waits to be read; what is known to be open is told in any case."""
+    nothing = "\N{EN DASH}"
+    none: dict[str, Any] = {"open": [], "is_more": False}
+    some = {"open": [{"severity": "WARN"}, {"severity": "ERROR"}], "is_more": True}
+    read = {"waits_for": "", "lag_records": 3}
+    waits = read | {"waits_for": "the first look at the broker", "lag_records": 0}
+    behind = read | {"lag_records": 20_000}
+    cases = [
+        [None, None], [none, None], [none, waits], [none, behind], [None, read],
+        [none, read], [some, waits], [some, read],
+    ]  # fmt: skip
+    body = "return given.map(([data, health]) => it.openIncidents(data, health));"
+    found = run(modules, "open.js", body, cases)
+    assert found[:5] == [
+        [nothing, "not known yet", "idle"],
+        [nothing, "not known yet", "idle"],
+        [nothing, "not known: waits for the first look at the broker", "idle"],
+        [nothing, "not known yet: records to read", "idle"],
+        [nothing, "not known yet", "idle"],
+    ]
+    assert found[5:] == [["0", "all is well", "well"], *[["2+", "1 error", "lossy"]] * 2]
 
 
 def test_what_health_says_in_words(modules: Page) -> None:

@@ -6,14 +6,14 @@ const COLUMNS = 60;
 
 /** Sum windows into columns of time: {starts, stepUs, cells: Map(series -> [{expected, observed}])}. */
 export function bucket(series, columns = COLUMNS) {
-    const starts = series.flatMap((one) =>
-        one.windows.map((window) => micros(window.window_start)),
-    );
-    const low = starts.reduce((a, b) => Math.min(a, b), Infinity);
+    const windows = series.flatMap((one) => one.windows);
+    if (!windows.length) return { starts: [], stepUs: 0, cells: new Map() };
+    const starts = windows.map((window) => micros(window.window_start));
     const high = starts.reduce((a, b) => Math.max(a, b), -Infinity);
-    if (!starts.length) return { starts: [], stepUs: 0, cells: new Map() };
-    const windowUs = series[0].windows[0].window_us;
-    // Whole windows to a column, so that none is cut in two.
+    // Whole windows to a column, so that none is cut in two: those of old times are longer.
+    const windowUs = windows.reduce((a, one) => Math.max(a, one.window_us), 1);
+    const first = starts.reduce((a, b) => Math.min(a, b), Infinity);
+    const low = first - (first % windowUs);
     const stepUs = Math.max(1, Math.ceil((high + windowUs - low) / windowUs / columns)) * windowUs;
     const number = Math.floor((high - low) / stepUs) + 1;
     const cells = new Map();

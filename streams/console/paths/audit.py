@@ -11,10 +11,10 @@ from streams.console.personal import Kept, as_asked, kept_of
 from streams.console.questions.audit import audit
 from streams.console.questions.queries import Queries
 from streams.console.times import time_us
+from streams.console.tokens import TOKEN_CHARS_MAX
 from streams.errors import ConfigError
 
 IDS_MAX: Final = 1_000
-_TOKEN_CHARS_MAX: Final = 500
 
 Text = Annotated[str, Field(min_length=1, max_length=TEXT_CHARS_MAX)]
 Time = Annotated[Text, Field(json_schema_extra={"format": "date-time"})]
@@ -56,7 +56,7 @@ class AuditQuery(_Part):
     batch_id: Text | None = None
     operation: Text | None = None
     limit: int = Field(default=LIMIT, ge=1, le=LIMIT_MAX)
-    continuation_token: Annotated[str, Field(max_length=_TOKEN_CHARS_MAX)] | None = None
+    continuation_token: Annotated[str, Field(max_length=TOKEN_CHARS_MAX)] | None = None
 
 
 _LISTS: Final = {

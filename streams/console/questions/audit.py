@@ -16,7 +16,7 @@ from streams.codec.records import Record, decode
 from streams.console.archive.tally import Span, Tally
 from streams.console.questions.queries import Queries, Scope, Where, both, one_of, values_of
 from streams.console.questions.windows import windows
-from streams.console.tokens import key_of, token_of
+from streams.console.tokens import foreign, key_of, token_of
 
 _REVISED_MAX: Final = 1_000
 """Traces with a later revision that are told apart by name in a statement."""
@@ -52,6 +52,8 @@ def audit(queries: Queries, span: Span, wanted: Wanted, limit: int, token: str =
         ConfigError: the token is not one of this answer.
     """
     after = key_of(token, (int, str, int)) if token else None
+    if after is not None and after[2] < 0:
+        raise foreign()
     ids = next(({name: wanted[name]} for name in _LOOKED_UP if name in wanted), None)
     if ids is not None:
         rows, total = _looked_up(queries, span, wanted, ids, after, limit + 1)

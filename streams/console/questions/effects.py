@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from streams.codec.records import Record
 from streams.console.questions.queries import ALL, Queries, Scope, last_of
+from streams.console.questions.widths import KEYS, MARGIN_US, once
 from streams.units import SECOND_US
 
 AROUND_US: Final = 300 * SECOND_US
@@ -127,12 +128,13 @@ def _facts(queries: Queries, start_us: int, end_us: int) -> dict[str, dict[str, 
         {"spans": Scope(within)},
     ):
         found.setdefault(row.pop("module"), _nothing()).update(row)
+    last = last_of("fidelity", "revision", ", ".join(KEYS))
     for row in queries.ask(
         "SELECT module, sum(observed) / nullif(sum(expected), 0) AS fidelity_ratio "
-        f"FROM ({last_of('fidelity', 'revision', 'kind, module, window_start')}) "
+        f"FROM ({once(f'SELECT *, 0 AS tier FROM ({last})')}) "
         "WHERE kind = 'module' AND window_start >= ? AND window_start < ? GROUP BY module",
         within,
-        {"fidelity": Scope(within)},
+        {"fidelity": Scope((start_us, end_us + MARGIN_US))},
     ):
         found.setdefault(row.pop("module"), _nothing()).update(row)
     for name, sql in _LISTS.items():

@@ -13,11 +13,11 @@ import duckdb
 from streams.codec.records import Record, decode
 from streams.console.archive.archive import Archive, Look
 from streams.console.archive.files import HOUR_US
-from streams.console.archive.kinds import SCOPE
 from streams.console.archive.summaries import ALL_KINDS
 from streams.console.archive.tally import Span, Tally
 from streams.console.limits import fetch
 from streams.console.personal import Kept, as_asked
+from streams.console.questions.widths import KEYS, once
 from streams.console.tokens import key_of, token_of
 from streams.core.privacy.treatments import DIMENSION
 from streams.errors import ConfigError
@@ -235,17 +235,18 @@ class Queries:
     # --- fidelity ---------------------------------------------------------------------------------
 
     def recent_windows(self, now_us: int, back_us: int, span_us: int) -> list[Record]:
-        """Return the windows that began within a span before the newest one, whole.
+        """Return the windows that began within a span before the newest one, whole; no rollups.
 
         Args:
             now_us: what counts as now.
             back_us: how long before it the newest one is looked for.
             span_us: how long before the newest one others may have begun.
         """
-        keys = f"window_start, {', '.join(SCOPE)}"
+        newest = "SELECT max(window_start) FROM fidelity"
+        recent = f"(SELECT * FROM fidelity WHERE window_start > ({newest}) - ?)"
+        last = last_of(recent, "revision", ", ".join(KEYS))
         rows = self.ask(
-            f"SELECT value FROM ({last_of('fidelity', 'revision', keys)}) "
-            "WHERE window_start > (SELECT max(window_start) FROM fidelity) - ?",
+            f"SELECT value FROM ({once(f'SELECT *, 0 AS tier FROM ({last})')})",
             (span_us,),
             {"fidelity": Scope((now_us - back_us, now_us))},
         )

@@ -5,11 +5,13 @@ from typing import Any, Final
 
 from streams.console.archive.kinds import SCOPE, UNSAMPLED
 from streams.console.archive.summaries import STEPS_US
-from streams.console.questions.queries import Queries, Where, both, last_of, values_of
+from streams.console.questions.queries import Queries, Scope, Where, both, last_of, values_of
 from streams.console.questions.tiers import scopes, summaries, told
+from streams.console.questions.widths import KEYS, MARGIN_US, once
 
 _SCOPE: Final = ", ".join(SCOPE)
 _UNSAMPLED: Final = ", ".join(UNSAMPLED)
+_COLUMNS: Final = f"window_start, {_SCOPE}, window_us"
 _SUMS: Final = ", ".join(f"sum({name})::BIGINT" for name in UNSAMPLED)
 _STEPS: Final = tuple(STEPS_US.values())
 
@@ -19,28 +21,35 @@ def fidelity(
 ) -> dict[str, Any]:
     """Return the windows that begin within [start, end), by what they are of, in order.
 
-    A sum of windows is told as a window that is as long as its step, of revision 0 and without burn
+    Each record counts once: of a window and the rollup that it is part of, the window is told. A
+    sum of windows is told as a window that is as long as its step, of revision 0 and without burn
     rates, which cannot be added up. `UNSAMPLED` are null where only older files have a window.
     """
-    keys = f"window_start, {_SCOPE}"
-    where = [Where("window_start >= ? AND window_start < ?", (start_us, end_us)), *conditions]
-    within, values = both(where), values_of(where)
+    are = both(conditions)
+    near = (start_us - MARGIN_US, end_us + MARGIN_US)
     steps = " ".join(f"WHEN {rank} THEN {us}" for rank, us in enumerate(_STEPS, start=1))
-    rows = queries.ask(
-        f"SELECT {keys}, window_us, revision, expected, observed, ratio, slo_ratio, "
-        f"burn_rate_short, burn_rate_long, {_UNSAMPLED}, 0 AS tier "
-        f"FROM ({last_of('fidelity', 'revision', keys)}) WHERE {within} "
-        f"UNION ALL SELECT {keys}, CASE tier {steps} END, 0, sum(expected)::BIGINT, "
-        "sum(observed)::BIGINT, CASE WHEN sum(expected) > 0 THEN sum(observed) / sum(expected) "
-        f"ELSE 'nan'::DOUBLE END, max(slo_ratio), NULL, NULL, {_SUMS}, tier "
-        f'FROM (SELECT *, "at" AS window_start FROM ({summaries("fidelity")})) WHERE {within} '
-        f"GROUP BY {keys}, tier ORDER BY {_SCOPE}, window_start, tier LIMIT ?",
-        (*values, *values, limit),
-        scopes("fidelity", start_us, end_us),
+    rows = (
+        f"SELECT {_COLUMNS}, revision, expected, observed, ratio, slo_ratio, burn_rate_short, "
+        f"burn_rate_long, {_UNSAMPLED}, 0 AS tier "
+        f"FROM ({last_of('fidelity', 'revision', ', '.join(KEYS))}) "
+        f"WHERE window_start >= ? AND window_start < ? AND {are} "
+        f"UNION ALL SELECT {_COLUMNS}, 0, sum(expected)::BIGINT, sum(observed)::BIGINT, "
+        "CASE WHEN sum(expected) > 0 THEN sum(observed) / sum(expected) ELSE 'nan'::DOUBLE END, "
+        f"max(slo_ratio), NULL, NULL, {_SUMS}, tier "
+        f'FROM (SELECT *, "at" AS window_start FROM ({summaries("fidelity")})) WHERE {are} '
+        f"GROUP BY {_COLUMNS}, tier"
     )
-    tiers = [(row.pop("tier"), row["window_start"], row["window_us"]) for row in rows]
+    values = values_of(conditions)
+    found = queries.ask(
+        f"SELECT * REPLACE (CASE tier WHEN 0 THEN window_us {steps} END AS window_us) "
+        f"FROM ({once(rows)}) WHERE window_start >= ? AND window_start < ? "
+        f"ORDER BY {_SCOPE}, window_start, tier LIMIT ?",
+        (*near, *values, *values, start_us, end_us, limit),
+        scopes("fidelity", start_us - _STEPS[-1], end_us + _STEPS[-1]) | {"fidelity": Scope(near)},
+    )
+    tiers = [(row.pop("tier"), row["window_start"], row["window_us"]) for row in found]
     series: list[dict[str, Any]] = []
-    for row in rows:
+    for row in found:
         of = {name: row.pop(name) for name in SCOPE}
         if not series or any(series[-1][name] != of[name] for name in SCOPE):
             series.append(of | {"windows": []})

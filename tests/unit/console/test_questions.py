@@ -237,6 +237,35 @@ def test_the_same_as_arrow(asked: tuple[Post, list[dict[str, Any]]]) -> None:
     assert one.headers["content-type"] == "application/json"
 
 
+@pytest.mark.parametrize(
+    ("accept", "is_arrow"),
+    [
+        ("", False),
+        ("*/*", False),
+        ("application/*", False),
+        (arrow.MEDIA, True),
+        (arrow.MEDIA.upper(), True),
+        (f"{arrow.MEDIA};q=0", False),
+        (f"{arrow.MEDIA} ; Q=0.000, */*", False),
+        (f"{arrow.MEDIA};q=0.1", True),
+        (f"application/json, {arrow.MEDIA};q=0.1", False),
+        (f"application/json, {arrow.MEDIA}", True),
+        (f"Application/JSON;charset=utf-8;q=0.2, {arrow.MEDIA};q=0.3", True),
+        (f"{arrow.MEDIA};q=0.5, */*", False),
+        (f"{arrow.MEDIA};q=0.5, */*, application/json;q=0.4", True),
+        (f"{arrow.MEDIA};q=nan", False),
+        (f"{arrow.MEDIA};q=7", False),
+    ],
+)
+def test_arrow_comes_to_who_likes_it_best(
+    asked: tuple[Post, list[dict[str, Any]]], accept: str, is_arrow: bool
+) -> None:
+    """As the weights of Accept say; of what is liked alike, what is named."""
+    answer = asked[0]("/api/v1/audit/query", {"time_range": RANGE, "limit": 1}, {"Accept": accept})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == (arrow.MEDIA if is_arrow else "application/json")
+
+
 def test_a_question_has_a_greatest_length(tmp_path: Path) -> None:
     """More than a mebibyte is not read."""
     with ask_of(archive_in(tmp_path)) as post:

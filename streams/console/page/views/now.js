@@ -3,6 +3,7 @@
 import { contract } from "../api.js";
 import { address, arrows, h, keepFocus, put, state } from "../dom.js";
 import { clock, count, duration, isoOf, micros, percent, rate, words, CAUSES } from "../format.js";
+import { LAG_MAX, ORDER, openIncidents, unknown } from "../open.js";
 import { incidentLine, panel, tile } from "../parts.js";
 import { draw, edgeKey, grade } from "../pipeline.js";
 import { remember } from "../app.js";
@@ -55,6 +56,7 @@ export async function show(view) {
     view.main.querySelector(".o-trend").append(chart.element);
 
     let failing = "";
+    let listedWhy = "";
     const warn = () => {
         const next = failing ? trouble() : staleness(live.last("fidelity"));
         // Said anew only when it changes: it is read aloud.
@@ -69,7 +71,11 @@ export async function show(view) {
             keepFocus(losing, () => put(losing, lost(data, catalog)));
         }
         if (name === "pipeline") health.tell(data);
-        if (name === "incidents") keepFocus(incidents, () => put(incidents, listed(data)));
+        const why = unknown(live.last("health"));
+        const open = live.last("incidents");
+        if (open && (name === "incidents" || why !== listedWhy))
+            keepFocus(incidents, () => put(incidents, listed(open, why)));
+        listedWhy = why;
         warn();
         put(tiles, figures());
     };
@@ -194,7 +200,6 @@ const total = (data) => data?.scopes.find((scope) => scope.kind === "total");
 function figures() {
     const data = live.last("fidelity");
     const health = live.last("health");
-    const open = live.last("incidents");
     const all = total(data);
     const is = all ? grade(all, all.slo_ratio) : "idle";
     const burn = all ? Math.max(all.burn_rate_short ?? 0, 0) : null;
@@ -220,12 +225,7 @@ function figures() {
                       (all.traces_unsampled ? `, ${count(all.traces_unsampled)} not sampled` : "")
                 : "",
         ),
-        tile(
-            "Open incidents",
-            open ? `${count(open.open.length)}${open.is_more ? "+" : ""}` : "–",
-            open ? worst(open.open) : "",
-            open?.open.length ? "lossy" : "well",
-        ),
+        tile("Open incidents", ...openIncidents(live.last("incidents"), health)),
         tile(
             "Console lag",
             health && !health.waits_for ? count(health.lag_records) : "–",
@@ -236,12 +236,10 @@ function figures() {
                       ? `${count(unread)} records unreadable`
                       : "records to read"
                 : "",
-            health?.waits_for || health?.lag_records > 10_000 ? "lossy" : "well",
+            health?.waits_for || health?.lag_records > LAG_MAX ? "lossy" : "well",
         ),
     ];
 }
-
-const ORDER = ["CRITICAL", "ERROR", "WARN", "INFO", "DEBUG"];
 
 /** The gravest first, and of those alike the newest. */
 function byWeight(a, b) {
@@ -249,15 +247,9 @@ function byWeight(a, b) {
     return one - other || (a.opened_at < b.opened_at ? 1 : -1);
 }
 
-function worst(open) {
-    const found = ORDER.find((severity) => open.some((one) => one.severity === severity));
-    return found
-        ? `${open.filter((one) => one.severity === found).length} ${found.toLowerCase()}`
-        : "all is well";
-}
-
-function listed(data) {
+function listed(data, why) {
     if (data.open.length) return [...data.open].sort(byWeight).map(incidentLine);
+    if (why) return h("li", null, state("loading", `Whether an incident is open is ${why}.`));
     return h(
         "li",
         null,
