@@ -15,7 +15,7 @@ from streams.errors import BrokerError, ConfigError
 from streams.runtime import refusals, topics
 from streams.runtime.build import Pipeline
 from streams.runtime.link import Link, open_client
-from streams.runtime.sending import hear_why
+from streams.runtime.sending import hear_why, turned
 from streams.units import SECOND_US
 
 SHOW_EVERY = 2_000
@@ -89,8 +89,8 @@ class Replay:
                 if sent % SHOW_EVERY == 0:
                     progress.update(bar, completed=sent, description=f"{sent:,} events sent")
             progress.update(bar, completed=sent, total=sent, description=f"{sent:,} events sent")
-        left = self._producer.flush(60)
-        hear_why(self._producer, self._error, lambda: self._refused is not None)
+        left = turned(lambda: self._producer.flush(60), self._hear)
+        hear_why(self._producer, self._error, self._hear, self._is_refused)
         if self._refused is not None:
             what = f"topic {self._topic_refused}"
             raise refusals.of_right(self._refused, "Write", what, self._who)
@@ -112,9 +112,9 @@ class Replay:
                 self._producer.produce(topic, value, key.encode(), on_delivery=self._delivered)
                 break
             except BufferError:
-                self._producer.poll(0.1)
+                self._turn(0.1)
             except KafkaException as error:  # the client knows already that there is no such topic
-                hear_why(self._producer, error.args[0], lambda: self._refused is not None)
+                hear_why(self._producer, error.args[0], self._hear, self._is_refused)
                 reason = self._refused or error.args[0]
                 if refusals.is_of_right(reason):
                     what = f"topic {topic}"
@@ -123,7 +123,13 @@ class Replay:
                     f"{topic} takes no events: {error.args[0].str()}. Operator action: run "
                     "`spanloom topics create` with the same --contract, and check --broker."
                 ) from error
-        self._producer.poll(0)
+        self._turn(0)
+
+    def _is_refused(self) -> bool:
+        return self._refused is not None
+
+    def _turn(self, seconds: float) -> None:
+        turned(lambda: self._producer.poll(seconds), self._hear)
 
     def _hear(self, error: KafkaError) -> None:
         """Take in that the broker gives no producer id: to whom may write to no topic at all.
@@ -132,6 +138,8 @@ class Replay:
         """
         if refusals.is_of_right(error):
             self._refused, self._topic_refused = error, self._asked
+        elif error.fatal():
+            self._error, self._failed = error, f"({error.str()})"
 
     def _delivered(self, error: KafkaError | None, message: Any) -> None:
         if error is not None:
@@ -143,7 +151,7 @@ class Replay:
     def _pace(self, began: float, due_seconds: float) -> None:
         ahead = due_seconds / self._speed - (time.monotonic() - began)
         while ahead > 0:
-            self._producer.poll(min(ahead, 0.2))
+            self._turn(min(ahead, 0.2))
             ahead = due_seconds / self._speed - (time.monotonic() - began)
 
     def _progress(self) -> Progress:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streams.errors import BrokerError
 from streams.runtime import refusals
@@ -28,18 +28,37 @@ class Outgoing(NamedTuple):
     headers: Sequence[tuple[str, bytes]] = ()
 
 
-def hear_why(producer: Producer, error: KafkaError | None, heard: Callable[[], bool]) -> None:
-    """Wait until a client that is broken has said why: only its callback hears that, and later.
+def turned(call: Callable[[], int], hear: Callable[[KafkaError], None]) -> int:
+    """Return what a poll or a flush returns; 0 where it raised what broke the client.
+
+    A fatal error comes to the error callback, or out of whichever call turns the client when it is
+    found: which of them is chance. Either way `hear` hears it.
+    """
+    try:
+        return call()
+    except KafkaException as error:
+        hear(error.args[0])
+        return 0
+
+
+def hear_why(
+    producer: Producer,
+    error: KafkaError | None,
+    hear: Callable[[KafkaError], None],
+    heard: Callable[[], bool],
+) -> None:
+    """Wait until a client that is broken has said why, which it does later.
 
     Args:
         producer: the client.
         error: what it said; nothing is waited for unless that is "fatal error".
-        heard: whether its callback has heard the reason.
+        hear: told the reason, unless its callback is.
+        heard: whether the reason has been heard.
     """
     until = time.monotonic() + WHY_SECONDS
     broken = error is not None and error.code() == KafkaError._FATAL
     while broken and not heard() and time.monotonic() < until:
-        producer.poll(0.1)
+        turned(lambda: producer.poll(0.1), hear)
 
 
 def send(link: Link, record: Outgoing, what: str, again: str) -> int:
@@ -61,6 +80,8 @@ def send(link: Link, record: Outgoing, what: str, again: str) -> int:
     def hear(error: KafkaError) -> None:
         if refusals.is_of_right(error):  # no producer id for whom may write to no topic at all
             failed.insert(0, error)
+        elif error.fatal():
+            failed.append(error)
 
     def delivered(error: KafkaError | None, message: object) -> None:
         if error is not None:
@@ -84,8 +105,9 @@ def send(link: Link, record: Outgoing, what: str, again: str) -> int:
         delivered,
         headers=list(record.headers),
     )
-    left = producer.flush(SEND_SECONDS)
-    hear_why(producer, failed[0] if failed else None, lambda: refusals.is_of_right(failed[0]))
+    left = turned(lambda: producer.flush(SEND_SECONDS), hear)
+    said = failed[0] if failed else None
+    hear_why(producer, said, hear, lambda: refusals.is_of_right(failed[0]))
     if failed and refusals.is_of_right(failed[0]):
         raise refusals.of_right(failed[0], "Write", f"topic {record.topic}", link.settings.who)
     if failed or left or not offsets:
