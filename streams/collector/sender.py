@@ -18,6 +18,7 @@ from streams.collector.buffer import Buffer, Mark
 from streams.collector.parcel import Parcel, Settled
 from streams.errors import StateError
 from streams.runtime.link import Link, open_client
+from streams.runtime.sending import turned
 
 QUEUE_MESSAGES_MAX: Final = 100_000
 LINGER_MS: Final = 2
@@ -166,8 +167,8 @@ class Sender:
     def _poll(self) -> None:
         """Hear of acknowledgements until the end, and replace a client that cannot go on."""
         while not self._over.is_set():
-            self._producer.poll(0.1)
-            self._drain_client.poll(0)
+            turned(lambda: self._producer.poll(0.1), partial(self._hear, "_producer"))
+            turned(lambda: self._drain_client.poll(0), partial(self._hear, "_drain_client"))
             while self._broken and not self._over.wait(RENEW_SECONDS):
                 self._renew(self._broken.pop())
             if self._is_away and not self._flying and self._buffer.is_empty:
@@ -189,7 +190,7 @@ class Sender:
         seconds = self._ack_seconds if name == "_producer" else DRAIN_SECONDS
         setattr(self, name, self._client(name, seconds))
         self.producers += 1
-        old.flush(seconds + 1)
+        turned(lambda: old.flush(seconds + 1), lambda _: None)  # it is known to be broken
 
     # --- what lies in the buffer
 
@@ -247,8 +248,10 @@ class Sender:
 
     def close(self, seconds: float) -> None:
         """Wait for what is on its way; what Kafka does not take in time goes to the buffer."""
-        self._producer.flush(seconds)
+        hear = partial(self._hear, "_producer")
+        turned(lambda: self._producer.flush(seconds), hear)
         self._over.set()
         for thread in self._threads:
             thread.join(seconds)
-        self._producer.flush(self._ack_seconds + 1)  # by then each parcel was taken or has failed
+        # By then each parcel was taken or has failed.
+        turned(lambda: self._producer.flush(self._ack_seconds + 1), hear)

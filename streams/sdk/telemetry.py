@@ -373,8 +373,8 @@ class Telemetry:
         context: Context | None = None,
     ) -> MessageHeader:
         """Return the header of a message to another module, with the current context in it."""
-        to = target if type(target) is str else as_text(target)
-        return MessageHeader.of(self.place.module, to, message_type, context or current())
+        to, context = as_text(target), context or current()
+        return MessageHeader.of(self.place.module, to, message_type, context)
 
     # --- error queues
 

@@ -4,9 +4,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from streams.collector.buffer import Buffer
 from streams.collector.parcel import Parcel
@@ -77,6 +78,19 @@ def test_without_kafka_the_disk_takes_it_and_the_next_one_sends_it(
     buffer.close()
 
 
+class Raising:
+    """A client that raises what broke it, in place of calling its callback."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def poll(self, _seconds: float) -> int:
+        raise KafkaException(KafkaError(KafkaError._FATAL, "a gap", fatal=True))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
 def test_kafka_is_back_also_while_nothing_is_sent(tmp_path: Path, broker: str) -> None:
     """An idle collector would else call it away for ever; a broken client is replaced."""
     buffer = Buffer(tmp_path, 1 << 20, 1 << 16)
@@ -86,6 +100,8 @@ def test_kafka_is_back_also_while_nothing_is_sent(tmp_path: Path, broker: str) -
     wait(lambda: not sender.is_away)
     sender._hear("_producer", KafkaError(KafkaError._FATAL, "a gap", fatal=True))
     wait(lambda: sender.producers == 1 and not sender.is_away)
+    sender._producer = Raising(sender._producer)
+    wait(lambda: sender.producers == 2 and not sender.is_away)
     assert send(sender, 3) == [""] * 3
     assert sender.is_alive
     sender.close(5)
