@@ -6,7 +6,9 @@ chunk and 24 bytes a place, at most two thirds of which are taken; 4 where whoev
 keeps them himself.
 
 Invariant: an id is in the table at most once; every probe ends at an empty place, since a third
-of the places at least is empty.
+of the places at least is empty and a probe sees all of them: its steps grow by one each time, which
+in a power of two ends nowhere sooner. With steps of one, ids gather in runs, and a column looks as
+often as its longest run is long.
 """
 
 from collections.abc import Callable
@@ -69,20 +71,20 @@ class TraceIdMap:
         """Add ids that are not there yet; ids and numbers are distinct."""
         self._make_room(len(hi))
         self._used += len(hi)
-        at = _places(hi, lo, self._mask)
-        rows = np.arange(len(hi))
+        place = _places(hi, lo, self._mask)
+        rows, probe = np.arange(len(hi)), 0
         while len(rows):
-            place = at[rows]
-            was = self._value[place]
+            number = value.take(rows)
+            was = self._value.take(place)
             free = was < 0
-            self._value[place[free]] = value[rows[free]]  # of several, the last one stays
-            won = free & (self._value[place] == value[rows])
-            self._taken += int((was[won] == _EMPTY).sum())
+            self._value[place.compress(free)] = number.compress(free)  # of several, the last stays
+            won = free & (self._value.take(place) == number)
+            self._taken += int((was.compress(won) == _EMPTY).sum())
             if self._ids_of is None:
-                self._hi[place[won]] = hi[rows[won]]
-                self._lo[place[won]] = lo[rows[won]]
-            rows = rows[~won]
-            at[rows] = (at[rows] + 1) & self._mask
+                at, owner = place.compress(won), rows.compress(won)
+                self._hi[at], self._lo[at] = hi.take(owner), lo.take(owner)
+            probe += 1
+            rows, place = rows.compress(~won), (place.compress(~won) + probe) & self._mask
 
     def remove(self, hi: U64, lo: U64) -> None:
         """Take out distinct ids; those that are not there are passed over."""
@@ -93,24 +95,26 @@ class TraceIdMap:
 
     def _locate(self, hi: U64, lo: U64) -> I64:
         """Return the place of each id, -1 for those that are not there."""
-        at = _places(hi, lo, self._mask)
-        value = self._value[at]
-        hit = self._is(at, value, hi, lo)
-        rows = np.flatnonzero(~hit & (value != _EMPTY))
-        out = np.where(hit, at, -1)
+        place = _places(hi, lo, self._mask)
+        value = self._value.take(place)
+        hit = self._is(place, value, hi, lo)
+        out = np.where(hit, place, -1)
+        rows, probe = np.flatnonzero(~hit & (value != _EMPTY)), 0
+        place = place.take(rows)
         while len(rows):
-            place = (at[rows] + 1) & self._mask
-            at[rows] = place
-            value = self._value[place]
-            hit = self._is(place, value, hi[rows], lo[rows])
-            out[rows[hit]] = place[hit]
-            rows = rows[~hit & (value != _EMPTY)]
+            probe += 1
+            place = (place + probe) & self._mask
+            value = self._value.take(place)
+            hit = self._is(place, value, hi.take(rows), lo.take(rows))
+            out[rows.compress(hit)] = place.compress(hit)
+            goes_on = ~hit & (value != _EMPTY)
+            rows, place = rows.compress(goes_on), place.compress(goes_on)
         return out
 
     def _is(self, place: I64, value: Any, hi: U64, lo: U64) -> Mask:
         """Return whether the ids at some places, whose numbers are given, are these; (n,)."""
         if self._ids_of is None:
-            own_hi, own_lo = self._hi[place], self._lo[place]
+            own_hi, own_lo = self._hi.take(place), self._lo.take(place)
         else:
             own_hi, own_lo = self._ids_of(value)
         return np.asarray((value >= 0) & (own_hi == hi) & (own_lo == lo))
@@ -139,19 +143,18 @@ def first_of_each(hi: U64, lo: U64) -> I64:
     size = _SMALLEST
     while size < 2 * len(hi):
         size *= 2
-    at = _places(hi, lo, size - 1)
+    place = _places(hi, lo, size - 1)
     owner_at = np.full(size, _EMPTY, np.int64)
     first = np.empty(len(hi), np.int64)
-    rows = np.arange(len(hi))
+    rows, probe = np.arange(len(hi)), 0
     while len(rows):
-        place = at[rows]
-        free = np.flatnonzero(owner_at[place] == _EMPTY)[::-1]
-        owner_at[place[free]] = rows[free]  # of several, the last one stays: the first row
-        owner = owner_at[place]
-        same = (hi[owner] == hi[rows]) & (lo[owner] == lo[rows])
-        first[rows[same]] = owner[same]
-        rows = rows[~same]
-        at[rows] = (at[rows] + 1) & (size - 1)
+        free = np.flatnonzero(owner_at.take(place) == _EMPTY)[::-1]
+        owner_at[place.take(free)] = rows.take(free)  # of several, the last stays: the first row
+        owner = owner_at.take(place)
+        same = (hi.take(owner) == hi.take(rows)) & (lo.take(owner) == lo.take(rows))
+        first[rows.compress(same)] = owner.compress(same)
+        probe += 1
+        rows, place = rows.compress(~same), (place.compress(~same) + probe) & (size - 1)
     return first
 
 

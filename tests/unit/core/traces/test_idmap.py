@@ -5,8 +5,8 @@ import random
 import numpy as np
 from hypothesis import given
 
-from streams.core.traces.idmap import TraceIdMap, first_of_each, halves, key_bytes
-from streams.units import U64
+from streams.core.traces.idmap import ABSENT, TraceIdMap, first_of_each, halves, key_bytes
+from streams.units import I64, U64
 from tests.judge_cases import randoms
 from tests.tiers import tried
 
@@ -53,6 +53,27 @@ def test_a_map_whose_ids_come_and_go_stays_as_large_as_it_is() -> None:
             places.add(len(made._value))
     assert len(made) == 700
     assert places == {2048}
+
+
+def test_a_column_is_found_in_few_looks_however_full_the_map_is() -> None:
+    """Two thirds of the places are taken: no id is at the end of a run of taken places."""
+    n, looks = 43_600, 0
+    random = np.random.default_rng(5)
+    hi, lo = random.integers(1, 1 << 63, (2, n), np.uint64)
+
+    def ids_of(numbers: I64) -> tuple[U64, U64]:
+        nonlocal looks
+        looks += 1
+        return hi.take(numbers), lo.take(numbers)
+
+    made = TraceIdMap(ids_of)
+    made.put(hi[:32_000], lo[:32_000], np.arange(32_000))
+    made.put(hi[32_000:], lo[32_000:], np.arange(32_000, n))
+    assert 0.65 < n / len(made._value) < 0.67
+    looks = 0
+    assert np.array_equal(made.find(hi, lo), np.arange(n))
+    assert (made.find(lo, hi) == ABSENT).all()
+    assert looks < 90
 
 
 def test_ids_that_all_want_one_place_are_told_apart() -> None:
