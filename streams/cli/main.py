@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from streams import __version__
-from streams.cli.importing import uncollected
+from streams.cli.importing import uncollected, without_blas_threads
 from streams.errors import SpanloomError
 
 _GROUPS: Final = {
@@ -101,6 +101,7 @@ class _Commands(TyperGroup):
         """Return a command, None when there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
+        without_blas_threads()
         with uncollected():
             module = import_module(f"streams.cli.{cmd_name.replace('-', '_')}")
         one = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)

@@ -1,5 +1,6 @@
 """The command line as a whole: every command that is written can be reached."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -101,3 +102,27 @@ def test_a_command_imports_no_other() -> None:
         "sys.exit(code or 'streams.demo.run' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"), [({}, 1), ({"OPENBLAS_NUM_THREADS": "2"}, min(2, os.cpu_count() or 1))]
+)
+def test_a_command_has_no_threads_for_matrices(given: dict[str, str], wanted: int) -> None:
+    """Numpy comes up without them, unless the environment asks for some."""
+    program = (
+        "import os, sys; from typer.testing import CliRunner; from streams.cli.main import app; "
+        "assert 'numpy' not in sys.modules; "
+        "assert CliRunner().invoke(app, ['fidelity', '--help']).exit_code == 0; "
+        "import numpy; tasks = '/proc/self/task'; "
+        "names = [open(f'{tasks}/{t}/comm').read() for t in os.listdir(tasks)]; "
+        "print(names.count(open('/proc/self/comm').read()))"
+    )
+    left = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=left | given,
+        check=True,
+    )
+    assert int(run.stdout) == wanted
