@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -39,6 +40,8 @@ _LINGER_MS: Final = 10_000
 """No time passes before something is sent: a full batch goes at once, the rest with the commit."""
 _BATCH_BYTES: Final = 1_000_000
 """How much the client puts into a request for one partition; brokers take 1 MiB by default."""
+_PLACE: Final = itemgetter(0, 1)
+"""Topic and partition of a record."""
 _STILL_SECONDS: Final = 0.5
 """After so long without an answer a commit no longer waits for full batches to go first."""
 
@@ -264,12 +267,19 @@ def _in_last_batches(records: Sequence[OutRecord]) -> int:
     """Return how many records may wait for a flush: of each partition those after a full batch."""
     count = 0
     size_bytes: dict[tuple[str, int], int] = {}
-    for topic, partition, _, value in reversed(records):
-        place = topic, partition
+    # Records of one place come in long runs: what lies before its last batch is passed over in C.
+    for place, run in itertools.groupby(reversed(records), _PLACE):
+        if place[1] < 0:  # it is one of many partitions
+            count += sum(1 for _ in run)
+            continue
         held_bytes = size_bytes.get(place, 0)
-        if held_bytes < _BATCH_BYTES or partition < 0:  # below 0 it is one of many partitions
-            size_bytes[place] = held_bytes + len(value or b"")
-            count += 1
+        if held_bytes < _BATCH_BYTES:
+            for record in run:
+                held_bytes += len(record.value or b"")
+                count += 1
+                if held_bytes >= _BATCH_BYTES:
+                    break
+            size_bytes[place] = held_bytes
     return count
 
 
