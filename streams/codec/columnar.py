@@ -293,9 +293,9 @@ def _sound(fields: tuple[Field, ...], frame: pl.DataFrame, data: U8, starts: lis
         if field.null_branch >= 0:
             is_there = frame[presence_name(field.name)].to_numpy()
             branch = np.where(is_there, 2 * (1 - field.null_branch), 2 * field.null_branch)
-            is_sound &= data[at] == branch
+            is_sound &= data.take(at) == branch
         if field.kind == "boolean":
-            is_sound &= data[at] <= 1
+            is_sound &= data.take(at) <= 1
         if field.kind == "long" and (field.low, field.high) != _LONG:
             value = _ints(column)
             is_sound &= (value >= field.low) & (value <= field.high)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from streams.units import I64, U8, U64, Mask
 
-HEX: Final = np.array([list(b"%02x" % octet) for octet in range(256)], np.uint8)
+_HEX: Final = np.frombuffer(bytes(range(256)).hex().encode(), np.uint16)
 """(256, 2) the two digits of each octet."""
 _BAD: Final = 0x8000
 _BAD_IN_QUAD: Final = np.uint64(0x8000_8000_8000_8000)
@@ -30,8 +30,13 @@ _ANY_CASE: Final = _pair_table(b"0123456789abcdef0123456789ABCDEF")
 def hex_texts(ids: Sequence[bytes]) -> list[bytes]:
     """Return trace ids of 16 bytes each as 32 lower-case hex digits."""
     octets = np.frombuffer(b"".join(ids), np.uint8)
-    texts: list[bytes] = HEX[octets].reshape(-1).view("S32").tolist()
+    texts: list[bytes] = as_hex(octets).view("S32").tolist()
     return texts
+
+
+def as_hex(octets: U8) -> U8:
+    """Return octets, (..., n), as their lower-case hex digits, (..., 2 n)."""
+    return _HEX.take(octets).view(np.uint8)
 
 
 def hex_ids(data: bytes, at: I64, is_whole: Mask, digits: int) -> tuple[U64, Mask]:
@@ -96,7 +101,7 @@ _UUID_DIGITS: Final = np.setdiff1d(np.arange(UUID_CHARACTERS), _UUID_DASHES)
 
 def _numbers(text: U8, table: npt.NDArray[np.uint16]) -> tuple[U64, Mask]:
     """Return (m, digits) characters as (m, digits / 16) numbers, 0 with False where one is bad."""
-    octets = table[text.view("<u2")]
+    octets = table.take(text.view("<u2"))
     quads = octets.view(np.uint64)
     marks = quads[:, 0].copy()
     for i in range(1, quads.shape[1]):

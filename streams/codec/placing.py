@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from streams.codec.ids import HEX
+from streams.codec.ids import as_hex
 from streams.units import I64, U64
 
 _MIX = np.uint32(0x5BD1E995)
@@ -21,7 +21,7 @@ def trace_partitions(trace_id: U64, partitions: int) -> I64:
         (n,) as `core.traces.partitioners.murmur2_partition` gives one by one.
     """
     octets = trace_id.astype(">u8").view(np.uint8).reshape(len(trace_id), 16)
-    words = HEX[octets].reshape(len(trace_id), _KEY_BYTES).view("<u4").astype(np.uint32)
+    words = as_hex(octets).view("<u4").astype(np.uint32)
     h = np.full(len(trace_id), _SEED ^ _KEY_BYTES, np.uint32)
     for column in range(words.shape[1]):
         k = words[:, column] * _MIX

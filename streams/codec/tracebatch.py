@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from streams.codec.assembled import END, MissingRow, TraceEncoder
-from streams.codec.ids import HEX
+from streams.codec.ids import as_hex
 from streams.codec.varints import text, varint
 from streams.core.bodies import Scattered
 from streams.core.order import distinct
@@ -173,7 +173,7 @@ class TraceBatchEncoder:
         blocks = [
             _chosen(self._header, one),
             _full(np.full((len(one), 1), 2 * 32, np.uint8)),
-            _full(HEX[octets].reshape(-1, 32)),
+            _full(as_hex(octets)),
             revision,
             _chosen(self._flow, columns.flow),
             _chosen(self._version, one),
@@ -242,7 +242,7 @@ def _texts(encoded: Sequence[bytes]) -> Block:
 
 def _chosen(block: Block, index: I64) -> Block:
     octets, size = block
-    return octets[index], size[index]
+    return octets.take(index, axis=0), size.take(index)
 
 
 def _longs(value: I64) -> Block:
@@ -274,5 +274,5 @@ def _span_ids(span_id: U64) -> Block:
     is_there = span_id != 0
     octets = np.empty((len(span_id), 1 + _SPAN_ID_DIGITS), np.uint8)
     octets[:, 0] = np.where(is_there, 2 * _SPAN_ID_DIGITS, 0)
-    octets[:, 1:] = HEX[span_id.astype(">u8").view(np.uint8).reshape(-1, 8)].reshape(-1, 16)
+    octets[:, 1:] = as_hex(span_id.astype(">u8").view(np.uint8).reshape(-1, 8))
     return octets, np.where(is_there, 1 + _SPAN_ID_DIGITS, 1)

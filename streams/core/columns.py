@@ -122,14 +122,14 @@ class EventColumns:
         """Return the rows at `index` (integer positions or a boolean mask), in that order."""
         positions = np.flatnonzero(index) if index.dtype == np.bool_ else index
         arrays = {
-            name: getattr(self, name)[positions]
+            name: getattr(self, name).take(positions, axis=0)
             for name in self.__slots__
             if name not in ("body", "dimension")
         }
         return EventColumns(
             **arrays,
             body=self.body.take(positions),
-            dimension={key: value[positions] for key, value in self.dimension.items()},
+            dimension={key: value.take(positions) for key, value in self.dimension.items()},
         )
 
     @staticmethod

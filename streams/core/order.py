@@ -49,7 +49,7 @@ def distinct(number: I64) -> tuple[I64, I64]:
     is_there = np.zeros(width, np.bool_)
     is_there[since] = True
     place = np.cumsum(is_there) - 1
-    return np.flatnonzero(is_there) + low, place[since]
+    return np.flatnonzero(is_there) + low, place.take(since)
 
 
 def sums_by(which: I64, value: I64, groups: int) -> I64:
@@ -57,6 +57,6 @@ def sums_by(which: I64, value: I64, groups: int) -> I64:
     out = np.zeros(groups, np.int64)
     order = stable_order(which)
     if len(order):
-        start = run_starts(which[order])
-        out[which[order[start]]] = np.add.reduceat(value[order], start)
+        start = run_starts(which.take(order))
+        out[which[order[start]]] = np.add.reduceat(value.take(order), start)
     return out

@@ -179,16 +179,16 @@ class Closer:
         """Return the spans among the rows as a batch, and the row of each span."""
         table = state.open.rows
         is_link = self._links.among(table, kept)
-        spans = np.flatnonzero((table["event_type"][kept] == TRACE) & ~is_link)
+        spans = np.flatnonzero((table["event_type"].take(kept) == TRACE) & ~is_link)
         rows = kept[spans]
-        columns = {name: table[name][rows] for name in _SPAN_COLUMNS}
+        columns = {name: table[name].take(rows, axis=0) for name in _SPAN_COLUMNS}
         is_unsampled = np.ones(traces, np.bool_)
-        is_unsampled[owner[table["trace_flags"][kept] & SAMPLED != 0]] = False
+        is_unsampled[owner[table["trace_flags"].take(kept) & SAMPLED != 0]] = False
         batch = SpanBatch(
             trace=owner[spans].astype(np.int32),
             traces=traces,
-            span_id=table["key"][rows],
-            stage_bits=table["bits"][rows],
+            span_id=table["key"].take(rows),
+            stage_bits=table["bits"].take(rows, axis=0),
             is_unsampled=is_unsampled,
             **columns,
         )
@@ -257,7 +257,7 @@ class Closer:
         k = len(slots)
         offset = np.searchsorted(owner, np.arange(k + 1))
         evicted = s["evicted"][slots].astype(np.int64)
-        ends = table["timestamp_us"][kept] + table["duration_us"][kept]
+        ends = table["timestamp_us"].take(kept) + table["duration_us"].take(kept)
         spans = np.bincount(batch.trace, minlength=k)
         links = np.bincount(owner[self._links.among(table, kept)], minlength=k)
         errors = np.bincount(batch.trace[batch.status == STATUS_ERROR], minlength=k)

@@ -117,7 +117,7 @@ class WithinChunk:
             return soonest
         # What is seen only grows, so a flow whose unconditional stages are not all in before the
         # last row was never met; which flow it is, and what a condition asks, may still change.
-        earlier = rows.bits[runs.order]
+        earlier = rows.bits.take(runs.order, axis=0)
         earlier[runs.end - 1] = 0
         mask = np.asarray(np.bitwise_or.reduceat(earlier, runs.start, axis=0), np.uint64)
         mask |= s["mask"][runs.owner]

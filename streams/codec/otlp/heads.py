@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from streams.codec.eventid import SPAN_FACTORS
-from streams.codec.ids import HEX, UUID_CHARACTERS
+from streams.codec.ids import UUID_CHARACTERS, as_hex
 from streams.codec.otlp.pieces import all_or
 from streams.codec.otlp.walk import PARENT_ID, SPAN_ID, TRACE_ID, Spans
 from streams.units import I64, U8, U64, Mask
@@ -27,11 +27,7 @@ FIELDS_BYTES: Final = 6
 """The end of the dimensions, and five texts that are empty: the first bytes of a tail."""
 NO_LINKS_BYTES: Final = 1
 """That there are no links: the last byte of a tail."""
-_QUADS: Final = (
-    np.concatenate([np.tile(HEX, (256, 1)), np.repeat(HEX, 256, axis=0)], axis=1)
-    .view(np.uint32)
-    .ravel()
-)
+_QUADS: Final = as_hex(np.arange(1 << 16, dtype="<u2").view(np.uint8)).view(np.uint32)
 """The four digits of two octets as one number, by the octets as one, the first one lowest."""
 _DURATION_BITS_MAX: Final = 35
 _KIND_INDEX: Final = np.array([0, 0, 1, 2, 3, 4, *[0] * 250], np.uint8)

@@ -371,7 +371,7 @@ class WindowCounts:
             return
         module, names = self._modules(operations)
         starts, window = self._window_of(timestamp_us)
-        key, which = distinct(window * len(names) + module[operation])
+        key, which = distinct(window * len(names) + module.take(operation))
         sums = [_sums(which, len(key), mask, name, amounts) for name, mask in values.items()]
         for one, column in zip(key.tolist(), zip(*sums, strict=True), strict=True):
             counts = {name: sign * n for name, n in zip(values, column, strict=True) if n}

@@ -99,7 +99,7 @@ def judge(
         lately: the calls of many traces around these, for the rules; see `rules.evaluate`.
     """
     tables = plan_tables(plan)
-    stage_code = tables.stage_code(operations)[batch.operation]
+    stage_code = tables.stage_code(operations).take(batch.operation)
     structure = structure_of(batch)
     mask = _or_by_trace(batch.stage_bits, structure)
     flow = flow_of_mask(mask, _entry_flow(batch, structure, stage_code, tables), plan)

@@ -122,7 +122,7 @@ class StageSpans:
             stable_order(key) if batch.traces * codes < 1 << 32 else np.argsort(key, kind="stable")
         )
         rows = rows[order]
-        key = key[order]
+        key = key.take(order)
         is_new = np.ones(len(key), np.bool_)
         np.not_equal(key[1:], key[:-1], out=is_new[1:])
         starts = np.flatnonzero(is_new)

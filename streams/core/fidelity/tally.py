@@ -268,17 +268,17 @@ class Tally:
     def _edge_states(self) -> tuple[Mask, Mask, Mask]:
         """Return per edge row: sampled out, in flight, counts."""
         edges = self.judgement.edges
-        sampled_out = self.judgement.is_sampled_out[edges.trace]
+        sampled_out = self.judgement.is_sampled_out.take(edges.trace)
         in_flight = ~sampled_out & ~edges.is_observed & (edges.cause == missing.IN_FLIGHT)
         return sampled_out, in_flight, ~sampled_out & ~in_flight
 
     def _edge_scope(self) -> I64:
         edges = self.judgement.edges
-        return np.asarray(self.tables.edge_base[edges.flow] + edges.edge)
+        return np.asarray(self.tables.edge_base.take(edges.flow) + edges.edge)
 
     def _stage_scope(self) -> I64:
         stages = self.judgement.stages
-        return np.asarray(self.tables.stage_base[stages.flow] + stages.stage)
+        return np.asarray(self.tables.stage_base.take(stages.flow) + stages.stage)
 
     def _is_ruled(self) -> Mask:
         """(T,) judged by learned rules and inside fidelity."""
@@ -287,17 +287,17 @@ class Tally:
 
     def _sums(self, scopes: list[Scope], trace: I64, scope: I64, values: Values) -> Sums:
         """Yield (window, scope, the sums that are not 0) over rows of one length."""
-        window = self.window[trace]
+        window = self.window.take(trace)
         rows = np.flatnonzero(window >= 0)
         if not len(rows):
             return
-        key, which = distinct(window[rows] * len(scopes) + scope[rows])
+        key, which = distinct(window.take(rows) * len(scopes) + scope.take(rows))
         names = list(values)
         sums = np.zeros((len(names), len(key)), np.int64)
         for index, name in enumerate(names):
-            value = values[name][rows]
+            value = values[name].take(rows)
             if value.dtype == np.bool_:
-                sums[index] = np.bincount(which[value], minlength=len(key))
+                sums[index] = np.bincount(which.compress(value), minlength=len(key))
             else:
                 sums[index] = sums_by(which, value.astype(np.int64), len(key))
         for index, one in enumerate(key.tolist()):

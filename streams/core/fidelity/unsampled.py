@@ -43,7 +43,7 @@ class UnsampledPoints:
             (r,) the rows of the points; by counter, (r,) the points that count in it; by counter,
             (r,) how much, >= 0.
         """
-        which = self._which(operations)[events.operation]
+        which = self._which(operations).take(events.operation)
         rows = np.flatnonzero((which != _OTHER) & (events.event_type == METRIC))
         value, kind = events.value[rows], which[rows]
         with np.errstate(invalid="ignore"):

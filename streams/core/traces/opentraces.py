@@ -81,7 +81,7 @@ class OpenTraces:
         slots["mask"] = (np.uint64, (words,))
         self.slots = Table(slots, SLOT_FILL)
         self.runs = _no_runs()
-        self._slots = TraceIdMap(lambda slots: (self.slots["hi"][slots], self.slots["lo"][slots]))
+        self._slots = TraceIdMap(lambda at: (self.slots["hi"].take(at), self.slots["lo"].take(at)))
         self._bodies = arena or Arena()
         self._free: list[int] = []
         self.live_rows = 0
@@ -274,20 +274,22 @@ class OpenTraces:
         recalled: bool | Mask,
     ) -> None:
         slot = np.repeat(runs.owner, runs.count)
-        reopened = self.slots["revision"][slot] > 0
+        reopened = self.slots["revision"].take(slot) > 0
         values: dict[str, Any] = {
-            name: getattr(events, name)[order] for name in ROW_COLUMNS if name not in OWN_COLUMNS
+            name: getattr(events, name).take(order, axis=0)
+            for name in ROW_COLUMNS
+            if name not in OWN_COLUMNS
         }
         values |= {
             "slot": slot,
-            "key": fold_key(events.event_key[order, 0], events.event_key[order, 1]),
-            "is_late": reopened & np.broadcast_to(late, len(events))[order],
-            "is_recalled": np.broadcast_to(recalled, len(events))[order],
+            "key": fold_key(*events.event_key.take(order, axis=0).T),
+            "is_late": reopened & _of_rows(late, order),
+            "is_recalled": _of_rows(recalled, order),
             "cut": np.full(len(order), self.cut),
             "buffer": np.full(len(order), self._bodies.add(events.body.data, len(order))),
-            "start": events.body.start[order],
-            "size": events.body.size[order],
-            "bits": bits[order],
+            "start": events.body.start.take(order),
+            "size": events.body.size.take(order),
+            "bits": bits.take(order, axis=0),
         }
         first = self.rows.append(values, len(order))
         if bound := self._bodies.crowded_by:
@@ -317,13 +319,14 @@ class OpenTraces:
             s["first_us"][owners], np.minimum.reduceat(times, starts)
         )
         # A revision that was published is over: only what came since is waited for.
-        late = np.where(np.broadcast_to(recalled, len(events))[order], NEVER, times)
+        late = np.where(_of_rows(recalled, order), NEVER, times)
         s["last_us"][owners] = np.maximum(s["last_us"][owners], np.maximum.reduceat(late, starts))
-        s["mask"][owners] |= np.bitwise_or.reduceat(bits[order], starts, axis=0)
+        s["mask"][owners] |= np.bitwise_or.reduceat(bits.take(order, axis=0), starts, axis=0)
         s["rows"][owners] += runs.count
-        s["bytes"][owners] += np.add.reduceat(sizes[order], starts)
+        in_order = sizes.take(order)
+        s["bytes"][owners] += np.add.reduceat(in_order, starts)
         self.live_rows += len(order)
-        self.live_bytes += int(sizes[order].sum())
+        self.live_bytes += int(in_order.sum())
 
     def _enter(self, events: EventColumns, roots: I64, slot: I32 | I64, entry_flow: I32) -> None:
         """Let the earliest root that enters a flow name the flow, whenever it came."""
@@ -407,7 +410,7 @@ class OpenTraces:
     def bodies(self, rows: I64) -> Scattered:
         """Return the bytes of the events in some rows."""
         r = self.rows
-        return self._bodies.at(r["buffer"][rows], r["start"][rows], r["size"][rows])
+        return self._bodies.at(*(r[name].take(rows) for name in ("buffer", "start", "size")))
 
     def body(self, row: int) -> bytes:
         """Return the bytes of the event in one row."""
@@ -457,12 +460,18 @@ def waiting_times(events: EventColumns, rows: I64) -> I64:
     A clock that runs ahead must not keep its trace open: no time is more than `FUTURE_US` after
     the record's.
     """
-    return np.minimum(events.timestamp_us[rows], events.kafka_us[rows] + FUTURE_US)
+    kafka_us = events.kafka_us.take(rows)
+    return np.minimum(events.timestamp_us.take(rows), kafka_us + FUTURE_US)
 
 
 def is_span(event_type: Any) -> Mask:
     """Return which events are spans; the others are annotations of their trace."""
     return np.asarray(event_type == TRACE)
+
+
+def _of_rows(flag: bool | Mask, rows: I64) -> bool | Mask:
+    """Return what is so of some rows: one word for all, or the word of each."""
+    return flag if isinstance(flag, bool) else flag.take(rows)
 
 
 def _no_runs() -> Table:
