@@ -9,19 +9,20 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from streams.core.signals.series import DIMENSIONS
 from streams.errors import ConfigError
+from streams.setting_checks import SaneSettings, is_other_unit, wrong_address
 
 _EDITS_MAX: Final = 2
 
 
-class WorkerSettings(BaseSettings):
+class WorkerSettings(SaneSettings):
     """Everything a worker can be told.
 
     Attributes:
@@ -91,8 +92,8 @@ class WorkerSettings(BaseSettings):
     disk_free_min_bytes: int = Field(default=64 << 20, ge=0)
     heap_free_bytes_max: int = Field(default=32 << 20, ge=1 << 20)
 
-    session_timeout_seconds: float = Field(default=10, ge=6)
-    broker_timeout_seconds: float = Field(default=120, gt=0)
+    session_timeout_seconds: float = Field(default=10, ge=6, le=1_800)
+    broker_timeout_seconds: float = Field(default=120, ge=1)
     stalled_timeout_seconds: float = Field(default=120, ge=5)
     unhealthy_ratio: float = Field(default=0.5, gt=0, le=1)
     restarts_max: int = Field(default=10, ge=0)
@@ -139,7 +140,7 @@ class WorkerSettings(BaseSettings):
     delay_max_seconds: float = Field(default=10, ge=0)
     hold_ahead_seconds: float = Field(default=0, ge=0)
 
-    window_seconds: float = Field(default=10, gt=0)
+    window_seconds: float = Field(default=10, ge=0.1, le=86_400)
     burn_short_seconds: float = Field(default=0, ge=0)
     burn_long_seconds: float = Field(default=0, ge=0)
     quiet_seconds: float = Field(default=120, gt=0)
@@ -151,6 +152,23 @@ class WorkerSettings(BaseSettings):
     incident_refresh_seconds: float = Field(default=300, ge=0)
     incident_occurrences: int = Field(default=1, ge=1)
     flap_half_life_seconds: float = Field(default=300, ge=0)
+
+    @field_validator("broker")
+    @classmethod
+    def _is_address(cls, broker: str) -> str:
+        if wrong := wrong_address(broker):
+            raise ValueError(wrong)
+        return broker
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.wait_floor_seconds > self.wait_ceiling_seconds:
+            raise ValueError(
+                f"wait_floor_seconds (SPANLOOM_WAIT_FLOOR_SECONDS) is {self.wait_floor_seconds:g} "
+                f"and above wait_ceiling_seconds, {self.wait_ceiling_seconds:g}: raise that, or "
+                "lower the floor"
+            )
+        return self
 
 
 def load_settings(**given: Any) -> WorkerSettings:
@@ -177,8 +195,8 @@ def load_settings(**given: Any) -> WorkerSettings:
 def refuse_misspelt(model: type[BaseSettings]) -> None:
     """Return when no variable of the environment looks like a setting and is none.
 
-    Others may have variables of our prefix. What differs from a setting in one or two characters
-    is not theirs: no two names of ours are so alike.
+    Others may have variables of our prefix. What differs from a setting in one or two characters,
+    or in its unit, is not theirs: no two names of ours are so alike.
 
     Raises:
         ConfigError: there is such a variable; says which setting was meant.
@@ -186,7 +204,8 @@ def refuse_misspelt(model: type[BaseSettings]) -> None:
     prefix = str(model.model_config["env_prefix"])
     known = {prefix + name.upper() for name in model.model_fields}
     for name in sorted(n for n in os.environ if n.startswith("SPANLOOM_") and n not in known):
-        meant = next((k for k in sorted(known) if are_alike(name, k)), None)
+        other_unit = (k for k in sorted(known) if is_other_unit(name, k))
+        meant = next((k for k in sorted(known) if are_alike(name, k)), next(other_unit, None))
         if meant is not None:
             raise ConfigError(f"settings are wrong: {name} is no setting; did you mean {meant}?")
 
@@ -221,7 +240,9 @@ def wrong_settings(error: ValidationError, prefix: str, group: str = "") -> Conf
     lines = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
-        lines.append(f"{group}{name} ({prefix}{name.upper()}): {problem['msg']}")
+        what = problem["msg"].removeprefix("Value error, ")
+        # What several settings are together is of none of them: it says itself which.
+        lines.append(f"{group}{name} ({prefix}{name.upper()}): {what}" if name else what)
     return ConfigError("settings are wrong: " + "; ".join(lines))
 
 
@@ -233,7 +254,7 @@ _NOT_OURS: Final = frozenset({"SPANLOOM_KAFKA_HOME", "SPANLOOM_KAFKA_JAVA_OPTS"}
 """Variables of deploy/kafka/broker.sh."""
 
 
-class KafkaLink(BaseSettings):
+class KafkaLink(SaneSettings):
     """How to reach the broker safely: transport, who we are, and the proofs of both.
 
     Set by environment and files only: a flag would show in the list of processes. Every client

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 import typer
 
 from streams.cli.connection import connect
@@ -27,6 +28,7 @@ from streams.settings import WorkerSettings, load_settings
 if TYPE_CHECKING:
     from streams.runtime.worker import Worker
 
+log = structlog.get_logger()
 _COLLECT_EVERY: Final = 200_000
 """New objects between two collections of the youngest."""
 THREADS_SECONDS: Final = 1.0
@@ -72,7 +74,7 @@ def run(
 ) -> None:
     """Join telemetry into traces, fidelity statistics, alerts and incidents, until stopped.
 
-    Every option is also an environment variable: --broker is SPANLOOM_BROKER, and so on.
+    Every option has an environment variable, such as SPANLOOM_BROKER: see docs/settings.md.
 
     Example: spanloom worker --broker 127.0.0.1:9092 --group pipeline --contract seed
     """
@@ -169,6 +171,7 @@ async def _run(pipeline: Pipeline, link: Link) -> None:
     bound_heap()
     settings = pipeline.settings
     tell(pipeline.contract, pipeline.privacy)
+    _tell_of_limits(settings)
     watchdog = Watchdog(settings.stalled_timeout_seconds, settings.stop_seconds_max)
     worker = Worker(
         pipeline, link, lambda tasks: typer.echo(_ready_line(settings, tasks)), watchdog
@@ -181,6 +184,19 @@ async def _run(pipeline: Pipeline, link: Link) -> None:
     finally:
         keeper.cancel()
     _tell(worker)
+
+
+def _tell_of_limits(settings: WorkerSettings) -> None:
+    """Say so where a worker would end before what mends a client that hangs can act."""
+    if settings.commit_call_seconds_max >= settings.stalled_timeout_seconds:
+        log.warning(
+            "commit_call_outlasts_stall",
+            commit_call_seconds_max=settings.commit_call_seconds_max,
+            stalled_timeout_seconds=settings.stalled_timeout_seconds,
+            action="set SPANLOOM_STALLED_TIMEOUT_SECONDS well above "
+            "SPANLOOM_COMMIT_CALL_SECONDS_MAX: a commit that hangs ends the worker before it is "
+            "given up and its task read back",
+        )
 
 
 def _ready_line(settings: WorkerSettings, tasks: Sequence[str]) -> str:

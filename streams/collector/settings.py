@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from streams.errors import ConfigError
+from streams.setting_checks import SaneSettings
 from streams.settings import is_loopback, refuse_misspelt, wrong_settings
 
 _PREFIX: Final = "SPANLOOM_COLLECTOR_"
 KEYS_SETTING: Final = "collector_keys_file (SPANLOOM_COLLECTOR_KEYS_FILE)"
 
 
-class CollectorSettings(BaseSettings):
+class CollectorSettings(SaneSettings):
     """What the collector can be told.
 
     Attributes:

@@ -10,12 +10,13 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import SettingsConfigDict, SettingsError
 
 from streams.console.archive.kinds import KIND
 from streams.console.archive.summaries import SUMMARIES
 from streams.errors import ConfigError
 from streams.serving.roles import Role
+from streams.setting_checks import SaneSettings
 from streams.settings import is_loopback, load_settings, refuse_misspelt, wrong_settings
 
 _PREFIX: Final = "SPANLOOM_CONSOLE_"
@@ -23,7 +24,7 @@ LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 """What may be listened on, and the only names that are answered, while nobody logs in."""
 
 
-class ConsoleSettings(BaseSettings):
+class ConsoleSettings(SaneSettings):
     """What the console can be told.
 
     Attributes:
@@ -87,7 +88,7 @@ class ConsoleSettings(BaseSettings):
     oidc_client_secret_file: Path | None = None
     oidc_name_claim: str = "email"
     oidc_role_claim: str = "groups"
-    oidc_roles: dict[str, Role] = {}
+    oidc_roles: dict[str, Role] = Field(default_factory=dict)
     oidc_scopes: str = "openid profile email"
     public_url: str = ""
     allowed_hosts: tuple[str, ...] = ()
@@ -112,9 +113,9 @@ class ConsoleSettings(BaseSettings):
     file_seconds: float = Field(default=60, gt=0)
     merge_files: int = Field(default=12, ge=2, le=100)
     merge_seconds: float = Field(default=10, gt=0)
-    keep_days: dict[str, float] = {}
-    keep_minute_days: dict[str, float] = {}
-    keep_hour_days: dict[str, float] = {}
+    keep_days: dict[str, float] = Field(default_factory=dict)
+    keep_minute_days: dict[str, float] = Field(default_factory=dict)
+    keep_hour_days: dict[str, float] = Field(default_factory=dict)
     holds: Path | None = None
     pseudonym_keys_file: Path | None = None
     pseudonym_keys: SecretStr = SecretStr("")

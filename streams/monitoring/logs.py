@@ -5,15 +5,17 @@ import sys
 
 import structlog
 
+from streams.monitoring.libraries import LibraryHandler
+
 
 def configure_logs(level: str = "INFO") -> None:
-    """Send structured logs to stderr; libraries are heard from WARNING on.
+    """Send structured logs to stderr; libraries are heard from WARNING on, as `library_said`.
 
     Args:
         level: DEBUG, INFO, WARNING or ERROR.
     """
     number = getattr(logging, level)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s", force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[LibraryHandler()], force=True)
     for name in ("faust", "mode", "aiokafka", "kafka"):
         logging.getLogger(name).setLevel(logging.INFO if number <= logging.DEBUG else logging.ERROR)
     render = (

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import SettingsConfigDict, SettingsError
 
 from streams.contract.loader import load_notify
 from streams.contract.notify import Notify
 from streams.errors import ConfigError
+from streams.setting_checks import SaneSettings
 from streams.settings import WorkerSettings, refuse_misspelt, wrong_settings
 
 _PREFIX = "SPANLOOM_NOTIFY_"
 
 
-class NotifySettings(BaseSettings):
+class NotifySettings(SaneSettings):
     """What the process can be told.
 
     Attributes:

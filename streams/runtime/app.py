@@ -53,7 +53,8 @@ def chunk_app(settings: WorkerSettings, link: Link) -> ChunkApp:
         broker_session_timeout=settings.session_timeout_seconds,
         broker_heartbeat_interval=HEARTBEAT_SECONDS,
         broker_rebalance_timeout=30.0,
-        broker_request_timeout=40.0,
+        # Faust refuses a session that is longer, and a request to join waits for the others.
+        broker_request_timeout=max(40.0, settings.session_timeout_seconds + 10.0),
         broker_max_poll_interval=300.0,
         broker_commit_interval=3600.0,  # nothing is committed by Faust
         stream_buffer_maxsize=8,

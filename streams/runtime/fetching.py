@@ -7,6 +7,7 @@ the broker's look at it, give or take the wait of a fetch.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any, Final
 
@@ -158,6 +159,19 @@ class StampedFetcher(fetcher.Fetcher):  # type: ignore[misc]
                         has_waited = state.timestamp >= asked_ms + FETCH_WAIT_MS
                         state.known_ms = asked_ms + (FETCH_WAIT_MS if has_waited else 0)
         return found
+
+    async def close(self) -> None:
+        """End all fetches, also those that wait before another attempt at a broker that is away.
+
+        aiokafka waits for each one that it cancels, and is cancelled by it: the client's thread
+        ended with a traceback, and connections stayed open.
+        """
+        fetches = {self._fetch_task, *self._pending_tasks}
+        for fetch in fetches:
+            fetch.cancel()
+        await asyncio.wait(fetches)
+        self._pending_tasks.clear()
+        await super().close()
 
 
 # The fetcher has no seam for this; Faust's consumer is the only one of aiokafka in the process.

@@ -169,7 +169,8 @@ class Link:
             return
 
     def _away(self, error: KafkaException, heard: list[KafkaError]) -> BrokerError:
-        words = [e.str() for e in heard if e.code() == KafkaError._TRANSPORT]
+        told = (KafkaError._TRANSPORT, KafkaError._RESOLVE)
+        words = [e.str() for e in heard if e.code() in told]
         return refusals.away(self, words[-1] if words else error.args[0].str())
 
     def _shake_hands(self, context: ssl.SSLContext) -> None:

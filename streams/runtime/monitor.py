@@ -13,7 +13,15 @@ import structlog
 
 from streams.errors import BrokerError, SpanloomError, StalledError
 from streams.monitoring import stacks
-from streams.monitoring.liveness import Complaint, Limits, Phase, Seen, TaskSeen, advance
+from streams.monitoring.liveness import (
+    SILENT_SECONDS,
+    Complaint,
+    Limits,
+    Phase,
+    Seen,
+    TaskSeen,
+    advance,
+)
 from streams.monitoring.meter import HEAP_BOUND, BoundsMet, Sample
 from streams.monitoring.view import View
 from streams.runtime.changelog import DISK_FULL
@@ -23,6 +31,8 @@ from streams.state.compaction import FOLD_BOUND
 
 log = structlog.get_logger()
 LOOK_SECONDS: Final = 1.0
+SILENCE_SECONDS: Final = 10.0
+"""A broker that has not answered for so long is told of, and again after as long as that was."""
 FETCH_SECONDS: Final = 5.0
 """An idle partition's fetch is answered several times a second: what is this old was not."""
 TOLD: Final = (
@@ -110,6 +120,7 @@ class Monitor:
         self._hearing = Hearing()
         self._looked_at = time.monotonic()
         self._pausing_since: float | None = None
+        self._silence_told = 0.0
 
     def enter(self, phase: Phase) -> None:
         """Note where the worker stands; a stop is never left."""
@@ -174,6 +185,22 @@ class Monitor:
         self._looked_at = now
         met = bounds_of([str(task["task"]) for task in tasks], self._bounds_met)
         self.view = replace(self.view, waits=waits, tasks=tasks, bounds_met=met)
+        self._tell_of_silence(waits.silent_seconds)
+
+    def _tell_of_silence(self, seconds: float) -> None:
+        """Say that the broker is away, more and more seldom, and that it is back."""
+        if seconds >= max(SILENCE_SECONDS, 2 * self._silence_told):
+            self._silence_told = seconds
+            log.warning(
+                "broker_silent",
+                seconds=round(seconds, 1),
+                limit_seconds=self.view.limits.broker_seconds,
+                action="check the broker and the network; at the limit the worker ends, and a "
+                "restart goes on from the last commit",
+            )
+        elif self._silence_told and seconds < SILENT_SECONDS:
+            log.info("broker_answers", silent_seconds=round(self._silence_told, 1))
+            self._silence_told = 0.0
 
     def _seen(self, host: TaskHost, task: dict[str, Any]) -> TaskSeen:
         return TaskSeen(

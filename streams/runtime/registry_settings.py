@@ -10,15 +10,16 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from streams.errors import ConfigError
+from streams.setting_checks import SaneSettings
 from streams.settings import is_loopback, secret_text, wrong_settings
 
 PREFIX: Final = "SPANLOOM_REGISTRY_"
 
 
-class RegistryLink(BaseSettings):
+class RegistryLink(SaneSettings):
     """A registry that speaks Confluent's interface; set by environment and files only.
 
     Attributes:

@@ -23,7 +23,7 @@ from streams.errors import BrokerError, RightError, SpanloomError, StateError
 from streams.monitoring.liveness import Limits
 from streams.monitoring.meter import no_bounds
 from streams.monitoring.watchdog import Watchdog
-from streams.runtime import refusals, rights, topics
+from streams.runtime import refusals, rights, topic_policies, topics
 from streams.runtime.app import chunk_app
 from streams.runtime.build import JoinFactory, Pipeline
 from streams.runtime.chunk import Chunk
@@ -155,6 +155,7 @@ class Worker:
             logs = {kind: changelog_topic(group, kind) for kind in self._kinds}
             specs = [topics.changelog_spec(logs[k], count) for k, count in self._counts.items()]
             topics.create(client, specs, who=self.link.settings.who)
+            topic_policies.check(client, pipeline, logs.values())
             if origins:
                 topics.check_grown(client, {logs[rekey_kind(t)]: n for t, n in origins.items()})
 

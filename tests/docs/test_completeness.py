@@ -52,7 +52,7 @@ def settings() -> dict[str, object]:
     telling |= {f"collector_{n}": field for n, field in CollectorSettings.model_fields.items()}
     telling |= {f"registry_{name}": field for name, field in RegistryLink.model_fields.items()}
     fields = WorkerSettings.model_fields | links | telling
-    return {name: field.default for name, field in fields.items()}
+    return {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
 
 
 def sources() -> dict[str, str]:

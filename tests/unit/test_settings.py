@@ -1,5 +1,6 @@
 """Settings: flags over environment over defaults, bounds kept, mistakes named."""
 
+import math
 import os
 from collections.abc import Callable
 from itertools import combinations
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from streams.collector.settings import CollectorSettings, load_collector_settings
 from streams.console.settings import ConsoleSettings, load_console_settings
@@ -46,7 +48,7 @@ def test_every_setting_has_its_variable(monkeypatch: pytest.MonkeyPatch) -> None
     """SPANLOOM_ and the name in capitals is read for each of them."""
     for name in WorkerSettings.model_fields:
         monkeypatch.setenv(f"SPANLOOM_{name.upper()}", "no such value, for a number or a list")
-        if name in ("broker", "contract", "instance", "derived_prefix", "summary_topic"):
+        if name in ("contract", "instance", "derived_prefix", "summary_topic"):
             assert getattr(load_settings(), name).startswith("no such value")
         monkeypatch.delenv(f"SPANLOOM_{name.upper()}")
 
@@ -94,12 +96,59 @@ def test_an_unknown_key_is_refused_by_name() -> None:
         ("trace_bytes_max", (4 << 20) + 1),
         ("log_level", "LOUD"),
         ("window_seconds", "ten"),
+        ("window_seconds", 1e-9),
+        ("session_timeout_seconds", 1_801),
+        ("broker", ""),
+        ("broker", "kafka:0"),
+        ("broker", "kafka:99999"),
+        ("broker", "kafka:x"),
+        ("broker", "kafka:9092,"),
+        ("broker", "http://kafka:9092"),
+        ("broker", "kafka one:9092"),
+        *[
+            (name, wrong)
+            for name in (
+                "broker_timeout_seconds",
+                "drain_seconds",
+                "closed_retention_seconds",
+                "commit_call_seconds_max",
+            )
+            for wrong in (math.inf, math.nan, 1e9)
+        ],
+        *[(name, 1 << 64) for name in ("open_bytes_max", "closed_traces_max", "exit_after")],
     ],
 )
 def test_a_value_out_of_bounds_is_refused_with_its_variable(name: str, wrong: object) -> None:
     """The message names the setting and the variable that sets it."""
     with pytest.raises(ConfigError, match=rf"{name} \(SPANLOOM_{name.upper()}\): "):
         load_settings(**{name: wrong})
+
+
+@pytest.mark.parametrize(
+    "broker", ["kafka", "kafka:1", "a:1, b:65535", "[::1]:9092", "[::1]", "a_b-c.example.org:9092"]
+)
+def test_an_address_that_a_client_can_call_is_taken(broker: str) -> None:
+    """A port may be left out, and there may be several."""
+    assert load_settings(broker=broker).broker == broker
+
+
+def test_numbers_of_other_processes_are_of_this_world_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a model of its own."""
+    monkeypatch.setenv("SPANLOOM_COLLECTOR_BODY_SECONDS", "inf")
+    with pytest.raises(ConfigError, match="body_seconds"):
+        load_collector_settings()
+    monkeypatch.setenv("SPANLOOM_CONSOLE_FILE_SECONDS", "1e300")
+    with pytest.raises(ConfigError, match="file_seconds"):
+        load_console_settings()
+    monkeypatch.setenv("SPANLOOM_REGISTRY_UNKNOWN_SECONDS", "inf")
+    with pytest.raises(ValidationError, match="unknown_seconds"):
+        RegistryLink()
+
+
+def test_a_floor_above_its_ceiling_is_refused() -> None:
+    """The learned wait would have no value to take."""
+    with pytest.raises(ConfigError, match=r"SPANLOOM_WAIT_FLOOR_SECONDS\) is 400 and above .*300"):
+        load_settings(wait_floor_seconds=400)
 
 
 def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,6 +191,10 @@ def test_settings_cannot_be_changed() -> None:
         ("SPANLOOM_BROKR", "SPANLOOM_BROKER", load_settings),
         ("SPANLOOM_GRUOP", "SPANLOOM_GROUP", load_settings),
         ("SPANLOOM_HEALTH_PORTS", "SPANLOOM_HEALTH_PORT", load_settings),
+        ("SPANLOOM_CLOSED_RETENTION", "SPANLOOM_CLOSED_RETENTION_SECONDS", load_settings),
+        ("SPANLOOM_FIXED_WAITS", "SPANLOOM_FIXED_WAIT_SECONDS", load_settings),
+        ("SPANLOOM_BROKER_TIMEOUT_MS", "SPANLOOM_BROKER_TIMEOUT_SECONDS", load_settings),
+        ("SPANLOOM_OPEN_MB", "SPANLOOM_OPEN_BYTES_MAX", load_settings),
         ("SPANLOOM_COLLECTOR_AUHT", "SPANLOOM_COLLECTOR_AUTH", load_collector_settings),
         ("SPANLOOM_CONSOLE_KEY_FILE", "SPANLOOM_CONSOLE_KEYS_FILE", load_console_settings),
         ("SPANLOOM_NOTIFY_HOST", "SPANLOOM_NOTIFY_HOSTS", load_notify_settings),

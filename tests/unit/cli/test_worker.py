@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from streams.cli import worker
 from streams.runtime import link, rights
@@ -135,3 +136,15 @@ def test_flags_that_are_not_given_leave_the_environment_alone(
     answer = shell("worker")
     assert answer.code == 2
     assert "SPANLOOM_GROUP" in answer.err
+
+
+def test_limits_that_end_a_worker_before_it_can_mend_itself_are_told() -> None:
+    """A commit that hangs is given up after one limit; the other must not be over by then."""
+    with capture_logs() as lines:
+        worker._tell_of_limits(load_settings())
+    assert lines == []
+    with capture_logs() as lines:
+        worker._tell_of_limits(load_settings(stalled_timeout_seconds=20))
+    (line,) = lines
+    assert (line["event"], line["log_level"]) == ("commit_call_outlasts_stall", "warning")
+    assert "SPANLOOM_STALLED_TIMEOUT_SECONDS" in line["action"]

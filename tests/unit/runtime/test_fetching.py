@@ -53,3 +53,18 @@ def test_what_was_read_late_is_no_news(
 def test_consumers_have_it() -> None:
     """The name by which aiokafka makes one."""
     assert consumer.Fetcher is StampedFetcher
+
+
+def test_a_fetch_that_waits_to_be_tried_again_does_not_end_the_stop() -> None:
+    """The client cancels it, waits for it, and is cancelled by it: nothing after it is closed."""
+
+    async def story() -> tuple[bool, set[Any]]:
+        made = StampedFetcher.__new__(StampedFetcher)
+        tasks = [asyncio.create_task(asyncio.sleep(300)) for _ in range(3)]
+        made._fetch_task, made._pending_tasks = tasks[0], set(tasks[1:])
+        made._fetch_waiters = set()
+        await asyncio.sleep(0)
+        await made.close()
+        return all(task.cancelled() for task in tasks), made._pending_tasks
+
+    assert asyncio.run(story()) == (True, set())

@@ -140,6 +140,13 @@ def test_files_that_do_not_fit_are_named(made: Path, tmp_path: Path, wrong: str)
         link.reach()
 
 
+def test_a_name_that_nobody_knows_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slip in the address looked like a broker that is down. Names in .invalid never resolve."""
+    monkeypatch.setattr(module, "REACH_SECONDS", 0.3)
+    with pytest.raises(BrokerError, match=r"Failed to resolve 'kafka\.invalid:9092'"):
+        Link.plain("kafka.invalid:9092").reach()
+
+
 def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a bounded time, with the client's own reason."""
     monkeypatch.setattr(module, "REACH_SECONDS", 0.1)

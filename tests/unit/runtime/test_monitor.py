@@ -253,3 +253,27 @@ def test_every_cause_ends_with_an_action(cause: Cause, kind: type[Exception]) ->
     assert type(error) is kind
     assert error.exit_code == 3
     assert str(error).startswith("it waits. Operator action: ")
+
+
+# --- the log of a broker that is away
+
+
+def test_a_broker_that_is_away_is_told_of_once_and_again_ever_more_seldom(bench: Bench) -> None:
+    """The log says what is so and what to do long before the end, in few lines, and the return."""
+    bench.monitor.enter("running")
+    bench.look()
+    bench.look()
+    with capture_logs() as lines:
+        for _ in range(45):
+            bench.look(heard=False)
+        bench.look()
+        bench.look()
+    told = [line for line in lines if line["event"] == "broker_silent"]
+    assert [line["seconds"] for line in told] == [10.0, 20.0, 40.0]
+    assert {line["limit_seconds"] for line in told} == {LIMITS.broker_seconds}
+    assert all("check the broker" in line["action"] for line in told)
+    assert [line["silent_seconds"] for line in lines if line["event"] == "broker_answers"] == [40.0]
+    with capture_logs() as lines:
+        bench.look(4.0, heard=False)
+        bench.look()
+    assert lines == [], "a short silence is nobody's business"

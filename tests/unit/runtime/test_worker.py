@@ -275,6 +275,7 @@ def prepared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
     monkeypatch.setattr(worker_module.topics, "check", lambda *_: 4)
     monkeypatch.setattr(worker_module.topics, "create", lambda *_, who: None)
     monkeypatch.setattr(worker_module.rights, "check", lambda *_: None)
+    monkeypatch.setattr(worker_module.topic_policies, "check", lambda *_: None)
     monkeypatch.setattr(worker_module.Link, "reach", lambda _link: None)
     worker = worker_of(folder)
     worker.prepare()

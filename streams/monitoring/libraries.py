@@ -1,0 +1,77 @@
+"""What libraries log, as events of ours: one line each, and of one place at most so many.
+
+A Kafka client that cannot reach its broker logs every attempt of every connection, some seventy
+lines a second for as long as the broker is away. What is left out is counted in the next line.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+SAID_MAX: Final = 3
+"""Lines of one place within a window."""
+WINDOW_SECONDS: Final = 60.0
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Place:
+    """What one place of the code has logged: since when, how often said, and how often not."""
+
+    since: float
+    said: int = 0
+    left_out: int = 0
+
+
+class Seldom:
+    """Says which lines are passed on; remembers places of code, of which there are only so many."""
+
+    def __init__(self) -> None:
+        self._places: dict[tuple[str, int], _Place] = {}
+
+    def left_out(self, where: tuple[str, int], now: float) -> int | None:
+        """Return how many lines of a place were left out before this one, None to leave it out.
+
+        Args:
+            where: file and line that log.
+            now: seconds, on a clock that does not jump.
+        """
+        place = self._places.setdefault(where, _Place(now))
+        if now - place.since >= WINDOW_SECONDS:
+            place.since, place.said = now, 0
+        if place.said >= SAID_MAX:
+            place.left_out += 1
+            return None
+        left_out, place.left_out = place.left_out, 0
+        place.said += 1
+        return left_out
+
+
+class LibraryHandler(logging.Handler):
+    """Passes the records of `logging` on to our own log, as events `library_said`.
+
+    Args:
+        clock: seconds that do not jump.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._seldom = Seldom()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass a record on, unless its place has said enough."""
+        try:
+            left_out = self._seldom.left_out((record.pathname, record.lineno), self._clock())
+            if left_out is None:
+                return
+            fields = {"library": record.name, "text": record.getMessage()}
+            more = {"left_out": left_out} if left_out else {}
+            level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
+            log.log(level, "library_said", exc_info=record.exc_info, **fields, **more)
+        except Exception:  # a line that cannot be written must not end who wrote it
+            self.handleError(record)
