@@ -79,6 +79,7 @@ def tell(
     """
     answer = {
         "rows": account.rows,
+        "merged": account.merged,
         "left_out": account.left_out,
         "events": count,
         "sent": sent,
@@ -120,5 +121,7 @@ def _show(answer: dict[str, Any]) -> None:
         typer.echo(f"refused {reason}: {count:,}", err=True)
     for one in answer["examples"]:
         typer.echo(f"{clean(one['place'])}: {one['reason']}: {clean(one['detail'])}", err=True)
+    if answer["merged"]:
+        typer.echo(f"{answer['merged']:,} rows tell more of another row's span", err=True)
     if answer["hashed_ids"]:
         typer.echo(f"{answer['hashed_ids']:,} ids are no hex numbers: hashed", err=True)
