@@ -11,8 +11,9 @@ import math
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import Any, Final
 
+from streams.codec.linefile import UNREADABLE, Cut, first_line, lines_of, opened
 from streams.core.columns import EVENT_TYPES, SEVERITIES, SPAN_KINDS, STATUSES
 from streams.errors import ConfigError
 
@@ -48,23 +49,23 @@ _KEPT_US: Final = tuple(
 )
 
 
-def read_events(path: str | Path) -> Iterator[dict[str, Any]]:
+def read_events(path: str | Path, cut: Cut | None = None) -> Iterator[dict[str, Any]]:
     """Read the events of a .jsonl or .jsonl.gz file in the file's order; empty lines are skipped.
+
+    Args:
+        path: the file.
+        cut: hears of a last line that was cut; without it such a line is none.
 
     Raises:
         ConfigError: The file cannot be read, or a line is not an event; names the line.
     """
     source = Path(path)
     try:
-        with _open(source, "rb") as lines:
-            number = 0
-            while line := lines.readline(LINE_BYTES_MAX + 1):
-                number += 1
-                if len(line) > LINE_BYTES_MAX:
-                    raise ConfigError(f"{source}:{number}: longer than {LINE_BYTES_MAX} bytes")
-                if line.strip():
-                    yield _event(line, f"{source}:{number}")
-    except (OSError, EOFError) as error:
+        with opened(source) as file:
+            first = first_line(source, file, LINE_BYTES_MAX)
+            for place, line in lines_of(source, file, first, LINE_BYTES_MAX, cut):
+                yield _event(line, place)
+    except UNREADABLE as error:
         raise ConfigError(f"{source}: cannot be read ({error})") from error
 
 
@@ -77,7 +78,8 @@ def write_events(path: str | Path, events: Iterable[dict[str, Any]]) -> int:
     target = Path(path)
     count = 0
     try:
-        with _open(target, "wb") as lines:
+        is_packed = target.name.endswith(".gz")
+        with gzip.open(target, "wb") if is_packed else target.open("wb") as lines:
             for event in events:
                 lines.write(_line(event).encode() + b"\n")
                 count += 1
@@ -93,13 +95,6 @@ def can_be_kept(event: dict[str, Any]) -> bool:
     """
     is_positive: bool = event["duration_us"] >= 0 and event["trace_flags"] >= 0
     return is_positive and _KEPT_US[0] <= int(event["timestamp"]) <= _KEPT_US[1]
-
-
-def _open(path: Path, mode: str) -> IO[bytes]:
-    """Open a file, through gzip when its name says so."""
-    if path.name.endswith(".gz"):
-        return cast("IO[bytes]", gzip.open(path, mode))
-    return cast("IO[bytes]", path.open(mode))
 
 
 def _line(event: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, cast
 
 from streams.codec.checks import DURATION_MAX_US
+from streams.codec.linefile import UNREADABLE
 from streams.codec.recorded import fields
 from streams.codec.recorded.account import Account, Event, RowError, bound_events
 from streams.codec.recorded.mapping import Mapping, Source, Table
@@ -108,7 +109,7 @@ def _rows(path: Path, table: Table, account: Account) -> Iterator[_Read]:
                         yield row
                 except RowError as error:
                     account.refuse(place, error)
-    except (OSError, EOFError) as error:
+    except UNREADABLE as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from error
     except csv.Error as error:
         raise ConfigError(f"{path}:{reader.line_num}: not a table ({error})") from error
