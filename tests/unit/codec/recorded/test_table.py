@@ -199,6 +199,24 @@ def test_an_hour_that_a_clock_skips_or_repeats_is_not_guessed() -> None:
             at(text, format="epoch_s")
 
 
+def test_a_time_in_another_unit_than_the_mapping_says_is_refused() -> None:
+    """Each for each other, with the one that it seems to be; made-up times are none of them."""
+    now_ns = 1_760_000_000_123_456_789
+    units = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+    words = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+    for given, per_given in units.items():
+        for read in units:
+            text = str(now_ns // per_given)
+            if read == given:
+                assert at(text, format=f"epoch_{read}") // 1_000_000 == 1_760_000_000
+                continue
+            with pytest.raises(RowError) as raised:
+                at(text, format=f"epoch_{read}")
+            assert raised.value.reason == f"time_in_{words[given]}"
+    assert at("80", format="epoch_us") == 80
+    assert at("1970-01-20T10:00Z") == 1_677_600_000_000  # a date has no unit
+
+
 def test_periods_of_days_end_at_midnight() -> None:
     """A day of a zone has 23, 24 or 25 hours."""
     hours = {
