@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.codec.records import decode
-from streams.runtime import topics
+from streams.runtime import link, topics
 from streams.runtime.embedded import EmbeddedBroker
 from tests.otlp_cases import as_json, span_of, trace_id, traces
 from tests.unit.cli.shell import Shell
@@ -52,6 +52,19 @@ def test_a_path_that_is_not_there_ends_it_with_2(
     answer = shell("replay", command, tmp_path / "gone", "--broker", "127.0.0.1:9")
     assert answer.code == 2
     assert "gone" in answer.err
+
+
+def test_a_broker_that_is_away_is_waited_for_aloud(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody looks at a silent terminal for the time that a broker may take."""
+    monkeypatch.setattr(link, "REACH_SECONDS", 0.4)
+    monkeypatch.setattr(link, "_TRY_SECONDS", 0.1)
+    path = tmp_path / "e.jsonl"
+    path.write_text(json.dumps(event()))
+    answer = shell("replay", "events", path, "--broker", "127.0.0.1:9", "--quiet")
+    assert answer.code == 3
+    assert "spanloom: waiting for the broker on 127.0.0.1:9, for 0 s more: " in answer.err
 
 
 def test_a_wrong_speed_ends_it_with_2(shell: Shell, tmp_path: Path) -> None:
