@@ -18,6 +18,7 @@ from streams.sdk import propagation
 from streams.sdk.emitter import Emitter
 from streams.sdk.encode import SEVERITIES, Point
 from streams.sdk.errorqueue import ErrorEntry, attempt_of, entry_of
+from streams.sdk.generators import traced_async_generator, traced_generator
 from streams.sdk.header import MessageHeader
 from streams.sdk.options import (
     LOG_NAME,
@@ -177,10 +178,19 @@ class Telemetry:
     def traced(self, name: str, kind: Kind = "INTERNAL", **dimensions: Any) -> Callable[[F], F]:
         """Return a decorator: each call of the function, or coroutine, is a span.
 
-        A generator's ends when it is made: let its body begin one where the work should count.
+        Of a generator, asynchronous or not, each iteration is one: from the first step until it has
+        ended or is closed, and current in its body alone.
         """
 
         def decorate(function: F) -> F:
+            made: Any = None
+            if inspect.isgeneratorfunction(function):
+                made = traced_generator
+            elif inspect.isasyncgenfunction(function):
+                made = traced_async_generator
+            if made is not None:
+                begin = partial(self.span, name, kind, **dimensions)
+                return made(function, begin)  # type: ignore[no-any-return]
             if inspect.iscoroutinefunction(function):
 
                 @functools.wraps(function)
