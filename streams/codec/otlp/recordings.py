@@ -54,6 +54,8 @@ def _requests(path: Path, kind: str, cut: Cut | None) -> Iterator[Request]:
     try:
         with opened(path) as file:
             first = first_line(path, file, LINE_BYTES_MAX)
+            if not first:
+                return  # a Collector that had nothing to write leaves such a file
             if not first.lstrip().startswith(b"{"):
                 yield from _of_protobuf(path, _whole(path, first, file), kind)
                 return
