@@ -11,7 +11,7 @@ Source: Zipkin, `zipkin-api/zipkin2-api.yaml` (v2) and `zipkin/src/main/java/zip
 SpanNode.java`, which puts a span below the half of its parent that has the same endpoint.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import reduce
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ from streams.codec.checks import TIMESTAMP_MAX_US
 from streams.codec.recorded import fields
 from streams.codec.recorded.account import Account, Event, RecordedTrace, RowError
 from streams.codec.recorded.places import JsonFile, read_text
-from streams.codec.recorded.zipkin_parts import ENDPOINT, endpoint, merged, merged_rows
+from streams.codec.recorded.zipkin_parts import ENDPOINT, SIDES_MAX, endpoint, merged, merged_rows
 from streams.core.columns import SPAN_KINDS
 from streams.errors import ConfigError
 
@@ -191,13 +191,12 @@ def _split_shared(sides: Sequence[_Side]) -> None:
         by_id.setdefault(side[0]["span_id"], []).append(side)
     halves: dict[str, list[_Side]] = {}
     for shared_id, group in by_id.items():
-        keepers = [side for side in group if not _is_far_side(side, group)]
-        if not keepers:
+        kinds = {event["span_kind"] for event, _, _ in group}
+        is_far = [_is_far_side(side, kinds) for side in group]
+        if all(is_far):
             # Several far sides of a call whose caller is not there: the first keeps the id.
-            keepers = group[:1]
-        for side in group:
-            if side in keepers:
-                continue
+            is_far[0] = False
+        for side in (side for side, far in zip(group, is_far, strict=True) if far):
             event, row, _ = side
             said = (*_address(row), event["span_kind"], event["timestamp"], event["name"])
             event["span_id"] = fields.derived_span_id(event["trace_id"], shared_id, *said)
@@ -212,14 +211,18 @@ def _split_shared(sides: Sequence[_Side]) -> None:
                 side[0]["parent_span_id"] = _half_of(side, by_id[parent])
 
 
-def _is_far_side(side: _Side, group: Sequence[_Side]) -> bool:
-    """Whether a row is the receiving side of a call whose sender has the same id."""
+def _is_far_side(side: _Side, kinds: Set[str]) -> bool:
+    """Whether a row is the receiving side of a call whose sender has the same id.
+
+    Args:
+        side: the row and its span.
+        kinds: of all spans of its id.
+    """
     event, row, _ = side
     if row.get("shared"):
         return True
-    others = {other[0]["span_kind"] for other in group if other is not side}
-    return (event["span_kind"] == "SERVER" and "CLIENT" in others) or (
-        event["span_kind"] == "CONSUMER" and "PRODUCER" in others
+    return (event["span_kind"] == "SERVER" and "CLIENT" in kinds) or (
+        event["span_kind"] == "CONSUMER" and "PRODUCER" in kinds
     )
 
 
@@ -229,11 +232,12 @@ def _half_of(child: _Side, halves: Sequence[_Side]) -> str:
     Of several the last that began before the child; where none is of its service, the sender.
     """
     address = _address(child[1])
+    near = halves[:SIDES_MAX]
     for fits in (
         lambda other: _address(other[1]) == address,
         lambda other: other[0]["module"] == child[0]["module"],
     ):
-        found = [half for half in halves if fits(half)]
+        found = [half for half in near if fits(half)]
         if found:
             began = [h for h in found if h[0]["timestamp"] <= child[0]["timestamp"]]
             best = max(began or found, key=lambda half: int(half[0]["timestamp"]))

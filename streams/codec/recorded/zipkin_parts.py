@@ -14,6 +14,8 @@ from typing import Any, Final
 
 Row = Mapping[str, Any]
 ENDPOINT: Final = ("serviceName", "ipv4", "ipv6", "port")
+SIDES_MAX: Final = 100
+"""Spans of one id that a row is compared with: honest ones have two, and each row is compared."""
 
 
 def endpoint(row: Row, name: str) -> Row:
@@ -41,7 +43,7 @@ def merged_rows(rows: Sequence[Row]) -> list[list[int]]:
     found: list[list[int]] = []
     said: list[Row] = []
     for at in order:
-        for place, known in enumerate(said):
+        for place, known in enumerate(said[:SIDES_MAX]):
             if _is_one(known, rows[at]):
                 found[place].append(at)
                 said[place] = merged(known, rows[at])
