@@ -25,6 +25,8 @@ from streams.core.columns import SPAN_KINDS
 from streams.errors import ConfigError
 
 _ANNOTATIONS_MAX: Final = 10_000
+_NO_LEFT_HALF: Final = "0" * 16
+"""Of a trace id of 64 bits, as 32 digits."""
 _Row = Mapping[str, Any]
 _Side = tuple[Event, _Row, str]
 """A span, the row that it was read from, and the row's place."""
@@ -48,6 +50,7 @@ def zipkin_traces(path: Path, account: Account) -> Iterator[RecordedTrace]:
             by_trace.setdefault(event["trace_id"], []).append(side)
         except RowError as error:
             account.refuse(place, error)
+    _join_halved_ids(by_trace)
     for trace_id, parts in by_trace.items():
         sides = _spans(parts, account)
         if not sides:
@@ -75,6 +78,25 @@ def _rows(file: JsonFile) -> Iterator[tuple[str, Any]]:
             yield file.place(at), row
     if file.first(outer.end)[0]:
         raise file.refuse(outer.end, "more after the end of the list")
+
+
+def _join_halved_ids(by_trace: dict[str, list[_Side]]) -> None:
+    """Put rows whose trace id lost its left half on the way to the trace that has the whole one.
+
+    Tracers of 64 bits do that to one of 128. Source: zipkin2/Span.java, `traceId`, and Trace.java,
+    which takes the longest. Where two whole ids end alike, neither is guessed.
+    """
+    whole: dict[str, list[str]] = {}
+    for trace_id in by_trace:
+        if not trace_id.startswith(_NO_LEFT_HALF):
+            whole.setdefault(trace_id[len(_NO_LEFT_HALF) :], []).append(trace_id)
+    for halved in [one for one in by_trace if one.startswith(_NO_LEFT_HALF)]:
+        found = whole.get(halved[len(_NO_LEFT_HALF) :], ())
+        if len(found) == 1:
+            for event, row, place in by_trace.pop(halved):
+                event["trace_id"] = found[0]
+                event["event_id"] = fields.span_uuid(event)
+                by_trace[found[0]].append((event, {**row, "traceId": found[0]}, place))
 
 
 def _spans(parts: Sequence[_Side], account: Account) -> list[_Side]:

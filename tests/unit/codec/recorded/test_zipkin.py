@@ -173,6 +173,29 @@ def test_the_far_side_that_has_no_start_begins_with_its_first_annotation(tmp_pat
     assert account.refused == {}
 
 
+def test_a_trace_id_that_lost_its_left_half_is_the_whole_one(tmp_path: Path) -> None:
+    """Halves of a span are merged over both; where two whole ids fit none is taken."""
+    half = "ffdc9bb9a6453df3"
+    whole = "4e441824ec2b6a44" + half
+    rows = [
+        span(traceId=half, id="2", parentId="1", duration=None),
+        span(traceId=half, id="3", parentId="2"),
+        span(traceId=whole, id="1", kind="CLIENT"),
+        span(traceId=whole, id="2", timestamp=None, kind=None, duration=9),
+    ]
+    (trace,), account = read(tmp_path, rows)
+    found = {event["span_id"][-1]: event for event in trace.events}
+    assert trace.trace_id == whole
+    assert {event["trace_id"] for event in trace.events} == {whole}
+    assert (found["2"]["duration_us"], account.merged, account.refused) == (9, 1, {})
+    assert trace_summary(trace)["orphans"] == 0
+    alone, _ = read(tmp_path, [span(traceId=whole, id="3")])
+    assert alone[0].events[0]["event_id"] == found["3"]["event_id"]
+    other = span(traceId="1" * 16 + half, id="1")
+    traces, _ = read(tmp_path, [*rows, other])
+    assert [one.trace_id for one in traces] == ["0" * 16 + half, whole, other["traceId"]]
+
+
 def test_rows_that_contradict_are_not_merged(tmp_path: Path) -> None:
     """Whole rows with one id, another start, another kind: each stays what it is."""
     whole = span(localEndpoint=at("s"))
