@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from streams.codec.brokers import broker_problem
 from streams.core.signals.series import DIMENSIONS
 from streams.errors import ConfigError
 from streams.setting_checks import SaneSettings, is_other_unit, wrong_address
@@ -348,8 +349,8 @@ def load_link(broker: str, **given: Any) -> KafkaLink:
         given: values in place of the environment's.
 
     Raises:
-        ConfigError: values contradict each other, a secret cannot be read, or a password would
-            cross the network in the clear; names the variable and the fix.
+        ConfigError: the address is none, values contradict each other, a secret cannot be read, or
+            a password would cross the network in the clear; names the variable and the fix.
     """
     known = {f"{_LINK}{name.upper()}" for name in KafkaLink.model_fields} | _NOT_OURS
     unknown = sorted(n for n in os.environ if n.startswith(_LINK) and n not in known)
@@ -359,7 +360,10 @@ def load_link(broker: str, **given: Any) -> KafkaLink:
         link = KafkaLink(**given)
     except ValidationError as error:
         raise wrong_settings(error, _LINK) from None
-    problems = [*_transport_problems(link), *_user_problems(link), *_token_problems(link)]
+    problems = (
+        [f"--broker (SPANLOOM_BROKER) {problem}"] if (problem := broker_problem(broker)) else []
+    )
+    problems += [*_transport_problems(link), *_user_problems(link), *_token_problems(link)]
     if link.security_protocol == "SASL_PLAINTEXT" and not all(map(is_loopback, _hosts(broker))):
         problems.append(
             f"{_LINK}SECURITY_PROTOCOL=SASL_PLAINTEXT would send who we are in the clear to "

@@ -24,7 +24,7 @@ def connect(settings: WorkerSettings) -> Link:
     for warning in kafka.warnings():
         typer.echo(f"spanloom: warning: {warning}", err=True)
     adopt_registry()
-    return Link(settings.broker, kafka)
+    return Link(settings.broker, kafka, lambda said: typer.echo(f"spanloom: {said}", err=True))
 
 
 def replay_of(

@@ -4,6 +4,7 @@ Owns the layout of the answer; what is a gap is `streams.contract.coverage`'s to
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -33,6 +34,8 @@ _SAID: Final = {
     "not_in_contract": "seen, and not in the contract",
     "optional_not_seen": "not seen, and need not be",
 }
+_PIPED_COLUMNS: Final = 180
+"""Of a table that goes into a file or a pager: there names need not be folded."""
 _SHOWN_MAX: Final = 50
 
 Contract = Annotated[str | None, typer.Option(help="Path of the contract, or `seed`.")]
@@ -69,7 +72,8 @@ def run(
     if as_json:
         typer.echo(json.dumps(view(found, told)))
     else:
-        show(found, told, Console(highlight=False))
+        width = None if sys.stdout.isatty() else _PIPED_COLUMNS
+        show(found, told, Console(highlight=False, width=width))
     if not found.is_covered:
         raise typer.Exit(1)
 
@@ -142,8 +146,9 @@ def show(found: Coverage, told: Told, console: Console) -> None:
 
 
 def _table(title: str, rows: list[Finding]) -> Table:
-    table = Table("type", "module", "component", "name", "owner", title_justify="left")
-    table.title = f"{title}: {len(rows)}"
+    table = Table(title=f"{title}: {len(rows)}", title_justify="left")
+    for head in ("type", "module", "component", "name", "owner"):
+        table.add_column(head, overflow="fold")  # a name that is cut names nothing
     is_seen = any(row.last_us for row in rows)
     table.add_column("events", justify="right")
     if is_seen:

@@ -83,7 +83,7 @@ def events(
     counts: Counter[str] = Counter()
     with Reading(connect(settings)) as reading:
         names = topic or reading.known(load_pipeline(settings).telemetry)
-        if not topic:
+        if not topic and not at:
             _tell_left_out(reading, names, settings.derived_prefix)
         starts, ends = _places(reading, names, at or [])
         told = _events(reading, starts, ends, span, counts)
@@ -141,7 +141,10 @@ def _tell_left_out(reading: Reading, names: Sequence[str], prefix: str) -> None:
 
 
 def _range(since: str, until: str) -> tuple[int, int]:
-    return _moment_us(since, "--since", 0), _moment_us(until, "--until", _FOR_EVER_US)
+    first_us, end_us = _moment_us(since, "--since", 0), _moment_us(until, "--until", _FOR_EVER_US)
+    if first_us >= end_us:
+        raise ConfigError(f"--since {since} is not before --until {until}: nothing lies there")
+    return first_us, end_us
 
 
 def _moment_us(text: str, flag: str, absent: int) -> int:
@@ -161,6 +164,8 @@ def _places(
         found = _PLACE.fullmatch(text)
         if not found:
             raise ConfigError(f"--at {text}: write it like telemetry.alpha.v1/0@1000-2000")
+        if found["high"] and int(found["high"]) <= int(found["low"]):
+            raise ConfigError(f"--at {text}: it ends before it begins; the end is not read itself")
         place = found["topic"], int(found["partition"])
         spans = reading.spans([place[0]])
         if place not in spans or place in starts:

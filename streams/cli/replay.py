@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import typer
 
 from streams.cli import replay_recorded
 from streams.cli.connection import replay_of
-from streams.cli.replay_account import tell_dry
+from streams.cli.replay_account import show_refused, tell_dry
 from streams.codec.eventlog import read_events
 from streams.codec.nezha import nezha_events
 from streams.codec.otlp.recordings import otlp_events
 from streams.codec.otlp.requests import KINDS
+from streams.codec.recorded.account import Account, RowError
 from streams.errors import ConfigError
 from streams.runtime.build import load_pipeline, services_of
 from streams.runtime.replaying import Replay
@@ -43,7 +45,7 @@ def nezha(
     """
     settings = load_settings(broker=broker, contract=contract)
     replay = replay_of(load_pipeline(settings), settings, speed, is_quiet=quiet)
-    _send(replay, nezha_events(path, include_faultfree=faultfree), as_json=as_json)
+    _send(replay, nezha_events(path, include_faultfree=faultfree), Account(), as_json=as_json)
 
 
 @app.command()
@@ -58,17 +60,20 @@ def events(
 ) -> None:
     """Send telemetry events kept as JSON lines.
 
-    A dry run ends with 1 when the worker would reject events.
+    A dry run ends with 1 when the worker would reject events; so does a file that is cut in its
+    last line, once the others are sent.
 
     Example: spanloom replay events day.jsonl.gz --broker 127.0.0.1:9092 --speed 10
     """
     settings = load_settings(broker=broker, contract=contract)
+    account = Account()
+    cut = partial(_cut, account)
     if dry_run:
-        held = ((str(path), event) for event in read_events(path))
-        tell_dry(held, settings.max_event_bytes, as_json=as_json)
+        held = ((str(path), event) for event in read_events(path, cut))
+        tell_dry(held, settings.max_event_bytes, account, as_json=as_json)
         return
     replay = replay_of(load_pipeline(settings), settings, speed, is_quiet=quiet)
-    _send(replay, read_events(path), as_json=as_json)
+    _send(replay, read_events(path, cut), account, as_json=as_json)
 
 
 @app.command()
@@ -88,7 +93,8 @@ def otlp(
 ) -> None:
     """Send spans, log records and metric points recorded by OpenTelemetry.
 
-    A dry run ends with 1 when the worker would reject events.
+    A dry run ends with 1 when the worker would reject events; so does a file that is cut in its
+    last line, once the others are sent.
 
     Example: spanloom replay otlp traces.json logs.jsonl.gz --broker 127.0.0.1:9092
     """
@@ -97,22 +103,40 @@ def otlp(
     settings = load_settings(broker=broker, contract=contract)
     pipeline = load_pipeline(settings)
     services = services_of(pipeline.contract)
-    found = ((str(file), one) for file in files for one in otlp_events(file, services, signal))
+    account = Account()
+    read = partial(otlp_events, services=services, kind=signal, cut=partial(_cut, account))
+    found = ((str(file), one) for file in files for one in read(file))
     if dry_run:
-        tell_dry(found, settings.max_event_bytes, as_json=as_json)
+        tell_dry(found, settings.max_event_bytes, account, as_json=as_json)
         return
     replay = replay_of(pipeline, settings, speed, is_quiet=quiet)
-    _send(replay, (event for _, event in found), as_json=as_json)
+    _send(replay, (event for _, event in found), account, as_json=as_json)
 
 
-def _send(replay: Replay, events: Iterable[dict[str, Any]], *, as_json: bool) -> None:
-    """Send events, and say how many it were.
+def _cut(account: Account, place: str, detail: str) -> None:
+    account.rows += 1
+    account.refuse(place, RowError("cut_line", detail))
+
+
+def _send(
+    replay: Replay, events: Iterable[dict[str, Any]], account: Account, *, as_json: bool
+) -> None:
+    """Send events, say how many it were and which lines were cut; end with 1 where one was.
 
     Raises:
-        BrokerError: as `Replay.send`.
+        BrokerError, ConfigError: as `Replay.send`.
     """
     sent = replay.send(events)
-    typer.echo(json.dumps({"sent": sent}) if as_json else f"{sent:,} events sent")
+    if as_json:
+        refused = [one._asdict() for one in account.examples]
+        typer.echo(
+            json.dumps({"sent": sent, "refused": dict(account.refused), "examples": refused})
+        )
+    else:
+        typer.echo(f"{sent:,} events sent")
+        show_refused(account)
+    if account.refused:
+        raise typer.Exit(1)
 
 
 for _command in (replay_recorded.jaeger, replay_recorded.zipkin, replay_recorded.csv):

@@ -25,12 +25,15 @@ _JUDGED_AT_ONCE: Final = 5_000
 _OPERATIONS_MAX: Final = 100_000
 
 
-def tell_dry(events: Iterable[tuple[str, Event]], max_event_bytes: int, *, as_json: bool) -> None:
+def tell_dry(
+    events: Iterable[tuple[str, Event]], max_event_bytes: int, account: Account, *, as_json: bool
+) -> None:
     """Say what events are, without sending them; end with 1 where the worker would reject some.
 
     Args:
         events: each with the file that it lies in.
         max_event_bytes: largest one that the worker takes.
+        account: what reading them refuses is counted there already.
         as_json: one JSON object instead of text.
 
     Raises:
@@ -39,7 +42,6 @@ def tell_dry(events: Iterable[tuple[str, Event]], max_event_bytes: int, *, as_js
     decoder = EventDecoder(
         default_schemas(), Operations(_OPERATIONS_MAX), max_event_bytes=max_event_bytes
     )
-    account = Account()
     traces: dict[str, tuple[str, list[Event]]] = {}
     count = 0
     source = _placed(events)
@@ -79,6 +81,7 @@ def tell(
     """
     answer = {
         "rows": account.rows,
+        "merged": account.merged,
         "left_out": account.left_out,
         "events": count,
         "sent": sent,
@@ -90,12 +93,20 @@ def tell(
     if as_json:
         typer.echo(json.dumps(answer))
     else:
-        _show(answer)
+        _show(answer, account)
     if account.refused:
         raise typer.Exit(1)
 
 
-def _show(answer: dict[str, Any]) -> None:
+def show_refused(account: Account) -> None:
+    """Say on standard error how many rows were refused, and which were the first."""
+    for reason, count in sorted(account.refused.items()):
+        typer.echo(f"refused {reason}: {count:,}", err=True)
+    for one in account.examples:
+        typer.echo(f"{clean(one.place)}: {one.reason}: {clean(one.detail)}", err=True)
+
+
+def _show(answer: dict[str, Any], account: Account) -> None:
     """Say what became of the rows; refusals and what was left out on standard error."""
     for trace in answer["traces"]:
         said = ", ".join(
@@ -116,9 +127,8 @@ def _show(answer: dict[str, Any]) -> None:
         f"{answer['rows']:,} rows, {answer['events']:,} events, {answer['sent']:,} sent, "
         f"{refused:,} refused, {answer['left_out']:,} left out"
     )
-    for reason, count in answer["refused"].items():
-        typer.echo(f"refused {reason}: {count:,}", err=True)
-    for one in answer["examples"]:
-        typer.echo(f"{clean(one['place'])}: {one['reason']}: {clean(one['detail'])}", err=True)
+    show_refused(account)
+    if answer["merged"]:
+        typer.echo(f"{answer['merged']:,} rows tell more of another row's span", err=True)
     if answer["hashed_ids"]:
         typer.echo(f"{answer['hashed_ids']:,} ids are no hex numbers: hashed", err=True)

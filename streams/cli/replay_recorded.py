@@ -144,7 +144,8 @@ class _Sender:
             for trace in reader(path, self._account):
                 count += len(trace.events)
                 bound_events(count)
-                traces.append(trace)
+                if trace.events:  # all of its rows may have been refused
+                    traces.append(trace)
         self._places = {trace.trace_id: trace.place for trace in traces}
         self._finish(
             [event for trace in traces for event in trace.events],

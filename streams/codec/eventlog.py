@@ -11,8 +11,9 @@ import math
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import Any, Final
 
+from streams.codec.linefile import UNREADABLE, Cut, first_line, lines_of, opened
 from streams.core.columns import EVENT_TYPES, SEVERITIES, SPAN_KINDS, STATUSES
 from streams.errors import ConfigError
 
@@ -42,29 +43,32 @@ _ENUMS: Final = {
 }
 _OTHERS: Final = ("timestamp", "value", "dimensions", "duration_us", "trace_flags", "links")
 _KNOWN: Final = frozenset((*_TEXT, *_ENUMS, *_OTHERS))
+_LONG_MAX: Final = (1 << 63) - 1
+"""Of a whole number in Avro."""
+_SHOWN_CHARACTERS: Final = 80
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _KEPT_US: Final = tuple(
     (datetime(year, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1) for year in (2, 9999)
 )
 
 
-def read_events(path: str | Path) -> Iterator[dict[str, Any]]:
+def read_events(path: str | Path, cut: Cut | None = None) -> Iterator[dict[str, Any]]:
     """Read the events of a .jsonl or .jsonl.gz file in the file's order; empty lines are skipped.
+
+    Args:
+        path: the file.
+        cut: hears of a last line that was cut; without it such a line is none.
 
     Raises:
         ConfigError: The file cannot be read, or a line is not an event; names the line.
     """
     source = Path(path)
     try:
-        with _open(source, "rb") as lines:
-            number = 0
-            while line := lines.readline(LINE_BYTES_MAX + 1):
-                number += 1
-                if len(line) > LINE_BYTES_MAX:
-                    raise ConfigError(f"{source}:{number}: longer than {LINE_BYTES_MAX} bytes")
-                if line.strip():
-                    yield _event(line, f"{source}:{number}")
-    except (OSError, EOFError) as error:
+        with opened(source) as file:
+            first = first_line(source, file, LINE_BYTES_MAX)
+            for place, line in lines_of(source, file, first, LINE_BYTES_MAX, cut):
+                yield _event(line, place)
+    except UNREADABLE as error:
         raise ConfigError(f"{source}: cannot be read ({error})") from error
 
 
@@ -77,7 +81,8 @@ def write_events(path: str | Path, events: Iterable[dict[str, Any]]) -> int:
     target = Path(path)
     count = 0
     try:
-        with _open(target, "wb") as lines:
+        is_packed = target.name.endswith(".gz")
+        with gzip.open(target, "wb") if is_packed else target.open("wb") as lines:
             for event in events:
                 lines.write(_line(event).encode() + b"\n")
                 count += 1
@@ -93,13 +98,6 @@ def can_be_kept(event: dict[str, Any]) -> bool:
     """
     is_positive: bool = event["duration_us"] >= 0 and event["trace_flags"] >= 0
     return is_positive and _KEPT_US[0] <= int(event["timestamp"]) <= _KEPT_US[1]
-
-
-def _open(path: Path, mode: str) -> IO[bytes]:
-    """Open a file, through gzip when its name says so."""
-    if path.name.endswith(".gz"):
-        return cast("IO[bytes]", gzip.open(path, mode))
-    return cast("IO[bytes]", path.open(mode))
 
 
 def _line(event: dict[str, Any]) -> str:
@@ -159,7 +157,7 @@ def event_of(given: object, place: str) -> dict[str, Any]:
 def event_shape() -> dict[str, Any]:
     """Return the form that `event_of` takes, as a JSON schema."""
     text: dict[str, Any] = {"type": "string"}
-    whole: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": (1 << 63) - 1}
+    whole: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": _LONG_MAX}
     ids = {"trace_id": text, "span_id": text}
     link = {
         "type": "object",
@@ -188,7 +186,23 @@ def _text(given: dict[str, Any], name: str, place: str) -> str:
     value = given.get(name, "")
     if not isinstance(value, str):
         raise ConfigError(f"{place}: {name} is not text")
+    return _whole_text(value, name, place)
+
+
+def _whole_text(value: str, name: str, place: str) -> str:
+    """Return a text that can be written as UTF-8: JSON can name half a character."""
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"{place}: {name} holds half a character") from None
     return value
+
+
+def _shown(value: object) -> str:
+    """Return a value as a message shows it: nobody reads a number of a thousand digits."""
+    text = repr(value) if not isinstance(value, int) or abs(value) < 2**128 else "a huge number"
+    return text[:_SHOWN_CHARACTERS]
 
 
 def _symbol(value: object, name: str, symbols: tuple[str, ...], place: str) -> str:
@@ -199,8 +213,8 @@ def _symbol(value: object, name: str, symbols: tuple[str, ...], place: str) -> s
 
 def _whole(given: dict[str, Any], name: str, default: int, place: str) -> int:
     value = given.get(name, default)
-    if type(value) is not int or value < 0:
-        raise ConfigError(f"{place}: {name} is {value!r}, not a whole number from 0")
+    if type(value) is not int or not 0 <= value <= _LONG_MAX:
+        raise ConfigError(f"{place}: {name} is {_shown(value)}, not a whole number from 0")
     return value
 
 
@@ -212,12 +226,12 @@ def _number(value: object, place: str) -> float:
             return float(value)
     except (ValueError, OverflowError):
         pass  # said below, with the place
-    raise ConfigError(f"{place}: value is {value!r}, not a number")
+    raise ConfigError(f"{place}: value is {_shown(value)}, not a number")
 
 
 def _time_us(value: object, place: str) -> int:
     """Return Unix microseconds; text without an offset is refused, for nobody knows its zone."""
-    if type(value) is int:
+    if type(value) is int and -_LONG_MAX <= value <= _LONG_MAX:
         return value
     if isinstance(value, str):
         try:
@@ -227,12 +241,15 @@ def _time_us(value: object, place: str) -> int:
         if moment is not None and moment.tzinfo is not None:
             return (moment - _EPOCH) // timedelta(microseconds=1)
     raise ConfigError(
-        f"{place}: timestamp is {value!r}; write Unix microseconds or ISO 8601 with an offset"
+        f"{place}: timestamp is {_shown(value)}; write Unix microseconds or ISO 8601 with an offset"
     )
 
 
 def _dimensions(value: object, place: str) -> dict[str, str]:
     if isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
+        for key, text in value.items():
+            _whole_text(key, "a key of dimensions", place)
+            _whole_text(text, f"dimensions.{key}", place)
         return value
     raise ConfigError(f"{place}: dimensions is not an object of texts")
 
@@ -244,5 +261,7 @@ def _links(value: object, place: str) -> list[dict[str, str]]:
         and all(isinstance(v, str) for v in link.values())
         for link in value
     ):
+        for link in value:
+            _whole_text(link["trace_id"] + link["span_id"], "links", place)
         return value
     raise ConfigError(f"{place}: links is not a list of {{trace_id, span_id}}")

@@ -73,11 +73,15 @@ Baggage = dict[str, Item]
 
 
 class Received(NamedTuple):
-    """What a message's headers say: `parent` is None where a new trace begins."""
+    """What a message's headers say: `parent` is None where a new trace begins.
+
+    `baggage_cut` is how many members of the baggage are beyond its bounds, and not in it.
+    """
 
     parent: TraceParent | None
     state: TraceState
     baggage: Baggage
+    baggage_cut: int = 0
 
 
 def is_well_formed(value: str) -> bool:
@@ -148,23 +152,34 @@ def parse_baggage(values: Iterable[str]) -> Baggage:
     Of a key that comes twice the last is kept. Escapes that are no UTF-8 become U+FFFD, as the
     specification asks. What is beyond the limits is left out.
     """
+    return _read_baggage(values)[0]
+
+
+def _read_baggage(values: Iterable[str]) -> tuple[Baggage, int]:
+    """Return the members within the bounds, and how many there are beyond."""
     found: Baggage = {}
     size = 0
-    for member in (one.strip(_BLANKS) for value in values for one in value.split(",")):
+    members = [one.strip(_BLANKS) for value in values for one in value.split(",")]
+    for number, member in enumerate(members):
         size += len(member) + 1
         if size > BAGGAGE_BYTES_MAX + 1 or len(found) >= BAGGAGE_MEMBERS_MAX:
-            break
+            return found, len(members) - number
         pair, *properties = (part.strip(_BLANKS) for part in member.split(";"))
         key, is_pair, text = pair.partition("=")
         key, text = key.rstrip(_BLANKS), text.lstrip(_BLANKS)
         if is_pair and _TOKEN.fullmatch(key) and _OCTETS.fullmatch(text):
             kept = [one for one in properties if _PROPERTY.fullmatch(one)]
             found[key] = Item(unquote(text, errors="replace"), ";".join(kept))
-    return found
+    return found, 0
 
 
 def format_baggage(baggage: Mapping[str, Item]) -> str:
     """Return the header, "" for no member; members that do not fit any more are left out."""
+    return _written_baggage(baggage)[0]
+
+
+def _written_baggage(baggage: Mapping[str, Item]) -> tuple[str, int]:
+    """Return the header, and how many members are not in it: no token, or beyond the bounds."""
     members: list[str] = []
     size = -1
     for key, (value, properties) in baggage.items():
@@ -176,7 +191,7 @@ def format_baggage(baggage: Mapping[str, Item]) -> str:
         if size > BAGGAGE_BYTES_MAX or len(members) >= BAGGAGE_MEMBERS_MAX:
             break
         members.append(member)
-    return ",".join(members)
+    return ",".join(members), len(baggage) - len(members)
 
 
 def read_headers(headers: Iterable[tuple[str, str]]) -> Received:
@@ -196,16 +211,24 @@ def read_headers(headers: Iterable[tuple[str, str]]) -> Received:
     # Two parents are ambiguous: neither is used (Trace Context, 3.2).
     parent = parse_traceparent(parents[0]) if len(parents) == 1 else None
     state = parse_tracestate(states) if parent is not None else None
-    return Received(parent, state or (), parse_baggage(baggage))
+    return Received(parent, state or (), *_read_baggage(baggage))
 
 
 def write_headers(
     parent: TraceParent, state: Sequence[tuple[str, str]], baggage: Mapping[str, Item]
 ) -> list[tuple[str, str]]:
     """Return the headers of an outgoing message; those without a value are left out."""
+    return headers_of(parent, state, baggage)[0]
+
+
+def headers_of(
+    parent: TraceParent, state: Sequence[tuple[str, str]], baggage: Mapping[str, Item]
+) -> tuple[list[tuple[str, str]], int]:
+    """Return the headers of an outgoing message, and how many members of the baggage are not in."""
     out = [(TRACEPARENT, format_traceparent(parent))]
     if state:
         out.append((TRACESTATE, format_tracestate(state)))
-    if baggage and (text := format_baggage(baggage)):
+    text, cut = _written_baggage(baggage) if baggage else ("", 0)
+    if text:
         out.append((BAGGAGE, text))
-    return out
+    return out, cut

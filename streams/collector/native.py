@@ -63,8 +63,8 @@ def values_of(form: Form, body: bytes) -> tuple[list[tuple[int, bytes]], list[Ba
             values.append((index, records.encode(NAME, mended(event, {}))))
         except ConfigError as error:
             bad.append(_bad(index, str(error).removeprefix("event: "), item))
-        except (ValueError, TypeError, OverflowError) as error:  # what Avro cannot say
-            bad.append(_bad(index, f"{type(error).__name__}: {error}", item))
+        except (ValueError, TypeError, OverflowError):
+            bad.append(_bad(index, "cannot be written as Avro", item))
     if not values and not bad:
         raise RecordError("empty_value", "no events")
     return values, bad

@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -37,10 +37,12 @@ class Link:
     Attributes:
         broker: bootstrap address, HOST:PORT; several are separated by commas.
         settings: transport and proofs.
+        tell: hears for whom it is waited, once the broker has not answered for a moment.
     """
 
     broker: str
     settings: KafkaLink = field(repr=False)
+    tell: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def plain(cls, broker: str) -> Self:
@@ -116,6 +118,7 @@ class Link:
                 f"the Kafka client takes no such link: {error.args[0].str()}"
             ) from error
         deadline = time.monotonic() + REACH_SECONDS
+        tell = self.tell
         while True:
             client.poll(0)  # where a token is asked for, and errors come out
             try:
@@ -130,6 +133,10 @@ class Link:
                     raise refusals.wants_tls(self) from error
                 if time.monotonic() > deadline:
                     raise self._away(error, heard) from error
+                if tell is not None:
+                    left_seconds = max(0.0, deadline - time.monotonic())
+                    tell(refusals.waits(self, self._words(error, heard), left_seconds))
+                    tell = None
 
     async def greet(self) -> None:
         """Pass when the broker lets aiokafka in, which reads and joins the group for the worker.
@@ -169,9 +176,12 @@ class Link:
             return
 
     def _away(self, error: KafkaException, heard: list[KafkaError]) -> BrokerError:
+        return refusals.away(self, self._words(error, heard))
+
+    def _words(self, error: KafkaException, heard: list[KafkaError]) -> str:
         told = (KafkaError._TRANSPORT, KafkaError._RESOLVE)
         words = [e.str() for e in heard if e.code() in told]
-        return refusals.away(self, words[-1] if words else error.args[0].str())
+        return words[-1] if words else str(error.args[0].str())
 
     def _shake_hands(self, context: ssl.SSLContext) -> None:
         """Look at the broker's certificate with Python's words, which say what is wrong with it."""

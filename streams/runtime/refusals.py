@@ -141,6 +141,11 @@ def away(link: Addressed, said: str) -> BrokerError:
     )
 
 
+def waits(link: Addressed, said: str, left_seconds: float) -> str:
+    """Return what to say while a broker that does not answer is waited for."""
+    return f"waiting for the broker on {link.broker}, for {left_seconds:.0f} s more: {_plain(said)}"
+
+
 def is_of_right(error: KafkaError) -> bool:
     """Whether an error says that we may not do what we asked for."""
     return error.code() in _RIGHTS

@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -72,13 +72,15 @@ class Replay:
 
         Raises:
             BrokerError: the broker refused or did not answer.
+            ConfigError: as reading the events raises it, once those before are acknowledged; says
+                how many these were.
         """
         sent = 0
         began = time.monotonic()
         first_us = 0
         with self._progress() as progress:
             bar = progress.add_task("sending", total=None)
-            for event in events:
+            for event in self._read(events):
                 if not sent:  # the events may be no file at all, which the broker need not know
                     self._link.reach()
                 first_us = first_us or event["timestamp"]
@@ -89,6 +91,28 @@ class Replay:
                 if sent % SHOW_EVERY == 0:
                     progress.update(bar, completed=sent, description=f"{sent:,} events sent")
             progress.update(bar, completed=sent, total=sent, description=f"{sent:,} events sent")
+        self._settle()
+        return sent
+
+    def _read(self, events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield the events; where the next one cannot be read, settle those before."""
+        sent = 0
+        try:
+            for event in events:
+                yield event
+                sent += 1
+        except ConfigError as error:
+            if not sent:
+                raise
+            self._settle()
+            raise ConfigError(f"{error}. The {sent:,} events before it were sent") from error
+
+    def _settle(self) -> None:
+        """Wait until every event that was handed over is acknowledged.
+
+        Raises:
+            BrokerError: as `send`.
+        """
         left = turned(lambda: self._producer.flush(60), self._hear)
         hear_why(self._producer, self._error, self._hear, self._is_refused)
         if self._refused is not None:
@@ -99,7 +123,6 @@ class Replay:
                 f"{left} events were not acknowledged {self._failed}. Operator action: check the "
                 "broker, and that the topics exist (spanloom topics create)."
             )
-        return sent
 
     def _send_one(self, event: dict[str, Any]) -> None:
         topic = self._topic.get(event["module"], topics.OTHER)

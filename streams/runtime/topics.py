@@ -179,7 +179,8 @@ def check(
     if missing:
         raise BrokerError(
             f"topics are missing: {', '.join(missing)}. Operator action: run `spanloom topics "
-            "create --broker HOST:PORT --partitions N` with the same --contract as the worker."
+            "create --broker HOST:PORT --partitions N` with the same --contract and --otlp-topics "
+            "as the worker."
         )
     internal = [derived(REKEYED)] if rekeyed else []
     joined = [name for name in telemetry if name not in rekeyed]

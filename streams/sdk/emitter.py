@@ -22,6 +22,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
 
+from streams.codec.w3c import BAGGAGE_BYTES_MAX, BAGGAGE_MEMBERS_MAX
 from streams.sdk import forks
 from streams.sdk.encode import Point, encode_batch, encode_item, event_ids, uuid_text
 from streams.sdk.options import LOG_NAME, Options
@@ -104,6 +105,7 @@ class Emitter:
         self.room = 0  # beyond it `crowded` is called, which starts the thread
         self.queued_characters = 0
         self.cut = 0
+        self.baggage_cut = 0
         self.refused = 0
         self.sent = 0
         self.unsampled_by: dict[bytes, Unsampled] = {}
@@ -159,6 +161,16 @@ class Emitter:
         else:
             self.queue.append(item)
         self.wake()
+
+    def baggage_left_out(self, members: int) -> None:
+        """Count members of a baggage that do not go on, since it is too large."""
+        self.baggage_cut += members
+        self.start()
+        self.complain(
+            "baggage",
+            f"{members} entries of a baggage were left out: {BAGGAGE_BYTES_MAX} bytes and "
+            f"{BAGGAGE_MEMBERS_MAX} entries go over a hop, and names that are tokens",
+        )
 
     def unsampled(self, place: Place, *, is_root: bool, is_sent: bool) -> None:
         """Count a span whose trace is not sampled, and the trace where it began it."""
@@ -240,6 +252,7 @@ class Emitter:
                 unsampled=sum(one.spans for one in unsampled),
                 unsampled_traces=sum(one.traces for one in unsampled),
                 cut=self.cut,
+                baggage_cut=self.baggage_cut,
                 refused=self.refused,
                 waits_told=self.waits_told,
             )

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from streams.sdk.propagation import extract, outgoing
+from streams.sdk.propagation import Counting, extract, outgoing
 from streams.sdk.span import Context
 
 ATTEMPT: Final = "spanloom-attempt"
@@ -53,7 +53,7 @@ class ErrorEntry:
         )
 
     @classmethod
-    def read(cls, headers: Any) -> Self:
+    def read(cls, headers: Any, counting: Counting | None = None) -> Self:
         """Return the entry that headers of a message, or a mapping, hold."""
         try:
             pairs = list(headers.items() if isinstance(headers, Mapping) else headers or ())
@@ -65,7 +65,8 @@ class ErrorEntry:
             return cls()
         said = texts.get(ATTEMPT, "1")
         attempts = int(said) if said.isascii() and said.isdigit() and len(said) < 7 else 1
-        return cls(extract(pairs), min(max(1, attempts), _ATTEMPTS_MAX), texts.get(ERROR_TYPE, ""))
+        context = extract(pairs, counting)
+        return cls(context, min(max(1, attempts), _ATTEMPTS_MAX), texts.get(ERROR_TYPE, ""))
 
 
 def entry_of(error: BaseException | None, context: Context | None) -> ErrorEntry:

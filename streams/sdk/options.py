@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from streams.codec.brokers import broker_problem
 from streams.errors import ConfigError
 
 LOG_NAME: Final = "spanloom.sdk"
@@ -90,13 +91,15 @@ def checked_broker(broker: str | None) -> str:
     """Return the bootstrap address, by default that of SPANLOOM_BROKER.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or it is no HOST:PORT.
     """
     found = broker or os.environ.get("SPANLOOM_BROKER", "")
     if not found:
         raise ConfigError(
             "Telemetry(broker=...) is missing: give HOST:PORT, or set SPANLOOM_BROKER"
         )
+    if problem := broker_problem(found):
+        raise ConfigError(f"Telemetry(broker=...): {problem}")
     return found
 
 

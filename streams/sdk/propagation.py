@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextvars import Token
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from streams.codec.w3c import Baggage, Item, TraceParent, TraceState, read_headers, write_headers
+from streams.codec.w3c import Baggage, Item, TraceParent, TraceState, headers_of, read_headers
 from streams.sdk.span import Context, _current
 
 Text = str | bytes
@@ -26,12 +26,21 @@ HEADERS_MAX: Final = 1_000
 """Further headers of a message are not looked at."""
 
 
-def extract(carrier: Carrier | None) -> Context:
+class Counting(Protocol):
+    """Who counts the members of a baggage that are beyond its bounds."""
+
+    def baggage_left_out(self, members: int) -> None:
+        """Count members that do not go on."""
+
+
+def extract(carrier: Carrier | None, counting: Counting | None = None) -> Context:
     """Return the context that headers carry; one without a trace where they carry none."""
     try:
         found = read_headers(_pairs(carrier))
     except (TypeError, ValueError):  # no pairs
         return Context()
+    if found.baggage_cut and counting is not None:
+        counting.baggage_left_out(found.baggage_cut)
     return context_of(found.parent, found.state, found.baggage)
 
 
@@ -45,21 +54,25 @@ def context_of(parent: TraceParent | None, state: TraceState, baggage: Baggage) 
 
 
 def baggage_of(context: Context) -> Baggage:
-    """Return the baggage of a context with the ids of its record."""
-    ids = {name: Item(getattr(context, field)) for name, field in IDS.items()}
-    return {**(context.baggage or {}), **{name: item for name, item in ids.items() if item.value}}
+    """Return the baggage of a context with the ids of its record, which are first: the last go."""
+    given = {name: Item(getattr(context, field)) for name, field in IDS.items()}
+    ids = {name: item for name, item in given.items() if item.value}
+    return ids | {name: item for name, item in (context.baggage or {}).items() if name not in ids}
 
 
-def outgoing(context: Context | None) -> list[tuple[str, str]]:
+def outgoing(context: Context | None, counting: Counting | None = None) -> list[tuple[str, str]]:
     """Return the headers of a context; none where there is no trace."""
     if context is None or not context.trace_id:
         return []
-    return write_headers(context.parent, context.state, baggage_of(context))
+    headers, cut = headers_of(context.parent, context.state, baggage_of(context))
+    if cut and counting is not None:
+        counting.baggage_left_out(cut)
+    return headers
 
 
-def inject(carrier: Any, context: Context | None) -> Any:
+def inject(carrier: Any, context: Context | None, counting: Counting | None = None) -> Any:
     """Write a context's headers into a mapping or a list, in place of those that are there."""
-    headers = outgoing(context)
+    headers = outgoing(context, counting)
     if carrier is None:
         return headers
     if isinstance(carrier, MutableMapping):
@@ -74,9 +87,11 @@ def inject(carrier: Any, context: Context | None) -> Any:
     return carrier
 
 
-def kafka_headers(context: Context | None) -> list[tuple[str, bytes]]:
+def kafka_headers(
+    context: Context | None, counting: Counting | None = None
+) -> list[tuple[str, bytes]]:
     """Return the headers of a Kafka message."""
-    return [(name, value.encode()) for name, value in outgoing(context)]
+    return [(name, value.encode()) for name, value in outgoing(context, counting)]
 
 
 def _pairs(carrier: Carrier | None) -> Iterator[tuple[str, str]]:

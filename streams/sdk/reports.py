@@ -37,6 +37,7 @@ class Counts(NamedTuple):
         unsampled_traces: traces that began here and are not sampled, those included of which
             something was sent all the same (errors, audit entries, log lines).
         cut: texts, dimensions, links and counters beyond their bound.
+        baggage_cut: entries of a baggage that did not go over a hop, in or out: it was too large.
         refused: metrics against the naming rule or without a number, severities that are none.
         waits_told: how often it was logged that events wait and the broker takes none.
     """
@@ -48,6 +49,7 @@ class Counts(NamedTuple):
     unsampled: int
     unsampled_traces: int
     cut: int
+    baggage_cut: int
     refused: int
     waits_told: int
 
@@ -159,6 +161,7 @@ class Reports:
         for reason, dropped in counts.dropped.items():
             yield _Told(home, "events_dropped", ("error_category", reason)), dropped
         yield _Told(home, "values_cut"), counts.cut
+        yield _Told(home, "baggage_cut"), counts.baggage_cut
         yield _Told(home, "points_refused"), counts.refused
         yield _Told(home, "waits_told"), counts.waits_told
         for one in list(self._emitter.unsampled_by.values()):

@@ -174,7 +174,9 @@ class Span(Context):
             try:
                 _current.reset(self._token)
             except ValueError:  # left in another context than entered, as generators may be
-                _current.set(None)
+                if _current.get() is self:
+                    before = self._token.old_value
+                    _current.set(before if isinstance(before, Context) else None)
             self._token = None
         if error is not None:
             self.fail(error)

@@ -18,6 +18,7 @@ from streams.sdk import propagation
 from streams.sdk.emitter import Emitter
 from streams.sdk.encode import SEVERITIES, Point
 from streams.sdk.errorqueue import ErrorEntry, attempt_of, entry_of
+from streams.sdk.generators import traced_async_generator, traced_generator
 from streams.sdk.header import MessageHeader
 from streams.sdk.options import (
     LOG_NAME,
@@ -177,10 +178,19 @@ class Telemetry:
     def traced(self, name: str, kind: Kind = "INTERNAL", **dimensions: Any) -> Callable[[F], F]:
         """Return a decorator: each call of the function, or coroutine, is a span.
 
-        A generator's ends when it is made: let its body begin one where the work should count.
+        Of a generator, asynchronous or not, each iteration is one: from the first step until it has
+        ended or is closed, and current in its body alone.
         """
 
         def decorate(function: F) -> F:
+            made: Any = None
+            if inspect.isgeneratorfunction(function):
+                made = traced_generator
+            elif inspect.isasyncgenfunction(function):
+                made = traced_async_generator
+            if made is not None:
+                begin = partial(self.span, name, kind, **dimensions)
+                return made(function, begin)  # type: ignore[no-any-return]
             if inspect.iscoroutinefunction(function):
 
                 @functools.wraps(function)
@@ -342,14 +352,14 @@ class Telemetry:
             context: in place of the current one.
         """
         try:
-            return propagation.inject(carrier, context or current())
+            return propagation.inject(carrier, context or current(), self.emitter)
         except (AttributeError, TypeError):
             self._refuse(f"carrier: {type(carrier).__name__} is neither a mapping nor a list")
             return carrier
 
     def kafka_headers(self, context: Context | None = None) -> list[tuple[str, bytes]]:
         """Return the current context, or another one, as headers of a Kafka message."""
-        return propagation.kafka_headers(context or current())
+        return propagation.kafka_headers(context or current(), self.emitter)
 
     def extract(self, carrier: Carrier | None, *, with_baggage: bool = True) -> Context:
         """Return the context of a message's headers: HTTP, ASGI or Kafka; never raises.
@@ -357,7 +367,7 @@ class Telemetry:
         Without baggage, at an edge where anybody may call: then neither baggage nor ids of records
         are taken over from the caller.
         """
-        found = propagation.extract(carrier)
+        found = propagation.extract(carrier, self.emitter if with_baggage else None)
         if with_baggage:
             return found
         return Context(found.trace_id, found.span_id, found.flags, found.state)
@@ -380,7 +390,9 @@ class Telemetry:
 
     def failed(self, error: BaseException | None, context: Context | None = None) -> ErrorEntry:
         """Return what to keep beside a record in an error queue, so that its trace can go on."""
-        return entry_of(error, context or current())
+        entry = entry_of(error, context or current())
+        propagation.outgoing(entry.context, self.emitter)  # what will not fit is counted now
+        return entry
 
     def recover(self, name: str, kept: Any, *, new_trace: bool = False, **dimensions: Any) -> Span:
         """Begin the span of another attempt at a record from an error queue.
@@ -394,7 +406,7 @@ class Telemetry:
             new_trace: begin a new trace.
             **dimensions: of the span.
         """
-        entry = kept if isinstance(kept, ErrorEntry) else ErrorEntry.read(kept)
+        entry = kept if isinstance(kept, ErrorEntry) else ErrorEntry.read(kept, self.emitter)
         span = self.span(
             name,
             parent=entry.fresh() if new_trace else entry.context,

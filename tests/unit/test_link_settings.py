@@ -31,6 +31,32 @@ def secret_file(folder: Path, content: bytes = b"from-file\n", mode: int = 0o600
     return path
 
 
+@pytest.mark.parametrize(
+    "broker",
+    [
+        "x:99999",
+        "x:0",
+        "x",
+        ":9092",
+        "x:9092,y:0",
+        "x:9092,",
+        "x y:9092",
+        "PLAINTEXT://x:1",
+        "x:\u0661",
+    ],
+)
+def test_an_address_that_is_none_is_refused(broker: str) -> None:
+    """The Kafka clients would take it and wait; the flag and its variable are named."""
+    with pytest.raises(ConfigError, match=r"--broker \(SPANLOOM_BROKER\) "):
+        load_link(broker)
+
+
+@pytest.mark.parametrize("broker", [HERE, FAR, "[::1]:9092", "a_b-c:1, [fe80::1%eth0]:65535"])
+def test_addresses_as_they_are_written_are_taken(broker: str) -> None:
+    """Names, IPv6 in brackets, several."""
+    assert load_link(broker).security_protocol == "PLAINTEXT"
+
+
 def test_nothing_set_is_plaintext() -> None:
     """A broker on this machine needs nothing."""
     link = load_link(HERE)

@@ -5,11 +5,11 @@ Source: OpenTelemetry Collector, `fileexporter`: JSON lines, or protobuf request
 length in four bytes, most significant first.
 """
 
-import gzip
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import IO, Final
 
+from streams.codec.linefile import UNREADABLE, Cut, first_line, lines_of, opened
 from streams.codec.otlp.bodies import OtlpEncoder
 from streams.codec.otlp.events import Event
 from streams.codec.otlp.requests import (
@@ -30,40 +30,42 @@ LINE_BYTES_MAX: Final = 64 << 20
 _LENGTH_BYTES: Final = 4
 
 
-def otlp_events(path: str | Path, services: Services, kind: str = "") -> Iterator[Event]:
+def otlp_events(
+    path: str | Path, services: Services, kind: str = "", cut: Cut | None = None
+) -> Iterator[Event]:
     """Read the events of a recording in its order.
 
     Args:
         path: the file, plain or .gz.
         services: finds modules.
         kind: what a file of protobuf holds, which its bytes do not tell; "" where its name does.
+        cut: hears of a last line of JSON that was cut; without it such a line is no OTLP.
 
     Raises:
         ConfigError: the file cannot be read, or is no OTLP; names the line.
     """
     encoder = OtlpEncoder(default_schemas().current("telemetry_event"), services)
-    for request in _requests(Path(path), kind):
+    for request in _requests(Path(path), kind, cut):
         for event, _ in encoder.events(request):
             yield event
 
 
-def _requests(path: Path, kind: str) -> Iterator[Request]:
+def _requests(path: Path, kind: str, cut: Cut | None) -> Iterator[Request]:
     try:
-        with _open(path) as file:
-            first = file.readline(LINE_BYTES_MAX + 1)
+        with opened(path) as file:
+            first = first_line(path, file, LINE_BYTES_MAX)
+            if not first:
+                return  # a Collector that had nothing to write leaves such a file
             if not first.lstrip().startswith(b"{"):
                 yield from _of_protobuf(path, _whole(path, first, file), kind)
                 return
             if _is_json_line(first):
-                yield from _of_lines(path, first, file)
+                for place, line in lines_of(path, file, first, LINE_BYTES_MAX, cut):
+                    yield _of_json(place, line)
                 return
             yield _of_json(str(path), _whole(path, first, file))
-    except (OSError, EOFError) as error:
+    except UNREADABLE as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
-
-
-def _open(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
 def _is_json_line(line: bytes) -> bool:
@@ -72,16 +74,6 @@ def _is_json_line(line: bytes) -> bool:
     except RecordError:
         return False
     return True
-
-
-def _of_lines(path: Path, first: bytes, file: IO[bytes]) -> Iterator[Request]:
-    number, line = 1, first
-    while line:
-        if len(line) > LINE_BYTES_MAX:
-            raise ConfigError(f"{path}:{number}: a line of more than {LINE_BYTES_MAX} bytes")
-        if line.strip():
-            yield _of_json(f"{path}:{number}", line)
-        number, line = number + 1, file.readline(LINE_BYTES_MAX + 1)
 
 
 def _of_json(place: str, text: bytes) -> Request:

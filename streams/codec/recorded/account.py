@@ -1,7 +1,7 @@
 """What a recording held, and which of its rows were refused, where and why.
 
-Owns the account of one reading. Invariant: every row that was read is an event or is counted under
-a reason; examples are bounded, counts are not.
+Owns the account of one reading. Invariant: every row that was read is an event, is part of one and
+counted as merged, or is counted under a reason; examples are bounded, counts are not.
 """
 
 from collections import Counter
@@ -61,6 +61,7 @@ class Account:
     Attributes:
         rows: rows read: spans of a trace file, lines of a table.
         refused: refused rows by reason.
+        merged: rows that told more of a span that another row began.
         left_out: rows that the mapping leaves out.
         hashed_ids: ids that were no hex number and became their hash.
         examples: the first refused rows.
@@ -68,6 +69,7 @@ class Account:
 
     rows: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    merged: int = 0
     left_out: int = 0
     hashed_ids: int = 0
     examples: list[Refused] = field(default_factory=list)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from streams.codec.checks import DURATION_MAX_US, TIMESTAMP_MAX_US
 from streams.codec.eventid import event_id, span_event_id
 from streams.codec.recorded.account import Account, Event, RowError
+from streams.codec.recorded.times import refuse_other_unit
 
 COMPONENT: Final = "service"
 """The component of spans that name none, as for other recordings."""
@@ -129,10 +130,12 @@ def time_us(row: Mapping[str, Any], name: str) -> int:
     """Return a time, Unix microseconds.
 
     Raises:
-        RowError: it is absent, no whole number, negative, or past the year 2200: milliseconds or
-            nanoseconds taken for microseconds.
+        RowError: it is absent, no whole number, negative, or past the year 2200; or it seems to be
+            in another unit: `time_in_milliseconds` and so on.
     """
     value = row.get(name)
+    if type(value) is int:
+        refuse_other_unit(value, "epoch_us", value)
     if type(value) is not int or not 0 <= value <= TIMESTAMP_MAX_US:
         raise RowError("invalid_time", f"{name} is {value!r}")
     return value

@@ -4,6 +4,7 @@ Owns its shape: strict, frozen, unknown keys refused. Invariant: a `Mapping` tha
 each table, where time, module and name of an event come from, and zones that are known.
 """
 
+from datetime import datetime
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -12,10 +13,21 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from streams.codec.recorded.mapping_words import UniqueKeys, lines_of
+from streams.core.columns import EVENT_TYPES, SEVERITIES, SPAN_KINDS, STATUSES
 from streams.errors import ConfigError
 
 FILE_BYTES_MAX: Final = 1 << 20
 _EPOCHS: Final = ("epoch_s", "epoch_ms", "epoch_us", "epoch_ns")
+
+
+SYMBOLS: Final = {
+    "event_type": EVENT_TYPES,
+    "severity": SEVERITIES,
+    "status": STATUSES,
+    "span_kind": SPAN_KINDS,
+}
+"""Fields of an event that have no other values."""
 
 
 class _Part(BaseModel):
@@ -80,6 +92,8 @@ class Time(_Part):
         needs_zone = "%" in self.format and "%z" not in self.format
         if needs_zone and not self.zone:
             raise ValueError("such a format says no zone: give `zone`, such as UTC")
+        if "%" in self.format:
+            _check_codes(self.format)
         if self.zone:
             try:
                 ZoneInfo(self.zone)
@@ -89,6 +103,15 @@ class Time(_Part):
                     "and install the system's tzdata"
                 ) from error
         return self
+
+
+def _check_codes(text: str) -> None:
+    """Pass a format of `strptime`; it says only when it reads that it knows a code not."""
+    try:
+        datetime.strptime("", text)  # noqa: DTZ007  (no time is read)
+    except ValueError as error:
+        if "directive" in str(error) or "stray" in str(error):
+            raise ValueError(f"format {text!r} has a code that strptime does not know") from error
 
 
 class Only(_Part):
@@ -121,6 +144,16 @@ class Fields(_Part):
     operation: AnySource | None = None
     actor: AnySource | None = None
 
+    @model_validator(mode="after")
+    def _constants_are_known(self) -> Self:
+        for name, symbols in SYMBOLS.items():
+            source = getattr(self, name)
+            given = (source.constant if source is not None else None) or ""
+            given = source.values.get(given, given) if source is not None else given
+            if given and given.upper() not in symbols:
+                raise ValueError(f"{name} is {given!r}: give one of {', '.join(symbols)}")
+        return self
+
     def given(self) -> dict[str, Source]:
         """Return the sources by field, of the fields that have one."""
         found = {name: getattr(self, name) for name in type(self).model_fields}
@@ -143,7 +176,7 @@ class Table(_Part):
     """
 
     files: str = "*"
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    delimiter: Annotated[str, Field(pattern=r'^[^"\r\n]$')] = ","
     timestamp: Time
     fields: Fields
     dimensions: dict[str, AnySource] = Field(default_factory=dict)
@@ -201,14 +234,24 @@ def load_mapping(path: Path) -> Mapping:
         # Without aliases, which unfold to more than any memory.
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(data)):
             raise ConfigError(f"{path}: aliases (*name) are not read; write the values out")
-        return Mapping.model_validate(yaml.safe_load(data))
+        return Mapping.model_validate(yaml.load(data, UniqueKeys))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise ConfigError(f"{path}: nested too deeply") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML ({error})") from error
     except ValidationError as error:
-        lines = [
-            f"{path}: {'.'.join(map(str, one['loc'])) or 'file'}: {one['msg']}"
-            for one in error.errors()
-        ]
+        lines = [f"{path}: {line}" for line in lines_of(error, _keys_at)]
         raise ConfigError("\n".join(lines)) from error
+
+
+def _keys_at(loc: tuple[object, ...]) -> str:
+    """Return the keys that there may be beside the last one of a place."""
+    part: type[BaseModel] = Mapping
+    if len(loc) > 1:
+        part = Table
+    if len(loc) > 3:  # tables, number, key, key
+        parts: dict[object, type[BaseModel]] = {"timestamp": Time, "only": Only, "fields": Fields}
+        part = Source if len(loc) > 4 else parts.get(loc[2], Source)
+    return ", ".join(field.alias or name for name, field in part.model_fields.items())

@@ -4,13 +4,13 @@ Owns the opening of recordings. Invariant: a file that unpacks to more than the 
 before it is parsed, and what is wrong is said with file and line.
 """
 
-import gzip
 import json
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from streams.codec.linefile import UNREADABLE, opened
 from streams.errors import ConfigError
 
 FILE_BYTES_MAX: Final = 256 << 20
@@ -26,9 +26,9 @@ def read_text(path: Path) -> str:
         ConfigError: it cannot be read, is too large, or is no UTF-8.
     """
     try:
-        with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
+        with opened(path) as file:
             data = file.read(FILE_BYTES_MAX + 1)
-    except (OSError, EOFError) as error:
+    except UNREADABLE as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from error
     if len(data) > FILE_BYTES_MAX:
         raise ConfigError(f"{path}: unpacks to more than {FILE_BYTES_MAX} bytes; split the export")

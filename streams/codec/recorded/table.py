@@ -17,22 +17,16 @@ from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, cast
 
 from streams.codec.checks import DURATION_MAX_US
+from streams.codec.linefile import UNREADABLE
 from streams.codec.recorded import fields
 from streams.codec.recorded.account import Account, Event, RowError, bound_events
-from streams.codec.recorded.mapping import Mapping, Source, Table
+from streams.codec.recorded.mapping import SYMBOLS, Mapping, Source, Table
 from streams.codec.recorded.times import moment_us, period_end_us
-from streams.core.columns import EVENT_TYPES, SEVERITIES, SPAN_KINDS, STATUSES
 from streams.errors import ConfigError
 
 CELL_CHARACTERS_MAX: Final = 131_072
 COUNT_STYLE: Final = "count_style"
 """Dimension of a counter's event: which of the two styles its row had."""
-_SYMBOLS: Final = {
-    "event_type": EVENT_TYPES,
-    "severity": SEVERITIES,
-    "status": STATUSES,
-    "span_kind": SPAN_KINDS,
-}
 _UNIT_US: Final = {"us": Decimal(1), "ms": Decimal(1_000), "s": Decimal(1_000_000)}
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -108,7 +102,7 @@ def _rows(path: Path, table: Table, account: Account) -> Iterator[_Read]:
                         yield row
                 except RowError as error:
                     account.refuse(place, error)
-    except (OSError, EOFError) as error:
+    except UNREADABLE as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from error
     except csv.Error as error:
         raise ConfigError(f"{path}:{reader.line_num}: not a table ({error})") from error
@@ -143,7 +137,7 @@ def _row(
     event = fields.blank_event()
     texts = {name: _text(source, row) for name, source in table.fields.given().items()}
     for name, text in texts.items():
-        if name in _SYMBOLS:
+        if name in SYMBOLS:
             event[name] = _symbol(name, text) if text else event[name]
         elif name in ("component", "module", "name", "unit") or name in fields.MOVED:
             event[name] = text or event[name]
@@ -171,8 +165,8 @@ def _text(source: Source, row: dict[str, str]) -> str:
 
 def _symbol(name: str, text: str) -> str:
     symbol = text.upper()
-    if symbol not in _SYMBOLS[name]:
-        raise RowError(f"invalid_{name}", f"{text!r} is none of {', '.join(_SYMBOLS[name])}")
+    if symbol not in SYMBOLS[name]:
+        raise RowError(f"invalid_{name}", f"{text!r} is none of {', '.join(SYMBOLS[name])}")
     return symbol
 
 

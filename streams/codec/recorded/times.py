@@ -1,4 +1,4 @@
-"""Times as tables write them become Unix microseconds.
+"""Times as tables write them become Unix microseconds; a time in another unit is known by its year.
 
 Owns the reading of a cell. Invariant: a time is exact or refused: one without an offset is read in
 the zone that the mapping names, and an hour that a clock skips or shows twice is never guessed.
@@ -19,6 +19,14 @@ from streams.units import HOUR_US, MINUTE_US
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PER_UNIT: Final = {"epoch_s": Decimal(1_000_000), "epoch_ms": Decimal(1_000)}
 _PER_UNIT_SMALL: Final = {"epoch_us": Decimal(1), "epoch_ns": Decimal("0.001")}
+_UNITS: Final = {
+    "epoch_s": "seconds",
+    "epoch_ms": "milliseconds",
+    "epoch_us": "microseconds",
+    "epoch_ns": "nanoseconds",
+}
+_LIKELY_US: Final = range(946_684_800_000_000, 4_102_444_800_000_000)
+"""2000 to 2100: when what is recorded today happened."""
 _NUMBER: Final = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 
 
@@ -29,7 +37,36 @@ def moment_us(text: str, how: Time) -> int:
         RowError: it is not written as the mapping says, names no moment of its zone or two, or
             lies outside 1970 to 2200.
     """
-    return _within(_plain_us(text, how), text)
+    at_us = _plain_us(text, how)
+    refuse_other_unit(at_us, how.format, text)
+    return _within(at_us, text)
+
+
+def refuse_other_unit(at_us: int, unit: str, given: object) -> None:
+    """Refuse a time that lies in this century if its unit is another one, and not as it is.
+
+    The unit is fixed, so that nothing is converted: times from 0 on, as made-up recordings have
+    them, are as good as those of today. A factor of a thousand between two units leaves no time
+    that fits both.
+
+    Args:
+        at_us: the time, read in the unit that it should have, in microseconds.
+        unit: this unit: `epoch_us` and so on; others have none.
+        given: what the recording says.
+
+    Raises:
+        RowError: `time_in_seconds`, `time_in_milliseconds`, `time_in_microseconds` or
+            `time_in_nanoseconds`: what it seems to be.
+    """
+    units = list(_UNITS)
+    if unit not in _UNITS or at_us in _LIKELY_US:
+        return
+    for place, other in enumerate(units):
+        steps = units.index(unit) - place
+        seems_us = at_us * 1_000**steps if steps > 0 else at_us // 1_000**-steps
+        if seems_us in _LIKELY_US:
+            said = f"{given!r} as {_UNITS[unit]} is no time of today, as {_UNITS[other]} it is"
+            raise RowError(f"time_in_{_UNITS[other]}", said)
 
 
 def period_end_us(start_us: int, period: str, zone: str) -> int:

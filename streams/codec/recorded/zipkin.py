@@ -1,26 +1,32 @@
 """Reads traces as Zipkin's interface (v2) writes them: a list of spans, or a list of such lists.
 
 Owns what Zipkin does differently: both sides of a call may share one span id (B3), which here is
-the identity of one span. The client's side keeps the id; each other side gets an id of its own that
-depends on what it says, with the client's as its parent, and the spans that the other side made are
-put below it. A side that shares an id whose first half is not in the recording keeps the id. Times
-are as recorded: clocks that differ are counted, not corrected.
+the identity of one span. A span may be told in parts, which are merged first (`zipkin_parts`). The
+client's side keeps the id; each other side gets an id of its own that depends on what it says, with
+the client's as its parent, and the spans that the other side made are put below it. A side that
+shares an id whose first half is not in the recording keeps the id. Times are as recorded: clocks
+that differ are counted, not corrected. A span without a start begins with its first annotation.
 
 Source: Zipkin, `zipkin-api/zipkin2-api.yaml` (v2) and `zipkin/src/main/java/zipkin2/internal/
 SpanNode.java`, which puts a span below the half of its parent that has the same endpoint.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 
+from streams.codec.checks import TIMESTAMP_MAX_US
 from streams.codec.recorded import fields
 from streams.codec.recorded.account import Account, Event, RecordedTrace, RowError
 from streams.codec.recorded.places import JsonFile, read_text
+from streams.codec.recorded.zipkin_parts import ENDPOINT, SIDES_MAX, endpoint, merged, merged_rows
 from streams.core.columns import SPAN_KINDS
 from streams.errors import ConfigError
 
 _ANNOTATIONS_MAX: Final = 10_000
+_NO_LEFT_HALF: Final = "0" * 16
+"""Of a trace id of 64 bits, as 32 digits."""
 _Row = Mapping[str, Any]
 _Side = tuple[Event, _Row, str]
 """A span, the row that it was read from, and the row's place."""
@@ -39,11 +45,16 @@ def zipkin_traces(path: Path, account: Account) -> Iterator[RecordedTrace]:
     for place, row in _rows(file):
         account.rows += 1
         try:
-            event = _span(row, account)
-            by_trace.setdefault(event["trace_id"], []).append((event, row, place))
+            event = _part(row, account)
+            side = event, _with_notes(row, place, account), place
+            by_trace.setdefault(event["trace_id"], []).append(side)
         except RowError as error:
             account.refuse(place, error)
-    for trace_id, sides in by_trace.items():
+    _join_halved_ids(by_trace)
+    for trace_id, parts in by_trace.items():
+        sides = _spans(parts, account)
+        if not sides:
+            continue
         _split_shared(sides)
         events: list[Event] = []
         for event, row, place in sides:
@@ -69,8 +80,71 @@ def _rows(file: JsonFile) -> Iterator[tuple[str, Any]]:
         raise file.refuse(outer.end, "more after the end of the list")
 
 
-def _span(row: Any, account: Account) -> Event:
-    """Return the span of one row, with the id that the row has."""
+def _join_halved_ids(by_trace: dict[str, list[_Side]]) -> None:
+    """Put rows whose trace id lost its left half on the way to the trace that has the whole one.
+
+    Tracers of 64 bits do that to one of 128. Source: zipkin2/Span.java, `traceId`, and Trace.java,
+    which takes the longest. Where two whole ids end alike, neither is guessed.
+    """
+    whole: dict[str, list[str]] = {}
+    for trace_id in by_trace:
+        if not trace_id.startswith(_NO_LEFT_HALF):
+            whole.setdefault(trace_id[len(_NO_LEFT_HALF) :], []).append(trace_id)
+    for halved in [one for one in by_trace if one.startswith(_NO_LEFT_HALF)]:
+        found = whole.get(halved[len(_NO_LEFT_HALF) :], ())
+        if len(found) == 1:
+            for event, row, place in by_trace.pop(halved):
+                event["trace_id"] = found[0]
+                event["event_id"] = fields.span_uuid(event)
+                by_trace[found[0]].append((event, {**row, "traceId": found[0]}, place))
+
+
+def _spans(parts: Sequence[_Side], account: Account) -> list[_Side]:
+    """Return the spans of a trace in the order of their first rows; parts of one are merged."""
+    by_id: dict[str, list[int]] = {}
+    for at, (event, _, _) in enumerate(parts):
+        by_id.setdefault(event["span_id"], []).append(at)
+    found: dict[int, _Side] = {}
+    for group in by_id.values():
+        rows = [parts[at][1] for at in group]
+        for own in [[0]] if len(rows) == 1 else merged_rows(rows):
+            event, row, place = parts[group[own[0]]]
+            try:
+                if len(own) > 1:
+                    row = reduce(merged, (rows[at] for at in own))
+                    event = _part(row, Account())
+                found[group[min(own)]] = (_placed(event, row), row, place)
+                account.merged += len(own) - 1
+            except RowError as error:
+                for at in own:
+                    account.refuse(parts[group[at]][2], error)
+    return [found[at] for at in sorted(found)]
+
+
+def _placed(event: Event, row: _Row) -> Event:
+    """Return a span that has a time and a service.
+
+    Raises:
+        RowError: no row says when it began, or whose it is.
+    """
+    if not event["module"]:
+        raise RowError("no_service", f"no row of span {row['id']!r} names its localEndpoint")
+    if not event["timestamp"]:
+        times = [n.get("timestamp") for n in row.get("annotations") or () if isinstance(n, dict)]
+        known = [at for at in times if type(at) is int and 0 < at <= TIMESTAMP_MAX_US]
+        if not known:
+            raise RowError("no_start", f"no row of span {row['id']!r} says when it began")
+        event["timestamp"] = min(known)
+        event["dimensions"]["zipkin.start"] = "first annotation"
+    return event
+
+
+def _part(row: Any, account: Account) -> Event:
+    """Return what one row says of its span, with the id that it has; 0 and "" for what it leaves.
+
+    Raises:
+        RowError: a field is of another type, or one that every row has is missing.
+    """
     if not isinstance(row, dict):
         raise RowError("invalid_span", "not an object")
     if "binaryAnnotations" in row:
@@ -82,16 +156,17 @@ def _span(row: Any, account: Account) -> Event:
         event["parent_span_id"] = fields.span_id(row["parentId"], account)
     if event["parent_span_id"] == event["span_id"]:
         raise RowError("own_parent", f"span {row['id']!r} is its own parent")
-    event["timestamp"] = fields.time_us(row, "timestamp")
+    if row.get("timestamp") is not None:
+        event["timestamp"] = fields.time_us(row, "timestamp")
     event["duration_us"] = fields.length_us(row, "duration", needed=False)
-    event["module"] = fields.text(_endpoint(row, "localEndpoint"), "serviceName", needed=True)
+    event["module"] = fields.text(_endpoint(row, "localEndpoint"), "serviceName")
     kind = fields.text(row, "kind")
     if kind not in ("", *SPAN_KINDS[1:]):
         raise RowError("invalid_kind", f"kind is {kind!r}")
     event["span_kind"] = kind or "INTERNAL"
     # Version 2 leaves the name out where the other side's is the better one.
     event["name"] = fields.text(row, "name") or kind.lower() or "unknown"
-    if not isinstance(row.get("shared", False), bool):
+    if not isinstance(row.get("shared") or False, bool):
         raise RowError("invalid_shared", f"shared is {row['shared']!r}")
     tags = _tags(row)
     if "error" in tags:  # present means failed, whatever it says
@@ -99,6 +174,15 @@ def _span(row: Any, account: Account) -> Event:
     fields.take_tags(event, tags)
     event["event_id"] = fields.span_uuid(event)
     return fields.checked(event)
+
+
+def _with_notes(row: _Row, place: str, account: Account) -> _Row:
+    """Return a row whose annotations are a list; others are refused, and the span is read."""
+    notes = row.get("annotations") or []
+    if isinstance(notes, list) and len(notes) <= _ANNOTATIONS_MAX:
+        return row
+    account.refuse(place, RowError("invalid_annotations", "no list, or a very long one"))
+    return {**row, "annotations": []}
 
 
 def _tags(row: _Row) -> dict[str, str]:
@@ -112,15 +196,14 @@ def _tags(row: _Row) -> dict[str, str]:
 
 
 def _endpoint(row: _Row, name: str) -> _Row:
-    endpoint = row.get(name) or {}
-    if not isinstance(endpoint, dict):
+    found = endpoint(row, name)
+    if not isinstance(found, dict):
         raise RowError("invalid_endpoint", f"{name} is not an object")
-    return endpoint
+    return found
 
 
 def _address(row: _Row) -> tuple[object, ...]:
-    endpoint = _endpoint(row, "localEndpoint")
-    return tuple(endpoint.get(name) for name in ("serviceName", "ipv4", "ipv6", "port"))
+    return tuple(endpoint(row, "localEndpoint").get(name) for name in ENDPOINT)
 
 
 def _split_shared(sides: Sequence[_Side]) -> None:
@@ -130,13 +213,12 @@ def _split_shared(sides: Sequence[_Side]) -> None:
         by_id.setdefault(side[0]["span_id"], []).append(side)
     halves: dict[str, list[_Side]] = {}
     for shared_id, group in by_id.items():
-        keepers = [side for side in group if not _is_far_side(side, group)]
-        if not keepers:
+        kinds = {event["span_kind"] for event, _, _ in group}
+        is_far = [_is_far_side(side, kinds) for side in group]
+        if all(is_far):
             # Several far sides of a call whose caller is not there: the first keeps the id.
-            keepers = group[:1]
-        for side in group:
-            if side in keepers:
-                continue
+            is_far[0] = False
+        for side in (side for side, far in zip(group, is_far, strict=True) if far):
             event, row, _ = side
             said = (*_address(row), event["span_kind"], event["timestamp"], event["name"])
             event["span_id"] = fields.derived_span_id(event["trace_id"], shared_id, *said)
@@ -151,14 +233,18 @@ def _split_shared(sides: Sequence[_Side]) -> None:
                 side[0]["parent_span_id"] = _half_of(side, by_id[parent])
 
 
-def _is_far_side(side: _Side, group: Sequence[_Side]) -> bool:
-    """Whether a row is the receiving side of a call whose sender has the same id."""
+def _is_far_side(side: _Side, kinds: Set[str]) -> bool:
+    """Whether a row is the receiving side of a call whose sender has the same id.
+
+    Args:
+        side: the row and its span.
+        kinds: of all spans of its id.
+    """
     event, row, _ = side
     if row.get("shared"):
         return True
-    others = {other[0]["span_kind"] for other in group if other is not side}
-    return (event["span_kind"] == "SERVER" and "CLIENT" in others) or (
-        event["span_kind"] == "CONSUMER" and "PRODUCER" in others
+    return (event["span_kind"] == "SERVER" and "CLIENT" in kinds) or (
+        event["span_kind"] == "CONSUMER" and "PRODUCER" in kinds
     )
 
 
@@ -168,11 +254,12 @@ def _half_of(child: _Side, halves: Sequence[_Side]) -> str:
     Of several the last that began before the child; where none is of its service, the sender.
     """
     address = _address(child[1])
+    near = halves[:SIDES_MAX]
     for fits in (
         lambda other: _address(other[1]) == address,
         lambda other: other[0]["module"] == child[0]["module"],
     ):
-        found = [half for half in halves if fits(half)]
+        found = [half for half in near if fits(half)]
         if found:
             began = [h for h in found if h[0]["timestamp"] <= child[0]["timestamp"]]
             best = max(began or found, key=lambda half: int(half[0]["timestamp"]))
@@ -182,11 +269,7 @@ def _half_of(child: _Side, halves: Sequence[_Side]) -> str:
 
 def _annotations(span: Event, row: _Row, place: str, account: Account) -> Iterator[Event]:
     """Yield what a span noted, as LOG events; a bad one is refused alone."""
-    notes = row.get("annotations") or []
-    if not isinstance(notes, list) or len(notes) > _ANNOTATIONS_MAX:
-        account.refuse(place, RowError("invalid_annotations", "no list, or a very long one"))
-        return
-    for number, note in enumerate(notes):
+    for number, note in enumerate(row.get("annotations") or ()):
         account.rows += 1
         try:
             if not isinstance(note, dict):

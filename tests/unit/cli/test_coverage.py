@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import io
 import json
 import os
 import subprocess
@@ -11,9 +12,12 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
+from rich.console import Console
 
+from streams.cli.coverage import _table
 from streams.cli.coverage_template import files_for
 from streams.codec.records import encode
+from streams.contract.coverage import Emitted, Finding
 from streams.contract.loader import load_contract, parse_contract
 from streams.errors import ConfigError
 from streams.runtime import topics
@@ -59,6 +63,23 @@ def test_gaps_of_a_topic(shell: Shell, tmp_path: Path) -> None:
     ]
     assert "told: 1 of 1 stages" in people.out
     assert "seen without a trace: 1" in people.out
+
+
+def test_names_are_told_whole(shell: Shell, tmp_path: Path) -> None:
+    """In a pipe and in a narrow terminal: a name that is cut cannot be looked for."""
+    path, name = tmp_path / "c.yaml", "enrich.from.the.registry.of.all.customers.of.the.last.year"
+    path.write_text(CONTRACT.replace("name: enrich}", f"name: {name}}}"))
+    with EmbeddedBroker() as broker:
+        client = AdminClient({"bootstrap.servers": broker.address, "log_level": 0})
+        topics.embedded_partitions(client, ["telemetry.beta.v1", topics.OTHER])
+        people = shell("coverage", "--broker", broker.address, "--contract", path)
+    assert name in people.out
+    what = Emitted("TRACE", "BETA", "enrichment", name)
+    finding = Finding("never_seen", what, "flow f", "b", 0, "")
+    told = io.StringIO()
+    Console(file=told, width=80).print(_table("never seen", [finding]))
+    column = [line.split("│")[4].strip() for line in told.getvalue().splitlines() if "│" in line]
+    assert "".join(column) == name
 
 
 def test_it_needs_a_contract(shell: Shell) -> None:

@@ -1,6 +1,7 @@
 """`spanloom replay`: recorded telemetry reaches the topics, or the command says why not."""
 
 import json
+import zlib
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.codec.records import decode
-from streams.runtime import topics
+from streams.runtime import link, topics
 from streams.runtime.embedded import EmbeddedBroker
 from tests.otlp_cases import as_json, span_of, trace_id, traces
 from tests.unit.cli.shell import Shell
@@ -53,6 +54,19 @@ def test_a_path_that_is_not_there_ends_it_with_2(
     assert "gone" in answer.err
 
 
+def test_a_broker_that_is_away_is_waited_for_aloud(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody looks at a silent terminal for the time that a broker may take."""
+    monkeypatch.setattr(link, "REACH_SECONDS", 0.4)
+    monkeypatch.setattr(link, "_TRY_SECONDS", 0.1)
+    path = tmp_path / "e.jsonl"
+    path.write_text(json.dumps(event()))
+    answer = shell("replay", "events", path, "--broker", "127.0.0.1:9", "--quiet")
+    assert answer.code == 3
+    assert "spanloom: waiting for the broker on 127.0.0.1:9, for 0 s more: " in answer.err
+
+
 def test_a_wrong_speed_ends_it_with_2(shell: Shell, tmp_path: Path) -> None:
     """The flag is named, with what to give."""
     answer = shell("replay", "events", tmp_path, "--speed", "soon")
@@ -71,9 +85,66 @@ def test_recorded_otlp_reaches_the_broker(shell: Shell, tmp_path: Path) -> None:
         topics.embedded_partitions(client, ["telemetry.other.v1"])
         answer = shell("replay", "otlp", *paths, "--broker", broker.address, "--quiet", "--json")
         assert (answer.code, answer.err) == (0, "")
-        assert json.loads(answer.out) == {"sent": 2}
+        assert json.loads(answer.out) == {"sent": 2, "refused": {}, "examples": []}
         found = read_all(broker.address, "telemetry.other.v1", 2)
     assert {str(e["trace_id"]) for e in found} == {trace_id(n).hex() for n in (1, 2)}
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_cut_last_line_is_told_once_the_others_are_sent(
+    shell: Shell, tmp_path: Path, is_packed: bool
+) -> None:
+    """With its number, and 1 at the end; the whole file sent again makes the same events."""
+    lines = [as_json(traces("shop", [span_of(n, 1)])) + b"\n" for n in (1, 2, 3)]
+    path = tmp_path / ("t.jsonl.gz" if is_packed else "t.jsonl")
+    whole = b"\xef\xbb\xbf" + b"".join(lines)
+    path.write_bytes(cut_gzip(lines) if is_packed else whole[:-9])
+    with EmbeddedBroker() as broker:
+        client = AdminClient({"bootstrap.servers": broker.address, "log_level": 0})
+        topics.embedded_partitions(client, ["telemetry.other.v1"])
+        answer = shell("replay", "otlp", path, "--broker", broker.address, "--quiet")
+        assert (answer.code, answer.out) == (1, "2 events sent\n")
+        assert f"refused cut_line: 1\n{path}:3: cut_line: the " in answer.err
+        again = shell("replay", "otlp", path, "--broker", broker.address, "--quiet", "--json")
+        assert json.loads(again.out)["refused"] == {"cut_line": 1}
+        found = read_all(broker.address, "telemetry.other.v1", 4)
+    assert len({str(e["event_id"]) for e in found}) == 2
+    dry = json.loads(shell("replay", "otlp", path, "--dry-run", "--json").out)
+    assert (dry["rows"], dry["events"], dry["refused"]) == (3, 2, {"cut_line": 1})
+
+
+def cut_gzip(lines: list[bytes]) -> bytes:
+    """Return lines packed, where the last one's end is missing."""
+    packer = zlib.compressobj(wbits=31)
+    packed = packer.compress(b"".join(lines[:-1])) + packer.flush(zlib.Z_FULL_FLUSH)
+    return packed + packer.compress(lines[-1]) + packer.flush()[:-30]
+
+
+def test_events_cut_in_their_last_line_are_told_too(shell: Shell, tmp_path: Path) -> None:
+    """A first line that is none ends it with 2, as a file of another kind."""
+    path = tmp_path / "e.jsonl"
+    path.write_text("\ufeff" + json.dumps(event()) + "\n" + json.dumps(event())[:-1])
+    answer = shell("replay", "events", path, "--dry-run", "--contract", "seed")
+    assert answer.code == 1
+    assert "2 rows, 1 events, 0 sent, 1 refused" in answer.out
+    assert f"{path}:2: cut_line: the file ends within this line" in answer.err
+    path.write_text(json.dumps(event())[:-1])
+    assert shell("replay", "events", path, "--dry-run", "--contract", "seed").code == 2
+
+
+def test_what_was_sent_before_a_bad_line_is_said(shell: Shell, tmp_path: Path) -> None:
+    """It is no cut one: the command ends with 2, and what it had read has arrived."""
+    path = tmp_path / "t.jsonl"
+    good = as_json(traces("shop", [span_of(1, 1)]))
+    path.write_bytes(good + b"\n{oh\n" + good + b"\n")
+    with EmbeddedBroker() as broker:
+        client = AdminClient({"bootstrap.servers": broker.address, "log_level": 0})
+        topics.embedded_partitions(client, ["telemetry.other.v1"])
+        answer = shell("replay", "otlp", path, "--broker", broker.address, "--quiet")
+        assert answer.code == 2
+        assert f"{path}:2: no JSON" in answer.err
+        assert "The 1 events before it were sent" in answer.err
+        assert len(read_all(broker.address, "telemetry.other.v1", 1)) == 1
 
 
 def test_a_wrong_signal_ends_it_with_2(shell: Shell, tmp_path: Path) -> None:

@@ -53,6 +53,16 @@ def test_a_dry_run_says_what_a_file_holds(shell: Shell, tmp_path: Path) -> None:
     assert [one["own_us"] for one in trace["critical_path"]] == [2, 8]
 
 
+def test_a_trace_of_which_nothing_is_read_is_none(shell: Shell, tmp_path: Path) -> None:
+    """Its rows are refused and told, with the unit that their times seem to have."""
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(export(span(startTime=1_767_607_200_000))))
+    answer = shell("replay", "jaeger", path, "--dry-run")
+    assert answer.code == 1
+    assert answer.out == "1 rows, 0 events, 0 sent, 1 refused, 0 left out\n"
+    assert "as microseconds is no time of today, as milliseconds it is" in answer.err
+
+
 def test_times_before_1970_are_refused_before_they_are_sent(shell: Shell, tmp_path: Path) -> None:
     """Zero is no time that a worker takes; the trace's place and the way out are named."""
     path = tmp_path / "t.json"

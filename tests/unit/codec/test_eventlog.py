@@ -85,6 +85,13 @@ def test_times_are_microseconds_or_iso(tmp_path: Path, text: object, time_us: in
         (LEAST[:-1] + ',"dimensions":{"a":1}}', "dimensions"),
         (LEAST[:-1] + ',"links":[{"trace_id":"a"}]}', "links"),
         (LEAST[:-1] + ',"actor":1}', "actor is not text"),
+        (LEAST[:-1] + ',"actor":"\\ud800"}', "actor holds half a character"),
+        (LEAST[:-1] + ',"dimensions":{"a":"\\ud800"}}', "dimensions.a holds half a character"),
+        (LEAST[:-1] + ',"dimensions":{"\\ud800":""}}', "a key of dimensions holds half"),
+        (LEAST[:-1] + ',"links":[{"trace_id":"\\ud800","span_id":""}]}', "links holds half"),
+        (LEAST.replace("5", "9" * 30), "timestamp is 9{30}; write"),
+        (LEAST.replace("5", "9" * 900), "timestamp is a huge number; write"),
+        (LEAST[:-1] + ',"trace_flags":9223372036854775808}', "trace_flags is 9223372036854775808,"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, says: str) -> None:

@@ -306,14 +306,16 @@ def test_files_of_all_forms_are_read(tmp_path: Path) -> None:
         "spans.bin": raw[0],
         "traces.framed": b"".join(len(r).to_bytes(4, "big") + r for r in raw),
         "a.jsonl.gz": gzip.compress(as_json(one)),
+        "empty.bin": b"",
+        "marked.json": b"\xef\xbb\xbf" + json.dumps(json.loads(as_json(one)), indent=1).encode(),
     }
     counts = []
     for name, data in forms.items():
         (tmp_path / name).write_bytes(data)
         found = list(otlp_events(tmp_path / name, Services()))
-        assert found[0]["span_id"] == span_id(1, 1).hex()
+        assert not found or found[0]["span_id"] == span_id(1, 1).hex()
         counts.append(len(found))
-    assert counts == [1, 2, 1, 2, 1]
+    assert counts == [1, 2, 1, 2, 1, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -324,6 +326,8 @@ def test_files_of_all_forms_are_read(tmp_path: Path) -> None:
         ("a.bin", b"\x0a\x00", "--signal spans, logs or metrics"),
         ("spans.bin", b"\x0a\x05", "message 1: no protobuf of spans"),
         ("a.json.gz", b"\x1f\x8bxx", "cannot be read"),
+        ("b.json.gz", gzip.compress(b"{}")[:10] + b"\xff" * 20, "cannot be read"),
+        ("a.jsonl", "{}".encode("utf-16"), "UTF-16 text; save it as UTF-8"),
     ],
 )
 def test_a_broken_file_is_refused_with_its_place(

@@ -2,9 +2,12 @@
 
 import json
 import math
+import re
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from streams.codec import wire
 from streams.codec.records import decode, decode_body, encode, encode_body
@@ -45,6 +48,30 @@ def test_bytes_that_are_not_one_record_are_refused(body: bytes) -> None:
     with pytest.raises(RecordError) as caught:
         decode(wire.header(1) + body)
     assert caught.value.reason == "invalid_avro"
+
+
+@given(st.binary(max_size=6), st.integers(0, 400), st.integers(0, 6))
+@example(b"\xff" * 6, 0, 6)
+@example(b"", 12, 0)
+def test_the_reason_says_where_and_what_in_our_words(put: bytes, at: int, cut: int) -> None:
+    """Bytes changed anywhere: the field and what is wrong, and no word of the reader's own."""
+    body = value()[5:]
+    said = refusal_of(wire.header(1) + body[:at] + put + body[at + cut :])
+    assert said is None or (said.reason == "invalid_avro" and WORDS.fullmatch(said.detail)), said
+
+
+def refusal_of(record: bytes) -> RecordError | None:
+    try:
+        decode(record)
+    except RecordError as error:
+        return error
+    return None
+
+
+WORDS = re.compile(
+    r"[a-z_.]*: (no union branch|no enum symbol|a block of|block of|not UTF-8|a number beyond|"
+    r"the body ends|-?\d+ bytes wanted|\d+ is no).*|\d+ bytes after the end of the record"
+)
 
 
 def _renamed(schemas: SchemaSet, add_default: bool) -> dict[str, Any]:

@@ -154,6 +154,21 @@ def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         Link.plain("127.0.0.1:9").reach()
 
 
+def test_a_broker_that_does_not_answer_is_waited_for_aloud(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Once, after the first try: who, for how long still, and what the client says."""
+    monkeypatch.setattr(module, "REACH_SECONDS", 0.5)
+    monkeypatch.setattr(module, "_TRY_SECONDS", 0.1)
+    told: list[str] = []
+    link = Link("127.0.0.1:9", Link.plain("").settings, told.append)
+    with pytest.raises(BrokerError):
+        link.reach()
+    assert len(told) == 1
+    assert told[0].startswith("waiting for the broker on 127.0.0.1:9, for 0 s more: ")
+    assert "refused" in told[0]
+
+
 def test_nothing_is_asked_of_aiokafka_without_security() -> None:
     """The other client has reached the broker, and there is nothing to refuse."""
     asyncio.run(Link.plain("127.0.0.1:9").greet())

@@ -303,7 +303,8 @@ def test_context_goes_over_http_and_kafka() -> None:
             kafka = t.kafka_headers()
             asgi = [(name.encode(), value.encode()) for name, value in t.inject()]
         assert set(http) == {"accept", "traceparent", "tracestate", "baggage"}
-        assert http["baggage"].startswith("region=eu;p=1,spanloom.record_id=r-1")
+        assert http["baggage"].startswith("spanloom.record_id=r-1,")
+        assert http["baggage"].endswith(",region=eu;p=1")
         for carrier in (http, kafka, asgi):
             back = t.extract(carrier)
             assert back.parent == span.parent
@@ -314,6 +315,30 @@ def test_context_goes_over_http_and_kafka() -> None:
             assert (edge.parent, edge.baggage, edge.record_id) == (span.parent, None, "")
         assert t.inject({}) == {}
         assert t.extract(None).trace_id == 0
+
+
+def test_a_baggage_that_is_too_large_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """In and out, by its own name; the record's ids go on, and the trace does."""
+    with made() as t:
+        came = t.extract({"traceparent": PARENT, "baggage": "a=1,b=" + "x" * 9_000 + ",c=2"})
+        assert (came.parent.span_id, list(came.baggage or {})) == ("00f067aa0ba902b7", ["a"])
+        assert t.counts().baggage_cut == 2
+        t.extract({"baggage": "b=" + "x" * 9_000}, with_baggage=False)
+        assert t.counts().baggage_cut == 2
+        with t.span("x", parent=came, record_id="r-1") as span:
+            span.carry(big="y" * 9_000, **{"no token": "1"})
+            out = t.inject({})
+            assert t.counts().baggage_cut == 4
+            entry = t.failed(None)
+            assert t.counts().baggage_cut == 6
+        assert out["baggage"] == "spanloom.record_id=r-1,a=1"
+        t.recover("again", [*entry.headers().items(), ("baggage", "z=" + "x" * 9_000)]).end()
+        assert t.flush(60)
+        sender: Any = t.emitter.sender
+        assert t.counts().baggage_cut == 7
+    assert "2 entries of a baggage were left out: 8192 bytes and 180 entries" in caplog.text
+    name = "pipeline.alpha.telemetry.histogram.baggage_cut"
+    assert sum(e["value"] for e in sender.events if e["name"] == name) == 7
 
 
 def test_entries_of_the_baggage_become_dimensions() -> None:

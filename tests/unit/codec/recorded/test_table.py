@@ -199,6 +199,24 @@ def test_an_hour_that_a_clock_skips_or_repeats_is_not_guessed() -> None:
             at(text, format="epoch_s")
 
 
+def test_a_time_in_another_unit_than_the_mapping_says_is_refused() -> None:
+    """Each for each other, with the one that it seems to be; made-up times are none of them."""
+    now_ns = 1_760_000_000_123_456_789
+    units = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+    words = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+    for given, per_given in units.items():
+        for read in units:
+            text = str(now_ns // per_given)
+            if read == given:
+                assert at(text, format=f"epoch_{read}") // 1_000_000 == 1_760_000_000
+                continue
+            with pytest.raises(RowError) as raised:
+                at(text, format=f"epoch_{read}")
+            assert raised.value.reason == f"time_in_{words[given]}"
+    assert at("80", format="epoch_us") == 80
+    assert at("1970-01-20T10:00Z") == 1_677_600_000_000  # a date has no unit
+
+
 def test_periods_of_days_end_at_midnight() -> None:
     """A day of a zone has 23, 24 or 25 hours."""
     hours = {
@@ -220,6 +238,30 @@ def test_periods_of_days_end_at_midnight() -> None:
         ({"fields": {"module": "A"}}, "tables.0.fields.name"),
         ({"fields": {"module": "A", "name": {}}}, "give `column`, or a constant"),
         ({"fields": {"module": "A", "name": "b", "colour": "c"}}, "tables.0.fields.colour"),
+        (
+            {"fields": {"module": "A", "name": "b", "event_type": "SPAN"}},
+            "event_type is 'SPAN': give",
+        ),
+        ({"fields": {"module": "A", "name": True}}, "name: give a constant (text or number;"),
+        ({"dimensions": {"a": None}}, "tables.0.dimensions.a: give a constant"),
+        ({"dimensions": {"a": {"colunm": "x"}}}, "no such key; there are: column, constant,"),
+        (
+            {"dimensions": {"a": {"column": "x", "values": {1: "y"}}}},
+            "values.1: give a text; quote",
+        ),
+        (
+            {"timestamp": {"colunm": "a"}},
+            "timestamp.colunm: no such key; there are: column, format",
+        ),
+        ({"timestamp": "a"}, "timestamp: give keys: column, format, zone, ambiguous"),
+        ({"timestamp": {"column": "a", "format": "%Q", "zone": "UTC"}}, "has a code that strptime"),
+        ({"only": {"column": "a", "in": "b"}}, "only.in: give a list: [a, b]"),
+        ({"delimiter": '"'}, "tables.0.delimiter: "),
+        (
+            {"period": "1d", "colour": 1},
+            "tables.0.colour: no such key; there are: files, delimiter,",
+        ),
+        ({"tabels": []}, "tabels: no such key; there are: version, tables"),
         ({"count": "period"}, "`period` (such as 1d)"),
         ({"count": "period", "period": "1h"}, "needs `fields.value`"),
     ],
@@ -230,19 +272,28 @@ def test_a_wrong_mapping_is_refused(tmp_path: Path, change: dict[str, object], s
         "timestamp": {"column": "a", "zone": "UTC"}, "fields": {"module": "A", "name": "b"}
     }  # fmt: skip
     tree: dict[str, object] = {"version": 1, "tables": [table]}
-    (tree if set(change) & set(tree) else table).update(change)
+    (tree if set(change) & {*tree, "tabels"} else table).update(change)
     path = tmp_path / "m.yaml"
     path.write_text(yaml.safe_dump(tree))
     with pytest.raises(ConfigError) as failed:
         load_mapping(path)
     assert says in str(failed.value)
-    assert "m.yaml" in str(failed.value)
+    assert all(line.startswith(f"{path}: ") for line in str(failed.value).splitlines())
+    assert "after validation" not in str(failed.value)
+    assert "Value error" not in str(failed.value)
 
 
 def test_a_mapping_that_is_no_yaml_is_refused(tmp_path: Path) -> None:
     """Nor one with aliases, which unfold without end, nor one that is not there."""
     path = tmp_path / "m.yaml"
-    for text, says in (("[", "not YAML"), ("a: &x 1\nb: *x\n", "aliases")):
+    twice = "version: 1\ntables: []\nversion: 1\n"
+    for text, says in (
+        ("[", "not YAML"),
+        ("a: &x 1\nb: *x\n", "aliases"),
+        ("", "file: give keys: version, tables"),
+        (twice, "key 'version' is there twice"),
+        ("[" * 5_000, "nested too deeply"),
+    ):
         path.write_text(text)
         with pytest.raises(ConfigError, match=says):
             load_mapping(path)

@@ -118,19 +118,121 @@ def test_a_span_can_be_written(tmp_path: Path) -> None:
         assert repr(decode(encode("telemetry_event", event))) == repr(event)
 
 
+def test_a_span_that_was_told_in_two_halves(tmp_path: Path) -> None:
+    """Its start, then its end with tags, then tags alone: one span, and the rows are counted."""
+    start = span(duration=None, name=None, annotations=[{"timestamp": T0_US, "value": "flush"}])
+    end = span(timestamp=None, duration=70, kind=None, tags={"http.path": "/x", "n": "1"})
+    late = {name: start[name] for name in ("traceId", "id")} | {"tags": {"n": "2", "error": ""}}
+    end["annotations"] = [*start["annotations"], {"timestamp": T0_US + 9, "value": "sent"}]
+    other = span(id="1", parentId="bf396325699c84bf")
+    for rows in ([start, other, end, late], [other, end, late, start]):
+        (trace,), account = read(tmp_path, rows)
+        assert (account.rows, account.merged, account.refused) == (6, 2, {})
+        one, child = (e for e in trace.events if e["event_type"] == "TRACE")
+        if one["parent_span_id"]:
+            one, child = child, one
+        assert (one["timestamp"], one["duration_us"], one["name"]) == (T0_US, 70, "get")
+        assert (one["span_kind"], one["module"], one["status"]) == ("SERVER", "a", "ERROR")
+        assert one["dimensions"] == {"error": "", "http.path": "/x", "n": "2"}
+        assert child["parent_span_id"] == one["span_id"]
+        notes = [e["name"] for e in trace.events if e["event_type"] == "LOG"]
+        assert notes == ["flush", "sent"]
+        assert trace_summary(trace)["duplicates"] == 0
+
+
+def test_a_late_part_goes_to_the_side_that_sent_it(tmp_path: Path) -> None:
+    """By the flag or the endpoint; where it has neither it is the caller's, as in Zipkin."""
+    late = {"traceId": span()["traceId"], "id": "b"}
+    rows = [
+        late | {"shared": True, "tags": {"by": "flag"}},
+        late | {"localEndpoint": at("s"), "tags": {"by2": "endpoint"}},
+        late | {"tags": {"by": "nothing"}},
+        span(id="b", name="serve", shared=True, localEndpoint=at("s")),
+        span(id="b", name="call", kind="CLIENT", localEndpoint=at("c")),
+    ]
+    (trace,), account = read(tmp_path, rows)
+    found = by_name(trace)
+    assert found["call"]["dimensions"] == {"by": "nothing"}
+    assert found["serve"]["dimensions"] == {
+        "by": "flag",
+        "by2": "endpoint",
+        "zipkin.shared_id": "000000000000000b",
+    }
+    assert (len(trace.events), account.merged, account.refused) == (2, 3, {})
+
+
+def test_the_far_side_that_has_no_start_begins_with_its_first_annotation(tmp_path: Path) -> None:
+    """Older tracers leave time and length to the caller; what is not said is marked."""
+    notes = [{"timestamp": T0_US + 7, "value": "b"}, {"timestamp": T0_US + 5, "value": "a"}]
+    far = span(shared=True, timestamp=None, duration=None, localEndpoint=at("s"), name="serve")
+    rows = [span(kind="CLIENT", name="call"), far | {"annotations": notes}]
+    (trace,), account = read(tmp_path, rows)
+    serve = by_name(trace)["serve"]
+    assert (serve["timestamp"], serve["duration_us"]) == (T0_US + 5, 0)
+    assert serve["dimensions"]["zipkin.start"] == "first annotation"
+    assert account.refused == {}
+
+
+def test_a_trace_id_that_lost_its_left_half_is_the_whole_one(tmp_path: Path) -> None:
+    """Halves of a span are merged over both; where two whole ids fit none is taken."""
+    half = "ffdc9bb9a6453df3"
+    whole = "4e441824ec2b6a44" + half
+    rows = [
+        span(traceId=half, id="2", parentId="1", duration=None),
+        span(traceId=half, id="3", parentId="2"),
+        span(traceId=whole, id="1", kind="CLIENT"),
+        span(traceId=whole, id="2", timestamp=None, kind=None, duration=9),
+    ]
+    (trace,), account = read(tmp_path, rows)
+    found = {event["span_id"][-1]: event for event in trace.events}
+    assert trace.trace_id == whole
+    assert {event["trace_id"] for event in trace.events} == {whole}
+    assert (found["2"]["duration_us"], account.merged, account.refused) == (9, 1, {})
+    assert trace_summary(trace)["orphans"] == 0
+    alone, _ = read(tmp_path, [span(traceId=whole, id="3")])
+    assert alone[0].events[0]["event_id"] == found["3"]["event_id"]
+    other = span(traceId="1" * 16 + half, id="1")
+    traces, _ = read(tmp_path, [*rows, other])
+    assert [one.trace_id for one in traces] == ["0" * 16 + half, whole, other["traceId"]]
+
+
+def test_rows_that_contradict_are_not_merged(tmp_path: Path) -> None:
+    """Whole rows with one id, another start, another kind: each stays what it is."""
+    whole = span(localEndpoint=at("s"))
+    for other in (
+        whole | {"name": "other"},
+        whole | {"timestamp": T0_US + 1, "duration": None},
+        whole | {"kind": "CONSUMER", "duration": None},
+        whole | {"localEndpoint": at("t"), "duration": None},
+    ):
+        (trace,), account = read(tmp_path, [whole, other])
+        assert (len(trace.events), account.merged) == (2, 0), other
+
+
+def test_a_part_that_is_nowhere_is_counted_by_rows(tmp_path: Path) -> None:
+    """Two late parts of a span whose start was lost: two refused rows, and no trace of nothing."""
+    late = span(timestamp=None, tags={"a": "1"})
+    traces, account = read(tmp_path, [late, late | {"tags": {"b": "2"}}])
+    assert (traces, account.rows, account.merged) == ([], 2, 0)
+    assert account.refused == {"no_start": 2}
+    assert [one.reason for one in account.examples] == ["no_start"] * 2
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"traceId": None}, "invalid_id"),
         ({"id": ""}, "invalid_id"),
         ({"parentId": "bf396325699c84bf"}, "own_parent"),
-        ({"timestamp": None}, "invalid_time"),
+        ({"timestamp": None}, "no_start"),
+        ({"timestamp": 0}, "no_start"),
         ({"timestamp": "1"}, "invalid_time"),
         ({"duration": -4}, "invalid_duration"),
         ({"duration": 1.5}, "invalid_duration"),
         ({"kind": "BROKER"}, "invalid_kind"),
-        ({"localEndpoint": None}, "invalid_service_name"),
-        ({"localEndpoint": []}, "invalid_service_name"),
+        ({"localEndpoint": None}, "no_service"),
+        ({"localEndpoint": []}, "no_service"),
+        ({"localEndpoint": {"serviceName": 1}}, "invalid_service_name"),
         ({"localEndpoint": "a"}, "invalid_endpoint"),
         ({"tags": {"a": 1}}, "invalid_tags"),
         ({"tags": []}, ""),
