@@ -318,3 +318,29 @@ def test_what_health_says_in_words(modules: Page) -> None:
     ]
     more = {"cascades": [cascade] * 9, "predictive_indicators": []}
     assert run(modules, "health.js", "return it.sentences(given).at(-1);", more) == "and 3 more"
+
+
+def test_why_nothing_can_be_ordered_is_said(modules: Page) -> None:
+    """Of each order that cannot be given the reason, and none of one that can."""
+    body = """
+      const who = (...may) => ({ may, login: "keys" });
+      const open = { event: "OPENED", acknowledged_by: "" };
+      const of = (incident, may, ...commands) =>
+        commands.map((one) => it.hindrance(one, { ...open, ...incident }, who(...may)));
+      return [
+        of({}, ["operator"], "ack", "resolve", "merge", "silence", "unsilence"),
+        of({}, ["viewer"], "ack", "merge"),
+        of({ acknowledged_by: "kim" }, ["operator"], "ack", "resolve"),
+        of({ event: "RESOLVED", acknowledged_by: "kim" }, ["operator"], "ack", "silence"),
+        of({ event: "MERGED" }, ["operator"], "resolve"),
+      ];
+    """
+    role = "You may look on; orders need the role operator, or admin."
+    over = "It is resolved: there is nothing to order any more."
+    assert run(modules, "orders.js", body) == [
+        ["", "", "", "", ""],
+        [role, role],
+        ["kim has acknowledged it already.", ""],
+        [over, over],
+        ["It went into another incident: give orders to that one."],
+    ]

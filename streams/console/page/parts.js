@@ -88,3 +88,34 @@ export function scrolled(label, titles, body, more = null, caption = null) {
 export function panel(title, ...children) {
     return h("section", { class: "panel", "aria-label": title }, h("h2", null, title), children);
 }
+
+/**
+ * A button that asks for the next page: {element, is(more)}, the latter after each page.
+ *
+ * `ask` adds the page. What fails is said beside the button, which can be pressed again.
+ */
+export function showMore(ask) {
+    const said = h("span", { role: "status", class: "small" });
+    let isAsking = false;
+    const press = async () => {
+        if (isAsking) return;
+        isAsking = true;
+        said.textContent = "Asking …";
+        try {
+            await ask();
+            if (!button.hidden) said.textContent = "";
+        } catch (error) {
+            if (error.name !== "AbortError") said.textContent = `No more came: ${error.message}`;
+        }
+        isAsking = false;
+    };
+    const button = h("button", { type: "button", hidden: true, onclick: press }, "Show more");
+    const element = h("div", { class: "line", tabindex: -1 }, button, said);
+    const is = (more) => {
+        const had = document.activeElement === button;
+        button.hidden = !more;
+        said.textContent = had && !more ? "These are all." : "";
+        if (had && !more) element.focus(); // else the focus would be nowhere
+    };
+    return { element, is };
+}
