@@ -45,6 +45,7 @@ from streams.console.asked import read
 from streams.console.limits import Question, TimeLimitError, TooMuchError
 from streams.console.metrics import Meters, Rows
 from streams.console.openapi import openapi
+from streams.console.ordering import check_open, given
 from streams.console.paths.every import PATHS
 from streams.console.paths.path import ConflictError, Path
 from streams.console.personal import ASKING, Asking, PersonalError
@@ -334,8 +335,7 @@ class Interface:
 
         def ask() -> bytes | None:
             if one.is_order:
-                self._write_down(one, asked, request)
-                found = one.ask(self.queries, asked, path)
+                found = self._ordered(one, asked, path, request)
             else:
                 with question.asked():
                     found = one.ask(self.queries, asked, path)
@@ -354,20 +354,26 @@ class Interface:
             self.held.take(len(body))
         return body
 
-    def _write_down(self, one: Path, asked: dict[str, Any], request: Request) -> None:
-        """Write an order down before it is given.
+    def _ordered(
+        self, one: Path, asked: dict[str, Any], path: Mapping[str, str], request: Request
+    ) -> Any:
+        """Return the answer to an order, which is written down before it is given and after.
 
         Raises:
-            StateError: that cannot be done, so neither is the order.
+            BusyError: none are taken now.
+            StateError: it cannot be written down, so it was not given.
+            ConfigError, ConflictError, BrokerError: as the order says.
         """
+        if one.is_for_worker:
+            check_open(self.access.settings.orders_closed_file)
         body = asked.get("body")
-        self.access.log.write(
-            "order",
-            "asked",
+        return given(
+            self.access.log,
+            lambda: one.ask(self.queries, asked, path),
+            {} if body is None else body.model_dump(mode="json", exclude_none=True),
             actor=asked["actor"].name,
             client=client_of(request.scope),
             path=request.scope["path"],
-            order={} if body is None else body.model_dump(mode="json", exclude_none=True),
         )
 
 

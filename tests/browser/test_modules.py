@@ -333,6 +333,7 @@ def test_why_nothing_can_be_ordered_is_said(modules: Page) -> None:
         of({ acknowledged_by: "kim" }, ["operator"], "ack", "resolve"),
         of({ event: "RESOLVED", acknowledged_by: "kim" }, ["operator"], "ack", "silence"),
         of({ event: "MERGED" }, ["operator"], "resolve"),
+        [it.hindrance("ack", open, who("viewer"), "the demonstration is over")],
       ];
     """
     role = "You may look on; orders need the role operator, or admin."
@@ -343,4 +344,5 @@ def test_why_nothing_can_be_ordered_is_said(modules: Page) -> None:
         ["kim has acknowledged it already.", ""],
         [over, over],
         ["It went into another incident: give orders to that one."],
+        ["No orders are taken: the demonstration is over."],
     ]

@@ -3,6 +3,7 @@
 import { Failure, isAbsent, offers, post } from "./api.js";
 import { choice, field, h } from "./dom.js";
 import { ago, words } from "./format.js";
+import * as live from "./live.js";
 import { isOver } from "./parts.js";
 import { isLoggedIn, mayOrder } from "./session.js";
 
@@ -47,7 +48,8 @@ export function orders(view, current, who) {
             title,
         );
     const refused = (command) =>
-        waits ? "Wait for the answer to the order before." : hindrance(command, current(), who);
+        waits ? "Wait for the answer to the order before." : hindered(command);
+    const hindered = (command) => hindrance(command, current(), who, closed());
     const buttons = {
         ack: button("ack", "Acknowledge", true),
         resolve: button("resolve", "Resolve"),
@@ -65,7 +67,8 @@ export function orders(view, current, who) {
         if (buttons.unsilence === document.activeElement && !incident.silenced)
             buttons.silence.focus();
         buttons.unsilence.hidden = !incident.silenced;
-        why.textContent = hindrance("resolve", incident, who) || hindrance("ack", incident, who);
+        const reason = hindered("resolve") || hindered("ack");
+        if (why.textContent !== reason) why.textContent = reason; // it is read aloud
     };
     const end = (text) => {
         waits = "";
@@ -122,6 +125,7 @@ export function orders(view, current, who) {
     };
     view.onLeave(() => clearTimeout(timer));
     set();
+    view.listen((name) => name === "health" && set());
     return {
         element: form({ reason, actor, hours, into, told, why, buttons, who }),
         heard: (incident) => {
@@ -132,8 +136,12 @@ export function orders(view, current, who) {
     };
 }
 
+/** Why this console takes no orders at the moment, as it says itself; "" when it does. */
+export const closed = () => live.last("health")?.orders_closed ?? "";
+
 /** Why a command cannot be ordered of an incident, by somebody; "" when it can. */
-export function hindrance(command, incident, who) {
+export function hindrance(command, incident, who, closed = "") {
+    if (closed) return `No orders are taken: ${closed}.`;
     if (!mayOrder(who)) return "You may look on; orders need the role operator, or admin.";
     if (incident.event === "MERGED")
         return "It went into another incident: give orders to that one.";

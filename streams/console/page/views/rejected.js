@@ -107,8 +107,10 @@ function redrive(one) {
             const done = await post("rejected/redrive", { topic, partition, offset, reason });
             put(box, `sent, offset ${done.redriven_offset}`);
         } catch (error) {
-            put(box, error.message);
+            put(box, `${error.message} `, button);
+            button.focus();
         }
     };
-    return put(box, h("button", { type: "button", onclick: order }, "Send again"));
+    const button = h("button", { type: "button", onclick: order }, "Send again");
+    return put(box, button);
 }
