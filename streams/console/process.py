@@ -188,7 +188,7 @@ class Console:
         }
         promise = promise_of(self._contract)
         more = (*built.paths, *catalog_paths(self._contract), *pipeline_paths(promise))
-        routes = [*built.logins, Route("/api/v1/live", self._live), *site.routes()]
+        routes = [*built.logins, Route("/api/v1/live", self._live, methods=["GET"]), *site.routes()]
         return server(
             application(interface, others, more, routes),
             interface.meters,
