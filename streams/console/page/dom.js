@@ -125,9 +125,10 @@ export function keepFocus(element, draw) {
     back();
 }
 
-/** Draw anew, and open again what was open: details are told apart by their summary. */
+/** Draw anew, and open again what was open: details are told apart by their name or summary. */
 export function keepOpen(element, draw) {
-    const title = (details) => details.querySelector("summary").textContent;
+    const title = (details) =>
+        details.dataset.name ?? details.querySelector("summary").textContent;
     const open = new Set([...element.querySelectorAll("details[open]")].map(title));
     const back = placeOf(element, element.closest("[tabindex]"));
     draw();

@@ -1,7 +1,7 @@
 // Pieces that several views show alike.
 
 import { h } from "./dom.js";
-import { briefly, moment, since, words } from "./format.js";
+import { briefly, since, utc, words } from "./format.js";
 
 export const isOver = (incident) => ["RESOLVED", "MERGED"].includes(incident.event);
 
@@ -12,6 +12,9 @@ export function badge(text, kind = "") {
 export function owner(name) {
     return name ? h("span", { class: "owner" }, name) : h("span", { class: "unowned" }, "unowned");
 }
+
+/** A time as people read it; pointed at it is whole. */
+export const time = (iso, text = utc(iso)) => h("time", { datetime: iso, title: iso }, text);
 
 export function traceLink(id, long = false) {
     return h(
@@ -42,10 +45,9 @@ export function incidentLine(one) {
                 h("span", null, one.module || "no module"),
                 owner(one.owner),
                 h("span", { class: "grow" }),
-                h(
-                    "time",
-                    { datetime: one.opened_at, title: one.opened_at },
-                    isOver(one) ? `${moment(one.opened_at)}` : `${since(one.opened_at)} ago`,
+                time(
+                    one.opened_at,
+                    isOver(one) ? utc(one.opened_at) : `${since(one.opened_at)} ago`,
                 ),
             ),
         ),

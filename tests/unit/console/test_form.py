@@ -1,5 +1,6 @@
 """How requests may be written: their target, method and body; and what is said of others."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from streams.console.api import application, open_to_all
+from streams.console.api import Interface, application, open_to_all
 from streams.console.metrics import Meters
 from streams.console.openapi import openapi
 from streams.console.paths.every import PATHS
@@ -32,6 +33,11 @@ async def say_target(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": said.encode()})
 
 
+def nobody_asks(folder: Path) -> Interface:
+    """Return the interface of an empty archive, for what needs no thread to be asked in."""
+    return open_to_all(Queries(archive_in(folder), 256 << 20, 1), ThreadPoolExecutor(1))
+
+
 @pytest.mark.parametrize(
     ("target", "wanted"),
     [
@@ -53,7 +59,7 @@ def test_a_target_may_be_a_whole_address(target: str, wanted: str) -> None:
 
 def test_a_name_in_the_target_is_judged(tmp_path: Path) -> None:
     """A name of others is refused there too, whatever the header says."""
-    interface = open_to_all(Queries(archive_in(tmp_path), 256 << 20, 1), None)  # type: ignore[arg-type]
+    interface = nobody_asks(tmp_path)
     with Running(application(interface, {}), interface.meters) as console:
         for host, status in (("evil.example", b"400"), ("127.0.0.1", b"200")):
             target = f"http://{host}/api/v1/openapi.json"
@@ -109,7 +115,7 @@ def test_the_description_has_what_is_there(tmp_path: Path) -> None:
     """Health and news are no questions; they are described where they are served."""
     health, live = "/api/v1/health", "/api/v1/live"
     assert not {health, live} & set(openapi(PATHS)["paths"])
-    interface = open_to_all(Queries(archive_in(tmp_path), 256 << 20, 1), None)  # type: ignore[arg-type]
+    interface = nobody_asks(tmp_path)
     news = Route(live, lambda _: PlainTextResponse(""), methods=["GET"])
     app = application(interface, {health: lambda _: PlainTextResponse("")}, (), [news])
     with Running(app, interface.meters) as console:

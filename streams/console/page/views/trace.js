@@ -3,9 +3,9 @@
 import { contract, get } from "../api.js";
 import { go, remember, say } from "../app.js";
 import { address, field, h, put, state } from "../dom.js";
-import { CAUSES, count, duration, micros, moment, percent, words } from "../format.js";
-import { badge, panel, recordLink, table, traceLink } from "../parts.js";
-import { build, isSynthetic } from "../tree.js";
+import { CAUSES, count, duration, micros, percent, words } from "../format.js";
+import { badge, panel, recordLink, table, time, traceLink } from "../parts.js";
+import { build, isSynthetic, madeOf } from "../tree.js";
 import { moduleOf, waterfall } from "../waterfall.js";
 
 const REVISION_MS = 15_000;
@@ -80,20 +80,16 @@ function head(trace) {
             h(
                 "span",
                 null,
-                h(
-                    "time",
-                    { datetime: trace.start, title: trace.start },
-                    `${moment(trace.start)} UTC`,
-                ),
+                time(trace.start),
             ),
             h("strong", null, duration(trace.duration_us)),
-            h("span", null, `${count(trace.span_count)} spans`),
+            h("span", null, madeOf(trace)),
             trace.error_count ? badge(`${count(trace.error_count)} errors`, "error") : null,
             trace.orphan_count
                 ? badge(`${count(trace.orphan_count)} without a parent`, "warn")
                 : null,
             trace.evicted_count
-                ? badge(`${count(trace.evicted_count)} beyond the bounds of a trace`, "warn")
+                ? badge(`${count(trace.evicted_count)} left out: beyond the bounds of a trace`, "warn")
                 : null,
             h(
                 "span",
@@ -342,11 +338,7 @@ function revisions(trace) {
             h(
                 "li",
                 null,
-                h(
-                    "time",
-                    { class: "small", datetime: one.appended, title: one.appended },
-                    moment(one.appended),
-                ),
+                time(one.appended),
                 h(
                     "span",
                     null,
