@@ -300,6 +300,19 @@ def test_an_absent_id_is_said_in_words(looking: Looking) -> None:
     looking.page.goto(f"/traces/{'0' * 31}f")
     expect(looking.page.get_by_role("alert")).to_contain_text("there is none of that id")
     expect(looking.page.get_by_role("button", name="Try again")).to_be_visible()
+    looking.page.goto("/bogus")
+    expect(looking.page.get_by_role("alert")).to_contain_text("There is no page /bogus")
+    looking.page.get_by_role("link", name="Go to Now").click()
+    expect(region(looking.page, "Pipeline map")).to_be_visible()
+
+
+def test_a_signal_is_found_as_it_is_typed(page: Page) -> None:
+    """The list opens by itself, with what fits."""
+    page.goto("/catalog")
+    signals = page.get_by_role("region", name="Signals", exact=True)
+    expect(signals).to_have_count(0)
+    page.get_by_label("Find by name or what it says").press_sequentially("latency")
+    expect(signals.get_by_text("latency").first).to_be_visible()
 
 
 def test_a_dead_console_is_said_to_be_away(chromium: Browser, stage: Stage) -> None:
@@ -367,9 +380,14 @@ def test_the_keyboard_keeps_its_place(page: Page, stage: Stage) -> None:
     expect(page).to_have_url(re.compile("kind=module"))
     expect(region(page, "Lost by modules and time")).to_be_visible()
     assert page.evaluate(focused) == "kind"
-    page.goto("/incidents")
-    link = region(page, "Incidents").get_by_role("link", name="cknowledgment")
-    link.focus()
+    page.keyboard.press("Escape")
+    page.goto("/catalog")
+    expect(region(page, "Modules (6)")).to_be_visible()
+    page.keyboard.press("g")
+    page.keyboard.press("i")
+    expect(region(page, "Incidents").get_by_role("link", name="cknowledgment")).to_be_visible()
+    page.keyboard.press("j")
+    expect(region(page, "Incidents").get_by_role("link").first).to_be_focused()
     page.keyboard.press("Enter")
     expect(region(page, "Summary")).to_be_visible()
     assert page.evaluate(focused) == "MAIN"

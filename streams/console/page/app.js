@@ -111,7 +111,7 @@ async function show() {
     };
     try {
         const file = here.id && FILES[`${here.name}/`] ? FILES[`${here.name}/`] : FILES[here.name];
-        if (!file) throw new Failure(404, "There is no such view.");
+        if (!file) return put(main, nowhere());
         const module = await load(file);
         if (mine !== turn) return;
         const drawn = module.show(view);
@@ -125,6 +125,15 @@ async function show() {
         clearTimeout(patience);
         if (mine === turn) back();
     }
+}
+
+function nowhere() {
+    return state(
+        "error",
+        `There is no page ${location.pathname}.`,
+        "Its name may be mistyped, or of another version.",
+        h("a", { href: "/" }, "Go to Now"),
+    );
 }
 
 /** The way back of who goes to another view by a link that the next one has not. */
@@ -249,6 +258,9 @@ function press(event) {
     if (event.key === "/") {
         document.getElementById("find-text").focus();
         event.preventDefault();
+    } else if (event.key === "j" && [document.body, main].includes(document.activeElement)) {
+        const list = main.querySelector("[data-list]");
+        list?.querySelector(list.dataset.list)?.focus();
     } else if (event.key === "?") help();
     else if (event.key === "g") wentAt = Date.now();
     else if (Date.now() - wentAt < 1_000 && GO[event.key]) {

@@ -75,8 +75,9 @@ export function choice(name, values, chosen, any = "any") {
     );
 }
 
-/** Let the arrows move between the links or buttons of a list; j and k too. */
+/** Let the arrows move between the links or buttons of a list; j and k too, j into it. */
 export function arrows(list, selector) {
+    list.dataset.list = selector;
     list.addEventListener("keydown", (event) => {
         const step = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1 }[event.key];
         if (!step || event.ctrlKey || event.metaKey || event.altKey) return;

@@ -16,6 +16,13 @@ export function owner(name) {
 /** A time as people read it; pointed at it is whole. */
 export const time = (iso, text = utc(iso)) => h("time", { datetime: iso, title: iso }, text);
 
+/** Who did something; the archive keeps people by a pseudonym where the contract says so. */
+export function actor(name) {
+    if (!name.startsWith("~")) return name;
+    const title = "A pseudonym: the contract calls who it was personal.";
+    return h("abbr", { title, class: "id" }, name);
+}
+
 export function traceLink(id, long = false) {
     return h(
         "a",

@@ -217,7 +217,7 @@ function causes(one) {
             ? h(
                   "details",
                   { "data-name": "causes" },
-                  h("summary", null, `${rest.length} less likely ones`),
+                  h("summary", null, `${rest.length} less likely`),
                   h("ol", { class: "causes" }, rest),
               )
             : null,
@@ -234,7 +234,7 @@ function timeline(one) {
                 "span",
                 null,
                 entry.event ? [badge(entry.event, entry.event.toLowerCase()), " "] : null,
-                entry.text,
+                entry.text === entry.event?.toLowerCase() ? "" : entry.text,
                 h("span", { class: "small" }, ` v${entry.version}`),
             ),
         ),
@@ -243,11 +243,11 @@ function timeline(one) {
         h(
             "p",
             { class: "small" },
-            "When a worker said it, by its own clock. Of the events themselves the trouble is ",
-            "since ",
+            "When a worker said it, by its own clock. By the time of the events, which all else here ",
+            "goes by, the trouble began ",
             time(one.opened_at),
-            one.resolved_at ? [" until ", time(one.resolved_at)] : null,
-            ", as are all other times here.",
+            one.resolved_at ? [" and ended ", time(one.resolved_at)] : null,
+            ".",
         ),
         h("ol", { class: "timeline" }, told),
         h(

@@ -4,7 +4,7 @@ import { contract, get } from "../api.js";
 import { go, remember, say } from "../app.js";
 import { address, field, h, put, state } from "../dom.js";
 import { CAUSES, count, duration, micros, percent, words } from "../format.js";
-import { badge, panel, recordLink, table, time, traceLink } from "../parts.js";
+import { actor, badge, panel, recordLink, table, time, traceLink } from "../parts.js";
 import { build, isSynthetic, madeOf } from "../tree.js";
 import { moduleOf, waterfall } from "../waterfall.js";
 
@@ -116,22 +116,32 @@ async function copy(text) {
     }
 }
 
+/** A line for each place where something was lost: what stands behind it lacks as well. */
 function missing(trace) {
+    const places = new Map();
+    for (const one of trace.missing) {
+        const place = [one.from_stage, one.to_stage, one.cause].join("\n");
+        places.set(place, [...(places.get(place) ?? []), one]);
+    }
+    const nameOf = (one) => one.name || one.to_stage || one.span_id;
     return h(
         "ul",
         { class: "bullets" },
-        trace.missing.map((one) =>
+        [...places.values()].map(([first, ...behind]) =>
             h(
                 "li",
                 null,
-                h("strong", { class: "lost" }, one.name || one.to_stage || one.span_id),
+                h("strong", { class: "lost" }, nameOf(first)),
                 " of ",
-                one.module || "an unknown module",
-                one.from_stage ? `, lost between ${one.from_stage} and ${one.to_stage}` : "",
+                first.module || "an unknown module",
+                behind.length
+                    ? [", and with it ", h("span", { class: "lost" }, behind.map(nameOf).join(", "))]
+                    : null,
+                first.from_stage ? `, lost between ${first.from_stage} and ${first.to_stage}` : "",
                 ": ",
-                CAUSES[one.cause] ?? words(one.cause.toLowerCase()),
+                CAUSES[first.cause] ?? words(first.cause.toLowerCase()),
                 " ",
-                badge(one.cause, "warn"),
+                badge(first.cause, "warn"),
             ),
         ),
     );
@@ -200,7 +210,7 @@ function details(span, trace) {
             ["Skew", span.skew ? `starts ${duration(span.skew)} before its parent` : ""],
             ["Kind", event.span_kind],
             ["Operation", event.operation],
-            ["Actor", event.actor],
+            ["Actor", event.actor && actor(event.actor)],
             ["Span id", h("span", { class: "id" }, event.span_id)],
             ["Parent", event.parent_span_id && h("span", { class: "id" }, event.parent_span_id)],
             ["Record", event.record_id && recordLink(event.record_id)],
@@ -297,7 +307,7 @@ function notes(events) {
                 " ",
                 event.name,
                 event.value !== null ? ` = ${event.value} ${event.unit}` : "",
-                event.actor ? ` by ${event.actor}` : "",
+                event.actor ? [" by ", actor(event.actor)] : "",
                 h(
                     "span",
                     { class: "small" },
