@@ -20,11 +20,10 @@ from urllib.parse import quote, urlsplit
 
 import aiohttp
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from streams.cli.lines import clean
 from streams.cli.moments import flag_length_us
+from streams.cli.tables import print_table
 from streams.console.asked import COUNT, END, LIMIT, LIMIT_MAX, START, TOKEN
 from streams.console.paths.audit import AuditQuery
 from streams.console.paths.every import PATHS
@@ -395,12 +394,7 @@ def _print_table(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
     wanted = _COLUMNS.get(name) or tuple(dict.fromkeys(c for row in rows for c in row))
     cells = {column: [clean(_short(row.get(column))) for row in rows] for column in wanted}
     shown = {column: texts for column, texts in cells.items() if any(texts)}
-    table = Table(title=name, box=None, title_justify="left", header_style="bold")
-    for column in shown:
-        table.add_column(column, overflow="fold", no_wrap=column in ("timestamp", "start"))
-    for row in zip(*shown.values(), strict=True):
-        table.add_row(*row)
-    Console().print(table)
+    print_table(name, shown)
 
 
 def _writable(path: Path) -> None:

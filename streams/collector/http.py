@@ -7,7 +7,7 @@ or decoded here, and no byte is read of a request that is refused by its head.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -92,7 +92,7 @@ class HttpEdge:
         try:
             reply = self._page(head) if kind is None else await self._export(head, kind, receive)
             status = reply.status
-            await _answer(reply, send)
+            await _answer(reply, send, _instead(kind, status))
         except GoneError:
             pass  # there is nobody to answer
         except Exception:
@@ -215,11 +215,25 @@ def _too_large(bytes_max: int) -> Refusal:
     return Refusal(413, "body_too_large", f"more than {bytes_max} bytes: send less at once")
 
 
-async def _answer(reply: Reply, send: Send) -> None:
+def _instead(kind: Kind | None, status: int) -> list[tuple[bytes, bytes]]:
+    """Return the headers that say what would have been taken (RFC 9110, 15.5.6 and 15.5.16)."""
+    if status == 405:
+        return [(b"allow", b"GET, HEAD" if kind is None else b"POST")]
+    if status != 415 or kind is None:
+        return []
+    forms = [media for media, one in FORMS.items() if one in forms_of(kind)]
+    return [
+        (b"accept-post", ", ".join(forms).encode()),
+        (b"accept-encoding", ", ".join(one for one in CODINGS if one).encode()),
+    ]
+
+
+async def _answer(reply: Reply, send: Send, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
     headers = [
         (b"content-type", reply.content_type.encode()),
         (b"content-length", b"%d" % len(reply.body)),
         (b"x-content-type-options", b"nosniff"),
+        *more,
     ]
     if reply.wait_seconds:
         headers.append((b"retry-after", b"%d" % max(1, round(reply.wait_seconds))))

@@ -7,6 +7,7 @@ its client takes them.
 """
 
 import asyncio
+import contextlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -29,7 +30,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
-from streams.console import arrow
+from streams.console import arrow, site
 from streams.console.access.audit_log import AccessLog
 from streams.console.access.gate import (
     RECORD,
@@ -45,6 +46,7 @@ from streams.console.asked import read
 from streams.console.limits import Question, TimeLimitError, TooMuchError
 from streams.console.metrics import Meters, Rows
 from streams.console.openapi import openapi
+from streams.console.ordering import check_open, given
 from streams.console.paths.every import PATHS
 from streams.console.paths.path import ConflictError, Path
 from streams.console.personal import ASKING, Asking, PersonalError
@@ -115,12 +117,29 @@ async def _body(request: Request, model: type[BaseModel]) -> BaseModel:
             text += part
             if len(text) > BODY_BYTES_MAX:
                 raise _TooLongError
+    _each_once(bytes(text))
     try:
         return model.model_validate_json(bytes(text))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])[:ERROR_CHARS] or "the request"
         raise ConfigError(f"{where}: {first['msg'][:ERROR_CHARS]}") from error
+
+
+def _each_once(text: bytes) -> None:
+    """Refuse a field that is said twice: of two filters one would be dropped without a word.
+
+    Raises:
+        ConfigError: there is one; names it. What is no JSON is left to whoever reads it.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> None:
+        for name, times in Counter(name for name, _ in pairs).items():
+            if times > 1:
+                raise ConfigError(f"{name[:60]}: given {times} times; give it once")
+
+    with contextlib.suppress(ValueError, RecursionError):
+        json.loads(text, object_pairs_hook=once)
 
 
 def _without_digest(asked: dict[str, Any], request: Request) -> str:
@@ -334,8 +353,7 @@ class Interface:
 
         def ask() -> bytes | None:
             if one.is_order:
-                self._write_down(one, asked, request)
-                found = one.ask(self.queries, asked, path)
+                found = self._ordered(one, asked, path, request)
             else:
                 with question.asked():
                     found = one.ask(self.queries, asked, path)
@@ -354,20 +372,26 @@ class Interface:
             self.held.take(len(body))
         return body
 
-    def _write_down(self, one: Path, asked: dict[str, Any], request: Request) -> None:
-        """Write an order down before it is given.
+    def _ordered(
+        self, one: Path, asked: dict[str, Any], path: Mapping[str, str], request: Request
+    ) -> Any:
+        """Return the answer to an order, which is written down before it is given and after.
 
         Raises:
-            StateError: that cannot be done, so neither is the order.
+            BusyError: none are taken now.
+            StateError: it cannot be written down, so it was not given.
+            ConfigError, ConflictError, BrokerError: as the order says.
         """
+        if one.is_for_worker:
+            check_open(self.access.settings.orders_closed_file)
         body = asked.get("body")
-        self.access.log.write(
-            "order",
-            "asked",
+        return given(
+            self.access.log,
+            lambda: one.ask(self.queries, asked, path),
+            {} if body is None else body.model_dump(mode="json", exclude_none=True),
             actor=asked["actor"].name,
             client=client_of(request.scope),
             path=request.scope["path"],
-            order={} if body is None else body.model_dump(mode="json", exclude_none=True),
         )
 
 
@@ -375,16 +399,24 @@ def _error(status: int, words: str, again: str = "") -> Response:
     return JSONResponse({"error": words}, status, {"Retry-After": again} if again else {})
 
 
-def _not_served(request: Request, error: Exception) -> Response:
+def _not_served(request: Request, error: Exception, served: Sequence[BaseRoute]) -> Response:
     """Answer a path or a method that there is not, as the interface answers everything."""
     assert isinstance(error, HTTPException)
-    if not request.url.path.startswith("/api/"):
-        return PlainTextResponse(error.detail, error.status_code, error.headers)
-    words = "there is no such path"
-    if error.status_code == 405:
-        words = f"this path takes {(error.headers or {})['Allow']} alone"
-    body = {"error": f"{words}; /api/v1/openapi.json names all that there is"}
-    return JSONResponse(body, error.status_code, error.headers)
+    headers, is_method = dict(error.headers or {}), error.status_code == 405
+    if is_method:  # several routes may have one path
+        found = [one for one in served if one.matches(request.scope)[0] is not Match.NONE]
+        allowed = {name for one in found for name in getattr(one, "methods", None) or ()}
+        headers["Allow"] = ", ".join(sorted(allowed))
+    if request.url.path.startswith("/api/"):
+        words = (
+            f"this path takes {headers['Allow']} alone" if is_method else "there is no such path"
+        )
+        body = {"error": f"{words}; /api/v1/openapi.json names all that there is"}
+        return JSONResponse(body, error.status_code, headers)
+    is_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+    if is_page and not is_method:
+        return site.absent(request)  # it says so, and has the way back
+    return PlainTextResponse(error.detail, error.status_code, headers)
 
 
 def _pattern(path: str) -> str:
@@ -431,7 +463,8 @@ def application(
 
         return Route(path, answer, methods=["GET"])
 
-    document = openapi(paths)
+    there = {*others, *(getattr(one, "path", "") for one in routes)}
+    document = openapi(paths, there)
     served: list[BaseRoute] = [
         *(interface.route(one) for one in paths),
         page("/api/v1/openapi.json", lambda _: JSONResponse(document)),
@@ -449,7 +482,7 @@ def application(
     return Starlette(
         middleware=[guard],
         routes=served,
-        exception_handlers={HTTPException: _not_served},
+        exception_handlers={HTTPException: partial(_not_served, served=served)},
     )
 
 

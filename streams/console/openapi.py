@@ -1,6 +1,6 @@
 """The description of the interface, OpenAPI 3.1, made of what serves it."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, Final
 
 from streams.console import arrow
@@ -25,9 +25,26 @@ _NUMBERS: Final = {
 """Names in a path that are numbers; all others are text."""
 
 
-def openapi(described_paths: Iterable[Path]) -> dict[str, Any]:
-    """Return the description of some paths."""
-    paths: dict[str, Any] = {}
+_OTHERS: Final = {
+    "/api/v1/health": (
+        "The console's own health: what it waits for, how far it is behind, how its archive grows.",
+        "application/json",
+        {"503": ("Reading has ended: the same, with `healthy` false.", {"type": "object"})},
+    ),
+    "/api/v1/live": (
+        "News as server-sent events: fidelity, incidents, health, pipeline, trouble.",
+        "text/event-stream",
+        {"503": ("Too many look on.", reference("Error"))},
+    ),
+}
+"""What is served otherwise than by a `Path`: its summary, its type, its own refusals."""
+
+
+def openapi(described_paths: Iterable[Path], there: Container[str] = ()) -> dict[str, Any]:
+    """Return the description of some paths, and of those others that are there."""
+    paths: dict[str, Any] = {
+        path: {"get": _other(*about)} for path, about in _OTHERS.items() if path in there
+    }
     schemas: dict[str, Any] = {"Error": ERROR}
     for one in described_paths:
         about = _operation(one)
@@ -38,6 +55,17 @@ def openapi(described_paths: Iterable[Path]) -> dict[str, Any]:
             about["requestBody"] = {"required": True, "content": content}
         paths.setdefault(one.path, {})[one.method.lower()] = about
     return document("Spanloom console", paths, schemas, KEY)
+
+
+def _other(
+    summary: str, media: str, refusals: Mapping[str, tuple[str, dict[str, Any]]]
+) -> dict[str, Any]:
+    told = {code: (words, reference("Error")) for code, words in _ALWAYS.items()}
+    answers: dict[str, Any] = {"200": {"description": "The answer.", "content": {media: {}}}}
+    for code, (words, schema) in sorted({**told, **refusals}.items()):
+        content = {"application/json": {"schema": schema}}
+        answers[code] = {"description": words, "content": content}
+    return {"summary": summary, "x-role": "viewer", "parameters": [], "responses": answers}
 
 
 def _operation(one: Path) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from streams.console.archive.upkeep import Upkeep
 from streams.console.build import build
 from streams.console.live import Live, Source
 from streams.console.metrics import Rows, by_key, exposition, of_requests
+from streams.console.ordering import closed
 from streams.console.paths.catalog import catalog_paths
 from streams.console.paths.pipeline import pipeline_paths
 from streams.console.privacy import check_keys, privacy_of
@@ -187,7 +188,7 @@ class Console:
         }
         promise = promise_of(self._contract)
         more = (*built.paths, *catalog_paths(self._contract), *pipeline_paths(promise))
-        routes = [*built.logins, Route("/api/v1/live", self._live), *site.routes()]
+        routes = [*built.logins, Route("/api/v1/live", self._live, methods=["GET"]), *site.routes()]
         return server(
             application(interface, others, more, routes),
             interface.meters,
@@ -207,6 +208,7 @@ class Console:
             "unreadable": dict(self._archive.unreadable),
             "archive": self._archive.counts(),
             "viewers": {"now": self._live.viewers, "dropped_total": self._live.dropped},
+            "orders_closed": closed(self._settings.orders_closed_file),
             "archive_growth": self._archive.growth(time.time_ns() // 1000)._asdict(),
         }
 

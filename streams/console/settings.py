@@ -45,6 +45,8 @@ class ConsoleSettings(SaneSettings):
         behind_tls_proxy: HTTPS ends before the console.
         trusted_proxies: addresses whose word on where a request comes from is taken.
         access_log_dir: where decisions on access are written; a folder of the archive if absent.
+        orders_closed_file: while this file is there no orders to workers are taken, for the reason
+            that it says; absent, they always are.
         session_seconds: how long a login lasts.
         sessions_max: logins at once; the oldest ends for a new one.
         requests_per_second, requests_burst: what one client may ask.
@@ -97,6 +99,7 @@ class ConsoleSettings(SaneSettings):
     behind_tls_proxy: bool = False
     trusted_proxies: tuple[str, ...] = ()
     access_log_dir: Path | None = None
+    orders_closed_file: Path | None = None
     session_seconds: float = Field(default=28_800, ge=60)
     sessions_max: int = Field(default=10_000, ge=1)
 

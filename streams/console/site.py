@@ -4,6 +4,7 @@ Owns types, compression and caching of them. A request names one of the files th
 start or nothing at all: no path of a request ever reaches the disk.
 """
 
+import functools
 import gzip
 import hashlib
 from pathlib import Path
@@ -53,7 +54,7 @@ def assets(folder: Path = FOLDER) -> dict[str, Asset]:
     return found
 
 
-def _answer(asset: Asset, request: Request) -> Response:
+def _answer(asset: Asset, request: Request, status: int = 200) -> Response:
     headers = {
         "ETag": asset.tag,
         # Asked anew each time, and answered with 304: an upgrade is seen at the next look.
@@ -63,18 +64,28 @@ def _answer(asset: Asset, request: Request) -> Response:
     }
     if asset.type.startswith("text/html"):
         headers["Content-Security-Policy"] = POLICY
-    if asset.tag in request.headers.get("if-none-match", ""):
+    if status == 200 and asset.tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     body = asset.plain
     if "gzip" in request.headers.get("accept-encoding", ""):
         body = asset.packed
         headers["Content-Encoding"] = "gzip"
-    return Response(body, headers=headers, media_type=asset.type)
+    return Response(body, status, headers=headers, media_type=asset.type)
+
+
+@functools.cache
+def _files(folder: Path) -> dict[str, Asset]:
+    return assets(folder)
+
+
+def absent(request: Request, folder: Path = FOLDER) -> Response:
+    """Return the page for an address that it has no view for: it says so, and leads back."""
+    return _answer(_files(folder)[INDEX], request, 404)
 
 
 def routes(folder: Path = FOLDER) -> list[Route]:
     """Return what serves the page: each view's address, and the files below /assets."""
-    files = assets(folder)
+    files = _files(folder)
 
     async def view(request: Request) -> Response:
         return _answer(files[INDEX], request)

@@ -17,8 +17,10 @@ from typing import Final, Self
 
 PORT: Final = 8090
 STOP_SECONDS: Final = 10.0
+CLOSED_FILE: Final = "orders-closed"
 _TAIL_CHARS: Final = 300
 FILE_SECONDS: Final = "5"
+CLOSED: Final = "the demonstration is over, and the worker that would carry them out with it\n"
 
 
 class Page:
@@ -42,6 +44,7 @@ class Page:
             self._folder = folder = Path(tempfile.mkdtemp(prefix="spanloom-page-"))
             environment = {k: v for k, v in os.environ.items() if not k.startswith("SPANLOOM_")}
             environment["SPANLOOM_CONSOLE_FILE_SECONDS"] = FILE_SECONDS
+            environment["SPANLOOM_CONSOLE_ORDERS_CLOSED_FILE"] = str(folder / CLOSED_FILE)
             with (folder / "log").open("wb") as log:
                 self._process = subprocess.Popen(
                     [
@@ -82,6 +85,11 @@ class Page:
             said = (self._folder / "log").read_text("utf-8", "replace").strip()
             return f"no page, the console ended with {code}: {said[-_TAIL_CHARS:]}"
         return f"http://127.0.0.1:{self._port}"
+
+    def close_orders(self) -> None:
+        """Let it take no more orders: there is no worker any more."""
+        if self._folder is not None:
+            (self._folder / CLOSED_FILE).write_text(CLOSED, "utf-8")
 
     def stay(self) -> None:
         """Keep it until Ctrl-C or SIGTERM, or until it ends by itself."""

@@ -147,6 +147,7 @@ def run_demo(
         settings = settings_for(broker.address, Path(folder), contract)
         with Page(broker.address, contract, page_port) as page:
             report, was_stopped = asyncio.run(_run(settings, seconds, seed, show, every, page))
+            page.close_orders()
             finish(report, page, was_stopped)
             return report
 

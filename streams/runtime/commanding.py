@@ -71,5 +71,7 @@ def answer(
             break
     raise BrokerError(
         f"the command was taken, and not answered within {seconds:g} s. Operator action: see "
-        "whether a worker runs; the command is carried out when one does."
+        "whether a worker runs; the command is carried out when one does. An id that was used "
+        "before is not answered again; its answer is what `spanloom query audit --since 7d "
+        f"--correlation-id {command_id}` shows."
     )

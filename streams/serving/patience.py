@@ -14,6 +14,7 @@ import resource
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
+from urllib.parse import unquote
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -117,6 +118,26 @@ class PatientProtocol(H11Protocol):
             self._take = None
 
 
+def in_origin_form(app: Any) -> Any:
+    """Return an application that is asked for paths, whatever form a request names its target in.
+
+    A proxy may name the whole address; its host is then the one that is asked (RFC 9112, 3.2.2).
+    """
+
+    async def asked(scope: Any, receive: Any, send: Any) -> None:
+        raw: bytes = scope.get("raw_path", b"")
+        if scope["type"] == "http" and not raw.startswith(b"/") and b"://" in raw:
+            _, _, rest = raw.partition(b"://")
+            host, _, path = rest.partition(b"/")
+            raw = b"/" + path
+            others = [one for one in scope["headers"] if one[0].lower() != b"host"]
+            path_ = unquote(raw.decode("latin-1"))
+            scope = {**scope, "raw_path": raw, "path": path_, "headers": [(b"host", host), *others]}
+        await app(scope, receive, send)
+
+    return asked
+
+
 def server(app: Any, meters: Meters, end_seconds: float = END_SECONDS, **config: Any) -> Server:
     """Return a server of an application.
 
@@ -135,7 +156,7 @@ def server(app: Any, meters: Meters, end_seconds: float = END_SECONDS, **config:
     Counting.meters = meters
     made = Server(
         uvicorn.Config(
-            app,
+            in_origin_form(app),
             http=Counting,
             ws="none",
             lifespan="off",

@@ -243,9 +243,11 @@ def test_values_are_written_as_people_read_them(modules: Page) -> None:
     """Shares are never rounded up to all, times keep their microseconds."""
     body = """return [it.percent(0.99999), it.percent(1), it.percent(0.5), it.duration(1500),
       it.duration(59_999), it.duration(61_000_000), it.micros("2026-11-26T08:00:00.000123Z") % 1000,
-      it.percent(null), it.duration(null)];"""
+      it.percent(null), it.duration(null), it.plain(650.0000000000716), it.plain(14.4),
+      it.withTimes("up to 2001-11-27T16:52:04Z (LATE 65)"), it.utc("")];"""
     assert run(modules, "format.js", body) == [
         "99.999 %", "100 %", "50.0 %", "1.50 ms", "60.0 ms", "1 min 01 s", 123, *["\u2013"] * 2,
+        "650", "14.4", "up to 2001-11-27 16:52:04 UTC (LATE 65)", "\u2013",
     ]  # fmt: skip
 
 
@@ -318,3 +320,45 @@ def test_what_health_says_in_words(modules: Page) -> None:
     ]
     more = {"cascades": [cascade] * 9, "predictive_indicators": []}
     assert run(modules, "health.js", "return it.sentences(given).at(-1);", more) == "and 3 more"
+
+
+def test_why_nothing_can_be_ordered_is_said(modules: Page) -> None:
+    """Of each order that cannot be given the reason, and none of one that can."""
+    body = """
+      const who = (...may) => ({ may, login: "keys" });
+      const open = { event: "OPENED", acknowledged_by: "" };
+      const of = (incident, may, ...commands) =>
+        commands.map((one) => it.hindrance(one, { ...open, ...incident }, who(...may)));
+      return [
+        of({}, ["operator"], "ack", "resolve", "merge", "silence", "unsilence"),
+        of({}, ["viewer"], "ack", "merge"),
+        of({ acknowledged_by: "kim" }, ["operator"], "ack", "resolve"),
+        of({ event: "RESOLVED", acknowledged_by: "kim" }, ["operator"], "ack", "silence"),
+        of({ event: "MERGED" }, ["operator"], "resolve"),
+        [it.hindrance("ack", open, who("viewer"), "the demonstration is over")],
+      ];
+    """
+    role = "You may look on; orders need the role operator, or admin."
+    over = "It is resolved: there is nothing to order any more."
+    assert run(modules, "orders.js", body) == [
+        ["", "", "", "", ""],
+        [role, role],
+        ["kim has acknowledged it already.", ""],
+        [over, over],
+        ["It went into another incident: give orders to that one."],
+        ["No orders are taken: the demonstration is over."],
+    ]
+
+
+def test_what_a_trace_is_made_of_is_said(modules: Page) -> None:
+    """Spans of modules, and what stands among them without being one."""
+    body = """
+      const of = (annotations, synthetic, repeated) =>
+        it.madeOf({ span_count: 16, events_in_spans: { annotations, synthetic, repeated } });
+      return [of(0, 0, 0), of(3, 1, 2)];
+    """
+    assert run(modules, "tree.js", body) == [
+        "16 spans",
+        "16 spans, 3 logs, audit entries and metrics, 1 synthetic, "
+        "2 under a span id that came before",
+    ]

@@ -227,7 +227,10 @@ def test_orders_on_an_incident(page: Page, stage: Stage) -> None:
         assert done.returncode == 0, done.stderr
     expect(region(page, "Summary")).to_contain_text("taken by kim", timeout=240_000)
     expect(region(page, "What became of it")).to_contain_text("acknowledged")
-    expect(orders.get_by_role("button", name="Acknowledge")).to_be_disabled()
+    taken = orders.get_by_role("button", name="Acknowledge")
+    expect(taken).to_have_attribute("aria-disabled", "true")
+    expect(taken).to_be_focused()
+    expect(taken).to_have_accessible_description("kim has acknowledged it already.")
     if takes_orders:
         expect(orders.get_by_role("status")).to_have_text(re.compile("Done: ack.*, by kim"))
         orders.get_by_label("Into").fill("f" * 32)
@@ -297,6 +300,19 @@ def test_an_absent_id_is_said_in_words(looking: Looking) -> None:
     looking.page.goto(f"/traces/{'0' * 31}f")
     expect(looking.page.get_by_role("alert")).to_contain_text("there is none of that id")
     expect(looking.page.get_by_role("button", name="Try again")).to_be_visible()
+    looking.page.goto("/bogus")
+    expect(looking.page.get_by_role("alert")).to_contain_text("There is no page /bogus")
+    looking.page.get_by_role("link", name="Go to Now").click()
+    expect(region(looking.page, "Pipeline map")).to_be_visible()
+
+
+def test_a_signal_is_found_as_it_is_typed(page: Page) -> None:
+    """The list opens by itself, with what fits."""
+    page.goto("/catalog")
+    signals = page.get_by_role("region", name="Signals", exact=True)
+    expect(signals).to_have_count(0)
+    page.get_by_label("Find by name or what it says").press_sequentially("latency")
+    expect(signals.get_by_text("latency").first).to_be_visible()
 
 
 def test_a_dead_console_is_said_to_be_away(chromium: Browser, stage: Stage) -> None:
@@ -318,6 +334,63 @@ def test_a_dead_console_is_said_to_be_away(chromium: Browser, stage: Stage) -> N
         console.resume()
     page.context.close()
     wait_for(lambda: stage.get("health") is not None, 30, console.tail, console)
+
+
+def test_a_view_that_cannot_be_asked_for_opens_by_itself(chromium: Browser, stage: Stage) -> None:
+    """What was shown stays, in words it is said that nobody answers, and then it is there."""
+    looking = look(chromium, stage.url)
+    page = looking.page
+    page.goto("/")
+    expect(region(page, "Pipeline map")).to_be_visible()
+    page.context.set_offline(True)
+    page.get_by_role("navigation", name="Views").get_by_role("link", name="Incidents").click()
+    expect(page.get_by_role("alert")).to_contain_text("The console does not answer")
+    expect(page.get_by_role("note")).to_contain_text("Incidents opens by itself")
+    expect(region(page, "Pipeline map")).to_be_visible()
+    page.context.set_offline(False)
+    expect(region(page, "Incidents").get_by_role("link", name="cknowledgment")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    page.context.close()
+
+
+def test_a_part_of_the_page_that_did_not_come_is_asked_for_again(
+    chromium: Browser, stage: Stage
+) -> None:
+    """No browser's own words for it are shown, and another try brings it."""
+    looking = look(chromium, stage.url)
+    page = looking.page
+    page.route("**/views/catalog.js*", lambda route: route.abort())
+    page.goto("/")
+    expect(region(page, "Pipeline map")).to_be_visible()
+    page.get_by_role("navigation", name="Views").get_by_role("link", name="Catalog").click()
+    expect(page.get_by_role("alert")).to_contain_text("This part of the page did not come")
+    expect(page.get_by_text("dynamically imported")).to_have_count(0)
+    page.unroute("**/views/catalog.js*")
+    page.get_by_role("button", name="Try again").click()
+    expect(region(page, "Modules (6)")).to_be_visible()
+    page.context.close()
+
+
+def test_the_keyboard_keeps_its_place(page: Page, stage: Stage) -> None:
+    """The focus stays where it was when a form is drawn anew, and goes to a view that is new."""
+    focused = "document.activeElement.getAttribute('name') ?? document.activeElement.tagName"
+    page.goto("/fidelity")
+    page.get_by_role("combobox", name="Of").focus()
+    page.keyboard.press("ArrowDown")
+    expect(page).to_have_url(re.compile("kind=module"))
+    expect(region(page, "Lost by modules and time")).to_be_visible()
+    assert page.evaluate(focused) == "kind"
+    page.keyboard.press("Escape")
+    page.goto("/catalog")
+    expect(region(page, "Modules (6)")).to_be_visible()
+    page.keyboard.press("g")
+    page.keyboard.press("i")
+    expect(region(page, "Incidents").get_by_role("link", name="cknowledgment")).to_be_visible()
+    page.keyboard.press("j")
+    expect(region(page, "Incidents").get_by_role("link").first).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(region(page, "Summary")).to_be_visible()
+    assert page.evaluate(focused) == "MAIN"
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

@@ -75,6 +75,15 @@ class AccessLog:
         with self._lock:
             self._append(event, outcome, fields)
 
+    def after(self, event: EventName, outcome: str, **fields: Any) -> None:
+        """Write down what became of something whose begin was written down, and can be.
+
+        It is done: that it cannot be written down undoes nothing, and is counted and logged.
+        """
+        self.events[event, outcome] += 1
+        with self._lock:
+            self._append_if_possible(event, outcome, fields)
+
     def refused(self, reason: str, **fields: Any) -> None:
         """Write a refusal down, as `note` does."""
         self.note("refusal", reason, **fields)
@@ -94,14 +103,21 @@ class AccessLog:
                 self.unwritten["too_many"] += 1
                 self._missing += 1
                 return
-            try:
-                if self._missing:
-                    self._append("not_written", "too_many", {"count": self._missing})
-                    self._missing = 0
-                self._append(event, outcome, fields)
-            except StateError as error:
-                self.unwritten["disk"] += 1
-                log.error("access_not_written", error=str(error))
+            if self._missing:
+                about = {"count": self._missing}
+                if not self._append_if_possible("not_written", "too_many", about):
+                    return
+                self._missing = 0
+            self._append_if_possible(event, outcome, fields)
+
+    def _append_if_possible(self, event: EventName, outcome: str, fields: dict[str, Any]) -> bool:
+        try:
+            self._append(event, outcome, fields)
+        except StateError as error:
+            self.unwritten["disk"] += 1
+            log.error("access_not_written", error=str(error))
+            return False
+        return True
 
     def _append(self, event: EventName, outcome: str, fields: dict[str, Any]) -> None:
         if self._folder is None:

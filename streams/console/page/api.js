@@ -1,11 +1,20 @@
 // Questions to the console. An answer is JSON, or one of the failures below in plain words.
 
+/** What the console did not answer as asked; `isAway`: nobody was there to answer. */
 export class Failure extends Error {
-    constructor(status, text) {
+    constructor(status, text, isAway = false) {
         super(text);
         this.status = status;
+        this.isAway = isAway;
     }
 }
+
+const BACK_MS = 2_000;
+const AWAY = "The console does not answer. It may be starting, or the network is away.";
+/** What a proxy in front of a console says while that is not there. */
+const PROXY = [502, 503, 504];
+
+export const away = () => new Failure(0, AWAY, true);
 
 const WORDS = {
     401: "You are not signed in, or your session is over.",
@@ -13,7 +22,6 @@ const WORDS = {
     404: "There is nothing of that name.",
     413: "That is more than the console takes at once.",
     429: "That were too many questions at once; wait a moment.",
-    503: "The archive could not answer; the console's log says why.",
 };
 
 async function answered(response) {
@@ -24,6 +32,7 @@ async function answered(response) {
     } catch {
         // No JSON: a proxy's words, or none; the status speaks for itself.
     }
+    if (!said && PROXY.includes(response.status)) throw new Failure(response.status, AWAY, true);
     throw new Failure(response.status, said || WORDS[response.status] || `HTTP ${response.status}`);
 }
 
@@ -33,10 +42,7 @@ async function ask(url, options) {
         response = await fetch(url, { headers: { Accept: "application/json" }, ...options });
     } catch (error) {
         if (error.name === "AbortError") throw error;
-        throw new Failure(
-            0,
-            "The console does not answer. It may be starting, or the network is away.",
-        );
+        throw away();
     }
     return answered(response);
 }
@@ -56,6 +62,26 @@ export function post(path, body) {
         headers: { "Content-Type": "application/json", Accept: "application/json" },
         body: JSON.stringify(body),
     });
+}
+
+/** Whether the console answers at all, well or not. */
+export async function isThere() {
+    try {
+        const response = await fetch("/health", { cache: "no-store" });
+        return (response.headers.get("Content-Type") ?? "").includes("json");
+    } catch {
+        return false;
+    }
+}
+
+/** Call `again` once the console answers, unless `element` has left the page by then. */
+export function whenBack(element, again) {
+    setTimeout(async () => {
+        const isBack = await isThere();
+        if (!element.isConnected) return;
+        if (isBack) again();
+        else whenBack(element, again);
+    }, BACK_MS);
 }
 
 let catalog;

@@ -1,7 +1,7 @@
 // Which view the address names, and what all views share: navigation, search, theme, keyboard.
 
-import { address, h, put, state, to } from "./dom.js";
-import { Failure } from "./api.js";
+import { address, h, placeOf, put, state, to } from "./dom.js";
+import { away, Failure, isThere, whenBack } from "./api.js";
 import * as live from "./live.js";
 import { resolve } from "./search.js";
 import { isLoggedIn, me } from "./session.js";
@@ -40,6 +40,7 @@ const GO = {
 const main = document.getElementById("main");
 let leaving = () => {};
 let turn = 0;
+let shown = "";
 
 /** Where we are: the view's name, what follows it, and the query. */
 export function place() {
@@ -92,7 +93,14 @@ async function show() {
     const aborting = new AbortController();
     const left = [() => aborting.abort()];
     leaving = () => left.forEach((end) => end());
+    keep();
+    const back = here.name + here.id === shown ? placeOf(main, main) : lost();
+    shown = here.name + here.id;
     put(main, state("loading", "Loading …"));
+    const patience = setTimeout(
+        () => mine === turn && slow(main.querySelector(":scope > .loading .state-title")),
+        SLOW_MS,
+    );
     const view = {
         ...here,
         main,
@@ -103,11 +111,72 @@ async function show() {
     };
     try {
         const file = here.id && FILES[`${here.name}/`] ? FILES[`${here.name}/`] : FILES[here.name];
-        if (!file) throw new Failure(404, "There is no such view.");
-        const module = await import(`./views/${file}.js`);
-        if (mine === turn) await module.show(view);
+        if (!file) return put(main, nowhere());
+        const module = await load(file);
+        if (mine !== turn) return;
+        const drawn = module.show(view);
+        requestAnimationFrame(() => mine === turn && back(false));
+        await drawn;
     } catch (error) {
-        if (mine === turn && error.name !== "AbortError") put(main, broken(error));
+        if (mine !== turn || error.name === "AbortError") return;
+        if (error.isAway) put(main, broken(error), before(title));
+        else put(main, broken(error));
+    } finally {
+        clearTimeout(patience);
+        if (mine === turn) back();
+    }
+}
+
+function nowhere() {
+    return state(
+        "error",
+        `There is no page ${location.pathname}.`,
+        "Its name may be mistyped, or of another version.",
+        h("a", { href: "/" }, "Go to Now"),
+    );
+}
+
+/** The way back of who goes to another view by a link that the next one has not. */
+function lost() {
+    const isHere = main.contains(document.activeElement);
+    return () => isHere && document.activeElement === document.body && main.focus();
+}
+
+const SLOW_MS = 5_000;
+
+/** A console that is frozen, or busy, neither answers nor refuses. */
+function slow(title) {
+    if (title) title.textContent = "The console has not answered yet; this waits for it …";
+}
+
+let kept = [];
+
+/** Remember what the last view showed, for as long as the next one cannot be asked for. */
+function keep() {
+    if (main.querySelector(":scope > .loading, :scope > .kept")) return;
+    kept = [...main.childNodes];
+}
+
+/** What was shown before, under the word that it is not what was asked for. */
+function before(title) {
+    if (!kept.length) return null;
+    const text = `${title ?? "The view"} opens by itself when the console answers. Below is what was shown before.`;
+    return h("div", { class: "kept" }, h("p", { class: "small", role: "note" }, text), kept);
+}
+
+/**
+ * The module of a view.
+ *
+ * A browser tells neither why a module did not come nor, in some, asks for it again.
+ */
+async function load(file) {
+    try {
+        return await import(`./views/${file}.js${load.failed ? `?again=${load.failed}` : ""}`);
+    } catch (error) {
+        if (!(error instanceof TypeError)) throw error;
+        load.failed = (load.failed ?? 0) + 1;
+        if (!(await isThere())) throw away();
+        throw new Failure(0, "This part of the page did not come. Load the page again.");
     }
 }
 
@@ -123,13 +192,14 @@ const FILES = {
     catalog: "catalog",
 };
 
-/** An error in place of a view, with what can be done about it. */
+/** An error in place of a view, with what can be done about it; what is away is waited for. */
 export function broken(error) {
     if (!(error instanceof Failure)) console.error(error);
-    return state(
+    const element = state(
         "error",
         error instanceof Failure ? error.message : "The page itself failed.",
         error instanceof Failure ? null : String(error),
+        error.isAway ? "It is asked again every two seconds." : null,
         h("button", { type: "button", onclick: () => show() }, "Try again"),
         error.status === 401
             ? h(
@@ -139,6 +209,8 @@ export function broken(error) {
               )
             : null,
     );
+    if (error.isAway) whenBack(element, () => show());
+    return element;
 }
 
 function follow(event) {
@@ -186,6 +258,9 @@ function press(event) {
     if (event.key === "/") {
         document.getElementById("find-text").focus();
         event.preventDefault();
+    } else if (event.key === "j" && [document.body, main].includes(document.activeElement)) {
+        const list = main.querySelector("[data-list]");
+        list?.querySelector(list.dataset.list)?.focus();
     } else if (event.key === "?") help();
     else if (event.key === "g") wentAt = Date.now();
     else if (Date.now() - wentAt < 1_000 && GO[event.key]) {
@@ -244,6 +319,14 @@ function begin() {
     live.start(document.getElementById("live"));
     greet().catch(() => {}); // the view itself says what is wrong
     show();
+    setTimeout(warm, WARM_MS);
+}
+
+const WARM_MS = 1_500;
+
+/** Fetch the other views while the console is there, so that none lacks once it is not. */
+function warm() {
+    for (const file of new Set(Object.values(FILES))) import(`./views/${file}.js`).catch(() => {});
 }
 
 begin();

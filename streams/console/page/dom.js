@@ -75,8 +75,9 @@ export function choice(name, values, chosen, any = "any") {
     );
 }
 
-/** Let the arrows move between the links or buttons of a list; j and k too. */
+/** Let the arrows move between the links or buttons of a list; j and k too, j into it. */
 export function arrows(list, selector) {
+    list.dataset.list = selector;
     list.addEventListener("keydown", (event) => {
         const step = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1 }[event.key];
         if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -90,20 +91,49 @@ export function arrows(list, selector) {
     });
 }
 
-/** Draw anew, and go back to the link that had the focus. */
-export function keepFocus(element, draw) {
-    const had = element.contains(document.activeElement)
-        ? document.activeElement.getAttribute("href")
-        : null;
-    draw();
-    if (had) element.querySelector(`a[href="${CSS.escape(had)}"]`)?.focus();
+const FOCUSABLE = "a[href], button, input, select, textarea, summary, [tabindex]";
+
+const nameOf = (one) =>
+    [
+        one.tagName,
+        one.getAttribute("href") ?? one.getAttribute("name") ?? one.getAttribute("aria-label"),
+        one.matches("a, input, select, textarea") ? "" : one.textContent,
+    ].join(" ");
+
+/**
+ * Where the focus is within an element, as a function that goes back to what is called the same
+ * once all was drawn anew; the last time it is called it goes to `other` where that is gone.
+ */
+export function placeOf(element, other) {
+    const had = document.activeElement;
+    if (!had || had === element || !element.contains(had)) return () => {};
+    const alike = () =>
+        [...element.querySelectorAll(FOCUSABLE)].filter((one) => nameOf(one) === name);
+    const name = nameOf(had);
+    const at = alike().indexOf(had);
+    return (isLast = true) => {
+        // Whoever went on to something else meanwhile stays there.
+        if (![null, document.body, other].includes(document.activeElement)) return;
+        const found = alike();
+        (found[at] ?? found.at(-1) ?? (isLast ? other : null))?.focus({ preventScroll: true });
+    };
 }
 
-/** Draw anew, and open again what was open: details are told apart by their summary. */
+/** Draw anew, and go back to what had the focus. */
+export function keepFocus(element, draw) {
+    const back = placeOf(element, element.closest("[tabindex]"));
+    draw();
+    back();
+}
+
+/** Draw anew, and open again what was open: details are told apart by their name or summary. */
 export function keepOpen(element, draw) {
-    const title = (details) => details.querySelector("summary").textContent;
+    const title = (details) =>
+        details.dataset.name ?? details.querySelector("summary").textContent;
     const open = new Set([...element.querySelectorAll("details[open]")].map(title));
+    const back = placeOf(element, element.closest("[tabindex]"));
     draw();
     for (const details of element.querySelectorAll("details"))
         if (open.has(title(details))) details.open = true;
+    back();
 }

@@ -17,6 +17,13 @@ export function moment(iso) {
     return `${day} ${iso.slice(11, 19)}`;
 }
 
+/** 11-26 08:15:02 UTC: where no heading says that times are UTC. */
+export const utc = (iso) => (iso ? `${moment(iso)} UTC` : DASH);
+
+/** A sentence of ours with the times in it as the page writes them. */
+export const withTimes = (text) =>
+    String(text).replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, (iso) => utc(iso));
+
 /** Microseconds since 1970 of a time with microseconds, which Date does not keep. */
 export function micros(iso) {
     const whole = Date.parse(`${iso.slice(0, 19)}Z`) * 1000;
@@ -67,6 +74,10 @@ export function rate(value) {
     if (value === null || value === undefined) return DASH;
     return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
 }
+
+/** A number with what digits say something: 650, not 650.0000000000716. */
+export const plain = (value) =>
+    typeof value === "number" ? String(Number(value.toPrecision(6))) : value;
 
 export const words = (name) => String(name).replaceAll("_", " ");
 

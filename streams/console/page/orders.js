@@ -3,6 +3,7 @@
 import { Failure, isAbsent, offers, post } from "./api.js";
 import { choice, field, h } from "./dom.js";
 import { ago, words } from "./format.js";
+import * as live from "./live.js";
 import { isOver } from "./parts.js";
 import { isLoggedIn, mayOrder } from "./session.js";
 
@@ -26,15 +27,29 @@ export function orders(view, current, who) {
     const hours = choice("hours", Object.keys(HOURS), "1 hour", null);
     const into = h("input", { maxlength: 64, placeholder: "id of the other", spellcheck: "false" });
     const told = h("p", { role: "status", class: "small" });
+    const why = h("p", { id: "orders-why", class: "small" });
     let waits = "";
     let timer;
 
+    // What cannot be ordered now can still be reached by the keyboard, and says why.
     const button = (command, title, isMain) =>
         h(
             "button",
-            { type: "button", class: isMain ? "main" : "", onclick: () => give(command) },
+            {
+                type: "button",
+                class: isMain ? "main" : "",
+                "aria-describedby": "orders-why",
+                onclick: () => {
+                    const reason = refused(command);
+                    if (reason) told.textContent = reason;
+                    else give(command);
+                },
+            },
             title,
         );
+    const refused = (command) =>
+        waits ? "Wait for the answer to the order before." : hindered(command);
+    const hindered = (command) => hindrance(command, current(), who, closed());
     const buttons = {
         ack: button("ack", "Acknowledge", true),
         resolve: button("resolve", "Resolve"),
@@ -44,10 +59,16 @@ export function orders(view, current, who) {
     };
     const set = () => {
         const incident = current();
-        for (const one of Object.values(buttons))
-            one.disabled = Boolean(waits) || isOver(incident) || !mayOrder(who);
-        buttons.ack.disabled ||= Boolean(incident.acknowledged_by);
+        for (const [command, one] of Object.entries(buttons)) {
+            const reason = refused(command);
+            one.setAttribute("aria-disabled", String(Boolean(reason)));
+            one.title = reason;
+        }
+        if (buttons.unsilence === document.activeElement && !incident.silenced)
+            buttons.silence.focus();
         buttons.unsilence.hidden = !incident.silenced;
+        const reason = hindered("resolve") || hindered("ack");
+        if (why.textContent !== reason) why.textContent = reason; // it is read aloud
     };
     const end = (text) => {
         waits = "";
@@ -104,8 +125,9 @@ export function orders(view, current, who) {
     };
     view.onLeave(() => clearTimeout(timer));
     set();
+    view.listen((name) => name === "health" && set());
     return {
-        element: form({ reason, actor, hours, into, told, buttons, who }),
+        element: form({ reason, actor, hours, into, told, why, buttons, who }),
         heard: (incident) => {
             if (waits && incident.command_id === waits)
                 end(`Done: ${words(incident.event.toLowerCase())}, by ${incident.command_actor}.`);
@@ -114,11 +136,25 @@ export function orders(view, current, who) {
     };
 }
 
-function form({ reason, actor, hours, into, told, buttons, who }) {
+/** Why this console takes no orders at the moment, as it says itself; "" when it does. */
+export const closed = () => live.last("health")?.orders_closed ?? "";
+
+/** Why a command cannot be ordered of an incident, by somebody; "" when it can. */
+export function hindrance(command, incident, who, closed = "") {
+    if (closed) return `No orders are taken: ${closed}.`;
+    if (!mayOrder(who)) return "You may look on; orders need the role operator, or admin.";
+    if (incident.event === "MERGED")
+        return "It went into another incident: give orders to that one.";
+    if (isOver(incident)) return "It is resolved: there is nothing to order any more.";
+    if (command === "ack" && incident.acknowledged_by)
+        return `${incident.acknowledged_by} has acknowledged it already.`;
+    return "";
+}
+
+function form({ reason, actor, hours, into, told, why, buttons, who }) {
     const name = isLoggedIn(who)
         ? h("span", null, "You are ", h("strong", null, who.actor))
         : field("You are", actor);
-    if (!mayOrder(who)) told.textContent = "You may look on; orders are for operators.";
     return h(
         "section",
         { class: "panel", "aria-label": "Orders" },
@@ -133,6 +169,7 @@ function form({ reason, actor, hours, into, told, buttons, who }) {
             buttons.unsilence,
             h("span", { class: "line end pair" }, field("Into", into), buttons.merge),
         ),
+        why,
         told,
     );
 }

@@ -1,7 +1,7 @@
 // Pieces that several views show alike.
 
 import { h } from "./dom.js";
-import { briefly, moment, since, words } from "./format.js";
+import { briefly, since, utc, words } from "./format.js";
 
 export const isOver = (incident) => ["RESOLVED", "MERGED"].includes(incident.event);
 
@@ -11,6 +11,16 @@ export function badge(text, kind = "") {
 
 export function owner(name) {
     return name ? h("span", { class: "owner" }, name) : h("span", { class: "unowned" }, "unowned");
+}
+
+/** A time as people read it; pointed at it is whole. */
+export const time = (iso, text = utc(iso)) => h("time", { datetime: iso, title: iso }, text);
+
+/** Who did something; the archive keeps people by a pseudonym where the contract says so. */
+export function actor(name) {
+    if (!name.startsWith("~")) return name;
+    const title = "A pseudonym: the contract calls who it was personal.";
+    return h("abbr", { title, class: "id" }, name);
 }
 
 export function traceLink(id, long = false) {
@@ -42,10 +52,9 @@ export function incidentLine(one) {
                 h("span", null, one.module || "no module"),
                 owner(one.owner),
                 h("span", { class: "grow" }),
-                h(
-                    "time",
-                    { datetime: one.opened_at, title: one.opened_at },
-                    isOver(one) ? `${moment(one.opened_at)}` : `${since(one.opened_at)} ago`,
+                time(
+                    one.opened_at,
+                    isOver(one) ? utc(one.opened_at) : `${since(one.opened_at)} ago`,
                 ),
             ),
         ),
@@ -87,4 +96,35 @@ export function scrolled(label, titles, body, more = null, caption = null) {
 
 export function panel(title, ...children) {
     return h("section", { class: "panel", "aria-label": title }, h("h2", null, title), children);
+}
+
+/**
+ * A button that asks for the next page: {element, is(more)}, the latter after each page.
+ *
+ * `ask` adds the page. What fails is said beside the button, which can be pressed again.
+ */
+export function showMore(ask) {
+    const said = h("span", { role: "status", class: "small" });
+    let isAsking = false;
+    const press = async () => {
+        if (isAsking) return;
+        isAsking = true;
+        said.textContent = "Asking …";
+        try {
+            await ask();
+            if (!button.hidden) said.textContent = "";
+        } catch (error) {
+            if (error.name !== "AbortError") said.textContent = `No more came: ${error.message}`;
+        }
+        isAsking = false;
+    };
+    const button = h("button", { type: "button", hidden: true, onclick: press }, "Show more");
+    const element = h("div", { class: "line", tabindex: -1 }, button, said);
+    const is = (more) => {
+        const had = document.activeElement === button;
+        button.hidden = !more;
+        said.textContent = had && !more ? "These are all." : "";
+        if (had && !more) element.focus(); // else the focus would be nowhere
+    };
+    return { element, is };
 }

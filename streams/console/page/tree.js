@@ -1,7 +1,7 @@
 // What a trace looks like as rows: order, depth, and the rows of what never came.
 // Functions of the trace alone; times are microseconds from the trace's start.
 
-import { micros } from "./format.js";
+import { count, micros } from "./format.js";
 
 const SEEN_SHARE = 0.06;
 
@@ -157,4 +157,17 @@ export function rows(roots, closed) {
             stack.push({ span: row.span.children[at], depth: row.depth + 1 });
     }
     return found;
+}
+
+/** What the rows and notes below are: spans of modules, and what is no such span. */
+export function madeOf(trace) {
+    const { annotations, synthetic, repeated } = trace.events_in_spans;
+    return [
+        `${count(trace.span_count)} spans`,
+        annotations ? `${count(annotations)} logs, audit entries and metrics` : "",
+        synthetic ? `${count(synthetic)} synthetic` : "",
+        repeated ? `${count(repeated)} under a span id that came before` : "",
+    ]
+        .filter(Boolean)
+        .join(", ");
 }

@@ -55,7 +55,7 @@ class AuditQuery(_Part):
     correlation_id: Text | None = None
     batch_id: Text | None = None
     operation: Text | None = None
-    limit: int = Field(default=LIMIT, ge=1, le=LIMIT_MAX)
+    limit: int = Field(default=LIMIT, ge=1, le=LIMIT_MAX, strict=True)
     continuation_token: Annotated[str, Field(max_length=TOKEN_CHARS_MAX)] | None = None
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from streams.console.paths.path import Path
+from streams.console.paths.repeats import Repeats
 from streams.console.questions.queries import Queries
 from streams.console.times import time_us
 from streams.core.incidents.commands import MERGE, SILENCE, TEXT_MAX, UNSILENCE, parse_command
@@ -33,7 +34,8 @@ class Order(BaseModel):
         command: what to do.
         reason: why; it is kept with the incident.
         actor: who orders it; only while nobody logs in.
-        command_id: sent again with the same id it counts once; made here if absent.
+        command_id: sent again with the same id it counts once, and another order may not have it;
+            made here if absent.
         into: of a merge, the incident that takes this one over.
         until: of a silence, when it ends; ISO 8601.
         silence_id: of the end of a silence, the one that ends; absent for all of the incident.
@@ -90,11 +92,14 @@ def paths(give: Give) -> tuple[Path, ...]:
     Args:
         give: writes one to its topic.
     """
+    repeats = Repeats()
 
-    def order(_: Queries, asked: dict[str, Any], path: Mapping[str, str]) -> Any:
+    def order(queries: Queries, asked: dict[str, Any], path: Mapping[str, str]) -> Any:
         now_us = time.time_ns() // 1_000
         new_id = uuid.uuid4().hex
         record = record_of(asked["body"], path["incident_id"], asked["actor"], now_us, new_id)
+        if record["command_id"] != new_id:
+            repeats.check(queries, record)
         give(record)
         return {"command_id": record["command_id"]}
 
@@ -108,5 +113,6 @@ def paths(give: Give) -> tuple[Path, ...]:
             Order,
             role="operator",
             is_order=True,
+            is_for_worker=True,
         ),
     )

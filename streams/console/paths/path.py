@@ -40,6 +40,7 @@ class Path(NamedTuple):
         command: what `spanloom query` calls it; "" for what is not asked there.
         role: what who asks must have.
         is_order: whether it changes something: it is written down, and answered 202.
+        is_for_worker: of an order, whether a worker carries it out.
     """
 
     path: str
@@ -52,6 +53,7 @@ class Path(NamedTuple):
     command: str = ""
     role: Role = "viewer"
     is_order: bool = False
+    is_for_worker: bool = False
 
 
 def range_of(asked: Mapping[str, Any]) -> tuple[int, int]:

@@ -207,5 +207,6 @@ def paths(
             Redrive,
             role="operator",
             is_order=True,
+            is_for_worker=True,
         ),
     )

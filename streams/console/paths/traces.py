@@ -8,6 +8,10 @@ from streams.console.paths.path import STATUSES, Path, among, equal, range_of
 from streams.console.personal import as_asked, kept_of
 from streams.console.questions.critical import critical_path_of
 from streams.console.questions.queries import Queries, Where, with_dimension
+from streams.engine.link_spans import WRITER
+
+LINK: Final = "LINK"
+"""Operation of a synthetic span, as workers write it."""
 
 
 def _traces(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any:
@@ -34,7 +38,26 @@ def _trace(queries: Queries, _: dict[str, Any], path: Mapping[str, str]) -> Any:
     if found is None:
         return None
     trace, revisions = found
-    return trace | {"critical_path": critical_path_of(trace), "revisions": revisions}
+    more = {"events_in_spans": events_in(trace), "critical_path": critical_path_of(trace)}
+    return trace | more | {"revisions": revisions}
+
+
+def events_in(trace: Mapping[str, Any]) -> dict[str, int]:
+    """Return what the list `spans` of a trace is made of; the numbers add up to its length.
+
+    `span_count` is of distinct spans of modules alone: besides them there are annotations (logs,
+    audit entries, metrics), synthetic spans that name the other traces of a restart, and what came
+    under a span id again. Events beyond the bounds of one trace (`evicted_count`) are not in it.
+    """
+    spans, annotations = trace["span_count"], trace["annotation_count"]
+    synthetic = sum(one["operation"] == LINK and one["actor"] == WRITER for one in trace["spans"])
+    repeated = len(trace["spans"]) - spans - annotations - synthetic
+    return {
+        "spans": spans,
+        "annotations": annotations,
+        "synthetic": synthetic,
+        "repeated": max(0, repeated),
+    }
 
 
 PATHS: Final = (
@@ -61,7 +84,8 @@ PATHS: Final = (
     ),
     Path(
         "/api/v1/traces/{trace_id}",
-        "One trace with its spans, critical path and revisions.",
+        "One trace with its critical path, its revisions and all its events in `spans`: "
+        "`events_in_spans` says how many of what that are.",
         (),
         _trace,
         command="trace",

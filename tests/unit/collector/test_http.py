@@ -170,11 +170,28 @@ def test_bytes_that_are_held_have_a_bound() -> None:
         assert at.edge.held.taken == 0
 
 
-def test_methods_and_pages() -> None:
-    """POST for telemetry, GET for pages."""
+def test_what_would_have_been_taken_is_named() -> None:
+    """With 415: the types of this path, and the codings."""
     with asked() as at:
-        assert at.ask("GET", "/v1/traces").status_code == 405
-        assert at.ask("POST", "/ready").status_code == 405
+        answer = at.ask("POST", "/v1/traces", content=b"x", headers={"content-type": "text/plain"})
+        assert answer.status_code == 415
+        assert answer.headers["accept-post"] == (
+            "application/json, application/x-protobuf, application/protobuf"
+        )
+        assert answer.headers["accept-encoding"] == "identity, gzip, x-gzip, zstd"
+        fine = at.post("/v1/events", GOOD)
+        assert "accept-post" not in fine.headers
+
+
+def test_methods_and_pages() -> None:
+    """POST for telemetry, GET for pages; the answer to another names what is taken."""
+    with asked() as at:
+        for method, path, allowed in (
+            ("GET", "/v1/traces", "POST"),
+            ("POST", "/ready", "GET, HEAD"),
+        ):
+            answer = at.ask(method, path)
+            assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
         assert at.ask("GET", "/ready", headers={"accept": "a"}).text == "a"
 
 

@@ -23,6 +23,7 @@ from tests.unit.console.at_hand import (
     T0_US,
     alert_state,
     archive_in,
+    event,
     incident,
     message,
     trace,
@@ -156,6 +157,25 @@ def test_one_trace_has_its_spans_and_revisions(filled: tuple[Ask, list[Any]]) ->
         "waited_us": 0,
     }
     assert ask("/api/v1/traces/ffff").status_code == 404
+
+
+def test_what_the_list_of_spans_is_made_of(tmp_path: Path) -> None:
+    """Spans, annotations, synthetic spans and repeated ids add up to its length."""
+    one, log = event("span"), event("log")
+    link = one | {"operation": "LINK", "actor": "spanloom", "span_id": "f" * 16}
+    spans = [one, one | {"event_id": log["event_id"]}, log, link]
+    archive = archive_in(tmp_path)
+    counts = {"span_count": 1, "annotation_count": 1, "evicted_count": 7}
+    archive.take(message(topics.TRACES, 0, trace("ab" * 16, spans=spans, **counts)))
+    with asked_of(archive) as ask:
+        found = ask(f"/api/v1/traces/{'ab' * 16}").json()
+    assert found["events_in_spans"] == {
+        "spans": 1,
+        "annotations": 1,
+        "synthetic": 1,
+        "repeated": 1,
+    }
+    assert sum(found["events_in_spans"].values()) == len(found["spans"])
 
 
 def test_what_is_not_there_is_told_as_json(filled: tuple[Ask, list[Any]]) -> None:

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from streams.console.ordering import given
 from streams.console.times import iso
-from streams.core.incidents.commands import parse_command
-from streams.errors import StateError
+from streams.core.incidents.commands import Answer, parse_command
+from streams.engine.audit import audit_event
+from streams.errors import BrokerError, StateError
 from streams.units import HOUR_US
 from tests.unit.console.asking import asked
+from tests.unit.console.at_hand import TELEMETRY, message
 
 ID = "c" * 32
 TOMORROW_US = time.time_ns() // 1_000 + 24 * HOUR_US
@@ -43,9 +46,11 @@ def test_an_order_is_what_the_worker_reads(
         assert parse_command(order, order["at_us"]).fault == ""
         assert order["actor"] == "operator@example.org"
         assert wanted.items() <= order.items()
-        (line,) = [one for one in console.written() if one["event"] == "order"]
-        assert line["order"]["command"] == fields["command"]
-        assert line["actor"] == "operator@example.org"
+        line, after = [one for one in console.written() if one["event"] == "order"]
+        assert (line["outcome"], line["order"]["command"]) == ("asked", fields["command"])
+        assert line["actor"] == after["actor"] == "operator@example.org"
+        assert (after["outcome"], after["answer"]) == ("taken", answer.json())
+        assert line["order_id"] == after["order_id"]
 
 
 @pytest.mark.parametrize(
@@ -109,3 +114,103 @@ def test_an_order_that_cannot_be_written_down_is_not_given(
         entered = console.ask("/login", "POST", data=form, headers={"Sec-Fetch-Site": "none"})
         assert entered.status_code == 503
         assert "set-cookie" not in entered.headers
+
+
+def test_what_became_of_an_order_is_written_down(tmp_path: Path) -> None:
+    """Refused for what is wrong with it, absent of no record, failed for a broker that is away."""
+    with asked(tmp_path) as console:
+        order = {"command": "ack", "reason": "r", "into": "d"}
+        assert console.ask(PATH, "POST", "operator", json=order).status_code == 400
+        none = {"topic": "t", "partition": 0, "offset": 0, "reason": "r"}
+        path = "/api/v1/rejected/redrive"
+        assert console.ask(path, "POST", "operator", json=none).status_code == 404
+
+        def away() -> None:
+            raise BrokerError("nobody answers. Operator action: none.")
+
+        with pytest.raises(BrokerError):
+            given(console.access.log, away, {"command": "ack"}, actor="kim")
+        told = [one for one in console.written() if one["event"] == "order"]
+        ends = ["refused", "absent", "failed"]
+        assert [one["outcome"] for one in told] == [one for end in ends for one in ("asked", end)]
+        assert told[1]["error"] == "into: not of the command ack"
+        assert told[5]["error"].startswith("nobody answers")
+        assert console.access.log.events["order", "refused"] == 1
+
+
+def test_an_order_that_was_given_stands_though_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """202: what became of it is missing in the book, and counted as missing."""
+    with asked(tmp_path) as console:
+        log, whole = console.access.log, console.access.log._append
+
+        def full(event: Any, outcome: str, fields: dict[str, Any]) -> None:
+            if outcome == "taken":
+                raise StateError("no room")
+            whole(event, outcome, fields)
+
+        monkeypatch.setattr(log, "_append", full)
+        answer = console.ask(PATH, "POST", "operator", json={"command": "ack", "reason": "r"})
+        assert (answer.status_code, len(console.ordered)) == (202, 1)
+        assert log.unwritten["disk"] == 1
+
+
+def test_an_id_stands_for_one_order(tmp_path: Path) -> None:
+    """Sent again it is taken again; by somebody else, or for something else, it is refused."""
+    with asked(tmp_path) as console:
+        admin = console.new_key("admin")
+        order = {"command": "ack", "reason": "r", "command_id": "mine"}
+        console.clock.now += 60  # the keys are read again
+        for _ in range(2):
+            assert console.ask(PATH, "POST", "operator", json=order).status_code == 202
+        for who, other in (
+            (admin, order),
+            ("operator", order | {"command": "resolve"}),
+            ("operator", order | {"reason": "another one"}),
+        ):
+            answer = console.ask(PATH, "POST", who, json=other)
+            assert answer.status_code == 409
+            words = "command_id: it stands for another order already, ack by operator@example.org"
+            assert answer.json()["error"].startswith(words)
+        assert {one["actor"] for one in console.ordered} == {"operator@example.org"}
+
+
+def test_an_id_that_was_answered_before_the_console_began(tmp_path: Path) -> None:
+    """The archive knows whose it is; who sends the same order again may."""
+    with asked(tmp_path) as console:
+        at_us = time.time_ns() // 1_000
+        before = {"command": "ack", "command_id": "old", "actor": "kim", "reason": "r"}
+        command = parse_command(before | {"incident_id": ID, "at_us": at_us}, at_us)
+        entry = audit_event(Answer(command, "", ID, 2, at_us), 0)
+        console.interface.queries._archive.take(message(TELEMETRY, 0, entry))
+        order = {"command": "ack", "reason": "r", "command_id": "old"}
+        answer = console.ask(PATH, "POST", "operator", json=order)
+        assert (answer.status_code, console.ordered) == (409, [])
+        assert "ack by kim" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("the demonstration is over\n", "no orders are taken: the demonstration is over"),
+        ("", "no orders are taken: whoever runs this console has closed them"),
+    ],
+)
+def test_while_orders_are_closed_none_is_taken(tmp_path: Path, words: str, said: str) -> None:
+    """503 with the reason that the file has, nothing is written down or given; then they are."""
+    file = tmp_path / "closed"
+    file.write_text(words)
+    with asked(tmp_path, orders_closed_file=file) as console:
+        order = {"command": "ack", "reason": "r"}
+        answer = console.ask(PATH, "POST", "operator", json=order)
+        assert (answer.status_code, answer.json()["error"]) == (503, said)
+        assert console.ordered == []
+        assert "order" not in [one["event"] for one in console.written()]
+        assert console.meters.refused["orders_closed"] == 1
+        erasure = {"pseudonym": "~ps:k1:" + "0" * 26, "reason": "r"}
+        assert console.ask(
+            "/api/v1/privacy/erasures", "POST", "personal", json=erasure
+        ).status_code in (202, 400), "the console erases by itself"
+        file.unlink()
+        assert console.ask(PATH, "POST", "operator", json=order).status_code == 202

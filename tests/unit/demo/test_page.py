@@ -2,8 +2,11 @@
 
 import socket
 import time
+from pathlib import Path
 
+from streams.console.ordering import closed
 from streams.demo.page import Page
+from tests.ports import free_port
 
 
 def test_none_is_none() -> None:
@@ -35,3 +38,17 @@ def test_a_console_that_ends_is_told() -> None:
         page.stay()
     assert words.startswith("no page, the console ended with 2: ")
     assert "/nowhere.yaml" in words
+
+
+def test_orders_end_with_the_engine() -> None:
+    """The console is told a file, and while that is there it takes no orders."""
+    with Page("127.0.0.1:9", "seed", free_port()) as page:
+        assert page._process is not None
+        environment, told = Path(f"/proc/{page._process.pid}/environ"), [b""]
+        while told == [b""]:  # the system says it a moment after the process began
+            told = environment.read_bytes().split(b"\0")
+        name = b"SPANLOOM_CONSOLE_ORDERS_CLOSED_FILE="
+        (file,) = [Path(one.removeprefix(name).decode()) for one in told if one.startswith(name)]
+        assert closed(file) == ""
+        page.close_orders()
+        assert closed(file).startswith("the demonstration is over")

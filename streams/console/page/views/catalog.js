@@ -165,11 +165,18 @@ function signals(view, found) {
     input.addEventListener("input", () => {
         remember({ signal: input.value });
         draw();
+        if (input.value) list.open = true;
     });
     draw();
+    const list = h(
+        "details",
+        { open: Boolean(input.value) },
+        h("summary", null, "List of signals"),
+        box,
+    );
     return panel(
         `Signals (${count(found.signals.length)})`,
-        field("Which", input),
-        h("details", { open: Boolean(input.value) }, h("summary", null, "List"), box),
+        field("Find by name or what it says", input),
+        list,
     );
 }

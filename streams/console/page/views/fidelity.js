@@ -10,6 +10,13 @@ import { panel } from "../parts.js";
 import { grade } from "../pipeline.js";
 import { minutes, RANGES, span } from "../range.js";
 
+const KEY = [
+    ["well", "Within the objective"],
+    ["worn", "Below it"],
+    ["lossy", "Ten times the budget"],
+    ["broken", "Under 90 %"],
+    ["idle", "Nothing was due"],
+];
 const KINDS = { edge: "edges", module: "modules", flow: "flows", stage: "stages" };
 
 export async function show(view) {
@@ -45,6 +52,8 @@ export async function show(view) {
     ]);
     if (!view.isCurrent()) return;
     put(map, panel(`Lost by ${KINDS[kind]} and time`, heat(found.series, query, catalog)));
+    const scroll = map.querySelector(".scroll");
+    if (scroll) scroll.scrollLeft = scroll.scrollWidth; // the newest is what people look for
     put(burn, burning(view, flows.series));
 }
 
@@ -74,11 +83,8 @@ function heat(series, query, catalog) {
             "p",
             { class: "small key" },
             `A column is ${duration(stepUs)}. `,
-            ["well", "worn", "lossy", "broken"].map((name, at) => [
-                h("span", { class: `swatch ${name}` }),
-                ` ${["within the objective", "below", "ten times the budget", "under 90 %"][at]}  `,
-            ]),
-            "A coloured cell leads to its traces.",
+            KEY.map(([name, text]) => [h("span", { class: `swatch ${name}` }), ` ${text}. `]),
+            "A cell that lost something leads to its traces.",
         ),
         h(
             "div",
@@ -100,7 +106,7 @@ function heat(series, query, catalog) {
                                 { scope: "col" },
                                 at % every
                                     ? h("span", { class: "hidden" }, clock(isoOf(us)))
-                                    : clock(isoOf(us)).slice(0, 5),
+                                    : clock(isoOf(us)).slice(0, stepUs % 60e6 ? 8 : 5),
                             ),
                         ),
                         h("th", { scope: "col", class: "sum" }, "Lost"),

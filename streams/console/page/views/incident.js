@@ -2,8 +2,8 @@
 
 import { contract, get, isAbsent } from "../api.js";
 import { h, keepOpen, put, state } from "../dom.js";
-import { count, duration, micros, moment, percent, words } from "../format.js";
-import { badge, isOver, owner, panel, recordLink, table, traceLink } from "../parts.js";
+import { count, duration, micros, percent, plain, withTimes, words } from "../format.js";
+import { badge, isOver, owner, panel, recordLink, table, time, traceLink } from "../parts.js";
 import { orders } from "../orders.js";
 import { me } from "../session.js";
 
@@ -57,11 +57,7 @@ function head(one, catalog) {
                 "span",
                 null,
                 "since ",
-                h(
-                    "time",
-                    { datetime: one.opened_at, title: one.opened_at },
-                    `${moment(one.opened_at)} UTC`,
-                ),
+                time(one.opened_at),
             ),
             h(
                 "strong",
@@ -210,7 +206,7 @@ function causes(one) {
             h(
                 "ul",
                 null,
-                cause.evidence.map((text) => h("li", null, text)),
+                cause.evidence.map((text) => h("li", null, withTimes(text))),
             ),
         );
     });
@@ -220,8 +216,8 @@ function causes(one) {
         rest.length
             ? h(
                   "details",
-                  null,
-                  h("summary", null, `${rest.length} less likely ones`),
+                  { "data-name": "causes" },
+                  h("summary", null, `${rest.length} less likely`),
                   h("ol", { class: "causes" }, rest),
               )
             : null,
@@ -233,26 +229,35 @@ function timeline(one) {
         h(
             "li",
             null,
-            h(
-                "time",
-                { class: "small", datetime: entry.at, title: entry.at },
-                `${moment(entry.at)}`,
-            ),
+            time(entry.at),
             h(
                 "span",
                 null,
                 entry.event ? [badge(entry.event, entry.event.toLowerCase()), " "] : null,
-                entry.text,
+                entry.text === entry.event?.toLowerCase() ? "" : entry.text,
                 h("span", { class: "small" }, ` v${entry.version}`),
             ),
         ),
     );
     return [
+        h(
+            "p",
+            { class: "small" },
+            "When a worker said it, by its own clock. By the time of the events, which all else here ",
+            "goes by, the trouble began ",
+            time(one.opened_at),
+            one.resolved_at ? [" and ended ", time(one.resolved_at)] : null,
+            ".",
+        ),
         h("ol", { class: "timeline" }, told),
         h(
             "details",
-            null,
-            h("summary", null, `All ${count(one.versions.length)} versions`),
+            { "data-name": "versions" },
+            h(
+                "summary",
+                null,
+                `All ${count(one.versions.length)} versions, by the time of their events`,
+            ),
             h(
                 "ol",
                 { class: "timeline" },
@@ -260,7 +265,7 @@ function timeline(one) {
                     h(
                         "li",
                         null,
-                        h("time", { class: "small" }, moment(version.timestamp)),
+                        time(version.timestamp),
                         h(
                             "span",
                             null,
@@ -326,18 +331,22 @@ function alerts(one) {
                         ),
                     ),
                 ),
-                h("p", null, alert.explanation),
+                h("p", null, withTimes(alert.explanation)),
                 h(
                     "dl",
                     { class: "facts" },
                     h("dt", null, "In this incident because"),
                     h("dd", null, alert.joined_because),
                     h("dt", null, "Firing since"),
-                    h("dd", null, moment(alert.firing_since)),
+                    h("dd", null, time(alert.firing_since)),
                     h("dt", null, "Last seen"),
-                    h("dd", null, moment(alert.last_seen)),
+                    h("dd", null, time(alert.last_seen)),
                     h("dt", null, "Value"),
-                    h("dd", null, `${alert.value} ${alert.unit}, threshold ${alert.threshold}`),
+                    h(
+                        "dd",
+                        null,
+                        `${plain(alert.value)} ${alert.unit}, threshold ${plain(alert.threshold)}`,
+                    ),
                     h("dt", null, "Place"),
                     h(
                         "dd",
@@ -363,7 +372,7 @@ function alerts(one) {
         rest.length
             ? h(
                   "details",
-                  null,
+                  { "data-name": "alerts" },
                   h("summary", null, `${rest.length} more alerts`),
                   h("ul", null, rest),
               )

@@ -4,7 +4,7 @@ import { contract, get } from "../api.js";
 import { broken, go } from "../app.js";
 import { address, arrows, choice, field, h, keepFocus, put, state } from "../dom.js";
 import { count } from "../format.js";
-import { incidentLine, panel } from "../parts.js";
+import { incidentLine, panel, showMore } from "../parts.js";
 import { RANGES, span } from "../range.js";
 
 const PAGE = 100;
@@ -15,7 +15,12 @@ export async function show(view) {
     const owners = [...new Set(catalog.modules.map((one) => one.owner).filter(Boolean))];
     const list = h("ul", { class: "incidents" });
     const shown = h("span", { class: "small" });
-    const more = h("button", { type: "button", hidden: true }, "Show more");
+    const more = showMore(async () => {
+        const found = await get("incidents", { ...asked, continuation_token: token }, view.signal);
+        known = [...known, ...found.incidents];
+        token = found.continuation_token;
+        draw();
+    });
     const submit = (event) => {
         event?.preventDefault();
         go(address("/incidents", Object.fromEntries(new FormData(form))));
@@ -50,7 +55,7 @@ export async function show(view) {
             { class: "panel", "aria-label": "Incidents" },
             h("div", { class: "line head" }, h("h2", null, "Incidents"), shown),
             list,
-            more,
+            more.element,
         ),
     );
 
@@ -76,7 +81,7 @@ export async function show(view) {
         shown.textContent = known.length
             ? `${count(known.length)} shown${token ? ", there are more" : ""}`
             : "";
-        more.hidden = !token;
+        more.is(Boolean(token));
     };
     const load = async () => {
         try {
@@ -84,15 +89,11 @@ export async function show(view) {
             [known, token] = [found.incidents, found.continuation_token];
             if (view.isCurrent()) draw();
         } catch (error) {
-            if (error.name !== "AbortError") put(list, h("li", null, broken(error)));
+            // What is listed stays readable; the state at the top says when the console is away.
+            if (error.name !== "AbortError" && !known.length)
+                put(list, h("li", null, broken(error)));
         }
     };
-    more.addEventListener("click", async () => {
-        const found = await get("incidents", { ...asked, continuation_token: token }, view.signal);
-        known = [...known, ...found.incidents];
-        token = found.continuation_token;
-        draw();
-    });
     put(list, h("li", null, state("loading", "Loading …")));
     await load();
     let isFirst = true; // what is known at once is what was loaded just now

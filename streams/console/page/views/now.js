@@ -68,18 +68,21 @@ export async function show(view) {
         if (name === "fidelity") {
             map(data);
             chart.tell(data);
-            keepFocus(losing, () => put(losing, lost(data, catalog)));
         }
         if (name === "pipeline") health.tell(data);
         const why = unknown(live.last("health"));
         const open = live.last("incidents");
         if (open && (name === "incidents" || why !== listedWhy))
             keepFocus(incidents, () => put(incidents, listed(open, why)));
+        const windows = live.last("fidelity");
+        if (name === "fidelity" || (why !== listedWhy && !windows?.window_start))
+            keepFocus(losing, () => put(losing, lost(windows, catalog, why)));
         listedWhy = why;
         warn();
         put(tiles, figures());
     };
     put(incidents, h("li", null, state("loading", "Waiting for the first news …")));
+    put(losing, lost(live.last("fidelity"), catalog, unknown(live.last("health"))));
     put(tiles, figures());
     view.listen(tell);
     const timer = setInterval(() => {
@@ -263,11 +266,12 @@ function listed(data, why) {
     );
 }
 
-function lost(data, catalog) {
-    const scopes = data.scopes.filter(
+function lost(data, catalog, why) {
+    if (!data?.window_start && why) return state("loading", `What edges lost is ${why}.`);
+    const scopes = (data?.scopes ?? []).filter(
         (scope) => scope.kind === "edge" && scope.expected > scope.observed,
     );
-    if (!data.window_start)
+    if (!data?.window_start)
         return state(
             "empty",
             "No window of fidelity has been published yet.",
@@ -323,6 +327,13 @@ function staleness(data) {
     if (!data?.window_start) return null;
     const age = Date.now() * 1000 - micros(data.window_start) - data.window_us;
     const late = Math.max(120e6, 6 * data.window_us);
+    const lag = live.last("health")?.lag_records ?? 0;
+    if (age > late && lag > LAG_MAX)
+        return state(
+            "stale",
+            `The console is still reading: it is ${duration(age - (age % 60e6))} behind.`,
+            `${count(lag - (lag % 1_000))} records wait to be read: the figures below are of that time.`,
+        );
     return age > late
         ? state(
               "stale",

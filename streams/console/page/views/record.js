@@ -5,7 +5,7 @@ import { broken, go, say } from "../app.js";
 import { address, field, h, put, state, to } from "../dom.js";
 import { count, duration, moment } from "../format.js";
 import { draw as graph } from "../graph.js";
-import { badge, incidentLine, panel, scrolled, traceLink } from "../parts.js";
+import { actor, badge, incidentLine, panel, scrolled, time, traceLink } from "../parts.js";
 import { resolve } from "../search.js";
 
 export async function show(view) {
@@ -100,7 +100,7 @@ function traces(found) {
                         ? h(
                               "span",
                               { class: "lost" },
-                              ` lacks ${one.missing.map((gap) => gap.to_stage || gap.name).join(", ")}`,
+                              ` lacks ${[...new Set(one.missing.map((gap) => gap.name || gap.to_stage))].join(", ")}`,
                           )
                         : null,
                 ),
@@ -133,11 +133,7 @@ function line(event) {
         h(
             "td",
             null,
-            h(
-                "time",
-                { datetime: event.timestamp, title: event.timestamp },
-                event.timestamp.slice(5, 23).replace("T", " "),
-            ),
+            time(event.timestamp, event.timestamp.slice(5, 23).replace("T", " ")),
         ),
         h("td", null, event.event_type.toLowerCase()),
         h(
@@ -158,27 +154,28 @@ function line(event) {
         ),
         h(
             "td",
-            null,
+            { class: "number" },
             event.event_type === "TRACE"
                 ? duration(event.duration_us)
                 : event.value === null
                   ? ""
                   : `${event.value} ${event.unit}`,
         ),
-        h("td", null, event.actor),
+        h("td", null, actor(event.actor)),
         h(
             "td",
             null,
-            h(
-                "a",
-                {
-                    class: "id",
-                    href: address(`/traces/${event.trace_id}`, {
-                        span: event.span_id,
-                    }),
-                },
-                event.trace_id.slice(0, 8),
-            ),
+            event.trace_id
+                ? h(
+                      "a",
+                      {
+                          class: "id",
+                          title: event.trace_id,
+                          href: address(`/traces/${event.trace_id}`, { span: event.span_id }),
+                      },
+                      event.trace_id.slice(0, 8),
+                  )
+                : h("span", { class: "small" }, "none"),
         ),
         h(
             "td",

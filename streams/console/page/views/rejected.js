@@ -4,7 +4,7 @@ import { Failure, get, isAbsent, offers, post } from "../api.js";
 import { broken, go } from "../app.js";
 import { address, choice, field, h, put, state } from "../dom.js";
 import { count, moment } from "../format.js";
-import { panel, table } from "../parts.js";
+import { panel, showMore, table } from "../parts.js";
 import { RANGES, span } from "../range.js";
 import { mayOrder, me } from "../session.js";
 
@@ -60,31 +60,26 @@ function draw(view, box, asked, found, again) {
         return [link, h("span", null, bar, count(number))];
     });
     const samples = h("div");
-    let all = found.rejected;
+    // Rows stay what they are: one that was sent again goes on saying so.
+    const row = (one) => [...cells(one), ...(again ? [again(one)] : [])];
+    const rows = found.rejected.map(row);
     let token = found.continuation_token;
-    const more = h("button", { type: "button" }, "Show more");
-    more.addEventListener("click", async () => {
+    const more = showMore(async () => {
         const next = await get("rejected", { ...asked, continuation_token: token }, view.signal);
-        all = [...all, ...next.rejected];
+        rows.push(...next.rejected.map(row));
         token = next.continuation_token;
         list();
     });
     const titles = ["Time (UTC)", "Reason", "Topic", "Partition", "Offset", "Bytes", "Detail"];
-    const list = () =>
-        put(
-            samples,
-            table(
-                "Rejected events",
-                again ? [...titles, "Again"] : titles,
-                all.map((one) => [...cells(one), ...(again ? [again(one)] : [])]),
-            ),
-            token ? more : null,
-        );
+    const list = () => {
+        put(samples, table("Rejected events", again ? [...titles, "Again"] : titles, rows));
+        more.is(Boolean(token));
+    };
     list();
     put(
         box,
         panel("By reason", table("Reasons", ["Reason", "Events"], bars)),
-        panel("Events", samples),
+        panel("Events", samples, more.element),
     );
 }
 
@@ -102,17 +97,20 @@ function cells(one) {
 
 /** A button that sends a rejected record to its topic once more, and says what became of that. */
 function redrive(one) {
-    const box = h("span", null);
+    const box = h("span", { role: "status", tabindex: -1 });
     const order = async () => {
         const { topic, partition, offset } = one;
         put(box, "sending …");
+        box.focus(); // the button that had it is gone
         try {
             const reason = "from the page";
             const done = await post("rejected/redrive", { topic, partition, offset, reason });
             put(box, `sent, offset ${done.redriven_offset}`);
         } catch (error) {
-            put(box, error.message);
+            put(box, `${error.message} `, button);
+            button.focus();
         }
     };
-    return put(box, h("button", { type: "button", onclick: order }, "Send again"));
+    const button = h("button", { type: "button", onclick: order }, "Send again");
+    return put(box, button);
 }

@@ -3,9 +3,9 @@
 import { contract, get } from "../api.js";
 import { go, remember, say } from "../app.js";
 import { address, field, h, put, state } from "../dom.js";
-import { CAUSES, count, duration, micros, moment, percent, words } from "../format.js";
-import { badge, panel, recordLink, table, traceLink } from "../parts.js";
-import { build, isSynthetic } from "../tree.js";
+import { CAUSES, count, duration, micros, percent, words } from "../format.js";
+import { actor, badge, panel, recordLink, table, time, traceLink } from "../parts.js";
+import { build, isSynthetic, madeOf } from "../tree.js";
 import { moduleOf, waterfall } from "../waterfall.js";
 
 const REVISION_MS = 15_000;
@@ -80,20 +80,16 @@ function head(trace) {
             h(
                 "span",
                 null,
-                h(
-                    "time",
-                    { datetime: trace.start, title: trace.start },
-                    `${moment(trace.start)} UTC`,
-                ),
+                time(trace.start),
             ),
             h("strong", null, duration(trace.duration_us)),
-            h("span", null, `${count(trace.span_count)} spans`),
+            h("span", null, madeOf(trace)),
             trace.error_count ? badge(`${count(trace.error_count)} errors`, "error") : null,
             trace.orphan_count
                 ? badge(`${count(trace.orphan_count)} without a parent`, "warn")
                 : null,
             trace.evicted_count
-                ? badge(`${count(trace.evicted_count)} beyond the bounds of a trace`, "warn")
+                ? badge(`${count(trace.evicted_count)} left out: beyond the bounds of a trace`, "warn")
                 : null,
             h(
                 "span",
@@ -120,22 +116,32 @@ async function copy(text) {
     }
 }
 
+/** A line for each place where something was lost: what stands behind it lacks as well. */
 function missing(trace) {
+    const places = new Map();
+    for (const one of trace.missing) {
+        const place = [one.from_stage, one.to_stage, one.cause].join("\n");
+        places.set(place, [...(places.get(place) ?? []), one]);
+    }
+    const nameOf = (one) => one.name || one.to_stage || one.span_id;
     return h(
         "ul",
         { class: "bullets" },
-        trace.missing.map((one) =>
+        [...places.values()].map(([first, ...behind]) =>
             h(
                 "li",
                 null,
-                h("strong", { class: "lost" }, one.name || one.to_stage || one.span_id),
+                h("strong", { class: "lost" }, nameOf(first)),
                 " of ",
-                one.module || "an unknown module",
-                one.from_stage ? `, lost between ${one.from_stage} and ${one.to_stage}` : "",
+                first.module || "an unknown module",
+                behind.length
+                    ? [", and with it ", h("span", { class: "lost" }, behind.map(nameOf).join(", "))]
+                    : null,
+                first.from_stage ? `, lost between ${first.from_stage} and ${first.to_stage}` : "",
                 ": ",
-                CAUSES[one.cause] ?? words(one.cause.toLowerCase()),
+                CAUSES[first.cause] ?? words(first.cause.toLowerCase()),
                 " ",
-                badge(one.cause, "warn"),
+                badge(first.cause, "warn"),
             ),
         ),
     );
@@ -204,7 +210,7 @@ function details(span, trace) {
             ["Skew", span.skew ? `starts ${duration(span.skew)} before its parent` : ""],
             ["Kind", event.span_kind],
             ["Operation", event.operation],
-            ["Actor", event.actor],
+            ["Actor", event.actor && actor(event.actor)],
             ["Span id", h("span", { class: "id" }, event.span_id)],
             ["Parent", event.parent_span_id && h("span", { class: "id" }, event.parent_span_id)],
             ["Record", event.record_id && recordLink(event.record_id)],
@@ -301,7 +307,7 @@ function notes(events) {
                 " ",
                 event.name,
                 event.value !== null ? ` = ${event.value} ${event.unit}` : "",
-                event.actor ? ` by ${event.actor}` : "",
+                event.actor ? [" by ", actor(event.actor)] : "",
                 h(
                     "span",
                     { class: "small" },
@@ -342,11 +348,7 @@ function revisions(trace) {
             h(
                 "li",
                 null,
-                h(
-                    "time",
-                    { class: "small", datetime: one.appended, title: one.appended },
-                    moment(one.appended),
-                ),
+                time(one.appended),
                 h(
                     "span",
                     null,

@@ -4,7 +4,7 @@ import { contract, get } from "../api.js";
 import { broken, go } from "../app.js";
 import { address, arrows, choice, field, h, put, state } from "../dom.js";
 import { count, duration, moment } from "../format.js";
-import { badge, panel, recordLink, scrolled } from "../parts.js";
+import { badge, panel, recordLink, scrolled, showMore } from "../parts.js";
 import { RANGES, span } from "../range.js";
 
 const PAGE = 100;
@@ -114,25 +114,18 @@ function list(view, box, asked, first) {
     const longest = Math.max(1, ...first.traces.map((one) => one.duration_us));
     const body = h("tbody");
     const shown = h("span", { class: "small" });
-    const more = h("button", { type: "button" }, "Show more");
+    const more = showMore(async () => {
+        const found = await get("traces", { ...asked, continuation_token: token }, view.signal);
+        token = found.continuation_token;
+        add(found.traces);
+    });
     let token = first.continuation_token;
     const add = (traces) => {
         body.append(...traces.map((one) => line(one, longest)));
         const rest = token ? "there are more" : "these are all";
         shown.textContent = `${count(body.children.length)} shown, ${rest}`;
-        more.hidden = !token;
+        more.is(Boolean(token));
     };
-    more.addEventListener("click", async () => {
-        more.disabled = true;
-        try {
-            const found = await get("traces", { ...asked, continuation_token: token }, view.signal);
-            token = found.continuation_token;
-            add(found.traces);
-        } catch (error) {
-            if (error.name !== "AbortError") shown.textContent = error.message;
-        }
-        more.disabled = false;
-    });
     add(first.traces);
     arrows(body, "a.row");
     put(
@@ -142,7 +135,7 @@ function list(view, box, asked, first) {
             { class: "panel", "aria-label": "Traces" },
             h("div", { class: "line head" }, h("h2", null, "Traces"), shown),
             scrolled("Traces found", COLUMNS, body),
-            more,
+            more.element,
         ),
     );
 }
