@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from streams.core.incidents.silences import matcher_fault
-from streams.units import HOUR_US
+from streams.units import HOUR_US, is_unicode
 
 ACK, RESOLVE, MERGE, SILENCE, UNSILENCE = "ack", "resolve", "merge", "silence", "unsilence"
 COMMANDS: Final = (ACK, RESOLVE, MERGE, SILENCE, UNSILENCE)
@@ -86,6 +86,8 @@ def read_command(value: bytes | None) -> dict[str, Any]:
         return {"command": "", "fault": f"not JSON: {error}"[:200]}
     if not isinstance(found, dict):
         return {"command": "", "fault": "not a JSON object"}
+    if "fault" in found:  # ours to say, of whatever length and letters
+        return {"command": "", "fault": _unknown("fault")}
     return {"command": "", **found}
 
 
@@ -99,7 +101,7 @@ def parse_command(record: Mapping[str, Any], now_us: int) -> Command:
     """
     texts = {name: record.get(name, "") for name in _TEXTS}
     fault = record.get("fault", "") or _fault(record) or _endless(record, now_us)
-    readable = {k: v[:TEXT_MAX] if isinstance(v, str) else "" for k, v in texts.items()}
+    readable = {k: _written(v) if isinstance(v, str) else "" for k, v in texts.items()}
     matcher, until_us, at_us = (record.get(n) for n in ("matcher", "until_us", "at_us"))
     return Command(
         **readable,
@@ -116,11 +118,13 @@ def _fault(record: Mapping[str, Any]) -> str:
         return f"no such command: {str(name)[:64]!r}; known: {', '.join(COMMANDS)}"
     unknown = sorted(str(key)[:64] for key in record if key not in _FIELDS)
     if unknown:
-        return f"unknown field {unknown[0]!r}; known: {', '.join(sorted(_FIELDS))}"
+        return _unknown(unknown[0])
     for key in _TEXTS:
         value = record.get(key, "")
         if not isinstance(value, str) or len(value) > TEXT_MAX:
             return f"{key} must be a text of at most {TEXT_MAX} characters"
+        if not is_unicode(value):
+            return f"{key} is no valid Unicode: it holds half of a surrogate pair"
     for key in ("command_id", "actor", "reason"):
         if not record.get(key, "").strip():
             return f"{key} is missing"
@@ -154,6 +158,15 @@ def _endless(record: Mapping[str, Any], now_us: int) -> str:
     if record["command"] == SILENCE and record["until_us"] > now_us + longest_us:
         return f"until_us: a silence lasts at most {SILENCE_DAYS_MAX} days"
     return ""
+
+
+def _unknown(field: str) -> str:
+    return f"unknown field {field!r}; known: {', '.join(sorted(_FIELDS))}"
+
+
+def _written(text: str) -> str:
+    """Return what of a text can be kept: so long, and what is no character as a question mark."""
+    return text[:TEXT_MAX].encode("utf-8", "replace").decode()
 
 
 def _is_time(value: object) -> bool:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from streams.units import is_unicode
+
 FIELDS: Final = (
     "module",
     "component",
@@ -27,6 +29,11 @@ FIELDS: Final = (
 )
 LABEL: Final = "labels."
 """A matcher's key `labels.<name>` asks for a label of the alert."""
+MATCHER_FIELDS_MAX: Final = 64
+"""As many as an alert has labels. A silence is one entry of the state and its answer one record:
+both are bounded."""
+TEXT_MAX: Final = 1_024
+"""Characters of a field's name and of a pattern, as of a label's value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +84,16 @@ def matcher_fault(matcher: object) -> str:
     for key, pattern in matcher.items():
         is_label = isinstance(key, str) and key.startswith(LABEL) and len(key) > len(LABEL)
         if key not in FIELDS and not is_label:
-            return f"matcher knows no field {key!r}; known: {', '.join(FIELDS)}, labels.<name>"
+            name = repr(key)[:64]
+            return f"matcher knows no field {name}; known: {', '.join(FIELDS)}, labels.<name>"
         if not isinstance(pattern, str) or not pattern:
-            return f"matcher.{key} must be a text that is not empty"
+            return f"matcher.{key[:64]} must be a text that is not empty"
+        if len(key) > TEXT_MAX or len(pattern) > TEXT_MAX:
+            return f"matcher.{key[:64]} is longer than {TEXT_MAX} characters"
+        if not is_unicode(key + pattern):
+            return "matcher is no valid Unicode: it holds half of a surrogate pair"
+    if len(matcher) > MATCHER_FIELDS_MAX:
+        return f"matcher names {len(matcher)} fields, {MATCHER_FIELDS_MAX} at most"
     return ""
 
 
