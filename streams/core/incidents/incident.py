@@ -28,7 +28,7 @@ ALGORITHM: Final = "4"
 
 Alert = dict[str, Any]
 IncidentEvent = dict[str, Any]
-"""A record in the shape of schemas/incident_event.v2.avsc."""
+"""A record in the shape of schemas/incident_event.v3.avsc."""
 
 _TITLES: Final = {
     MISPARTITIONED: "Events of {module} lie in other partitions than their traces",

@@ -20,7 +20,7 @@ from streams.core.incidents.commands import (
 )
 from streams.core.incidents.incident import Incident
 from streams.core.incidents.placing import Placing
-from streams.core.incidents.silences import Silence
+from streams.core.incidents.silences import Silence, because
 from streams.core.incidents.state import ACKNOWLEDGED, RESOLVED, UPDATED, State
 from streams.units import HOUR_US
 
@@ -107,8 +107,8 @@ class Orders:
             return f"{incident.acknowledged_by} has acknowledged it already"
         incident.acknowledged_by = command.actor
         incident.acknowledged_us = self.state.now_us
-        incident.command = _plain(command)
-        self.state.tell(incident, ACKNOWLEDGED, "acknowledged")
+        incident.command = plain_command(command)
+        self.state.tell(incident, ACKNOWLEDGED, "acknowledged", text=_said("acknowledged", command))
         return incident
 
     def _resolve(self, command: Command) -> str | Incident:
@@ -116,10 +116,11 @@ class Orders:
         if isinstance(incident, str):
             return incident
         state = self.state
-        incident.command = _plain(command)
+        incident.command = plain_command(command)
         end_us = max(incident.last_seen_us, incident.event_us)
         incident.resolved_us = end_us
-        state.tell(incident, RESOLVED, "resolved by a person", at_us=end_us)
+        text = _said("resolved", command)
+        state.tell(incident, RESOLVED, "resolved by a person", at_us=end_us, text=text)
         state.touched.pop(incident.incident_id, None)
         state.close(incident, end_us, is_by_person=True)
         return incident
@@ -134,11 +135,11 @@ class Orders:
             return f"into: {into}"
         partition = self.state.partition
         partition.pin(incident.founder, into.founder)
-        incident.command = _plain(command)
+        incident.command = plain_command(command)
         self.placing.merge(incident, into, f"merged by {command.actor}")
         partition.unite(into.members, into.incident_id)
-        into.command = _plain(command)
-        self.state.tell(into, UPDATED, "merged")
+        into.command = plain_command(command)
+        self.state.tell(into, UPDATED, "merged", text=_said("merged", command))
         into.pins.append([incident.founder, into.founder])
         return into
 
@@ -184,9 +185,15 @@ class Orders:
         for id_ in found:
             del state.silences[id_]
             state.dirty.add(("silence", id_))
+            state.unsilenced[id_] = command
         return None
 
 
-def _plain(command: Command) -> dict[str, Any]:
+def _said(what: str, command: Command) -> str:
+    return f"{what} by {command.actor}{because(command.reason)}"
+
+
+def plain_command(command: Command) -> dict[str, Any]:
+    """Return what an incident keeps of the order that changed it."""
     kept = ("command", "command_id", "actor", "reason", "at_us")
     return {name: value for name, value in asdict(command).items() if name in kept}

@@ -356,3 +356,83 @@ def test_a_member_that_turns_out_unrelated_leaves() -> None:
     assert found["split_from"] == left["incident_id"]
     assert [a["kind"] for a in found["alerts"]] == ["missing_acknowledgment"]
     assert any("another problem" in entry["text"] for entry in left["history"])
+
+
+# --- who
+
+
+def test_a_silence_is_told_with_who_why_and_until_when() -> None:
+    """The event carries the order and the silence, its history both, also after its end."""
+    desk = Desk()
+    desk.at(11, LOSS)
+    id_ = desk.last["incident_id"]
+    until = 3_600 * SECOND
+    desk.order(12, "silence", incident_id=id_, until_us=until, command_id="s1", reason="a restart")
+    told = desk.last
+    assert (told["command"], told["command_id"]) == ("silence", "s1")
+    assert (told["command_actor"], told["command_reason"]) == ("kim", "a restart")
+    (silence,) = told["silences"]
+    assert silence == {
+        "silence_id": "s1", "actor": "kim", "reason": "a restart",
+        "from": 12 * SECOND, "until": until,
+    }  # fmt: skip
+    texts = [entry["text"] for entry in told["history"]]
+    assert "silenced by kim, until 1970-01-01T01:00:00Z: a restart" in texts
+    desk.order(20, "unsilence", silence_id="s1", actor="lee", reason="done early")
+    told = desk.last
+    assert (told["reason"], told["silences"]) == ("unsilenced", [])
+    assert (told["command"], told["command_actor"]) == ("unsilence", "lee")
+    assert "the silence of kim was ended by lee: done early" in [
+        entry["text"] for entry in told["history"]
+    ]
+
+
+def test_a_silence_that_ends_by_itself_says_so() -> None:
+    """Nobody ordered its end, so no order is told anew."""
+    desk = Desk()
+    desk.at(11, LOSS)
+    desk.order(12, "silence", matcher={"module": "GAMMA"}, until_us=30 * SECOND, command_id="s1")
+    desk.at(30)
+    assert (desk.last["reason"], desk.last["command_id"]) == ("unsilenced", "s1")
+    assert desk.last["history"][-2]["text"] == "the silence of kim is over"
+
+
+def test_a_window_of_the_contract_is_named() -> None:
+    """It is nobody's order: the silence says it, and the command is left as it was."""
+    window = Silence(
+        "maintenance/upgrade", {"module": "GAMMA"}, 20 * SECOND, 60 * SECOND, "contract", "planned"
+    )
+    desk = Desk(maintenance=(window,))
+    desk.at(11, LOSS)
+    desk.at(20)
+    assert (desk.last["silenced"], desk.last["command"]) == (True, "")
+    assert desk.last["silences"][0]["silence_id"] == "maintenance/upgrade"
+    said = "silenced by the window 'upgrade' of the contract, until 1970-01-01T00:01:00Z: planned"
+    assert said in [entry["text"] for entry in desk.last["history"]]
+
+
+def test_the_history_names_who_took_and_who_ended() -> None:
+    """With the reason, which is shortened there and whole in the event."""
+    desk = Desk()
+    desk.at(11, LOSS)
+    id_ = desk.last["incident_id"]
+    desk.order(12, "ack", incident_id=id_, actor="lee", reason="looking\nat it")
+    assert desk.last["history"][-1]["text"] == "acknowledged by lee: looking at it"
+    desk.order(13, "resolve", incident_id=id_, reason="x" * 1_000)
+    assert desk.last["history"][-1]["text"] == f"resolved by kim: {'x' * 199}\u2026"
+    assert (desk.last["reason"], desk.last["command_reason"]) == (
+        "resolved by a person",
+        "x" * 1_000,
+    )
+
+
+def test_who_silenced_is_kept_until_it_is_told() -> None:
+    """An event that waits for others carries the order all the same."""
+    desk = Desk(update_us=30 * SECOND)
+    desk.at(11, LOSS)
+    desk.order(12, "silence", matcher={"kind": "*"}, until_us=900 * SECOND, command_id="s1")
+    assert desk.last["event"] == "OPENED"  # told together with what else comes
+    (incident,) = desk.book.state.open.values()
+    assert incident.command["command_id"] == "s1"
+    assert desk.at(45) == ["UPDATED silenced"]
+    assert desk.last["command_actor"] == "kim"
