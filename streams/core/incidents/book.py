@@ -110,7 +110,7 @@ class IncidentBook:
         for states in self._latest(alerts).values():
             self._take(states)
         self.placing.place()
-        answers = [a for record in commands if (a := self.orders.carry_out(record)) is not None]
+        answers = [self.orders.carry_out(record) for record in commands]
         if answers:
             self._release()
         touched, state.touched = state.touched, {}

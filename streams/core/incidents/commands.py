@@ -1,12 +1,13 @@
 """What people may order: read strictly, answered always, carried out once.
 
 Owns the shape of a command and the words of a refusal. Invariant: every command yields exactly one
-answer, whatever its bytes; a command id is answered once.
+answer, whatever its bytes; a command id is carried out once, and answered whenever it comes.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final
 
 from streams.core.incidents.silences import matcher_fault
@@ -63,6 +64,7 @@ class Answer:
         refused: why it was not carried out; "" when it was.
         incident_id, version: the event that it caused; version 0 when it caused none.
         at_us: when it was answered, wall time.
+        first_us: when its id was first answered, of one that was sent again; 0 for the first time.
     """
 
     command: Command
@@ -70,6 +72,38 @@ class Answer:
     incident_id: str
     version: int
     at_us: int
+    first_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What is remembered of a command by its id, so that it counts once.
+
+    Attributes:
+        at_us: when it was answered, wall time.
+        order: what tells it from other commands: see `identity`; "" where an earlier version kept
+            no more than the time.
+        whose: its actor and command, for who uses its id again.
+        refused, incident_id, version: of its answer.
+    """
+
+    at_us: int
+    order: str = ""
+    whose: str = ""
+    refused: str = ""
+    incident_id: str = ""
+    version: int = 0
+
+
+def identity(command: Command) -> str:
+    """Return what makes a command the same order when it is sent again: who wants what.
+
+    When it was given, and until when a silence lasts, differ: a length is counted from then.
+    """
+    matcher = sorted((command.matcher or {}).items())
+    named = (command.command, command.actor, command.incident_id, command.into)
+    text = json.dumps([*named, command.silence_id, matcher])
+    return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def read_command(value: bytes | None) -> dict[str, Any]:

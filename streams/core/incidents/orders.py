@@ -1,11 +1,12 @@
 """Commands carried out on the incidents, or refused with the reason.
 
 Owns who may order what when. Invariant: a command changes incidents only where its answer says that
-it was not refused, and a command id that was answered is never carried out again.
+it was not refused, and a command id that was answered is never carried out again: the same order
+gets the first one's answer, another one is refused.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from streams.core.incidents.commands import (
@@ -15,7 +16,9 @@ from streams.core.incidents.commands import (
     SILENCE,
     UNSILENCE,
     Answer,
+    Answered,
     Command,
+    identity,
     parse_command,
 )
 from streams.core.incidents.incident import Incident
@@ -42,29 +45,53 @@ class Orders:
             UNSILENCE: self._unsilence,
         }
 
-    def carry_out(self, record: Mapping[str, Any]) -> Answer | None:
-        """Carry a command out; None when its id was answered before.
+    def carry_out(self, record: Mapping[str, Any]) -> Answer:
+        """Carry a command out, unless its id was answered before.
 
         Args:
             record: as `read_command` returns it.
         """
         state = self.state
         command = parse_command(record, state.now_us)
-        if command.command_id and command.command_id in state.answered:
+        if command.fault:
+            state.discarded["command_refused"] += 1
+            return Answer(command, command.fault, command.incident_id, 0, state.now_us)
+        known = state.answered.get(command.command_id)
+        if known is not None:
             state.discarded["command_known"] += 1
-            return None
-        result: str | Incident | None
-        result = command.fault or self._rules[command.command](command)
-        if command.command_id and not command.fault:
-            state.answered[command.command_id] = state.now_us
-            state.dirty.add(("answered", command.command_id))
-            self._forget()
+            return self._again(command, known)
+        result = self._rules[command.command](command)
+        answer = Answer(command, "", command.incident_id, 0, state.now_us)
         if isinstance(result, str):
             state.discarded["command_refused"] += 1
-            return Answer(command, result, command.incident_id, 0, state.now_us)
-        if result is None:
-            return Answer(command, "", command.incident_id, 0, state.now_us)
-        return Answer(command, "", result.incident_id, result.version, state.now_us)
+            answer = replace(answer, refused=result)
+        elif result is not None:
+            answer = replace(answer, incident_id=result.incident_id, version=result.version)
+        self._remember(answer)
+        return answer
+
+    def _again(self, command: Command, known: Answered) -> Answer:
+        """Answer a command whose id was answered: as then, where it is the same order."""
+        now_us = self.state.now_us
+        if known.order == identity(command):
+            first = (known.refused, known.incident_id, known.version)
+            return Answer(command, *first, now_us, known.at_us)
+        whose = f" by {known.whose}" if known.whose else ""
+        refused = f"its command_id was used before{whose}: give it one of its own"
+        return Answer(command, refused, command.incident_id, 0, now_us, known.at_us)
+
+    def _remember(self, answer: Answer) -> None:
+        state, command = self.state, answer.command
+        state.answered[command.command_id] = Answered(
+            state.now_us,
+            identity(command),
+            f"{command.actor}'s {command.command}",
+            answer.refused,
+            answer.incident_id,
+            answer.version,
+        )
+        state.dirty.add(("answered", command.command_id))
+        self._forget()
 
     def expire(self) -> None:
         """Let go of the silences whose time is over."""
@@ -75,10 +102,11 @@ class Orders:
 
     def _forget(self) -> None:
         state = self.state
-        old = [i for i, at_us in state.answered.items() if at_us < state.now_us - KEPT_US]
+        old = [i for i, one in state.answered.items() if one.at_us < state.now_us - KEPT_US]
         excess = len(state.answered) - len(old) - state.settings.max_commands
         if excess > 0:
-            kept = sorted((at, i) for i, at in state.answered.items() if i not in set(old))
+            gone = set(old)
+            kept = sorted((one.at_us, i) for i, one in state.answered.items() if i not in gone)
             old += [i for _, i in kept[:excess]]
             state.discarded["command_over_bound"] += excess
         for id_ in old:

@@ -12,7 +12,7 @@ from typing import Final
 
 from streams.core.causes.casefile import CaseFile
 from streams.core.causes.evidence import Evidence
-from streams.core.incidents.commands import Command
+from streams.core.incidents.commands import Answered, Command
 from streams.core.incidents.damping import Damper
 from streams.core.incidents.incident import Alert, Incident, IncidentEvent, Member
 from streams.core.incidents.ledger import Ledger
@@ -86,7 +86,7 @@ class State:
         waiting: alerts of no incident yet, by fingerprint.
         gone: last version of incidents that are forgotten or merged, and when that was, by id.
         silences: those from commands, by id.
-        answered: wall time at which a command id was answered.
+        answered: what was answered, by command id.
         evidence: what is unusual, of all incidents together.
         evidence_us: event time up to which evidence was looked for.
         stream_us: latest event time that any alert has told.
@@ -108,7 +108,7 @@ class State:
     waiting: dict[str, Waiting] = field(default_factory=dict)
     gone: dict[str, tuple[int, int]] = field(default_factory=dict)
     silences: dict[str, Silence] = field(default_factory=dict)
-    answered: dict[str, int] = field(default_factory=dict)
+    answered: dict[str, Answered] = field(default_factory=dict)
     evidence_us: int = 0
     stream_us: int = 0
     time_us: int = 0

@@ -12,6 +12,8 @@ from streams.core.incidents.commands import read_command
 from streams.core.incidents.settings import IncidentSettings
 from streams.core.incidents.topology import Topology
 from streams.engine.incidents import IncidentTask
+from tests.synthetic_pipeline import INCIDENTS, TOPOLOGY
+from tests.unit.core.incidents.alerts import alert
 
 HALF = "\ud800"
 """Half of a surrogate pair: JSON can spell it, UTF-8 cannot."""
@@ -85,3 +87,17 @@ def test_what_a_refusal_quotes_is_bounded() -> None:
         assert len(answer(order)["dimensions"]["refused"]) < 1_000
     silence = {"command": "silence", **WHOLE, "until_us": 2 * DAY_US, "matcher": {long: "x"}}
     assert len(answer(silence)["dimensions"]["refused"]) < 1_000
+
+
+def test_the_entry_of_a_merge_names_both_incidents() -> None:
+    """The one that took over, and the one that ended."""
+    task = IncidentTask(INCIDENTS, TOPOLOGY)
+    alerts = [alert("duplicate_rate", "ALPHA", 10), alert("odd_kind", "GAMMA", 10)]
+    events = task.step(alerts, 100 * 1_000_000, True)
+    one, other = (e.record["incident_id"] for e in events if e.topic_kind == "incidents")
+    order = {"command": "merge", **WHOLE, "incident_id": one, "into": other}
+    said = next(
+        o for o in task.step([order], 101 * 1_000_000, True) if o.topic_kind == "audit"
+    ).record
+    assert said["dimensions"]["incident_id"] == other
+    assert said["dimensions"]["merged_incident_id"] == one

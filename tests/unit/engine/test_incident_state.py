@@ -116,6 +116,23 @@ def test_changes_together_are_the_whole_state() -> None:
         assert task.changes().removed == [], "asked again, nothing has changed"
 
 
+def test_answers_survive_and_those_of_earlier_versions_are_read() -> None:
+    """An id counts once over restarts and an upgrade: earlier versions kept the time alone."""
+    ack = {"command": "ack", "actor": "kim", "reason": "r", "command_id": "c", "incident_id": "i"}
+    task = IncidentTask(INCIDENTS, TOPOLOGY)
+    task.step([ack], 10 * SECOND, True)
+    (answer,) = restore(saved(task)).step([ack], 11 * SECOND, True)
+    assert answer.record["dimensions"]["refused"] == "there is no such incident"
+    assert answer.record["dimensions"]["first_answered_at_us"] == str(10 * SECOND)
+    snapshot = saved(task)
+    snapshot["entries"] = [
+        [kind, id_, value["at_us"] if kind == "answered" else value]
+        for kind, id_, value in snapshot["entries"]
+    ]
+    (answer,) = restore(snapshot).step([ack], 11 * SECOND, True)
+    assert "its command_id was used before: give it" in answer.record["dimensions"]["refused"]
+
+
 def test_what_is_unusual_survives() -> None:
     """A task that restarts ranks as the one before did, and lets the evidence fade as it did."""
     task = IncidentTask(INCIDENTS, TOPOLOGY)

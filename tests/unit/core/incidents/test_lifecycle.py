@@ -64,7 +64,7 @@ def flip(number: int, at: float, *, is_firing: bool) -> dict[str, Any]:
 
 
 def test_an_acknowledgment_is_told_with_who_and_why() -> None:
-    """The event carries the command; the same again is refused, and the id counts once."""
+    """The event carries the command; another one that takes it too is refused."""
     desk = Desk()
     desk.at(11, LOSS)
     id_ = desk.last["incident_id"]
@@ -73,11 +73,39 @@ def test_an_acknowledgment_is_told_with_who_and_why() -> None:
     assert desk.last["acknowledged_by"] == desk.last["command_actor"] == "kim"
     assert (desk.last["acknowledged_at"], desk.last["command_id"]) == (12 * SECOND, "mine")
     assert "kim has acknowledged it already" in desk.order(13, "ack", incident_id=id_).refused
-    answers = len(desk.answers)
-    again = {"command": "ack", "actor": "x", "reason": "x", "command_id": "mine"}
-    desk.at(14, orders=[again | {"incident_id": id_}])
-    assert len(desk.answers) == answers
-    assert desk.book.discarded["command_known"] == 1
+
+
+def test_an_order_that_is_sent_again_is_answered_as_the_first_time() -> None:
+    """Whoever waits is told what became of it; nothing is done twice."""
+    desk = Desk()
+    desk.at(11, LOSS)
+    id_ = desk.last["incident_id"]
+    first = desk.order(12, "ack", incident_id=id_, command_id="mine")
+    events = len(desk.events)
+    again = desk.order(14, "ack", incident_id=id_, command_id="mine", reason="said otherwise")
+    assert (again.refused, again.incident_id, again.version) == ("", id_, first.version)
+    assert (again.at_us, again.first_us) == (14 * SECOND, 12 * SECOND)
+    silence = {"matcher": {"module": "ALPHA"}, "command_id": "s"}
+    for at in (20, 22):  # --for counts from when it is typed
+        assert desk.order(at, "silence", until_us=(at + 60) * SECOND, **silence).refused == ""
+    assert desk.book.state.silences["s"].until_us == 80 * SECOND
+    refused = desk.order(30, "ack", incident_id="nobody", command_id="r")
+    assert desk.order(31, "ack", incident_id="nobody", command_id="r").refused == refused.refused
+    assert (len(desk.events), desk.book.discarded["command_known"]) == (events, 3)
+
+
+@pytest.mark.parametrize("other", [{"actor": "lee"}, {"command": "resolve"}, {"incident_id": "x"}])
+def test_an_id_that_another_order_has_is_refused(other: dict[str, str]) -> None:
+    """With whose it is; it is not carried out, and the first one's answer stays."""
+    desk = Desk()
+    desk.at(11, LOSS)
+    id_ = desk.last["incident_id"]
+    order = {"command": "ack", "incident_id": id_, "command_id": "mine"}
+    desk.order(12, **order)
+    answer = desk.order(13, **(order | other))
+    assert "used before by kim's ack" in answer.refused
+    assert desk.order(14, **order).refused == ""
+    assert len(desk.events) == 2
 
 
 @pytest.mark.parametrize("command", ["ack", "resolve", "merge"])
