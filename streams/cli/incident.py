@@ -8,6 +8,7 @@ import getpass
 import json
 import time
 import uuid
+from dataclasses import replace
 from typing import Any, Final
 
 import typer
@@ -28,13 +29,16 @@ from streams.units import LENGTH_FORM
 
 app = typer.Typer(no_args_is_help=True)
 REFUSED: Final = 1
+_PIPE_COLUMNS: Final = 240
 
 BROKER = typer.Option(None, help="Bootstrap address, HOST:PORT.")
 PREFIX = typer.Option(None, help="Put before the names of derived topics.")
 REASON = typer.Option(help="Why; it is kept with the incident and in the audit topic.")
 ACTOR = typer.Option(None, help="Who orders it; your user name unless given.")
 WAIT = typer.Option(False, "--wait", help="Wait until the worker has answered.")
-SECONDS = typer.Option(30.0, "--timeout", min=0.1, help="How many seconds to wait.")
+SECONDS = typer.Option(
+    30.0, "--timeout", min=0.1, help="How many seconds to wait, for the broker and the answer."
+)
 ID = typer.Option("", "--id", help="Id of the command; sent again with the same id it counts once.")
 AS_JSON = typer.Option(False, "--json", help="Write one JSON object instead of text.")
 MATCHER = typer.Option(None, "--match", help="FIELD=PATTERN, such as module=GAMMA; repeatable.")
@@ -174,15 +178,22 @@ def show(
     if as_json:
         typer.echo(json.dumps(plain({"incidents": shown}), ensure_ascii=False))
         return
-    Console(highlight=False, soft_wrap=True).print(_table(shown))
+    console = Console(highlight=False)
+    # Whoever reads it by a program or a pipe has as much room as a row needs.
+    width = console.width if console.is_terminal else max(console.width, _PIPE_COLUMNS)
+    console.print(_table(shown), width=width)
 
 
 def _table(events: list[Event]) -> Table:
-    table = Table("incident", "state", "severity", "opened", "owner", "alerts", "title", box=None)
+    table = Table(box=None, pad_edge=False)
+    for name in ("incident", "state", "severity", "opened", "owner", "alerts", "title"):
+        # An id that is cut is of no use: commands want the whole of it. Words may be folded.
+        whole = len(events[0]["incident_id"]) if events and name == "incident" else None
+        table.add_column(name, min_width=whole, overflow="fold")
     for event in events:
         marks = [
             event["event"],
-            *(f"by {event['acknowledged_by']}",) * bool(event["acknowledged_by"]),
+            *(f"taken by {event['acknowledged_by']}",) * bool(event["acknowledged_by"]),
         ]
         marks += [name for name in ("escalated", "silenced", "flapping") if event[name]]
         table.add_row(
@@ -215,6 +226,10 @@ def _meant(incident: str, match: list[str] | None) -> dict[str, Any]:
         name, equals, pattern = text.partition("=")
         if not equals:
             raise ConfigError(f"--match {text}: write FIELD=PATTERN, such as module=GAMMA")
+        if name in matcher:
+            raise ConfigError(
+                f"--match {name} is given twice, and all must match: use * or ?, or two silences"
+            )
         matcher[name] = pattern
     return {"matcher": matcher}
 
@@ -250,14 +265,19 @@ def _send(
     if fault:  # what the worker would refuse for its shape need not be sent
         raise ConfigError(fault)
     settings = load_settings(broker=broker, derived_prefix=derived_prefix)
+    began = time.monotonic()
     link = connect(settings)
+    if wait:
+        link = replace(link, reach_seconds=min(timeout, link.reach_seconds))
     prefix = settings.derived_prefix
     with Reading(link) as reading:
         starts = commanding.end_of(reading, prefix + topics.AUDIT)
         commanding.send(link, prefix + topics.COMMANDS, order)
         told = {}
         if wait:
-            told = commanding.answer(reading, starts, order["command_id"], timeout)["dimensions"]
+            spent = time.monotonic() - began
+            told = commanding.answer(reading, starts, order["command_id"], timeout, spent)
+            told = told["dimensions"]
     _say(order, told, as_json)
     if told.get("refused"):
         raise typer.Exit(REFUSED)
@@ -281,4 +301,7 @@ def _say(order: dict[str, Any], told: dict[str, str], as_json: bool) -> None:
         typer.echo(clean(f"{what}: refused: {told['refused']}"))
     else:
         version = told.get("incident_version", "")
-        typer.echo(clean(f"{what}: done" + (f", version {version}" if version else "")))
+        done = f"{what}: done" + (f", version {version}" if version else "")
+        if order["command"] == SILENCE:
+            done += f", silence {order['command_id']}, until {time_of_day(order['until_us'])} UTC"
+        typer.echo(clean(done))

@@ -42,6 +42,20 @@ def example(name: str, **fields: Any) -> dict[str, Any]:
         (("silence", "x", "--reason", "r", "--until", "9999-01-01T00:00Z"), "at most 90 days"),
         (("silence", "x", "--reason", "r", "--for", "100d"), "at most 90 days"),
         (("silence", "--match", "kind", "--for", "1h", "--reason", "r"), "write FIELD=PATTERN"),
+        (
+            (
+                "silence",
+                "--match",
+                "module=A",
+                "--match",
+                "module=B",
+                "--for",
+                "1h",
+                "--reason",
+                "r",
+            ),
+            "--match module is given twice",
+        ),
         (("silence", "--match", "colour=a", "--for", "1h", "--reason", "r"), "no field 'colour'"),
         (("unsilence", "--reason", "r"), "name an incident, or what to match"),
     ],
@@ -71,8 +85,20 @@ def test_the_list_shows_state_and_marks() -> None:
     out = io.StringIO()
     Console(file=out, width=200).print(incident._table([one]))
     text = out.getvalue()
-    assert all(word in text for word in ("OPENED by kim escalated", "unowned", one["incident_id"]))
+    assert all(
+        word in text for word in ("OPENED taken by kim escalated", "unowned", one["incident_id"])
+    )
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 240])
+def test_the_list_never_cuts_an_id(width: int) -> None:
+    """Commands want the whole id, however narrow the terminal is."""
+    one = example("opened", owner="a-team-with-a-long-name", title="words " * 30)
+    out = io.StringIO()
+    Console(file=out, width=width).print(incident._table([one]))
+    assert one["incident_id"] in out.getvalue()
+    assert "\u2026" not in out.getvalue()
 
 
 def test_an_explanation_has_rule_measure_and_reason_of_each_alert() -> None:
