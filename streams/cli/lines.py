@@ -182,10 +182,22 @@ def _event(line: Text, event: Record) -> None:
         _say(line, f"{length(event['duration_us'])} ", _word(event["status"]))
     elif event["severity"] not in ("DEBUG", "INFO"):
         _say(line, _word(event["severity"]))
-    if not math.isnan(event["value"]):
+    if event["event_type"] == "AUDIT":
+        _audit(line, event)
+    elif not math.isnan(event["value"]):
         _say(line, f"{event['value']:.6g} {event['unit']} ")
     if event["trace_id"]:
         _say(line, (f"trace {event['trace_id']} span {event['span_id'] or '-'}", "dim"))
+
+
+def _audit(line: Text, event: Record) -> None:
+    """Say who did what to what; of an order also what became of it, and why."""
+    told = event["dimensions"]
+    _say(line, f"by {event['actor'] or 'nobody named'} ")
+    if event["record_id"]:
+        _say(line, f"on {event['record_id']} ")
+    known = (f"{name}: {told[name]}" for name in ("refused", "reason") if told.get(name))
+    _say(line, ", ".join(known) or told.get("outcome", ""), " ")
 
 
 def _rekeyed(line: Text, batch: Record) -> None:

@@ -21,7 +21,7 @@ EXAMPLES = schema_folder() / "examples" / "incident_event" / "2"
 
 def example(name: str, **fields: Any) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(Path(EXAMPLES / f"{name}.json").read_text("utf-8"))
-    return found | fields
+    return {"silences": []} | found | fields
 
 
 @pytest.mark.parametrize(
@@ -122,6 +122,27 @@ def test_an_explanation_has_rule_measure_and_reason_of_each_alert() -> None:
     )
     assert {rule["rule"] for rule in whole["rules"]} == {"module_silent", "fidelity_burn"}
     assert whole["suppressed"] == resolved["suppressed"]
+
+
+def test_a_history_has_the_times_at_which_people_were_told() -> None:
+    """Event time stands still while an alert only goes on; and who silenced it is told between."""
+    opened = example("opened", timestamp=1_000_000)
+    last = example("resolved", timestamp=1_000_000)
+    last["history"].insert(1, {
+        "version": 1, "event": "", "at": 1_700_000_017_000_000,
+        "text": "silenced by kim, until noon: a restart",
+    })  # fmt: skip
+    last["silences"] = [
+        {"silence_id": "s", "actor": "kim", "reason": "a restart", "from": 0, "until": 60_000_000}
+    ]
+    taken = opened | {"version": 2, "event": "ACKNOWLEDGED", "reason": "acknowledged"}
+    text = text_of([opened, taken, last])
+    at = text.index("  1. 2023-11-14 22:13:35.000 OPENED opened")
+    assert text[at + 1] == "     2023-11-14 22:13:37.000 silenced by kim, until noon: a restart"
+    assert text[at + 2].startswith("  2. 2023-11-14 22:13:40.000 ACKNOWLEDGED")
+    assert "silenced by kim until 1970-01-01 00:01:00.000: a restart" in text
+    told = [version["told_at"] for version in explanation([opened, taken, last])["versions"]]
+    assert told == [1_700_000_015_000_000, 1_700_000_020_000_000, 1_700_000_090_000_000]
 
 
 def test_what_is_unknown_is_said_to_be() -> None:
