@@ -12,12 +12,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from streams.cli.connection import connect
 from streams.cli.incident_reading import OVER, Event, versions
-from streams.cli.lines import clean, time_of_day
+from streams.cli.lines import clean, rows_text, time_of_day
 from streams.cli.moments import flag_length_us, moment_us
 from streams.codec.plain import plain
 from streams.core.incidents.commands import ACK, MERGE, RESOLVE, SILENCE, UNSILENCE, parse_command
@@ -29,7 +28,7 @@ from streams.units import LENGTH_FORM
 
 app = typer.Typer(no_args_is_help=True)
 REFUSED: Final = 1
-_PIPE_COLUMNS: Final = 240
+_TO_THE_SECOND: Final = len("2026-01-31 12:00:00")
 
 BROKER = typer.Option(None, help="Bootstrap address, HOST:PORT.")
 PREFIX = typer.Option(None, help="Put before the names of derived topics.")
@@ -178,18 +177,13 @@ def show(
     if as_json:
         typer.echo(json.dumps(plain({"incidents": shown}), ensure_ascii=False))
         return
-    console = Console(highlight=False)
-    # Whoever reads it by a program or a pipe has as much room as a row needs.
-    width = console.width if console.is_terminal else max(console.width, _PIPE_COLUMNS)
-    console.print(_table(shown), width=width)
+    typer.echo(rows_text(_table(shown)))
 
 
 def _table(events: list[Event]) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("incident", "state", "severity", "opened", "owner", "alerts", "title"):
-        # An id that is cut is of no use: commands want the whole of it. Words may be folded.
-        whole = len(events[0]["incident_id"]) if events and name == "incident" else None
-        table.add_column(name, min_width=whole, overflow="fold")
+        table.add_column(name)
     for event in events:
         marks = [
             event["event"],
@@ -203,7 +197,7 @@ def _table(events: list[Event]) -> Table:
                     event["incident_id"],
                     " ".join(marks),
                     event["severity"],
-                    time_of_day(event["opened_at"]),
+                    time_of_day(event["opened_at"])[:_TO_THE_SECOND],
                     event["owner"] or "unowned",
                     str(event["alert_count"] or len(event["alerts"])),
                     event["title"],
