@@ -15,7 +15,7 @@ import typer
 from rich.table import Table
 
 from streams.cli.connection import connect
-from streams.cli.incident_reading import OVER, Event, versions
+from streams.cli.incident_reading import OVER, Event, audit, silences, versions
 from streams.cli.lines import clean, rows_text, time_of_day
 from streams.cli.moments import flag_length_us, moment_us
 from streams.codec.plain import plain
@@ -178,6 +178,32 @@ def show(
         typer.echo(json.dumps(plain({"incidents": shown}), ensure_ascii=False))
         return
     typer.echo(rows_text(_table(shown)))
+
+
+@app.command("silences")
+def show_silences(
+    broker: str | None = BROKER,
+    derived_prefix: str | None = PREFIX,
+    as_json: bool = AS_JSON,
+) -> None:
+    """Show the silences that hold, by whom, why and until when; not the windows of a contract.
+
+    Example: spanloom incident silences --json
+    """
+    settings = load_settings(broker=broker, derived_prefix=derived_prefix)
+    with Reading(connect(settings)) as reading:
+        entries = audit(reading, settings.derived_prefix + topics.AUDIT)
+    found = silences(entries, time.time_ns() // 1_000)
+    if as_json:
+        typer.echo(json.dumps({"silences": found}, ensure_ascii=False))
+        return
+    table = Table("silence", "matches", "until", "by", "reason", box=None, pad_edge=False)
+    for one in found:
+        matches = " ".join(f"{name}={pattern}" for name, pattern in one["matcher"].items())
+        until = time_of_day(one["until_us"])[:_TO_THE_SECOND]
+        cells = (one["silence_id"], matches, until, one["actor"], one["reason"])
+        table.add_row(*map(clean, cells))
+    typer.echo(rows_text(table))
 
 
 def _table(events: list[Event]) -> Table:

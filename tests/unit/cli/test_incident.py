@@ -9,9 +9,13 @@ import pytest
 
 from streams.cli import incident
 from streams.cli.explain import explanation, text_of
+from streams.cli.incident_reading import silences
 from streams.cli.lines import rows_text
 from streams.cli.noise import summed
 from streams.codec.schemas import schema_folder
+from streams.core.incidents.settings import IncidentSettings
+from streams.core.incidents.topology import Topology
+from streams.engine.incidents import IncidentTask
 from streams.errors import ConfigError
 from tests.unit.cli.shell import Shell
 
@@ -175,3 +179,37 @@ def test_a_report_sums_days_by_rule() -> None:
     assert first["reduction"] == pytest.approx(0.9)
     assert found["total"]["reduction"] == pytest.approx(1 - 4 / 45)
     assert summed([])["total"]["reduction"] == 0.0
+
+
+def entries(*orders: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the audit entries of orders, as the incidents task writes them, a second apart."""
+    task = IncidentTask(IncidentSettings(), Topology())
+    found = []
+    for second, order in enumerate(orders, 1):
+        whole = {"actor": "kim", "reason": "r", "command_id": f"c{second}"} | order
+        found += [o.record for o in task.step([whole], second * 1_000_000, True)]
+    return found
+
+
+def test_silences_that_hold_are_those_that_nothing_ended() -> None:
+    """By the answers alone: refused, ended, over, and sent again are left out."""
+    day = 86_400_000_000
+    alpha, beta = {"module": "ALPHA"}, {"module": "BETA", "labels.team": "x*"}
+    told = entries(
+        {"command": "silence", "matcher": alpha, "until_us": 2 * day},
+        {"command": "silence", "matcher": beta, "until_us": day, "actor": "lee", "reason": "why"},
+        {"command": "silence", "matcher": alpha, "until_us": 3 * day, "command_id": "c1"},  # again
+        {"command": "silence", "incident_id": "nobody", "until_us": day},  # refused
+        {"command": "silence", "matcher": {"kind": "a"}, "until_us": day},
+        {"command": "unsilence", "matcher": {"kind": "a"}},
+        {"command": "silence", "matcher": {"kind": "b"}, "until_us": day, "command_id": "b"},
+        {"command": "unsilence", "silence_id": "b"},
+        {"command": "silence", "matcher": {"kind": "c"}, "until_us": 60_000_000},
+    )
+    first, second = silences(told, 60_000_000)
+    assert first == {
+        "silence_id": "c2", "matcher": beta, "from_us": 2_000_000, "until_us": day,
+        "actor": "lee", "reason": "why",
+    }  # fmt: skip
+    assert (second["silence_id"], second["until_us"]) == ("c1", 2 * day)
+    assert silences(told, 2 * day) == []
