@@ -23,6 +23,7 @@ from streams.core.alerts.finding import (
     MISSING_ACKNOWLEDGMENT,
     MODULE_SILENT,
 )
+from streams.core.incidents.bounds import HISTORY_BYTES_MAX, cut
 
 ALGORITHM: Final = "4"
 """Version of the grouping; part of every id, so that another grouping never takes an id over."""
@@ -189,7 +190,8 @@ class Incident:
 
     def note(self, event: str, now_us: int, text: str, max_history: int) -> None:
         """Remember what became of it; of too much the second oldest goes, never the beginning."""
-        self.history.append({"version": self.version, "event": event, "at": now_us, "text": text})
+        said = cut(text, HISTORY_BYTES_MAX)
+        self.history.append({"version": self.version, "event": event, "at": now_us, "text": said})
         if len(self.history) > max_history:
             del self.history[1]
 

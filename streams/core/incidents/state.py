@@ -242,6 +242,9 @@ class State:
         hiding = {member.silenced_by for member in incident.members.values()}
         hiding_now = [s.record() for s in self.active if s.silence_id in hiding]
         record["silences"] = hiding_now[:SILENCES_MAX]
+        listed = min(len(incident.members), settings.max_told_alerts)
+        if listed > len(record["alerts"]):
+            self.discarded["told_alert_over_bound"] += listed - len(record["alerts"])
         incident.told_modules = sorted(incident.modules)
         incident.told_cause = headline(record)
         self.events.append(record)
@@ -314,7 +317,7 @@ class State:
 
 EVIDENCE_MAX: Final = 300
 """Signs of trouble that are remembered, the strongest: they are one entry of the state."""
-SILENCES_MAX: Final = 20
+SILENCES_MAX: Final = 8
 """So many silences of an incident an event tells; which one hides an alert stands beside it."""
 GONE_MAX: Final = 10_000
 """Incidents whose last version is remembered: one of the same id goes on from there."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streams.core.incidents.incident import ALGORITHM
-from streams.engine.incidents import ALERT_CHARACTERS_MAX, IncidentTask
+from streams.engine.incidents import ALERT_BYTES_MAX, IncidentTask
 from streams.errors import StateError
 from tests.synthetic_pipeline import INCIDENTS, SECOND, TOPOLOGY
 from tests.unit.core.incidents.alerts import alert
@@ -162,10 +162,11 @@ def test_a_format_that_is_not_known_is_refused() -> None:
         restore({"format": 99})
 
 
-def test_an_alert_too_large_for_the_state_is_counted() -> None:
+@pytest.mark.parametrize("letter", ["x", "\U0002a6d0"])
+def test_an_alert_too_large_for_the_state_is_counted(letter: str) -> None:
     """It would not fit into a piece of the changelog, and must not stop the task."""
     task = IncidentTask(INCIDENTS, TOPOLOGY)
-    huge = LOSS | {"explanation": "x" * (ALERT_CHARACTERS_MAX + 1)}
+    huge = LOSS | {"explanation": letter * (ALERT_BYTES_MAX // len(letter.encode()) + 1)}
     assert task.step([huge, FAR], 12 * SECOND, True)
     assert task.counters()["alert_too_large"] == 1
     assert len(task.book.open) == 1
