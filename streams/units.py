@@ -48,6 +48,11 @@ def length_us(text: str) -> int:
     return long_us
 
 
+def is_unicode(text: str) -> bool:
+    """Say whether a text can be written as UTF-8: JSON can spell half of a surrogate pair."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def trace_id_text(trace_id: bytes) -> str:
     """Write a 16-byte trace id as 32 lower-case hex digits."""
     return trace_id.hex()

@@ -55,6 +55,7 @@ def explanation(events: list[Event]) -> dict[str, Any]:
                 "event": event["event"],
                 "reason": event["reason"],
                 "timestamp": event["timestamp"],
+                "told_at": _told_us(events[-1], event),
                 "severity": event["severity"],
                 "alerts": event["alert_count"] or len(event["alerts"]),
                 "command": event["command"] if _is_new_command(events, index) else "",
@@ -85,6 +86,15 @@ def explanation(events: list[Event]) -> dict[str, Any]:
     }
 
 
+def _told_us(last: Event, event: Event) -> int:
+    """Return when a version was told, wall time; 0 where the history does not go back so far.
+
+    Its own history has it, and the last one's, which is bounded.
+    """
+    told = {h["version"]: h["at"] for h in (*last["history"], *event["history"]) if h["event"]}
+    return int(told.get(event["version"], 0))
+
+
 def _is_new_command(events: list[Event], index: int) -> bool:
     before = events[index - 1]["command_id"] if index else ""
     return bool(events[index]["command_id"]) and events[index]["command_id"] != before
@@ -107,6 +117,10 @@ def text_of(events: list[Event]) -> list[str]:
     ]
     if last["acknowledged_by"]:
         shown.append(f"taken by {last['acknowledged_by']} {time_of_day(last['acknowledged_at'])}")
+    shown += [
+        f"silenced by {silence['actor']} until {time_of_day(silence['until'])}: {silence['reason']}"
+        for silence in last["silences"]
+    ]
     marks = [name for name in ("escalated", "silenced", "flapping") if last[name]]
     shown += [f"marks {', '.join(marks)}"] * bool(marks)
     return [*shown, *_causes(last), *_alerts(last), *_noise(last), *_versions(events)]
@@ -150,16 +164,20 @@ def _noise(last: Event) -> list[str]:
 
 
 def _versions(events: list[Event]) -> list[str]:
-    lines = ["", "history"]
+    lines = ["", "history, by the clock of who told it"]
     for index, event in enumerate(events):
-        line = f"  {event['version']}. {time_of_day(event['timestamp'])} {event['event']}"
+        at_us = _told_us(events[-1], event) or event["timestamp"]
+        line = f"  {event['version']}. {time_of_day(at_us)} {event['event']}"
         line += f" {event['reason']}" if event["reason"] else ""
         if _is_new_command(events, index):
             line += f"; {event['command_actor']} ordered {event['command']}: "
             line += event["command_reason"]
         lines.append(line)
-    between = [entry for entry in events[-1]["history"] if not entry["event"]]
-    lines += [f"  after version {entry['version']}: {entry['text']}" for entry in between]
+        lines += [
+            f"     {time_of_day(entry['at'])} {entry['text']}"
+            for entry in events[-1]["history"]
+            if not entry["event"] and entry["version"] == event["version"]
+        ]
     for name in ("merged_into", "split_from"):
         if events[-1][name]:
             lines.append(f"  {name.replace('_', ' ')} {events[-1][name]}")

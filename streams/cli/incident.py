@@ -8,15 +8,15 @@ import getpass
 import json
 import time
 import uuid
+from dataclasses import replace
 from typing import Any, Final
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from streams.cli.connection import connect
-from streams.cli.incident_reading import OVER, Event, versions
-from streams.cli.lines import clean, time_of_day
+from streams.cli.incident_reading import OVER, Event, audit, silences, versions
+from streams.cli.lines import clean, rows_text, time_of_day
 from streams.cli.moments import flag_length_us, moment_us
 from streams.codec.plain import plain
 from streams.core.incidents.commands import ACK, MERGE, RESOLVE, SILENCE, UNSILENCE, parse_command
@@ -28,13 +28,16 @@ from streams.units import LENGTH_FORM
 
 app = typer.Typer(no_args_is_help=True)
 REFUSED: Final = 1
+_TO_THE_SECOND: Final = len("2026-01-31 12:00:00")
 
 BROKER = typer.Option(None, help="Bootstrap address, HOST:PORT.")
 PREFIX = typer.Option(None, help="Put before the names of derived topics.")
 REASON = typer.Option(help="Why; it is kept with the incident and in the audit topic.")
 ACTOR = typer.Option(None, help="Who orders it; your user name unless given.")
 WAIT = typer.Option(False, "--wait", help="Wait until the worker has answered.")
-SECONDS = typer.Option(30.0, "--timeout", min=0.1, help="How many seconds to wait.")
+SECONDS = typer.Option(
+    30.0, "--timeout", min=0.1, help="How many seconds to wait, for the broker and the answer."
+)
 ID = typer.Option("", "--id", help="Id of the command; sent again with the same id it counts once.")
 AS_JSON = typer.Option(False, "--json", help="Write one JSON object instead of text.")
 MATCHER = typer.Option(None, "--match", help="FIELD=PATTERN, such as module=GAMMA; repeatable.")
@@ -174,15 +177,43 @@ def show(
     if as_json:
         typer.echo(json.dumps(plain({"incidents": shown}), ensure_ascii=False))
         return
-    Console(highlight=False, soft_wrap=True).print(_table(shown))
+    typer.echo(rows_text(_table(shown)))
+
+
+@app.command("silences")
+def show_silences(
+    broker: str | None = BROKER,
+    derived_prefix: str | None = PREFIX,
+    as_json: bool = AS_JSON,
+) -> None:
+    """Show the silences that hold, by whom, why and until when; not the windows of a contract.
+
+    Example: spanloom incident silences --json
+    """
+    settings = load_settings(broker=broker, derived_prefix=derived_prefix)
+    with Reading(connect(settings)) as reading:
+        entries = audit(reading, settings.derived_prefix + topics.AUDIT)
+    found = silences(entries, time.time_ns() // 1_000)
+    if as_json:
+        typer.echo(json.dumps({"silences": found}, ensure_ascii=False))
+        return
+    table = Table("silence", "matches", "until", "by", "reason", box=None, pad_edge=False)
+    for one in found:
+        matches = " ".join(f"{name}={pattern}" for name, pattern in one["matcher"].items())
+        until = time_of_day(one["until_us"])[:_TO_THE_SECOND]
+        cells = (one["silence_id"], matches, until, one["actor"], one["reason"])
+        table.add_row(*map(clean, cells))
+    typer.echo(rows_text(table))
 
 
 def _table(events: list[Event]) -> Table:
-    table = Table("incident", "state", "severity", "opened", "owner", "alerts", "title", box=None)
+    table = Table(box=None, pad_edge=False)
+    for name in ("incident", "state", "severity", "opened", "owner", "alerts", "title"):
+        table.add_column(name)
     for event in events:
         marks = [
             event["event"],
-            *(f"by {event['acknowledged_by']}",) * bool(event["acknowledged_by"]),
+            *(f"taken by {event['acknowledged_by']}",) * bool(event["acknowledged_by"]),
         ]
         marks += [name for name in ("escalated", "silenced", "flapping") if event[name]]
         table.add_row(
@@ -192,7 +223,7 @@ def _table(events: list[Event]) -> Table:
                     event["incident_id"],
                     " ".join(marks),
                     event["severity"],
-                    time_of_day(event["opened_at"]),
+                    time_of_day(event["opened_at"])[:_TO_THE_SECOND],
                     event["owner"] or "unowned",
                     str(event["alert_count"] or len(event["alerts"])),
                     event["title"],
@@ -215,6 +246,10 @@ def _meant(incident: str, match: list[str] | None) -> dict[str, Any]:
         name, equals, pattern = text.partition("=")
         if not equals:
             raise ConfigError(f"--match {text}: write FIELD=PATTERN, such as module=GAMMA")
+        if name in matcher:
+            raise ConfigError(
+                f"--match {name} is given twice, and all must match: use * or ?, or two silences"
+            )
         matcher[name] = pattern
     return {"matcher": matcher}
 
@@ -250,14 +285,19 @@ def _send(
     if fault:  # what the worker would refuse for its shape need not be sent
         raise ConfigError(fault)
     settings = load_settings(broker=broker, derived_prefix=derived_prefix)
+    began = time.monotonic()
     link = connect(settings)
+    if wait:
+        link = replace(link, reach_seconds=min(timeout, link.reach_seconds))
     prefix = settings.derived_prefix
     with Reading(link) as reading:
         starts = commanding.end_of(reading, prefix + topics.AUDIT)
         commanding.send(link, prefix + topics.COMMANDS, order)
         told = {}
         if wait:
-            told = commanding.answer(reading, starts, order["command_id"], timeout)["dimensions"]
+            spent = time.monotonic() - began
+            told = commanding.answer(reading, starts, order["command_id"], timeout, spent)
+            told = told["dimensions"]
     _say(order, told, as_json)
     if told.get("refused"):
         raise typer.Exit(REFUSED)
@@ -281,4 +321,7 @@ def _say(order: dict[str, Any], told: dict[str, str], as_json: bool) -> None:
         typer.echo(clean(f"{what}: refused: {told['refused']}"))
     else:
         version = told.get("incident_version", "")
-        typer.echo(clean(f"{what}: done" + (f", version {version}" if version else "")))
+        done = f"{what}: done" + (f", version {version}" if version else "")
+        if order["command"] == SILENCE:
+            done += f", silence {order['command_id']}, until {time_of_day(order['until_us'])} UTC"
+        typer.echo(clean(done))

@@ -4,6 +4,7 @@ Owns the words of a line and the JSON form of a record. Invariant: whatever a re
 is one line: control characters, which could steer a terminal, are written out.
 """
 
+import io
 import json
 import math
 from collections import Counter
@@ -11,6 +12,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from streams.codec import records, wire
@@ -39,6 +42,8 @@ _STYLE: Final = {
     "WARN": "yellow",
 }
 _MISSING_SHOWN: Final = 3
+_ROW_COLUMNS: Final = 4_000
+"""Wider than any row of a list: a terminal breaks lines itself, and a pipe needs none broken."""
 _STATE_TOPIC_END: Final = ".state.v1"
 
 
@@ -122,6 +127,16 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def rows_text(table: Table) -> str:
+    """Return a table with one line a row, as wide as it must be: nothing is cut or folded."""
+    console = Console(highlight=False, width=_ROW_COLUMNS, file=io.StringIO(), color_system=None)
+    for column in table.columns:
+        column.no_wrap = True
+    with console.capture() as captured:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
 def time_of_day(time_us: int) -> str:
     """Write an event time as date and time, UTC, to the millisecond."""
     try:
@@ -182,10 +197,22 @@ def _event(line: Text, event: Record) -> None:
         _say(line, f"{length(event['duration_us'])} ", _word(event["status"]))
     elif event["severity"] not in ("DEBUG", "INFO"):
         _say(line, _word(event["severity"]))
-    if not math.isnan(event["value"]):
+    if event["event_type"] == "AUDIT":
+        _audit(line, event)
+    elif not math.isnan(event["value"]):
         _say(line, f"{event['value']:.6g} {event['unit']} ")
     if event["trace_id"]:
         _say(line, (f"trace {event['trace_id']} span {event['span_id'] or '-'}", "dim"))
+
+
+def _audit(line: Text, event: Record) -> None:
+    """Say who did what to what; of an order also what became of it, and why."""
+    told = event["dimensions"]
+    _say(line, f"by {event['actor'] or 'nobody named'} ")
+    if event["record_id"]:
+        _say(line, f"on {event['record_id']} ")
+    known = (f"{name}: {told[name]}" for name in ("refused", "reason") if told.get(name))
+    _say(line, ", ".join(known) or told.get("outcome", ""), " ")
 
 
 def _rekeyed(line: Text, batch: Record) -> None:

@@ -11,11 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from streams.cli.connection import connect
-from streams.cli.lines import clean
+from streams.cli.lines import clean, rows_text
 from streams.codec.records import decode_as
 from streams.core.incidents.ledger import day_text, reduction
 from streams.errors import ConfigError, RecordError
@@ -59,13 +58,12 @@ def report(
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
-    console = Console(highlight=False, soft_wrap=True)
     total = found["total"]
-    console.print(
+    typer.echo(
         f"{first} to {last}: {total['alerts']} alert states, {total['incidents']} incidents, "
         f"{total['events']} events: {total['reduction']:.1%} less to read"
     )
-    console.print(_table(found["rows"]))
+    typer.echo(rows_text(_table(found["rows"])))
 
 
 def read_rows(reading: Reading, topic: str) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ not, with 2 when the file or its contract is wrong.
 """
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from streams.contract.loader import load_contract
+from streams.contract.loader import SHIPPED, load_contract
 from streams.contract.rule_tests import FILE_BYTES_MAX, ExpectedAlert, parse_rule_tests
 from streams.engine.rule_tests import NEVER, Difference, Raised, Result, run_test
 from streams.errors import ConfigError
@@ -66,7 +65,7 @@ def run_file(file: Path) -> list[Result]:
         ConfigError: the file or its contract is wrong, or a test names a rule that is not there.
     """
     tests = parse_rule_tests(_read(file), file.name)
-    place = tests.contract if tests.contract == "seed" else file.parent / tests.contract
+    place = tests.contract if tests.contract in SHIPPED else file.parent / tests.contract
     contract = load_contract(place)
     settings = signal_settings(
         load_settings(
@@ -84,10 +83,8 @@ def run_file(file: Path) -> list[Result]:
                 f"{file.name}: test '{one.name}' names rules that {place} has not: "
                 f"{', '.join(missing)}; known: {', '.join(sorted(known)) or 'none'}"
             )
-    start = datetime.strptime(tests.start, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    start_us = round(start.timestamp() * 1e6)
     graph = graph_of(contract, topology_of(contract))
-    return [run_test(one, settings, graph, start_us) for one in tests.tests]
+    return [run_test(one, settings, graph, tests.start_us) for one in tests.tests]
 
 
 def _answer(file: Path, results: list[Result]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, NoReturn
 
 from streams.errors import RecordError
+from streams.units import is_unicode
 
 VALUE_BYTES_MAX: Final = 512 << 10
 ALERTS_MAX: Final = 1_000
@@ -131,7 +132,7 @@ def _labels(given: Any) -> dict[str, str]:
             raise RecordError(BAD_LABELS, f"label {name[:NAME_MAX]!r} is no text")
         if not name or len(name) > NAME_MAX or len(value) > TEXT_MAX:
             raise RecordError(BAD_LABELS, f"label {name[:NAME_MAX]!r} is empty or too long")
-        if not _is_text(name) or not _is_text(value):
+        if not is_unicode(name) or not is_unicode(value):
             raise RecordError(BAD_LABELS, f"label {name[:NAME_MAX]!r} is no valid Unicode")
     return dict(sorted(given.items()))
 
@@ -139,13 +140,8 @@ def _labels(given: Any) -> dict[str, str]:
 def _annotations(given: Any) -> dict[str, str]:
     if not isinstance(given, dict):
         return {}
-    texts = {k: v for k, v in given.items() if isinstance(v, str) and _is_text(k + v)}
+    texts = {k: v for k, v in given.items() if isinstance(v, str) and is_unicode(k + v)}
     return {k[:NAME_MAX]: v[:TEXT_MAX] for k, v in sorted(texts.items())[:LABELS_MAX]}
-
-
-def _is_text(text: str) -> bool:
-    """Say whether a text can be written as UTF-8: JSON can spell half a surrogate pair."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _time_us(given: Any, name: str) -> int:

@@ -6,15 +6,17 @@ Owns how tests stand in YAML, and the reading with line and fix. What they mean 
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from streams.contract.checks import path_text
 from streams.contract.part import Part, Text
 from streams.contract.rules import OVER_SECONDS_MAX
 from streams.contract.yaml_tree import read_tree
 from streams.errors import ConfigError
+from streams.units import SECOND_US
 
 FILE_BYTES_MAX: Final = 4 << 20
 VALUES_MAX: Final = 100_000
@@ -123,7 +125,8 @@ class RuleTests(Part):
     """A file of tests.
 
     Attributes:
-        contract: the contract whose rules are tested: a path from the file's folder, or `seed`.
+        contract: the contract whose rules are tested: a path from the file's folder, or the name of
+            one that ships: `seed`, `inference`.
         window_s, quiet_s, warm_up_s: settings of the worker.
         start: time of the first value; UTC, ISO 8601.
         tests: the tests; each begins without any past.
@@ -137,6 +140,25 @@ class RuleTests(Part):
         "2026-01-05T00:00:00Z"
     )
     tests: Annotated[tuple[RuleTest, ...], Field(strict=False, min_length=1)]
+
+    @field_validator("start")
+    @classmethod
+    def _start_is_a_time(cls, text: str) -> str:
+        try:
+            _start_us(text)
+        except ValueError as error:
+            raise ValueError(f"'{text}' is no day or time that there is") from error
+        return text
+
+    @property
+    def start_us(self) -> int:
+        """The time of the first value, Unix microseconds."""
+        return _start_us(self.start)
+
+
+def _start_us(text: str) -> int:
+    start = datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    return round(start.timestamp() * SECOND_US)
 
 
 def parse_rule_tests(raw: bytes, name: str) -> RuleTests:

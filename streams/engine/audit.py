@@ -14,6 +14,12 @@ MODULE: Final = "SPANLOOM"
 COMPONENT: Final = "incidents"
 
 
+def _merged(answer: Answer) -> str:
+    """Return the incident that a merge ended; the entry is about the one that took it over."""
+    command = answer.command
+    return command.incident_id if command.into and not answer.refused else ""
+
+
 def audit_event(answer: Answer, number: int) -> dict[str, Any]:
     """Return the audit entry of an answer.
 
@@ -33,6 +39,8 @@ def audit_event(answer: Answer, number: int) -> dict[str, Any]:
         "silence_id": command.silence_id,
         "until_us": str(command.until_us) if command.until_us else "",
         "answered_at_us": str(answer.at_us),
+        "first_answered_at_us": str(answer.first_us) if answer.first_us else "",
+        "merged_incident_id": _merged(answer),
     }
     dimensions |= {f"matcher.{key}": text for key, text in (command.matcher or {}).items()}
     identity = f"{command.command_id}|{answer.at_us}|{number}"

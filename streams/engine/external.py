@@ -1,7 +1,8 @@
 """The external task: JSON records of the topic for alerts from outside in, alerts out.
 
 Owns the order: read, reject what is wrong, remember the rest. Invariant: the alerts depend on the
-records; the clock only ends what nobody repeats.
+records; the clock only ends what nobody repeats, and bounds the time at which a record came: its
+sender's clock says that, and a time ahead of us would move the incidents' for good.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,7 +58,7 @@ class ExternalTask:
                     is_firing=alert.is_firing,
                     starts_us=alert.starts_us,
                     ends_us=alert.ends_us,
-                    came_us=record["timestamp"],
+                    came_us=min(record["timestamp"], now_us),
                 )
                 out += [Output("alerts", one["fingerprint"], one) for one in told]
         ended = self.book.expire(now_us if caught_up else self.book.stream_us)

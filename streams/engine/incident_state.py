@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
+from streams.core.incidents.commands import Answered
 from streams.core.incidents.damping import Flap
 from streams.core.incidents.incident import Incident, Member
 from streams.core.incidents.ledger import Row, RowKey
@@ -111,7 +112,7 @@ _READERS: Final[Mapping[str, Callable[[State, str], Any]]] = {
     "waiting": lambda state, id_: _fields(state.waiting.get(id_)),
     "gone": lambda state, id_: state.gone.get(id_),
     "silence": lambda state, id_: asdict(state.silences[id_]) if id_ in state.silences else None,
-    "answered": lambda state, id_: state.answered.get(id_),
+    "answered": lambda state, id_: _fields(state.answered.get(id_)),
     "flap": lambda state, id_: _fields(state.damper.flaps.get(id_)),
     "ledger": _row,
     "evidence": lambda state, _id: [state.evidence_us, state.evidence.rows()],
@@ -158,8 +159,10 @@ def _put_evidence(state: State, _id: str, value: list[Any]) -> None:
     state.evidence.take_over(rows)
 
 
-def _put_answered(state: State, id_: str, value: int) -> None:
-    state.answered[id_] = value
+def _put_answered(state: State, id_: str, value: dict[str, Any] | int) -> None:
+    """Take over what was answered; earlier versions kept no more than when."""
+    found = {"at_us": value} if isinstance(value, int) else value
+    state.answered[id_] = Answered(**found)
 
 
 _WRITERS: Final[Mapping[str, Callable[[State, str, Any], None]]] = {

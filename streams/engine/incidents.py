@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from streams.core.causes.evidence import Evidence
 from streams.core.incidents.book import IncidentBook
+from streams.core.incidents.bounds import size
 from streams.core.incidents.commands import Answer
 from streams.core.incidents.incident import ALGORITHM
 from streams.core.incidents.ledger import key_text
@@ -23,8 +24,8 @@ from streams.engine.formats import check_format
 from streams.engine.outputs import Output, Outputs
 
 _FORMAT: Final = 2
-ALERT_CHARACTERS_MAX: Final = 200_000
-"""Texts of one alert: with more, its entry would not fit into a piece of the state."""
+ALERT_BYTES_MAX: Final = 400_000
+"""Texts of one alert in UTF-8: with more, its entry might not fit into a piece of the state."""
 
 
 class Changes(NamedTuple):
@@ -62,7 +63,7 @@ class IncidentTask:
                 commands.append(record)
             elif "evidence" in record:
                 self.book.take_evidence(map(_evidence, record["evidence"]), record["at"])
-            elif _characters(record) > ALERT_CHARACTERS_MAX:
+            elif _bytes(record) > ALERT_BYTES_MAX:
                 self.book.discarded["alert_too_large"] += 1
             else:
                 alerts.append(record)
@@ -158,10 +159,10 @@ def entry_key(kind: str, id_: str) -> bytes:
     return blake2b(f"{kind}/{id_}".encode(), digest_size=16).digest()
 
 
-def _characters(alert: Mapping[str, Any]) -> int:
+def _bytes(alert: Mapping[str, Any]) -> int:
     ids = (i for name in ("trace_ids", "record_ids", "batch_ids") for i in alert[name])
     labels = (text for pair in alert.get("labels", {}).items() for text in pair)
-    return len(alert["explanation"]) + sum(map(len, ids)) + sum(map(len, labels))
+    return size(alert["explanation"]) + sum(map(size, ids)) + sum(map(size, labels))
 
 
 def _evidence(item: Mapping[str, Any]) -> Evidence:

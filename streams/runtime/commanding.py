@@ -45,7 +45,11 @@ def send(link: Link, topic: str, command: Mapping[str, Any]) -> None:
 
 
 def answer(
-    reading: Reading, starts: dict[tuple[str, int], int], command_id: str, seconds: float
+    reading: Reading,
+    starts: dict[tuple[str, int], int],
+    command_id: str,
+    seconds: float,
+    spent_seconds: float = 0.0,
 ) -> dict[str, Any]:
     """Return the audit entry that answers a command.
 
@@ -53,12 +57,13 @@ def answer(
         reading: a connection.
         starts: where the audit topic ended before the command was sent.
         command_id: of the command.
-        seconds: how long to wait.
+        seconds: how long to wait, what was spent on sending included.
+        spent_seconds: so much of it is over.
 
     Raises:
         BrokerError: nothing came in time, or the broker went away.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds - spent_seconds
     for message in reading.records(starts, follow=True):
         if message is not None:
             try:

@@ -12,7 +12,7 @@ from streams.core.fidelity.merge import MergeSettings
 from streams.core.incidents.commands import read_command
 from streams.core.incidents.propagation import Component, Propagation, Spot
 from streams.core.incidents.settings import DampingSettings, IncidentSettings
-from streams.core.incidents.silences import Silence
+from streams.core.incidents.silences import WINDOW, Silence
 from streams.core.incidents.topology import Edge, ModuleInfo, Place, Topology
 from streams.engine.causes import CausesTask
 from streams.engine.external import ExternalTask
@@ -306,7 +306,7 @@ def incident_settings(
         occurrences=rules.occurrences,
         maintenance=tuple(
             Silence(
-                f"maintenance/{window.name}",
+                f"{WINDOW}{window.name}",
                 window.matcher,
                 window.from_us,
                 window.until_us,

@@ -38,11 +38,13 @@ class Link:
         broker: bootstrap address, HOST:PORT; several are separated by commas.
         settings: transport and proofs.
         tell: hears for whom it is waited, once the broker has not answered for a moment.
+        reach_seconds: how long the broker may take for its first answer.
     """
 
     broker: str
     settings: KafkaLink = field(repr=False)
     tell: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
+    reach_seconds: float = REACH_SECONDS
 
     @classmethod
     def plain(cls, broker: str) -> Self:
@@ -98,7 +100,7 @@ class Link:
         )
 
     def reach(self) -> None:
-        """Pass when the broker answers and lets us in; blocking, bounded by `REACH_SECONDS`.
+        """Pass when the broker answers and lets us in; blocking, bounded by `reach_seconds`.
 
         Raises:
             BrokerError: it is away, is not who it should be, or does not know us; says which.
@@ -117,12 +119,12 @@ class Link:
             raise ConfigError(
                 f"the Kafka client takes no such link: {error.args[0].str()}"
             ) from error
-        deadline = time.monotonic() + REACH_SECONDS
+        deadline = time.monotonic() + self.reach_seconds
         tell = self.tell
         while True:
             client.poll(0)  # where a token is asked for, and errors come out
             try:
-                client.list_topics(timeout=_TRY_SECONDS)
+                client.list_topics(timeout=min(_TRY_SECONDS, self.reach_seconds))
                 return
             except KafkaException as error:
                 client.poll(0)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from streams.core.causes.evidence import (
+    ALERT,
     LOG_NEW,
     METRIC_SHIFT,
     MISSING_EDGE,
@@ -20,10 +21,11 @@ from streams.core.incidents.topology import Topology
 ALERT_SCORE: Final = 12.0
 _NOWHERE: Final = Topology()
 _KIND_WORDS: Final = (
-    (TRACE_ERRORS, ("ERROR", "MALFORMED", "SCHEMA", "RETRY", "DUPLICATE")),
-    (TRACE_SLOW, ("DEADLINE", "SLOW", "LATENCY", "LAG", "BACKPRESSURE", "BACK_PRESSURE")),
-    (LOG_NEW, ("LOG",)),
-    (METRIC_SHIFT, ("METRIC", "THRESHOLD", "ANOMALY")),
+    (TRACE_ERRORS, ("error", "malformed", "schema", "retry", "duplicate", "circuit")),
+    (TRACE_SLOW, ("deadline", "slow", "latency", "lag", "back_pressure")),
+    (LOG_NEW, ("log_",)),
+    (METRIC_SHIFT, ("metric", "threshold", "anomaly", "signal")),
+    (MISSING_EDGE, ("fidelity", "missing", "silent", "restarted", "mispartitioned")),
 )
 
 
@@ -52,4 +54,4 @@ def alert_evidence(
 
 def evidence_kind(kind: str) -> str:
     """Return the evidence kind of an alert kind; what is lost or silent is a missing edge."""
-    return next((k for k, words in _KIND_WORDS if any(w in kind for w in words)), MISSING_EDGE)
+    return next((k for k, words in _KIND_WORDS if any(w in kind for w in words)), ALERT)

@@ -17,6 +17,8 @@ NEW_EDGE: Final = "NEW_EDGE"
 LOG_NEW: Final = "LOG_NEW"
 LOG_CHANGED: Final = "LOG_CHANGED"
 CHANGE: Final = "CHANGE"
+ALERT: Final = "ALERT"
+"""A rule that says no more than that: an alert from outside, say."""
 UNKNOWN: Final = "UNKNOWN"
 
 KINDS: Final = (
@@ -29,6 +31,7 @@ KINDS: Final = (
     SELF_TIME,
     TRACE_SLOW,
     METRIC_SHIFT,
+    ALERT,
 )
 """All kinds of evidence; of two with equal strength the first names the cause."""
 

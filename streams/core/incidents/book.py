@@ -16,11 +16,12 @@ from streams.core.causes.evidence import Cause, Evidence
 from streams.core.incidents.commands import Answer
 from streams.core.incidents.damping import charge
 from streams.core.incidents.incident import Alert, Incident, IncidentEvent
-from streams.core.incidents.orders import Orders
+from streams.core.incidents.orders import Orders, plain_command
 from streams.core.incidents.partition import Partition
 from streams.core.incidents.placing import Placing, seen_of
 from streams.core.incidents.record import Rank, has_another_cause, is_hidden, rule_of
 from streams.core.incidents.settings import IncidentSettings
+from streams.core.incidents.silences import Silence, because
 from streams.core.incidents.state import (
     BY_PERSON,
     FLAPPING,
@@ -109,7 +110,7 @@ class IncidentBook:
         for states in self._latest(alerts).values():
             self._take(states)
         self.placing.place()
-        answers = [a for record in commands if (a := self.orders.carry_out(record)) is not None]
+        answers = [self.orders.carry_out(record) for record in commands]
         if answers:
             self._release()
         touched, state.touched = state.touched, {}
@@ -323,17 +324,45 @@ class IncidentBook:
         silences = (*self.settings.maintenance, *(s for _, s in sorted(state.silences.items())))
         active = tuple(silence for silence in silences if silence.holds(state.now_us))
         has_changed = active != state.active
+        over = {s.silence_id: s for s in state.active if s not in active}
         state.active = active
         for incident in list(state.open.values()):
             prints = set(incident.damped) if not has_changed else set(incident.members)
             if not prints:
                 continue
             was_hidden, heard = is_hidden(incident), set(incident.audible)
+            before = _silences(incident) if has_changed else set()
             for print_ in sorted(prints):
                 member = incident.members[print_]
                 if has_changed or not state.damper.is_damped(print_, state.time_us):
                     state.put(incident, member)
+            if has_changed:
+                self._note_silences(incident, before, over)
             self._note_release(incident, was_hidden, heard)
+        state.unsilenced.clear()
+
+    def _note_silences(
+        self, incident: Incident, before: set[str], over: Mapping[str, Silence]
+    ) -> None:
+        """Remember whose silence began or ended to hide alerts of an incident, and why."""
+        state = self.state
+        now = _silences(incident)
+        texts = []
+        for silence in state.active:
+            if silence.silence_id in now - before:
+                texts.append(f"silenced by {silence.text}")
+                if not silence.is_declared:
+                    incident.command = silence.command()
+        for id_ in sorted(before - now):
+            name = over[id_].name if id_ in over else f"silence {id_}"
+            order = state.unsilenced.get(id_)
+            if order is None:
+                texts.append(f"{name} is over")
+                continue
+            texts.append(f"{name} was ended by {order.actor}{because(order.reason)}")
+            incident.command = plain_command(order)
+        for text in texts:
+            incident.note("", state.now_us, text, self.settings.max_history)
 
     def _note_release(self, incident: Incident, was_hidden: bool, heard: set[str]) -> None:
         if incident.audible - heard:
@@ -393,3 +422,8 @@ class IncidentBook:
         state.dirty |= {("flap", print_) for print_ in state.damper.changed}
         state.damper.changed.clear()
         state.ledger.forget(state.stream_us)
+
+
+def _silences(incident: Incident) -> set[str]:
+    """Return the ids of the silences that hide alerts of an incident."""
+    return {member.silenced_by for member in incident.members.values()} - {""}

@@ -1,16 +1,17 @@
 """What people may order: read strictly, answered always, carried out once.
 
 Owns the shape of a command and the words of a refusal. Invariant: every command yields exactly one
-answer, whatever its bytes; a command id is answered once.
+answer, whatever its bytes; a command id is carried out once, and answered whenever it comes.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final
 
 from streams.core.incidents.silences import matcher_fault
-from streams.units import HOUR_US
+from streams.units import HOUR_US, is_unicode
 
 ACK, RESOLVE, MERGE, SILENCE, UNSILENCE = "ack", "resolve", "merge", "silence", "unsilence"
 COMMANDS: Final = (ACK, RESOLVE, MERGE, SILENCE, UNSILENCE)
@@ -63,6 +64,7 @@ class Answer:
         refused: why it was not carried out; "" when it was.
         incident_id, version: the event that it caused; version 0 when it caused none.
         at_us: when it was answered, wall time.
+        first_us: when its id was first answered, of one that was sent again; 0 for the first time.
     """
 
     command: Command
@@ -70,6 +72,38 @@ class Answer:
     incident_id: str
     version: int
     at_us: int
+    first_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What is remembered of a command by its id, so that it counts once.
+
+    Attributes:
+        at_us: when it was answered, wall time.
+        order: what tells it from other commands: see `identity`; "" where an earlier version kept
+            no more than the time.
+        whose: its actor and command, for who uses its id again.
+        refused, incident_id, version: of its answer.
+    """
+
+    at_us: int
+    order: str = ""
+    whose: str = ""
+    refused: str = ""
+    incident_id: str = ""
+    version: int = 0
+
+
+def identity(command: Command) -> str:
+    """Return what makes a command the same order when it is sent again: who wants what.
+
+    When it was given, and until when a silence lasts, differ: a length is counted from then.
+    """
+    matcher = sorted((command.matcher or {}).items())
+    named = (command.command, command.actor, command.incident_id, command.into)
+    text = json.dumps([*named, command.silence_id, matcher])
+    return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def read_command(value: bytes | None) -> dict[str, Any]:
@@ -86,6 +120,8 @@ def read_command(value: bytes | None) -> dict[str, Any]:
         return {"command": "", "fault": f"not JSON: {error}"[:200]}
     if not isinstance(found, dict):
         return {"command": "", "fault": "not a JSON object"}
+    if "fault" in found:  # ours to say, of whatever length and letters
+        return {"command": "", "fault": _unknown("fault")}
     return {"command": "", **found}
 
 
@@ -99,7 +135,7 @@ def parse_command(record: Mapping[str, Any], now_us: int) -> Command:
     """
     texts = {name: record.get(name, "") for name in _TEXTS}
     fault = record.get("fault", "") or _fault(record) or _endless(record, now_us)
-    readable = {k: v[:TEXT_MAX] if isinstance(v, str) else "" for k, v in texts.items()}
+    readable = {k: _written(v) if isinstance(v, str) else "" for k, v in texts.items()}
     matcher, until_us, at_us = (record.get(n) for n in ("matcher", "until_us", "at_us"))
     return Command(
         **readable,
@@ -116,11 +152,13 @@ def _fault(record: Mapping[str, Any]) -> str:
         return f"no such command: {str(name)[:64]!r}; known: {', '.join(COMMANDS)}"
     unknown = sorted(str(key)[:64] for key in record if key not in _FIELDS)
     if unknown:
-        return f"unknown field {unknown[0]!r}; known: {', '.join(sorted(_FIELDS))}"
+        return _unknown(unknown[0])
     for key in _TEXTS:
         value = record.get(key, "")
         if not isinstance(value, str) or len(value) > TEXT_MAX:
             return f"{key} must be a text of at most {TEXT_MAX} characters"
+        if not is_unicode(value):
+            return f"{key} is no valid Unicode: it holds half of a surrogate pair"
     for key in ("command_id", "actor", "reason"):
         if not record.get(key, "").strip():
             return f"{key} is missing"
@@ -154,6 +192,15 @@ def _endless(record: Mapping[str, Any], now_us: int) -> str:
     if record["command"] == SILENCE and record["until_us"] > now_us + longest_us:
         return f"until_us: a silence lasts at most {SILENCE_DAYS_MAX} days"
     return ""
+
+
+def _unknown(field: str) -> str:
+    return f"unknown field {field!r}; known: {', '.join(sorted(_FIELDS))}"
+
+
+def _written(text: str) -> str:
+    """Return what of a text can be kept: so long, and what is no character as a question mark."""
+    return text[:TEXT_MAX].encode("utf-8", "replace").decode()
 
 
 def _is_time(value: object) -> bool:

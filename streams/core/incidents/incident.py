@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final
 
+from streams.core.alerts.external import EXTERNAL
 from streams.core.alerts.finding import (
     CLOCK_SKEW,
     CONTEXT_RESTARTED,
@@ -22,14 +23,16 @@ from streams.core.alerts.finding import (
     MISSING_ACKNOWLEDGMENT,
     MODULE_SILENT,
 )
+from streams.core.incidents.bounds import HISTORY_BYTES_MAX, cut
 
 ALGORITHM: Final = "4"
 """Version of the grouping; part of every id, so that another grouping never takes an id over."""
 
 Alert = dict[str, Any]
 IncidentEvent = dict[str, Any]
-"""A record in the shape of schemas/incident_event.v2.avsc."""
+"""A record in the shape of schemas/incident_event.v3.avsc."""
 
+_NAME_SHOWN: Final = 200
 _TITLES: Final = {
     MISPARTITIONED: "Events of {module} lie in other partitions than their traces",
     MODULE_SILENT: "Module {module} is silent",
@@ -187,7 +190,8 @@ class Incident:
 
     def note(self, event: str, now_us: int, text: str, max_history: int) -> None:
         """Remember what became of it; of too much the second oldest goes, never the beginning."""
-        self.history.append({"version": self.version, "event": event, "at": now_us, "text": text})
+        said = cut(text, HISTORY_BYTES_MAX)
+        self.history.append({"version": self.version, "event": event, "at": now_us, "text": said})
         if len(self.history) > max_history:
             del self.history[1]
 
@@ -207,7 +211,19 @@ def incident_id(alerts: Iterable[Alert]) -> str:
 
 
 def title_of(alert: Mapping[str, Any]) -> str:
-    """Say what an alert is about in plain words."""
+    """Say what an alert is about in plain words.
+
+    One of a rule of the contract names the rule; one from outside is called as it is there.
+    """
     kind = alert["kind"]
-    text = _TITLES.get(kind, kind.replace("_", " ") + " at {module}").format_map(alert)
+    text = _TITLES[kind].format_map(alert) if kind in _TITLES else _title_of_rule(alert)
     return f"{text} (flow {alert['flow']})" if alert["flow"] else text
+
+
+def _title_of_rule(alert: Mapping[str, Any]) -> str:
+    rule = alert.get("rule_id", "")
+    is_foreign = alert["kind"] == EXTERNAL and alert["name"]
+    what = alert["name"][:_NAME_SHOWN] if is_foreign else alert["kind"].replace("_", " ")
+    place = ".".join(part for part in (alert["module"], alert["component"]) if part)
+    text = f"{what} at {place}" if place else what
+    return text if is_foreign or not rule else f"{text}, rule {rule}"

@@ -1,11 +1,12 @@
 """Commands carried out on the incidents, or refused with the reason.
 
 Owns who may order what when. Invariant: a command changes incidents only where its answer says that
-it was not refused, and a command id that was answered is never carried out again.
+it was not refused, and a command id that was answered is never carried out again: the same order
+gets the first one's answer, another one is refused.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from streams.core.incidents.commands import (
@@ -15,12 +16,14 @@ from streams.core.incidents.commands import (
     SILENCE,
     UNSILENCE,
     Answer,
+    Answered,
     Command,
+    identity,
     parse_command,
 )
 from streams.core.incidents.incident import Incident
 from streams.core.incidents.placing import Placing
-from streams.core.incidents.silences import Silence
+from streams.core.incidents.silences import Silence, because
 from streams.core.incidents.state import ACKNOWLEDGED, RESOLVED, UPDATED, State
 from streams.units import HOUR_US
 
@@ -42,29 +45,53 @@ class Orders:
             UNSILENCE: self._unsilence,
         }
 
-    def carry_out(self, record: Mapping[str, Any]) -> Answer | None:
-        """Carry a command out; None when its id was answered before.
+    def carry_out(self, record: Mapping[str, Any]) -> Answer:
+        """Carry a command out, unless its id was answered before.
 
         Args:
             record: as `read_command` returns it.
         """
         state = self.state
         command = parse_command(record, state.now_us)
-        if command.command_id and command.command_id in state.answered:
+        if command.fault:
+            state.discarded["command_refused"] += 1
+            return Answer(command, command.fault, command.incident_id, 0, state.now_us)
+        known = state.answered.get(command.command_id)
+        if known is not None:
             state.discarded["command_known"] += 1
-            return None
-        result: str | Incident | None
-        result = command.fault or self._rules[command.command](command)
-        if command.command_id and not command.fault:
-            state.answered[command.command_id] = state.now_us
-            state.dirty.add(("answered", command.command_id))
-            self._forget()
+            return self._again(command, known)
+        result = self._rules[command.command](command)
+        answer = Answer(command, "", command.incident_id, 0, state.now_us)
         if isinstance(result, str):
             state.discarded["command_refused"] += 1
-            return Answer(command, result, command.incident_id, 0, state.now_us)
-        if result is None:
-            return Answer(command, "", command.incident_id, 0, state.now_us)
-        return Answer(command, "", result.incident_id, result.version, state.now_us)
+            answer = replace(answer, refused=result)
+        elif result is not None:
+            answer = replace(answer, incident_id=result.incident_id, version=result.version)
+        self._remember(answer)
+        return answer
+
+    def _again(self, command: Command, known: Answered) -> Answer:
+        """Answer a command whose id was answered: as then, where it is the same order."""
+        now_us = self.state.now_us
+        if known.order == identity(command):
+            first = (known.refused, known.incident_id, known.version)
+            return Answer(command, *first, now_us, known.at_us)
+        whose = f" by {known.whose}" if known.whose else ""
+        refused = f"its command_id was used before{whose}: give it one of its own"
+        return Answer(command, refused, command.incident_id, 0, now_us, known.at_us)
+
+    def _remember(self, answer: Answer) -> None:
+        state, command = self.state, answer.command
+        state.answered[command.command_id] = Answered(
+            state.now_us,
+            identity(command),
+            f"{command.actor}'s {command.command}",
+            answer.refused,
+            answer.incident_id,
+            answer.version,
+        )
+        state.dirty.add(("answered", command.command_id))
+        self._forget()
 
     def expire(self) -> None:
         """Let go of the silences whose time is over."""
@@ -75,10 +102,11 @@ class Orders:
 
     def _forget(self) -> None:
         state = self.state
-        old = [i for i, at_us in state.answered.items() if at_us < state.now_us - KEPT_US]
+        old = [i for i, one in state.answered.items() if one.at_us < state.now_us - KEPT_US]
         excess = len(state.answered) - len(old) - state.settings.max_commands
         if excess > 0:
-            kept = sorted((at, i) for i, at in state.answered.items() if i not in set(old))
+            gone = set(old)
+            kept = sorted((one.at_us, i) for i, one in state.answered.items() if i not in gone)
             old += [i for _, i in kept[:excess]]
             state.discarded["command_over_bound"] += excess
         for id_ in old:
@@ -107,8 +135,8 @@ class Orders:
             return f"{incident.acknowledged_by} has acknowledged it already"
         incident.acknowledged_by = command.actor
         incident.acknowledged_us = self.state.now_us
-        incident.command = _plain(command)
-        self.state.tell(incident, ACKNOWLEDGED, "acknowledged")
+        incident.command = plain_command(command)
+        self.state.tell(incident, ACKNOWLEDGED, "acknowledged", text=_said("acknowledged", command))
         return incident
 
     def _resolve(self, command: Command) -> str | Incident:
@@ -116,10 +144,11 @@ class Orders:
         if isinstance(incident, str):
             return incident
         state = self.state
-        incident.command = _plain(command)
+        incident.command = plain_command(command)
         end_us = max(incident.last_seen_us, incident.event_us)
         incident.resolved_us = end_us
-        state.tell(incident, RESOLVED, "resolved by a person", at_us=end_us)
+        text = _said("resolved", command)
+        state.tell(incident, RESOLVED, "resolved by a person", at_us=end_us, text=text)
         state.touched.pop(incident.incident_id, None)
         state.close(incident, end_us, is_by_person=True)
         return incident
@@ -134,11 +163,11 @@ class Orders:
             return f"into: {into}"
         partition = self.state.partition
         partition.pin(incident.founder, into.founder)
-        incident.command = _plain(command)
+        incident.command = plain_command(command)
         self.placing.merge(incident, into, f"merged by {command.actor}")
         partition.unite(into.members, into.incident_id)
-        into.command = _plain(command)
-        self.state.tell(into, UPDATED, "merged")
+        into.command = plain_command(command)
+        self.state.tell(into, UPDATED, "merged", text=_said("merged", command))
         into.pins.append([incident.founder, into.founder])
         return into
 
@@ -184,9 +213,15 @@ class Orders:
         for id_ in found:
             del state.silences[id_]
             state.dirty.add(("silence", id_))
+            state.unsilenced[id_] = command
         return None
 
 
-def _plain(command: Command) -> dict[str, Any]:
+def _said(what: str, command: Command) -> str:
+    return f"{what} by {command.actor}{because(command.reason)}"
+
+
+def plain_command(command: Command) -> dict[str, Any]:
+    """Return what an incident keeps of the order that changed it."""
     kept = ("command", "command_id", "actor", "reason", "at_us")
     return {name: value for name, value in asdict(command).items() if name in kept}

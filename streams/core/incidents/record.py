@@ -4,11 +4,25 @@ Owns leadership and wording. Invariant: an event holds the whole incident, so th
 alone is enough to understand it; where a bound leaves alerts out, it says how many there are.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from streams.core.causes.evidence import Cause
+from streams.core.incidents.bounds import (
+    ALERTS_BYTES_MAX,
+    EXPLANATION_BYTES_MAX,
+    IDS_BYTES_MAX,
+    LABELS_BYTES_MAX,
+    NAMES_BYTES_MAX,
+    SENTENCE_BYTES_MAX,
+    TITLE_BYTES_MAX,
+    cut,
+    fitting,
+    fitting_labels,
+    fitting_texts,
+    size,
+)
 from streams.core.incidents.incident import Alert, Incident, IncidentEvent, Member, title_of
 from streams.core.incidents.partition import Partition
 from streams.core.incidents.topology import ModuleInfo, Topology
@@ -101,7 +115,7 @@ def incident_event(
         "timestamp": incident.event_us,
         "opened_at": incident.opened_us,
         "resolved_at": incident.resolved_us,
-        "title": f"Merged into incident {into}: {title}" if into else title,
+        "title": cut(f"Merged into incident {into}: {title}" if into else title, TITLE_BYTES_MAX),
         "severity": incident.severity,
         "flow": lead["flow"],
         "module": lead["module"],
@@ -109,12 +123,12 @@ def incident_event(
         "from_stage": lead["from_stage"],
         "to_stage": lead["to_stage"],
         "kinds": list(dict.fromkeys(member.alert["kind"] for member in members)),
-        "rule_ids": list(dict.fromkeys(rule_of(member.alert) for member in members))[:max_alerts],
+        "rule_ids": _first(dict.fromkeys(rule_of(member.alert) for member in members), max_alerts),
         "owner": owner.owner,
         "channel": owner.channel,
         "playbook": lead.get("playbook", "") or owner.playbook,
-        "labels": dict(lead.get("labels", {})),
-        "alerts": [_told(m, partition, incident) for m in members[:max_alerts]],
+        "labels": fitting_labels(lead.get("labels", {}), LABELS_BYTES_MAX),
+        "alerts": _listed(members[:max_alerts], partition, incident),
         "alert_count": len(members),
         "alerts_firing": len(incident.firing),
         "trace_ids": _first_ids(members, "trace_ids", max_ids),
@@ -123,7 +137,7 @@ def incident_event(
         "alerts_in": incident.alerts_in,
         "alerts_suppressed": incident.alerts_suppressed,
         "suppressed": dict(sorted((incident.suppressed + incident.untold).items())),
-        "causes": [_plain(cause) for cause in ranked_causes(incident, partition, rank)],
+        "causes": [_shown(cause) for cause in ranked_causes(incident, partition, rank)],
         "acknowledged_by": incident.acknowledged_by,
         "acknowledged_at": incident.acknowledged_us,
         "escalated": incident.is_escalated,
@@ -147,6 +161,11 @@ def ranked_causes(incident: Incident, partition: Partition, rank: Rank) -> Seque
 
 def _plain(cause: Cause) -> dict[str, Any]:
     return asdict(cause) | {"evidence": list(cause.evidence)}
+
+
+def _shown(cause: Cause) -> dict[str, Any]:
+    evidence = [cut(sentence, SENTENCE_BYTES_MAX) for sentence in cause.evidence]
+    return _plain(cause) | {"name": cut(cause.name, SENTENCE_BYTES_MAX), "evidence": evidence}
 
 
 def has_another_cause(incident: Incident, partition: Partition, rank: Rank) -> bool:
@@ -192,12 +211,26 @@ def rule_of(alert: Mapping[str, Any]) -> str:
     return alert.get("rule_id", "") or str(alert["kind"])
 
 
+def _listed(
+    members: Sequence[Member], partition: Partition, incident: Incident
+) -> list[dict[str, Any]]:
+    """Return the leading alerts, as many as fit; the first one always."""
+    told = [_told(member, partition, incident) for member in members]
+    room = ALERTS_BYTES_MAX - _size(told[0])
+    return told[:1] + fitting(told[1:], _size, room)
+
+
+def _size(told: Mapping[str, Any]) -> int:
+    return sum(size(value) for value in told.values() if isinstance(value, str))
+
+
 def _told(member: Member, partition: Partition, incident: Incident) -> dict[str, Any]:
     alert = member.alert
     return (
         {name: alert[name] for name in _ALERT_FIELDS}
         | {name: alert.get(name, "") for name in _LATER_FIELDS}
         | {
+            "explanation": cut(alert["explanation"], EXPLANATION_BYTES_MAX),
             "joined_because": member.because,
             "silenced_by": member.silenced_by,
             "caused_by": partition.cause_of(alert["fingerprint"], incident.members),
@@ -221,7 +254,11 @@ def _first_ids(members: Sequence[Member], name: str, max_ids: int) -> list[str]:
         found.update(dict.fromkeys(member.alert[name]))
         if len(found) >= max_ids:
             break
-    return list(found)[:max_ids]
+    return _first(found, max_ids)
+
+
+def _first(texts: Iterable[str], max_texts: int) -> list[str]:
+    return fitting_texts(list(texts)[:max_texts], IDS_BYTES_MAX)
 
 
 def _blast_radius(members: Sequence[Member], topology: Topology) -> dict[str, Any]:
@@ -232,7 +269,7 @@ def _blast_radius(members: Sequence[Member], topology: Topology) -> dict[str, An
     below = {name for module in modules for name in topology.downstream(module)}
     return {
         "records": max(member.alert["count"] for member in members),
-        "flows": sorted(flows),
-        "modules": sorted(modules),
-        "downstream": sorted(below - modules),
+        "flows": fitting_texts(sorted(flows), NAMES_BYTES_MAX),
+        "modules": fitting_texts(sorted(modules), NAMES_BYTES_MAX),
+        "downstream": fitting_texts(sorted(below - modules), NAMES_BYTES_MAX),
     }

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from streams.core.alerts.finding import time_text
+from streams.units import is_unicode
+
 FIELDS: Final = (
     "module",
     "component",
@@ -25,8 +28,16 @@ FIELDS: Final = (
     "fingerprint",
     "incident_id",
 )
+WINDOW: Final = "maintenance/"
+"""The ids of windows that the contract declares begin so."""
+_REASON_SHOWN: Final = 200
 LABEL: Final = "labels."
 """A matcher's key `labels.<name>` asks for a label of the alert."""
+MATCHER_FIELDS_MAX: Final = 64
+"""As many as an alert has labels. A silence is one entry of the state and its answer one record:
+both are bounded."""
+TEXT_MAX: Final = 1_024
+"""Characters of a field's name and of a pattern, as of a label's value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,51 @@ class Silence:
                 return False
         return bool(self.matcher)
 
+    @property
+    def is_declared(self) -> bool:
+        """Say whether the contract declares it as a window, and no command made it."""
+        return self.silence_id.startswith(WINDOW)
+
+    @property
+    def name(self) -> str:
+        """Return what people call it: whose it is, or the window's name."""
+        if self.is_declared:
+            return f"the window {self.silence_id.removeprefix(WINDOW)!r} of the contract"
+        return f"the silence of {self.actor}"
+
+    @property
+    def text(self) -> str:
+        """Return who wants it, until when, and why, in one line."""
+        whose = self.name if self.is_declared else self.actor
+        return f"{whose}, until {time_text(self.until_us)}{because(self.reason)}"
+
+    def command(self) -> dict[str, Any]:
+        """Return the command that made it, as an incident keeps it."""
+        return {
+            "command": "silence",
+            "command_id": self.silence_id,
+            "actor": self.actor,
+            "reason": self.reason,
+            "at_us": self.from_us,
+        }
+
+    def record(self) -> dict[str, Any]:
+        """Return it as an incident's record tells it."""
+        return {
+            "silence_id": self.silence_id,
+            "actor": self.actor,
+            "reason": self.reason,
+            "from": self.from_us,
+            "until": self.until_us,
+        }
+
+
+def because(reason: str) -> str:
+    """Return a reason as the end of a line of history, shortened; the whole is in the record."""
+    said = " ".join(reason.split())
+    short = said if len(said) <= _REASON_SHOWN else said[: _REASON_SHOWN - 1] + "\u2026"
+    return f": {short}" if short else ""
+
 
 def _value(alert: Mapping[str, Any], given: Mapping[str, str], key: str) -> str:
     if key.startswith(LABEL):
@@ -77,9 +133,16 @@ def matcher_fault(matcher: object) -> str:
     for key, pattern in matcher.items():
         is_label = isinstance(key, str) and key.startswith(LABEL) and len(key) > len(LABEL)
         if key not in FIELDS and not is_label:
-            return f"matcher knows no field {key!r}; known: {', '.join(FIELDS)}, labels.<name>"
+            name = repr(key)[:64]
+            return f"matcher knows no field {name}; known: {', '.join(FIELDS)}, labels.<name>"
         if not isinstance(pattern, str) or not pattern:
-            return f"matcher.{key} must be a text that is not empty"
+            return f"matcher.{key[:64]} must be a text that is not empty"
+        if len(key) > TEXT_MAX or len(pattern) > TEXT_MAX:
+            return f"matcher.{key[:64]} is longer than {TEXT_MAX} characters"
+        if not is_unicode(key + pattern):
+            return "matcher is no valid Unicode: it holds half of a surrogate pair"
+    if len(matcher) > MATCHER_FIELDS_MAX:
+        return f"matcher names {len(matcher)} fields, {MATCHER_FIELDS_MAX} at most"
     return ""
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from streams.core.causes.casefile import CaseFile
 from streams.core.causes.evidence import Evidence
+from streams.core.incidents.commands import Answered, Command
 from streams.core.incidents.damping import Damper
 from streams.core.incidents.incident import Alert, Incident, IncidentEvent, Member
 from streams.core.incidents.ledger import Ledger
@@ -85,7 +86,7 @@ class State:
         waiting: alerts of no incident yet, by fingerprint.
         gone: last version of incidents that are forgotten or merged, and when that was, by id.
         silences: those from commands, by id.
-        answered: wall time at which a command id was answered.
+        answered: what was answered, by command id.
         evidence: what is unusual, of all incidents together.
         evidence_us: event time up to which evidence was looked for.
         stream_us: latest event time that any alert has told.
@@ -93,6 +94,7 @@ class State:
         now_us: wall time of the step.
         discarded: alert states and commands not taken up, by reason.
         home: the incident of each alert, by fingerprint.
+        unsilenced: the orders of this step that ended silences before their time, by silence.
         touched: what happened to incidents in this step.
         events: what this step tells.
         dirty: (kind, id) of all that changed since it was last written.
@@ -106,7 +108,7 @@ class State:
     waiting: dict[str, Waiting] = field(default_factory=dict)
     gone: dict[str, tuple[int, int]] = field(default_factory=dict)
     silences: dict[str, Silence] = field(default_factory=dict)
-    answered: dict[str, int] = field(default_factory=dict)
+    answered: dict[str, Answered] = field(default_factory=dict)
     evidence_us: int = 0
     stream_us: int = 0
     time_us: int = 0
@@ -117,6 +119,7 @@ class State:
     events: list[IncidentEvent] = field(default_factory=list)
     dirty: set[tuple[str, str]] = field(default_factory=set)
     active: tuple[Silence, ...] = ()
+    unsilenced: dict[str, Command] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Make what belongs to the settings."""
@@ -196,9 +199,24 @@ class State:
     # --- telling --------------------------------------------------------------------------------
 
     def tell(
-        self, incident: Incident, event: str, reason: str, merged_into: str = "", at_us: int = 0
+        self,
+        incident: Incident,
+        event: str,
+        reason: str,
+        merged_into: str = "",
+        at_us: int = 0,
+        text: str = "",
     ) -> None:
-        """Tell a new version of an incident."""
+        """Tell a new version of an incident.
+
+        Args:
+            incident: which.
+            event: symbol of IncidentEventType.
+            reason: why it is told: one of docs/incidents.md.
+            merged_into: the incident that takes it over.
+            at_us: event time of the change, where it is later than the incident's alerts.
+            text: the reason as its history keeps it: with who ordered it, and why.
+        """
         incident.version += 1
         incident.event_us = max(incident.event_us, incident.last_seen_us, at_us)
         incident.told_us = self.now_us
@@ -215,12 +233,18 @@ class State:
         incident.suppressed += incident.untold
         incident.untold.clear()
         incident.told_records = max(m.alert["count"] for m in incident.members.values())
-        incident.note(event, self.now_us, reason, self.settings.max_history)
+        incident.note(event, self.now_us, text or reason, self.settings.max_history)
         settings = self.settings
         telling = Telling(event, reason, merged_into)
         record = incident_event(
             incident, telling, self.partition, self.rank, settings.max_ids, settings.max_told_alerts
         )
+        hiding = {member.silenced_by for member in incident.members.values()}
+        hiding_now = [s.record() for s in self.active if s.silence_id in hiding]
+        record["silences"] = hiding_now[:SILENCES_MAX]
+        listed = min(len(incident.members), settings.max_told_alerts)
+        if listed > len(record["alerts"]):
+            self.discarded["told_alert_over_bound"] += listed - len(record["alerts"])
         incident.told_modules = sorted(incident.modules)
         incident.told_cause = headline(record)
         self.events.append(record)
@@ -293,6 +317,8 @@ class State:
 
 EVIDENCE_MAX: Final = 300
 """Signs of trouble that are remembered, the strongest: they are one entry of the state."""
+SILENCES_MAX: Final = 8
+"""So many silences of an incident an event tells; which one hides an alert stands beside it."""
 GONE_MAX: Final = 10_000
 """Incidents whose last version is remembered: one of the same id goes on from there."""
 

@@ -22,6 +22,7 @@ from streams.notify.rules.payload import (
     page_link,
     rfc3339,
     shorten,
+    why_text,
 )
 from streams.units import SECOND_US
 
@@ -89,6 +90,7 @@ def alert_of(
         "causes": causes_text(event),
         "event": event["event"],
         "version": str(event["version"]),
+        "why": why_text(event),
         "silenced": "true" if is_silenced(event) else "",
         "playbook": event["playbook"],
         "page": link,

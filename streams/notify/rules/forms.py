@@ -21,6 +21,7 @@ from streams.notify.rules.payload import (
     page_link,
     rfc3339,
     shorten,
+    why_text,
 )
 
 JSON: Final = "application/json"
@@ -72,6 +73,7 @@ def slack(event: Incident, page_url: str, is_test: bool = False) -> bytes:
         f"{head} {f'<{_escaped(link)}|{title}>' if link else title}",
         f"Owner {_escaped(event['owner'] or 'unowned')}, channel "
         f"{_escaped(event['channel'] or '-')}, module {_escaped(event['module'])}",
+        f"Told because: {_escaped(why_text(event))}" if why_text(event) else "",
         f"Likely cause: {_escaped(causes_text(event))}",
         _escaped(explanation_text(event)),
     ]
@@ -112,6 +114,7 @@ def pagerduty(event: Incident, page_url: str, routing_key: str, is_test: bool = 
                 "custom_details": {
                     "event": event["event"],
                     "version": event["version"],
+                    "why": why_text(event),
                     "silenced": is_silenced(event),
                     "owner": event["owner"],
                     "channel": event["channel"],

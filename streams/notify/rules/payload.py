@@ -42,6 +42,18 @@ def is_silenced(event: Incident) -> bool:
     return bool(event.get("silenced", False))
 
 
+def why_text(event: Incident) -> str:
+    """Return why an event is told, who is behind it, and what came before it, in one line.
+
+    As the history has it, which names who ordered what; "" where nothing says it.
+    """
+    history, version = event.get("history") or (), event["version"]
+    own = [entry["text"] for entry in history if entry["event"] and entry["version"] == version]
+    before = [e["text"] for e in history if not e["event"] and e["version"] == version - 1]
+    why = own[-1] if own else str(event.get("reason", ""))
+    return shorten(f"{why} ({'; '.join(before)})" if before else why)
+
+
 def causes_text(event: Incident) -> str:
     """Return the likely causes in one line, the likeliest first; "unknown" is an answer."""
     named = []
@@ -79,6 +91,7 @@ def body(event: Incident, page_url: str, is_test: bool = False) -> dict[str, Any
         "is_test": is_test,
         "event": event["event"],
         "reason": event.get("reason", ""),
+        "why": why_text(event),
         "silenced": is_silenced(event),
         "incident_id": event["incident_id"],
         "version": event["version"],

@@ -1,18 +1,21 @@
 """What the commands about incidents write, show and refuse before a broker is asked."""
 
-import io
 import json
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from streams.cli import incident
 from streams.cli.explain import explanation, text_of
+from streams.cli.incident_reading import silences
+from streams.cli.lines import rows_text
 from streams.cli.noise import summed
 from streams.codec.schemas import schema_folder
+from streams.core.incidents.settings import IncidentSettings
+from streams.core.incidents.topology import Topology
+from streams.engine.incidents import IncidentTask
 from streams.errors import ConfigError
 from tests.unit.cli.shell import Shell
 
@@ -21,7 +24,7 @@ EXAMPLES = schema_folder() / "examples" / "incident_event" / "2"
 
 def example(name: str, **fields: Any) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(Path(EXAMPLES / f"{name}.json").read_text("utf-8"))
-    return found | fields
+    return {"silences": []} | found | fields
 
 
 @pytest.mark.parametrize(
@@ -42,6 +45,20 @@ def example(name: str, **fields: Any) -> dict[str, Any]:
         (("silence", "x", "--reason", "r", "--until", "9999-01-01T00:00Z"), "at most 90 days"),
         (("silence", "x", "--reason", "r", "--for", "100d"), "at most 90 days"),
         (("silence", "--match", "kind", "--for", "1h", "--reason", "r"), "write FIELD=PATTERN"),
+        (
+            (
+                "silence",
+                "--match",
+                "module=A",
+                "--match",
+                "module=B",
+                "--for",
+                "1h",
+                "--reason",
+                "r",
+            ),
+            "--match module is given twice",
+        ),
         (("silence", "--match", "colour=a", "--for", "1h", "--reason", "r"), "no field 'colour'"),
         (("unsilence", "--reason", "r"), "name an incident, or what to match"),
     ],
@@ -68,11 +85,26 @@ def test_a_silence_lasts_as_long_as_asked() -> None:
 def test_the_list_shows_state_and_marks() -> None:
     """One row an incident; nobody owns is said; what steers a terminal is written out."""
     one = example("opened", acknowledged_by="kim", escalated=True, owner="", title="bad\x1b[31m")
-    out = io.StringIO()
-    Console(file=out, width=200).print(incident._table([one]))
-    text = out.getvalue()
-    assert all(word in text for word in ("OPENED by kim escalated", "unowned", one["incident_id"]))
+    text = rows_text(incident._table([one]))
+    assert all(
+        word in text for word in ("OPENED taken by kim escalated", "unowned", one["incident_id"])
+    )
     assert "\x1b" not in text
+
+
+def test_the_list_is_a_line_an_incident_and_cuts_nothing() -> None:
+    """Commands want the whole id, however narrow the terminal is; it breaks lines itself."""
+    title = "words " * 50
+    found = [
+        example("opened", owner="a-team-with-a-long-name", title=title.strip()),
+        example("opened", incident_id="f" * 32, title="short"),
+    ]
+    head, *lines = rows_text(incident._table(found)).split("\n")
+    assert head.split()[:2] == ["incident", "state"]
+    assert [line.split()[0] for line in lines] == [one["incident_id"] for one in found]
+    assert lines[0].endswith(title.strip())
+    assert lines[1].endswith("short")
+    assert rows_text(incident._table([])).split() == head.split()
 
 
 def test_an_explanation_has_rule_measure_and_reason_of_each_alert() -> None:
@@ -96,6 +128,27 @@ def test_an_explanation_has_rule_measure_and_reason_of_each_alert() -> None:
     )
     assert {rule["rule"] for rule in whole["rules"]} == {"module_silent", "fidelity_burn"}
     assert whole["suppressed"] == resolved["suppressed"]
+
+
+def test_a_history_has_the_times_at_which_people_were_told() -> None:
+    """Event time stands still while an alert only goes on; and who silenced it is told between."""
+    opened = example("opened", timestamp=1_000_000)
+    last = example("resolved", timestamp=1_000_000)
+    last["history"].insert(1, {
+        "version": 1, "event": "", "at": 1_700_000_017_000_000,
+        "text": "silenced by kim, until noon: a restart",
+    })  # fmt: skip
+    last["silences"] = [
+        {"silence_id": "s", "actor": "kim", "reason": "a restart", "from": 0, "until": 60_000_000}
+    ]
+    taken = opened | {"version": 2, "event": "ACKNOWLEDGED", "reason": "acknowledged"}
+    text = text_of([opened, taken, last])
+    at = text.index("  1. 2023-11-14 22:13:35.000 OPENED opened")
+    assert text[at + 1] == "     2023-11-14 22:13:37.000 silenced by kim, until noon: a restart"
+    assert text[at + 2].startswith("  2. 2023-11-14 22:13:40.000 ACKNOWLEDGED")
+    assert "silenced by kim until 1970-01-01 00:01:00.000: a restart" in text
+    told = [version["told_at"] for version in explanation([opened, taken, last])["versions"]]
+    assert told == [1_700_000_015_000_000, 1_700_000_020_000_000, 1_700_000_090_000_000]
 
 
 def test_what_is_unknown_is_said_to_be() -> None:
@@ -126,3 +179,37 @@ def test_a_report_sums_days_by_rule() -> None:
     assert first["reduction"] == pytest.approx(0.9)
     assert found["total"]["reduction"] == pytest.approx(1 - 4 / 45)
     assert summed([])["total"]["reduction"] == 0.0
+
+
+def entries(*orders: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the audit entries of orders, as the incidents task writes them, a second apart."""
+    task = IncidentTask(IncidentSettings(), Topology())
+    found = []
+    for second, order in enumerate(orders, 1):
+        whole = {"actor": "kim", "reason": "r", "command_id": f"c{second}"} | order
+        found += [o.record for o in task.step([whole], second * 1_000_000, True)]
+    return found
+
+
+def test_silences_that_hold_are_those_that_nothing_ended() -> None:
+    """By the answers alone: refused, ended, over, and sent again are left out."""
+    day = 86_400_000_000
+    alpha, beta = {"module": "ALPHA"}, {"module": "BETA", "labels.team": "x*"}
+    told = entries(
+        {"command": "silence", "matcher": alpha, "until_us": 2 * day},
+        {"command": "silence", "matcher": beta, "until_us": day, "actor": "lee", "reason": "why"},
+        {"command": "silence", "matcher": alpha, "until_us": 3 * day, "command_id": "c1"},  # again
+        {"command": "silence", "incident_id": "nobody", "until_us": day},  # refused
+        {"command": "silence", "matcher": {"kind": "a"}, "until_us": day},
+        {"command": "unsilence", "matcher": {"kind": "a"}},
+        {"command": "silence", "matcher": {"kind": "b"}, "until_us": day, "command_id": "b"},
+        {"command": "unsilence", "silence_id": "b"},
+        {"command": "silence", "matcher": {"kind": "c"}, "until_us": 60_000_000},
+    )
+    first, second = silences(told, 60_000_000)
+    assert first == {
+        "silence_id": "c2", "matcher": beta, "from_us": 2_000_000, "until_us": day,
+        "actor": "lee", "reason": "why",
+    }  # fmt: skip
+    assert (second["silence_id"], second["until_us"]) == ("c1", 2 * day)
+    assert silences(told, 2 * day) == []

@@ -10,6 +10,8 @@ from streams.cli.lines import as_json, as_line, percent
 from streams.codec.plain import plain
 from streams.codec.records import decode, encode
 from streams.codec.schemas import default_schemas, schema_folder
+from streams.core.incidents.commands import Answer, Command
+from streams.engine.audit import audit_event
 from streams.runtime.reading import Message
 from streams.state.segment import encode_pieces, scalars_segment
 from tests.schema.test_schemas import restored
@@ -57,6 +59,14 @@ def test_what_cannot_be_read_says_why(value: bytes | None, reason: str) -> None:
     assert reason in as_line(message(value)).plain
     found = json.loads(as_json(message(value)))
     assert (found["schema"], found["record"]["reason"]) == ("unreadable", reason)
+
+
+def test_an_order_is_shown_with_whose_it_was_and_what_became_of_it() -> None:
+    """As an audit entry of the incidents task has it."""
+    order = Command("ack", "c1", "kim", "on it", 7, incident_id="0f3a")
+    entry = audit_event(Answer(order, "there is no such incident", "0f3a", 0, 9), 0)
+    line = as_line(message(encode("telemetry_event", entry))).plain
+    assert "by kim on 0f3a refused: there is no such incident, reason: on it" in line
 
 
 def test_json_is_shown_as_it_is() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from streams.contract.loader import SHIPPED
 from tests.unit.cli.shell import Shell
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "docs" / "examples"
@@ -74,6 +75,8 @@ def test_json_holds_what_was_raised_and_how_it_differs(shell: Shell, folder: Pat
         ("rule: charges_wait", "rule: charges_weight", "names rules that"),
         ("100x3, 600x3", "100x3, 6oox3", "'6oox3' is no value"),
         ("window_s: 10", "window: 10", "tests.yaml:3: window"),
+        ("window_s: 10", "start: 2026-13-45T00:00:00Z", "is no day or time that there is"),
+        ("window_s: 10", "start: 2026-02-30T00:00:00Z", "is no day or time that there is"),
     ],
 )
 def test_a_mistake_in_the_file_ends_with_2_and_its_place(
@@ -83,3 +86,13 @@ def test_a_mistake_in_the_file_ends_with_2_and_its_place(
     answer = shell("rules", "test", changed(folder, old, new))
     assert (answer.code, answer.out) == (2, "")
     assert said in answer.err
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_contract_that_ships_is_named(shell: Shell, tmp_path: Path, name: str) -> None:
+    """By its name alone, as everywhere."""
+    series = "{module: ALPHA, name: x, values: [1]}"
+    file = tmp_path / "tests.yaml"
+    file.write_text(f"contract: {name}\ntests:\n  - name: quiet\n    series: [{series}]\n")
+    answer = shell("rules", "test", file)
+    assert (answer.code, answer.err) == (0, "")

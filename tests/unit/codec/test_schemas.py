@@ -14,7 +14,7 @@ IDS = {
     "fidelity_stats": 6,
     "cause_evidence": 23,
     "alert": 11,
-    "incident_event": 22,
+    "incident_event": 25,
     "rejected_event": 9,
     "telemetry_batch": 20,
     "rekeyed_batch": 24,

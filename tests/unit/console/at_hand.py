@@ -46,7 +46,7 @@ def trace(trace_id: str = "ab" * 16, **fields: Any) -> dict[str, Any]:
 
 def incident(incident_id: str = "cd" * 16, **fields: Any) -> dict[str, Any]:
     """Return an event of an incident."""
-    return _read("incident_event/2/opened.json") | {"incident_id": incident_id} | fields
+    return _read("incident_event/3/opened.json") | {"incident_id": incident_id} | fields
 
 
 def alert_state(**fields: Any) -> dict[str, Any]:

@@ -190,3 +190,14 @@ def test_state_of_another_format_is_refused() -> None:
     """The message says what to do."""
     with pytest.raises(StateError, match="Operator action"):
         ExternalTask.restore(SETTINGS, TOPOLOGY, {"format": 99})
+
+
+def test_a_senders_clock_that_is_ahead_moves_nothing() -> None:
+    """A record says when it came by its sender's clock; nothing comes later than now."""
+    made = task()
+    ahead = record(plain(service="a"), at_s=500_000_000)
+    (told,) = (o.record for o in made.step([ahead], T0, True) if o.topic_kind == "alerts")
+    assert (told["firing_since"], told["last_seen"]) == (T0, T0)
+    assert made.book.stream_us == T0
+    (over,) = step(made, plain("resolved", service="a"), at_s=5)
+    assert (over["state"], over["last_seen"]) == ("RESOLVED", T0 + 5 * S)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streams.core.incidents.incident import ALGORITHM
-from streams.engine.incidents import ALERT_CHARACTERS_MAX, IncidentTask
+from streams.engine.incidents import ALERT_BYTES_MAX, IncidentTask
 from streams.errors import StateError
 from tests.synthetic_pipeline import INCIDENTS, SECOND, TOPOLOGY
 from tests.unit.core.incidents.alerts import alert
@@ -116,6 +116,23 @@ def test_changes_together_are_the_whole_state() -> None:
         assert task.changes().removed == [], "asked again, nothing has changed"
 
 
+def test_answers_survive_and_those_of_earlier_versions_are_read() -> None:
+    """An id counts once over restarts and an upgrade: earlier versions kept the time alone."""
+    ack = {"command": "ack", "actor": "kim", "reason": "r", "command_id": "c", "incident_id": "i"}
+    task = IncidentTask(INCIDENTS, TOPOLOGY)
+    task.step([ack], 10 * SECOND, True)
+    (answer,) = restore(saved(task)).step([ack], 11 * SECOND, True)
+    assert answer.record["dimensions"]["refused"] == "there is no such incident"
+    assert answer.record["dimensions"]["first_answered_at_us"] == str(10 * SECOND)
+    snapshot = saved(task)
+    snapshot["entries"] = [
+        [kind, id_, value["at_us"] if kind == "answered" else value]
+        for kind, id_, value in snapshot["entries"]
+    ]
+    (answer,) = restore(snapshot).step([ack], 11 * SECOND, True)
+    assert "its command_id was used before: give it" in answer.record["dimensions"]["refused"]
+
+
 def test_what_is_unusual_survives() -> None:
     """A task that restarts ranks as the one before did, and lets the evidence fade as it did."""
     task = IncidentTask(INCIDENTS, TOPOLOGY)
@@ -145,10 +162,11 @@ def test_a_format_that_is_not_known_is_refused() -> None:
         restore({"format": 99})
 
 
-def test_an_alert_too_large_for_the_state_is_counted() -> None:
+@pytest.mark.parametrize("letter", ["x", "\U0002a6d0"])
+def test_an_alert_too_large_for_the_state_is_counted(letter: str) -> None:
     """It would not fit into a piece of the changelog, and must not stop the task."""
     task = IncidentTask(INCIDENTS, TOPOLOGY)
-    huge = LOSS | {"explanation": "x" * (ALERT_CHARACTERS_MAX + 1)}
+    huge = LOSS | {"explanation": letter * (ALERT_BYTES_MAX // len(letter.encode()) + 1)}
     assert task.step([huge, FAR], 12 * SECOND, True)
     assert task.counters()["alert_too_large"] == 1
     assert len(task.book.open) == 1

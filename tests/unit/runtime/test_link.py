@@ -189,3 +189,19 @@ def test_a_client_that_needs_a_token_is_polled_once() -> None:
     assert polled == []
     open_client(Client, {"oauth_cb": print})
     assert polled == [0]
+
+
+def test_a_broker_that_is_away_is_asked_no_longer_than_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever waits for two seconds is not kept for fifteen; by a clock of its own."""
+    asked: list[float] = []
+
+    def monotonic() -> float:
+        asked.append(len(asked))
+        return asked[-1]
+
+    monkeypatch.setattr(module.time, "monotonic", monotonic)
+    with pytest.raises(BrokerError, match="no broker answers"):
+        Link("127.0.0.1:1", KafkaLink.model_construct(), reach_seconds=2.0).reach()
+    assert len(asked) <= 5

@@ -2,9 +2,21 @@
 
 import pytest
 
+from streams.core.alerts.external import EXTERNAL
+from streams.core.alerts.finding import (
+    CLOCK_SKEW,
+    CONTEXT_RESTARTED,
+    DEADLINE_MISSED,
+    DUPLICATE_RATE,
+    ERROR_SPANS,
+    FIDELITY_BURN,
+    MISSING_ACKNOWLEDGMENT,
+    MODULE_SILENT,
+)
 from streams.core.causes.alert_evidence import alert_evidence
 from streams.core.causes.changes import Change, change_evidence
 from streams.core.causes.evidence import (
+    ALERT,
     CHANGE,
     LOG_NEW,
     METRIC_SHIFT,
@@ -57,11 +69,20 @@ def test_a_change_decides_between_equals() -> None:
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("ERROR_SPANS", TRACE_ERRORS),
-        ("DEADLINE_MISSED", TRACE_SLOW),
-        ("METRIC_THRESHOLD", METRIC_SHIFT),
-        ("FIDELITY_BURN", MISSING_EDGE),
-        ("MODULE_SILENT", MISSING_EDGE),
+        (ERROR_SPANS, TRACE_ERRORS),
+        (DUPLICATE_RATE, TRACE_ERRORS),
+        ("circuit_open", TRACE_ERRORS),
+        (DEADLINE_MISSED, TRACE_SLOW),
+        ("queue_lag", TRACE_SLOW),
+        ("metric_threshold", METRIC_SHIFT),
+        ("signal_absent", METRIC_SHIFT),
+        ("log_pattern", LOG_NEW),
+        (FIDELITY_BURN, MISSING_EDGE),
+        (MISSING_ACKNOWLEDGMENT, MISSING_EDGE),
+        (MODULE_SILENT, MISSING_EDGE),
+        (CONTEXT_RESTARTED, MISSING_EDGE),
+        (CLOCK_SKEW, ALERT),
+        (EXTERNAL, ALERT),
     ],
 )
 def test_alerts_are_evidence_of_their_kind(kind: str, expected: str) -> None:

@@ -64,7 +64,7 @@ def flip(number: int, at: float, *, is_firing: bool) -> dict[str, Any]:
 
 
 def test_an_acknowledgment_is_told_with_who_and_why() -> None:
-    """The event carries the command; the same again is refused, and the id counts once."""
+    """The event carries the command; another one that takes it too is refused."""
     desk = Desk()
     desk.at(11, LOSS)
     id_ = desk.last["incident_id"]
@@ -73,11 +73,39 @@ def test_an_acknowledgment_is_told_with_who_and_why() -> None:
     assert desk.last["acknowledged_by"] == desk.last["command_actor"] == "kim"
     assert (desk.last["acknowledged_at"], desk.last["command_id"]) == (12 * SECOND, "mine")
     assert "kim has acknowledged it already" in desk.order(13, "ack", incident_id=id_).refused
-    answers = len(desk.answers)
-    again = {"command": "ack", "actor": "x", "reason": "x", "command_id": "mine"}
-    desk.at(14, orders=[again | {"incident_id": id_}])
-    assert len(desk.answers) == answers
-    assert desk.book.discarded["command_known"] == 1
+
+
+def test_an_order_that_is_sent_again_is_answered_as_the_first_time() -> None:
+    """Whoever waits is told what became of it; nothing is done twice."""
+    desk = Desk()
+    desk.at(11, LOSS)
+    id_ = desk.last["incident_id"]
+    first = desk.order(12, "ack", incident_id=id_, command_id="mine")
+    events = len(desk.events)
+    again = desk.order(14, "ack", incident_id=id_, command_id="mine", reason="said otherwise")
+    assert (again.refused, again.incident_id, again.version) == ("", id_, first.version)
+    assert (again.at_us, again.first_us) == (14 * SECOND, 12 * SECOND)
+    silence = {"matcher": {"module": "ALPHA"}, "command_id": "s"}
+    for at in (20, 22):  # --for counts from when it is typed
+        assert desk.order(at, "silence", until_us=(at + 60) * SECOND, **silence).refused == ""
+    assert desk.book.state.silences["s"].until_us == 80 * SECOND
+    refused = desk.order(30, "ack", incident_id="nobody", command_id="r")
+    assert desk.order(31, "ack", incident_id="nobody", command_id="r").refused == refused.refused
+    assert (len(desk.events), desk.book.discarded["command_known"]) == (events, 3)
+
+
+@pytest.mark.parametrize("other", [{"actor": "lee"}, {"command": "resolve"}, {"incident_id": "x"}])
+def test_an_id_that_another_order_has_is_refused(other: dict[str, str]) -> None:
+    """With whose it is; it is not carried out, and the first one's answer stays."""
+    desk = Desk()
+    desk.at(11, LOSS)
+    id_ = desk.last["incident_id"]
+    order = {"command": "ack", "incident_id": id_, "command_id": "mine"}
+    desk.order(12, **order)
+    answer = desk.order(13, **(order | other))
+    assert "used before by kim's ack" in answer.refused
+    assert desk.order(14, **order).refused == ""
+    assert len(desk.events) == 2
 
 
 @pytest.mark.parametrize("command", ["ack", "resolve", "merge"])
@@ -356,3 +384,83 @@ def test_a_member_that_turns_out_unrelated_leaves() -> None:
     assert found["split_from"] == left["incident_id"]
     assert [a["kind"] for a in found["alerts"]] == ["missing_acknowledgment"]
     assert any("another problem" in entry["text"] for entry in left["history"])
+
+
+# --- who
+
+
+def test_a_silence_is_told_with_who_why_and_until_when() -> None:
+    """The event carries the order and the silence, its history both, also after its end."""
+    desk = Desk()
+    desk.at(11, LOSS)
+    id_ = desk.last["incident_id"]
+    until = 3_600 * SECOND
+    desk.order(12, "silence", incident_id=id_, until_us=until, command_id="s1", reason="a restart")
+    told = desk.last
+    assert (told["command"], told["command_id"]) == ("silence", "s1")
+    assert (told["command_actor"], told["command_reason"]) == ("kim", "a restart")
+    (silence,) = told["silences"]
+    assert silence == {
+        "silence_id": "s1", "actor": "kim", "reason": "a restart",
+        "from": 12 * SECOND, "until": until,
+    }  # fmt: skip
+    texts = [entry["text"] for entry in told["history"]]
+    assert "silenced by kim, until 1970-01-01T01:00:00Z: a restart" in texts
+    desk.order(20, "unsilence", silence_id="s1", actor="lee", reason="done early")
+    told = desk.last
+    assert (told["reason"], told["silences"]) == ("unsilenced", [])
+    assert (told["command"], told["command_actor"]) == ("unsilence", "lee")
+    assert "the silence of kim was ended by lee: done early" in [
+        entry["text"] for entry in told["history"]
+    ]
+
+
+def test_a_silence_that_ends_by_itself_says_so() -> None:
+    """Nobody ordered its end, so no order is told anew."""
+    desk = Desk()
+    desk.at(11, LOSS)
+    desk.order(12, "silence", matcher={"module": "GAMMA"}, until_us=30 * SECOND, command_id="s1")
+    desk.at(30)
+    assert (desk.last["reason"], desk.last["command_id"]) == ("unsilenced", "s1")
+    assert desk.last["history"][-2]["text"] == "the silence of kim is over"
+
+
+def test_a_window_of_the_contract_is_named() -> None:
+    """It is nobody's order: the silence says it, and the command is left as it was."""
+    window = Silence(
+        "maintenance/upgrade", {"module": "GAMMA"}, 20 * SECOND, 60 * SECOND, "contract", "planned"
+    )
+    desk = Desk(maintenance=(window,))
+    desk.at(11, LOSS)
+    desk.at(20)
+    assert (desk.last["silenced"], desk.last["command"]) == (True, "")
+    assert desk.last["silences"][0]["silence_id"] == "maintenance/upgrade"
+    said = "silenced by the window 'upgrade' of the contract, until 1970-01-01T00:01:00Z: planned"
+    assert said in [entry["text"] for entry in desk.last["history"]]
+
+
+def test_the_history_names_who_took_and_who_ended() -> None:
+    """With the reason, which is shortened there and whole in the event."""
+    desk = Desk()
+    desk.at(11, LOSS)
+    id_ = desk.last["incident_id"]
+    desk.order(12, "ack", incident_id=id_, actor="lee", reason="looking\nat it")
+    assert desk.last["history"][-1]["text"] == "acknowledged by lee: looking at it"
+    desk.order(13, "resolve", incident_id=id_, reason="x" * 1_000)
+    assert desk.last["history"][-1]["text"] == f"resolved by kim: {'x' * 199}\u2026"
+    assert (desk.last["reason"], desk.last["command_reason"]) == (
+        "resolved by a person",
+        "x" * 1_000,
+    )
+
+
+def test_who_silenced_is_kept_until_it_is_told() -> None:
+    """An event that waits for others carries the order all the same."""
+    desk = Desk(update_us=30 * SECOND)
+    desk.at(11, LOSS)
+    desk.order(12, "silence", matcher={"kind": "*"}, until_us=900 * SECOND, command_id="s1")
+    assert desk.last["event"] == "OPENED"  # told together with what else comes
+    (incident,) = desk.book.state.open.values()
+    assert incident.command["command_id"] == "s1"
+    assert desk.at(45) == ["UPDATED silenced"]
+    assert desk.last["command_actor"] == "kim"

@@ -6,13 +6,15 @@ import json
 import re
 import shutil
 import subprocess
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.notify.rules import forms
-from streams.notify.rules.payload import body, causes_text, delivery_id, rfc3339
+from streams.notify.rules.alertmanager import alert_of
+from streams.notify.rules.payload import body, causes_text, delivery_id, rfc3339, why_text
 from streams.notify.rules.signing import Key, signed_headers
 from tests.notify_events import OPENED_US, incident
 
@@ -96,6 +98,38 @@ def test_a_chat_message_cannot_be_steered_by_an_incident() -> None:
     text = json.loads(forms.slack(event, ""))["text"]
     assert "<" not in text
     assert "&lt;!channel&gt;" in text
+
+
+def entry(version: int, event: str, text: str) -> dict[str, Any]:
+    return {"version": version, "event": event, "at": OPENED_US, "text": text}
+
+
+@pytest.mark.parametrize(
+    ("reason", "history", "why"),
+    [
+        ("escalated", [entry(1, "OPENED", "opened"), entry(2, "UPDATED", "escalated")],
+         "escalated"),
+        ("acknowledged", [entry(2, "ACKNOWLEDGED", "acknowledged by kim: on it")],
+         "acknowledged by kim: on it"),
+        ("silenced",
+         [entry(0, "", "of before"), entry(1, "", "silenced by lee, until noon: a restart"),
+          entry(2, "UPDATED", "silenced")],
+         "silenced (silenced by lee, until noon: a restart)"),
+        ("worse", [entry(1, "OPENED", "opened")], "worse"),
+        ("", [], ""),
+    ],
+)  # fmt: skip
+def test_every_form_says_why_and_by_whose_order(
+    reason: str, history: list[dict[str, Any]], why: str
+) -> None:
+    """As the history of the incident has it, with what came between this event and the last."""
+    event = incident(version=2, reason=reason, history=history)
+    assert why_text(event) == body(event, "")["why"] == why
+    details = json.loads(forms.pagerduty(event, "", ROUTING_KEY))["payload"]["custom_details"]
+    assert details["why"] == why
+    said = json.loads(forms.slack(event, ""))["text"].split("\n")
+    assert (f"Told because: {why}" in said) == bool(why)
+    assert alert_of(event, "", 0)["annotations"].get("why", "") == why
 
 
 def test_an_unknown_cause_is_called_unknown() -> None:
