@@ -220,6 +220,7 @@ class Worker:
             await reporter.stop()
         if self.error is not None:
             raise self.error
+        log.info("worker_stopped")
 
     def _name_cause(self) -> None:
         """Ask the broker again where it refused: a client in the middle of its work says little."""
@@ -242,6 +243,8 @@ class Worker:
 
     def stop(self) -> None:
         """Ask the worker to end: cut what is done, leave the group, exit."""
+        if not self._ending.is_set():
+            log.info("told_to_stop")
         self._ending.set()
 
     def _make_app(self) -> ChunkApp:
