@@ -18,6 +18,7 @@ from streams.errors import RecordError
 Record = dict[str, Any]
 
 _ADDRESS: Final = re.compile(r"<_io\.BytesIO[^>]*>")
+_EXPECTED: Final = re.compile(r"Expected (-?\d+) bytes, read (\d+)")
 # What fastavro is known to raise on bytes that are no value of the schema.
 _DECODE_ERRORS: Final = (
     EOFError,
@@ -126,13 +127,32 @@ def _checked(schema: Schema, body: bytes) -> tuple[Record, bytes]:
         record = cast(Record, fastavro.schemaless_reader(source, schema, None))
         fastavro.schemaless_writer(out, schema, record)
     except _DECODE_ERRORS as error:
-        # Where the body lay in memory is nobody's business, and differs from run to run.
-        what = _ADDRESS.sub("the body", str(error))
-        raise RecordError("invalid_avro", f"{type(error).__name__}: {what}"[:200]) from error
+        raise RecordError("invalid_avro", _said(error)[:200]) from error
     canonical = out.getvalue()
     if canonical != body:
         strict.check(schema, body)
     return record, canonical
+
+
+def _said(error: BaseException) -> str:
+    """Return what is wrong with a body, for whoever wrote it; fastavro says what broke in itself."""
+    match error:
+        case EOFError():
+            wanted = _EXPECTED.fullmatch(str(error))
+            if wanted is None:
+                return "the body ends amid a number"
+            if int(wanted[1]) < 0:
+                return f"a length is {wanted[1]}"
+            return f"the body ends amid a text: {wanted[1]} bytes should come, {wanted[2]} do"
+        case UnicodeDecodeError():
+            byte = error.object[error.start]
+            return f"a text is not UTF-8: its byte {error.start} is 0x{byte:02x}"
+        case IndexError():
+            return "an enum or a union has no value of that number"
+        case OverflowError() | MemoryError():
+            return "a length is larger than any memory"
+    # Where the body lay in memory is nobody's business, and differs from run to run.
+    return f"no value of its schema: {_ADDRESS.sub('the body', str(error))}"
 
 
 def _resolved(writer: Schema, body: bytes, reader: Schema) -> Record:

@@ -64,7 +64,7 @@ def values_of(form: Form, body: bytes) -> tuple[list[tuple[int, bytes]], list[Ba
         except ConfigError as error:
             bad.append(_bad(index, str(error).removeprefix("event: "), item))
         except (ValueError, TypeError, OverflowError) as error:  # what Avro cannot say
-            bad.append(_bad(index, f"{type(error).__name__}: {error}", item))
+            bad.append(_bad(index, f"no value of its schema: {error}", item))
     if not values and not bad:
         raise RecordError("empty_value", "no events")
     return values, bad

@@ -47,6 +47,23 @@ def test_bytes_that_are_not_one_record_are_refused(body: bytes) -> None:
     assert caught.value.reason == "invalid_avro"
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (value()[5:-1], "the body ends amid a number"),
+        (value()[5:20], r"the body ends amid a text: \d+ bytes should come, \d+ do"),
+        (b"\x01", "a length is -1"),
+        (b"\x02\xff", "a text is not UTF-8: its byte 0 is 0xff"),
+        (value()[5:].replace(b"\x14enrichment\x04", b"\x14enrichment\x08"), "an enum or a union"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words_of_the_record(body: bytes, said: str) -> None:
+    """Whoever reads a rejected record wrote it, and knows neither Python nor its library."""
+    with pytest.raises(RecordError, match=f"invalid_avro: {said}") as caught:
+        decode(wire.header(1) + body)
+    assert "Error" not in caught.value.detail
+
+
 def _renamed(schemas: SchemaSet, add_default: bool) -> dict[str, Any]:
     older = json.loads(json.dumps(schemas.current("trace_fragment")))
     older["fields"] = [f for f in older["fields"] if f["name"] != "contract_version"]
