@@ -135,7 +135,7 @@ def _checked(schema: Schema, body: bytes) -> tuple[Record, bytes]:
 
 
 def _said(error: BaseException) -> str:
-    """Return what is wrong with a body, for whoever wrote it; fastavro says what broke in itself."""
+    """Return what is wrong with a body, for whoever wrote it: fastavro says what broke it."""
     match error:
         case EOFError():
             wanted = _EXPECTED.fullmatch(str(error))
