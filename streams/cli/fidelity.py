@@ -246,6 +246,8 @@ def show(view: dict[str, Any], console: Console) -> None:
     below = view["below_slo"]
     if below:
         console.print(f"[bold red]below objective:[/] {escape(clean(', '.join(below)))}")
+    elif not any(edge["expected"] for edge in view["edges"]):
+        console.print("[yellow]nothing was expected on any edge: no objective could be judged[/]")
     else:
         console.print("[green]every edge meets its objective[/]")
 

@@ -25,7 +25,7 @@ from streams.runtime.committing import OwnThreads, Threads, published
 from streams.runtime.delivery import Publisher
 from streams.runtime.inbox import Inbox
 from streams.runtime.pace import Pace, Turn
-from streams.runtime.recall import settled
+from streams.runtime.recall import Recalled, settled
 from streams.runtime.recovery import Recovered, fence, recover
 from streams.runtime.restarts import Restarts
 from streams.runtime.runner import Runner
@@ -44,7 +44,7 @@ LEAVE_SECONDS = 5.0
 MEMBER_RETRY_SECONDS = 0.5
 """How often a broker is asked again that did not say whether we are a member of the group."""
 
-RecallJob = Callable[[int, list[tuple[bytes, int, int]]], dict[bytes, list[bytes] | None]]
+RecallJob = Callable[[int, list[tuple[bytes, int, int]]], Recalled]
 
 
 class TaskHost:
@@ -333,27 +333,27 @@ class TaskHost:
             found = await asyncio.get_running_loop().run_in_executor(
                 self._recall_pool, self._recall, self.id.partition, pending
             )
+            if self.runner is runner and not self._take_recalled(found, pending):
+                await asyncio.sleep(0.5)  # before what is not visible yet is asked for again
         except BrokerError as error:
             log.warning("recall_failed", task=str(self.id), error=str(error))
             await asyncio.sleep(1.0)
-            return
-        except Exception as error:
+        except Exception as error:  # nobody waits for this: it would be asked for again for ever
             log.exception("recall_broke", task=str(self.id))
             self.failed = StateError(
                 f"task {self.id} cannot read its own traces back: {type(error).__name__}: {error}. "
                 "Operator action: report this with the log; look who else writes the traces topic."
             )
-            return
-        if self.runner is runner:
-            answers = settled(found, pending, time.time_ns() // 1_000_000)
-            # Meanwhile a trace may have had its events from memory, closed, and want a later
-            # revision: this one for that would lose what came between.
-            wanted = set(runner.pending_recalls())  # type: ignore[attr-defined]
-            for trace_id in [one[0] for one in pending if one in wanted and one[0] in answers]:
-                runner.recalled(trace_id, answers[trace_id])  # type: ignore[attr-defined]
-            self._inbox.news.set()
-            if len(answers) < len(pending):
-                await asyncio.sleep(0.5)  # before what is not visible yet is asked for again
+
+    def _take_recalled(self, found: Recalled, pending: list[tuple[bytes, int, int]]) -> bool:
+        answers = settled(found, pending, time.time_ns() // 1_000_000)
+        # Meanwhile a trace may have had its events from memory, closed, and want a later
+        # revision: this one for that would lose what came between.
+        wanted = set(self.runner.pending_recalls())  # type: ignore[attr-defined]
+        for trace_id in [one[0] for one in pending if one in wanted and one[0] in answers]:
+            self.runner.recalled(trace_id, answers[trace_id])  # type: ignore[attr-defined]
+        self._inbox.news.set()
+        return len(answers) == len(pending)
 
     # --- cutting
 

@@ -8,6 +8,7 @@ topics ended when it began.
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
@@ -28,12 +29,23 @@ from streams.runtime.watermarks import watermarks
 
 CALL_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.2
+NAMES_MAX: Final = 12
+"""Topics that a message names: a broker may hold thousands."""
 _LOOK: Final = (
     "Operator action: start Kafka, or name the right address with --broker HOST:PORT or "
     "SPANLOOM_BROKER."
 )
 Place = tuple[str, int]
 """Topic and partition."""
+
+
+def few_of(known: Sequence[str], wanted: Sequence[str]) -> str:
+    """Return which topics there are: all of a few, of many those that look most like the wanted."""
+    if len(known) <= NAMES_MAX:
+        return f"there are: {', '.join(known) or 'none'}"
+    alike = [one for name in wanted for one in get_close_matches(name, known, NAMES_MAX, 0.0)]
+    shown = list(dict.fromkeys(alike))[:NAMES_MAX]
+    return f"of {len(known)} topics these look most like it: {', '.join(shown)}"
 
 
 class Message(NamedTuple):
@@ -144,9 +156,9 @@ class Reading:
         there = self.topics()
         missing = self._missing(topics, there)
         if missing:
-            known = ", ".join(sorted(t for t in there if not t.startswith("__"))) or "none"
+            known = sorted(t for t in there if not t.startswith("__"))
             wanted = ", ".join(missing)
-            raise ConfigError(f"no topic {wanted} on {self._broker}; there are: {known}")
+            raise ConfigError(f"no topic {wanted} on {self._broker}; {few_of(known, missing)}")
         out = {}
         for topic in topics:
             for partition in range(there[topic]):

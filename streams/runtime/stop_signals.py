@@ -1,4 +1,4 @@
-"""How a worker is told to end: SIGTERM or SIGINT, twice for at once, or the end of its supervisor.
+"""How a worker is told to end: a signal, twice for at once, or the end of its supervisor.
 
 Invariant: the first word asks for an orderly stop; nothing but a second one of a person, or the
 stop's deadline, makes it a hard one.
@@ -15,9 +15,16 @@ from typing import Final
 
 from streams.monitoring.watchdog import end_process
 
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""The last is what a terminal says that is closed, or a session that ends."""
 ECHO_SECONDS: Final = 1.0
 """A terminal and a wrapper may both pass one Ctrl-C on: so soon after the first it is the same."""
+
+
+def heeded() -> list[signal.Signals]:
+    """Return the signals to listen to: what `nohup` let a process ignore, it goes on ignoring."""
+    is_immune = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [name for name in SIGNALS if not (is_immune and name is signal.SIGHUP)]
 
 
 class StopSignals:
@@ -45,11 +52,12 @@ class StopSignals:
         self._is_supervised = is_supervised
         self._end = end
         self._told_at: float | None = None
+        self._heeded = heeded()
 
     def install(self) -> None:
         """Begin to listen."""
         loop = asyncio.get_running_loop()
-        for name in SIGNALS:
+        for name in self._heeded:
             loop.add_signal_handler(name, self._told)
         if self._is_supervised:
             loop.add_reader(sys.stdin.fileno(), self._read)
@@ -58,7 +66,7 @@ class StopSignals:
         if self._told_at is None:
             self._told_at = time.monotonic()
             if self._is_hard:  # from here on without the loop, which the stop may block
-                for name in SIGNALS:
+                for name in self._heeded:
                     signal.signal(name, self._told_again)
         self._stop()
 

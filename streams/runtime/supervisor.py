@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ import structlog
 
 from streams.errors import ConfigError, StalledError
 from streams.runtime.restarts import Restarts
+from streams.runtime.stop_signals import ECHO_SECONDS, heeded
 from streams.settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -150,6 +152,7 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._running: dict[int, asyncio.subprocess.Process] = {}
         self._codes: list[int] = []
+        self._told_at = 0.0
 
     async def run(self) -> int:
         """Run until all children have ended; return the exit code of the command.
@@ -158,7 +161,7 @@ class Supervisor:
             StalledError: a child died more often than the budget allows.
         """
         loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
+        for name in heeded():
             loop.add_signal_handler(name, self._told)
         numbers = range(len(self._environments))
         results = await asyncio.gather(*map(self._keep, numbers), return_exceptions=True)
@@ -168,7 +171,9 @@ class Supervisor:
         return max(self._codes, default=0)
 
     def _told(self) -> None:
-        if self._stopping.is_set():
+        now = time.monotonic()
+        self._told_at = self._told_at or now
+        if self._stopping.is_set() and now - self._told_at >= ECHO_SECONDS:
             for child in self._running.values():
                 tell(child, signal.SIGKILL)
             self._codes.append(RESTARTABLE)

@@ -29,9 +29,10 @@ def assert_whole(
         torn = set(kinds[task_id.kind]) - sources
         if torn:
             raise StateError(
-                f"partition {task_id.partition} of {sorted(torn)} went to another worker: "
-                "traces would be torn. Operator action: give all telemetry topics one "
-                "partition count and restart all workers of the group."
+                f"partition {task_id.partition} of {sorted(torn)} went to another worker, or the "
+                "topic was deleted: traces would be torn. Operator action: make what was deleted "
+                "with `spanloom topics create`, else give all telemetry topics one partition "
+                "count, and restart all workers of the group."
             )
         many = counts[task_id.kind]
         if task_id.partition >= many and is_counted:

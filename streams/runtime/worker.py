@@ -23,7 +23,7 @@ from streams.errors import BrokerError, RightError, SpanloomError, StateError
 from streams.monitoring.liveness import Limits
 from streams.monitoring.meter import no_bounds
 from streams.monitoring.watchdog import Watchdog
-from streams.runtime import refusals, rights, topic_policies, topics
+from streams.runtime import open_files, refusals, rights, topic_policies, topics
 from streams.runtime.app import chunk_app
 from streams.runtime.build import JoinFactory, Pipeline
 from streams.runtime.chunk import Chunk
@@ -150,6 +150,7 @@ class Worker:
             for kind, sources in stage.kinds().items():
                 count = partitions if kind == "fragments" else 1
                 self._add_kind(kind, sources, partial(stage.make, kind), count)
+        open_files.allow(sum(self._counts.values()))
         if not self.settings.embedded:
             group = self.settings.group
             logs = {kind: changelog_topic(group, kind) for kind in self._kinds}
@@ -220,6 +221,7 @@ class Worker:
             await reporter.stop()
         if self.error is not None:
             raise self.error
+        log.info("worker_stopped")
 
     def _name_cause(self) -> None:
         """Ask the broker again where it refused: a client in the middle of its work says little."""
@@ -242,6 +244,8 @@ class Worker:
 
     def stop(self) -> None:
         """Ask the worker to end: cut what is done, leave the group, exit."""
+        if not self._ending.is_set():
+            log.info("told_to_stop")
         self._ending.set()
 
     def _make_app(self) -> ChunkApp:

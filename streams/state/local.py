@@ -29,6 +29,7 @@ _HELD: Final = ("IO error: While lock file", "IO error: lock hold by")
 """How RocksDB says that another process, or this one, holds a database; damage is a "block"."""
 _FULL: Final = ("No space left on device", "Disk quota exceeded")
 _FORBIDDEN: Final = ("Read-only file system", "Permission denied", "Operation not permitted")
+_NO_FILES: Final = ("Too many open files",)
 _HEAD_BYTES: Final = 26
 """Of a piece: its header, in which is the checksum of all that follows."""
 _WRITE_BUFFER_BYTES: Final = 4 << 20
@@ -217,6 +218,11 @@ class LocalState:
             return StateError(
                 f"{self._folder} cannot be written ({text}). Operator action: let the worker write "
                 "its --state-dir, or name another one; nothing committed is lost."
+            )
+        if any(words in text for words in _NO_FILES):
+            return StateError(
+                f"{self._folder} cannot be opened ({text}). Operator action: let the worker open "
+                "more files (ulimit -Hn, LimitNOFILE); the local copy is as it was."
             )
         return DamagedCopyError(reason, text)
 

@@ -142,3 +142,13 @@ def test_without_sampling_nothing_is_said_of_it() -> None:
     show(view([total(1, traces=250, complete=250)]), Console(file=out, width=160, highlight=False))
     assert "250 seen, 250 of them complete" in out.getvalue()
     assert "sampled" not in out.getvalue()
+
+
+def test_no_verdict_is_made_of_nothing() -> None:
+    """Where nothing was to cross an edge, none can be said to meet its objective."""
+    for rows in ([row(1, 0, 0)], [row(1, 100, 100)]):
+        out = io.StringIO()
+        show(view(rows), Console(file=out, width=160, highlight=False))
+        is_judged = rows[0]["expected"] > 0
+        assert ("every edge meets its objective" in out.getvalue()) is is_judged
+        assert ("no objective could be judged" in out.getvalue()) is not is_judged

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from streams.errors import StateError
 from streams.runtime.commit import CommitRefusedError, Cut
 from tests.unit.runtime.shell_cases import FakeBroker, Shell, chunk, until
 
@@ -118,6 +119,33 @@ def test_an_answer_for_an_earlier_revision_is_not_taken_for_a_later_one(
         await until(lambda: len(shell.runner.given) == 2)
         assert asked[1] == [(b"again", 7, 2)]
         assert shell.runner.given[1] == (b"again", [b"revision 2"])
+        await shell.host.stop(cut=False)
+
+    asyncio.run(story())
+
+
+def test_a_trace_that_cannot_be_taken_back_stops_the_task_with_a_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was asked for again and again, ten times a second, and nobody heard why."""
+    asked: list[Wanted] = []
+
+    def recall(_partition: int, wanted: Wanted) -> dict[bytes, list[bytes] | None]:
+        asked.append(wanted)
+        return {trace_id: [b"torn"] for trace_id, _, _ in wanted}
+
+    def torn(_trace_id: bytes, _bodies: object) -> None:
+        raise ValueError("torn")
+
+    async def story() -> None:
+        shell = Shell(monkeypatch, recall=recall)
+        monkeypatch.setattr(shell.runner, "recalled", torn)
+        shell.runner.recalls = [(b"t", 5, 1)]
+        await shell.step()
+        await until(lambda: shell.host._recalling is not None and shell.host._recalling.done())
+        assert isinstance(shell.host.failed, StateError)
+        assert "cannot read its own traces back: ValueError: torn" in str(shell.host.failed)
+        assert len(asked) == 1
         await shell.host.stop(cut=False)
 
     asyncio.run(story())

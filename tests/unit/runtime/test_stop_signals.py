@@ -68,11 +68,26 @@ def ended(made: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 def test_one_signal_asks_for_an_orderly_end() -> None:
     """The process does what it must and ends well."""
-    for name in (signal.SIGTERM, signal.SIGINT):
+    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         with process(SOON) as made:
             made.send_signal(name)
             assert line(made) == "asked"
             assert ended(made) == (0, "ended", "")
+
+
+def test_what_nohup_lets_a_process_ignore_it_goes_on_ignoring() -> None:
+    """The terminal that it was started from is closed, and it works on."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with process(SOON) as made:
+            signal.signal(signal.SIGHUP, before)
+            made.send_signal(signal.SIGHUP)
+            time.sleep(0.3)
+            assert made.poll() is None
+            made.send_signal(signal.SIGTERM)
+            assert (line(made), ended(made)) == ("asked", (0, "ended", ""))
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_signal_ends_at_once() -> None:

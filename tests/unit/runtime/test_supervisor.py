@@ -175,11 +175,23 @@ def test_a_second_signal_kills_what_does_not_end(
 
     def are_deaf() -> bool:
         if len(run.lines("ready")) == 2 and not told:
-            told.append(signal.SIGTERM)
+            told.append(time.monotonic())
             me(signal.SIGTERM)
-        return len(run.lines("[")) == 2
+            me(signal.SIGINT)  # an echo: a terminal and a wrapper pass one Ctrl-C on
+        is_echo = bool(told) and time.monotonic() < told[0] + supervisor_module.ECHO_SECONDS + 0.2
+        assert not is_echo or all(map(is_there, [*run.pids(0), *run.pids(1)]))
+        return len(run.lines("[")) == 2 and not is_echo
 
     assert run.told(lambda: me(signal.SIGTERM), are_deaf) == 3
+
+
+def test_a_terminal_that_is_closed_ends_all_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor died of it, and its children saw only their pipes end."""
+    run = Run(tmp_path, monkeypatch, WAIT)
+    assert run.told(lambda: me(signal.SIGHUP), lambda: len(run.lines("ready")) == 2) == 0
+    assert sorted(run.lines("[")) == ["[0] told", "[1] told"]
 
 
 def test_a_child_that_misses_its_own_deadline_is_killed(

@@ -259,6 +259,8 @@ def test_a_disk_with_little_room_is_not_written(
         ("IO error: Disk quota exceeded: While mkdir", NoRoomError),
         ("IO error: While open a file for appending: Read-only file system", StateError),
         ("IO error: While mkdir: Permission denied", StateError),
+        ("IO error: While open directory: /s/db: Too many open files", StateError),
+        ("Too many open files (os error 24)", StateError),
         ("Corruption: block checksum mismatch", DamagedCopyError),
     ],
 )

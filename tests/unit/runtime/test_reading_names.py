@@ -1,0 +1,17 @@
+"""What a reader says when a topic is not there."""
+
+from streams.runtime.reading import NAMES_MAX, few_of
+
+
+def test_few_topics_are_all_named() -> None:
+    """A broker of one deployment shows what it holds."""
+    assert few_of(["a", "b"], ["c"]) == "there are: a, b"
+    assert few_of([], ["c"]) == "there are: none"
+
+
+def test_of_many_topics_those_are_named_that_were_meant() -> None:
+    """A shared broker has thousands, and a screen some dozens of lines."""
+    known = [f"team{n}.state.v1" for n in range(3_000)] + ["traces.assembled.v1"]
+    said = few_of(known, ["trace.assembled.v1"])
+    assert said.startswith("of 3001 topics these look most like it: traces.assembled.v1, ")
+    assert said.count(",") == NAMES_MAX - 1
