@@ -16,6 +16,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
 from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
+from streams.codec.otlp.faults import fault_of
 from streams.codec.otlp.split import split
 from streams.errors import RecordError
 
@@ -87,8 +88,8 @@ def request_of(kind: str, value: bytes) -> Request:
     expect_room(sum(len(scope.heads) for scope in split(value) or ()), value)
     try:
         message: Request = _MESSAGE[kind].FromString(value)
-    except (DecodeError, RecursionError, ValueError) as error:
-        _refuse(f"no protobuf of {kind}: {error}")
+    except (DecodeError, RecursionError, ValueError):
+        _refuse(f"no protobuf of {kind}: torn, or of another kind")
     return message
 
 
@@ -165,7 +166,7 @@ def message_of_tree(tree: dict[str, Any], message: _M, depth: int = 0) -> _M:
             tree, message, ignore_unknown_fields=True, max_recursion_depth=_DEPTH_MAX - depth
         )
     except _UNREADABLE as error:
-        _refuse(f"no JSON of {message.DESCRIPTOR.name}: {error}")
+        _refuse(f"no JSON of {message.DESCRIPTOR.name}: {fault_of(error)}")
     return message
 
 

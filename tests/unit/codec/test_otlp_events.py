@@ -339,6 +339,46 @@ def test_a_broken_file_is_refused_with_its_place(
         list(otlp_events(tmp_path / name, Services()))
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"startTimeUnixNano": "canary"}, "startTimeUnixNano: no whole number"),
+        ({"startTimeUnixNano": 1.5}, "startTimeUnixNano: no whole number"),
+        ({"startTimeUnixNano": 2**70}, "startTimeUnixNano: a number out of range"),
+        ({"startTimeUnixNano": True}, "startTimeUnixNano: true or false where a number belongs"),
+        ({"name": 1}, "name: not of its type"),
+        ({"name": "\ud800"}, "name: half a character"),
+        ({"attributes": {"a": 1}}, "attributes: no list"),
+        ({"attributes": [{"value": {"doubleValue": "canary"}}]}, "attributes.value: no number"),
+        ({"attributes": [{"value": {"boolValue": True, "intValue": 1}}]}, "attributes.value: two"),
+    ],
+)
+def test_a_field_that_cannot_be_read_is_named(changes: dict[str, Any], says: str) -> None:
+    """In our words, with the field's place, without the value that was sent."""
+    (span,) = (request := json.loads(as_json(traces("shop", [span_of(1, 1)]))))["resourceSpans"][0][
+        "scopeSpans"
+    ][0]["spans"]
+    span.update(changes)
+    with pytest.raises(RecordError) as raised:
+        bodies(SPANS, json.dumps(request).encode())
+    place = "no JSON of TracesData: resourceSpans.scopeSpans.spans."
+    assert raised.value.detail.startswith(f"{place}{says}")
+    assert "canary" not in raised.value.detail
+
+
+def test_values_within_values_are_not_told_all() -> None:
+    """The path of a hundred of them is cut in its middle, and says its end."""
+    value: dict[str, Any] = {"intValue": 1}
+    for _ in range(120):
+        value = {"arrayValue": {"values": [value]}}
+    request = json.loads(as_json(traces("shop", [span_of(1, 1)])))
+    span = request["resourceSpans"][0]["scopeSpans"][0]["spans"][0]
+    span["attributes"] = [{"key": "a", "value": value}]
+    with pytest.raises(RecordError) as raised:
+        bodies(SPANS, json.dumps(request).encode())
+    assert raised.value.detail.endswith("attributes.value..values: nested too deeply")
+
+
 def test_the_official_message_is_what_is_read() -> None:
     """Fields that we do not know are passed over."""
     value = traces("shop", [span_of(1, 1)]).SerializeToString() + b"\xfa\x3f\x03abc"
