@@ -437,12 +437,23 @@ def _write(path: Path, answers: Sequence[dict[str, Any]]) -> str:
         writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
         data = text.getvalue().encode()
     digest = hashlib.sha256(data).hexdigest()
+    about = f"{len(rows)} {name or 'rows'}{_moment(answer, len(rows))}"
     try:
         path.write_bytes(data)
-        _digest_of(path).write_text(f"{digest}  {path.name}\n", "utf-8")
+        # Tools that check digests pass over lines that begin so.
+        _digest_of(path).write_text(f"# {about}\n{digest}  {path.name}\n", "utf-8")
     except OSError as error:
         raise ConfigError(f"--out {path}: {error}") from error
-    return f"{len(rows)} {name or 'rows'} in {path}, sha256 {digest}"
+    return f"{about} in {path}, sha256 {digest}"
+
+
+def _moment(answer: Mapping[str, Any], rows: int) -> str:
+    """Return of when an answer of many pages is, and what of it is gone since; "" for no moment."""
+    if not (as_of := answer.get("as_of")):
+        return ""
+    gone = answer.get("total_count", rows) - rows
+    lacks = f", without {gone} that expired or were erased meanwhile" if gone > 0 else ""
+    return f" as of {as_of}{lacks}"
 
 
 def _cell(value: Any) -> str:

@@ -226,7 +226,8 @@ def test_orders_on_an_incident(page: Page, stage: Stage) -> None:
         done = stage.deployment.cli("incident", "ack", id_, "--reason", "on it", "--actor", "kim")
         assert done.returncode == 0, done.stderr
     expect(region(page, "Summary")).to_contain_text("taken by kim", timeout=240_000)
-    expect(region(page, "What became of it")).to_contain_text("acknowledged")
+    became = region(page, "What became of it")
+    expect(became.get_by_text("acknowledged", exact=True).first).to_be_visible()
     taken = orders.get_by_role("button", name="Acknowledge")
     expect(taken).to_have_attribute("aria-disabled", "true")
     expect(taken).to_be_focused()
