@@ -57,9 +57,10 @@ _COLUMNS: Final = {
     "incidents": ("opened_at", "incident_id", "severity", "event", "module", "owner", "title"),
     "spans": _EVENT,
     "series": (
-        *("kind", "flow", "from_stage", "to_stage", "module", "name", "dimensions"),
+        *("kind", "flow", "status", "from_stage", "to_stage", "module", "component"),
+        *("event_type", "severity", "name", "dimensions"),
         *("windows", "expected", "observed", "ratio", "burn_rate_short", "burn_rate_long"),
-        *("points", "min", "max", "mean", "last"),
+        *("points", "count", "errors", "min", "max", "mean", "last"),
     ),
     "alerts": ("firing_since", "kind", "severity", "state", "module", "name", "explanation"),
     "causes": ("rank", "module", "name", "probability", "evidence"),
@@ -72,6 +73,8 @@ _COLUMNS: Final = {
     ),
 }
 """Of each list that is known: what a terminal has room for. The rest is in --json and in files."""
+_OF_TIME: Final = frozenset({"points", "windows"})
+"""Lists within a row of which the newest is shown beside it."""
 _SINGULAR: Final = {
     "record_ids": "--record-id",
     "trace_ids": "--trace-id",
@@ -377,7 +380,8 @@ def _show(answers: Sequence[dict[str, Any]]) -> None:
         ):
             typer.echo(f"{key}: {clean(_short(value))}")
     for name, rows in tables.items():
-        _print_table(name, [_newest(row) for row in rows])
+        title = f"{name}, figures of the newest" if _OF_TIME & rows[0].keys() else name
+        _print_table(name, [_newest(row) for row in rows], title)
     if not tables:
         typer.echo("nothing found")
     elif answer.get("continuation_token"):
@@ -386,15 +390,15 @@ def _show(answers: Sequence[dict[str, Any]]) -> None:
 
 def _newest(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a series with its newest window or point beside its name."""
-    of_time = row.get("windows") or row.get("points") or [{}]
+    of_time = next((row[one] for one in sorted(_OF_TIME) if row.get(one)), [{}])
     return {**of_time[-1], **row} if isinstance(of_time[-1], dict) else dict(row)
 
 
-def _print_table(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def _print_table(name: str, rows: Sequence[Mapping[str, Any]], title: str) -> None:
     wanted = _COLUMNS.get(name) or tuple(dict.fromkeys(c for row in rows for c in row))
     cells = {column: [clean(_short(row.get(column))) for row in rows] for column in wanted}
     shown = {column: texts for column, texts in cells.items() if any(texts)}
-    print_table(name, shown)
+    print_table(title, shown)
 
 
 def _writable(path: Path) -> None:

@@ -122,6 +122,17 @@ def test_each_question_of_the_pages_is_answered(
             assert "nothing found" not in answer.out, line
 
 
+def test_series_are_told_apart_and_have_figures(ask: Shell) -> None:
+    """Of a volume the status of each series, and how much its newest point counts."""
+    shown = ask("query", "volume", *RANGE, "--by", "flow").out.splitlines()
+    at = next(n for n, line in enumerate(shown) if line.startswith("series"))
+    assert "figures of the newest" in shown[at]
+    head = shown[at + 1].split()
+    assert {"status", "points", "count"} <= set(head)
+    rows = [line.split()[:2] for line in shown[at + 2 :] if "of them" in line]
+    assert len(rows) == len({tuple(row) for row in rows}) > 0
+
+
 def test_all_pages_are_joined(ask: Shell) -> None:
     """--all asks until there are no more."""
     one = json.loads(ask("query", "audit", *RANGE, "--actor", "svc-beta", "--json").out)
