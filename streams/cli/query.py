@@ -390,7 +390,7 @@ def _show(answers: Sequence[dict[str, Any]]) -> None:
 
 def _newest(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a series with its newest window or point beside its name."""
-    of_time = next((row[one] for one in sorted(_OF_TIME) if row.get(one)), [{}])
+    of_time = row.get("windows") or row.get("points") or [{}]
     return {**of_time[-1], **row} if isinstance(of_time[-1], dict) else dict(row)
 
 
