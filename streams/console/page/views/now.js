@@ -77,6 +77,7 @@ export async function show(view) {
         const windows = live.last("fidelity");
         if (name === "fidelity" || (why !== listedWhy && !windows?.window_start))
             keepFocus(losing, () => put(losing, lost(windows, catalog, why)));
+        if (why !== listedWhy) chart.again();
         listedWhy = why;
         warn();
         put(tiles, figures());
