@@ -57,9 +57,10 @@ _COLUMNS: Final = {
     "incidents": ("opened_at", "incident_id", "severity", "event", "module", "owner", "title"),
     "spans": _EVENT,
     "series": (
-        *("kind", "flow", "from_stage", "to_stage", "module", "name", "dimensions"),
+        *("kind", "flow", "status", "from_stage", "to_stage", "module", "component"),
+        *("event_type", "severity", "name", "dimensions"),
         *("windows", "expected", "observed", "ratio", "burn_rate_short", "burn_rate_long"),
-        *("points", "min", "max", "mean", "last"),
+        *("points", "count", "errors", "min", "max", "mean", "last"),
     ),
     "alerts": ("firing_since", "kind", "severity", "state", "module", "name", "explanation"),
     "causes": ("rank", "module", "name", "probability", "evidence"),
@@ -72,6 +73,8 @@ _COLUMNS: Final = {
     ),
 }
 """Of each list that is known: what a terminal has room for. The rest is in --json and in files."""
+_OF_TIME: Final = frozenset({"points", "windows"})
+"""Lists within a row of which the newest is shown beside it."""
 _SINGULAR: Final = {
     "record_ids": "--record-id",
     "trace_ids": "--trace-id",
@@ -377,7 +380,8 @@ def _show(answers: Sequence[dict[str, Any]]) -> None:
         ):
             typer.echo(f"{key}: {clean(_short(value))}")
     for name, rows in tables.items():
-        _print_table(name, [_newest(row) for row in rows])
+        title = f"{name}, figures of the newest" if _OF_TIME & rows[0].keys() else name
+        _print_table(name, [_newest(row) for row in rows], title)
     if not tables:
         typer.echo("nothing found")
     elif answer.get("continuation_token"):
@@ -390,11 +394,11 @@ def _newest(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**of_time[-1], **row} if isinstance(of_time[-1], dict) else dict(row)
 
 
-def _print_table(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def _print_table(name: str, rows: Sequence[Mapping[str, Any]], title: str) -> None:
     wanted = _COLUMNS.get(name) or tuple(dict.fromkeys(c for row in rows for c in row))
     cells = {column: [clean(_short(row.get(column))) for row in rows] for column in wanted}
     shown = {column: texts for column, texts in cells.items() if any(texts)}
-    print_table(name, shown)
+    print_table(title, shown)
 
 
 def _writable(path: Path) -> None:
@@ -437,12 +441,23 @@ def _write(path: Path, answers: Sequence[dict[str, Any]]) -> str:
         writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
         data = text.getvalue().encode()
     digest = hashlib.sha256(data).hexdigest()
+    about = f"{len(rows)} {name or 'rows'}{_moment(answer, len(rows))}"
     try:
         path.write_bytes(data)
-        _digest_of(path).write_text(f"{digest}  {path.name}\n", "utf-8")
+        # Tools that check digests pass over lines that begin so.
+        _digest_of(path).write_text(f"# {about}\n{digest}  {path.name}\n", "utf-8")
     except OSError as error:
         raise ConfigError(f"--out {path}: {error}") from error
-    return f"{len(rows)} {name or 'rows'} in {path}, sha256 {digest}"
+    return f"{about} in {path}, sha256 {digest}"
+
+
+def _moment(answer: Mapping[str, Any], rows: int) -> str:
+    """Return of when an answer of many pages is, and what of it is gone since; "" for no moment."""
+    if not (as_of := answer.get("as_of")):
+        return ""
+    gone = answer.get("total_count", rows) - rows
+    lacks = f", without {gone} that expired or were erased meanwhile" if gone > 0 else ""
+    return f" as of {as_of}{lacks}"
 
 
 def _cell(value: Any) -> str:

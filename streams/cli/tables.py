@@ -11,16 +11,21 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-WORD_CHARS_MAX: Final = 12
+WORD_CHARS_MAX: Final = 16
 """A longer word in a text may be broken; sentences and pairs of name=value have such."""
 _GAP: Final = 2
 """Between columns, as rich draws a table without a box."""
-_TIMES: Final = ("timestamp", "start", "opened_at", "firing_since", "last_seen", "resolved_at")
+_WHOLE: Final = frozenset(
+    {
+        "id", "fingerprint",
+        "timestamp", "start", "end", "at", "opened_at", "firing_since", "last_seen", "resolved_at",
+    }
+)  # fmt: skip
 
 
 def is_whole(column: str) -> bool:
     """Return whether the values of a column are never broken: ids and times."""
-    return column.endswith(("_id", "_ids")) or column in _TIMES or column == "fingerprint"
+    return column.endswith(("_id", "_ids")) or column in _WHOLE
 
 
 def least(column: str, texts: Sequence[str]) -> int:

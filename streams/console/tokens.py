@@ -15,7 +15,8 @@ from streams.errors import ConfigError
 
 NAME: Final = "continuation_token"
 _DIGEST_BYTES: Final = 8
-_KEY_CHARS_MAX: Final = 500
+_KEY_CHARS_MAX: Final = 256 << 10
+"""The audit's says where each partition ended: 2 KB for a hundred of them, in a request's body."""
 TOKEN_CHARS_MAX: Final = _KEY_CHARS_MAX + 2 * _DIGEST_BYTES
 _PAGING: Final = ("limit", NAME)
 """What may differ from page to page of one answer."""

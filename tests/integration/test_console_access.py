@@ -102,6 +102,12 @@ def test_an_ack_over_the_interface_arrives_as_an_incident_event(
         console.process.tail,
     )
     assert took < 60
+    orders = [line for line in console.written() if line["event"] == "order"]
+    assert [line["outcome"] for line in orders] == ["asked", "taken"]
+    assert orders[1]["answer"] == told
+    used = {**ack, "command": "resolve", "command_id": told["command_id"]}
+    status, refused = console.ask(path, "operator", used)
+    assert (status, "ack by the operator" in refused["error"]) == (409, True)
     told_of = [(line["event"], line.get("actor")) for line in console.written()]
     assert ("order", "the operator") in told_of
     assert ("refusal", "the viewer") in told_of

@@ -14,7 +14,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from streams.console.archive.changes import Change
 from streams.console.archive.counting import counts_of_files, counts_of_rows
 from streams.console.archive.counts import reworded
 from streams.console.archive.decoded import Decoded, Values, one_by_one
+from streams.console.archive.ends import Ends, files_before, rows_before
 from streams.console.archive.eventcolumns import event_columns
 from streams.console.archive.files import HOUR_US, At, Segment, hour_end_us, hour_of, positions
 from streams.console.archive.hourlists import list_hours
@@ -33,7 +34,7 @@ from streams.console.archive.packing import part_of
 from streams.console.archive.retention import Growth, growth
 from streams.console.archive.store import Store
 from streams.console.archive.summaries import ALL_KINDS
-from streams.console.archive.tail import Tail
+from streams.console.archive.tail import Look, Tail
 from streams.console.archive.tally import Tallies, Tally
 from streams.console.archive.times import FileTimes
 from streams.console.archive.tracecolumns import trace_columns
@@ -73,13 +74,6 @@ class Limits:
 def decode(kinds: Sequence[Kind], values: Values) -> Decoded:
     """Return the rows that records of a topic are, for all the kinds that it feeds."""
     return _DECODE.get(kinds[0].name, one_by_one)(kinds, values)
-
-
-class Look(NamedTuple):
-    """One kind as of now: its files, and the tails as one table."""
-
-    files: list[Segment]
-    tail: pa.Table
 
 
 class Archive:
@@ -413,8 +407,9 @@ class Archive:
         times: Times | None = None,
         ids: Mapping[str, Collection[str]] | None = None,
         columns: Collection[str] = (),
+        ends: Ends | None = None,
     ) -> Look:
-        """Return a kind as of now.
+        """Return a kind as of now, or of rows before some ends.
 
         Args:
             kind: its name.
@@ -424,22 +419,24 @@ class Archive:
             ids: by column, one of `Kind.ids`, the ids that are asked for. Then all rows that hold
                 one of them in its column are in `tail`, a few others may be, and `files` is empty.
             columns: with `ids`, those that are wanted; all without it.
+            ends: where the rows that count end: those in `tail` do, `files` may have some beyond.
 
         Raises:
             OSError: with `ids`, a file cannot be read.
             TimeLimitError, TooMuchError: with `ids`, whoever asks has no more time or bytes.
         """
         with self._lock:
-            files = list(self._files[kind])
-            tails = [t.as_table() for t in self._tails.values() if t.kind.name == kind and t.rows]
+            files = files_before(self._files[kind], ends)
+            held = [(at, t.as_table()) for at, t in self._tails.items() if at[0] == kind and t.rows]
+        tails = [rows_before(tail, *at[1:], ends) for at, tail in held]
         if times is not None and ALL_KINDS[kind].time:
             files = self.within(kind, files, times)
         schema = part_of(ALL_KINDS[kind].schema, columns if ids is not None else ())
         parts = [tail.select(schema.names) for tail in tails]
         if ids is not None:
-            for _, found in self.store.find(KIND[kind], files, ids, columns):
+            for one, found in self.store.find(KIND[kind], files, ids, columns):
                 spend(found.nbytes)
-                parts.append(found)
+                parts.append(rows_before(found, one.topic, one.partition, ends))
             files = []
         files.sort(key=lambda one: (one.at, one.first))
         return Look(files, pa.concat_tables([schema.empty_table(), *parts]))
@@ -468,11 +465,19 @@ class Archive:
             tails = [t.as_table() for t in self._tails.values() if t.kind.name == kind and t.rows]
             if self._rewritten != self.store.rewritten:
                 self._tallies, self._rewritten = Tallies(self.store.counts), self.store.rewritten
-            tallies = self._tallies
+            tallies, ends = self._tallies, self._ends(kind)
         some = self._times.within(KIND[kind], files, times)
         at = [tail[KIND[kind].time].to_numpy() for tail in tails]
         within = [rows[(rows >= times[0]) & (rows < times[1])] for rows in at]
-        return tallies.tally(files, some, within, wanted, times)
+        return tallies.tally(files, some, within, wanted, times)._replace(ends=ends)
+
+    def ends(self, kind: str) -> Ends:
+        """Return where the rows of a kind end as of now."""
+        with self._lock:
+            return self._ends(kind)
+
+    def _ends(self, kind: str) -> Ends:
+        return {(at[1], at[2]): next_ for at, next_ in self._next.items() if at[0] == kind}
 
     def dataset(self, files: Iterable[Segment], schema: pa.Schema) -> Any:
         """Return files as one dataset."""

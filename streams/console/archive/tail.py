@@ -2,14 +2,22 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 
+from streams.console.archive.files import Segment
 from streams.console.archive.kinds import Kind
 
 SLICES_MAX: Final = 16
 """A partition that little comes of keeps no more batches in memory, each of 5,000 records."""
+
+
+class Look(NamedTuple):
+    """One kind as of now: its files, and the tails as one table."""
+
+    files: list[Segment]
+    tail: pa.Table
 
 
 @dataclass(slots=True)

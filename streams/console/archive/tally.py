@@ -9,11 +9,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from streams.console.archive.counts import CELL, COLUMNS, FIRST, MINUTE_US, Counts, grouped
+from streams.console.archive.ends import Ends
 from streams.console.archive.files import At, Segment
 from streams.units import I64, Mask
 
@@ -41,11 +43,13 @@ class Tally(NamedTuple):
         rows: (n,) how many.
         untold: times, apart and in order, of which the counts say nothing; there is some file or
             some row of each.
+        ends: where the rows ended of which this is.
     """
 
     minute: I64
     rows: I64
     untold: list[Span]
+    ends: Ends = MappingProxyType({})
 
 
 class _Hour(NamedTuple):

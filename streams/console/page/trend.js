@@ -1,16 +1,18 @@
 // The last quarter of an hour of a pipeline: asked for once, then kept by the news.
 
-import { get } from "./api.js";
+import { get, whenBack } from "./api.js";
 import { chart } from "./charts.js";
 import { h, put, state } from "./dom.js";
 import { ago, micros, rate } from "./format.js";
+import * as live from "./live.js";
+import { unknown } from "./open.js";
 import { panel } from "./parts.js";
 
 const MINUTES = 15;
 const TITLE = "The last quarter of an hour";
 
 /**
- * The chart of traces a second: {element, tell(fidelity)}.
+ * The chart of traces a second: {element, tell(fidelity), again()}.
  *
  * It asks once, however long it stays open: a thousand pages must not ask a thousand times a minute.
  */
@@ -18,11 +20,15 @@ export function trend(view) {
     const box = panel(TITLE, state("loading", "Loading …"));
     const windows = new Map();
     let plot;
+    let isLoaded = false;
     const draw = () => {
         const since = Date.now() * 1e3 - MINUTES * 60e6;
         for (const start of windows.keys()) if (start < since) windows.delete(start);
         if (!windows.size) {
-            put(box, h("h2", null, TITLE), state("empty", "No window of this time."));
+            const why = unknown(live.last("health"));
+            const text = why ? `What there was is ${why}.` : "No window of this time.";
+            put(box, h("h2", null, TITLE), state(why ? "loading" : "empty", text));
+            plot = undefined;
             return;
         }
         const data = columns(windows);
@@ -39,20 +45,25 @@ export function trend(view) {
         const { series } = await get("fidelity", asked, view.signal);
         if (!view.isCurrent()) return;
         for (const one of series[0]?.windows ?? []) windows.set(micros(one.window_start), one);
+        isLoaded = true;
         draw();
     };
-    load().catch((error) => {
-        if (error.name !== "AbortError" && view.isCurrent())
+    const begin = () =>
+        load().catch((error) => {
+            if (error.name === "AbortError" || !view.isCurrent()) return;
             put(box, h("h2", null, TITLE), state("error", error.message));
-    });
+            if (error.isAway) whenBack(box, begin);
+        });
+    begin();
     return {
         element: box,
+        again: () => isLoaded && draw(),
         tell: (fidelity) => {
             const total = fidelity.scopes.find((scope) => scope.kind === "total");
             if (!total) return;
             const one = { ...total.last, window_us: total.window_us };
             windows.set(micros(total.window_start), one);
-            if (plot) draw();
+            if (isLoaded) draw(); // also where there was nothing yet
         },
     };
 }

@@ -1,5 +1,6 @@
 """The audit query, as the request and the answer name their fields (rows S2-25 to S2-27)."""
 
+import time
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -10,7 +11,7 @@ from streams.console.paths.path import SEVERITIES, Path
 from streams.console.personal import Kept, as_asked, kept_of
 from streams.console.questions.audit import audit
 from streams.console.questions.queries import Queries
-from streams.console.times import time_us
+from streams.console.times import iso, time_us
 from streams.console.tokens import TOKEN_CHARS_MAX
 from streams.errors import ConfigError
 
@@ -95,14 +96,17 @@ def _audit(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any
     if end_us < start_us:
         raise ConfigError("time_range.end: before time_range.start")
     token = query.continuation_token or ""
-    found = audit(queries, (start_us, end_us), wanted(query, kept_of(asked)), query.limit, token)
-    return found._asdict()
+    now_us = time.time_ns() // 1_000
+    values = wanted(query, kept_of(asked))
+    found = audit(queries, (start_us, end_us), values, query.limit, token, now_us)
+    return found._asdict() | {"as_of": iso(found.as_of)}
 
 
 PATHS: Final = (
     Path(
         "/api/v1/audit/query",
-        "Events by time, place, person and id, the oldest first; each counts once.",
+        "Events by time, place, person and id, the oldest first; each counts once. All pages are "
+        "of what the archive had `as_of` the first one.",
         (),
         _audit,
         "POST",

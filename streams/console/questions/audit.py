@@ -4,6 +4,8 @@ Owns what counts as one entry: an event counts once, however many revisions of i
 and however often it was sent. Spans are looked for among the archived spans, everything else among
 the archived events; an entry is the event as it came.
 
+All pages are of one moment: what is archived after the first one was made is on none of them.
+
 What is asked for by id is looked up. All else is counted by minute, from the counts beside the
 files where they tell, from the rows where they do not; and the page is read from the first minutes
 that have enough.
@@ -13,10 +15,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from streams.codec.records import Record, decode
+from streams.console.archive.ends import Ends
 from streams.console.archive.tally import Span, Tally
 from streams.console.questions.queries import Queries, Scope, Where, both, one_of, values_of
+from streams.console.questions.snapshots import Snapshot, snapshot_of, text_of
 from streams.console.questions.windows import windows
 from streams.console.tokens import foreign, key_of, token_of
+from streams.serving.bounds import BusyError
 
 _REVISED_MAX: Final = 1_000
 """Traces with a later revision that are told apart by name in a statement."""
@@ -31,14 +36,41 @@ Wanted = Mapping[str, Collection[str]]
 
 
 class Entries(NamedTuple):
-    """A page of entries, how many there are on all pages, and where the next page begins."""
+    """A page of entries.
+
+    Attributes:
+        entries: of this page.
+        total_count: of all pages.
+        as_of: when the first page was made, in us: what was archived since is on none.
+        continuation_token: where the next page begins; "" when there is none.
+    """
 
     entries: list[Record]
     total_count: int
+    as_of: int
     continuation_token: str
 
 
-def audit(queries: Queries, span: Span, wanted: Wanted, limit: int, token: str = "") -> Entries:
+class _After(NamedTuple):
+    """Where the page before ended: its last entry, the total of all pages, what they are of."""
+
+    timestamp: int
+    event_id: str
+    total: int
+    snapshot: Snapshot
+
+
+class _Rows(NamedTuple):
+    """Where the first events lie, how many there are, and where the rows end that count."""
+
+    rows: list[dict[str, Any]]
+    total: int
+    ends: Mapping[str, Ends]
+
+
+def audit(
+    queries: Queries, span: Span, wanted: Wanted, limit: int, token: str = "", now_us: int = 0
+) -> Entries:
     """Return the events with a timestamp within [start, end), the oldest first.
 
     Args:
@@ -46,27 +78,45 @@ def audit(queries: Queries, span: Span, wanted: Wanted, limit: int, token: str =
         span: [start, end) in us.
         wanted: what they are, by columns that `spans` and `events` share.
         limit: entries of a page.
-        token: of the page before; "" for the first. It carries the total, which is counted once.
+        token: of the page before; "" for the first. It carries the total, which is counted once,
+            and where the rows ended of which all pages are.
+        now_us: wall time.
 
     Raises:
         ConfigError: the token is not one of this answer.
+        BusyError: the console began anew, and has not read again yet what the first page is of.
     """
-    after = key_of(token, (int, str, int)) if token else None
-    if after is not None and after[2] < 0:
-        raise foreign()
+    after = _after(queries, token) if token else None
     ids = next(({name: wanted[name]} for name in _LOOKED_UP if name in wanted), None)
     if ids is not None:
-        rows, total = _looked_up(queries, span, wanted, ids, after, limit + 1)
+        found = _looked_up(queries, span, wanted, ids, after, limit + 1)
     else:
-        rows, total = _searched(queries, span, wanted, after, limit + 1)
-    shown = rows[:limit]
-    more = len(rows) > limit
-    last = (shown[-1]["timestamp"], shown[-1]["event_id"], total) if more else ()
-    return Entries(_events(queries, shown), total, token_of(last) if more else "")
+        found = _searched(queries, span, wanted, after, limit + 1)
+    shown = found.rows[:limit]
+    snapshot = Snapshot(now_us, found.ends) if after is None else after.snapshot
+    next_ = ""
+    if len(found.rows) > limit:
+        last = shown[-1]["timestamp"], shown[-1]["event_id"], found.total
+        next_ = token_of((*last, text_of(snapshot)))
+    return Entries(_events(queries, shown), found.total, snapshot.at_us, next_)
 
 
-_After = tuple[Any, ...] | None
-"""Timestamp and id of the last entry of the page before, and the total; None for the first page."""
+def _after(queries: Queries, token: str) -> _After:
+    """Return where a page begins.
+
+    Raises:
+        ConfigError, BusyError: as `audit`.
+    """
+    timestamp, event_id, total, text = key_of(token, (int, str, int, str))
+    snapshot = snapshot_of(text)
+    if total < 0 or set(snapshot.ends) != set(_KINDS):
+        raise foreign()
+    for kind, ends in snapshot.ends.items():
+        now = queries.ends(kind)
+        if any(end > now.get(place, 0) for place, end in ends.items()):
+            words = "the console reads again what it had when this answer began; ask in a moment"
+            raise BusyError("snapshot_behind", words)
+    return _After(timestamp, event_id, total, snapshot)
 
 
 def _conditions(wanted: Wanted) -> list[Where]:
@@ -92,41 +142,47 @@ def _union(kinds: Collection[str], where: Sequence[Where]) -> Where:
 
 
 def _looked_up(
-    queries: Queries, span: Span, wanted: Wanted, ids: Wanted, after: _After, count: int
-) -> tuple[list[dict[str, Any]], int]:
-    """Return the first events with one of some ids, where each lies, and how many there are.
+    queries: Queries, span: Span, wanted: Wanted, ids: Wanted, after: _After | None, count: int
+) -> _Rows:
+    """Return the first events with one of some ids.
 
     They are few, and to find them is what costs: they are found once, for the page and the total.
     """
     union = _union(_KINDS, [_within(span), *_conditions(wanted)])
-    at, event_id, total = after or (span[0], "", 0)
+    at, event_id, total = (span[0], "", 0) if after is None else after[:3]
+    ends = {kind: queries.ends(kind) for kind in _KINDS} if after is None else after.snapshot.ends
     columns = {*_PLACE, *wanted}
     rows = queries.ask(
         "SELECT *, count(*) OVER () AS total FROM "
         f'(SELECT DISTINCT ON (event_id) * FROM ({union.text}) ORDER BY event_id, "offset") '
         "WHERE (timestamp, event_id) > (?, ?) ORDER BY timestamp, event_id LIMIT ?",
         (*union.values, at, event_id, count),
-        dict.fromkeys(_KINDS, Scope(span, ids, columns)),
+        {kind: Scope(span, ids, columns, ends[kind]) for kind in _KINDS},
     )
     if after is None:
         total = rows[0]["total"] if rows else 0
-    return rows, total
+    return _Rows(rows, total, ends)
 
 
 # --- by what they are -----------------------------------------------------------------------------
 
 
 def _searched(
-    queries: Queries, span: Span, wanted: Wanted, after: _After, count: int
-) -> tuple[list[dict[str, Any]], int]:
-    """Return the first events of a sort, where each lies, and how many there are."""
+    queries: Queries, span: Span, wanted: Wanted, after: _After | None, count: int
+) -> _Rows:
+    """Return the first events of a sort."""
     where = _conditions(wanted)
-    begin = span[0] if after is None else max(span[0], after[0])
+    begin = span[0] if after is None else max(span[0], after.timestamp)
     tallies = {kind: queries.tally(kind, (begin, span[1]), wanted) for kind in _KINDS}
     if after is None:
-        return _first(queries, tallies, where, count), _count(queries, tallies, where)
+        ends: Mapping[str, Ends] = {kind: tally.ends for kind, tally in tallies.items()}
+        total = _count(queries, tallies, where)
+        return _Rows(_first(queries, tallies, where, ends, count), total, ends)
+    # These counts have what came since, too: where they promise enough, the next parts are read.
+    ends = after.snapshot.ends
     beyond = Where("(timestamp, event_id) > (?, ?)", after[:2])
-    return _first(queries, tallies, [*where, beyond], count), after[2]
+    rows = _first(queries, tallies, [*where, beyond], ends, count)
+    return _Rows(rows, after.total, ends)
 
 
 def _count(queries: Queries, tallies: Mapping[str, Tally], where: Sequence[Where]) -> int:
@@ -138,17 +194,17 @@ def _count(queries: Queries, tallies: Mapping[str, Tally], where: Sequence[Where
     for kind, tally in tallies.items():
         total += int(tally.rows.sum())
         for span in tally.untold:
-            total += _counted(queries, kind, span, [_within(span), *where])
+            scope = Scope(span, ends=tally.ends)
+            total += _counted(queries, kind, scope, [_within(span), *where])
     return total
 
 
-def _counted(queries: Queries, kind: str, span: Span, where: Sequence[Where]) -> int:
+def _counted(queries: Queries, kind: str, scope: Scope, where: Sequence[Where]) -> int:
     """Return how many different events of a kind there are in a time, from its rows.
 
     A span is repeated by later revisions of its trace and by nothing else: where no trace has
     one, its rows are counted, without a look at their ids.
     """
-    scope = Scope(span)
     if kind == "events":
         return _total(queries, "count(DISTINCT event_id)", kind, where, scope)
     revised = queries.ask(
@@ -173,14 +229,18 @@ def _total(queries: Queries, what: str, kind: str, where: Sequence[Where], scope
 
 
 def _first(
-    queries: Queries, tallies: Mapping[str, Tally], where: Sequence[Where], count: int
+    queries: Queries,
+    tallies: Mapping[str, Tally],
+    where: Sequence[Where],
+    ends: Mapping[str, Ends],
+    count: int,
 ) -> list[dict[str, Any]]:
     """Return the first different events by (timestamp, event id): where each lies."""
     found: list[dict[str, Any]] = []
     for window in windows(tallies, count):
         span = window.begin, window.end
         union = _union(window.kinds, [_within(span), *where])
-        kinds = dict.fromkeys(window.kinds, Scope(span))
+        kinds = {kind: Scope(span, ends=ends[kind]) for kind in window.kinds}
         found += _different(queries, union, kinds, count - len(found))
         if len(found) == count:
             break

@@ -11,9 +11,11 @@ from typing import Any, Final, NamedTuple
 import duckdb
 
 from streams.codec.records import Record, decode
-from streams.console.archive.archive import Archive, Look
+from streams.console.archive.archive import Archive
+from streams.console.archive.ends import Ends, cuts
 from streams.console.archive.files import HOUR_US
 from streams.console.archive.summaries import ALL_KINDS
+from streams.console.archive.tail import Look
 from streams.console.archive.tally import Span, Tally
 from streams.console.limits import fetch
 from streams.console.personal import Kept, as_asked
@@ -50,11 +52,13 @@ class Scope(NamedTuple):
         times: [start, end) of the kind's own time, in us; None for all.
         ids: by column, one of `Kind.ids`, the ids of which rows are needed; None for all.
         columns: that the statement names, where rows are looked up by ids; all without it.
+        ends: rows behind these are left out; None for no row. With `ids`, `columns` names "offset".
     """
 
     times: tuple[int, int] | None = None
     ids: Mapping[str, Collection[str]] | None = None
     columns: Collection[str] = ()
+    ends: Ends | None = None
 
 
 ALL: Final = Scope()
@@ -338,6 +342,10 @@ class Queries:
         """Return how many events of a kind there are in each minute; see `Archive.tally`."""
         return self._archive.tally(kind, times, wanted)
 
+    def ends(self, kind: str) -> Ends:
+        """Return where the rows of a kind end as of now."""
+        return self._archive.ends(kind)
+
     def ask(
         self, sql: str, values: Sequence[Any], kinds: Mapping[str, Scope]
     ) -> list[dict[str, Any]]:
@@ -349,19 +357,21 @@ class Queries:
             kinds: those that it reads, and how much of each.
         """
         cursor = self._db.cursor()
-        tables = []
+        tables, bounds = [], []
         try:
             for kind, look in self._looks(kinds).items():
                 cursor.register(f"tail_{kind}", look.tail)
-                source = f"SELECT * FROM tail_{kind}"
-                if look.files:
-                    cursor.register(
-                        f"files_{kind}",
-                        self._archive.dataset(look.files, ALL_KINDS[kind].schema),
-                    )
-                    source = f"SELECT * FROM files_{kind} UNION ALL {source}"
-                tables.append(f"{kind} AS ({source})")
-            return fetch(cursor, f"WITH {', '.join(tables)} {sql}", list(values))
+                sources = [f"SELECT * FROM tail_{kind}"]
+                schema = ALL_KINDS[kind].schema
+                for n, (files, ends) in enumerate(cuts(look.files, kinds[kind].ends)):
+                    cursor.register(f"files_{kind}_{n}", self._archive.dataset(files, schema))
+                    source = f"SELECT * FROM files_{kind}_{n}"
+                    if ends is not None:
+                        source += ' WHERE "offset" < list_extract(?::BIGINT[], partition + 1)'
+                        bounds.append(ends)
+                    sources.append(source)
+                tables.append(f"{kind} AS ({' UNION ALL '.join(sources)})")
+            return fetch(cursor, f"WITH {', '.join(tables)} {sql}", [*bounds, *values])
         finally:
             cursor.close()
 

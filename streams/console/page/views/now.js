@@ -77,6 +77,7 @@ export async function show(view) {
         const windows = live.last("fidelity");
         if (name === "fidelity" || (why !== listedWhy && !windows?.window_start))
             keepFocus(losing, () => put(losing, lost(windows, catalog, why)));
+        if (why !== listedWhy) chart.again();
         listedWhy = why;
         warn();
         put(tiles, figures());
@@ -206,19 +207,20 @@ function figures() {
     const all = total(data);
     const is = all ? grade(all, all.slo_ratio) : "idle";
     const burn = all ? Math.max(all.burn_rate_short ?? 0, 0) : null;
+    const none = unknown(health) || "nothing to judge";
     const unread = health ? Object.values(health.unreadable).reduce((sum, one) => sum + one, 0) : 0;
     return [
         tile(
             "Record fidelity",
             all?.ratio === undefined || !all ? "–" : percent(all.ratio),
-            all?.slo_ratio ? `objective ${percent(all.slo_ratio)}` : "no objective",
+            all ? (all.slo_ratio ? `objective ${percent(all.slo_ratio)}` : "no objective") : none,
             is,
         ),
         tile(
             "Budget burn",
             all ? `${rate(burn)}×` : "–",
-            all ? `long window ${rate(all.burn_rate_long)}×` : "",
-            burn > 14.4 ? "broken" : burn > 1 ? "worn" : "well",
+            all ? `long window ${rate(all.burn_rate_long)}×` : none,
+            burn === null ? "idle" : burn > 14.4 ? "broken" : burn > 1 ? "worn" : "well",
         ),
         tile(
             "Traces",
@@ -226,7 +228,7 @@ function figures() {
             all
                 ? `${count(all.expected - all.observed)} incomplete of ${count(all.expected)}` +
                       (all.traces_unsampled ? `, ${count(all.traces_unsampled)} not sampled` : "")
-                : "",
+                : none,
         ),
         tile("Open incidents", ...openIncidents(live.last("incidents"), health)),
         tile(

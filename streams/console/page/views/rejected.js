@@ -111,6 +111,12 @@ function redrive(one) {
             button.focus();
         }
     };
-    const button = h("button", { type: "button", onclick: order }, "Send again");
+    const place = `${one.topic}, partition ${one.partition}, offset ${one.offset}`;
+    const title = "Writes the record to its topic once more, as it came.";
+    const button = h(
+        "button",
+        { type: "button", onclick: order, title, "aria-label": `Send again: ${place}` },
+        "Send again",
+    );
     return put(box, button);
 }
