@@ -41,6 +41,7 @@ def audit_event(answer: Answer, number: int) -> dict[str, Any]:
         "answered_at_us": str(answer.at_us),
         "first_answered_at_us": str(answer.first_us) if answer.first_us else "",
         "merged_incident_id": _merged(answer),
+        "alerts_hidden": "" if answer.alerts_hidden is None else str(answer.alerts_hidden),
     }
     dimensions |= {f"matcher.{key}": text for key, text in (command.matcher or {}).items()}
     identity = f"{command.command_id}|{answer.at_us}|{number}"

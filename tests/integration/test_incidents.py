@@ -72,6 +72,10 @@ def test_orders_are_carried_out_and_answered(deployment: Deployment) -> None:
     assert deployment.cli("explain", "0" * 32).returncode == 2
     code, told = order(deployment, "silence", "--match", "module=BETA", "--for", "1h")
     assert code == 0, told
+    told_before = deployment.cli(
+        "incident", "silence", "--match", "module=NOBODY", "--for", "1s", "--reason", "r", "--wait"
+    )
+    assert "of the alerts that fire it hides 0" in told_before.stdout
     shown = json.loads(deployment.cli("incident", "silences", "--json").stdout)["silences"]
     assert [one["matcher"] for one in shown] == [{"module": "BETA"}]
     send(deployment, [alert("odd_kind", "BETA", began)])

@@ -65,6 +65,8 @@ class Answer:
         incident_id, version: the event that it caused; version 0 when it caused none.
         at_us: when it was answered, wall time.
         first_us: when its id was first answered, of one that was sent again; 0 for the first time.
+        alerts_hidden: of a silence, how many alerts of open incidents that fire it hides now: none
+            may be a slip of the pen.
     """
 
     command: Command
@@ -73,6 +75,7 @@ class Answer:
     version: int
     at_us: int
     first_us: int = 0
+    alerts_hidden: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

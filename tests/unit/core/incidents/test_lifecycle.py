@@ -415,6 +415,19 @@ def test_a_silence_is_told_with_who_why_and_until_when() -> None:
     ]
 
 
+def test_a_silence_says_how_many_alerts_it_hides() -> None:
+    """None may be a slip of the pen: names are matched as they are written."""
+    desk = Desk()
+    desk.at(11, LOSS, alert("duplicate_rate", "ALPHA", 10), alert("odd_kind", "GAMMA", 10))
+    hidden = [
+        desk.order(12, "silence", matcher=matcher, until_us=90 * SECOND).alerts_hidden
+        for matcher in ({"module": "gamma"}, {"module": "GAMMA"}, {"module": "*A*"})
+    ]
+    assert hidden == [0, 2, 3]
+    assert desk.order(13, "silence", incident_id="nobody", until_us=90 * SECOND).refused
+    assert desk.answers[-1].alerts_hidden is None
+
+
 def test_a_silence_that_ends_by_itself_says_so() -> None:
     """Nobody ordered its end, so no order is told anew."""
     desk = Desk()
