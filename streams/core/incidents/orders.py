@@ -167,7 +167,7 @@ class Orders:
         partition = self.state.partition
         partition.pin(incident.founder, into.founder)
         incident.command = plain_command(command)
-        self.placing.merge(incident, into, f"merged by {command.actor}")
+        self.placing.merge(incident, into, _said("merged", command))
         partition.unite(into.members, into.incident_id)
         into.command = plain_command(command)
         self.state.tell(into, UPDATED, "merged", text=_said("merged", command))

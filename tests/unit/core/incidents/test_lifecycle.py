@@ -148,6 +148,8 @@ def test_a_merge_by_a_person_holds() -> None:
     assert (merged["event"], merged["merged_into"], merged["version"]) == ("MERGED", first, 2)
     assert (into["event"], into["reason"], into["merged_from"]) == ("UPDATED", "merged", [second])
     assert into["alert_count"] == 2
+    assert merged["reason"] == "merged", "a word to switch on; who it was stands in the history"
+    assert merged["history"][-1]["text"] == "merged by kim: because"
     desk.at(13, storm | {"version": 2, "count": 99}, LOSS | {"version": 2})
     assert list(desk.book.open) == [first]
     assert "merged" in desk.order(14, "ack", incident_id=second).refused
