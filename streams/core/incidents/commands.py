@@ -19,8 +19,8 @@ TEXT_MAX: Final = 1_024
 SILENCE_DAYS_MAX: Final = 90
 """A quarter of a year: what is silenced for longer is forgotten, and hides what comes later. A rule
 that nobody wants is changed where it stands."""
-_CLOCKS_US: Final = HOUR_US
-"""So far the clock of who orders may be ahead of the worker's."""
+CLOCKS_US: Final = HOUR_US
+"""So far the clock of who orders may be from the worker's."""
 _TEXTS: Final = ("command", "command_id", "actor", "reason", "incident_id", "into", "silence_id")
 _FIELDS: Final = frozenset({*_TEXTS, "matcher", "until_us", "at_us"})
 
@@ -191,7 +191,7 @@ def _fault_of(name: str, record: Mapping[str, Any]) -> str:
 
 
 def _endless(record: Mapping[str, Any], now_us: int) -> str:
-    longest_us = SILENCE_DAYS_MAX * 24 * HOUR_US + _CLOCKS_US
+    longest_us = SILENCE_DAYS_MAX * 24 * HOUR_US + CLOCKS_US
     if record["command"] == SILENCE and record["until_us"] > now_us + longest_us:
         return f"until_us: a silence lasts at most {SILENCE_DAYS_MAX} days"
     return ""
