@@ -228,6 +228,12 @@ def test_orders_on_an_incident(page: Page, stage: Stage) -> None:
     expect(region(page, "Summary")).to_contain_text("taken by kim", timeout=240_000)
     expect(region(page, "What became of it")).to_contain_text("acknowledged")
     expect(orders.get_by_role("button", name="Acknowledge")).to_be_disabled()
+    words = ("incident", "silence", id_, "--for", "1h", "--reason", "a restart", "--actor", "lee")
+    done = stage.deployment.cli(*words, "--wait")
+    assert done.returncode == 0, done.stderr
+    expect(region(page, "Summary")).to_contain_text("silenced by lee until", timeout=240_000)
+    expect(region(page, "What became of it")).to_contain_text("a restart")
+    stage.deployment.cli("incident", "unsilence", "--incident", id_, "--reason", "done")
     if takes_orders:
         expect(orders.get_by_role("status")).to_have_text(re.compile("Done: ack.*, by kim"))
         orders.get_by_label("Into").fill("f" * 32)

@@ -106,8 +106,8 @@ class Silence:
             "silence_id": self.silence_id,
             "actor": self.actor,
             "reason": self.reason,
-            "from": self.from_us,
-            "until": self.until_us,
+            "start": self.from_us,
+            "end": self.until_us,
         }
 
 

@@ -404,7 +404,7 @@ def test_a_silence_is_told_with_who_why_and_until_when() -> None:
     (silence,) = told["silences"]
     assert silence == {
         "silence_id": "s1", "actor": "kim", "reason": "a restart",
-        "from": 12 * SECOND, "until": until,
+        "start": 12 * SECOND, "end": until,
     }  # fmt: skip
     texts = [entry["text"] for entry in told["history"]]
     assert "silenced by kim, until 1970-01-01T01:00:00Z: a restart" in texts
