@@ -118,7 +118,7 @@ def text_of(events: list[Event]) -> list[str]:
     if last["acknowledged_by"]:
         shown.append(f"taken by {last['acknowledged_by']} {time_of_day(last['acknowledged_at'])}")
     shown += [
-        f"silenced by {silence['actor']} until {time_of_day(silence['until'])}: {silence['reason']}"
+        f"silenced by {silence['actor']} until {time_of_day(silence['end'])}: {silence['reason']}"
         for silence in last["silences"]
     ]
     marks = [name for name in ("escalated", "silenced", "flapping") if last[name]]

@@ -324,4 +324,6 @@ def _say(order: dict[str, Any], told: dict[str, str], as_json: bool) -> None:
         done = f"{what}: done" + (f", version {version}" if version else "")
         if order["command"] == SILENCE:
             done += f", silence {order['command_id']}, until {time_of_day(order['until_us'])} UTC"
+            if told.get("alerts_hidden"):
+                done += f"; of the alerts that fire it hides {told['alerts_hidden']}"
         typer.echo(clean(done))

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from streams.cli.lines import clean
 from streams.contract.loader import SHIPPED, load_contract
 from streams.contract.rule_tests import FILE_BYTES_MAX, ExpectedAlert, parse_rule_tests
 from streams.engine.rule_tests import NEVER, Difference, Raised, Result, run_test
@@ -95,6 +96,7 @@ def _answer(file: Path, results: list[Result]) -> dict[str, Any]:
             {
                 "name": result.name,
                 "ok": result.passed,
+                "unseen": result.unseen,
                 "raised": [_raised(one) for one in result.raised],
                 "differences": [_difference(one) for one in result.differences],
             }
@@ -131,6 +133,9 @@ def _show(results: list[Result]) -> None:
         for rule, expected, raised, verdict in rows:
             table.add_row(result.name, rule, expected, raised, verdict)
     Console(width=120, highlight=False, markup=False).print(table)
+    for result in results:
+        for series in result.unseen:
+            typer.echo(clean(f"note: {result.name}: no rule that is tested looks at {series}"))
     failed = sum(not result.passed for result in results)
     typer.echo(f"{len(results) - failed} of {len(results)} tests passed")
 

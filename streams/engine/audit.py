@@ -8,10 +8,19 @@ from hashlib import blake2b
 from typing import Any, Final
 from uuid import UUID
 
-from streams.core.incidents.commands import Answer
+from streams.core.incidents.commands import CLOCKS_US, Answer
 
 MODULE: Final = "SPANLOOM"
 COMPONENT: Final = "incidents"
+
+
+def _time_us(answer: Answer) -> int:
+    """Return the time under which an entry is found: when it was ordered, unless that is far off.
+
+    Whoever orders says when, and must not put the entry out of the sight of who asks for a day.
+    """
+    ordered_us = answer.command.at_us
+    return ordered_us if abs(answer.at_us - ordered_us) <= CLOCKS_US else answer.at_us
 
 
 def _merged(answer: Answer) -> str:
@@ -38,9 +47,11 @@ def audit_event(answer: Answer, number: int) -> dict[str, Any]:
         "into": command.into,
         "silence_id": command.silence_id,
         "until_us": str(command.until_us) if command.until_us else "",
+        "ordered_at_us": str(command.at_us),
         "answered_at_us": str(answer.at_us),
         "first_answered_at_us": str(answer.first_us) if answer.first_us else "",
         "merged_incident_id": _merged(answer),
+        "alerts_hidden": "" if answer.alerts_hidden is None else str(answer.alerts_hidden),
     }
     dimensions |= {f"matcher.{key}": text for key, text in (command.matcher or {}).items()}
     identity = f"{command.command_id}|{answer.at_us}|{number}"
@@ -49,7 +60,7 @@ def audit_event(answer: Answer, number: int) -> dict[str, Any]:
         "trace_id": "",
         "span_id": "",
         "parent_span_id": "",
-        "timestamp": command.at_us,
+        "timestamp": _time_us(answer),
         "module": MODULE,
         "component": COMPONENT,
         "event_type": "AUDIT",

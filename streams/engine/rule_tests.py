@@ -52,11 +52,20 @@ class Difference:
 
 @dataclass(slots=True)
 class Result:
-    """What became of one test."""
+    """What became of one test.
+
+    Attributes:
+        name: of the test.
+        raised: all alerts.
+        differences: what is not as expected.
+        unseen: series that none of the tested rules looks at, in words: no alert of them says
+            anything, and a name that is written wrongly looks like that.
+    """
 
     name: str
     raised: list[Raised] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -96,7 +105,17 @@ def run_test(test: RuleTest, settings: SignalSettings, pipeline: Pipeline, start
                 of_alert.append(Raised(output.record, told_s))
     flat = [one for of_alert in raised.values() for one in of_alert]
     flat.sort(key=lambda one: (one.fires_s, one.rule, one.alert["name"]))
-    return Result(test.name, flat, _compare(test.alerts, flat))
+    return Result(test.name, flat, _compare(test.alerts, flat), _unseen(test, settings))
+
+
+def _unseen(test: RuleTest, settings: SignalSettings) -> list[str]:
+    """Name the series that no rule looks at; records that pass a stage are for their impact."""
+    return [
+        " ".join(part for part in (given.type, given.module, given.component, given.name) if part)
+        for given in test.series
+        if given.type != STAGE
+        and not any(rule.match.accepts(_series(given)) for rule in settings.rules)
+    ]
 
 
 def _partials(

@@ -109,7 +109,8 @@ async def probe(notify: Notify, target: Target, credentials: Credentials, link: 
     where = f"topic {target.topic}" if target.topic else f"status {attempt.status or 'none'}"
     text = f"{attempt.outcome}, {where}"
     text += f": {attempt.why}" if attempt.why else ""
-    text += f"; it said {attempt.answer!r}" if attempt.answer and not report.ok else ""
+    answer = credentials.hidden(attempt.answer)  # some receivers repeat what they refuse
+    text += f"; it said {answer!r}" if answer and not report.ok else ""
     report.steps.append(Step("send", report.ok, text, seconds))
     for name, why in sender.replicas().items():
         report.steps.append(Step(f"replica {name}", not why, why or "took it"))

@@ -7,12 +7,17 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
 from streams.contract.notify import Secret, Target, Value
 from streams.contract.notify_checks import url_faults
 from streams.errors import ConfigError
 from streams.notify.rules.signing import SECRET_CHARACTERS_MIN, Key
 from streams.settings import secret_text
+
+_HIDDEN_CHARACTERS_MIN: Final = 8
+"""Shorter texts are words such as Bearer or /hook, and would tear holes into an answer."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,17 @@ class Credentials:
     headers: Mapping[str, str] = field(repr=False, default_factory=dict)
     keys: tuple[Key, ...] = ()
     routing_key: str = field(repr=False, default="")
+
+    def hidden(self, text: str) -> str:
+        """Return a text that somebody else wrote, with three stars in place of each secret."""
+        words = [word for value in self.headers.values() for word in (value, *value.split())]
+        paths = [urlsplit(url).path for url in self.urls]
+        keys = [key.secret for key in self.keys]
+        said = {*self.urls, *paths, *words, *keys, self.routing_key}
+        for secret in sorted(said, key=len, reverse=True):
+            if len(secret) >= _HIDDEN_CHARACTERS_MIN:
+                text = text.replace(secret, "***")
+        return text
 
 
 def read_credentials(target: Target, *hosts: tuple[str, ...]) -> Credentials:

@@ -240,6 +240,12 @@ def test_orders_on_an_incident(page: Page, stage: Stage) -> None:
     expect(taken).to_have_attribute("aria-disabled", "true")
     expect(taken).to_be_focused()
     expect(taken).to_have_accessible_description("kim has acknowledged it already.")
+    words = ("incident", "silence", id_, "--for", "1h", "--reason", "a restart", "--actor", "lee")
+    done = stage.deployment.cli(*words, "--wait")
+    assert done.returncode == 0, done.stderr
+    expect(region(page, "Summary")).to_contain_text("silenced by lee until", timeout=240_000)
+    expect(region(page, "What became of it")).to_contain_text("a restart")
+    stage.deployment.cli("incident", "unsilence", "--incident", id_, "--reason", "done")
     if takes_orders:
         expect(orders.get_by_role("status")).to_have_text(re.compile("Done: ack.*, by kim"))
         orders.get_by_label("Into").fill("f" * 32)

@@ -54,6 +54,15 @@ def test_orders_are_carried_out_and_answered(deployment: Deployment) -> None:
     (id_,) = (event["incident_id"] for event in shown)
     code, told = order(deployment, "ack", id_, "--actor", "kim", "--id", "mine")
     assert (code, told["outcome"], told["version"]) == (0, "accepted", 2), told
+    code, told = order(deployment, "ack", id_, "--actor", "kim", "--id", "mine")
+    assert (code, told["outcome"], told["version"]) == (0, "accepted", 2), "answered once more"
+    code, told = order(deployment, "ack", id_, "--actor", "lee", "--id", "mine")
+    assert (code, told["refused"].split(":")[0]) == (
+        1, "its command_id was used before by kim's ack",
+    )  # fmt: skip
+    with Feeder(deployment.broker) as feeder:  # what cannot be written stops nothing
+        bad = {"command": "ack", "incident_id": id_, "actor": "\ud800", "reason": "r"}
+        feeder.send_bytes(COMMANDS, b"c", json.dumps(bad | {"command_id": "bad"}).encode(), 0)
     code, told = order(deployment, "ack", id_)
     assert (code, told["outcome"]) == (1, "refused")
     assert "kim has acknowledged it already" in told["refused"]
@@ -63,6 +72,12 @@ def test_orders_are_carried_out_and_answered(deployment: Deployment) -> None:
     assert deployment.cli("explain", "0" * 32).returncode == 2
     code, told = order(deployment, "silence", "--match", "module=BETA", "--for", "1h")
     assert code == 0, told
+    told_before = deployment.cli(
+        "incident", "silence", "--match", "module=NOBODY", "--for", "1s", "--reason", "r", "--wait"
+    )
+    assert "of the alerts that fire it hides 0" in told_before.stdout
+    shown = json.loads(deployment.cli("incident", "silences", "--json").stdout)["silences"]
+    assert [one["matcher"] for one in shown] == [{"module": "BETA"}]
     send(deployment, [alert("odd_kind", "BETA", began)])
     code, told = order(deployment, "resolve", id_)
     assert (code, told["version"]) == (0, 3), told
@@ -77,7 +92,7 @@ def test_orders_are_carried_out_and_answered(deployment: Deployment) -> None:
 
 
 def test_kills_lose_no_alert_and_tell_nothing_twice(deployment: Deployment) -> None:
-    """Alerts, orders and kill -9 in turn: each version once, each order answered once."""
+    """Alerts, orders and kill -9 in turn: each version once, each order carried out once."""
     deployment.create_topics()
     sent: list[dict[str, Any]] = []
     orders: list[str] = []
@@ -116,13 +131,16 @@ def test_kills_lose_no_alert_and_tell_nothing_twice(deployment: Deployment) -> N
         return prints <= told
 
     wait_for(is_told, 120, worker.tail, worker)
-    wait_for(lambda: len(read(deployment, AUDIT)) >= len(orders), 60, worker.tail, worker)
+    wait_for(lambda: len(read(deployment, AUDIT)) >= 2 * len(orders), 60, worker.tail, worker)
     worker.terminate()
     assert worker.wait(60) == 0
     verdict = Verdict()
     check_incidents(verdict, read(deployment, ALERTS), read(deployment, INCIDENTS))
     assert verdict.is_good, verdict.problems
-    answers = [event["correlation_id"] for event in read(deployment, AUDIT)]
-    assert sorted(answers) == sorted(orders), "each order is answered once"
+    answers: dict[bool, list[str]] = {False: [], True: []}
+    for event in read(deployment, AUDIT):
+        answers["first_answered_at_us" in event["dimensions"]].append(event["correlation_id"])
+    assert sorted(answers[False]) == sorted(orders), "each order is carried out once"
+    assert sorted(answers[True]) == sorted(orders), "and answered when it is sent again"
     flapping = [e for e in read(deployment, INCIDENTS) if e["module"] == "FLAPS"]
     assert len(flapping) <= 3, [e["event"] for e in flapping]

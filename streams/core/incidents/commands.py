@@ -19,8 +19,8 @@ TEXT_MAX: Final = 1_024
 SILENCE_DAYS_MAX: Final = 90
 """A quarter of a year: what is silenced for longer is forgotten, and hides what comes later. A rule
 that nobody wants is changed where it stands."""
-_CLOCKS_US: Final = HOUR_US
-"""So far the clock of who orders may be ahead of the worker's."""
+CLOCKS_US: Final = HOUR_US
+"""So far the clock of who orders may be from the worker's."""
 _TEXTS: Final = ("command", "command_id", "actor", "reason", "incident_id", "into", "silence_id")
 _FIELDS: Final = frozenset({*_TEXTS, "matcher", "until_us", "at_us"})
 
@@ -65,6 +65,8 @@ class Answer:
         incident_id, version: the event that it caused; version 0 when it caused none.
         at_us: when it was answered, wall time.
         first_us: when its id was first answered, of one that was sent again; 0 for the first time.
+        alerts_hidden: of a silence, how many alerts of open incidents that fire it hides now: none
+            may be a slip of the pen.
     """
 
     command: Command
@@ -73,6 +75,7 @@ class Answer:
     version: int
     at_us: int
     first_us: int = 0
+    alerts_hidden: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +191,7 @@ def _fault_of(name: str, record: Mapping[str, Any]) -> str:
 
 
 def _endless(record: Mapping[str, Any], now_us: int) -> str:
-    longest_us = SILENCE_DAYS_MAX * 24 * HOUR_US + _CLOCKS_US
+    longest_us = SILENCE_DAYS_MAX * 24 * HOUR_US + CLOCKS_US
     if record["command"] == SILENCE and record["until_us"] > now_us + longest_us:
         return f"until_us: a silence lasts at most {SILENCE_DAYS_MAX} days"
     return ""

@@ -23,6 +23,7 @@ from streams.core.incidents.commands import (
 )
 from streams.core.incidents.incident import Incident
 from streams.core.incidents.placing import Placing
+from streams.core.incidents.record import owner_of
 from streams.core.incidents.silences import Silence, because
 from streams.core.incidents.state import ACKNOWLEDGED, RESOLVED, UPDATED, State
 from streams.units import HOUR_US
@@ -37,7 +38,7 @@ class Orders:
     def __init__(self, state: State, placing: Placing) -> None:
         self.state = state
         self.placing = placing
-        self._rules: dict[str, Callable[[Command], str | Incident | None]] = {
+        self._rules: dict[str, Callable[[Command], str | Incident | int | None]] = {
             ACK: self._acknowledge,
             RESOLVE: self._resolve,
             MERGE: self._merge,
@@ -65,6 +66,8 @@ class Orders:
         if isinstance(result, str):
             state.discarded["command_refused"] += 1
             answer = replace(answer, refused=result)
+        elif isinstance(result, int):
+            answer = replace(answer, alerts_hidden=result)
         elif result is not None:
             answer = replace(answer, incident_id=result.incident_id, version=result.version)
         self._remember(answer)
@@ -164,14 +167,14 @@ class Orders:
         partition = self.state.partition
         partition.pin(incident.founder, into.founder)
         incident.command = plain_command(command)
-        self.placing.merge(incident, into, f"merged by {command.actor}")
+        self.placing.merge(incident, into, _said("merged", command))
         partition.unite(into.members, into.incident_id)
         into.command = plain_command(command)
         self.state.tell(into, UPDATED, "merged", text=_said("merged", command))
         into.pins.append([incident.founder, into.founder])
         return into
 
-    def _silence(self, command: Command) -> str | None:
+    def _silence(self, command: Command) -> str | int:
         state = self.state
         if command.until_us <= state.now_us:
             return "until_us is over already"
@@ -182,7 +185,7 @@ class Orders:
             if known is None:
                 return "there is no such incident"
         matcher = command.matcher or {"incident_id": command.incident_id}
-        state.silences[command.command_id] = Silence(
+        silence = state.silences[command.command_id] = Silence(
             command.command_id,
             dict(matcher),
             state.now_us,
@@ -191,7 +194,16 @@ class Orders:
             command.reason,
         )
         state.dirty.add(("silence", command.command_id))
-        return None
+        return self._hidden(silence)
+
+    def _hidden(self, silence: Silence) -> int:
+        """Return how many alerts of open incidents that fire a silence means."""
+        topology = self.state.topology
+        return sum(
+            silence.matches(alert, owner_of(alert, topology).owner, incident.incident_id)
+            for incident in self.state.open.values()
+            for alert in (incident.members[print_].alert for print_ in incident.firing)
+        )
 
     def _unsilence(self, command: Command) -> str | None:
         state = self.state

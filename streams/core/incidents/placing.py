@@ -16,6 +16,8 @@ from streams.core.incidents.partition import Part
 from streams.core.incidents.state import JOINED, MERGED, SILENCED, State, Waiting, age
 
 FIRST_SIGN: Final = "it is the first sign of the problem"
+ONE_CAUSE: Final = "one cause"
+"""Why incidents are merged that nobody ordered to be."""
 MERGED_MAX: Final = 1_000
 """Of the incidents that one took over, how many it names: the latest."""
 CAME_ALONG: Final = "it came along with the others of its problem"
@@ -185,13 +187,20 @@ class Placing:
         state.discarded[reason] += len(waiting.seen)
         state.count_out(waiting.alert, reason, len(waiting.seen))
 
-    def merge(self, incident: Incident, into: Incident, reason: str = "one cause") -> None:
-        """Move the alerts of one incident into another, and tell the last of the first."""
+    def merge(self, incident: Incident, into: Incident, order: str = "") -> None:
+        """Move the alerts of one incident into another, and tell the last of the first.
+
+        Args:
+            incident: that ends.
+            into: that takes it over.
+            order: who ordered it and why, in words; "" where they turned out to have one cause.
+        """
         state = self.state
         state.touched.pop(incident.incident_id, None)
         touch = state.touch(into)
         if incident.version:
-            state.tell(incident, MERGED, reason, into.incident_id)
+            reason = "merged" if order else ONE_CAUSE
+            state.tell(incident, MERGED, reason, into.incident_id, text=order)
         for print_ in list(incident.members):
             member = state.take_out(incident, print_)
             member.because = f"it came with incident {incident.incident_id}: {member.because}"
@@ -203,7 +212,7 @@ class Placing:
         into.untold += incident.untold
         into.merged_from = [*into.merged_from, incident.incident_id][-MERGED_MAX:]
         into.pins += incident.pins
-        text = f"took over incident {incident.incident_id}: {reason}"
+        text = f"took over incident {incident.incident_id}: {order or ONE_CAUSE}"
         into.note("", state.now_us, text, state.settings.max_history)
         touch.is_heard |= bool(into.audible)
         touch.reason = touch.reason or "merged"

@@ -7,10 +7,10 @@ that nothing has matches nothing.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from streams.core.alerts.finding import time_text
+from streams.core.patterns import fits
 from streams.units import is_unicode
 
 FIELDS: Final = (
@@ -68,7 +68,7 @@ class Silence:
         given = {"owner": owner, "incident_id": incident_id}
         for key, pattern in self.matcher.items():
             value = _value(alert, given, key)
-            if not value or not fnmatchcase(value, pattern.replace("[", "[[]")):
+            if not value or not fits(value, pattern):
                 return False
         return bool(self.matcher)
 
@@ -106,8 +106,8 @@ class Silence:
             "silence_id": self.silence_id,
             "actor": self.actor,
             "reason": self.reason,
-            "from": self.from_us,
-            "until": self.until_us,
+            "start": self.from_us,
+            "end": self.until_us,
         }
 
 

@@ -6,11 +6,11 @@ itself: two equal rules find the same in the same windows.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from operator import eq, ge, gt, le, lt, ne
 from typing import Final
 
 from streams.core.columns import SEVERITIES
+from streams.core.patterns import fits
 from streams.core.signals.series import LOG, METRIC, Series
 from streams.units import SECOND_US
 
@@ -71,7 +71,7 @@ class Match:
             least = SEVERITIES.index(self.severity_min)
             if SEVERITIES.index(series.severity) < least:
                 return False
-        return all(fnmatchcase(series.label(name), pattern) for name, pattern in self.patterns)
+        return all(fits(series.label(name), pattern) for name, pattern in self.patterns)
 
 
 @dataclass(frozen=True, slots=True)

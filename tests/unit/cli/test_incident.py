@@ -139,7 +139,7 @@ def test_a_history_has_the_times_at_which_people_were_told() -> None:
         "text": "silenced by kim, until noon: a restart",
     })  # fmt: skip
     last["silences"] = [
-        {"silence_id": "s", "actor": "kim", "reason": "a restart", "from": 0, "until": 60_000_000}
+        {"silence_id": "s", "actor": "kim", "reason": "a restart", "start": 0, "end": 60_000_000}
     ]
     taken = opened | {"version": 2, "event": "ACKNOWLEDGED", "reason": "acknowledged"}
     text = text_of([opened, taken, last])

@@ -96,3 +96,6 @@ def test_a_contract_that_ships_is_named(shell: Shell, tmp_path: Path, name: str)
     file.write_text(f"contract: {name}\ntests:\n  - name: quiet\n    series: [{series}]\n")
     answer = shell("rules", "test", file)
     assert (answer.code, answer.err) == (0, "")
+    assert "note: quiet: no rule that is tested looks at METRIC ALPHA x" in answer.out
+    told = json.loads(shell("rules", "test", file, "--json").out)
+    assert told["tests"][0]["unseen"] == ["METRIC ALPHA x"]

@@ -101,3 +101,14 @@ def test_the_entry_of_a_merge_names_both_incidents() -> None:
     ).record
     assert said["dimensions"]["incident_id"] == other
     assert said["dimensions"]["merged_incident_id"] == one
+
+
+@pytest.mark.parametrize(
+    ("ordered_us", "found_us"),
+    [(DAY_US, DAY_US), (DAY_US - 60_000_000, DAY_US - 60_000_000), (1, DAY_US), (1 << 61, DAY_US)],
+)
+def test_nobody_puts_an_entry_out_of_sight(ordered_us: int, found_us: int) -> None:
+    """A time that is far off is told beside it: whoever asks for today's orders finds it."""
+    said = answer({"command": "ack", **WHOLE, "at_us": ordered_us})
+    assert said["timestamp"] == found_us
+    assert said["dimensions"]["ordered_at_us"] == str(ordered_us)

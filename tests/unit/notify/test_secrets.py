@@ -7,7 +7,8 @@ import pytest
 
 from streams.errors import ConfigError
 from streams.notify.process import credentials_of
-from streams.notify.secrets import read_credentials
+from streams.notify.rules.signing import Key
+from streams.notify.secrets import Credentials, read_credentials
 from streams.notify.settings import load_notify_settings
 from tests.unit.notify.targets import notify, target
 
@@ -95,3 +96,17 @@ def test_all_targets_that_are_wrong_are_named_at_once(monkeypatch: pytest.Monkey
     with pytest.raises(ConfigError, match=r"target one: .*target two: "):
         credentials_of(notify(one, two, three), load_notify_settings())
     assert credentials_of(notify(three), load_notify_settings()).keys() == {"three"}
+
+
+def test_a_receivers_words_are_shown_without_our_secrets() -> None:
+    """Whoever refuses a request may repeat it, and its words are shown to people."""
+    found = Credentials(
+        (f"https://hooks.example.org/{SECRET}-path",),
+        {"authorization": f"Bearer {SECRET}"},
+        (Key("k", f"{SECRET}-key"),),
+        f"{SECRET}-routing",
+    )
+    for ending in ("", "-path", "-key", "-routing"):
+        assert SECRET not in found.hidden(f"no entry for {SECRET}{ending}, Bearer {SECRET}")
+    assert found.hidden("Bearer of bad news at /x") == "Bearer of bad news at /x"
+    assert Credentials().hidden("its words") == "its words"

@@ -69,6 +69,13 @@ function head(one, catalog) {
             h("span", null, "owner ", owner(one.owner)),
             one.channel ? h("span", null, one.channel) : null,
             one.acknowledged_by ? h("span", null, `taken by ${one.acknowledged_by}`) : null,
+            (one.silences ?? []).map((silence) =>
+                h(
+                    "span",
+                    { title: silence.reason },
+                    `silenced by ${silence.actor} until ${moment(silence.end)} UTC`,
+                ),
+            ),
             one.merged_into
                 ? h("a", { href: `/incidents/${one.merged_into}` }, "went into another incident")
                 : null,

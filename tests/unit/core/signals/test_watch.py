@@ -128,6 +128,8 @@ def test_a_match_is_a_pattern_of_every_label() -> None:
     assert not match.accepts(series(dimensions=(("queue", "b"),)))
     assert not match.accepts(series(module="BETA", dimensions=(("queue", "a"),)))
     assert not match.accepts(Series("LOG", "ALPHA", "parser", "x", "", "ERROR"))
+    lines = Match("LOG", (("name", "[ERROR] *"),))
+    assert lines.accepts(Series("LOG", "ALPHA", "parser", "[ERROR] no route", "", "ERROR"))
 
 
 def test_log_patterns_count_lines_of_at_least_the_severity() -> None:
