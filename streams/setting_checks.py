@@ -10,7 +10,6 @@ SECONDS_MAX: Final = 10 * 365 * 86_400
 """Ten years: its microseconds, and sums of a few of them with a time of today, are 64 bits."""
 NUMBER_MAX: Final = 1 << 53
 """What all of Python, numpy and JSON take for the same number: 8 PiB of bytes."""
-PORT_MAX: Final = 65_535
 _UNITS: Final = ("_SECONDS", "_BYTES", "_BYTES_MAX", "_RATIO", "_MAX")
 _OTHER_UNITS: Final = (
     "S", "_S", "_SEC", "_SECS", "_SECOND", "_MS", "_MILLIS", "_MILLISECONDS", "_MINUTES", "_MIN",
@@ -43,24 +42,3 @@ def is_other_unit(name: str, setting: str) -> bool:
     """
     stems = [setting.removesuffix(unit) for unit in _UNITS if setting.endswith(unit)]
     return any(name == stem or name in (stem + unit for unit in _OTHER_UNITS) for stem in stems)
-
-
-def wrong_address(broker: str) -> str:
-    """Return what is wrong with a bootstrap address, "" for nothing.
-
-    A client takes any text, and any number for a port modulo 65,536: it then waits for an answer.
-
-    Args:
-        broker: HOST:PORT or HOST, several separated by commas.
-    """
-    for one in broker.split(","):
-        host, colon, port = one.strip().rpartition(":")
-        if not colon or (one.strip().startswith("[") and one.strip().endswith("]")):
-            host, port = one.strip(), "9092"
-        if "://" in one:
-            return "give HOST:PORT without what stands before ://"
-        if not host or any(c.isspace() or c in "/@?#" for c in host):
-            return "give HOST:PORT, several separated by commas"
-        if not (port.isascii() and port.isdigit() and 0 < int(port) <= PORT_MAX):
-            return f"the port of {host} must be a number from 1 to {PORT_MAX}"
-    return ""

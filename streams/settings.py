@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from streams.codec.brokers import broker_problem
 from streams.core.signals.series import DIMENSIONS
 from streams.errors import ConfigError
-from streams.setting_checks import SaneSettings, is_other_unit, wrong_address
+from streams.setting_checks import SaneSettings, is_other_unit
 
 _EDITS_MAX: Final = 2
 
@@ -157,8 +157,8 @@ class WorkerSettings(SaneSettings):
     @field_validator("broker")
     @classmethod
     def _is_address(cls, broker: str) -> str:
-        if wrong := wrong_address(broker):
-            raise ValueError(wrong)
+        if problem := broker_problem(broker):
+            raise ValueError(problem)
         return broker
 
     @model_validator(mode="after")

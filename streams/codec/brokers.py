@@ -14,14 +14,17 @@ def broker_problem(broker: str) -> str:
     """Return what is wrong with a bootstrap address, "" for nothing.
 
     Args:
-        broker: HOST:PORT, IPv6 in brackets; several are separated by commas. The Kafka clients take
-            anything, and wait for a broker there without an end.
+        broker: HOST:PORT, or HOST for Kafka's usual port; IPv6 in brackets; several are separated
+            by commas. The Kafka clients take anything, a port modulo 65,536, and wait for a broker
+            there without an end.
     """
     for address in broker.split(","):
         host, colon, port = address.strip().rpartition(":")
+        if not colon or address.strip().endswith("]"):
+            host, port = address.strip(), "9092"
         if "://" in address:
             return f"{address.strip()!r}: no scheme; SPANLOOM_KAFKA_SECURITY_PROTOCOL says how"
-        if not colon or not _HOST.fullmatch(host):
+        if not _HOST.fullmatch(host):
             return f"{address.strip()!r} is not HOST:PORT, IPv6 in brackets"
         if not port.isascii() or not port.isdigit() or not 0 < int(port[:9]) <= PORT_MAX:
             return f"{address.strip()!r}: a port is a number from 1 to {PORT_MAX}"

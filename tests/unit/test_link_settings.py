@@ -36,7 +36,6 @@ def secret_file(folder: Path, content: bytes = b"from-file\n", mode: int = 0o600
     [
         "x:99999",
         "x:0",
-        "x",
         ":9092",
         "x:9092,y:0",
         "x:9092,",
@@ -51,7 +50,9 @@ def test_an_address_that_is_none_is_refused(broker: str) -> None:
         load_link(broker)
 
 
-@pytest.mark.parametrize("broker", [HERE, FAR, "[::1]:9092", "a_b-c:1, [fe80::1%eth0]:65535"])
+@pytest.mark.parametrize(
+    "broker", [HERE, FAR, "x", "[::1]", "[::1]:9092", "a_b-c:1, [fe80::1%eth0]:65535"]
+)
 def test_addresses_as_they_are_written_are_taken(broker: str) -> None:
     """Names, IPv6 in brackets, several."""
     assert load_link(broker).security_protocol == "PLAINTEXT"

@@ -354,7 +354,7 @@ def test_nothing_heavy_is_imported() -> None:
         ({"component": ""}, "component"),
         ({"broker": ""}, "SPANLOOM_BROKER"),
         ({"broker": "x:99999"}, "'x:99999': a port is a number from 1 to 65535"),
-        ({"broker": "x"}, "HOST:PORT"),
+        ({"broker": "x y"}, "HOST:PORT"),
     ],
 )
 def test_a_wrong_argument_is_refused_at_once(
