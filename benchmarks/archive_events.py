@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.decode import STAGES
-from streams.codec.ids import HEX
+from streams.codec.ids import as_hex
 from streams.codec.records import encode
 from streams.codec.varints import varint
 from streams.runtime import topics
@@ -102,7 +102,7 @@ def _decimals(prefix: str, numbers: I64) -> U8:
 
 
 def _hexes(octets: U8) -> U8:
-    return HEX[octets].reshape(len(octets), -1)
+    return as_hex(octets)
 
 
 def _event(kind: str, n: int, **fields: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import structlog
 
 from streams.errors import BrokerError, SpanloomError, StateError
 from streams.monitoring.meter import Meter
+from streams.runtime import refusals
 from streams.runtime.cancelling import own_cancels_only
 from streams.runtime.changelog import Changelog
 from streams.runtime.chunk import Chunk
@@ -454,8 +455,7 @@ class TaskHost:
         if count > self._settings.restarts_max:
             self.failed = BrokerError(
                 f"task {self.id}: {count} commits refused in "
-                f"{self._settings.restart_window_seconds:g} s, the last: {why}. Operator action: "
-                "look for a second worker with this group, and at the broker."
+                f"{self._settings.restart_window_seconds:g} s, {refusals.of_commits(why)}"
             )
             return
         if self._changelog is not None:

@@ -30,6 +30,16 @@ _RIGHTS: Final = frozenset(
 )
 
 
+_OF_COMMITS: Final = {
+    "timestamp": "look at this machine's clock, from which the topic takes nothing so far away "
+    "(message.timestamp.before.max.ms and message.timestamp.after.max.ms)",
+    "too large": "raise max.message.bytes of the topic, as docs/topics.md has it",
+    "larger than": "raise segment.bytes of the topic above its max.message.bytes",
+    "replicas": "look at the topic's replicas: fewer are in sync than min.insync.replicas wants",
+}
+"""By a word of what brokers answer, what an operator does about commits that stay refused."""
+
+
 class Addressed(Protocol):
     """A link, as far as words about it need to know it."""
 
@@ -144,6 +154,17 @@ def away(link: Addressed, said: str) -> BrokerError:
 def waits(link: Addressed, said: str, left_seconds: float) -> str:
     """Return what to say while a broker that does not answer is waited for."""
     return f"waiting for the broker on {link.broker}, for {left_seconds:.0f} s more: {_plain(said)}"
+
+
+def of_commits(why: str) -> str:
+    """Return the end of a sentence on commits that stay refused: the last answer, and what to do.
+
+    Args:
+        why: what was answered, by the broker or by its client.
+    """
+    found = (action for word, action in _OF_COMMITS.items() if word in why.lower())
+    action = next(found, "look for a second worker with this group, and at the broker")
+    return f"the last: {why}. Operator action: {action}."
 
 
 def is_of_right(error: KafkaError) -> bool:

@@ -121,7 +121,7 @@ def test_tail_shows_what_a_topic_holds_and_ends(
     assert "missing LATE 10" in third
     limited = spanloom("tail", topic, "--broker", broker, "--no-follow", "--json", "--limit", "1")
     assert json.loads(limited.stdout)["record"]["observed"] == 100
-    missing = spanloom("tail", topic_prefix + "nowhere", "--broker", broker)
+    missing = spanloom("tail", topic.replace("stats", "stat"), "--broker", broker)
     assert missing.returncode == 2
     assert topic in missing.stderr
 

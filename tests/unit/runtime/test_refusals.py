@@ -114,3 +114,27 @@ def test_a_failed_handshake_is_theirs_or_ours(reason: str, said: str) -> None:
     error.reason = reason
     with pytest.raises(BrokerError, match=said):
         raise refusals.of_handshake(error, "kafka:9093", LINK)
+
+
+@pytest.mark.parametrize(
+    ("why", "action"),
+    [
+        ("ProduceRequest for a.v1 [1] failed: Broker: Invalid timestamp (broker 1)", "clock"),
+        ("Broker: Message size too large", "max.message.bytes of the topic"),
+        ("Broker: Message batch larger than configured server segment size", "segment.bytes"),
+        ("Broker: Not enough in-sync replicas", "min.insync.replicas"),
+        ("Local: This instance has been fenced by a newer instance", "second worker"),
+    ],
+)
+def test_commits_that_stay_refused_are_told_with_what_mends_them(why: str, action: str) -> None:
+    """A clock that is hours off was said to be a second worker."""
+    said = refusals.of_commits(why)
+    assert said.startswith(f"the last: {why}. Operator action: ")
+    assert action in said.rpartition("Operator action")[2]
+
+
+@pytest.mark.parametrize("code", ["INVALID_TIMESTAMP", "MSG_SIZE_TOO_LARGE", "NOT_ENOUGH_REPLICAS"])
+def test_the_words_are_those_of_the_client(code: str) -> None:
+    """They are found in what librdkafka says, in this version too."""
+    said = refusals.of_commits(KafkaError(getattr(KafkaError, code)).str())
+    assert "second worker" not in said
