@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import duckdb
 import pyarrow as pa
 import structlog
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 POLL_SECONDS: Final = 0.25
@@ -135,6 +135,9 @@ class Live:
             words = f"at most {VIEWERS_MAX} viewers, or the console ends; come back later"
             await JSONResponse({"error": words}, 503)(scope, receive, send)
             return
+        if scope.get("method") == "HEAD":  # who asks for no body would wait for the end of one
+            await Response(headers=_HEADERS)(scope, receive, send)
+            return
         viewer = _Viewer()
         viewer.queue.put_nowait(f"retry: {AGAIN_MS}\n\n".encode())
         for event in self._newest.values():
@@ -157,12 +160,15 @@ class Live:
             await send({"type": "http.response.body", "body": b""})
 
 
+_HEADERS: Final = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-store",
+    "x-accel-buffering": "no",  # else a proxy keeps what it should pass on
+}
+
+
 async def _pump(viewer: _Viewer, send: Send) -> None:
-    headers = [
-        (b"content-type", b"text/event-stream; charset=utf-8"),
-        (b"cache-control", b"no-store"),
-        (b"x-accel-buffering", b"no"),  # else a proxy keeps what it should pass on
-    ]
+    headers = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     while True:
         event = await viewer.queue.get()

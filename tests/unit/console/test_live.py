@@ -68,6 +68,28 @@ class Viewer:
         return found
 
 
+def test_who_asks_for_the_head_alone_is_answered() -> None:
+    """And is no viewer: else the request would go on for as long as there are news."""
+
+    async def ask() -> list[Message]:
+        live, sent = Live([]), []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def receive() -> Message:
+            await asyncio.Event().wait()
+            raise AssertionError("nothing more comes")
+
+        await asyncio.wait_for(live({"type": "http", "method": "HEAD"}, receive, send), 60)
+        assert live.viewers == 0
+        return sent
+
+    start, body = asyncio.run(ask())
+    assert (start["status"], body.get("body")) == (200, b"")
+    assert (b"content-type", b"text/event-stream; charset=utf-8") in start["headers"]
+
+
 async def until(is_so: Callable[[], bool]) -> None:
     for _ in range(12_000):
         if is_so():
