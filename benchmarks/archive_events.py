@@ -101,10 +101,6 @@ def _decimals(prefix: str, numbers: I64) -> U8:
     return np.concatenate([lead, digits.astype(np.uint8)], axis=1)
 
 
-def _hexes(octets: U8) -> U8:
-    return as_hex(octets)
-
-
 def _event(kind: str, n: int, **fields: Any) -> dict[str, Any]:
     module, component, name = STAGES[n % len(STAGES)]
     return {
@@ -175,16 +171,16 @@ class Source:
         self._made += traces
         start_us = START_US + number * ENTRIES * SECOND_US // self._rate
         ids = {
-            _TRACE_ID: _hexes(self._chance.integers(0, 256, (traces, 16), np.uint8)),
+            _TRACE_ID: as_hex(self._chance.integers(0, 256, (traces, 16), np.uint8)),
             _RECORD_ID: _decimals("rec-", number),
             _BATCH_ID: _decimals("bat-", number // BATCH_TRACES),
             _FLOW_ID: _decimals("cor-", number // 3),
         }
         for n in range(ENTRIES):
-            digits = _hexes(self._chance.integers(0, 256, (traces, 16), np.uint8))
+            digits = as_hex(self._chance.integers(0, 256, (traces, 16), np.uint8))
             ids[_event_id(n)] = _as_uuid(digits)
         for n in range(len(STAGES)):
-            ids[_span_id(n)] = _hexes(self._chance.integers(0, 256, (traces, 8), np.uint8))
+            ids[_span_id(n)] = as_hex(self._chance.integers(0, 256, (traces, 8), np.uint8))
         found = list(self._placed([topics.TRACES], self._trace, ids, start_us))
         for template in self._others:
             found += self._placed(TELEMETRY, template, ids, start_us)
