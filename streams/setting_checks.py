@@ -1,10 +1,12 @@
 """What no setting may be: endless, absurdly large, or of a unit that it does not say."""
 
 import math
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import ValidationInfo, field_validator
+from pydantic import AfterValidator, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings
+
+from streams.codec.brokers import broker_problem
 
 SECONDS_MAX: Final = 10 * 365 * 86_400
 """Ten years: its microseconds, and sums of a few of them with a time of today, are 64 bits."""
@@ -42,3 +44,13 @@ def is_other_unit(name: str, setting: str) -> bool:
     """
     stems = [setting.removesuffix(unit) for unit in _UNITS if setting.endswith(unit)]
     return any(name == stem or name in (stem + unit for unit in _OTHER_UNITS) for stem in stems)
+
+
+def _is_address(broker: str) -> str:
+    if problem := broker_problem(broker):
+        raise ValueError(problem)
+    return broker
+
+
+BrokerAddress = Annotated[str, AfterValidator(_is_address)]
+"""Of a setting: a bootstrap address as the Kafka clients can call it."""

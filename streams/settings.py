@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from streams.codec.brokers import broker_problem
 from streams.core.signals.series import DIMENSIONS
 from streams.errors import ConfigError
-from streams.setting_checks import SaneSettings, is_other_unit
+from streams.setting_checks import BrokerAddress, SaneSettings, is_other_unit
 
 _EDITS_MAX: Final = 2
 
@@ -61,7 +61,7 @@ class WorkerSettings(SaneSettings):
         env_prefix="SPANLOOM_", frozen=True, extra="forbid", hide_input_in_errors=True
     )
 
-    broker: str = "127.0.0.1:9092"
+    broker: BrokerAddress = "127.0.0.1:9092"
     group: str = Field(default="spanloom", pattern=r"^[A-Za-z0-9._-]{1,100}$")
     state_dir: Path = Path(".spanloom-state")
     contract: str = ""
@@ -153,13 +153,6 @@ class WorkerSettings(SaneSettings):
     incident_refresh_seconds: float = Field(default=300, ge=0)
     incident_occurrences: int = Field(default=1, ge=1)
     flap_half_life_seconds: float = Field(default=300, ge=0)
-
-    @field_validator("broker")
-    @classmethod
-    def _is_address(cls, broker: str) -> str:
-        if problem := broker_problem(broker):
-            raise ValueError(problem)
-        return broker
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

@@ -44,7 +44,7 @@ class Link:
     broker: str
     settings: KafkaLink = field(repr=False)
     tell: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
-    reach_seconds: float = REACH_SECONDS
+    reach_seconds: float = field(default_factory=lambda: REACH_SECONDS)
 
     @classmethod
     def plain(cls, broker: str) -> Self:
@@ -159,7 +159,7 @@ class Link:
         for host, port in self._addresses():
             try:
                 connection = await create_conn(
-                    host, port, request_timeout_ms=int(REACH_SECONDS * 1000), **proofs
+                    host, port, request_timeout_ms=int(self.reach_seconds * 1000), **proofs
                 )
             except OSError:
                 continue  # the other addresses; that one answers, the other client has seen
