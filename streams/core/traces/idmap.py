@@ -71,6 +71,7 @@ class TraceIdMap:
         """Add ids that are not there yet; ids and numbers are distinct."""
         self._make_room(len(hi))
         self._used += len(hi)
+        hi, lo = _apart(hi, lo)
         place = _places(hi, lo, self._mask)
         rows, probe = np.arange(len(hi)), 0
         while len(rows):
@@ -95,6 +96,7 @@ class TraceIdMap:
 
     def _locate(self, hi: U64, lo: U64) -> I64:
         """Return the place of each id, -1 for those that are not there."""
+        hi, lo = _apart(hi, lo)
         place = _places(hi, lo, self._mask)
         value = self._value.take(place)
         hit = self._is(place, value, hi, lo)
@@ -143,6 +145,7 @@ def first_of_each(hi: U64, lo: U64) -> I64:
     size = _SMALLEST
     while size < 2 * len(hi):
         size *= 2
+    hi, lo = _apart(hi, lo)
     place = _places(hi, lo, size - 1)
     owner_at = np.full(size, _EMPTY, np.int64)
     first = np.empty(len(hi), np.int64)
@@ -169,6 +172,11 @@ def key_bytes(hi: U64, lo: U64) -> list[bytes]:
     both = np.stack([hi, lo], axis=1).astype(">u8")
     out: list[bytes] = both.view("V16").ravel().tolist()
     return out
+
+
+def _apart(hi: U64, lo: U64) -> tuple[U64, U64]:
+    """Return halves that lie together in memory: `take` copies all of a column that does not."""
+    return np.ascontiguousarray(hi), np.ascontiguousarray(lo)
 
 
 def _places(hi: U64, lo: U64, mask: int) -> I64:
