@@ -28,6 +28,11 @@ class ConsumerSource:
         """Fetch again from a position; for what is not ours the next assignment does it."""
         await self._consumer().again(TP(topic, partition), position)
 
+    async def beginning(self, topic: str, partition: int) -> int:
+        """Return the first offset that the broker still has."""
+        tp = TP(topic, partition)
+        return int((await self._consumer().earliest_offsets(tp))[tp])
+
     def hold(self, topic: str, partition: int) -> None:
         """Stop fetching a partition for now."""
         self._consumer().hold(TP(topic, partition))

@@ -145,6 +145,9 @@ class StampedFetcher(fetcher.Fetcher):  # type: ignore[misc]
 
     A process that was stopped, or a busy one, reads an answer long after the broker gave it. An end
     of then, taken for one of now, closes traces whose spans wait at the broker.
+
+    Where the broker has the next record no more, aiokafka goes on with the first that it has. Then
+    `handed_to` is forgotten, or what expired would pass for a hole that never held anything.
     """
 
     async def _proc_fetch_request(self, assignment: Any, node_id: Any, request: Any) -> Any:
@@ -154,6 +157,8 @@ class StampedFetcher(fetcher.Fetcher):  # type: ignore[misc]
             for topic, partitions in request.topics:
                 for partition, *_ in partitions:
                     state = assignment.state_value(TopicPartition(topic, partition))
+                    if not state.has_valid_position and hasattr(state, "handed_to"):
+                        del state.handed_to
                     if state.timestamp is not None and state.timestamp >= asked_ms:
                         # A broker that waited looks again before it answers.
                         has_waited = state.timestamp >= asked_ms + FETCH_WAIT_MS

@@ -28,6 +28,7 @@ from streams.runtime.inbox import Inbox
 from streams.runtime.pace import Pace, Turn
 from streams.runtime.recall import Recalled, settled
 from streams.runtime.recovery import Recovered, fence, recover
+from streams.runtime.refetch import Refetch
 from streams.runtime.restarts import Restarts
 from streams.runtime.runner import Runner
 from streams.runtime.source import Held, Source
@@ -36,8 +37,6 @@ from streams.runtime.task import Connection, HostSettings, TaskId
 log = structlog.get_logger()
 COLLECT_SECONDS = 0.05
 """Chunks of several topics come at their own times: so long a step waits for the others."""
-AGAIN_SECONDS = 5.0
-"""A topic with a gap is not fetched again before what was asked for can have come."""
 DISK_RETRY_SECONDS = 1.0
 """How often a full disk is looked at again."""
 LEAVE_SECONDS = 5.0
@@ -87,8 +86,9 @@ class TaskHost:
         self._commits = commits or OwnThreads()
         self._pace = pace or Pace(settings.cut_interval_seconds)
         self._recalling: asyncio.Task[None] | None = None
+        self._refetch = Refetch(task_id, source, lambda: self.runner, self._may_ask_again)
         self._inbox = Inbox(
-            topics, settings.inbox_rows_max, settings.inbox_bytes_max, self._fetch_again
+            topics, settings.inbox_rows_max, settings.inbox_bytes_max, self._refetch.missed
         )
         self._cutting = asyncio.Lock()
         self._last_cut = time.monotonic()
@@ -99,8 +99,6 @@ class TaskHost:
         self._collect_seconds = 0.0
         self._held = Held(source, task_id.partition)
         """What runs ahead, or all topics of a full inbox."""
-        self._missing: dict[str, asyncio.Task[None]] = {}
-        """By topic what fetches it again, after a gap was seen."""
         self.is_paused = False
         """Between a revoke and the next assignment nothing is stepped or cut: another worker may
         hold the task, and a cut of ours would fence it."""
@@ -112,7 +110,7 @@ class TaskHost:
         self._takes_in = False
         """From when the memory is there, before `_ready`: the source may be sought, and its first
         records come, before the one who seeks hears of it. Nobody would miss a topic's last."""
-        self.lost_to_retention = 0
+        self._lost_at_restores = 0
         self._publisher: Publisher | None = None
         self._changelog: Changelog | None = None
         self._loop_task: asyncio.Task[None] | None = None
@@ -143,7 +141,7 @@ class TaskHost:
         """Hold what was read; the source is to be sought to its positions, then `begin`."""
         self.runner, self._changelog = found.runner, found.changelog
         self.load_seconds = found.load_seconds
-        self.lost_to_retention += found.lost_records
+        self._lost_at_restores += found.lost_records
         self.is_refused = False
         self._in_flight_ms = 0
         self._inbox.clear()
@@ -163,7 +161,7 @@ class TaskHost:
         """Stop stepping; with `cut`, commit what is done first."""
         self._closed = True
         self._inbox.news.set()
-        for task in (self._loop_task, self._recalling, *self._missing.values()):
+        for task in (self._loop_task, self._recalling, *self._refetch.running):
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -174,6 +172,11 @@ class TaskHost:
             self._ready = False  # a cut that still waits for its turn would open the copy again
             if self._changelog is not None:
                 await self._in_thread(self._changelog.close)
+
+    @property
+    def lost_to_retention(self) -> int:
+        """Records that expired before they were read, since this worker has the task."""
+        return self._lost_at_restores + self._refetch.lost_records
 
     @property
     def is_closed(self) -> bool:
@@ -291,28 +294,8 @@ class TaskHost:
         position = self.runner.positions.get(topic, 0)
         return self._source.read_to_end_at_us(topic, self.id.partition, position)
 
-    def _fetch_again(self, chunk: Chunk, position: int) -> None:
-        """Fetch a topic again from a position: a rebalance may drop records on their way."""
-        topic = chunk.topic
-        if topic in self._missing:
-            return
-        log.warning("chunk_gap_seen", task=str(self.id), topic=topic, at=position, got=chunk.start)
-        fetching = asyncio.get_running_loop().create_task(self._fetch_missing(topic, position))
-        self._missing[topic] = fetching
-        fetching.add_done_callback(lambda _: self._missing.pop(topic, None))
-
-    async def _fetch_missing(self, topic: str, missing_from: int) -> None:
-        """Fetch again until it has come: what answers may be lost too, and be the topic's last."""
-        while not self._closed:
-            position = self.runner.positions.get(topic, 0)
-            if position > missing_from:
-                return
-            if self._ready and not self.is_paused and not self._inbox.has(topic):
-                try:
-                    await self._source.again(topic, self.id.partition, position)
-                except Exception as error:  # the client does not answer: it is asked again
-                    log.warning("fetch_again_failed", task=str(self.id), error=repr(error))
-            await asyncio.sleep(AGAIN_SECONDS)
+    def _may_ask_again(self, topic: str) -> bool:
+        return self._ready and not self.is_paused and not self._inbox.has(topic)
 
     async def _steer(self) -> None:
         """Hold the topics that run ahead, release the others, ask for recalls."""

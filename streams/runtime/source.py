@@ -14,6 +14,9 @@ class Source(Protocol):
     async def again(self, topic: str, partition: int, position: int) -> None:
         """Fetch again from a position."""
 
+    async def beginning(self, topic: str, partition: int) -> int:
+        """Return the first offset that the broker still has."""
+
     def hold(self, topic: str, partition: int) -> None:
         """Stop fetching a partition for now."""
 

@@ -16,9 +16,9 @@ from faust.types.tuples import TP
 from streams.errors import SpanloomError
 from streams.runtime.chunk import Chunk
 from streams.runtime.fetching import Polled, handed_out
-from streams.runtime.host import AGAIN_SECONDS
 from streams.runtime.join_runner import JoinRunner
 from streams.runtime.pace import Pace
+from streams.runtime.refetch import AGAIN_SECONDS
 from streams.runtime.task import TaskId
 from streams.runtime.transport import ChunkConsumer, NoOffsets
 from streams.runtime.worker import JOIN, Worker
@@ -76,6 +76,13 @@ class Client:
         sought = {f"{tp.topic}/{tp.partition}": positions[tp] for tp in assigned}
         self._backend.note(f"{self._member}: seeks {sought}")
         return assigned
+
+    async def earliest_offsets(self, *tps: TP) -> dict[TP, int]:
+        """Return where partitions begin: nothing expires."""
+        return await self.call_thread(self._beginnings, tps)  # type: ignore[no-any-return]
+
+    async def _beginnings(self, tps: tuple[TP, ...]) -> dict[TP, int]:
+        return dict.fromkeys(tps, 0)
 
     async def is_member(self) -> bool | None:
         """Ask the broker, which tells who was put out that it was."""

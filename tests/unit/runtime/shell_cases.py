@@ -39,6 +39,7 @@ class FakeSource:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, int]] = []
         self.held: set[str] = set()
+        self.first: dict[str, int] = {}
         self.memberships: list[bool | None] = []
         """What the next questions are answered; then that we are a member."""
         self.while_asked: Callable[[], None] | None = None
@@ -48,6 +49,9 @@ class FakeSource:
 
     async def again(self, topic: str, partition: int, position: int) -> None:
         self.asked.append(("again", topic, position))
+
+    async def beginning(self, topic: str, partition: int) -> int:
+        return self.first.get(topic, 0)
 
     def hold(self, topic: str, partition: int) -> None:
         self.asked.append(("hold", topic, partition))

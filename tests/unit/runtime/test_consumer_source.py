@@ -22,6 +22,9 @@ class Consumer:
     async def again(self, tp: TP, position: int) -> None:
         self.asked.append(("again", tp, position))
 
+    async def earliest_offsets(self, *tps: TP) -> dict[TP, int]:
+        return {tp: 7 for tp in tps}
+
     def hold(self, tp: TP) -> None:
         self.asked.append(("hold", tp))
 
@@ -42,6 +45,7 @@ def test_what_tasks_ask_is_asked_of_the_client() -> None:
     source = ConsumerSource("group", lambda: given)
     assert source.read_to_end_at_us("a", 1, 5) == 6
     asyncio.run(source.again("a", 1, 5))
+    assert asyncio.run(source.beginning("a", 1)) == 7
     source.hold("a", 1)
     source.release("a", 1)
     at = TP("a", 1)

@@ -8,8 +8,9 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer import consumer, fetcher
 
+from streams.codec.recordbatch import RecordBatch
 from streams.runtime import fetching
-from streams.runtime.fetching import FETCH_WAIT_MS, StampedFetcher
+from streams.runtime.fetching import FETCH_WAIT_MS, StampedFetcher, handed_out
 
 ASKED_S = 1_000
 AT, LEFT = TopicPartition("a", 0), TopicPartition("a", 1)
@@ -32,8 +33,8 @@ def test_what_was_read_late_is_no_news(
     clock = SimpleNamespace(time=lambda: float(ASKED_S))
     monkeypatch.setattr(fetching, "time", clock)
     states: dict[TopicPartition, Any] = {
-        AT: SimpleNamespace(timestamp=None, known_ms=None),
-        LEFT: SimpleNamespace(timestamp=None, known_ms=None),
+        AT: SimpleNamespace(timestamp=None, known_ms=None, has_valid_position=True),
+        LEFT: SimpleNamespace(timestamp=None, known_ms=None, has_valid_position=True),
     }
 
     async def answered(*_: object) -> bool:
@@ -48,6 +49,27 @@ def test_what_was_read_late_is_no_news(
     known_ms = None if stamp_ms is None or not is_active else ASKED_S * 1_000 + stamp_ms
     assert (states[AT].known_ms, states[LEFT].known_ms) == (known_ms, None)
     assert states[AT].timestamp == ASKED_S * 1_000 + took_ms, "the broker lives as of then"
+
+
+@pytest.mark.parametrize(("is_gone", "begin"), [(False, 5), (True, 9)])
+def test_what_expired_is_no_hole(
+    monkeypatch: pytest.MonkeyPatch, is_gone: bool, begin: int
+) -> None:
+    """A hole belongs to what is handed out; what expired was there, and somebody has to miss it."""
+    state = SimpleNamespace(timestamp=None, has_valid_position=True, position=5, handed_to=5)
+
+    async def answered(*_: object) -> bool:
+        state.has_valid_position = not is_gone
+        return True
+
+    monkeypatch.setattr(fetcher.Fetcher, "_proc_fetch_request", answered)
+    request = SimpleNamespace(topics=[("a", [(0, 5, 100)])])
+    assignment = SimpleNamespace(active=True, state_value=lambda _: state)
+    made = StampedFetcher.__new__(StampedFetcher)
+    asyncio.run(made._proc_fetch_request(assignment, 1, request))
+    state.position = 12
+    polled = handed_out(state, [RecordBatch(9, 12, 0, -1, 3, b"")], 3)
+    assert (polled.begin, polled.end) == (begin, 12)
 
 
 def test_consumers_have_it() -> None:

@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from streams.runtime import host as host_module
+from streams.runtime import refetch
 from streams.runtime.commit import CommitRefusedError
-from tests.unit.runtime.shell_cases import FakeBroker, Shell, chunk, until
+from tests.unit.runtime.shell_cases import PARTITION, FakeBroker, Shell, chunk, until
 
 
 def test_a_gap_is_fetched_until_it_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """What answers may fail, or be lost as well: when it was a topic's last, nothing else asks."""
-    monkeypatch.setattr(host_module, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(refetch, "AGAIN_SECONDS", 0.01)
 
     async def story() -> None:
         shell = Shell(monkeypatch)
@@ -28,9 +28,42 @@ def test_a_gap_is_fetched_until_it_has_come(monkeypatch: pytest.MonkeyPatch) -> 
         await until(lambda: len(asked) >= 3)
         shell.host.put(chunk("a", 0, 6))
         await shell.step()
-        await until(lambda: not shell.host._missing)
+        await until(lambda: not shell.host._refetch.running)
         assert set(asked) == {0}
         assert shell.runner.positions == {"a": 6}
+        await shell.host.stop(cut=False)
+
+    asyncio.run(story())
+
+
+def test_what_expired_before_it_was_read_is_passed_over_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The client begins where the broker does: asked for what is gone it would bring that for ever.
+
+    A gap that the broker can still fill is not passed over.
+    """
+    monkeypatch.setattr(refetch, "AGAIN_SECONDS", 0.01)
+
+    async def story() -> None:
+        shell = Shell(monkeypatch)
+        shell.host.put(chunk("a", 0, 2))
+        await shell.step()
+        await shell.host.cut()
+        shell.source.first["a"] = 5
+        shell.host.put(chunk("a", 7, 9))
+        await shell.step()
+        await until(lambda: ("again", "a", 5) in shell.source.asked)
+        assert shell.runner.positions == {"a": 5}
+        assert shell.host.lost_to_retention == 3
+        shell.host.put(chunk("a", 5, 9))
+        await shell.step()
+        await until(lambda: not shell.host._refetch.running)
+        assert shell.runner.positions == {"a": 9}
+        assert shell.host.lost_to_retention == 3
+        assert shell.runner.offsets == {"a": [0, 1, 5, 6, 7, 8]}
+        await shell.host.cut()
+        assert shell.broker.commits[-1].offsets == {("a", PARTITION): 9}
         await shell.host.stop(cut=False)
 
     asyncio.run(story())

@@ -1,0 +1,68 @@
+"""Telemetry that expires before it is read: counted as lost, and the worker goes on behind it."""
+
+import json
+import time
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from tests.fault.harness import Deployment, Feeder, balance, stopped, wait_for
+from tests.integration.traces import trace_of
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+
+TOPIC = "telemetry.other.v1"
+START_US = 1_700_000_000_000_000
+LEFT = 5
+"""Records of each partition that the broker keeps."""
+
+
+def feed(deployment: Deployment, traces: range) -> int:
+    """Send traces of three spans each; return how many spans."""
+    with Feeder(deployment.broker) as feeder:
+        for n in traces:
+            for event in trace_of(n, spans=3, start_us=START_US + n * 1_000_000):
+                feeder.send(TOPIC, event)
+        return feeder.count
+
+
+def expire(deployment: Deployment) -> None:
+    """Let all but the last few records of each partition go, as retention does."""
+    base = {"bootstrap.servers": deployment.broker}
+    consumer = Consumer({**base, "group.id": "ends"})
+    try:
+        ends = {
+            p: consumer.get_watermark_offsets(TopicPartition(TOPIC, p), timeout=30)[1]
+            for p in deployment.partitions_of(TOPIC)
+        }
+    finally:
+        consumer.close()
+    gone = [TopicPartition(TOPIC, p, end - LEFT) for p, end in ends.items()]
+    admin = AdminClient(base)  # it ends with its last name, and no answer comes then
+    for deleted in admin.delete_records(gone).values():
+        deleted.result(30)
+
+
+def test_what_expires_under_a_worker_is_passed_over_and_counted(deployment: Deployment) -> None:
+    """A worker that falls behind its topic's retention goes on by itself, and says what it lost."""
+    deployment.create_topics()
+    count = feed(deployment, range(1, 41))
+    worker = deployment.worker("--fixed-waits", 1)
+    wait_for(lambda: deployment.committed() >= count, 60, worker.tail, worker)
+    with stopped(worker.process.pid):
+        count += feed(deployment, range(100, 120))
+        time.sleep(1)  # the fetch that was on its way is answered with these
+        count += feed(deployment, range(120, 400))
+        expire(deployment)
+    count += feed(deployment, range(500, 520))
+    wait_for(lambda: deployment.committed() >= count, 90, worker.tail, worker)
+    worker.terminate()
+    assert worker.wait(30) == 0, worker.tail()
+    lost = sum(event["records"] for event in worker.events("telemetry_lost_to_retention"))
+    told = deployment.cli("stats", "--group", deployment.group, "--json")
+    assert told.returncode == 0, told.stderr
+    accounting = json.loads(told.stdout)["accounts"]
+    assert lost > 100, worker.tail()
+    assert accounting["accepted"] + lost == count
+    assert balance(accounting) == 0
