@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 PROGRAM = """
 import asyncio, sys
 from streams.runtime.stop_signals import StopSignals
@@ -66,6 +68,7 @@ def ended(made: subprocess.Popen[str]) -> tuple[int, str, str]:
     return code, made.stdout.read().strip(), made.stderr.read().strip()
 
 
+@pytest.mark.usefixtures("hangups")
 def test_one_signal_asks_for_an_orderly_end() -> None:
     """The process does what it must and ends well."""
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

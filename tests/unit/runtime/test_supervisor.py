@@ -185,6 +185,7 @@ def test_a_second_signal_kills_what_does_not_end(
     assert run.told(lambda: me(signal.SIGTERM), are_deaf) == 3
 
 
+@pytest.mark.usefixtures("hangups")
 def test_a_terminal_that_is_closed_ends_all_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
