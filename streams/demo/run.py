@@ -192,6 +192,7 @@ async def _run(
             await _settle(scene, engine, show, every)
         elapsed_s = time.monotonic() - began
         accounting = worker.accounting()
+        lost = sum(host.lost_to_retention for host in worker.hosts.values())
         was_stopped = engine.done()
     finally:
         sender.stopped.set()
@@ -216,7 +217,8 @@ async def _run(
         watcher.incidents(),
         elapsed_s,
     )
-    return report | {"linked_traces": watcher.linked()}, was_stopped
+    told = {"linked_traces": watcher.linked(), "lost_to_retention": lost}
+    return report | told, was_stopped
 
 
 async def _settle(

@@ -26,6 +26,11 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     for false in report["false_incident_list"]:
         told = escape(f"{false['incident_id'][:8]} {false['title']}")
         console.print(f"[red]false incident[/red] {told}")
+    if report.get("lost_to_retention"):
+        console.print(
+            f"{report['lost_to_retention']:,} records were gone before the engine read them: the "
+            "machine was too busy, and the embedded broker keeps about 5 MB of a partition."
+        )
     problems = failures(report)
     for problem in problems:
         console.print(f"[red]✗[/red] {escape(problem)}")

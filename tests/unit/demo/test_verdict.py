@@ -100,3 +100,9 @@ def test_linked_traces_are_told() -> None:
     """How many traces name their record's others; without any, nothing is said of it."""
     assert "1,204 traces of records" in printed(GOOD | {"linked_traces": 1_204})
     assert "traces of records" not in printed(GOOD | {"linked_traces": 0})
+
+
+def test_what_the_embedded_broker_forgot_is_told() -> None:
+    """A busy machine is no fault of the engine's; without any, nothing is said of it."""
+    assert "1,204 records were gone before" in printed(GOOD | {"lost_to_retention": 1_204})
+    assert "were gone" not in printed(GOOD | {"lost_to_retention": 0})
