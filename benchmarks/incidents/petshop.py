@@ -22,6 +22,7 @@ from benchmarks.incidents.scoring import Fault, told_case, totals_of
 from streams.core.causes.metric_evidence import Sample, Series
 from streams.core.causes.watch import CauseWatch
 from streams.core.incidents.topology import ModuleInfo, Topology
+from streams.core.signals.rule import ALERT_OF_KIND, THRESHOLD
 from streams.errors import ConfigError
 from streams.units import MINUTE_US, SECOND_US
 
@@ -135,7 +136,7 @@ def _play(
         if at_us + STEP_US < target["timestamp"] * SECOND_US:
             continue
         alert = {
-            "kind": "METRIC_THRESHOLD",
+            "kind": ALERT_OF_KIND[THRESHOLD],
             "module": target["node"],
             "name": target["metric"],
             "firing_since": target["timestamp"] * SECOND_US,

@@ -30,6 +30,7 @@ from streams.core.causes.metric_evidence import Sample, Series
 from streams.core.causes.trace_partials import TracePartial
 from streams.core.causes.visits import log_partial, trace_partial
 from streams.core.causes.watch import CauseWatch
+from streams.core.signals.rule import ALERT_OF_KIND, THRESHOLD
 from streams.errors import ConfigError
 from streams.units import MINUTE_US, SECOND_US
 
@@ -94,7 +95,7 @@ def _play(name: str, files: Files, truth: dict[str, Any]) -> tuple[dict[str, Any
         watch.step(minute * MINUTE_US, partial, samples.get(minute, ()))
     own = {s.series.module for rows in samples.values() for s in rows}
     row = {
-        "kind": "METRIC_THRESHOLD",
+        "kind": ALERT_OF_KIND[THRESHOLD],
         "module": alert["service"],
         "name": alert["metric"],
         "firing_since": fired_us,
