@@ -2,7 +2,7 @@
 
 import { contract, get, isAbsent } from "../api.js";
 import { h, keepOpen, put, state } from "../dom.js";
-import { count, duration, micros, percent, plain, withTimes, words } from "../format.js";
+import { count, duration, micros, percent, plain, utc, withTimes, words } from "../format.js";
 import { badge, isOver, owner, panel, recordLink, table, time, traceLink } from "../parts.js";
 import { orders } from "../orders.js";
 import { me } from "../session.js";
@@ -73,7 +73,7 @@ function head(one, catalog) {
                 h(
                     "span",
                     { title: silence.reason },
-                    `silenced by ${silence.actor} until ${moment(silence.end)} UTC`,
+                    `silenced by ${silence.actor} until ${utc(silence.end)}`,
                 ),
             ),
             one.merged_into
