@@ -7,24 +7,13 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from tests.fault.harness import Deployment, Feeder, balance, stopped, wait_for
-from tests.integration.traces import trace_of
+from tests.fault.harness import Deployment, balance, stopped, wait_for
+from tests.integration.traces import TOPIC, feed
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
-TOPIC = "telemetry.other.v1"
-START_US = 1_700_000_000_000_000
 LEFT = 5
 """Records of each partition that the broker keeps."""
-
-
-def feed(deployment: Deployment, traces: range) -> int:
-    """Send traces of three spans each; return how many spans."""
-    with Feeder(deployment.broker) as feeder:
-        for n in traces:
-            for event in trace_of(n, spans=3, start_us=START_US + n * 1_000_000):
-                feeder.send(TOPIC, event)
-        return feeder.count
 
 
 def expire(deployment: Deployment) -> None:

@@ -2,22 +2,10 @@
 
 import pytest
 
-from tests.fault.harness import Deployment, Feeder, delete_topics
-from tests.integration.traces import trace_of
+from tests.fault.harness import Deployment, delete_topics
+from tests.integration.traces import TOPIC, feed
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
-
-TOPIC = "telemetry.other.v1"
-START_US = 1_700_000_000_000_000
-
-
-def feed(deployment: Deployment, traces: range) -> int:
-    """Send traces of three spans each; return how many spans."""
-    with Feeder(deployment.broker) as feeder:
-        for n in traces:
-            for event in trace_of(n, spans=3, start_us=START_US + n * 1_000_000):
-                feeder.send(TOPIC, event)
-        return feeder.count
 
 
 def test_a_topic_that_was_made_again_is_refused(deployment: Deployment) -> None:

@@ -1,8 +1,12 @@
 """Small hand-made traces for the broker's tests."""
 
-from typing import Any
+from typing import Any, Final
+
+from tests.fault.harness import Deployment, Feeder
 
 Event = dict[str, Any]
+TOPIC: Final = "telemetry.other.v1"
+START_US: Final = 1_700_000_000_000_000
 
 
 def event_of(trace: int, span: int, timestamp_us: int) -> Event:
@@ -37,3 +41,12 @@ def event_of(trace: int, span: int, timestamp_us: int) -> Event:
 def trace_of(trace: int, *, spans: int, start_us: int) -> list[Event]:
     """Return the spans of a trace, a millisecond apart."""
     return [event_of(trace, n, start_us + 1_000 * n) for n in range(1, spans + 1)]
+
+
+def feed(deployment: Deployment, traces: range) -> int:
+    """Send traces of three spans each, a second apart, to `TOPIC`; return how many spans."""
+    with Feeder(deployment.broker) as feeder:
+        for n in traces:
+            for event in trace_of(n, spans=3, start_us=START_US + n * 1_000_000):
+                feeder.send(TOPIC, event)
+        return feeder.count
