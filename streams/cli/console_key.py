@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from streams.cli.lines import clean
 from streams.cli.moments import flag_length_us
+from streams.cli.tables import columns_of, print_table, terminal
 from streams.console.access.audit_log import AccessLog, folder_of
 from streams.console.settings import read_console_settings
 from streams.console.times import iso
@@ -73,11 +72,9 @@ def show(file: Path | None = FILE, as_json: bool = AS_JSON) -> None:
     if as_json:
         typer.echo(json.dumps({"keys": found}))
         return
-    table = Table("key", "actor", "role", "state", "expires", box=None)
-    for one in found:
-        names = ("key_id", "actor", "role", "state", "expires")
-        table.add_row(*(clean(str(one[name])) for name in names))
-    Console(highlight=False, soft_wrap=True).print(table)
+    names = ("key_id", "actor", "role", "state", "expires")
+    rows = [[clean(str(one[name])) for name in names] for one in found]
+    print_table(terminal(), "", columns_of("key", *names[1:]), rows)
 
 
 @app.command("revoke")

@@ -11,12 +11,11 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from streams.cli.connection import connect
 from streams.cli.lines import clean
 from streams.cli.moments import moment_us
+from streams.cli.tables import columns_of, print_table, terminal
 from streams.contract.minimising import Sizes, Use, uses
 from streams.errors import ConfigError
 from streams.runtime.build import load_pipeline
@@ -62,7 +61,7 @@ def minimise(
     if as_json:
         typer.echo(json.dumps(view(found, sizes, is_cut)))
     else:
-        show(found, sizes, is_cut, Console(highlight=False))
+        show(found, sizes, is_cut, terminal())
 
 
 def asked_for(folder: Path, since: str) -> Counter[str]:
@@ -124,30 +123,31 @@ def show(found: Sequence[Use], sizes: Sizes, is_cut: bool, console: Console) -> 
     )
     for title, rows in (("never helped", idle), ("helped", [u for u in found if u.helped])):
         if rows:
-            console.print(_table(title, rows))
+            _print_uses(console, title, rows)
     if is_cut:
         console.print("older records were left out: --newest says how many are read", style="dim")
     if sizes.beyond:
         console.print(f"{sizes.beyond:,} values of too many different keys", style="yellow")
 
 
-def _table(title: str, rows: Sequence[Use]) -> Table:
-    table = Table("field", "class", "used by", title=title, title_justify="left")
-    for name in ("asked", "events", "bytes", "share"):
-        table.add_column(name, justify="right")
-    for use in rows[:_SHOWN_MAX]:
-        table.add_row(
-            escape(clean(use.field)),
+def _print_uses(console: Console, title: str, rows: Sequence[Use]) -> None:
+    cells = [
+        [
+            clean(use.field),
             use.field_class,
             ", ".join(use.used_by),
             f"{use.asked:,}" if use.asked else "",
             f"{use.events:,}",
             f"{use.size_bytes:,}",
             f"{use.share:.1%}",
-        )
+        ]
+        for use in rows[:_SHOWN_MAX]
+    ]
+    numbers = ("asked", "events", "bytes", "share")
+    columns = columns_of("field", "class", "used by", *numbers, numbers=numbers, prose=["used by"])
+    print_table(console, title, columns, cells)
     if len(rows) > _SHOWN_MAX:
-        table.add_row(f"and {len(rows) - _SHOWN_MAX} more (--json has all)")
-    return table
+        console.print(f"and {len(rows) - _SHOWN_MAX} more (--json has all)")
 
 
 def _idle_share(found: Sequence[Use]) -> float:

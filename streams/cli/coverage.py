@@ -4,18 +4,16 @@ Owns the layout of the answer; what is a gap is `streams.contract.coverage`'s to
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from streams.cli.connection import connect
 from streams.cli.coverage_template import files_for
 from streams.cli.lines import clean, time_of_day
+from streams.cli.tables import columns_of, print_table, terminal
 from streams.contract.coverage import KINDS, Coverage, Finding, coverage
 from streams.contract.loader import load_contract
 from streams.errors import ConfigError
@@ -34,8 +32,6 @@ _SAID: Final = {
     "not_in_contract": "seen, and not in the contract",
     "optional_not_seen": "not seen, and need not be",
 }
-_PIPED_COLUMNS: Final = 180
-"""Of a table that goes into a file or a pager: there names need not be folded."""
 _SHOWN_MAX: Final = 50
 
 Contract = Annotated[str | None, typer.Option(help="Path of the contract, or `seed`.")]
@@ -72,8 +68,7 @@ def run(
     if as_json:
         typer.echo(json.dumps(view(found, told)))
     else:
-        width = None if sys.stdout.isatty() else _PIPED_COLUMNS
-        show(found, told, Console(highlight=False, width=width))
+        show(found, told, terminal())
     if not found.is_covered:
         raise typer.Exit(1)
 
@@ -132,7 +127,7 @@ def show(found: Coverage, told: Told, console: Console) -> None:
     for kind in KINDS:
         rows = [finding for finding in found.findings if finding.kind == kind]
         if rows:
-            console.print(_table(_SAID[kind], rows))
+            _print_findings(console, _SAID[kind], rows)
     if any(finding.kind == "never_seen" for finding in found.findings):
         hint = "what adds telemetry: spanloom coverage template MODULE COMPONENT --contract ..."
         console.print(hint, style="dim", soft_wrap=True)
@@ -145,23 +140,19 @@ def show(found: Coverage, told: Told, console: Console) -> None:
         console.print(f"{told.beyond:,} events of too many different names", style="yellow")
 
 
-def _table(title: str, rows: list[Finding]) -> Table:
-    table = Table(title=f"{title}: {len(rows)}", title_justify="left")
-    for head in ("type", "module", "component", "name", "owner"):
-        table.add_column(head, overflow="fold")  # a name that is cut names nothing
-    is_seen = any(row.last_us for row in rows)
-    table.add_column("events", justify="right")
-    if is_seen:
-        table.add_column("last seen, UTC")
-    table.add_column("")
-    for row in rows[:_SHOWN_MAX]:
-        texts = (*row.what, row.owner or "unowned")
-        table.add_row(
-            *(escape(clean(text)) for text in texts),
+def _print_findings(console: Console, title: str, rows: list[Finding]) -> None:
+    seen = ["last seen, UTC"] * any(row.last_us for row in rows)
+    names = ("type", "module", "component", "name", "owner", "events", *seen, "why")
+    cells = [
+        [
+            *map(clean, (*row.what, row.owner or "unowned")),
             f"{row.events:,}" if row.events else "",
-            *([time_of_day(row.last_us).partition(".")[0]] if is_seen else []),
-            escape(clean(row.detail or row.where)),
-        )
+            *([time_of_day(row.last_us).partition(".")[0]] if seen else []),
+            clean(row.detail or row.where),
+        ]
+        for row in rows[:_SHOWN_MAX]
+    ]
+    columns = columns_of(*names, numbers=["events"], prose=["why"])
+    print_table(console, f"{title}: {len(rows)}", columns, cells)
     if len(rows) > _SHOWN_MAX:
-        table.add_row("", "", "", f"and {len(rows) - _SHOWN_MAX} more (--json has all)")
-    return table
+        console.print(f"and {len(rows) - _SHOWN_MAX} more (--json has all)")

@@ -6,10 +6,11 @@ from typing import Any
 
 import typer
 
+from streams.cli.demo_verdict import print_report
+from streams.cli.tables import terminal
 from streams.demo.live import LiveView
 from streams.demo.page import PORT, Page
 from streams.demo.run import run_demo
-from streams.demo.verdict import print_report
 from streams.errors import ConfigError
 from streams.monitoring.logs import configure_logs
 from streams.simulate.report import passed
@@ -45,7 +46,7 @@ def run(
 
     def finish(report: dict[str, Any], page: Page, was_stopped: bool) -> None:
         view.end()
-        print_report(report, view.console)
+        print_report(report, terminal())
         if json_file is not None:
             json_file.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
         is_kept = view.console.is_terminal if stay is None else stay

@@ -13,11 +13,12 @@ from typing import Any, Final
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from streams.cli.connection import connect
 from streams.cli.lines import causes, clean, edge_name, percent, time_of_day
 from streams.cli.moments import moment_us
+from streams.cli.tables import Cell, columns_of, print_table, terminal
 from streams.codec import records
 from streams.codec.plain import plain
 from streams.core.fidelity.unsampled import SPANS_UNSAMPLED, TRACES_UNSAMPLED
@@ -60,7 +61,7 @@ def run(
     if as_json:
         typer.echo(json.dumps(plain(view)))
     else:
-        show(view, Console(highlight=False))
+        show(view, terminal())
     if view["below_slo"]:
         raise typer.Exit(1)
 
@@ -238,9 +239,9 @@ def show(view: dict[str, Any], console: Console) -> None:
         f"{view['partitions_reported']} of {view['partitions_total']} partitions, "
         f"contract {escape(clean(view['contract_version'])) or 'none'}"
     )
-    console.print(_rated("edge", view["edges"], has_causes=True))
-    console.print(_rated("flow", view["flows"], has_causes=False))
-    console.print(_modules(view["modules"]))
+    _print_rated(console, "edge", view["edges"], has_causes=True)
+    _print_rated(console, "flow", view["flows"], has_causes=False)
+    _print_modules(console, view["modules"])
     if view["total"] is not None:
         console.print(_traces(view["total"]))
     below = view["below_slo"]
@@ -252,29 +253,26 @@ def show(view: dict[str, Any], console: Console) -> None:
         console.print("[green]every edge meets its objective[/]")
 
 
-def _rated(head: str, rows: Sequence[Row], *, has_causes: bool) -> Table:
-    table = Table(head)
-    for name in ("expected", "observed", "ratio", "SLO"):
-        table.add_column(name, justify="right")
-    table.add_column("error budget used")
-    table.add_column("burn rate", justify="right")
-    if has_causes:
-        table.add_column("missing")
+def _print_rated(console: Console, head: str, rows: Sequence[Row], *, has_causes: bool) -> None:
+    cells: list[list[Cell]] = []
     for row in rows:
         style = "red" if row["is_below_slo"] else "green"
-        cells = [
-            escape(clean(edge_name(row))),
-            f"{row['expected']:,}",
-            f"{row['observed']:,}",
-            f"[{style}]{percent(row['ratio'])}[/]",
-            percent(row["slo_ratio"]),
-            f"[{style}]{bar(row['budget_used'])}[/]",
-            f"{_rate(row['burn_rate_short'])} / {_rate(row['burn_rate_long'])}",
-        ]
-        if has_causes:
-            cells.append(escape(clean(causes(row["missing"]))))
-        table.add_row(*cells)
-    return table
+        cells.append(
+            [
+                clean(edge_name(row)),
+                f"{row['expected']:,}",
+                f"{row['observed']:,}",
+                Text(percent(row["ratio"]), style),
+                percent(row["slo_ratio"]),
+                Text(bar(row["budget_used"]), style),
+                f"{_rate(row['burn_rate_short'])} / {_rate(row['burn_rate_long'])}",
+                *([clean(causes(row["missing"]))] if has_causes else []),
+            ]
+        )
+    names = [head, "expected", "observed", "ratio", "SLO", "error budget used", "burn rate"]
+    numbers = [*names[1:5], "burn rate"]
+    names += ["missing"] * has_causes
+    print_table(console, "", columns_of(*names, numbers=numbers, prose=["missing"]), cells)
 
 
 def _rate(burn: float) -> str:
@@ -304,15 +302,13 @@ def _traces(total: Row) -> str:
     return text
 
 
-def _modules(rows: Sequence[Row]) -> Table:
-    table = Table("module")
+def _print_modules(console: Console, rows: Sequence[Row]) -> None:
     names = ["events", "spans", "errors", "duplicate", "late", "untraced"]
     if any(row["counters"].get(SPANS_UNSAMPLED) for row in rows):
         names.append(SPANS_UNSAMPLED)
-    for name in names:
-        table.add_column(name.replace("spans_un", "spans not "), justify="right")
+    cells = []
     for row in rows:
         counts = row["counters"] | {name: row[name] for name in ("duplicate", "late")}
-        cells = (f"{counts.get(name, 0):,}" for name in names)
-        table.add_row(escape(clean(row["module"])), *cells)
-    return table
+        cells.append([clean(row["module"]), *(f"{counts.get(name, 0):,}" for name in names)])
+    heads = [name.replace("spans_un", "spans not ") for name in names]
+    print_table(console, "", columns_of("module", *heads, numbers=heads), cells)

@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 import typer
-from rich.table import Table
 
 from streams.cli.connection import connect
 from streams.cli.incident_reading import OVER, Event, audit, silences, versions
-from streams.cli.lines import clean, rows_text, time_of_day
+from streams.cli.lines import clean, time_of_day
 from streams.cli.moments import flag_length_us, moment_us
+from streams.cli.tables import columns_of, print_table, terminal
 from streams.codec.plain import plain
 from streams.core.incidents.commands import ACK, MERGE, RESOLVE, SILENCE, UNSILENCE, parse_command
 from streams.errors import ConfigError
@@ -177,7 +177,7 @@ def show(
     if as_json:
         typer.echo(json.dumps(plain({"incidents": shown}), ensure_ascii=False))
         return
-    typer.echo(rows_text(_table(shown)))
+    print_table(terminal(), "", _COLUMNS, _rows(shown))
 
 
 @app.command("silences")
@@ -197,40 +197,42 @@ def show_silences(
     if as_json:
         typer.echo(json.dumps({"silences": found}, ensure_ascii=False))
         return
-    table = Table("silence", "matches", "until", "by", "reason", box=None, pad_edge=False)
+    rows = []
     for one in found:
         matches = " ".join(f"{name}={pattern}" for name, pattern in one["matcher"].items())
         until = time_of_day(one["until_us"])[:_TO_THE_SECOND]
         cells = (one["silence_id"], matches, until, one["actor"], one["reason"])
-        table.add_row(*map(clean, cells))
-    typer.echo(rows_text(table))
+        rows.append([*map(clean, cells)])
+    columns = columns_of("silence", "matches", "until", "by", "reason", prose=["reason"])
+    print_table(terminal(), "", columns, rows)
 
 
-def _table(events: list[Event]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("incident", "state", "severity", "opened", "owner", "alerts", "title"):
-        table.add_column(name)
+_COLUMNS: Final = columns_of(
+    *("incident", "state", "severity", "opened", "owner", "alerts", "title"),
+    numbers=["alerts"],
+    prose=["state", "title"],
+)
+
+
+def _rows(events: list[Event]) -> list[list[str]]:
+    rows = []
     for event in events:
         marks = [
             event["event"],
             *(f"taken by {event['acknowledged_by']}",) * bool(event["acknowledged_by"]),
         ]
         marks += [name for name in ("escalated", "silenced", "flapping") if event[name]]
-        table.add_row(
-            *map(
-                clean,
-                (
-                    event["incident_id"],
-                    " ".join(marks),
-                    event["severity"],
-                    time_of_day(event["opened_at"])[:_TO_THE_SECOND],
-                    event["owner"] or "unowned",
-                    str(event["alert_count"] or len(event["alerts"])),
-                    event["title"],
-                ),
-            )
+        cells = (
+            event["incident_id"],
+            " ".join(marks),
+            event["severity"],
+            time_of_day(event["opened_at"])[:_TO_THE_SECOND],
+            event["owner"] or "unowned",
+            str(event["alert_count"] or len(event["alerts"])),
+            event["title"],
         )
-    return table
+        rows.append([*map(clean, cells)])
+    return rows
 
 
 # --- what a command is made of

@@ -4,7 +4,6 @@ Owns the words of a line and the JSON form of a record. Invariant: whatever a re
 is one line: control characters, which could steer a terminal, are written out.
 """
 
-import io
 import json
 import math
 from collections import Counter
@@ -12,8 +11,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from streams.codec import records, wire
@@ -42,8 +39,6 @@ _STYLE: Final = {
     "WARN": "yellow",
 }
 _MISSING_SHOWN: Final = 3
-_ROW_COLUMNS: Final = 4_000
-"""Wider than any row of a list: a terminal breaks lines itself, and a pipe needs none broken."""
 _STATE_TOPIC_END: Final = ".state.v1"
 
 
@@ -125,16 +120,6 @@ def as_line(message: Message) -> Text:
 def clean(text: str) -> str:
     """Return text that cannot steer a terminal: each control character as its escape."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def rows_text(table: Table) -> str:
-    """Return a table with one line a row, as wide as it must be: nothing is cut or folded."""
-    console = Console(highlight=False, width=_ROW_COLUMNS, file=io.StringIO(), color_system=None)
-    for column in table.columns:
-        column.no_wrap = True
-    with console.capture() as captured:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def time_of_day(time_us: int) -> str:

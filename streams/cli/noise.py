@@ -8,13 +8,13 @@ import json
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import typer
-from rich.table import Table
 
 from streams.cli.connection import connect
-from streams.cli.lines import clean, rows_text
+from streams.cli.lines import clean
+from streams.cli.tables import columns_of, print_table, terminal
 from streams.codec.records import decode_as
 from streams.core.incidents.ledger import day_text, reduction
 from streams.errors import ConfigError, RecordError
@@ -63,7 +63,7 @@ def report(
         f"{first} to {last}: {total['alerts']} alert states, {total['incidents']} incidents, "
         f"{total['events']} events: {total['reduction']:.1%} less to read"
     )
-    typer.echo(rows_text(_table(found["rows"])))
+    print_table(terminal(), "", _COLUMNS, _rows(found["rows"]))
 
 
 def read_rows(reading: Reading, topic: str) -> list[dict[str, Any]]:
@@ -115,11 +115,18 @@ def _sum(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table("rule", "owner", "alerts", "incidents", "events", "what became of them", box=None)
+_COLUMNS: Final = columns_of(
+    *("rule", "owner", "alerts", "incidents", "events", "what became of them"),
+    numbers=["alerts", "incidents", "events"],
+    prose=["what became of them"],
+)
+
+
+def _rows(rows: list[dict[str, Any]]) -> list[list[str]]:
+    shown = []
     for row in rows:
         became = ", ".join(f"{name} {count}" for name, count in row["became"].items())
-        cells = (row["alerts"], row["incidents"], row["events"])
+        counts = (str(row[name]) for name in ("alerts", "incidents", "events"))
         owner = row["owner"] or "nobody"
-        table.add_row(clean(row["rule"]), clean(owner), *map(str, cells), clean(became))
-    return table
+        shown.append([clean(row["rule"]), clean(owner), *counts, clean(became)])
+    return shown

@@ -23,7 +23,7 @@ import typer
 
 from streams.cli.lines import clean
 from streams.cli.moments import flag_length_us
-from streams.cli.tables import print_table
+from streams.cli.tables import print_columns
 from streams.console.asked import COUNT, END, LIMIT, LIMIT_MAX, START, TOKEN
 from streams.console.paths.audit import AuditQuery
 from streams.console.paths.every import PATHS
@@ -398,7 +398,7 @@ def _print_table(name: str, rows: Sequence[Mapping[str, Any]], title: str) -> No
     wanted = _COLUMNS.get(name) or tuple(dict.fromkeys(c for row in rows for c in row))
     cells = {column: [clean(_short(row.get(column))) for row in rows] for column in wanted}
     shown = {column: texts for column, texts in cells.items() if any(texts)}
-    print_table(title, shown)
+    print_columns(title, shown)
 
 
 def _writable(path: Path) -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from streams.cli.lines import clean
+from streams.cli.tables import columns_of, print_table, terminal
 from streams.contract.loader import SHIPPED, load_contract
 from streams.contract.rule_tests import FILE_BYTES_MAX, ExpectedAlert, parse_rule_tests
 from streams.engine.rule_tests import NEVER, Difference, Raised, Result, run_test
@@ -118,9 +117,7 @@ def _difference(one: Difference) -> dict[str, Any]:
 
 
 def _show(results: list[Result]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for column in ("test", "rule", "expected", "raised", ""):
-        table.add_column(column, overflow="fold")
+    shown: list[list[str]] = []
     for result in results:
         rows = [
             (d.expected.rule if d.expected else d.raised.rule if d.raised else "",
@@ -131,8 +128,10 @@ def _show(results: list[Result]) -> None:
             text = f"{len(result.raised)} alerts" if result.raised else "no alert"
             rows = [("", text, text, "ok")]
         for rule, expected, raised, verdict in rows:
-            table.add_row(result.name, rule, expected, raised, verdict)
-    Console(width=120, highlight=False, markup=False).print(table)
+            shown.append([*map(clean, (result.name, rule, expected, raised, verdict))])
+    prose = ["test", "expected", "raised"]
+    columns = columns_of("test", "rule", "expected", "raised", "verdict", prose=prose)
+    print_table(terminal(), "", columns, shown)
     for result in results:
         for series in result.unseen:
             typer.echo(clean(f"note: {result.name}: no rule that is tested looks at {series}"))

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from streams.cli.lines import clean
+from streams.cli.tables import columns_of, print_table, terminal
 from streams.codec.compatibility import changed_since, deprecations, matrix, unlike_published
 from streams.contract.loader import load_contract
 from streams.errors import ConfigError
@@ -88,15 +87,16 @@ def register(as_json: Json = False) -> None:
 
 
 def _show(pairs: list[Any], changed: list[str], old: list[dict[str, Any]]) -> None:
-    console = Console(highlight=False)
-    table = Table("record", "reader", "writers that it reads", "and not")
+    console = terminal()
+    rows: list[list[str]] = []
     readers = dict.fromkeys((pair.record, pair.reader) for pair in pairs)
     for record, reader in readers:
         mine = [p for p in pairs if (p.record, p.reader) == (record, reader)]
         good = ", ".join(str(p.writer) for p in mine if p.holds)
         bad = "; ".join(f"{p.writer}: {', '.join(p.reasons)}" for p in mine if not p.holds)
-        table.add_row(record, f"version {reader}", good, clean(bad))
-    console.print(table)
+        rows.append([record, f"version {reader}", good, clean(bad)])
+    names = ("record", "reader", "writers that it reads", "and not")
+    print_table(console, "", columns_of(*names, prose=names[2:]), rows)
     for line in changed:
         console.print(clean(line), style="red", markup=False, soft_wrap=True)
     for one in old:

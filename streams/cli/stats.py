@@ -6,14 +6,15 @@ say is said in words (`notes`) instead of being guessed.
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Final
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from streams.cli.connection import connect
 from streams.cli.lines import clean
+from streams.cli.tables import columns_of, print_table, terminal
 from streams.codec import records
 from streams.codec.plain import plain
 from streams.errors import RecordError
@@ -47,7 +48,7 @@ def run(
     if as_json:
         typer.echo(json.dumps(plain(answer)))
     else:
-        show(answer, Console(highlight=False))
+        show(answer, terminal())
     if answer["accounts"] is None and not answer["lag"]:
         raise typer.Exit(1)
 
@@ -160,33 +161,34 @@ def _notes(answer: dict[str, Any], missing: set[str], is_cut: bool) -> list[str]
 def show(answer: dict[str, Any], console: Console) -> None:
     """Print the answer for a person."""
     if answer["accounts"] is not None:
-        table = Table("account", title=f"group {answer['group']}", title_justify="left")
-        table.add_column("events", justify="right")
-        for name, count in answer["accounts"].items():
-            table.add_row(name, f"{count:,}")
-        for name, count in answer["reasons"].items():
-            table.add_row(f"  reason {clean(name)}", f"{count:,}")
-        console.print(table)
+        counts = {**answer["accounts"]}
+        counts |= {f"  reason {clean(name)}": n for name, n in answer["reasons"].items()}
+        _print_counts(console, f"group {answer['group']}", "account", "events", counts)
     if answer["lag"]:
-        table = Table("topic", title="lag", title_justify="left")
-        table.add_column("records", justify="right")
-        table.add_column("by partition")
         by_topic: dict[str, list[int]] = {}
         for row in answer["lag"]:
             by_topic.setdefault(row["topic"], []).append(row["lag"])
-        for topic, lags in by_topic.items():
-            table.add_row(topic, f"{sum(lags):,}", " ".join(map(str, lags)))
-        console.print(table)
-    table = Table("derived topic", title="derived", title_justify="left")
-    table.add_column("offsets held", justify="right")
-    for topic, count in answer["topics"].items():
-        table.add_row(topic, f"{count:,}")
-    console.print(table)
+        rows = [
+            [topic, f"{sum(lags):,}", " ".join(map(str, lags))] for topic, lags in by_topic.items()
+        ]
+        names = ("topic", "records", "by partition")
+        columns = columns_of(*names, numbers=["records"], prose=["by partition"])
+        print_table(console, "lag", columns, rows)
+    _print_counts(console, "derived", "derived topic", "offsets held", answer["topics"])
     if answer["rejected"]:
-        table = Table("rejected because", "events", "newest", "detail")
-        for reason, entry in answer["rejected"].items():
-            texts = (reason, f"{entry['count']:,}", entry["newest"], entry["detail"])
-            table.add_row(*map(clean, texts))
-        console.print(table)
+        rows = [
+            [*map(clean, (reason, f"{one['count']:,}", one["newest"], one["detail"]))]
+            for reason, one in answer["rejected"].items()
+        ]
+        heads = ("rejected because", "events", "newest", "detail")
+        columns = columns_of(*heads, numbers=["events"], prose=["detail"])
+        print_table(console, "rejected", columns, rows)
     for note in answer["notes"]:
         console.print(note, style="dim", markup=False)
+
+
+def _print_counts(
+    console: Console, title: str, of: str, what: str, counts: Mapping[str, int]
+) -> None:
+    rows = [[name, f"{count:,}"] for name, count in counts.items()]
+    print_table(console, title, columns_of(of, what, numbers=[what]), rows)

@@ -10,8 +10,8 @@ import pytest
 from streams.cli import incident
 from streams.cli.explain import explanation, text_of
 from streams.cli.incident_reading import silences
-from streams.cli.lines import rows_text
 from streams.cli.noise import summed
+from streams.cli.tables import print_table, terminal
 from streams.codec.schemas import schema_folder
 from streams.core.incidents.settings import IncidentSettings
 from streams.core.incidents.topology import Topology
@@ -85,26 +85,33 @@ def test_a_silence_lasts_as_long_as_asked() -> None:
 def test_the_list_shows_state_and_marks() -> None:
     """One row an incident; nobody owns is said; what steers a terminal is written out."""
     one = example("opened", acknowledged_by="kim", escalated=True, owner="", title="bad\x1b[31m")
-    text = rows_text(incident._table([one]))
-    assert all(
-        word in text for word in ("OPENED taken by kim escalated", "unowned", one["incident_id"])
-    )
-    assert "\x1b" not in text
+    ((id_, state, _, _, owner, _, title),) = incident._rows([one])
+    assert (id_, owner) == (one["incident_id"], "unowned")
+    assert state == "OPENED taken by kim escalated"
+    assert title == "bad\\x1b[31m"
 
 
-def test_the_list_is_a_line_an_incident_and_cuts_nothing() -> None:
-    """Commands want the whole id, however narrow the terminal is; it breaks lines itself."""
-    title = "words " * 50
+def test_the_list_is_a_line_an_incident_and_cuts_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands want the whole id: of a program a line each, on a narrow terminal a line a field."""
+    title = ("words " * 50).strip()
     found = [
-        example("opened", owner="a-team-with-a-long-name", title=title.strip()),
+        example("opened", owner="a-team-with-a-long-name", title=title),
         example("opened", incident_id="f" * 32, title="short"),
     ]
-    head, *lines = rows_text(incident._table(found)).split("\n")
+    monkeypatch.delenv("COLUMNS", raising=False)
+    print_table(terminal(), "", incident._COLUMNS, incident._rows(found))
+    head, *lines = (line.strip() for line in capsys.readouterr().out.splitlines())
     assert head.split()[:2] == ["incident", "state"]
     assert [line.split()[0] for line in lines] == [one["incident_id"] for one in found]
-    assert lines[0].endswith(title.strip())
+    assert lines[0].endswith(title)
     assert lines[1].endswith("short")
-    assert rows_text(incident._table([])).split() == head.split()
+    monkeypatch.setenv("COLUMNS", "60")
+    print_table(terminal(), "", incident._COLUMNS, incident._rows(found))
+    lines = capsys.readouterr().out.splitlines()
+    assert f"  incident  {'f' * 32}" in lines
+    assert f"  title     {title}" in lines
 
 
 def test_an_explanation_has_rule_measure_and_reason_of_each_alert() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from streams.demo.verdict import EDGES_SHOWN_MAX, print_report
+from streams.cli.demo_verdict import EDGES_SHOWN_MAX, print_report
 from streams.simulate.report import failures
 
 GOOD: dict[str, Any] = {

@@ -6,7 +6,9 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from streams.cli.tables import Cell, columns_of, print_table
 from streams.simulate.report import failures
 
 EDGES_SHOWN_MAX = 24
@@ -16,8 +18,8 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     """Print the report; what is wrong comes last, where people look."""
     console.print()
     console.print(_accounting(report))
-    console.print(_faults(report))
-    console.print(_fidelity(report))
+    _print_faults(report, console)
+    _print_fidelity(report, console)
     if report.get("linked_traces"):
         console.print(
             f"{report['linked_traces']:,} traces of records whose context restarted name the "
@@ -55,35 +57,34 @@ def _accounting(report: Mapping[str, Any]) -> Table:
     return table
 
 
-def _faults(report: Mapping[str, Any]) -> Table:
-    table = Table(title="Faults planted, and what was found", title_justify="left")
-    for name in ("fault", "where", "seconds", "found", "incidents"):
-        table.add_column(name, no_wrap=name in ("fault", "where"))
+def _print_faults(report: Mapping[str, Any], console: Console) -> None:
+    rows: list[list[Cell]] = []
     for fault in report["faults"]:
         lasted = (fault["end_us"] - fault["start_us"]) / 1e6
-        found = "[green]✓[/green]" if fault["found"] else "[red]✗[/red]"
+        found = Text("✓", "green") if fault["found"] else Text("✗", "red")
         ids = " ".join(incident_id[:8] for incident_id in fault["incident_ids"])
-        table.add_row(fault["kind"], escape(fault["where"]), f"{lasted:.1f}", found, ids)
-    return table
+        rows.append([fault["kind"], fault["where"], f"{lasted:.1f}", found, ids])
+    names = ("fault", "where", "seconds", "found", "incidents")
+    columns = columns_of(*names, numbers=["seconds"], prose=["incidents"])
+    print_table(console, "Faults planted, and what was found", columns, rows)
 
 
-def _fidelity(report: Mapping[str, Any]) -> Table:
-    table = Table(title="Propagation fidelity by edge", title_justify="left")
-    table.add_column("edge")
-    for name in ("records", "measured", "true"):
-        table.add_column(name, justify="right")
-    rows = sorted(
+def _print_fidelity(report: Mapping[str, Any], console: Console) -> None:
+    edges = sorted(
         report["fidelity"],
         key=lambda row: (1.0 if row["true"] is None else row["true"], row["edge"]),
     )
-    for row in rows[:EDGES_SHOWN_MAX]:
+    rows: list[list[Cell]] = []
+    for row in edges[:EDGES_SHOWN_MAX]:
         measured = row["estimated"]
         colour = "red" if measured is not None and measured < 0.999 else "green"
-        shown = f"[{colour}]{_percent(measured)}[/{colour}]"
-        table.add_row(escape(row["edge"]), f"{row['expected']:,}", shown, _percent(row["true"]))
-    if len(rows) > EDGES_SHOWN_MAX:
-        table.caption = f"and {len(rows) - EDGES_SHOWN_MAX} more"
-    return table
+        shown = Text(_percent(measured), colour)
+        rows.append([row["edge"], f"{row['expected']:,}", shown, _percent(row["true"])])
+    names = ("edge", "records", "measured", "true")
+    columns = columns_of(*names, numbers=names[1:])
+    print_table(console, "Propagation fidelity by edge", columns, rows)
+    if len(edges) > EDGES_SHOWN_MAX:
+        console.print(f"and {len(edges) - EDGES_SHOWN_MAX} more")
 
 
 def _percent(ratio: float | None) -> str:
