@@ -23,10 +23,10 @@ from xml.sax.saxutils import escape
 from playwright.sync_api import sync_playwright
 from rich.console import Console
 
+from streams.cli.demo_verdict import print_report
 from streams.contract.loader import load_contract
 from streams.demo.live import LiveView
 from streams.demo.run import Sender, run_demo
-from streams.demo.verdict import print_report
 from streams.monitoring.logs import configure_logs
 from streams.simulate.faults import ACKNOWLEDGMENTS_LOST, CONTEXT_DROPPED, SLOW_ENRICHMENT, Fault
 from streams.simulate.pipeline import Simulation
