@@ -14,7 +14,7 @@ import aiohttp
 import typer
 from pydantic import ValidationError
 
-from streams.cli.query import KEY_VARIABLE
+from streams.cli.asking import KEY_VARIABLE
 from streams.console.access.audit_log import AccessLog, folder_of
 from streams.console.archive.archive import Archive, Limits
 from streams.console.archive.erasing import Erased, erase

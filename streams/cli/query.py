@@ -4,7 +4,6 @@ Owns the flags and how answers are shown. The questions are those of the console
 command is made of the description that the interface is made of, so that the two cannot differ.
 """
 
-import asyncio
 import csv
 import hashlib
 import inspect
@@ -16,11 +15,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
 
-import aiohttp
 import typer
 
+from streams.cli.asking import KEY_VARIABLE, URL, asked
 from streams.cli.lines import clean
 from streams.cli.moments import flag_length_us
 from streams.cli.tables import print_columns
@@ -30,14 +28,10 @@ from streams.console.paths.every import PATHS
 from streams.console.paths.path import Path as Question
 from streams.console.paths.pipeline import pipeline_paths
 from streams.console.times import iso
-from streams.errors import BrokerError, ConfigError
+from streams.errors import ConfigError
 from streams.units import LENGTH_FORM
 
-URL: Final = "http://127.0.0.1:8090"
-SECONDS: Final = 60.0
-NOTHING: Final = 1
 URL_VARIABLE: Final = "SPANLOOM_CONSOLE_URL"
-KEY_VARIABLE: Final = "SPANLOOM_CONSOLE_KEY"
 _ENDS: Final = ("start", "end")
 _CSV, _JSON = ".csv", ".json"
 _FORMULA: Final = (*"=+-@\t\r\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -119,7 +113,7 @@ def _command(one: Question) -> Callable[..., None]:
         _full(one, given)
         given |= _range(one, given)
         as_json = given.pop("as_json")
-        answers = _asked(one, given.pop("console").rstrip("/"), given, everything=everything)
+        answers = asked(one, given.pop("console").rstrip("/"), given, everything=everything)
         if out is not None:
             typer.echo(_write(out, answers))
         elif as_json:
@@ -222,97 +216,6 @@ def _common_flags(one: Question) -> Iterator[inspect.Parameter]:
 for _one in (*PATHS, *pipeline_paths()):
     if _one.command:
         app.command(_one.command)(_command(_one))
-
-
-# --- asking ---------------------------------------------------------------------------------------
-
-
-def _asked(
-    one: Question, console: str, given: Mapping[str, Any], *, everything: bool
-) -> list[dict[str, Any]]:
-    """Return the answer, or all its pages.
-
-    Raises:
-        ConfigError: the console calls the question wrong, or the address is none.
-        BrokerError: no console answers.
-    """
-    if urlsplit(console).scheme not in ("http", "https"):
-        raise ConfigError(f"--console {console}: write it as {URL}")
-    path = one.path
-    for name in (part[1:-1] for part in one.path.split("/") if part.startswith("{")):
-        path = path.replace(f"{{{name}}}", quote(given[name], safe=""))
-    names = {parameter.name for parameter in one.parameters}
-    query = {k: v for k, v in given.items() if k in names and v is not None}
-    body = _body(given) if one.body is not None else None
-
-    limits = [LIMIT_MAX, LIMIT] if everything and given.get("limit", 0) is None else []
-
-    async def ask() -> list[dict[str, Any]]:
-        answers: list[dict[str, Any]] = []
-        token = ""
-        key = os.environ.get(KEY_VARIABLE)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        seconds = aiohttp.ClientTimeout(SECONDS)
-        async with aiohttp.ClientSession(headers=headers, timeout=seconds) as session:
-            while True:
-                more: dict[str, Any] = {"continuation_token": token} if token else {}
-                more |= {"limit": limits[0]} if limits else {}
-                async with session.request(
-                    one.method,
-                    console + path,
-                    params=query | more if body is None else None,
-                    json=body | more if body is not None else None,
-                ) as response:
-                    status, text = response.status, await response.text()
-                try:
-                    answers.append(_answer(status, text))
-                except ConfigError as error:
-                    if len(limits) < 2 or not str(error).startswith("limit:"):
-                        raise
-                    del limits[0]  # its rows are too long for so many in one answer
-                    continue
-                token = answers[-1].get("continuation_token", "")
-                if not (everything and token):
-                    return answers
-
-    try:
-        return asyncio.run(ask())
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise BrokerError(
-            f"no console answers at {console}: {error}. Operator action: start one with "
-            "`spanloom console`, or name another with --console."
-        ) from error
-
-
-def _body(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body of the audit query."""
-    named = {k: v for k, v in given.items() if k in AuditQuery.model_fields and v not in (None, [])}
-    return named | {"time_range": {"start": given["start"], "end": given["end"]}}
-
-
-def _answer(status: int, text: str) -> dict[str, Any]:
-    """Return what a console answered.
-
-    Raises:
-        ConfigError: it refuses the question.
-        BrokerError: it cannot answer.
-        typer.Exit: there is none of that id.
-    """
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = {"error": f"it answered {status} and no JSON"}
-    if status == 200 and isinstance(found, dict):
-        return found
-    why = found.get("error", f"it answered {status}") if isinstance(found, dict) else str(status)
-    if status == 404:
-        typer.echo(why, err=True)
-        raise typer.Exit(NOTHING)
-    if status in (400, 401, 403, 413, 422):
-        raise ConfigError(why)
-    raise BrokerError(
-        f"the console could not answer: {why}. Operator action: see the log of the console."
-    )
 
 
 # --- showing --------------------------------------------------------------------------------------

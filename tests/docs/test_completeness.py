@@ -18,7 +18,8 @@ from streams.monitoring.collector_metrics import COLLECTOR_CATALOGUE
 from streams.monitoring.liveness import Cause
 from streams.monitoring.metrics import CATALOGUE
 from streams.monitoring.notify_metrics import NOTIFY_CATALOGUE
-from streams.cli.query import KEY_VARIABLE, URL_VARIABLE
+from streams.cli.asking import KEY_VARIABLE
+from streams.cli.query import URL_VARIABLE
 from streams.collector.settings import CollectorSettings
 from streams.console.metrics import CONSOLE_CATALOGUE
 from streams.console.settings import ConsoleSettings

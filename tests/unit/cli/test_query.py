@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from streams.cli import query
+from streams.cli import asking, query
 from streams.console.api import application, open_to_all
 from streams.console.archive.archive import Archive
 from streams.console.paths.pipeline import pipeline_paths
@@ -259,13 +259,13 @@ def test_all_pages_are_asked_for_in_the_longest_ones(
 ) -> None:
     """One request here; pages that somebody asks for are as long as they say."""
     answered: list[int] = []
-    answer = query._answer
+    answer = asking.answer
 
     def counted(status: int, text: str) -> dict[str, object]:
         answered.append(status)
         return answer(status, text)
 
-    monkeypatch.setattr(query, "_answer", counted)
+    monkeypatch.setattr(asking, "answer", counted)
     audit = ("query", "audit", *RANGE, "--actor", "svc-beta")
     for words, requests in (
         (("--all",), 1),
