@@ -100,8 +100,8 @@ def asked(
         return asyncio.run(ask())
     except (aiohttp.ClientError, TimeoutError) as error:
         raise BrokerError(
-            f"no console answers at {console}: {str(error) or 'it is silent'}. Operator action: start "
-            "one with `spanloom console`, or name another with --console."
+            f"no console answers at {console}: {str(error) or 'it is silent'}. Operator action: "
+            "start one with `spanloom console`, or name another with --console."
         ) from error
 
 

@@ -88,6 +88,8 @@ COMMANDS: Final = (
     ),
 )
 """The others are the function `run` of the module of that name."""
+_BROKEN: Final = 3
+"""Exit code when a library that reads or keeps data fails in itself."""
 
 
 class _Commands(TyperGroup):
@@ -145,12 +147,36 @@ def root(
 
 
 def main() -> None:
-    """Run the command line; errors that are ours become one message and their exit code."""
+    """Run the command line; errors become one message and an exit code."""
     try:
         app()
     except SpanloomError as error:
         print(f"spanloom: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except BaseException as error:
+        library = _library_of(error)
+        if not library:
+            raise
+        print(
+            f"spanloom: {library} failed amid its work: {str(error).partition(chr(10))[0]}. "
+            "Operator action: report this with the lines above it and what was read; telemetry "
+            "and archive are as they were, and the command may be given again.",
+            file=sys.stderr,
+        )
+        sys.exit(_BROKEN)
+
+
+def _library_of(error: BaseException) -> str:
+    """Return the library whose own failure an error is; "" for none.
+
+    A panic of polars is a BaseException, and neither library is imported for the question.
+    """
+    known = {"polars": ("exceptions", "PanicException"), "duckdb": ("", "Error")}
+    for library, (part, name) in known.items():
+        module = sys.modules.get(f"{library}.{part}".rstrip("."))
+        if module is not None and isinstance(error, getattr(module, name)):
+            return library
+    return ""
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import numpy as np
 import polars as pl
 
+from streams.codec.panics import FAILURES
 from streams.codec.schemas import Schema
 from streams.codec.varints import varint
 from streams.core.bodies import Bodies
@@ -131,10 +132,8 @@ class ColumnarReader:
         data = b"".join((*head, *pieces, _SYNC))
         try:
             frame = pl.read_avro(io.BytesIO(data))
-        except (Exception, pl.exceptions.PanicException):
-            # Whatever it is, these bytes caused it: smaller parts are judged next. The panic is a
-            # BaseException and has to be named.
-            return None
+        except FAILURES:
+            return None  # whatever it is, these bytes caused it: smaller parts are judged next
         if frame.height != rows:
             return None
         frame = frame.with_columns_seq(self._facts)

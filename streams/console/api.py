@@ -30,6 +30,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
+from streams.codec.panics import Panic
 from streams.console import arrow, site
 from streams.console.access.audit_log import AccessLog
 from streams.console.access.gate import (
@@ -294,7 +295,7 @@ class Interface:
             except duckdb.OutOfMemoryException:
                 self.meters.refused["query_memory"] += 1
                 return _error(503, "it needs more memory than questions have: narrow it")
-            except (duckdb.Error, pa.ArrowException, OSError) as error:
+            except (duckdb.Error, pa.ArrowException, OSError, Panic) as error:
                 log.error("question_failed", path=one.path, error=str(error)[:ERROR_CHARS])
                 return _error(503, "the archive could not answer; see the log")
             if body is None:

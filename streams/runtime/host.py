@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from streams.codec.panics import FAILURES
 from streams.errors import BrokerError, SpanloomError, StateError
 from streams.monitoring.meter import Meter
 from streams.runtime import refusals
@@ -228,7 +229,7 @@ class TaskHost:
                 await self._run_until_closed()
         except SpanloomError as error:
             self.failed = error
-        except Exception as error:
+        except FAILURES as error:
             self.fail(error)
 
     async def _run_until_closed(self) -> None:
@@ -244,7 +245,7 @@ class TaskHost:
                 asyncio.get_running_loop().create_task(self.cut())
             await asyncio.sleep(0)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Stop on an error that nobody foresaw, with a word on what to do."""
         log.exception("task_failed", task=str(self.id))
         self.failed = StateError(
@@ -322,7 +323,7 @@ class TaskHost:
         except BrokerError as error:
             log.warning("recall_failed", task=str(self.id), error=str(error))
             await asyncio.sleep(1.0)
-        except Exception as error:  # nobody waits for this: it would be asked for again for ever
+        except FAILURES as error:  # nobody waits for this: it would be asked for again for ever
             log.exception("recall_broke", task=str(self.id))
             self.failed = StateError(
                 f"task {self.id} cannot read its own traces back: {type(error).__name__}: {error}. "
@@ -371,7 +372,7 @@ class TaskHost:
                     await self._restart(str(error))
             except SpanloomError as error:
                 self.failed = error
-            except Exception as error:  # a cut runs beside the steps: nobody else would hear of it
+            except FAILURES as error:  # a cut runs beside the steps: nobody else would hear of it
                 self.fail(error)
 
     async def _commit(self, turn: Turn) -> None:

@@ -17,6 +17,7 @@ from typing import Final
 
 import structlog
 
+from streams.codec.panics import FAILURES
 from streams.errors import SpanloomError, StateError
 from streams.runtime.cancelling import own_cancels_only
 from streams.runtime.host import TaskHost
@@ -89,7 +90,7 @@ class Takeovers:
         except SpanloomError as error:
             host.failed = error
             return
-        except Exception as error:
+        except FAILURES as error:
             log.exception("restore_failed", task=str(host.id))
             host.failed = StateError(
                 f"the state of task {host.id} cannot be restored ({type(error).__name__}: {error})."
@@ -103,7 +104,7 @@ class Takeovers:
         try:
             with own_cancels_only():
                 await self._go_on(host)
-        except Exception as error:
+        except FAILURES as error:
             host.fail(error)
             return
         host.begin()

@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from streams.codec.panics import FAILURES
 from streams.console.archive.archive import Archive
 from streams.errors import BrokerError, RightError, SpanloomError, StateError
 from streams.runtime.link import Link
@@ -82,7 +83,7 @@ class Reader:
         except SpanloomError as error:
             self.failed = error
             log.error("archive_failed", error=str(error))
-        except Exception as error:
+        except FAILURES as error:
             self.failed = StateError(
                 f"the archive's reader failed: {type(error).__name__}: {error}. Operator action: "
                 "report this with the log; nothing is lost, the next start reads on."

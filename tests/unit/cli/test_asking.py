@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from streams.cli import asking
+from tests.ports import free_port
 from tests.unit.cli.shell import Shell
 
 AUDIT = ("query", "audit", "--since", "1h", "--all", "--json")
@@ -45,7 +46,7 @@ def console(*answers: Answer) -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server = HTTPServer(("127.0.0.1", free_port()), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

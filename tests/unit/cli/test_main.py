@@ -6,8 +6,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import duckdb
 import pytest
 import typer
+from polars.exceptions import PanicException
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
@@ -81,6 +83,29 @@ def test_our_errors_are_one_line_and_a_code(
     monkeypatch.setattr("streams.cli.worker.load_pipeline", load)
     answer = shell("worker")
     assert answer == (code, "", f"spanloom: {error}\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "library"),
+    [
+        (PanicException("index out of bounds\nat 7"), "polars"),
+        (duckdb.InternalException("no such row"), "duckdb"),
+    ],
+)
+def test_a_library_that_fails_in_itself_is_named(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, error: BaseException, library: str
+) -> None:
+    """One line with what can be done, in place of a traceback that nobody here has written."""
+
+    def load(_settings: object) -> None:
+        raise error
+
+    monkeypatch.setattr("streams.cli.worker.load_pipeline", load)
+    answer = shell("worker")
+    assert (answer.code, answer.out) == (3, "")
+    (line,) = answer.err.splitlines()
+    said = str(error).partition("\n")[0]
+    assert line.startswith(f"spanloom: {library} failed amid its work: {said}. Operator action: ")
 
 
 def test_a_bug_is_not_dressed_up(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any
 
 import pytest
+from polars.exceptions import PanicException
 
 from streams.console.archive import reader as reader_module
 from streams.console.archive.archive import Archive
@@ -57,13 +58,14 @@ def reader_topics() -> tuple[str, ...]:
     return (topics.STATS, topics.ALERTS, topics.INCIDENTS, topics.REJECTED)
 
 
+@pytest.mark.parametrize("bug", [TypeError("unforeseen"), PanicException("unforeseen")])
 def test_a_bug_ends_the_console_with_its_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bug: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread that dies in silence would look like an orderly end."""
 
     def broken(*_: Any) -> None:
-        raise TypeError("unforeseen")
+        raise bug
 
     monkeypatch.setattr(reader_module, "Reading", OneRecord)
     monkeypatch.setattr(Archive, "take", broken)
@@ -72,4 +74,4 @@ def test_a_bug_ends_the_console_with_its_reason(
     reader._thread.join(30)
     assert not reader.is_alive
     assert isinstance(reader.failed, StateError)
-    assert "TypeError: unforeseen. Operator action: report this" in str(reader.failed)
+    assert f"{type(bug).__name__}: unforeseen. Operator action: report this" in str(reader.failed)

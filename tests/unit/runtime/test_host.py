@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from polars.exceptions import PanicException
 
 from streams.errors import BrokerError, StateError
 from streams.runtime.commit import CommitRefusedError
@@ -211,18 +212,21 @@ def test_an_unknown_outcome_ends_the_task(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("where", ["fails", "fails_to_collect"])
-def test_a_bug_stops_the_task_with_a_word(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+@pytest.mark.parametrize("bug", [ValueError("of no use"), PanicException("of no use")])
+def test_a_bug_stops_the_task_with_a_word(
+    monkeypatch: pytest.MonkeyPatch, where: str, bug: BaseException
+) -> None:
     """An unforeseen error in a step or a cut becomes a failure of the host, never a silence."""
 
     async def story() -> None:
         shell = Shell(monkeypatch, settings=HostSettings(0.0, cut_interval_seconds=0.001))
-        setattr(shell.runner, where, ValueError("of no use"))
+        setattr(shell.runner, where, bug)
         shell.host.start()
         shell.host.put(chunk("a", 0, 1))
         await until(lambda: shell.host.failed)
         await shell.host.stop(cut=True)
         assert isinstance(shell.host.failed, StateError)
-        assert "ValueError: of no use" in str(shell.host.failed)
+        assert f"{type(bug).__name__}: of no use" in str(shell.host.failed)
         assert "Operator action" in str(shell.host.failed)
         assert shell.broker.commits == []
 
