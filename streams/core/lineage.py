@@ -9,7 +9,8 @@ that the data went: from parent to child, from a span to the span that links to 
 into the operation that read it, from a delivery to its destination.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final, Literal, NamedTuple
 
 Event = Mapping[str, Any]
@@ -90,18 +91,19 @@ def lineage(
     outside, more = _of_systems(operations)
     nodes += outside
     edges |= more
-    gaps, more = _of_missing(missing, operations)
+    gaps, more, place = _of_missing(missing, operations)
     nodes += gaps
     edges |= more
     first = {node.id: node for node in nodes}
-    ordered = sorted(first.values(), key=_order, reverse=direction == "backward")
+    in_order = sorted(first.values(), key=lambda node: _order(node, place))
+    ordered = in_order[::-1] if direction == "backward" else in_order
     position = {node.id: n for n, node in enumerate(ordered)}
     return Lineage(
         ordered,
         sorted(edges, key=lambda e: (position[e.from_id], position[e.to_id], e.kind)),
         _named(operations, SOURCE_SYSTEM),
         operations[0]["timestamp"] if operations else 0,
-        sorted((n for n in nodes if n.kind in ("transformation", "enrichment")), key=_order),
+        [node for node in in_order if node.kind in ("transformation", "enrichment")],
         _named(operations, ENRICHMENT_SOURCE),
         _named(operations, DESTINATION),
     )
@@ -112,10 +114,11 @@ def linked_traces(events: Iterable[Event]) -> list[str]:
     return sorted({link["trace_id"] for event in events for link in event["links"]})
 
 
-def _order(node: Node) -> tuple[int, int, str]:
-    """Return where a node stands: a system just before or after what met it."""
+def _order(node: Node, place: Mapping[str, tuple[int, int]]) -> tuple[int, int, int, str]:
+    """Return where a node stands: a system just before or after what met it, a gap in its place."""
     beside = {"source": -1, "enrichment_source": -1, "destination": 1}
-    return node.at, beside.get(node.kind, 0), node.id
+    side, turn = place.get(node.id, (beside.get(node.kind, 0), 0))
+    return node.at, side, turn, node.id
 
 
 def _operations(events: Iterable[Event]) -> list[Event]:
@@ -212,28 +215,56 @@ def _of_systems(operations: Sequence[Event]) -> tuple[list[Node], set[Edge]]:
 
 def _of_missing(
     missing: Iterable[tuple[str, Mapping[str, Any]]], operations: Sequence[Event]
-) -> tuple[list[Node], set[Edge]]:
-    """Return the spans that are missing, each after the last operation of its trace known before.
+) -> tuple[list[Node], set[Edge], dict[str, tuple[int, int]]]:
+    """Return the spans that are missing: those of one gap one after the other, as they are told.
 
-    A child that names its missing parent is behind it.
+    Also returns of each whether it stands before (-1) or after (1) what has its time, and its turn.
+
+    A child that names its missing parent is behind it. A gap at the begin of a flow leads to the
+    first operation of its trace; any other comes after the last one that is known before it.
     """
     children: dict[str, list[Event]] = {}
-    last: dict[str, Event] = {}
+    of_trace: dict[str, list[Event]] = {}
     for event in operations:
         children.setdefault(f"{event['trace_id']}/{event['parent_span_id']}", []).append(event)
-        last[event["trace_id"]] = event
-    nodes, edges = [], set()
-    for trace_id, span in missing:
-        id_ = f"{trace_id}/{span['span_id'] or span['to_stage'] or span['name']}"
-        below = children.get(id_, [])
-        at = min((event["timestamp"] for event in below), default=0)
-        if not below and trace_id in last:
-            at = last[trace_id]["timestamp"]
-            edges.add(Edge(_id(last[trace_id]), id_, "gap"))
-        label = span["name"] or span["to_stage"]
-        nodes.append(Node(id_, "missing", label, span["module"], at, trace_id))
-        edges |= {Edge(id_, _id(event), "gap") for event in below}
-    return nodes, edges
+        of_trace.setdefault(event["trace_id"], []).append(event)
+    nodes: list[Node] = []
+    edges: set[Edge] = set()
+    place: dict[str, tuple[int, int]] = {}
+    for trace_id, gap in _gaps(missing):
+        ids = [f"{trace_id}/{span['span_id'] or span['name'] or span['to_stage']}" for span in gap]
+        below = {id_: children.get(id_, []) for id_ in ids}
+        edges |= {Edge(id_, _id(event), "gap") for id_ in ids for event in below[id_]}
+        edges |= {Edge(a, b, "gap") for a, b in pairwise(ids) if a != b}
+        behind = sorted(
+            (event for events in below.values() for event in events), key=lambda e: e["timestamp"]
+        )
+        known = of_trace.get(trace_id, [])
+        is_begin = bool(gap[0]["to_stage"]) and not gap[0]["from_stage"]
+        if is_begin and known and not below[ids[-1]]:
+            edges.add(Edge(ids[-1], _id(known[0]), "gap"))
+            behind = known[:1]
+        elif not is_begin and not behind and known:
+            edges.add(Edge(_id(known[-1]), ids[0], "gap"))
+        at = behind[0]["timestamp"] if behind else known[-1]["timestamp"] if known else 0
+        side = -1 if behind else 1
+        for id_, span in zip(ids, gap, strict=True):
+            place[id_] = (side, len(place))
+            label = span["name"] or span["to_stage"]
+            nodes.append(Node(id_, "missing", label, span["module"], at, trace_id))
+    return nodes, edges, place
+
+
+def _gaps(
+    missing: Iterable[tuple[str, Mapping[str, Any]]],
+) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+    """Yield the spans that are missing between the same two stages of a trace, with its id."""
+    found: dict[Any, list[Mapping[str, Any]]] = {}
+    for n, (trace_id, span) in enumerate(missing):
+        # Of spans of no flow nothing says that one comes after the other.
+        alone = -1 if span["to_stage"] else n
+        found.setdefault((trace_id, span["from_stage"], span["to_stage"], alone), []).append(span)
+    yield from ((key[0], gap) for key, gap in found.items())
 
 
 def _named(operations: Iterable[Event], dimension: str) -> list[str]:

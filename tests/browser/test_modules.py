@@ -239,15 +239,50 @@ def test_columns_hold_whole_windows_of_every_length(modules: Page) -> None:
     assert rows == [[0, 0, 0, 0, 30], [6, 6, 6, 6, 0]]
 
 
+def test_no_time_above_a_column_touches_the_next(modules: Page) -> None:
+    """Times of 30 pixels, with seconds 55, above columns of 11, or 44 where they are few."""
+    body = "return given.map(([n, isFew, hasSeconds]) => it.labelled(n, isFew, hasSeconds));"
+    cases = [[n, n <= 24, seconds] for n in range(1, 61) for seconds in (False, True)]
+    for (_, few, seconds), every in zip(
+        cases, run(modules, "buckets.js", body, cases), strict=True
+    ):
+        assert every * (44 if few else 11) > (55 if seconds else 30)
+
+
+def test_a_note_stands_where_it_has_room(modules: Page) -> None:
+    """Beside its bar on the side with more of it, and within a bar that leaves none on either."""
+    cases = [[0.9, 0.0], [0.0, 0.9], [0.0, 0.05], [0.3, 0.3], [0.5, 0.4]]
+    body = "return given.map(([before, behind]) => it.noteSide(before, behind));"
+    assert run(modules, "tree.js", body, cases) == ["before", "behind", *["within"] * 2, "before"]
+
+
+def test_what_is_missing_stays_in_the_order_of_its_flow(modules: Page) -> None:
+    """Twelve stages that were lost in one gap: the tenth does not come before the second."""
+    gaps = [
+        {"span_id": "", "module": "M", "component": "", "name": f"m.{n}", "from_stage": "near",
+         "to_stage": "far", "cause": "NEVER_ARRIVED"}
+        for n in range(12)
+    ]  # fmt: skip
+    stages = [{"stage": "near", "start": BEGIN.format(0), "duration_us": 100, "count": 1}]
+    body = """
+      const { roots } = it.build(given, null);
+      return it.rows(roots, new Set()).map((row) => row.span.missing?.name ?? row.span.id);
+    """
+    given = trace([span("near", "", 0, 100)], missing=gaps, stages=stages)
+    assert run(modules, "tree.js", body, given) == ["near", *(f"m.{n}" for n in range(12))]
+
+
 def test_values_are_written_as_people_read_them(modules: Page) -> None:
     """Shares are never rounded up to all, times keep their microseconds."""
     body = """return [it.percent(0.99999), it.percent(1), it.percent(0.5), it.duration(1500),
       it.duration(59_999), it.duration(61_000_000), it.micros("2026-11-26T08:00:00.000123Z") % 1000,
       it.percent(null), it.duration(null), it.plain(650.0000000000716), it.plain(14.4),
-      it.withTimes("up to 2001-11-27T16:52:04Z (LATE 65)"), it.utc("")];"""
+      it.withTimes("up to 2001-11-27T16:52:04Z (LATE 65)"), it.utc(""), it.counted(1, "span"),
+      it.counted(1234, "span"), it.counted(0, "error")];"""
     assert run(modules, "format.js", body) == [
         "99.999 %", "100 %", "50.0 %", "1.50 ms", "60.0 ms", "1 min 01 s", 123, *["\u2013"] * 2,
         "650", "14.4", "up to 2001-11-27 16:52:04 UTC (LATE 65)", "\u2013",
+        "1 span", "1,234 spans", "0 errors",
     ]  # fmt: skip
 
 

@@ -4,6 +4,16 @@ import { micros } from "./format.js";
 
 const COLUMNS = 60;
 
+/**
+ * Every how many columns one has its time above it, so that no two of them overlap.
+ *
+ * A time takes 30 pixels, with seconds 50; a column 11 on a phone, where there are few of them 44.
+ */
+export function labelled(columns, isFew, hasSeconds) {
+    if (isFew) return hasSeconds ? 2 : 1;
+    return Math.max(hasSeconds ? 6 : 4, Math.ceil(columns / 10));
+}
+
 /** Sum windows into columns of time: {starts, stepUs, cells: Map(series -> [{expected, observed}])}. */
 export function bucket(series, columns = COLUMNS) {
     const windows = series.flatMap((one) => one.windows);

@@ -61,6 +61,9 @@ export function count(value) {
     return value === null || value === undefined ? DASH : Number(value).toLocaleString("en-US");
 }
 
+/** "1 span", "2 spans". */
+export const counted = (value, noun) => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+
 /** A share in percent; never rounded up to 100 when something is missing. */
 export function percent(ratio) {
     if (ratio === null || ratio === undefined) return DASH;

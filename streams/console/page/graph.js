@@ -60,7 +60,7 @@ export function draw(found) {
         const label = node.label || node.id;
         return s(
             "g",
-            null,
+            node.kind === "missing" ? { class: "lost" } : null,
             s("title", null, `${node.kind}: ${label} ${node.at ?? ""}`),
             s("rect", { x, y, width: 160, height: 38, rx: 6 }),
             s(

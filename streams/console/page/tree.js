@@ -1,9 +1,11 @@
 // What a trace looks like as rows: order, depth, and the rows of what never came.
 // Functions of the trace alone; times are microseconds from the trace's start.
 
-import { count, micros } from "./format.js";
+import { count, counted, micros } from "./format.js";
 
 const SEEN_SHARE = 0.06;
+/** Of a lane on a phone, a time of seven characters takes as much. */
+const NOTE_SHARE = 0.35;
 
 export const isSynthetic = (span) => span.operation === "LINK" && span.actor === "spanloom";
 
@@ -76,7 +78,10 @@ export function build(trace, flow) {
 
 // Math.max takes arguments, and a trace may have more spans than a call may have of those.
 const most = (values, least) => values.reduce((a, b) => (a > b ? a : b), least);
-const byStart = (a, b) => a.start - b.start || a.end - b.end || (a.id < b.id ? -1 : 1);
+// What is missing between the same two stages has one place in time: it stays in the flow's order.
+const byStart = (a, b) =>
+    a.start - b.start || a.end - b.end || turnOf(a) - turnOf(b) || (a.id < b.id ? -1 : 1);
+const turnOf = (span) => span.turn ?? -1;
 
 function leadsTo(from, span) {
     for (let at = from, n = 0; at && n < 100_000; at = at.parent, n++) if (at === span) return true;
@@ -101,6 +106,7 @@ function addMissing({ one, at, spans, roots, stages, begin, end, flow }) {
     const until = later.length ? Math.min(...later) : Math.max(end, from + SEEN_SHARE * end);
     const span = {
         id: `missing-${at}`,
+        turn: at,
         missing: one,
         event: null,
         children: [],
@@ -159,11 +165,22 @@ export function rows(roots, closed) {
     return found;
 }
 
+/**
+ * Where the note of a bar stands: "before" it, "behind" it, or "within", where neither has room.
+ *
+ * A note that is cut misleads: of "20.6 ms" a narrow lane leaves "20.6 m". Both are shares of the
+ * lane that are free beside the bar.
+ */
+export function noteSide(before, behind) {
+    if (Math.max(before, behind) < NOTE_SHARE) return "within";
+    return before > behind ? "before" : "behind";
+}
+
 /** What the rows and notes below are: spans of modules, and what is no such span. */
 export function madeOf(trace) {
     const { annotations, synthetic, repeated } = trace.events_in_spans;
     return [
-        `${count(trace.span_count)} spans`,
+        counted(trace.span_count, "span"),
         annotations ? `${count(annotations)} logs, audit entries and metrics` : "",
         synthetic ? `${count(synthetic)} synthetic` : "",
         repeated ? `${count(repeated)} under a span id that came before` : "",

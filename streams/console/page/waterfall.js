@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { duration, words } from "./format.js";
-import { isSynthetic, rows } from "./tree.js";
+import { isSynthetic, noteSide, rows } from "./tree.js";
 
 const ROW = 24;
 const SPARE = 12;
@@ -88,9 +88,11 @@ export function waterfall(tree, modules, choose, chosen = "") {
         shape.style.left = part(span.start);
         shape.style.width = `${(100 * (span.end - span.start)) / length}%`;
         const time = element.querySelector(".time");
-        const isLate = (span.start + span.end) / 2 - tree.low > length / 2;
-        if (isLate) time.style.right = `${100 - (100 * (span.start - tree.low)) / length}%`;
-        else time.style.left = part(span.end);
+        const side = noteSide((span.start - tree.low) / length, (tree.end - span.end) / length);
+        if (side === "before")
+            time.style.right = `${100 - (100 * (span.start - tree.low)) / length}%`;
+        else if (side === "behind") time.style.left = part(span.end);
+        else time.classList.add("within");
         return element;
     };
     const select = (index) => {

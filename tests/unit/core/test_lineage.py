@@ -1,6 +1,7 @@
 """The lineage of records whose way is known: from the simulator, and by hand."""
 
 import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -84,7 +85,7 @@ def test_backward_is_the_other_way_round() -> None:
 def test_a_missing_span_stands_where_it_should_be() -> None:
     """A child that names a parent that never came is behind a gap, not cut off."""
     events = [one for one in way() if one["name"] != "beta.map"]
-    missing = {"span_id": "beta.map", "name": "beta.map", "to_stage": "map", "module": "BETA"}
+    missing = lost("beta.map", "transfer", "map", span_id="beta.map")
     found = lineage(events, [("a", missing)], "forward")
     assert found.nodes[labels(found).index("beta.map")].kind == "missing"
     assert ("a/beta.map", "a/beta.enrich", "gap") in found.edges
@@ -93,10 +94,46 @@ def test_a_missing_span_stands_where_it_should_be() -> None:
 def test_the_last_span_may_be_missing() -> None:
     """What never came after the last operation stands behind it."""
     events = [one for one in way() if one["name"] != "gamma.deliver"]
-    missing = {"span_id": "", "name": "gamma.deliver", "to_stage": "delivery", "module": "GAMMA"}
+    missing = lost("gamma.deliver", "enrichment", "delivery")
     found = lineage(events, [("a", missing)], "forward")
-    assert ("a/beta.enrich", "a/delivery", "gap") in found.edges
+    assert ("a/beta.enrich", "a/gamma.deliver", "gap") in found.edges
     assert found.destinations == []
+
+
+def test_each_span_of_a_gap_is_a_node() -> None:
+    """A gap of several stages is a chain of as many, in the order in which they are told."""
+    events = way()[:4]
+    names = ["beta.enrich", "gamma.render", "gamma.deliver"]
+    missing = [("a", lost(name, "map", "enrichment")) for name in names]
+    found = lineage(events, missing, "forward")
+    assert labels(found)[-3:] == names
+    chain = ["beta.map", *names]
+    edges = [(f"a/{a}", f"a/{b}", "gap") for a, b in pairwise(chain)]
+    assert [tuple(edge) for edge in found.edges][-3:] == edges
+    assert labels(lineage(events, missing, "backward"))[:3] == names[::-1]
+
+
+def test_what_is_missing_at_the_begin_stands_there() -> None:
+    """Where the first stages never came, they lead to what came first, and follow nothing."""
+    events = [event("beta.map", 3, parent_span_id="integration.transfer"), event("beta.enrich", 4)]
+    names = ["alpha.connect", "alpha.parse"]
+    missing = [("a", lost(name, "", "connect")) for name in names]
+    found = lineage(events, missing, "forward")
+    assert labels(found) == [*names, "beta.map", "beta.enrich"]
+    edges = [("a/alpha.connect", "a/alpha.parse", "gap"), ("a/alpha.parse", "a/beta.map", "gap")]
+    assert [tuple(edge) for edge in found.edges][:2] == edges
+    child = lost("integration.transfer", "", "connect", span_id="integration.transfer")
+    found = lineage(events, [*missing, ("a", child)], "forward")
+    assert labels(found)[:4] == [*names, "integration.transfer", "beta.map"]
+    assert ("a/integration.transfer", "a/beta.map", "gap") in found.edges
+
+
+def lost(name: str, near: str, far: str, span_id: str = "") -> dict[str, Any]:
+    """Return a span that is missing between two stages."""
+    module = name.split(".", maxsplit=1)[0].upper()
+    return {
+        "span_id": span_id, "name": name, "from_stage": near, "to_stage": far, "module": module,
+    }  # fmt: skip
 
 
 def test_where_no_context_reached_a_log_line_tells() -> None:

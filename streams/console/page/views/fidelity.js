@@ -1,7 +1,7 @@
 // Fidelity: which edge lost how much when, and how fast the budgets burn; each cell leads to traces.
 
 import { contract, get } from "../api.js";
-import { bucket } from "../buckets.js";
+import { bucket, labelled } from "../buckets.js";
 import { chart } from "../charts.js";
 import { go } from "../app.js";
 import { address, choice, field, h, put, state } from "../dom.js";
@@ -77,7 +77,8 @@ function heat(series, query, catalog) {
             nameOf(a).localeCompare(nameOf(b)),
     );
     const isFew = starts.length <= 24;
-    const every = isFew ? 1 : Math.max(4, Math.ceil(starts.length / 10));
+    const hasSeconds = Boolean(stepUs % 60e6);
+    const every = labelled(starts.length, isFew, hasSeconds);
     return [
         h(
             "p",
@@ -104,9 +105,9 @@ function heat(series, query, catalog) {
                             h(
                                 "th",
                                 { scope: "col" },
-                                at % every
+                                at % every || (at && at + every > starts.length)
                                     ? h("span", { class: "hidden" }, clock(isoOf(us)))
-                                    : clock(isoOf(us)).slice(0, stepUs % 60e6 ? 8 : 5),
+                                    : clock(isoOf(us)).slice(0, hasSeconds ? 8 : 5),
                             ),
                         ),
                         h("th", { scope: "col", class: "sum" }, "Lost"),

@@ -3,7 +3,7 @@
 import { contract, get } from "../api.js";
 import { go, remember, say } from "../app.js";
 import { address, field, h, put, state } from "../dom.js";
-import { CAUSES, count, duration, micros, percent, words } from "../format.js";
+import { CAUSES, count, counted, duration, micros, percent, words } from "../format.js";
 import { actor, badge, panel, recordLink, table, time, traceLink } from "../parts.js";
 import { build, isSynthetic, madeOf } from "../tree.js";
 import { moduleOf, waterfall } from "../waterfall.js";
@@ -84,7 +84,7 @@ function head(trace) {
             ),
             h("strong", null, duration(trace.duration_us)),
             h("span", null, madeOf(trace)),
-            trace.error_count ? badge(`${count(trace.error_count)} errors`, "error") : null,
+            trace.error_count ? badge(counted(trace.error_count, "error"), "error") : null,
             trace.orphan_count
                 ? badge(`${count(trace.orphan_count)} without a parent`, "warn")
                 : null,
@@ -354,7 +354,7 @@ function revisions(trace) {
                     null,
                     `r${one.revision} `,
                     badge(one.status),
-                    ` ${count(one.span_count)} spans`,
+                    ` ${counted(one.span_count, "span")}`,
                     one.revision > 1
                         ? h("span", { class: "small" }, " amended: something came later")
                         : h("span", { class: "small" }, ` closed by ${one.closed_by}`),
