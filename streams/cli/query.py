@@ -359,7 +359,11 @@ def _moment(answer: Mapping[str, Any], rows: int) -> str:
     if not (as_of := answer.get("as_of")):
         return ""
     gone = answer.get("total_count", rows) - rows
-    lacks = f", without {gone} that expired or were erased meanwhile" if gone > 0 else ""
+    lacks = (
+        f", without {gone} that expired or were erased meanwhile, or that have the id of another"
+        if gone > 0
+        else ""
+    )
     return f" as of {as_of}{lacks}"
 
 

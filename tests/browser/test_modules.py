@@ -251,7 +251,7 @@ def test_no_time_above_a_column_touches_the_next(modules: Page) -> None:
 
 def test_a_note_stands_where_it_has_room(modules: Page) -> None:
     """Beside its bar on the side with more of it, and within a bar that leaves none on either."""
-    cases = [[0.9, 0.0], [0.0, 0.9], [0.0, 0.05], [0.3, 0.3], [0.5, 0.4]]
+    cases = [[200, 0], [0, 200], [0, 5], [50, 50], [70, 60]]
     body = "return given.map(([before, behind]) => it.noteSide(before, behind));"
     assert run(modules, "tree.js", body, cases) == ["before", "behind", *["within"] * 2, "before"]
 
@@ -278,11 +278,11 @@ def test_values_are_written_as_people_read_them(modules: Page) -> None:
       it.duration(59_999), it.duration(61_000_000), it.micros("2026-11-26T08:00:00.000123Z") % 1000,
       it.percent(null), it.duration(null), it.plain(650.0000000000716), it.plain(14.4),
       it.withTimes("up to 2001-11-27T16:52:04Z (LATE 65)"), it.utc(""), it.counted(1, "span"),
-      it.counted(1234, "span"), it.counted(0, "error")];"""
+      it.counted(1234, "span"), it.counted(0, "error"), it.roughly(419e6), it.roughly(7_500e6)];"""
     assert run(modules, "format.js", body) == [
         "99.999 %", "100 %", "50.0 %", "1.50 ms", "60.0 ms", "1 min 01 s", 123, *["\u2013"] * 2,
         "650", "14.4", "up to 2001-11-27 16:52:04 UTC (LATE 65)", "\u2013",
-        "1 span", "1,234 spans", "0 errors",
+        "1 span", "1,234 spans", "0 errors", "6 min", "2 h 05 min",
     ]  # fmt: skip
 
 

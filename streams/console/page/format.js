@@ -47,6 +47,12 @@ export function duration(us) {
     return `${sign}${Math.floor(minutes / 1_440)} d ${Math.floor((minutes % 1_440) / 60)} h`;
 }
 
+/** A time in whole minutes: "6 min", where seconds would be made up. */
+export function roughly(us) {
+    const minutes = Math.floor(us / 60e6);
+    return minutes < 60 ? `${minutes} min` : duration(minutes * 60e6);
+}
+
 function short(value) {
     return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
 }

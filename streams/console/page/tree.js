@@ -4,8 +4,8 @@
 import { count, counted, micros } from "./format.js";
 
 const SEEN_SHARE = 0.06;
-/** Of a lane on a phone, a time of seven characters takes as much. */
-const NOTE_SHARE = 0.35;
+/** As much as a time of seven characters takes. */
+const NOTE_PX = 56;
 
 export const isSynthetic = (span) => span.operation === "LINK" && span.actor === "spanloom";
 
@@ -168,11 +168,11 @@ export function rows(roots, closed) {
 /**
  * Where the note of a bar stands: "before" it, "behind" it, or "within", where neither has room.
  *
- * A note that is cut misleads: of "20.6 ms" a narrow lane leaves "20.6 m". Both are shares of the
+ * A note that is cut misleads: of "20.6 ms" a narrow lane leaves "20.6 m". Both are pixels of the
  * lane that are free beside the bar.
  */
 export function noteSide(before, behind) {
-    if (Math.max(before, behind) < NOTE_SHARE) return "within";
+    if (Math.max(before, behind) < NOTE_PX) return "within";
     return before > behind ? "before" : "behind";
 }
 

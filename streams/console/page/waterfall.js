@@ -6,6 +6,8 @@ import { isSynthetic, noteSide, rows } from "./tree.js";
 
 const ROW = 24;
 const SPARE = 12;
+/** Of a row at least, what is no name; see `.fall .name`. */
+const LANE_SHARE = 0.5;
 
 /**
  * Draw a built trace; `choose(span)` is called when one is chosen.
@@ -88,11 +90,16 @@ export function waterfall(tree, modules, choose, chosen = "") {
         shape.style.left = part(span.start);
         shape.style.width = `${(100 * (span.end - span.start)) / length}%`;
         const time = element.querySelector(".time");
-        const side = noteSide((span.start - tree.low) / length, (tree.end - span.end) / length);
+        const lane = LANE_SHARE * box.clientWidth;
+        const before = ((span.start - tree.low) / length) * lane;
+        const side = noteSide(before, ((tree.end - span.end) / length) * lane);
         if (side === "before")
             time.style.right = `${100 - (100 * (span.start - tree.low)) / length}%`;
         else if (side === "behind") time.style.left = part(span.end);
-        else time.classList.add("within");
+        else {
+            time.classList.add("within");
+            time.style.right = `${100 - (100 * (span.end - tree.low)) / length}%`;
+        }
         return element;
     };
     const select = (index) => {

@@ -2,7 +2,17 @@
 
 import { contract, get, isAbsent } from "../api.js";
 import { h, keepOpen, put, state } from "../dom.js";
-import { count, duration, micros, percent, plain, utc, withTimes, words } from "../format.js";
+import {
+    count,
+    counted,
+    duration,
+    micros,
+    percent,
+    plain,
+    utc,
+    withTimes,
+    words,
+} from "../format.js";
 import { badge, isOver, owner, panel, recordLink, table, time, traceLink } from "../parts.js";
 import { orders } from "../orders.js";
 import { me } from "../session.js";
@@ -263,7 +273,7 @@ function timeline(one) {
             h(
                 "summary",
                 null,
-                `All ${count(one.versions.length)} versions, by the time of their events`,
+                `Versions (${count(one.versions.length)}), by the time of their events`,
             ),
             h(
                 "ol",
@@ -306,7 +316,7 @@ function radius(one) {
         h(
             "dd",
             null,
-            `${count(one.alerts_in)} alert states came, `,
+            `${counted(one.alerts_in, "alert state")} came, `,
             `${count(one.alerts_suppressed)} of them said nothing new`,
         ),
     );

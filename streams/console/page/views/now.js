@@ -2,7 +2,19 @@
 
 import { contract } from "../api.js";
 import { address, arrows, h, keepFocus, put, state } from "../dom.js";
-import { clock, count, duration, isoOf, micros, percent, rate, words, CAUSES } from "../format.js";
+import {
+    CAUSES,
+    clock,
+    count,
+    counted,
+    duration,
+    isoOf,
+    micros,
+    percent,
+    rate,
+    roughly,
+    words,
+} from "../format.js";
 import { LAG_MAX, ORDER, openIncidents, unknown } from "../open.js";
 import { incidentLine, panel, tile } from "../parts.js";
 import { draw, edgeKey, grade } from "../pipeline.js";
@@ -238,7 +250,7 @@ function figures() {
                 ? health.waits_for
                     ? `waits for ${health.waits_for}`
                     : unread
-                      ? `${count(unread)} records unreadable`
+                      ? `${counted(unread, "record")} unreadable`
                       : "records to read"
                 : "",
             health?.waits_for || health?.lag_records > LAG_MAX ? "lossy" : "well",
@@ -333,13 +345,13 @@ function staleness(data) {
     if (age > late && lag > LAG_MAX)
         return state(
             "stale",
-            `The console is still reading: it is ${duration(age - (age % 60e6))} behind.`,
+            `The console is still reading: it is ${roughly(age)} behind.`,
             `${count(lag - (lag % 1_000))} records wait to be read: the figures below are of that time.`,
         );
     return age > late
         ? state(
               "stale",
-              `The newest window of fidelity ended ${duration(age - (age % 60e6))} ago.`,
+              `The newest window of fidelity ended ${roughly(age)} ago.`,
               "No telemetry arrives, or no worker publishes: the figures below are of that time.",
           )
         : null;

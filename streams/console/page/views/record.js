@@ -217,8 +217,7 @@ async function showLineage(view, box) {
                     ? state(
                           "empty",
                           "There is no lineage of this record.",
-                          "Either nothing of it is kept, or this console does not answer such questions.",
-                          "Its history above is whole.",
+                          "No operation of it is kept, or this console does not answer such questions.",
                       )
                     : broken(error),
             ),
