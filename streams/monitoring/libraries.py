@@ -15,6 +15,8 @@ import structlog
 SAID_MAX: Final = 3
 """Lines of one place within a window."""
 WINDOW_SECONDS: Final = 60.0
+KAFKA_CLIENT: Final = "librdkafka"
+"""The library below confluent_kafka, which has levels, facilities and client names of its own."""
 log = structlog.get_logger()
 
 
@@ -49,6 +51,24 @@ class Seldom:
         left_out, place.left_out = place.left_out, 0
         place.said += 1
         return left_out
+
+
+class _ByFacility(logging.Filter):
+    """Takes the facility of a line of librdkafka for its place: the code is always who polled."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Name the place; every line passes."""
+        if isinstance(record.args, tuple) and record.args:
+            record.pathname, record.lineno = f"{KAFKA_CLIENT}/{record.args[0]}", 0
+        return True
+
+
+def client_log() -> logging.Logger:
+    """Return the `logger` of a confluent_kafka client: its lines are events `library_said`."""
+    logger = logging.getLogger(KAFKA_CLIENT)
+    if not logger.filters:
+        logger.addFilter(_ByFacility())
+    return logger
 
 
 class LibraryHandler(logging.Handler):
