@@ -8,9 +8,11 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
+
+from streams.errors import SpanloomError
 
 SAID_MAX: Final = 3
 """Lines of one place within a window."""
@@ -90,8 +92,13 @@ class LibraryHandler(logging.Handler):
             if left_out is None:
                 return
             fields = {"library": record.name, "text": record.getMessage()}
-            more = {"left_out": left_out} if left_out else {}
+            more: dict[str, Any] = {"left_out": left_out} if left_out else {}
             level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
-            log.log(level, "library_said", exc_info=record.exc_info, **fields, **more)
+            exc_info = record.exc_info
+            error = exc_info[1] if exc_info is not None else None
+            if isinstance(error, SpanloomError):
+                # Ours, on its way through a library: a page of its frames says nothing more.
+                exc_info, more["error"] = None, str(error)
+            log.log(level, "library_said", exc_info=exc_info, **fields, **more)
         except Exception:  # a line that cannot be written must not end who wrote it
             self.handleError(record)

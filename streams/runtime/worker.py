@@ -152,13 +152,13 @@ class Worker:
                 self._add_kind(kind, sources, partial(stage.make, kind), count)
         open_files.allow(sum(self._counts.values()))
         if not self.settings.embedded:
-            group = self.settings.group
-            logs = {kind: changelog_topic(group, kind) for kind in self._kinds}
+            logs = {kind: changelog_topic(self.settings.group, kind) for kind in self._kinds}
             specs = [topics.changelog_spec(logs[k], count) for k, count in self._counts.items()]
             topics.create(client, specs, who=self.link.settings.who)
+            by_key = [kind for kind in (JOIN, "fragments") if kind in logs]
+            topics.check_kept(client, {logs[kind]: self._counts[kind] for kind in by_key})
             topic_policies.check(client, pipeline, logs.values())
-            if origins:
-                topics.check_grown(client, {logs[rekey_kind(t)]: n for t, n in origins.items()})
+            topics.check_grown(client, {logs[rekey_kind(t)]: n for t, n in origins.items()})
 
     def _origins(self, client: AdminClient) -> dict[str, int]:
         """Return how many partitions each topic has that is rekeyed."""
@@ -323,8 +323,7 @@ class Worker:
 
     def joins(self) -> dict[TaskHost, JoinRunner]:
         """Return the hosts of this worker's join tasks with their runners."""
-        runners = {host: host.runner for host in self._restored()}
-        return {host: r for host, r in runners.items() if isinstance(r, JoinRunner)}
+        return {h: h.runner for h in self._restored() if isinstance(h.runner, JoinRunner)}
 
     def records(self) -> int:
         """Return how many telemetry records are in the state of this worker's partitions."""
