@@ -303,6 +303,7 @@ class TaskHost:
         """Hold the topics that run ahead, release the others, ask for recalls."""
         held = frozenset(self.topics) if self.waiting_for else self.runner.held
         self._inbox.hold(held)
+        self._refetch.look(self.topics)
         if self._held.be(frozenset(self.topics) if self._inbox.is_full else held):
             self._inbox.news.set()
         if self._recall is None or (self._recalling is not None and not self._recalling.done()):
@@ -365,9 +366,8 @@ class TaskHost:
         """
         try:
             async with self._cutting:
-                if not self._ready or not self.runner.is_dirty or self.failed is not None:
-                    return
-                if not await self._is_thrown_away():
+                rests = not self._ready or not self.runner.is_dirty or self.failed is not None
+                if rests or not await self._is_thrown_away():
                     return
                 began = time.monotonic()
             self.coming_back = asyncio.get_running_loop().create_task(self._come_back(began))
