@@ -90,6 +90,17 @@ def test_a_topic_that_grows_ends_the_worker_and_can_be_rekeyed(deployment: Deplo
     assert again.wait(60) == 0, again.tail()
 
 
+def test_topics_that_are_deleted_under_a_worker_end_it(deployment: Deployment) -> None:
+    """It would look like a spare worker: no task, no lag, nothing to do."""
+    deployment.create_topics()
+    worker = deployment.worker()
+    worker.wait_until_restored(len(deployment.partitions_of("telemetry.other.v1")))
+    deployment.delete_topics()
+    assert worker.wait(120) == 3, worker.tail()
+    assert "telemetry.other.v1" in worker.tail()
+    assert "spanloom topics create" in worker.tail()
+
+
 def test_a_state_of_fewer_partitions_is_refused(deployment: Deployment) -> None:
     """All topics have grown, so that they fit together, and not with what the group knows."""
     deployment.create_topics()
