@@ -1,153 +1,45 @@
-"""The `spanloom` command: gathers the commands and turns errors into exit codes.
+"""The `spanloom` command's entry: listens to signals, imports the commands, tells errors.
 
-Exit codes: 0 well, 1 a finding, 2 wrong usage or configuration, 3 broker or state unusable.
+Owns the first moment, in which half a second goes by with imports: whoever is told to stop then
+ends with a word and a code of its own, not by the signal. Nothing but the standard library is
+imported here before that.
 """
 
+import os
+import signal
 import sys
-from importlib import import_module
-from typing import Any, Final
+from types import FrameType
+from typing import Final
 
-import typer
-from typer.core import TyperGroup
-
-from streams import __version__
-from streams.cli.importing import uncollected, without_blas_threads
-from streams.errors import SpanloomError
-
-_GROUPS: Final = {
-    "contract": (
-        "Check, show and learn pipeline contracts.\n\n"
-        "Example: spanloom contract check pipeline.yaml"
-    ),
-    "rules": (
-        "Test the alert rules of a contract.\n\nExample: spanloom rules test rule-tests.yaml"
-    ),
-    "schema": (
-        "Check the Avro schemas of the topics, and register them.\n\nExample: spanloom schema check"
-    ),
-    "topics": (
-        "Create and check the Kafka topics.\n\n"
-        "Example: spanloom topics create --partitions 4 --contract seed"
-    ),
-    "replay": (
-        "Send recorded telemetry into the topics.\n\n"
-        "Example: spanloom replay otlp traces.json --broker 127.0.0.1:9092"
-    ),
-    "export": (
-        "Write what was recorded to files.\n\n"
-        "Example: spanloom export events -o day.jsonl.gz --contract seed"
-    ),
-    "coverage": (
-        "Hold the contract's stages and signals against what the telemetry topics tell.\n\n"
-        "Ends with 0 when all of it is told as it should be, with 1 when there is a gap.\n\n"
-        "Example: spanloom coverage --contract seed --broker 127.0.0.1:9092"
-    ),
-    "notify": (
-        "Tell Alertmanager, webhooks and others of incidents.\n\n"
-        "Example: spanloom notify test --config notify.yaml"
-    ),
-    "incident": (
-        "See incidents, and order what becomes of them.\n\nExample: spanloom incident list --all"
-    ),
-    "console-key": (
-        "Make, list and revoke the keys of the console.\n\n"
-        "Example: spanloom console-key new --actor alice@example.org --role operator"
-    ),
-    "noise": (
-        "How much people were spared, and by which means.\n\n"
-        "Example: spanloom noise report --days 7"
-    ),
-    "archive": (
-        "Erase somebody from the console's archive; name it in Iceberg tables.\n\n"
-        "Example: spanloom archive iceberg --archive /var/lib/spanloom/archive "
-        "--catalog type=sql --catalog uri=sqlite:////var/lib/spanloom/catalog.db"
-    ),
-    "query": (
-        "Ask a console: traces, records, lineage, fidelity, incidents, audit entries.\n\n"
-        "Example: spanloom query record rec-000017"
-    ),
-}
-"""Commands with commands of their own: the `app` of the module of that name."""
-COMMANDS: Final = (
-    *("contract", "rules", "schema", "topics", "replay", "export", "notify"),
-    *(
-        "worker",
-        "tail",
-        "fidelity",
-        "stats",
-        "coverage",
-        "incident",
-        "explain",
-        "noise",
-        "demo",
-        "collector",
-        "console",
-        "console-key",
-        "query",
-        "archive",
-    ),
-)
-"""The others are the function `run` of the module of that name."""
+_CODES: Final = {"worker": 0, "console": 0, "collector": 0, "notify run": 0, "demo": 1}
+"""What commands that run long end with. Services do so when they are told to: that is a good end. A
+demonstration that was stopped before it began did not pass."""
 _BROKEN: Final = 3
 """Exit code when a library that reads or keeps data fails in itself."""
 
 
-class _Commands(TyperGroup):
-    """The commands, each imported when it is asked for: a worker starts without the others."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names, in the order of --help."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command, None when there is none of that name."""
-        if cmd_name not in COMMANDS:
-            return None
-        without_blas_threads()
-        with uncollected():
-            module = import_module(f"streams.cli.{cmd_name.replace('-', '_')}")
-        one = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
-        if cmd_name in _GROUPS:
-            one.add_typer(module.app, name=cmd_name, help=_GROUPS[cmd_name])
-        else:
-            one.command(cmd_name)(module.run)
-        one.callback()(lambda: None)  # with one command alone there would be no group
-        return typer.main.get_group(one).commands[cmd_name]
-
-
-app = typer.Typer(
-    name="spanloom",
-    cls=_Commands,
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help=(
-        "Joins telemetry by trace id, says what is missing and where, and opens incidents.\n\n"
-        "`spanloom COMMAND --help` has an example of each. Ends with 0 when all is well, 1 for a "
-        "finding, 2 for wrong usage or settings, 3 when broker or state cannot be used.\n\n"
-        "Example: spanloom demo"
-    ),
-)
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"spanloom {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
-    ),
-) -> None:
-    """Run `spanloom COMMAND --help` for an example of each command."""
+class _Stopped(SystemExit):
+    """A signal came before the command listened to signals itself; nothing was in its hands."""
 
 
 def main() -> None:
-    """Run the command line; errors become one message and an exit code."""
+    """Run the command line; errors that are ours become one message and their exit code."""
+    named = (sys.argv[1:2], sys.argv[1:3])
+    code = next((_CODES[one] for one in map(" ".join, named) if one in _CODES), None)
+    if code is not None:
+        _listen()
+    try:
+        _run()
+    except _Stopped as stopped:
+        print(f"spanloom: {stopped}", file=sys.stderr, flush=True)
+        # Threads that were begun may wait for a broker: nobody waits for them.
+        os._exit(code or 0)
+
+
+def _run() -> None:
+    from streams.cli.commands import app  # a third of a second
+    from streams.errors import SpanloomError
+
     try:
         app()
     except SpanloomError as error:
@@ -177,6 +69,23 @@ def _library_of(error: BaseException) -> str:
         if module is not None and isinstance(error, getattr(module, name)):
             return library
     return ""
+
+
+def _listen() -> None:
+    """Be stopped by SIGTERM and SIGHUP until the command itself says what they do.
+
+    What `nohup` lets a process ignore it goes on ignoring. Ctrl-C is Python's own.
+    """
+    for one in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(one) is not signal.SIG_IGN:
+            signal.signal(one, _told)
+
+
+def _told(number: int, _frame: FrameType | None) -> None:
+    name = signal.Signals(number).name
+    raise _Stopped(
+        f"told to stop ({name}) before it had begun; nothing was in hand, nothing is lost"
+    )
 
 
 if __name__ == "__main__":

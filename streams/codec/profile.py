@@ -84,7 +84,16 @@ def load_profile(path: Path | str) -> Profile:
         )
     except KeyError as error:
         raise ConfigError(f"{path}: {error.args[0]!r} is missing") from error
-    except (OSError, ValueError, TypeError, yaml.YAMLError, ConfigError) as error:
+    except OSError as error:
+        file = error.filename or path
+        what = "the profile (--profile, SPANLOOM_PROFILE)"
+        if str(file) != str(path):
+            what = f"the schema that {path} names, from that file's folder on,"
+        raise ConfigError(
+            f"{file} cannot be read ({error.strerror}): give {what} the path of a file that this "
+            "user may read"
+        ) from error
+    except (ValueError, TypeError, yaml.YAMLError, ConfigError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
 

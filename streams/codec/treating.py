@@ -36,6 +36,8 @@ from streams.units import I64
 
 EVENT: Final = "telemetry_event"
 BATCH: Final = "telemetry_batch"
+WITHHELD: Final = "withheld (personal)"
+"""In place of a detail that may quote what is personal."""
 IDS: Final = ("event_id", "trace_id", "span_id", "parent_span_id")
 QUOTES_NOTHING: Final = frozenset(
     {
@@ -205,8 +207,8 @@ class RejectedTreating:
         is_plain = bool(treated) and not strange and about not in self._privacy.rules.fields
         if is_plain:
             detail = self._detail(detail, payload)
-        elif not UNREAD.fullmatch(detail):
-            detail = ""
+        elif detail and not UNREAD.fullmatch(detail):
+            detail = WITHHELD
         is_id = _TRACE_ID.fullmatch(key) is not None
         return found | {"key": key if is_id else b"", "value": treated, "detail": detail}
 

@@ -148,8 +148,9 @@ class EventWindows(Generic[W]):
     def end_next(self, target_us: int | None) -> int | None:
         """End the next window that lies wholly before `target_us`; return its end, None for none.
 
-        After a gap longer than `max_windows` the windows in between are skipped and counted:
-        nothing was open in them.
+        After a gap longer than `max_windows` the windows in between are skipped: nothing was open
+        in them. The gap counts once, however long: one event of 1970 before the others is one, and
+        no hundred million. Before any window has ended it is no beginning either.
         """
         if target_us is None:
             return None
@@ -164,8 +165,10 @@ class EventWindows(Generic[W]):
             return None
         skipped = (target_us - self.ended_us) // width_us - self._layout.max_windows
         if skipped > 0:
-            self.discarded[WINDOW_SKIPPED] += skipped
+            self.discarded[WINDOW_SKIPPED] += 1
             before_us, self.ended_us = self.ended_us, self.ended_us + skipped * width_us
+            if before_us == self.first_us:
+                self.first_us = self.ended_us
             self._skipped(before_us, self.ended_us)
         self.ended_us += width_us
         self._ended(self.ended_us)

@@ -18,6 +18,7 @@ from streams.demo.watcher import Watcher
 from streams.errors import BrokerError, StateError
 from streams.runtime.build import load_pipeline
 from streams.runtime.embedded import EmbeddedBroker
+from streams.runtime.link import open_client
 from streams.settings import WorkerSettings, load_settings
 from streams.simulate.pipeline import Simulation
 from streams.simulate.plan import plan_faults
@@ -83,13 +84,14 @@ class Sender(threading.Thread):
         super().__init__(name="spanloom-pipeline", daemon=True)
         self.error: str = ""
         self.stopped = threading.Event()
-        self._producer = Producer(
+        self._producer = open_client(
+            Producer,
             {
                 "bootstrap.servers": broker,
                 "partitioner": "murmur2_random",
                 "linger.ms": 10,
                 "log_level": 0,
-            }
+            },
         )
         self._publisher = Publisher(
             simulation, lambda event: encode("telemetry_event", dict(event)), self._produce

@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, TopicPartition
 from streams.codec.records import decode
 from streams.core.traces.links import NAMES as LINK_NAMES
 from streams.runtime import topics
+from streams.runtime.link import open_client
 
 WATCHED: Final = (topics.TRACES, topics.STATS, topics.ALERTS, topics.INCIDENTS)
 Edge = tuple[str, str, str]
@@ -44,7 +45,8 @@ class Watcher:
         self._thread.join(timeout=10)
 
     def _read(self) -> None:
-        consumer = Consumer(
+        consumer = open_client(
+            Consumer,
             {
                 "bootstrap.servers": self._broker,
                 "group.id": "spanloom-demo-watcher",
@@ -52,7 +54,7 @@ class Watcher:
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",
                 "log_level": 0,
-            }
+            },
         )
         try:
             consumer.assign(

@@ -21,6 +21,7 @@ from streams.core.traces.partitioners import PartitionerWatch
 from streams.core.traces.progress import Progress, ProgressSettings
 from streams.core.traces.rejected import RejectedTraces
 from streams.core.traces.waits import LearnedWait, WaitSettings
+from streams.errors import StateError
 from streams.state.segment import Segment, SegmentClosed, SegmentRows
 from streams.units import I64, MINUTE_US, SECOND_US, U8
 
@@ -261,7 +262,18 @@ class JoinState:
         self.rejected.sealed()
 
     def restore_scalars(self, scalars: Mapping[str, Any]) -> None:
-        """Take over the small part of a segment; topics are matched by name."""
+        """Take over the small part of a segment; topics are matched by name.
+
+        Raises:
+            StateError: the topics had another number of partitions.
+        """
+        was_many, many = scalars["partitioners"]["partitions"], self.partitioners.partitions
+        if was_many != many:
+            raise StateError(
+                f"the state is of topics with {was_many} partitions, they have {many}: keys have "
+                "moved, and traces would be torn or come out twice. Operator action: start a new "
+                "group (--group) with derived topics of its own (--derived-prefix)."
+            )
         self.positions = dict(scalars["positions"])
         self.topic_ids = dict(scalars.get("topic_ids", {}))
         was = scalars["topics"]

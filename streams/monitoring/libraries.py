@@ -8,13 +8,17 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
+
+from streams.errors import SpanloomError
 
 SAID_MAX: Final = 3
 """Lines of one place within a window."""
 WINDOW_SECONDS: Final = 60.0
+KAFKA_CLIENT: Final = "librdkafka"
+"""The library below confluent_kafka, which has levels, facilities and client names of its own."""
 log = structlog.get_logger()
 
 
@@ -51,6 +55,24 @@ class Seldom:
         return left_out
 
 
+class _ByFacility(logging.Filter):
+    """Takes the facility of a line of librdkafka for its place: the code is always who polled."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Name the place; every line passes."""
+        if isinstance(record.args, tuple) and record.args:
+            record.pathname, record.lineno = f"{KAFKA_CLIENT}/{record.args[0]}", 0
+        return True
+
+
+def client_log() -> logging.Logger:
+    """Return the `logger` of a confluent_kafka client: its lines are events `library_said`."""
+    logger = logging.getLogger(KAFKA_CLIENT)
+    if not logger.filters:
+        logger.addFilter(_ByFacility())
+    return logger
+
+
 class LibraryHandler(logging.Handler):
     """Passes the records of `logging` on to our own log, as events `library_said`.
 
@@ -70,8 +92,13 @@ class LibraryHandler(logging.Handler):
             if left_out is None:
                 return
             fields = {"library": record.name, "text": record.getMessage()}
-            more = {"left_out": left_out} if left_out else {}
+            more: dict[str, Any] = {"left_out": left_out} if left_out else {}
             level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
-            log.log(level, "library_said", exc_info=record.exc_info, **fields, **more)
+            exc_info = record.exc_info
+            error = exc_info[1] if exc_info is not None else None
+            if isinstance(error, SpanloomError):
+                # Ours, on its way through a library: a page of its frames says nothing more.
+                exc_info, more["error"] = None, str(error)
+            log.log(level, "library_said", exc_info=exc_info, **fields, **more)
         except Exception:  # a line that cannot be written must not end who wrote it
             self.handleError(record)

@@ -12,6 +12,9 @@ from streams.settings import WorkerSettings
 
 HEARTBEAT_SECONDS: Final = 0.3
 """A member hears of a rebalance by its next heartbeat, and the first one waits for the last."""
+METADATA_SECONDS: Final = 30
+"""How often topics are looked at. One that was given partitions is to be noticed before producers
+send to them, which look every five minutes by default: from then on keys have moved."""
 
 
 class NoTables(TableManager):
@@ -47,6 +50,7 @@ def chunk_app(settings: WorkerSettings, link: Link) -> ChunkApp:
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=settings.instance or None,
         consumer_max_fetch_size=settings.fetch_bytes,
+        consumer_metadata_max_age_ms=METADATA_SECONDS * 1000,
         # The embedded broker writes markers of transactions without a checksum.
         broker_check_crcs=not settings.embedded,
         broker_max_poll_records=settings.poll_records,

@@ -129,7 +129,8 @@ def check_group_metadata() -> None:
     Raises:
         ConfigError: it has another one; commits would not be fenced by the group.
     """
-    consumer = Consumer({"bootstrap.servers": "127.0.0.1:1", "group.id": "check", "log_level": 0})
+    nowhere = {"bootstrap.servers": "127.0.0.1:1", "group.id": "check", "log_level": 0}
+    consumer = open_client(Consumer, nowhere)
     try:
         theirs = consumer.consumer_group_metadata()
     finally:

@@ -33,6 +33,10 @@ class ConsumerSource:
         tp = TP(topic, partition)
         return int((await self._consumer().earliest_offsets(tp))[tp])
 
+    def handed_out(self, topic: str, partition: int) -> int:
+        """Return the position after the last records that left the fetcher; 0 for none."""
+        return self._consumer().handed_out(TP(topic, partition))
+
     def hold(self, topic: str, partition: int) -> None:
         """Stop fetching a partition for now."""
         self._consumer().hold(TP(topic, partition))

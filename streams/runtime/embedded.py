@@ -10,6 +10,8 @@ from typing import Self
 
 from confluent_kafka import Producer
 
+from streams.runtime.link import open_client
+
 
 class EmbeddedBroker:
     """A mock cluster of one broker that lives as long as the object is open."""
@@ -20,9 +22,11 @@ class EmbeddedBroker:
 
     def __enter__(self) -> Self:
         """Start the broker on a free port of the loopback."""
-        self._cluster = Producer(
-            {"bootstrap.servers": "embedded:1", "test.mock.num.brokers": 1, "log_level": 0}
+        self._cluster = open_client(
+            Producer,
+            {"bootstrap.servers": "embedded:1", "test.mock.num.brokers": 1, "log_level": 0},
         )
+        assert self._cluster is not None
         broker = next(iter(self._cluster.list_topics(timeout=10).brokers.values()))
         self.address = f"{broker.host}:{broker.port}"
         return self

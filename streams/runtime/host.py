@@ -115,6 +115,8 @@ class TaskHost:
         self._publisher: Publisher | None = None
         self._changelog: Changelog | None = None
         self._loop_task: asyncio.Task[None] | None = None
+        self.coming_back: asyncio.Task[None] | None = None
+        """Reads the state back after a refused commit; a stop does not wait for it."""
         self.failed: SpanloomError | None = None
 
     # --- life
@@ -191,8 +193,8 @@ class TaskHost:
 
     @property
     def is_settled(self) -> bool:
-        """Whether no chunk waits and no cut is in flight."""
-        return self._inbox.is_empty and not self._cutting.locked()
+        """Whether no chunk waits, no cut is in flight and no state is being read back."""
+        return self._ready and self._inbox.is_empty and not self._cutting.locked()
 
     @property
     def rest(self) -> str:
@@ -302,6 +304,7 @@ class TaskHost:
         """Hold the topics that run ahead, release the others, ask for recalls."""
         held = frozenset(self.topics) if self.waiting_for else self.runner.held
         self._inbox.hold(held)
+        self._refetch.look(self.topics)
         if self._held.be(frozenset(self.topics) if self._inbox.is_full else held):
             self._inbox.news.set()
         if self._recall is None or (self._recalling is not None and not self._recalling.done()):
@@ -357,23 +360,35 @@ class TaskHost:
             self._last_cut = time.monotonic()
 
     async def cut(self) -> None:
-        """Commit outputs, state and positions since the last cut; a refusal restarts the task."""
-        async with self._cutting:
-            if not self._ready or not self.runner.is_dirty or self.failed is not None:
-                return
-            try:
-                try:
-                    async with self._pace.turn() as turn:
-                        with own_cancels_only():
-                            await self._commit(turn)
-                    self.cuts += 1
-                    self._pace.note_cut(str(self.id))
-                except CommitRefusedError as error:
-                    await self._restart(str(error))
-            except SpanloomError as error:
-                self.failed = error
-            except FAILURES as error:  # a cut runs beside the steps: nobody else would hear of it
-                self.fail(error)
+        """Commit outputs, state and positions since the last cut; a refusal restarts the task.
+
+        A revoke that comes meanwhile waits until nobody can be fenced any more, as all who cut wait
+        for their turn, and not for what is read back then: nothing of that is to be cut.
+        """
+        try:
+            async with self._cutting:
+                rests = not self._ready or not self.runner.is_dirty or self.failed is not None
+                if rests or not await self._is_thrown_away():
+                    return
+                began = time.monotonic()
+            self.coming_back = asyncio.get_running_loop().create_task(self._come_back(began))
+            await self.coming_back
+        except SpanloomError as error:
+            self.failed = error
+        except FAILURES as error:  # a cut runs beside the steps: nobody else would hear of it
+            self.fail(error)
+
+    async def _is_thrown_away(self) -> bool:
+        """Commit; return whether it was refused, and the task is fenced and to be read back."""
+        try:
+            async with self._pace.turn() as turn:
+                with own_cancels_only():
+                    await self._commit(turn)
+        except CommitRefusedError as error:
+            return await self._throw_away(str(error))
+        self.cuts += 1
+        self._pace.note_cut(str(self.id))
+        return False
 
     async def _commit(self, turn: Turn) -> None:
         assert self._changelog is not None
@@ -427,41 +442,43 @@ class TaskHost:
                 await self._in_thread(self._changelog.catch_up)
                 self._note_waiting()
 
-    async def _restart(self, why: str) -> None:
-        """Throw the memory away, which is ahead of what is committed, and read it back."""
+    async def _throw_away(self, why: str) -> bool:
+        """Throw the memory away, which is ahead of what is committed; return whether to read it."""
         # What the refused cut collected is gone: a later cut of this memory would commit past it.
         self._ready = self._takes_in = False
         self._inbox.clear()  # it is fetched again
-        now = time.monotonic()
         self.meter.restarts += 1
-        count = self._restarts.note(now)
+        count = self._restarts.note(time.monotonic())
         log.warning("commit_refused", task=str(self.id), error=why, restarts=count)
         if count > self._settings.restarts_max:
-            self.failed = BrokerError(
+            raise BrokerError(
                 f"task {self.id}: {count} commits refused in "
                 f"{self._settings.restart_window_seconds:g} s, {refusals.of_commits(why)}"
             )
-            return
-        if self._changelog is not None:
-            await self._in_thread(self._changelog.close)
+        changelog, self._changelog = self._changelog, None  # a stop needs no thread to close it
+        if changelog is not None:
+            await self._in_thread(changelog.close)
         self.is_refused = True
         if not await self._is_still_ours():
             log.info("task_waits_for_assignment", task=str(self.id))
-            return
+            return False
+        await self._in_thread(self.fence)
+        self.is_refused = False
+        return True
 
-        def back() -> Recovered:
-            self.fence()
-            return self.recover()
-
-        try:
-            self.adopt(await self._in_thread(back))
-        except SpanloomError as error:
-            self.failed = error
+    async def _come_back(self, began: float) -> None:
+        """Read back what is committed, and go on from there."""
+        found = await self._in_thread(self.recover)
+        if self._closed:
+            await self._in_thread(found.changelog.close)
             return
-        for topic in self.topics:
-            await self._source.again(topic, self.id.partition, self.runner.positions.get(topic, 0))
+        self.adopt(found)
+        if not self.is_paused:  # else the assignment seeks it, where it stands now
+            for topic in self.topics:
+                at = self.runner.positions.get(topic, 0)
+                await self._source.again(topic, self.id.partition, at)
         self.begin()
-        log.info("task_restarted", task=str(self.id), seconds=round(time.monotonic() - now, 3))
+        log.info("task_restarted", task=str(self.id), seconds=round(time.monotonic() - began, 3))
 
     async def _is_still_ours(self) -> bool:
         """Return whether no other worker can hold the task.

@@ -20,6 +20,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from streams.errors import BrokerError, ConfigError
+from streams.monitoring.libraries import client_log
 from streams.runtime import refusals, tokens
 from streams.runtime.tls import trust
 from streams.settings import KafkaLink
@@ -114,7 +115,7 @@ class Link:
         heard: list[KafkaError] = []
         base = self.librdkafka() | {"error_cb": heard.append, "log_level": 0}
         try:
-            client = AdminClient(base)
+            client = open_client(AdminClient, base)
         except KafkaException as error:
             raise ConfigError(
                 f"the Kafka client takes no such link: {error.args[0].str()}"
@@ -214,9 +215,10 @@ def open_client(make: Any, settings: Mapping[str, object]) -> Any:
     """Return a confluent_kafka client that has its first token, where it needs one.
 
     librdkafka asks for tokens when it is polled; a client whose first call is another one would
-    wait for its own question.
+    wait for its own question. Its own lines go through our log when it is polled: on standard error
+    they are of another form, whatever `log_level` says of a fatal one.
     """
-    client = make(dict(settings))
+    client = make({"logger": client_log(), **settings})
     if "oauth_cb" in settings:
         client.poll(0)
     return client

@@ -121,6 +121,8 @@ class Monitor:
         self._looked_at = time.monotonic()
         self._pausing_since: float | None = None
         self._silence_told = 0.0
+        self._silent_seconds = 0.0
+        """At the last look; what was told last may be half of it."""
 
     def enter(self, phase: Phase) -> None:
         """Note where the worker stands; a stop is never left."""
@@ -199,8 +201,9 @@ class Monitor:
                 "restart goes on from the last commit",
             )
         elif self._silence_told and seconds < SILENT_SECONDS:
-            log.info("broker_answers", silent_seconds=round(self._silence_told, 1))
+            log.info("broker_answers", silent_seconds=round(self._silent_seconds, 1))
             self._silence_told = 0.0
+        self._silent_seconds = seconds
 
     def _seen(self, host: TaskHost, task: dict[str, Any]) -> TaskSeen:
         return TaskSeen(

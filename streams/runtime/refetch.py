@@ -7,7 +7,7 @@ come only where the broker has them no more, and then they are counted and logge
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -47,6 +47,8 @@ class Refetch:
         self._runner = runner
         self._may_ask = may_ask
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._awaited: dict[str, tuple[int, float]] = {}
+        """By topic the position behind which records left the fetcher, and since when none came."""
 
     @property
     def running(self) -> list[asyncio.Task[None]]:
@@ -55,12 +57,29 @@ class Refetch:
 
     def missed(self, chunk: Chunk, position: int) -> None:
         """Fetch a topic again from a position: a rebalance may drop records on their way."""
-        topic = chunk.topic
+        self._ask(chunk.topic, position, chunk.start)
+
+    def look(self, topics: Sequence[str]) -> None:
+        """Fetch again what left the fetcher and does not come: behind a topic's last is no gap.
+
+        A rebalance may drop them all. Nobody would miss them, until the topic had another record.
+        """
+        now = asyncio.get_running_loop().time()
+        for topic in topics:
+            position = self._position(topic)
+            out = self._source.handed_out(topic, self._task.partition)
+            if out <= position or not self._may_ask(topic):
+                self._awaited.pop(topic, None)
+                continue
+            at, since = self._awaited.get(topic, (position, now))
+            self._awaited[topic] = (position, since if at == position else now)
+            if at == position and now - since >= AGAIN_SECONDS:
+                self._ask(topic, position, out)
+
+    def _ask(self, topic: str, position: int, got: int) -> None:
         if topic in self._asking:
             return
-        log.warning(
-            "chunk_gap_seen", task=str(self._task), topic=topic, at=position, got=chunk.start
-        )
+        log.warning("chunk_gap_seen", task=str(self._task), topic=topic, at=position, got=got)
         asking = asyncio.get_running_loop().create_task(self._until_there(topic, position))
         self._asking[topic] = asking
         asking.add_done_callback(lambda _: self._asking.pop(topic, None))

@@ -186,7 +186,7 @@ def of_right(
     return RightError(f"{who} may not {operation} {resource} ({error.str()}). {GRANT}")
 
 
-def of_aiokafka(error: BaseException, who: str = "this user") -> BrokerError | None:
+def of_aiokafka(error: BaseException | None, who: str = "this user") -> BrokerError | None:
     """Return what to say of an error of aiokafka's, None when it is of neither kind."""
     from aiokafka import errors as theirs
 
@@ -194,7 +194,7 @@ def of_aiokafka(error: BaseException, who: str = "this user") -> BrokerError | N
         theirs.TopicAuthorizationFailedError: ("Read", "topic"),
         theirs.GroupAuthorizationFailedError: ("Read", "group"),
     }
-    seen: BaseException | None = error
+    seen = error
     while seen is not None:
         for kind, (operation, resource) in kinds.items():
             if isinstance(seen, kind):

@@ -17,6 +17,9 @@ class Source(Protocol):
     async def beginning(self, topic: str, partition: int) -> int:
         """Return the first offset that the broker still has."""
 
+    def handed_out(self, topic: str, partition: int) -> int:
+        """Return the position after the last records that left the fetcher; 0 for none."""
+
     def hold(self, topic: str, partition: int) -> None:
         """Stop fetching a partition for now."""
 

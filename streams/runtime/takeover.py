@@ -11,6 +11,7 @@ on; before it the partitions are ours.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -43,16 +44,19 @@ class Takeovers:
         self._on_done = on_done
         self._pool = ThreadPoolExecutor(RESTORES_AT_ONCE, thread_name_prefix="spanloom-restore")
         self._running: dict[TaskId, asyncio.Task[None]] = {}
-        self._fences: dict[TaskId, asyncio.Future[None]] = {}
+        self._fences: set[asyncio.Future[None]] = set()
+        self._leaving: dict[TaskId, set[asyncio.Task[None]]] = {}
+        """Of tasks that went while they were read: what still reads, and has their local copy."""
 
     def begin(self, hosts: Iterable[TaskHost]) -> None:
         """Restore tasks that were assigned; returns at once."""
-        hosts = list(hosts)
         # All are fenced before any is read: a revoke waits for that and for no more.
-        for host in hosts:
-            self._fences[host.id] = asyncio.wrap_future(self._pool.submit(host.fence))
-        for host in hosts:
-            running = asyncio.get_running_loop().create_task(self._take_over(host))
+        begun = [(host, asyncio.wrap_future(self._pool.submit(host.fence))) for host in hosts]
+        for host, fence in begun:
+            self._fences.add(fence)
+            fence.add_done_callback(self._fences.discard)
+            take = self._take_over(host, fence, self._leaving.pop(host.id, set()))
+            running = asyncio.get_running_loop().create_task(take)
             self._running[host.id] = running
 
     def is_restoring(self, task_id: TaskId) -> bool:
@@ -62,25 +66,34 @@ class Takeovers:
     async def fenced(self) -> None:
         """Wait until no restore can fence another worker any more."""
         if self._fences:
-            await asyncio.wait(list(self._fences.values()))
+            await asyncio.wait(list(self._fences))
 
     async def leave(self, host: TaskHost) -> None:
-        """Give up a task that went to another worker; its local copy is closed."""
-        running = self._running.get(host.id)
+        """Give up a task that went to another worker; its local copy is closed.
+
+        Where its state is still being read, that ends by itself: the others of this worker wait for
+        the assignment. The task itself waits for it, should it come again.
+        """
+        running = self._running.pop(host.id, None)
         await host.stop(cut=False)
-        if running is not None:
-            await asyncio.gather(running, return_exceptions=True)
+        reading = {one for one in (running, host.coming_back) if one is not None}
+        if left := {one for one in reading if not one.done()}:
+            self._leaving[host.id] = left
 
     def end(self) -> None:
         """Wait for nobody any more; threads that still read are left to the end of the process."""
-        for running in self._running.values():
+        for running in itertools.chain(self._running.values(), *self._leaving.values()):
             running.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _take_over(self, host: TaskHost) -> None:
+    async def _take_over(
+        self, host: TaskHost, fence: asyncio.Future[None], leaving: set[asyncio.Task[None]]
+    ) -> None:
         try:
             with own_cancels_only():
-                await self._fences[host.id]
+                await fence
+                if leaving:
+                    await asyncio.wait(leaving)
                 found: Recovered = await asyncio.wrap_future(self._pool.submit(host.recover))
             if host.is_closed:
                 found.changelog.close()
@@ -100,7 +113,8 @@ class Takeovers:
             return
         finally:
             # From here on an assignment seeks it and lets it be fetched like any other task.
-            del self._running[host.id], self._fences[host.id]
+            if self._running.get(host.id) is asyncio.current_task():
+                del self._running[host.id]
         try:
             with own_cancels_only():
                 await self._go_on(host)

@@ -1,5 +1,6 @@
 """The topics: which there are, how they are made, and whether they fit before the worker starts."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -42,6 +43,10 @@ DERIVED: Final = (
 )  # fmt: skip
 """Topics that are made with the telemetry topics; all but commands and alerts from outside only the
 worker writes."""
+NEW_GROUP: Final = (
+    "Operator action: start a new group (--group) with derived topics of its own "
+    "(--derived-prefix); do not add partitions to the state's topic."
+)
 _SECONDS: Final = 15.0
 _MS_US: Final = 1_000
 
@@ -187,11 +192,15 @@ def check(
     partitioned = [*joined, traces, fragments, rejected, *internal]
     counts = {name: there[name] for name in partitioned}
     if len(set(counts.values())) > 1:
-        listed = ", ".join(f"{name} has {count}" for name, count in sorted(counts.items()))
+        most, number = Counter(counts.values()).most_common(1)[0]
+        odd = {name: count for name, count in sorted(counts.items()) if count != most}
+        listed = ", ".join(f"{name} has {count}" for name, count in odd.items())
+        listed += f", the {number} others ({', '.join(sorted(counts.keys() - odd))}) have {most}"
         raise BrokerError(
             f"partition counts differ: {listed}. Spans of one trace would be read by different "
-            "workers. Operator action: give all of them the same number of partitions, or have "
-            "the worker place the events of a telemetry topic anew: --rekey NAME."
+            "workers. Operator action: have all workers of the group place the events of the odd "
+            "telemetry topics anew (--rekey NAME); or give all topics the same number of "
+            "partitions, for a group that has read none of them yet."
         )
     stages = (PARTIALS, ALERTS, SIGNALS, EXTERNAL, COMMANDS, CAUSE_INPUTS, EVIDENCE)
     single = [] if only_traces else [derived(n) for n in stages]
@@ -221,6 +230,8 @@ def check_grown(client: AdminClient, changelogs: Mapping[str, int]) -> None:
     Raises:
         BrokerError: the broker is away, or a topic was given more partitions since.
     """
+    if not changelogs:
+        return
     there = partition_counts(client)
     short = [
         f"{name} has {there[name]} partitions, {count} are needed"
@@ -231,6 +242,28 @@ def check_grown(client: AdminClient, changelogs: Mapping[str, int]) -> None:
         raise BrokerError(
             f"{'; '.join(short)}: the topic that is rekeyed has grown. Operator action: add "
             "partitions (kafka-topics --alter --topic NAME --partitions N), then start again."
+        )
+
+
+def check_kept(client: AdminClient, changelogs: Mapping[str, int]) -> None:
+    """Pass when changelogs have as many partitions as the topics of their tasks.
+
+    Each was made with as many as those had. Where they have others now, keys have moved: a trace
+    that is open in a state would never get the rest, and one that is closed would come out again.
+
+    Raises:
+        BrokerError: the broker is away, or the topics were given other partitions since.
+    """
+    there = partition_counts(client)
+    other = [
+        f"{name} has {there[name]} partitions, the topics that it is the state of have {count}"
+        for name, count in changelogs.items()
+        if there.get(name, count) != count
+    ]
+    if other:
+        raise BrokerError(
+            f"{'; '.join(other)}: their number was changed since this group began, and keys have "
+            f"moved. {NEW_GROUP}"
         )
 
 

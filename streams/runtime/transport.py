@@ -300,9 +300,16 @@ class ChunkConsumer(driver.Consumer):
         state = self._partition_state(tp)
         return state.position if state is not None and state.has_valid_position else None
 
+    def handed_out(self, tp: TP) -> int:
+        """Return the position after the last records that left the fetcher; 0 for none.
+
+        A poll that is cancelled on its way, as a rebalance does, leaves no other sign of them.
+        """
+        return max(self.taken.get(tp, 0), getattr(self._partition_state(tp), "handed_to", 0))
+
     def read_to_end_at_us(self, tp: TP, position: int) -> int:
         """Return when a fetch last found nothing after `position`; 0 if it found more."""
-        if self.taken.get(tp, position) > position:
+        if self.handed_out(tp) > position:
             return 0
         return self._end_seen_us.get(tp, 0)
 
@@ -341,7 +348,7 @@ class ChunkConsumer(driver.Consumer):
         end = state.highwater if state.lso is None or state.lso < 0 else state.lso
         if end is None:
             return None
-        if state.position >= end and self.taken.get(tp, position) <= position:
+        if state.position >= end and self.handed_out(tp) <= position:
             return 0
         return max(0, int(end) - position)
 

@@ -26,18 +26,22 @@ def assert_whole(
         StateError: it does not fit.
     """
     for task_id, sources in wanted.items():
-        torn = set(kinds[task_id.kind]) - sources
-        if torn:
-            raise StateError(
-                f"partition {task_id.partition} of {sorted(torn)} went to another worker, or the "
-                "topic was deleted: traces would be torn. Operator action: make what was deleted "
-                "with `spanloom topics create`, else give all telemetry topics one partition "
-                "count, and restart all workers of the group."
-            )
         many = counts[task_id.kind]
         if task_id.partition >= many and is_counted:
             raise StateError(
                 f"partition {task_id.partition} of {sorted(sources)} was added while this "
-                f"worker ran; it knows {many}, and keys have moved. Operator action: give all "
-                "telemetry topics one partition count and restart all workers of the group."
+                f"worker ran; it knows {many}, and keys move. Operator action: stop all workers of "
+                f"the group; start them with --rekey {','.join(sorted(sources))} if telemetry "
+                "topics alone have grown, else start a new group: see docs/runbook.md, A topic "
+                "has more partitions."
+            )
+    for task_id, sources in wanted.items():
+        torn = set(kinds[task_id.kind]) - sources
+        if torn:
+            raise StateError(
+                f"partition {task_id.partition} of {sorted(torn)} went to another worker: the "
+                "topic was deleted, or given more partitions, and traces would be torn. Operator "
+                "action: make what was deleted with `spanloom topics create`; for more partitions "
+                "see docs/runbook.md, A topic has more partitions; restart all workers of the "
+                "group."
             )

@@ -49,6 +49,7 @@ from streams.runtime.takeover import Takeovers
 from streams.runtime.task import Connection, HostSettings, TaskId, changelog_topic, rekey_kind
 from streams.runtime.topic_ids import BrokerTopicIds, no_ids
 from streams.runtime.transport import ChunkApp, ChunkConsumer
+from streams.runtime.vanished import Vanished
 from streams.runtime.wholeness import assert_whole
 
 log = structlog.get_logger()
@@ -100,6 +101,8 @@ class Worker:
         self._counts: dict[str, int] = {}
         self._kinds: dict[str, tuple[str, ...]] = {}
         self._kind_of_topic: dict[str, str] = {}
+        names = {} if self.settings.embedded else self._kind_of_topic
+        self._vanished = Vanished(self._base, names, self._pool)
         self._make: dict[str, Callable[[int], Any]] = {}
         self._app: ChunkApp | None = None
         self._watchdog = watchdog
@@ -152,13 +155,13 @@ class Worker:
                 self._add_kind(kind, sources, partial(stage.make, kind), count)
         open_files.allow(sum(self._counts.values()))
         if not self.settings.embedded:
-            group = self.settings.group
-            logs = {kind: changelog_topic(group, kind) for kind in self._kinds}
+            logs = {kind: changelog_topic(self.settings.group, kind) for kind in self._kinds}
             specs = [topics.changelog_spec(logs[k], count) for k, count in self._counts.items()]
             topics.create(client, specs, who=self.link.settings.who)
+            by_key = [kind for kind in (JOIN, "fragments") if kind in logs]
+            topics.check_kept(client, {logs[kind]: self._counts[kind] for kind in by_key})
             topic_policies.check(client, pipeline, logs.values())
-            if origins:
-                topics.check_grown(client, {logs[rekey_kind(t)]: n for t, n in origins.items()})
+            topics.check_grown(client, {logs[rekey_kind(t)]: n for t, n in origins.items()})
 
     def _origins(self, client: AdminClient) -> dict[str, int]:
         """Return how many partitions each topic has that is rekeyed."""
@@ -186,7 +189,7 @@ class Worker:
         self._kinds[kind] = sources
         self._counts[kind] = count
         self._make[kind] = make
-        self._kind_of_topic |= dict.fromkeys(sources, kind)
+        self._kind_of_topic.update(dict.fromkeys(sources, kind))
 
     # --- running
 
@@ -280,23 +283,22 @@ class Worker:
         """Wait for the end; notice failures, a silent broker and the reached count."""
         assert self._app is not None
         drained_by: float | None = None
+        refused = partial(refusals.of_aiokafka, who=self.link.settings.who)
         while not self._ending.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), WATCH_SECONDS)
-            failed = [host.failed for host in self.hosts.values() if host.failed is not None]
-            if failed:
-                self.error = failed[0]
-                return
+            failed = next((h.failed for h in self.hosts.values() if h.failed is not None), None)
+            self.error = failed or self.error or self._vanished.error
             if self.error is not None:
                 return
             if starting.done() and not _is_good(starting):
-                self.error = self._refused(starting.exception()) or BrokerError(
+                self.error = refused(starting.exception()) or BrokerError(
                     f"the Kafka client did not start: {starting.exception()!r}. Operator action: "
                     "look at the broker; a restart goes on from the last commit."
                 )
                 return
             if self._app.crashed:
-                self.error = self._refused(self._app.crash_reason) or BrokerError(
+                self.error = refused(self._app.crash_reason) or BrokerError(
                     f"the Kafka client stopped: {self._app.crash_reason!r}. Operator action: look "
                     "at the broker; a restart goes on from the last commit."
                 )
@@ -313,18 +315,13 @@ class Worker:
                 if self._is_drained() or time.monotonic() > drained_by:
                     return
 
-    def _refused(self, error: BaseException | None) -> BrokerError | None:
-        return refusals.of_aiokafka(error, self.link.settings.who) if error is not None else None
-
     def _restored(self) -> list[TaskHost]:
         """Return the hosts of the tasks whose state is there."""
-        restoring = self._takeovers.is_restoring
-        return [host for task_id, host in self.hosts.items() if not restoring(task_id)]
+        return [h for t, h in self.hosts.items() if not self._takeovers.is_restoring(t)]
 
     def joins(self) -> dict[TaskHost, JoinRunner]:
         """Return the hosts of this worker's join tasks with their runners."""
-        runners = {host: host.runner for host in self._restored()}
-        return {host: r for host, r in runners.items() if isinstance(r, JoinRunner)}
+        return {h: h.runner for h in self._restored() if isinstance(h.runner, JoinRunner)}
 
     def records(self) -> int:
         """Return how many telemetry records are in the state of this worker's partitions."""
@@ -425,6 +422,7 @@ class Worker:
         to_restore = [*fresh, *(h for h in refused if not self._takeovers.is_restoring(h.id))]
         self._takeovers.begin(to_restore)
         self._note_restored()
+        self._vanished.look()
         self._rebalance.assigned(len(self.hosts) - len(to_restore), len(to_restore), len(lost))
 
     def _note_restored(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import typer
 
-from streams.cli.main import app
+from streams.cli.commands import app
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = tuple(sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]))

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from streams.cli.main import app
+from streams.cli.commands import app
 from streams.runtime.commit import OutRecord
 from streams.runtime.delivery import AtLeastOnce
 

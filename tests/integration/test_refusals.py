@@ -8,7 +8,14 @@ import socket
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
 from confluent_kafka.admin import AlterConfigOpType as Op
 
 from streams.state.local import LocalState
@@ -52,6 +59,61 @@ def test_unequal_partition_counts_are_refused(deployment: Deployment) -> None:
     assert code == 3
     assert "partition counts differ" in said
     assert "telemetry.other.v1 has 3" in said
+
+
+def grow(deployment: Deployment, partitions: int, *names: str) -> None:
+    """Give topics more partitions."""
+    admin = AdminClient({"bootstrap.servers": deployment.broker})
+    wanted = [NewPartitions(name, partitions) for name in names]
+    for grown in admin.create_partitions(wanted).values():
+        grown.result(30)
+
+
+def test_a_topic_that_grows_ends_the_worker_and_can_be_rekeyed(deployment: Deployment) -> None:
+    """No key moves in silence: the worker ends within a minute, and the group goes on rekeyed."""
+    deployment.create_topics()
+    many = len(deployment.partitions_of("telemetry.other.v1"))
+    worker = deployment.worker()
+    worker.wait_until_restored(many)
+    grow(deployment, many + 1, "telemetry.other.v1")
+    assert worker.wait(120) == 3, worker.tail()
+    assert f"partition {many} of ['telemetry.other.v1'] was added" in worker.tail()
+    code, said = refusal(deployment)
+    assert (code, f"telemetry.other.v1 has {many + 1}, the" in said, "--rekey" in said) == (
+        3,
+        True,
+        True,
+    )
+    again = deployment.worker("--rekey", "telemetry.other.v1")
+    again.wait_until_restored(many)
+    again.terminate()
+    assert again.wait(60) == 0, again.tail()
+
+
+def test_topics_that_are_deleted_under_a_worker_end_it(deployment: Deployment) -> None:
+    """It would look like a spare worker: no task, no lag, nothing to do."""
+    deployment.create_topics()
+    worker = deployment.worker()
+    worker.wait_until_restored(len(deployment.partitions_of("telemetry.other.v1")))
+    deployment.delete_topics()
+    assert worker.wait(120) == 3, worker.tail()
+    assert "telemetry.other.v1" in worker.tail()
+    assert "spanloom topics create" in worker.tail()
+
+
+def test_a_state_of_fewer_partitions_is_refused(deployment: Deployment) -> None:
+    """All topics have grown, so that they fit together, and not with what the group knows."""
+    deployment.create_topics()
+    many = len(deployment.partitions_of("telemetry.other.v1"))
+    worker = deployment.worker()
+    worker.wait_until_restored(many)
+    worker.terminate()
+    assert worker.wait(60) == 0, worker.tail()
+    there = AdminClient({"bootstrap.servers": deployment.broker}).list_topics(timeout=30).topics
+    own = [n for n, t in there.items() if len(t.partitions) == many and ".state." not in n]
+    grow(deployment, many + 1, *(name for name in own if not name.startswith("__")))
+    code, said = refusal(deployment)
+    assert (code, "keys have moved" in said, "new group (--group)" in said) == (3, True, True)
 
 
 def test_a_traces_topic_that_refuses_large_traces_is_refused(deployment: Deployment) -> None:

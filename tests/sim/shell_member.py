@@ -221,6 +221,7 @@ class SimulatedWorker(Worker):
         super().__init__(cast(Any, SimpleNamespace(settings=settings)))
         self._base = {"process": member.process}
         self._topic_ids = lambda _names: {}
+        self._vanished = cast(Any, SimpleNamespace(look=lambda: None, error=None))
         self.pools = [SimulatedPool(rng, threads) for threads in (2, 2, 2, THREADS_MAX)]
         pools: Any = self.pools
         self._pool, self._recall_pool, self._takeovers._pool, self._commits = pools

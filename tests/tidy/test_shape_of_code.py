@@ -95,6 +95,19 @@ def test_only_the_command_line_prints() -> None:
     judge(printing, exceptions.PRINTING_MODULES)
 
 
+def test_kafka_clients_speak_through_our_log() -> None:
+    """Whoever makes one does so by `open_client`; by itself it writes on standard error."""
+    by_themselves = {
+        name_of(path)
+        for path in python_files("streams")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("AdminClient", "Consumer", "Producer")
+    }
+    judge(by_themselves, exceptions.MAKERS_OF_CLIENTS)
+
+
 def own_modules() -> dict[str, Path]:
     """Return the package's modules by dotted name, without the packages' own files."""
     files = python_files("streams")

@@ -133,7 +133,7 @@ class PartitionerWatch:
     ) -> None:
         self._topics = tuple(topics)
         self._partition = partition
-        self._partitions = partitions
+        self.partitions = partitions
         self._watched = frozenset(range(len(topics))) - frozenset(ignored)
         self._seen = [0] * len(topics)
         self._marks = [b""] * len(topics)
@@ -149,7 +149,7 @@ class PartitionerWatch:
             row: (n,) position of each event's record in the chunk.
             key_of: gives the key of a record by its position; without it nothing is looked at.
         """
-        if self._partitions < 2 or key_of is None:
+        if self.partitions < 2 or key_of is None:
             return
         traced = trace_id[:, 0] | trace_id[:, 1] != 0
         before = [*self._kinds]
@@ -181,7 +181,7 @@ class PartitionerWatch:
             key = trace
         elif key != trace:
             return _IS_FOREIGN
-        places = [place(key, self._partitions) for place in PARTITIONERS.values()]
+        places = [place(key, self.partitions) for place in PARTITIONERS.values()]
         return sum((place == self._partition) << bit for bit, place in enumerate(places))
 
     def _compare(self) -> dict[int, Misplaced]:
@@ -218,7 +218,7 @@ class PartitionerWatch:
             return FOREIGN
         # Of two partitions one of three partitioners finds most keys by chance.
         explained = sum(count for mark, count in marks.items() if mark & _FITS_ANY)
-        return MIXED if explained >= enough and self._partitions > 2 else UNKNOWN
+        return MIXED if explained >= enough and self.partitions > 2 else UNKNOWN
 
     def snapshot(self) -> dict[str, Any]:
         """Return the whole state, JSON-able, by topic name."""
@@ -227,12 +227,11 @@ class PartitionerWatch:
             for t, name in enumerate(self._topics)
             if self._seen[t]
         }
-        return {"partitions": self._partitions, "topics": topics}
+        return {"partitions": self.partitions, "topics": topics}
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Take over what `snapshot` returned, unless the topics have other partitions by now."""
-        if snapshot["partitions"] != self._partitions:
-            return
+        """Take over what `snapshot` returned, of topics with as many partitions."""
+        assert snapshot["partitions"] == self.partitions, "the state it is part of was refused"
         for t, name in enumerate(self._topics):
             if t not in self._watched:
                 continue  # it was, before its keys were placed by other means

@@ -1,6 +1,7 @@
 """The command line as a shell runs it: arguments in; exit code, stdout and stderr out."""
 
 import os
+import signal
 import sys
 from typing import NamedTuple
 
@@ -33,10 +34,14 @@ class Shell:
         """Run `spanloom` with these arguments."""
         self._monkeypatch.setattr(sys, "argv", ["spanloom", *map(str, arguments)])
         code: object = 0
+        heard = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
         try:
             main.main()
         except SystemExit as end:
             code = end.code or 0
+        finally:
+            for one, handler in heard.items():
+                signal.signal(one, handler)
         assert isinstance(code, int)
         said = self._capsys.readouterr()
         return Answer(code, said.out, said.err)

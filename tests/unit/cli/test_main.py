@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from streams import __version__
-from streams.cli.main import app
+from streams.cli.commands import app
 from streams.errors import BrokerError, ConfigError, SpanloomError, StateError
 from tests.unit.cli.shell import Shell
 
@@ -122,7 +122,7 @@ def test_a_bug_is_not_dressed_up(shell: Shell, monkeypatch: pytest.MonkeyPatch) 
 def test_a_command_imports_no_other() -> None:
     """A worker that starts anew after a crash should not pay for the simulator."""
     program = (
-        "import sys; from typer.testing import CliRunner; from streams.cli.main import app; "
+        "import sys; from typer.testing import CliRunner; from streams.cli.commands import app; "
         "code = CliRunner().invoke(app, ['worker', '--help']).exit_code; "
         "sys.exit(code or 'streams.demo.run' in sys.modules)"
     )
@@ -135,7 +135,8 @@ def test_a_command_imports_no_other() -> None:
 def test_a_command_has_no_threads_for_matrices(given: dict[str, str], wanted: int) -> None:
     """Numpy comes up without them, unless the environment asks for some."""
     program = (
-        "import os, sys; from typer.testing import CliRunner; from streams.cli.main import app; "
+        "import os, sys; from typer.testing import CliRunner; "
+        "from streams.cli.commands import app; "
         "assert 'numpy' not in sys.modules; "
         "assert CliRunner().invoke(app, ['fidelity', '--help']).exit_code == 0; "
         "import numpy; tasks = '/proc/self/task'; "

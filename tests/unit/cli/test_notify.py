@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from streams.cli.main import app
+from streams.cli.commands import app
 from streams.errors import ConfigError
 
 FILE = """\

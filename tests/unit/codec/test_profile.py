@@ -141,7 +141,10 @@ def test_a_profile_is_read_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("schema: none.avsc\ncolumns: {}", "none.avsc"),
+        (
+            "schema: none.avsc\ncolumns: {}",
+            r"none.avsc cannot be read \(No such file or directory\): give the schema that .* the",
+        ),
         ("columns: {}", "'schema' is missing"),
         ("schema: span.avsc\ncolumns: {}", "missing .*'trace_id'"),
         ("schema: span.avsc\ncolumns: {trace_idd: trace}", "unknown .*'trace_idd'"),
@@ -159,6 +162,17 @@ def test_a_wrong_profile_file_is_named_with_its_fault(
     with pytest.raises(ConfigError, match=says) as caught:
         load_profile(path)
     assert "profile.yaml" in str(caught.value)
+
+
+def test_a_profile_that_is_not_there_is_asked_for_by_its_flag(tmp_path: Path) -> None:
+    """Whoever mistyped its path reads what to give, and no number of an error."""
+    path = tmp_path / "nofile"
+    with pytest.raises(ConfigError) as caught:
+        load_profile(path)
+    assert str(caught.value) == (
+        f"{path} cannot be read (No such file or directory): give the profile (--profile, "
+        "SPANLOOM_PROFILE) the path of a file that this user may read"
+    )
 
 
 def test_a_column_must_have_a_field() -> None:

@@ -9,6 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from streams.codec.records import decode, encode
+from streams.codec.treating import WITHHELD
 from streams.console.archive.archive import Archive, Limits
 from streams.console.archive.kinds import KIND
 from streams.console.archive.store import Store
@@ -235,7 +236,7 @@ def test_what_is_kept_of_rejected_records() -> None:
     assert decode(kept[0]["value"])["actor"] == PRIVACY.pseudonyms.of(TEXTS["actor"])
     assert [bool(one["value"]) for one in kept] == [*[True] * 3, False, True, False, False]
     assert [one["key"] for one in kept] == [b"ab" * 16, *[b""] * 5, b"ab" * 16]
-    assert [one["detail"] for one in kept[3:]] == [""] * 4
+    assert [one["detail"] for one in kept[3:]] == [WITHHELD, WITHHELD, "", WITHHELD]
     assert decode(kept[4]["value"])["span_id"] == ""
     assert kept[2]["detail"] == f"in {PRIVACY.pseudonyms.of(TEXTS['record_id'])}"
 

@@ -65,3 +65,19 @@ def test_a_level_of_a_library_that_we_have_no_name_for_is_passed_on() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=True
     )
     assert '"so"' in ran.stderr
+
+
+def test_an_error_of_ours_that_a_library_passes_on_has_no_trace_of_it() -> None:
+    """What to do stands in it, and is not to be looked for under forty frames of the library."""
+    program = (
+        "import logging; from streams.monitoring.logs import configure_logs; "
+        "from streams.errors import StateError; configure_logs('INFO')\n"
+        "try: raise StateError('torn. Operator action: mend it.')\n"
+        "except StateError: logging.getLogger('aiokafka').exception('listener failed')"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=True
+    )
+    said = json.loads(ran.stderr)
+    assert (said["text"], said["error"]) == ("listener failed", "torn. Operator action: mend it.")
+    assert "exception" not in said

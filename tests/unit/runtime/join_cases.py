@@ -38,12 +38,12 @@ flows:
 """
 
 
-def join_runner(tmp_path: Path, **settings: Any) -> JoinRunner:
+def join_runner(tmp_path: Path, partitions: int = PARTITIONS, **settings: Any) -> JoinRunner:
     """Return the runner of one partition, without state."""
     path = tmp_path / "contract.yaml"
     path.write_text(CONTRACT, "utf-8")
     pipeline = load_pipeline(load_settings(contract=str(path), **settings))
-    made = JoinFactory(pipeline, PARTITIONS).make(PARTITION)
+    made = JoinFactory(pipeline, partitions).make(PARTITION)
     assert isinstance(made, JoinRunner)
     return made
 

@@ -40,6 +40,7 @@ class FakeSource:
         self.asked: list[tuple[str, str, int]] = []
         self.held: set[str] = set()
         self.first: dict[str, int] = {}
+        self.out: dict[str, int] = {}
         self.memberships: list[bool | None] = []
         """What the next questions are answered; then that we are a member."""
         self.while_asked: Callable[[], None] | None = None
@@ -52,6 +53,9 @@ class FakeSource:
 
     async def beginning(self, topic: str, partition: int) -> int:
         return self.first.get(topic, 0)
+
+    def handed_out(self, topic: str, partition: int) -> int:
+        return self.out.get(topic, 0)
 
     def hold(self, topic: str, partition: int) -> None:
         self.asked.append(("hold", topic, partition))

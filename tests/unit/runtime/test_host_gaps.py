@@ -91,3 +91,50 @@ def test_what_comes_before_the_task_may_step_is_kept(monkeypatch: pytest.MonkeyP
         await shell.host.stop(cut=False)
 
     asyncio.run(story())
+
+
+def test_a_topics_last_records_are_missed_though_nothing_follows_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They left the fetcher and never came: no gap shows, and lag and end say all is read."""
+    monkeypatch.setattr(refetch, "AGAIN_SECONDS", 0.01)
+
+    async def story() -> None:
+        shell = Shell(monkeypatch, ("a", "b"))
+        shell.host.put(chunk("a", 0, 2))
+        await shell.step()
+        shell.source.out = {"a": 5, "b": 0}
+        shell.host.put(chunk("a", 2, 3))
+        await shell.step()
+        assert shell.source.asked == [], "they may be on their way"
+        while not shell.source.asked:
+            await shell.step()
+            await asyncio.sleep(0.005)
+        assert shell.source.asked[0] == ("again", "a", 3)
+        shell.host.put(chunk("a", 3, 5))
+        await shell.step()
+        await until(lambda: not shell.host._refetch.running)
+        assert {topic for _, topic, _ in shell.source.asked} == {"a"}
+        await shell.host.stop(cut=False)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_what_waits_in_a_task_is_not_missed(
+    monkeypatch: pytest.MonkeyPatch, is_paused: bool
+) -> None:
+    """Neither what waits to be joined nor, in a rebalance, what may go to another worker."""
+    monkeypatch.setattr(refetch, "AGAIN_SECONDS", 0.0)
+
+    async def story() -> None:
+        shell = Shell(monkeypatch)
+        shell.source.out = {"a": 2}
+        shell.host.is_paused = is_paused
+        if not is_paused:
+            shell.host.put(chunk("a", 0, 2))
+        for _ in range(3):
+            await shell.host._steer()
+        assert shell.source.asked == []
+
+    asyncio.run(story())

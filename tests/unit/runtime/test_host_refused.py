@@ -1,14 +1,16 @@
 """What a refused task may do: nothing that would fence whoever holds it now."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 
 import pytest
 
 from streams.runtime import host as host_module
 from streams.runtime.commit import CommitRefusedError
+from streams.runtime.recovery import Recovered
 from streams.runtime.task import HostSettings
-from tests.unit.runtime.shell_cases import PARTITION, Shell, chunk
+from tests.unit.runtime.shell_cases import PARTITION, Shell, chunk, until
 
 
 async def refused(shell: Shell) -> None:
@@ -131,5 +133,39 @@ def test_a_refused_task_is_fetched_again(monkeypatch: pytest.MonkeyPatch) -> Non
         assert (shell.host.rest, shell.host.inbox) == ("", (0, 0))
         await shell.step()
         assert not shell.source.held
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_revoke_does_not_wait_for_what_is_read_back(
+    monkeypatch: pytest.MonkeyPatch, is_lost: bool
+) -> None:
+    """A large state is read for many seconds: the group, and who takes over, need not wait."""
+
+    async def story() -> None:
+        shell = Shell(monkeypatch)
+        may_read, recover = threading.Event(), shell.host.recover
+
+        def slow() -> Recovered:
+            assert may_read.wait(60)
+            return recover()
+
+        monkeypatch.setattr(shell.host, "recover", slow)
+        restarting = asyncio.create_task(refused(shell))
+        await until(lambda: shell.host.coming_back)
+        assert shell.broker.starts == 2, "nobody is fenced after a revoke"
+        shell.host.is_paused = True
+        async with asyncio.timeout(60):
+            await shell.host.cut()  # as a revoke does
+        assert not restarting.done()
+        assert (shell.host.is_refused, shell.host.is_settled) == (False, False)
+        if is_lost:
+            await shell.host.stop(cut=False)
+        may_read.set()
+        await restarting
+        assert (shell.host.rest == "restoring") is is_lost
+        assert shell.source.asked == [], "the assignment seeks it"
+        assert shell.host.failed is None
 
     asyncio.run(story())

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from streams.codec.recordbatch import Record
 from streams.core.traces.links import CONTEXT_RESTARTED
+from streams.errors import StateError
 from streams.runtime import topics
 from streams.runtime.chunk import Chunk
 from streams.runtime.join_runner import JoinRunner
@@ -285,3 +288,13 @@ def test_a_synthetic_span_makes_the_next_revision(tmp_path: Path) -> None:
     assert [row["cause"] for row in trace["missing"]] == ["CONTEXT_RESTARTED"]
     assert accounts(runner) == {"accepted": 2, "joined": 2}
     assert runner.status()["reasons"] == {"link_accepted": 1, "link_joined": 1}
+
+
+def test_a_state_of_topics_with_other_partitions_is_refused(tmp_path: Path) -> None:
+    """Keys have moved: what is open would never get the rest, what is closed would come twice."""
+    one = join_runner(tmp_path)
+    one.step([chunk(A, span("go", 1))], {}, T0_US)
+    segment = one.collect(1)[1]
+    grown = join_runner(tmp_path, partitions=PARTITIONS + 1)
+    with pytest.raises(StateError, match=r"topics with 8 partitions, they have 9.*new group"):
+        grown.load(through_bytes([segment]))

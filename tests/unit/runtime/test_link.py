@@ -3,9 +3,13 @@
 import asyncio
 import ssl
 import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
 from faust import auth
 
 from streams.errors import BrokerError, ConfigError
@@ -185,10 +189,27 @@ def test_a_client_that_needs_a_token_is_polled_once() -> None:
         def poll(self, seconds: float) -> None:
             polled.append(seconds)
 
-    assert open_client(Client, {"a": 1}).settings == {"a": 1}
+    assert open_client(Client, {"a": 1}).settings["a"] == 1
     assert polled == []
     open_client(Client, {"oauth_cb": print})
     assert polled == [0]
+
+
+@pytest.mark.parametrize("make", [Producer, Consumer, AdminClient])
+def test_what_a_client_says_is_said_by_our_log(
+    make: Any, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its own form of a line ("%3|time|FAIL|...") is nobody's who reads the log by machine."""
+    of_group = {"group.id": "g"} if make is Consumer else {}
+    client = open_client(make, {"bootstrap.servers": "127.0.0.1:1", **of_group})
+    deadline = time.monotonic() + 60
+    while not caplog.records and time.monotonic() < deadline:
+        client.poll(0.1)
+    first = caplog.records[0]
+    assert first.name == "librdkafka"
+    assert "127.0.0.1:1" in first.getMessage()
+    assert (first.pathname, first.lineno) == ("librdkafka/FAIL", 0), "its place is not our poll"
+    assert capfd.readouterr().err == ""
 
 
 def test_a_broker_that_is_away_is_asked_no_longer_than_said(

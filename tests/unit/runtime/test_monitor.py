@@ -272,7 +272,7 @@ def test_a_broker_that_is_away_is_told_of_once_and_again_ever_more_seldom(bench:
     assert [line["seconds"] for line in told] == [10.0, 20.0, 40.0]
     assert {line["limit_seconds"] for line in told} == {LIMITS.broker_seconds}
     assert all("check the broker" in line["action"] for line in told)
-    assert [line["silent_seconds"] for line in lines if line["event"] == "broker_answers"] == [40.0]
+    assert [line["silent_seconds"] for line in lines if line["event"] == "broker_answers"] == [45.0]
     with capture_logs() as lines:
         bench.look(4.0, heard=False)
         bench.look()

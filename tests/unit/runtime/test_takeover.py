@@ -24,6 +24,7 @@ class Host:
         self.id = TaskId(name, 0)
         self.failed: SpanloomError | None = None
         self.is_closed = False
+        self.coming_back: asyncio.Task[None] | None = None
         self.may_fence, self.may_recover = threading.Event(), threading.Event()
         self.may_fence.set()
         self.may_recover.set()
@@ -146,21 +147,51 @@ def test_without_takeovers_a_revoke_waits_for_nothing() -> None:
 
 
 def test_a_task_that_is_lost_while_it_is_read_is_given_up() -> None:
-    """Its copy is closed before it is somebody else's again, and nothing is joined."""
+    """An assignment does not wait for the reading; its copy is closed then, nothing is joined."""
 
     async def story(bench: Bench) -> None:
         host = bench.host()
         host.may_recover.clear()
         bench.begin(host)
-        leaving = asyncio.create_task(bench.takeovers.leave(cast(TaskHost, host)))
-        await until(lambda: "stop join" in bench.did)
-        assert not leaving.done(), "two would have the copy open"
-        host.may_recover.set()
-        await leaving
+        await bench.takeovers.leave(cast(TaskHost, host))
         assert not bench.takeovers.is_restoring(host.id)
+        host.may_recover.set()
+        await until(lambda: "close copy of join" in bench.did)
 
     did = played(story)
     assert set(did) == {"fence join", "stop join", "recover join", "close copy of join"}
+
+
+@pytest.mark.parametrize("is_restart", [False, True])
+def test_a_task_that_comes_again_waits_for_who_still_reads_it(is_restart: bool) -> None:
+    """Two would have the local copy open: be it a takeover that was lost, or a refused commit."""
+
+    async def story(bench: Bench) -> None:
+        lost, again = bench.host(), bench.host()
+        if is_restart:
+            reading = asyncio.Event()
+            lost.coming_back = asyncio.create_task(_then_close(reading, bench))
+        else:
+            lost.may_recover.clear()
+            bench.begin(lost)
+        await bench.takeovers.leave(cast(TaskHost, lost))
+        bench.begin(again)
+        await bench.takeovers.fenced()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert "recover join" not in bench.did
+        lost.may_recover.set()
+        if is_restart:
+            reading.set()
+        await until(lambda: "done" in bench.did)
+        assert bench.did.index("close copy of join") < bench.did.index("adopt join")
+
+    assert played(story)[-1] == "done"
+
+
+async def _then_close(reading: asyncio.Event, bench: Bench) -> None:
+    await reading.wait()
+    bench.did.append("close copy of join")
 
 
 @pytest.mark.parametrize("where", ["recover", "go on"])

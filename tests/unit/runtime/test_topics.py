@@ -109,6 +109,15 @@ def test_a_changelog_of_a_topic_that_grew_is_refused() -> None:
         topics.check_grown(client, {"log": 4})
 
 
+def test_a_changelog_of_other_partitions_than_its_topics_is_refused() -> None:
+    """Keys have moved since: open traces would be torn, closed ones would come out again."""
+    client: Any = FakeAdmin({"log": 3})
+    topics.check_kept(client, {"log": 3, "not.there": 9})
+    for count in (2, 4):
+        with pytest.raises(BrokerError, match=rf"log has 3 .* have {count}.*new group \(--group\)"):
+            topics.check_kept(client, {"log": count})
+
+
 def test_telemetry_topics_follow_one_entry() -> None:
     """Any module's topic is made as the catalogue says of telemetry.<module>.v1."""
     made = topics.spec("telemetry.alpha.v1", 6)
@@ -188,11 +197,12 @@ def test_all_missing_topics_are_named_at_once(embedded: str) -> None:
 
 @pytest.mark.parametrize("name", ["telemetry_other_v1", "traces_assembled_v1"])
 def test_unequal_counts_are_refused_with_their_numbers(name: str) -> None:
-    """A topic with another count would tear traces apart: each topic is shown with its count."""
+    """A topic with another count would tear traces apart: it is named first, then the others."""
     with pytest.raises(BrokerError, match="partition counts differ") as caught:
         check(FakeAdmin(a_deployment(**{name: 3})))
     assert f"{name.replace('_', '.')} has 3" in str(caught.value)
-    assert "telemetry.alpha.v1 has 4" in str(caught.value)
+    assert "telemetry.alpha.v1, " in str(caught.value).partition(" has 3, the 5 others (")[2]
+    assert ") have 4." in str(caught.value)
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -337,3 +337,26 @@ def test_a_partition_of_others_is_not_known(client: Client) -> None:
     assert client.ended(0) == 0
     assert client.consumer.lag(AT, 0) is None
     assert client.consumer.fetched_at_ms(AT) is None
+
+
+def test_what_a_cancelled_poll_took_is_known_to_have_left(client: Client) -> None:
+    """A rebalance cancels polls: the fetcher has moved on, and nothing else says that it has."""
+    consumer = client.consumer
+
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    async def story() -> None:
+        client.state.highwater = client.state.lso = 3
+        client.state.position = 3
+        client._brings = client.brought(0, 1, 2)
+        client.meanwhile = cancelled
+        with pytest.raises(asyncio.CancelledError):
+            await consumer._getmany({AT}, 1.0)
+
+    asyncio.run(story())
+    consumer._end_seen_us[AT] = 7000
+    assert (consumer.taken.get(AT, 0), consumer.handed_out(AT)) == (0, 3)
+    assert consumer.read_to_end_at_us(AT, 0) == 0
+    assert consumer.lag(AT, 0) == 3
+    assert (consumer.read_to_end_at_us(AT, 3), consumer.lag(AT, 3)) == (7000, 0)

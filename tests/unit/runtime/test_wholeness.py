@@ -25,6 +25,13 @@ def test_a_torn_partition_is_refused() -> None:
 def test_a_partition_that_was_added_is_refused() -> None:
     """Keys have moved; where the broker makes topics as it likes, nothing is counted."""
     wanted = {TaskId("join", 4): {"a", "b"}}
-    with pytest.raises(StateError, match=r"it knows 4, and keys have moved.*Operator action"):
+    with pytest.raises(StateError, match=r"it knows 4, and keys move.*Operator action"):
         assert_whole(wanted, KINDS, COUNTS)
     assert_whole(wanted, KINDS, COUNTS, is_counted=False)
+
+
+def test_a_topic_that_has_grown_alone_is_told_from_one_that_is_elsewhere() -> None:
+    """Its new partition has no others beside it: that tears nothing by another worker."""
+    wanted = {TaskId("join", 0): {"a"}, TaskId("join", 4): {"b"}}
+    with pytest.raises(StateError, match=r"partition 4 of \['b'\] was added.*--rekey b "):
+        assert_whole(wanted, KINDS, COUNTS)

@@ -263,7 +263,7 @@ def test_every_kind_of_task_has_its_topics_whole(
     many = 4 if kind in ("join", "fragments") else 1
     whole = set(topics_of)
     worker._assert_whole({TaskId(kind, many - 1): whole})
-    with pytest.raises(StateError, match=r"was added while.*restart all workers of the group"):
+    with pytest.raises(StateError, match=r"was added while.*stop all workers of the group"):
         worker._assert_whole({TaskId(kind, many): whole})
     with pytest.raises(StateError, match=r"went to another worker.*Operator action"):
         worker._assert_whole({TaskId(kind, 0): whole - {topics_of[-1]}})
@@ -274,6 +274,7 @@ def prepared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
     monkeypatch.setattr(worker_module.topics, "admin", lambda _base: None)
     monkeypatch.setattr(worker_module.topics, "check", lambda *_: 4)
     monkeypatch.setattr(worker_module.topics, "create", lambda *_, who: None)
+    monkeypatch.setattr(worker_module.topics, "check_kept", lambda *_: None)
     monkeypatch.setattr(worker_module.rights, "check", lambda *_: None)
     monkeypatch.setattr(worker_module.topic_policies, "check", lambda *_: None)
     monkeypatch.setattr(worker_module.Link, "reach", lambda _link: None)

@@ -185,7 +185,18 @@ def test_a_long_gap_is_skipped() -> None:
     day = 86_400
     parts = (partial(0, 1, day, day + 1, (4, 4)), partial(1, 1, day, day + 1, (4, 4)))
     assert step(windows, *parts) == [(day, 1, 8, 8, 2)]
-    assert windows.counters()["window_skipped"] > 0
+    assert windows.counters()["window_skipped"] == 1, "one gap, however many windows are in it"
+
+
+def test_an_event_of_long_ago_is_one_gap_and_no_beginning() -> None:
+    """A clock that stands at 1970 neither counts millions nor ends the warm-up before it began."""
+    windows = task()
+    now = 1_700_000_000
+    step(windows, partial(0, 0, 1, now, (1, 1)), partial(1, 0, 1, now, (1, 1)))
+    parts = (partial(0, now, now + 1, now + 2, (4, 4)), partial(1, now, now + 1, now + 2, (4, 4)))
+    step(windows, *parts)
+    assert windows.counters()["window_skipped"] == 1
+    assert now - 2 * MERGE.max_windows < windows.windows.first_us // 1_000_000 <= now
 
 
 def test_settings_that_cannot_work_are_refused() -> None:
