@@ -133,7 +133,7 @@ format: $(DEV_STAMP) ## lay the code out and fix what ruff can fix
 	$(BIN)/ruff check --fix $(ARGS)
 	$(BIN)/ruff format $(ARGS)
 
-types: $(DEV_STAMP) ## mypy --strict
+types: $(DEV_STAMP) ## mypy --strict, of the package and the benchmarks
 	$(BIN)/mypy $(ARGS)
 
 imports: $(DEV_STAMP) ## who may import whom

@@ -25,8 +25,9 @@ from typing import NamedTuple
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from streams.codec import wire
+from streams.codec import recordbatch, wire
 from streams.codec.eventbatch import encode_batch
+from streams.codec.recordbatch import RecordBatch
 from streams.codec.records import encode
 from streams.contract.loader import load_contract
 from streams.core.traces.table import Table
@@ -104,9 +105,13 @@ def steps(part: Sequence[Record], partition: int, rows: int) -> Iterator[list[Ch
         for record in part[start : start + rows]:
             by_topic[record.topic].append(record)
         yield [
-            Chunk(topic, partition, records[0].offset, records[-1].offset + 1, [batch(records)])
-            for topic, records in by_topic.items()
+            Chunk(topic, partition, some[0].offset, some[-1].offset + 1, [_batch_of(some)])
+            for topic, some in by_topic.items()
         ]
+
+
+def _batch_of(records: Sequence[Record]) -> RecordBatch:
+    return batch([recordbatch.Record(r.offset, r.timestamp, r.key, r.value) for r in records])
 
 
 def in_process(parts: list[list[Record]], rows: int, cut_every: int) -> Costs:

@@ -77,8 +77,10 @@ class Score:
 
     def figures(self) -> dict[str, Any]:
         """Return counts and ratios by name."""
-        ratios = ("precision", "recall", "topmost_recall", "edge_accuracy")
-        ratios += ("child_recall", "child_precision")
+        ratios = (
+            *("precision", "recall", "topmost_recall", "edge_accuracy"),
+            *("child_recall", "child_precision"),
+        )
         return {**asdict(self), **{name: getattr(self, name) for name in ratios}}
 
 

@@ -12,14 +12,16 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from confluent_kafka.admin import AdminClient
 
+from streams.codec.recordbatch import Record
 from streams.codec.records import encode
 from streams.runtime import topics
 from streams.runtime.build import JoinFactory, load_pipeline
@@ -39,15 +41,6 @@ SPANS = 8
 START_US = 1_790_000_000 * SECOND_US
 OPEN_SECONDS = 10
 """All events lie so close together that no trace is due."""
-
-
-class Record(NamedTuple):
-    """A record as the consumer hands it out."""
-
-    offset: int
-    timestamp: int
-    key: bytes
-    value: bytes
 
 
 @dataclass
@@ -74,7 +67,7 @@ class Figures:
 
 def events(traces: range, start: int) -> list[Record]:
     """Return the spans of some traces, from an offset on."""
-    made = []
+    made: list[Record] = []
     for trace in traces:
         trace_id = f"{trace + 1:032x}"
         for n in range(SPANS):
@@ -137,7 +130,7 @@ class State:
 
     def pieces(self, figures: Figures) -> dict[bytes, bytes]:
         """Return the state as the changelog has it."""
-        found = {}
+        found: dict[bytes, bytes] = {}
         for number, segment in enumerate(self.segments):
             began = time.perf_counter()
             encoded = encode_pieces(segment, 1, number)
@@ -154,7 +147,7 @@ def restored(factory: JoinFactory, partition: int, segments: list[Segment], span
     assert runner.task.state.open.live_rows == spans, (runner.task.state.open.live_rows, spans)
 
 
-def at_once(calls: list[Callable[[], Any]]) -> tuple[float, float, list[Any]]:
+def at_once(calls: Sequence[Callable[[], Any]]) -> tuple[float, float, list[Any]]:
     """Return how long some calls take in threads, their CPU seconds, and what they return."""
     with ThreadPoolExecutor(len(calls)) as pool:
         began, cpu_began = time.perf_counter(), time.process_time()
@@ -185,7 +178,7 @@ def from_local(
         local.close()
         return read_seconds
 
-    calls = [lambda p=p: restart(p) for p in range(len(states))]
+    calls = [partial(restart, p) for p in range(len(states))]
     figures.local_seconds, figures.local_cpu_seconds, read = at_once(calls)
     figures.local_read_seconds = max(read)
 
@@ -219,7 +212,7 @@ def from_changelog(
             changelog.close()
             return read_seconds
 
-        calls = [lambda p=p: restart(p) for p in range(len(states))]
+        calls = [partial(restart, p) for p in range(len(states))]
         figures.changelog_seconds, figures.changelog_cpu_seconds, read = at_once(calls)
         figures.changelog_read_seconds = max(read)
     finally:

@@ -31,7 +31,7 @@ class Variant(NamedTuple):
     """How a span is made, and how to wait until all are out; `told` says what became of them."""
 
     span: Callable[[str], AbstractContextManager[Any]]
-    drain: Callable[[], None]
+    drain: Callable[[], object]
     told: Callable[[], dict[str, int]]
 
 
@@ -94,7 +94,7 @@ def of_opentelemetry(broker: str, ratio: float = 1.0, *, is_bridge: bool = False
         provider.shutdown()
         return sent
 
-    return Variant(span, lambda: bool(provider.force_flush()), told)
+    return Variant(span, provider.force_flush, told)
 
 
 VARIANTS: dict[str, Callable[[str], Variant]] = {

@@ -11,7 +11,13 @@ from typing import Any, Final
 from google.protobuf import json_format
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, TracesData
+from opentelemetry.proto.trace.v1.trace_pb2 import (
+    ResourceSpans,
+    ScopeSpans,
+    Span,
+    Status,
+    TracesData,
+)
 
 from benchmarks.cases.lab import Lab
 from benchmarks.cases.report import Report
@@ -197,12 +203,14 @@ def message_of(
             _link(found[-1], rng)
     of_scope = ScopeSpans(scope=scope, spans=found)
     of_resource = ResourceSpans(resource=resource, scope_spans=[of_scope])
-    return TracesData(resource_spans=[of_resource]).SerializeToString()
+    encoded: bytes = TracesData(resource_spans=[of_resource]).SerializeToString()
+    return encoded
 
 
 def _fail(span: Span) -> None:
     """Make a span one that failed, as OpenTelemetry's SDKs record it."""
-    span.status.code, span.status.message = 2, "ValueError: no such item"
+    span.status.code = Status.STATUS_CODE_ERROR
+    span.status.message = "ValueError: no such item"
     event = span.events.add(name="exception", time_unix_nano=span.end_time_unix_nano)
     event.attributes.append(_text("exception.type", "ValueError"))
     event.attributes.append(_text("exception.message", "no such item"))

@@ -68,7 +68,7 @@ def run(lab: Lab, options: argparse.Namespace) -> Report:
 
 def ratio(one: dict[str, Any], name: str) -> float:
     """Return a record's latency with spans over that without."""
-    return round(1 + one[f"{name}_extra_us"] / one[f"{name}_record_us"], 4)
+    return round(1 + float(one[f"{name}_extra_us"]) / float(one[f"{name}_record_us"]), 4)
 
 
 def latency_note(found: dict[str, dict[str, Any]], name: str, what: str) -> str:

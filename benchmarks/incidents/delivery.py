@@ -137,7 +137,7 @@ def storm(seed: int, count: int) -> list[dict[str, Any]]:
     """Return events of incidents that open, change and end, shuffled into each other."""
     chance = random.Random(seed)
     open_: list[tuple[str, int]] = []
-    events = []
+    events: list[dict[str, Any]] = []
     number = 0
     while len(events) < count:
         roll = chance.random()

@@ -170,6 +170,8 @@ class Engine:
         if record.topic in self.out:
             self.out[record.topic].append(Written(now_us, decode(record.value)))
         if record.topic == self.pipeline.derived(topics.TRACES):
+            assert record.key is not None, "a trace is written under its id"
+            assert record.value is not None, "traces are never deleted"
             self._traces[record.key] = record.value
 
 

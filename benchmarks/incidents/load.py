@@ -13,6 +13,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,7 @@ def pure(
 
     for number, chunk in enumerate(chunks):
         came_s = (number + 1) * STEP_S
-        watch.take(came_s, chunk, lambda at_s, chunk=chunk: step(at_s, chunk))
+        watch.take(came_s, chunk, partial(step, chunk=chunk))
     return watch.figures() | {
         "alerts": sum(map(len, chunks)),
         "events": events,

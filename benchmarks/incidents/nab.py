@@ -116,11 +116,11 @@ def judge(series: Series, alerts: list[int], windows: list[tuple[int, int]]) -> 
             score += FALSE_WEIGHT * scaled_sigmoid((at - right) / (right - left))
         else:
             score -= FALSE_WEIGHT
-    for (left, right), at in zip(bounds, first, strict=True):
-        if at is None:
+    for (left, right), found in zip(bounds, first, strict=True):
+        if found is None:
             score -= MISSED_WEIGHT
         else:
-            position = -(right - at + 1) / (right - left + 1)
+            position = -(right - found + 1) / (right - left + 1)
             score += scaled_sigmoid(position) / scaled_sigmoid(-1.0)
     return Verdict(score, first, false)
 
@@ -162,7 +162,7 @@ def run(path: str | Path) -> dict[str, Any]:
     if not windows:
         raise ConfigError(f"{folder}: no <group>/<series>.csv.gz of those that the labels name")
     verdicts = {name: judge(read[name], alerts[name], windows.get(name, [])) for name in read}
-    cases = []
+    cases: list[dict[str, Any]] = []
     for name, of_series in windows.items():
         for at, (begin_us, _) in enumerate(of_series):
             first = verdicts[name].first[at]

@@ -56,7 +56,7 @@ def _missed(cases: list[dict[str, Any]]) -> Table:
     for column in ("fault", "truth", "rank", "named instead", "on what evidence"):
         table.add_column(column)
     for case in cases:
-        nobody = {"name": next(iter(case["ranked"]), "nothing"), "evidence": []}
+        nobody: dict[str, Any] = {"name": next(iter(case["ranked"]), "nothing"), "evidence": []}
         first = next(iter(case.get("causes", ())), nobody)
         table.add_row(
             case["id"],

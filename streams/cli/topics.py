@@ -1,6 +1,7 @@
 """`spanloom topics`: make the topics a deployment needs."""
 
 import json
+from collections.abc import Collection, Mapping
 
 import typer
 
@@ -20,7 +21,12 @@ def root() -> None:
 @app.command()
 def create(
     broker: str | None = typer.Option(None, help="Bootstrap address, HOST:PORT."),
-    partitions: int = typer.Option(4, min=1, max=1000, help="Partitions of the telemetry topics."),
+    partitions: int | None = typer.Option(
+        None,
+        min=1,
+        max=1000,
+        help="Partitions of the telemetry topics; as many as those have that are there, else 4.",
+    ),
     replication: int = typer.Option(1, min=1, max=10, help="Replication factor."),
     contract: str | None = typer.Option(None, help="Path of the contract, or `seed`."),
     input_topic: list[str] | None = typer.Option(
@@ -50,16 +56,32 @@ def create(
     )
     pipeline = load_pipeline(settings)
     telemetry = () if settings.input_topics else pipeline.telemetry[:-1]
-    specs = [topics.spec(name, partitions) for name in telemetry]
-    specs += [topics.spec(pipeline.derived(name), partitions, name) for name in topics.DERIVED]
+    wanted = {name: name for name in telemetry}  # by its own name, its name in the catalogue
+    wanted |= {pipeline.derived(name): name for name in topics.DERIVED}
     if pipeline.rekeyed:
-        specs.append(topics.spec(pipeline.internal, partitions, topics.REKEYED))
+        wanted[pipeline.internal] = topics.REKEYED
     link = connect(settings)
     link.reach()
-    made = topics.create(topics.admin(link.librdkafka()), specs, replication, link.settings.who)
+    client = topics.admin(link.librdkafka())
+    there = topics.partition_counts(client)
+    count = topics.common_count(_that_agree(there, wanted, pipeline.rekeyed), partitions)
+    specs = [topics.spec(name, count, known) for name, known in wanted.items()]
+    made = topics.create(client, specs, replication, link.settings.who)
+    counts = {s.name: there.get(s.name, s.partitions) for s in specs}
     if as_json:
-        typer.echo(json.dumps({"created": made, "topics": [s.name for s in specs]}))
+        typer.echo(json.dumps({"created": made, "topics": list(counts), "partitions": counts}))
         return
-    for spec in specs:
-        state = "created" if spec.name in made else "was there"
-        typer.echo(f"{spec.name:<28} {spec.partitions:>4} partitions  {state}")
+    for name, number in counts.items():
+        state = "created" if name in made else "was there"
+        typer.echo(f"{name:<28} {number:>4} partition{'s' if number > 1 else ' '}  {state}")
+
+
+def _that_agree(
+    there: Mapping[str, int], wanted: Mapping[str, str], rekeyed: Collection[str]
+) -> dict[str, int]:
+    """Return the counts of those that there are and that need one count: not of rekeyed ones."""
+    return {
+        name: there[name]
+        for name, known in wanted.items()
+        if name in there and name not in rekeyed and topics.is_partitioned(name, known)
+    }

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from streams.codec.schemas import schema_folder
-from streams.errors import BrokerError
+from streams.errors import BrokerError, ConfigError
 from streams.runtime import refusals
 from streams.runtime.link import open_client
 from streams.units import HOUR_US, length_us
@@ -47,6 +47,8 @@ NEW_GROUP: Final = (
     "Operator action: start a new group (--group) with derived topics of its own "
     "(--derived-prefix); do not add partitions to the state's topic."
 )
+PARTITIONS: Final = 4
+"""Of a deployment that names no number, on a broker that has none of its topics."""
 _SECONDS: Final = 15.0
 _MS_US: Final = 1_000
 
@@ -67,10 +69,14 @@ def _catalog() -> dict[str, Any]:
     return catalog
 
 
+def _entry(name: str) -> dict[str, Any]:
+    entry: dict[str, Any] = _catalog().get(name) or _catalog()["telemetry.<module>.v1"]
+    return entry
+
+
 def spec(name: str, partitions: int, catalog_name: str = "") -> TopicSpec:
     """Return how one topic is made, with N = `partitions`; a prefixed one by its catalog name."""
-    catalog = _catalog()
-    entry = catalog.get(catalog_name or name) or catalog["telemetry.<module>.v1"]
+    entry = _entry(catalog_name or name)
     config = {
         "cleanup.policy": str(entry["cleanup_policy"]),
         "max.message.bytes": str(entry["max_message_bytes"]),
@@ -80,6 +86,50 @@ def spec(name: str, partitions: int, catalog_name: str = "") -> TopicSpec:
     config["retention.ms"] = "-1" if retention == "forever" else str(length_us(retention) // _MS_US)
     count = partitions if str(entry["partitions"]) == "N" else int(entry["partitions"])
     return TopicSpec(name, count, config)
+
+
+def is_partitioned(name: str, catalog_name: str = "") -> bool:
+    """Whether a topic has N partitions, one N for all of a deployment; others have a fixed few."""
+    return str(_entry(catalog_name or name)["partitions"]) == "N"
+
+
+def common_count(there: Mapping[str, int], asked: int | None) -> int:
+    """Return how many partitions topics get that are made beside others of their deployment.
+
+    Args:
+        there: partition count by name of those that there are, and that need one count.
+        asked: how many somebody wants; None for as many as those have.
+
+    Raises:
+        BrokerError: those that there are have several counts.
+        ConfigError: they have another one than `asked`.
+    """
+    if not there:
+        return PARTITIONS if asked is None else asked
+    _refuse_several(there)
+    ((name, count), *others) = there.items()
+    if asked not in (None, count):
+        more = f" and {len(others)} more" if others else ""
+        raise ConfigError(
+            f"--partitions {asked}: {name}{more} of this deployment have {count} partitions, and "
+            f"spans of one trace would be read by different workers; nothing was made. Give "
+            f"--partitions {count}, or leave it out"
+        )
+    return count
+
+
+def _refuse_several(counts: Mapping[str, int]) -> None:
+    if len(set(counts.values())) > 1:
+        most, number = Counter(counts.values()).most_common(1)[0]
+        odd = {name: count for name, count in sorted(counts.items()) if count != most}
+        listed = ", ".join(f"{name} has {count}" for name, count in odd.items())
+        listed += f", the {number} others ({', '.join(sorted(counts.keys() - odd))}) have {most}"
+        raise BrokerError(
+            f"partition counts differ: {listed}. Spans of one trace would be read by different "
+            "workers. Operator action: have all workers of the group place the events of the odd "
+            "telemetry topics anew (--rekey NAME); or give all topics the same number of "
+            "partitions, for a group that has read none of them yet."
+        )
 
 
 def changelog_spec(name: str, partitions: int) -> TopicSpec:
@@ -191,17 +241,7 @@ def check(
     joined = [name for name in telemetry if name not in rekeyed]
     partitioned = [*joined, traces, fragments, rejected, *internal]
     counts = {name: there[name] for name in partitioned}
-    if len(set(counts.values())) > 1:
-        most, number = Counter(counts.values()).most_common(1)[0]
-        odd = {name: count for name, count in sorted(counts.items()) if count != most}
-        listed = ", ".join(f"{name} has {count}" for name, count in odd.items())
-        listed += f", the {number} others ({', '.join(sorted(counts.keys() - odd))}) have {most}"
-        raise BrokerError(
-            f"partition counts differ: {listed}. Spans of one trace would be read by different "
-            "workers. Operator action: have all workers of the group place the events of the odd "
-            "telemetry topics anew (--rekey NAME); or give all topics the same number of "
-            "partitions, for a group that has read none of them yet."
-        )
+    _refuse_several(counts)
     stages = (PARTIALS, ALERTS, SIGNALS, EXTERNAL, COMMANDS, CAUSE_INPUTS, EVIDENCE)
     single = [] if only_traces else [derived(n) for n in stages]
     problems = [

@@ -14,10 +14,13 @@ SEED_TOPICS = tuple(
     f"telemetry.{name}.v1" for name in ("alpha", "beta", "gamma", "epsilon", "phi", "integration")
 )
 
+THERE = {topics.TRACES: 6, topics.STATS: 3, "unread.v1": 9}
+"""What the broker of these tests has: one that all go by, one that has no need to."""
+
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[TopicSpec]:
-    """Return the specs that a command asks for; on this broker, traces are there already."""
+    """Return the specs that a command asks for; on this broker, THERE are there already."""
     asked: list[TopicSpec] = []
 
     def create(
@@ -25,9 +28,10 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[TopicSpec]:
     ) -> list[str]:
         assert replication == 1
         asked.extend(specs)
-        return [s.name for s in specs if not s.name.endswith(topics.TRACES)]
+        return [s.name for s in specs if s.name not in THERE]
 
     monkeypatch.setattr(topics, "create", create)
+    monkeypatch.setattr(topics, "partition_counts", lambda _client: dict(THERE))
     monkeypatch.setattr(Link, "reach", lambda _link: None)
     return asked
 
@@ -50,6 +54,8 @@ def test_a_contract_gets_its_modules_and_all_derived_topics(
     assert {n for n in counts.values() if n != 1} == {6}
     lines = answer.out.splitlines()
     assert len(lines) == len(made)
+    (stats,) = [line for line in lines if line.startswith(topics.STATS)]
+    assert stats.split() == [topics.STATS, "3", "partitions", "was", "there"]
     (traces,) = [line for line in lines if line.startswith(topics.TRACES)]
     assert traces.split() == [topics.TRACES, "6", "partitions", "was", "there"]
 
@@ -59,7 +65,37 @@ def test_json_is_one_object(shell: Shell, made: list[TopicSpec]) -> None:
     answer = shell("topics", "create", "--json")
     said = json.loads(answer.out)
     assert said["topics"] == [s.name for s in made]
-    assert said["created"] == [name for name in said["topics"] if name != topics.TRACES]
+    assert said["created"] == [name for name in said["topics"] if name not in THERE]
+    assert said["partitions"][topics.TRACES] == 6
+    assert said["partitions"][topics.STATS] == 3
+    assert said["partitions"][topics.OTHER] == 6, "as many as those that are there"
+    assert said["partitions"][topics.ALERTS] == 1
+
+
+def test_topics_are_never_made_with_another_count_than_those_that_are_there(
+    shell: Shell, made: list[TopicSpec]
+) -> None:
+    """No worker would start on them, and a topic cannot be given fewer again."""
+    answer = shell("topics", "create", "--contract", "seed", "--partitions", 4)
+    assert answer.code == 2
+    assert f"{topics.TRACES} of this deployment have 6 partitions" in answer.err
+    assert "--partitions 6" in answer.err
+    assert answer.out == ""
+    assert made == []
+
+
+def test_a_topic_that_is_rekeyed_may_have_any_count(
+    shell: Shell, made: list[TopicSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its events are placed anew; without that, topics that differ are refused as by a worker."""
+    monkeypatch.setitem(THERE, topics.OTHER, 2)
+    answer = shell("topics", "create")
+    assert answer.code == 3
+    assert f"{topics.OTHER} has 2, {topics.TRACES} has 6" in answer.err
+    assert made == []
+    answer = shell("topics", "create", "--rekey", topics.OTHER, "--json")
+    counts = json.loads(answer.out)["partitions"]
+    assert (counts[topics.OTHER], counts[topics.TRACES], counts[topics.REKEYED]) == (2, 6, 6)
 
 
 def test_foreign_input_is_never_made(shell: Shell, made: list[TopicSpec]) -> None:
