@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from streams.cli.lines import clean
 from streams.cli.moments import flag_length_us
+from streams.cli.tables import table_console
 from streams.console.access.audit_log import AccessLog, folder_of
 from streams.console.settings import read_console_settings
 from streams.console.times import iso
@@ -77,7 +77,7 @@ def show(file: Path | None = FILE, as_json: bool = AS_JSON) -> None:
     for one in found:
         names = ("key_id", "actor", "role", "state", "expires")
         table.add_row(*(clean(str(one[name])) for name in names))
-    Console(highlight=False, soft_wrap=True).print(table)
+    table_console().print(table)
 
 
 @app.command("revoke")

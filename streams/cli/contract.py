@@ -8,13 +8,13 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
 from streams.cli.contract_learn import learn
 from streams.cli.contract_minimise import minimise
 from streams.cli.contract_signals import signals
+from streams.cli.tables import table_console
 from streams.contract.compile import ordered_stages
 from streams.contract.loader import ContractError, contract_path, load_contract
 from streams.contract.model import Contract, Flow, Stage
@@ -66,7 +66,7 @@ def show(file: File, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps(view))
     else:
-        Console(highlight=False).print(_tree(view))
+        table_console().print(_tree(view))
 
 
 def contract_view(contract: Contract) -> dict[str, Any]:

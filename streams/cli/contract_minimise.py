@@ -17,6 +17,7 @@ from rich.table import Table
 from streams.cli.connection import connect
 from streams.cli.lines import clean
 from streams.cli.moments import moment_us
+from streams.cli.tables import table_console
 from streams.contract.minimising import Sizes, Use, uses
 from streams.errors import ConfigError
 from streams.runtime.build import load_pipeline
@@ -62,7 +63,7 @@ def minimise(
     if as_json:
         typer.echo(json.dumps(view(found, sizes, is_cut)))
     else:
-        show(found, sizes, is_cut, Console(highlight=False))
+        show(found, sizes, is_cut, table_console())
 
 
 def asked_for(folder: Path, since: str) -> Counter[str]:

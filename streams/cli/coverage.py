@@ -4,7 +4,6 @@ Owns the layout of the answer; what is a gap is `streams.contract.coverage`'s to
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -16,6 +15,7 @@ from rich.table import Table
 from streams.cli.connection import connect
 from streams.cli.coverage_template import files_for
 from streams.cli.lines import clean, time_of_day
+from streams.cli.tables import table_console
 from streams.contract.coverage import KINDS, Coverage, Finding, coverage
 from streams.contract.loader import load_contract
 from streams.errors import ConfigError
@@ -34,8 +34,6 @@ _SAID: Final = {
     "not_in_contract": "seen, and not in the contract",
     "optional_not_seen": "not seen, and need not be",
 }
-_PIPED_COLUMNS: Final = 180
-"""Of a table that goes into a file or a pager: there names need not be folded."""
 _SHOWN_MAX: Final = 50
 
 Contract = Annotated[str | None, typer.Option(help="Path of the contract, or `seed`.")]
@@ -72,8 +70,7 @@ def run(
     if as_json:
         typer.echo(json.dumps(view(found, told)))
     else:
-        width = None if sys.stdout.isatty() else _PIPED_COLUMNS
-        show(found, told, Console(highlight=False, width=width))
+        show(found, told, table_console())
     if not found.is_covered:
         raise typer.Exit(1)
 

@@ -18,6 +18,7 @@ from rich.table import Table
 from streams.cli.connection import connect
 from streams.cli.lines import causes, clean, edge_name, percent, time_of_day
 from streams.cli.moments import moment_us
+from streams.cli.tables import fits, table_console
 from streams.codec import records
 from streams.codec.plain import plain
 from streams.core.fidelity.unsampled import SPANS_UNSAMPLED, TRACES_UNSAMPLED
@@ -60,7 +61,7 @@ def run(
     if as_json:
         typer.echo(json.dumps(plain(view)))
     else:
-        show(view, Console(highlight=False))
+        show(view, table_console())
     if view["below_slo"]:
         raise typer.Exit(1)
 
@@ -238,8 +239,8 @@ def show(view: dict[str, Any], console: Console) -> None:
         f"{view['partitions_reported']} of {view['partitions_total']} partitions, "
         f"contract {escape(clean(view['contract_version'])) or 'none'}"
     )
-    console.print(_rated("edge", view["edges"], has_causes=True))
-    console.print(_rated("flow", view["flows"], has_causes=False))
+    _print_rated(console, "edge", view["edges"], has_causes=True)
+    _print_rated(console, "flow", view["flows"], has_causes=False)
     console.print(_modules(view["modules"]))
     if view["total"] is not None:
         console.print(_traces(view["total"]))
@@ -250,6 +251,26 @@ def show(view: dict[str, Any], console: Console) -> None:
         console.print("[yellow]nothing was expected on any edge: no objective could be judged[/]")
     else:
         console.print("[green]every edge meets its objective[/]")
+
+
+def _print_rated(console: Console, head: str, rows: Sequence[Row], *, has_causes: bool) -> None:
+    table = _rated(head, rows, has_causes=has_causes)
+    if fits(table, console):
+        console.print(table)
+        return
+    # An edge whose name is cut is no answer: two of them would look alike.
+    for row in rows:
+        style = "red" if row["is_below_slo"] else "green"
+        console.print(f"{head} {escape(clean(edge_name(row)))}", style="bold", soft_wrap=True)
+        console.print(
+            f"  {row['observed']:,} of {row['expected']:,}, [{style}]{percent(row['ratio'])}[/]; "
+            f"SLO {percent(row['slo_ratio'])}, "
+            f"burn rate {_rate(row['burn_rate_short'])} / {_rate(row['burn_rate_long'])}"
+        )
+        if not math.isnan(row["budget_used"]):
+            console.print(f"  error budget used [{style}]{bar(row['budget_used'])}[/]")
+        if has_causes and row["missing"]:
+            console.print(f"  missing: {escape(clean(causes(row['missing'])))}")
 
 
 def _rated(head: str, rows: Sequence[Row], *, has_causes: bool) -> Table:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from streams.cli.lines import clean
+from streams.cli.tables import table_console
 from streams.codec.compatibility import changed_since, deprecations, matrix, unlike_published
 from streams.contract.loader import load_contract
 from streams.errors import ConfigError
@@ -88,7 +88,7 @@ def register(as_json: Json = False) -> None:
 
 
 def _show(pairs: list[Any], changed: list[str], old: list[dict[str, Any]]) -> None:
-    console = Console(highlight=False)
+    console = table_console()
     table = Table("record", "reader", "writers that it reads", "and not")
     readers = dict.fromkeys((pair.record, pair.reader) for pair in pairs)
     for record, reader in readers:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from streams.cli.connection import connect
 from streams.cli.lines import clean
+from streams.cli.tables import table_console
 from streams.codec import records
 from streams.codec.plain import plain
 from streams.errors import RecordError
@@ -47,7 +48,7 @@ def run(
     if as_json:
         typer.echo(json.dumps(plain(answer)))
     else:
-        show(answer, Console(highlight=False))
+        show(answer, table_console())
     if answer["accounts"] is None and not answer["lag"]:
         raise typer.Exit(1)
 

@@ -5,14 +5,18 @@ lines of its own; what is read by a program has a row a line, however long.
 """
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 WORD_CHARS_MAX: Final = 16
 """A longer word in a text may be broken; sentences and pairs of name=value have such."""
+PIPED_COLUMNS: Final = 2_000
+"""Of a table that goes into a file, a pager or a program: there nothing need be folded."""
 _GAP: Final = 2
 """Between columns, as rich draws a table without a box."""
 _WHOLE: Final = frozenset(
@@ -21,6 +25,18 @@ _WHOLE: Final = frozenset(
         "timestamp", "start", "end", "at", "opened_at", "firing_since", "last_seen", "resolved_at",
     }
 )  # fmt: skip
+
+
+def table_console() -> Console:
+    """Return a console as wide as the terminal; where there is none, wider than any table."""
+    is_bounded = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, width=None if is_bounded else PIPED_COLUMNS)
+
+
+def fits(table: Table, console: Console) -> bool:
+    """Return whether a table has room without folding or cutting any cell."""
+    endless = console.options.update_width(PIPED_COLUMNS)
+    return Measurement.get(console, endless, table).maximum <= console.width
 
 
 def is_whole(column: str) -> bool:

@@ -58,7 +58,9 @@ def _accounting(report: Mapping[str, Any]) -> Table:
 def _faults(report: Mapping[str, Any]) -> Table:
     table = Table(title="Faults planted, and what was found", title_justify="left")
     for name in ("fault", "where", "seconds", "found", "incidents"):
-        table.add_column(name, no_wrap=name in ("fault", "where"))
+        # The longest, a place, is folded where there is no room: nothing is ever cut.
+        width = None if name == "where" else len(name)
+        table.add_column(name, no_wrap=name == "fault", overflow="fold", min_width=width)
     for fault in report["faults"]:
         lasted = (fault["end_us"] - fault["start_us"]) / 1e6
         found = "[green]✓[/green]" if fault["found"] else "[red]✗[/red]"

@@ -113,6 +113,25 @@ def test_the_table_names_losses_and_verdict() -> None:
     assert "below objective: f/a>b" in text
 
 
+@pytest.mark.parametrize("width", [72, 80, 120])
+def test_no_edge_is_cut_on_any_terminal(width: int) -> None:
+    """Two edges whose names are cut would look alike: where there is no room each has lines."""
+    far = "transfer_beta_gamma"
+    rows = [
+        row(1, 1_000, 900, from_stage="quality_scoring", to_stage=far),
+        row(1, 1_000, 1_000, from_stage="quality_scoring_of_batches", to_stage=far),
+    ]
+    out = io.StringIO()
+    show(view(rows), Console(file=out, width=width, highlight=False))
+    text = out.getvalue()
+    assert f"f/quality_scoring>{far}" in text
+    assert f"f/quality_scoring_of_batches>{far}" in text
+    assert "90.00 %" in text
+    assert "LATE 100" in text
+    assert "1,000 %" in text, "of the error budget"
+    assert "…" not in text
+
+
 def total(start: int, **counters: int) -> dict[str, Any]:
     scope = {"kind": "total", "flow": "", "from_stage": "", "to_stage": "", "module": ""}
     return row(start, 250, 250, missing={}, counters=counters, **scope)

@@ -3,8 +3,10 @@
 import re
 
 import pytest
+from rich.console import Console
+from rich.table import Table
 
-from streams.cli.tables import WORD_CHARS_MAX, least, print_table
+from streams.cli.tables import WORD_CHARS_MAX, fits, least, print_table, table_console
 
 ID = "9097e159bfa7dca676a10eafd309e165"
 COLUMNS = {
@@ -48,3 +50,25 @@ def test_how_wide_a_column_is_at_least() -> None:
     assert least("record_ids", ["a, b, c"]) == 10
     assert least("title", ["of five words", "none"]) == 5
     assert least("dimensions", ["x" * 60]) == WORD_CHARS_MAX
+
+
+def test_what_is_no_terminal_has_room_for_any_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipe has no width; COLUMNS says one."""
+    table = Table("edge", "cause")
+    table.add_row("a" * 300, "b " * 200)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert fits(table, table_console())
+    table_console().print(table)
+    assert f"{'a' * 300} │ {'b ' * 199}b" in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "80")
+    assert table_console().width == 80
+    assert not fits(table, table_console())
+
+
+def test_a_table_fits_when_no_cell_is_folded() -> None:
+    """Two columns of 3 letters need 13 places, with what is between and around them."""
+    table = Table("abc", "def")
+    assert fits(table, Console(width=13))
+    assert not fits(table, Console(width=12))

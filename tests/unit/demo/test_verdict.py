@@ -31,9 +31,9 @@ GOOD: dict[str, Any] = {
 }  # fmt: skip
 
 
-def printed(report: dict[str, Any]) -> str:
-    """Return what a person reads, on a wide terminal without colours."""
-    console = Console(width=200, color_system=None, force_terminal=False)
+def printed(report: dict[str, Any], width: int = 200) -> str:
+    """Return what a person reads, on a terminal of some width without colours."""
+    console = Console(width=width, color_system=None, force_terminal=False)
     with console.capture() as capture:
         print_report(report, console)
     return capture.get()
@@ -49,6 +49,18 @@ def a_bad_report() -> dict[str, Any]:
     report["false_incident_list"] = [false]
     report["fidelity"][0]["estimated"] = 0.9
     return report
+
+
+def test_no_heading_and_no_id_is_cut_on_a_narrow_terminal() -> None:
+    """Of 80 columns, with the longest names there are: only a place is folded."""
+    report = copy.deepcopy(GOOD)
+    place = "quality_scoring>transfer_beta_gamma"
+    report["faults"][0] |= {"kind": "acknowledgments_lost", "where": place}
+    text = printed(report, 80)
+    assert "…" not in text
+    for word in ("fault", "where", "seconds", "found", "incidents", "aaaaaaaa"):
+        assert word in text
+    assert max(map(len, text.split("✓ 1,234")[0].splitlines())) <= 80
 
 
 def test_a_good_report_ends_with_the_verdict() -> None:
