@@ -188,6 +188,7 @@ class EventDecoder:
         """
         one_by_one: list[int] = []
         groups = list(self._read_batches(batches, topic, one_by_one))
+        one_by_one.sort()  # what failed as columns was named after what was not tried
         listed = {i: messages_of(batches[i]) for i in one_by_one}
         wanted = {i: [m for m in listed[i] if m.record.offset >= begin[i]] for i in one_by_one}
         messages = [message for i in one_by_one for message in wanted[i]]

@@ -164,6 +164,19 @@ def test_events_of_batches_are_those_of_their_values(rng: random.Random) -> None
     assert [step.record(row) for row in rows] == [every[row] for row in rows]
 
 
+def test_events_keep_their_order_whatever_their_batches_are_read_by() -> None:
+    """A batch that fails as columns is named after later ones that are never tried as columns."""
+    foreign = wire.header(50) + value()[5:]  # of a schema of the same bytes, but with a torn one
+    torn = batch([Record(0, MS, None, value()[:-1]), Record(1, MS, None, foreign)])
+    headers: list[Header] = [(b"h", b"v")] * (HEADERS_MAX + 1)
+    many = batch([Record(2, MS, None, value(span_id="b7ad6b7169203331"))], headers=headers)
+    events, rejected, _ = decoder(schemas_with_another()).decode_batches(
+        [torn, many], [0, 0], [0, 0]
+    )
+    assert rejected.row == [0]
+    assert events.row.tolist() == [1, 2]
+
+
 def test_a_batch_that_cannot_be_read_is_rejected_record_by_record() -> None:
     """The accounts stay whole when a batch's bytes are no records at all."""
     broken = RecordBatch(40, 43, MS, -1, 3, b"")
