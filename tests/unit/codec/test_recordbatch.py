@@ -157,7 +157,7 @@ def test_events_of_batches_are_those_of_their_values(rng: random.Random) -> None
     assert [row - begin for row in rejected.row] == wrong.row
     assert (rejected.reason, rejected.detail) == (wrong.reason, wrong.detail)
     assert list(events.body) == list(plain.body)
-    for name in ("trace_id", "event_key", "operation", "record_hash", "timestamp_us", "topic"):
+    for name in ("trace_id", "event_key", "operation", "span_id", "timestamp_us", "topic"):
         assert getattr(events, name).tolist() == getattr(plain, name).tolist(), name
     assert events.kafka_us.tolist() == [every[i].timestamp * 1000 for i in events.row.tolist()]
     rows = [rng.randrange(at) for _ in range(3)]
