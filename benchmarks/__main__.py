@@ -38,6 +38,7 @@ CASES = {
     "otlp": "otlp",
     "sdk": "sdk",
     "rekey": "rekey",
+    "step": "step",
     "sdk-outage": "sdk_outage",
 }
 RESULTS = Path(__file__).resolve().with_name("results.md")

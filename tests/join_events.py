@@ -121,8 +121,6 @@ def columns_of(
         severity=np.ones(len(events), u8),
         status=np.array(status, u8),
         trace_flags=np.array([e.is_sampled for e in events], u8),
-        record_hash=np.zeros(len(events), u64),
-        batch_hash=np.zeros(len(events), u64),
         value=np.full(len(events), np.nan),
         series=np.full(len(events), -1, np.int32),
         body=Bodies.of([e.body() for e in events]),

@@ -14,19 +14,20 @@ its own, and where each field lies is known.
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import polars as pl
 
+from streams.codec.hashes import hash_expression
 from streams.codec.panics import FAILURES
 from streams.codec.schemas import Schema
 from streams.codec.varints import varint
 from streams.core.bodies import Bodies
 from streams.errors import ConfigError
-from streams.units import I64, U8, Mask
+from streams.units import F64, I64, U8, U64, Mask
 
 # With a backtrace one poisoned body writes 35 lines to stderr, whoever set the variable before;
 # Rust reads it at its first panic.
@@ -37,7 +38,7 @@ SMALLEST_SPLIT: Final = 64
 _SPLIT: Final = 4
 _SYNC: Final = bytes(16)
 _INT: Final = (-(2**31), 2**31 - 1)
-_LONG: Final = (-(2**63), 2**63 - 1)
+LONG_RANGE: Final = (-(2**63), 2**63 - 1)
 T = TypeVar("T")
 R = TypeVar("R")
 Halves: TypeAlias = Iterator[tuple[Sequence[T], R | None]]
@@ -61,11 +62,50 @@ class Field:
     name: str
     kind: str
     null_branch: int = -1
-    low: int = _LONG[0]
-    high: int = _LONG[1]
+    low: int = LONG_RANGE[0]
+    high: int = LONG_RANGE[1]
     size: int = 0
     symbols: tuple[str, ...] = ()
     items: tuple["Field", ...] = ()
+
+
+class Rows(Protocol):
+    """n rows that were read together: columns under the names of their fields."""
+
+    @property
+    def data(self) -> bytes:
+        """The buffer that was read."""
+
+    @property
+    def starts(self) -> list[I64]:
+        """K + 1 arrays of (n,): where each field of each row begins, and where the row ends."""
+
+    @property
+    def is_sound(self) -> Mask:
+        """Whether all values of a row are in range, (n,)."""
+
+    def __len__(self) -> int: ...
+
+    def place(self, name: str) -> int:
+        """Return which of the fields has a name."""
+
+    def numbers(self, name: str, null: int = 0) -> I64:
+        """Return a column of whole numbers, (n,), `null` where there is none."""
+
+    def doubles(self, name: str) -> F64:
+        """Return a column of doubles or floats, (n,), NaN for null."""
+
+    def text_bytes(self, name: str) -> I64:
+        """Return the lengths of a text column, (n,), 0 for null."""
+
+    def is_there(self, name: str) -> Mask:
+        """Return which values of a column that may be null are not, (n,)."""
+
+    def text_hashes(self, names: Sequence[str]) -> Mapping[str, U64]:
+        """Return hashes of text columns, (n,) each, by name."""
+
+    def value(self, name: str, row: int) -> Any:
+        """Return one value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +130,35 @@ class Block:
 
     def __len__(self) -> int:
         return len(self.is_sound)
+
+    def place(self, name: str) -> int:
+        """Return which of the fields has a name; they are the first of the columns."""
+        return self.frame.columns.index(name)
+
+    def numbers(self, name: str, null: int = 0) -> I64:
+        """Return a column of whole numbers, (n,), `null` where there is none."""
+        return _ints(self.frame[name], null)
+
+    def doubles(self, name: str) -> F64:
+        """Return a column of doubles or floats, (n,), NaN for null."""
+        return np.asarray(self.frame[name].to_numpy(), np.float64)  # null is NaN there
+
+    def text_bytes(self, name: str) -> I64:
+        """Return the lengths of a text column, (n,), 0 for null."""
+        return self.frame[length_name(name)].to_numpy()
+
+    def is_there(self, name: str) -> Mask:
+        """Return which values of a column that may be null are not, (n,)."""
+        return self.frame[presence_name(name)].to_numpy()
+
+    def text_hashes(self, names: Sequence[str]) -> Mapping[str, U64]:
+        """Return hashes of text columns, (n,) each, by name."""
+        found = self.frame.select_seq(hash_expression(name).alias(name) for name in names)
+        return {name: found[name].to_numpy() for name in names}
+
+    def value(self, name: str, row: int) -> Any:
+        """Return one value."""
+        return self.frame[name][row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +364,7 @@ def _sound(fields: tuple[Field, ...], frame: pl.DataFrame, data: U8, starts: lis
             is_sound &= data.take(at) == branch
         if field.kind == "boolean":
             is_sound &= data.take(at) <= 1
-        if field.kind == "long" and (field.low, field.high) != _LONG:
+        if field.kind == "long" and (field.low, field.high) != LONG_RANGE:
             value = _ints(column)
             is_sound &= (value >= field.low) & (value <= field.high)
     return is_sound
@@ -349,9 +418,9 @@ def _list_bytes(field: Field, column: pl.Series, length: pl.Series) -> I64 | int
     return np.asarray(total[end] - total[end - count] + block_head + 1, np.int64)
 
 
-def _ints(column: pl.Series) -> I64:
-    """Return a column of whole numbers as (n,) int64, 0 where it is null."""
-    filled = column.fill_null(0) if column.null_count() else column
+def _ints(column: pl.Series, null: int = 0) -> I64:
+    """Return a column of whole numbers as (n,) int64, `null` where it is null."""
+    filled = column.fill_null(null) if column.null_count() else column
     return filled.to_numpy().astype(np.int64, copy=False)
 
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streams.codec.columnar import Block
+from streams.codec.columnar import Block, Rows
 from streams.codec.otlp.columns import SpanColumns
+from streams.codec.scalars import ScalarBlock
 from streams.codec.treating import EventTreating
 from streams.core.bodies import Bodies
 from streams.units import I64, Mask
@@ -15,13 +16,16 @@ from streams.units import I64, Mask
 class Part:
     """Rows that were read together: row i of `block` is chunk row `row[i]` with body i."""
 
-    block: Block | SpanColumns
+    block: Rows | SpanColumns
     row: I64
     body: Bodies
 
 
-def taken(block: Block, at: I64) -> Block:
+def taken(block: Rows, at: I64) -> Rows:
     """Return some rows of a block."""
+    if isinstance(block, ScalarBlock):
+        return block.take(at)
+    assert isinstance(block, Block), type(block)
     return Block(
         block.frame[at], block.data, [start[at] for start in block.starts], block.is_sound[at]
     )
@@ -34,12 +38,12 @@ def treated(treating: EventTreating, part: Part) -> Part:
     return Part(block, part.row, body)
 
 
-def sound_part(block: Block, row: I64, body: Bodies) -> Part:
+def sound_part(block: Rows, row: I64, body: Bodies) -> Part:
     """Return the rows of a block that are sound; row and body of all of them are given."""
     return good_part(block, row, body, block.is_sound)
 
 
-def good_part(block: Block, row: I64, body: Bodies, is_good: Mask) -> Part:
+def good_part(block: Rows, row: I64, body: Bodies, is_good: Mask) -> Part:
     """Return the rows of a block that are good; row and body of all of them are given."""
     if is_good.all():
         return Part(block, row, body)

@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 
 from streams.codec.checks import REASONS, Facts, detail, judge
-from streams.codec.columnar import Block, Field, length_name, presence_name
-from streams.codec.hashes import hash_expression, settled, text_hash
+from streams.codec.columnar import Block, Field, Rows
+from streams.codec.hashes import text_hash
 from streams.codec.opcodes import OperationCodes
 from streams.codec.otlp.columns import SpanColumns
 from streams.codec.profile import Profile
@@ -42,7 +42,6 @@ _CODES: Final = {
 }
 _NAMES: Final = ("module", "component", "name")
 _TEXTS: Final = ("trace_id", "span_id", "parent_span_id", "event_id", "module", "name")
-_HASHED: Final = ("record_id", "batch_id")
 _MIX: Final = dict(zip(_NAMES, (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 1), strict=True))
 
 
@@ -74,16 +73,12 @@ class EventRows:
         self._signals = signals
         self._field = {f.name: f for f in fields}
         self._code_tables = {c: self._code_table(c) for c in _CODES if c in profile.columns}
-        hashed = [*_HASHED, *(n for n in _NAMES if self._is_text(n))]
-        self._hashes = [
-            hash_expression(profile.columns[name]).alias(name)
-            for name in hashed
-            if name in profile.columns
-        ]
+        self.hashed = {name: profile.columns[name] for name in _NAMES if self._is_text(name)}
+        """The texts whose hashes tell operations apart, by column."""
 
     def of(
         self,
-        block: Block,
+        block: Rows,
         row: I64,
         body: Bodies,
         topic: U8,
@@ -100,25 +95,23 @@ class EventRows:
             kafka_us: record time of every row of the chunk.
             rejected: takes the rows that are no good events.
         """
-        frame = block.frame
-        codes = {name: self._codes(frame, name) for name in _CODES}
-        text_bytes = {name: self._text_bytes(frame, name) for name in (*_TEXTS, *_HASHED)}
+        codes = {name: self._codes(block, name) for name in _CODES}
+        text_bytes = {name: self._text_bytes(block, name) for name in _TEXTS}
         facts = Facts(
             data=block.data,
             at={name: self._text_at(block, name, text_bytes[name]) for name in _TEXTS},
             text_bytes=text_bytes,
             event_type=codes["event_type"],
-            timestamp_us=self._numbers(frame, "timestamp_us", 0),
-            duration_us=self._numbers(frame, "duration_us", 0),
-            trace_flags=self._numbers(frame, "trace_flags", 1),
+            timestamp_us=self._numbers(block, "timestamp_us", 0),
+            duration_us=self._numbers(block, "duration_us", 0),
+            trace_flags=self._numbers(block, "trace_flags", 1),
         )
         identity, verdict = judge(facts)
         for i in np.flatnonzero(verdict).tolist():
             reason = REASONS[verdict[i] - 1]
             rejected.add(int(row[i]), reason, detail(facts, i, reason))
-        hashes = frame.select_seq(self._hashes)
         is_good = verdict == 0
-        mixed = self._mixed(frame, hashes)
+        mixed = self._mixed(block)
         events = EventColumns(
             row=row,
             topic=topic[row],
@@ -130,18 +123,16 @@ class EventRows:
             duration_us=facts.duration_us,
             kafka_us=kafka_us[row],
             operation=self._operations.codes(
-                mixed, is_good, lambda i: Operation(*(self._name(frame, n, i) for n in _NAMES))
+                mixed, is_good, lambda i: Operation(*(self._name(block, n, i) for n in _NAMES))
             ),
             event_type=codes["event_type"],
             severity=codes["severity"],
             status=codes["status"],
             trace_flags=facts.trace_flags.astype(np.uint8),
-            record_hash=_hash(hashes, "record_id", text_bytes["record_id"]),
-            batch_hash=_hash(hashes, "batch_id", text_bytes["batch_id"]),
-            value=self._values(frame),
-            series=self._series(frame, mixed, codes, is_good),
+            value=self._values(block),
+            series=self._series(block, mixed, codes, is_good),
             body=body,
-            dimension={key: self._dimension(frame, key) for key in self._dimensions},
+            dimension={key: self._dimension(block, key) for key in self._dimensions},
         )
         return events if is_good.all() else events.take(is_good)
 
@@ -176,64 +167,56 @@ class EventRows:
             severity=spans.severity,
             status=spans.status,
             trace_flags=spans.trace_flags,
-            record_hash=spans.record_hash,
-            batch_hash=spans.batch_hash,
             value=np.full(n, np.nan),
             series=np.full(n, NO_SIGNAL, np.int32),
             body=body,
             dimension=spans.dimension,
         )
 
-    def _values(self, frame: pl.DataFrame) -> F64:
+    def _values(self, block: Rows) -> F64:
         """Return the (n,) values of the events; NaN for none."""
         name = self._profile.columns.get("value")
-        if name is None:
-            return np.full(frame.height, np.nan)
-        return np.asarray(frame[name].to_numpy(), np.float64)  # null is NaN there
+        return np.full(len(block), np.nan) if name is None else block.doubles(name)
 
-    def _series(
-        self, frame: pl.DataFrame, mixed: U64, codes: Mapping[str, U8], is_good: Mask
-    ) -> I32:
+    def _series(self, block: Rows, mixed: U64, codes: Mapping[str, U8], is_good: Mask) -> I32:
         if self._signals is None:
-            return np.full(frame.height, NO_SIGNAL, np.int32)
+            return np.full(len(block), NO_SIGNAL, np.int32)
+        frame = _frame(block)
         return self._signals.codes(frame, mixed, codes["event_type"], codes["severity"], is_good)
 
     def _is_text(self, column: str) -> bool:
         name = self._profile.columns.get(column)
         return name is not None and not self._field[name].symbols
 
-    def _text_bytes(self, frame: pl.DataFrame, column: str) -> I64:
+    def _text_bytes(self, block: Rows, column: str) -> I64:
         """Return the (n,) UTF-8 lengths of a text column; 0 where there is none."""
         name = self._profile.columns.get(column)
         if name is None:
-            return np.zeros(frame.height, np.int64)
+            return np.zeros(len(block), np.int64)
         if symbols := self._field[name].symbols:
             sizes = np.array([len(s) for s in symbols])  # a symbol is ASCII
             if self._field[name].null_branch < 0:
-                return sizes[self._numbers(frame, column, 0)]
-            there = frame[presence_name(name)].to_numpy()
-            return np.where(there, sizes[self._numbers(frame, column, 0)], 0)
-        return frame[length_name(name)].to_numpy()
+                return sizes.take(block.numbers(name))
+            return np.where(block.is_there(name), sizes.take(block.numbers(name)), 0)
+        return block.text_bytes(name)
 
-    def _text_at(self, block: Block, column: str, text_bytes: I64) -> I64:
+    def _text_at(self, block: Rows, column: str, text_bytes: I64) -> I64:
         """Return the (n,) places where the texts of a column begin; some place for no text."""
         if not self._is_text(column):
             return np.zeros(len(text_bytes), np.int64)
-        place = block.frame.columns.index(self._profile.columns[column])  # fields come first
+        place = block.place(self._profile.columns[column])
         return np.asarray(block.starts[place + 1] - text_bytes, np.int64)
 
-    def _numbers(self, frame: pl.DataFrame, column: str, constant: int) -> I64:
+    def _numbers(self, block: Rows, column: str, constant: int) -> I64:
         name = self._profile.columns.get(column)
         if name is None:
-            return np.full(frame.height, constant, np.int64)
-        series = frame[name]
-        filled = series.fill_null(constant) if series.null_count() else series
-        return np.asarray(filled.to_numpy(), np.int64)
+            return np.full(len(block), constant, np.int64)
+        return block.numbers(name, constant)
 
-    def _codes(self, frame: pl.DataFrame, column: str) -> U8:
+    def _codes(self, block: Rows, column: str) -> U8:
         if column not in self._code_tables:
-            return np.full(frame.height, _CODES[column][1], np.uint8)
-        return self._code_tables[column][self._numbers(frame, column, 0)]
+            return np.full(len(block), _CODES[column][1], np.uint8)
+        return self._code_tables[column].take(self._numbers(block, column, 0))
 
     def _code_table(self, column: str) -> U8:
         """Return our code for each symbol index of the field that fills `column`."""
@@ -248,30 +231,32 @@ class EventRows:
             )
         return np.array([known.index(s) for s in symbols], np.uint8)
 
-    def _mixed(self, frame: pl.DataFrame, hashes: pl.DataFrame) -> U64:
+    def _mixed(self, block: Rows) -> U64:
         """Return (n,) hashes of module, component and name together."""
-        mixed = np.zeros(frame.height, np.uint64)
+        mixed = np.zeros(len(block), np.uint64)
+        hashes = block.text_hashes(list(self.hashed.values()))
         for name, factor in _MIX.items():
-            if name in hashes.columns:
-                mixed ^= hashes[name].to_numpy() * np.uint64(factor)
+            if name in self.hashed:
+                mixed ^= hashes[self.hashed[name]] * np.uint64(factor)
             elif name in self._profile.columns:
-                index = self._numbers(frame, name, -1) + 1
+                index = self._numbers(block, name, -1) + 1
                 mixed ^= index.view(np.uint64) * np.uint64(factor | 1 << 33)
         return mixed
 
-    def _name(self, frame: pl.DataFrame, column: str, row: int) -> str:
+    def _name(self, block: Rows, column: str, row: int) -> str:
         name = self._profile.columns.get(column)
         if name is None:
             return ""
-        found = frame[name][row]
+        found = block.value(name, row)
         symbols = self._field[name].symbols
         return "" if found is None else str(symbols[found] if symbols else found)
 
-    def _dimension(self, frame: pl.DataFrame, key: str) -> U64:
-        out = np.zeros(frame.height, np.uint64)
+    def _dimension(self, block: Rows, key: str) -> U64:
+        out = np.zeros(len(block), np.uint64)
         name = self._profile.columns.get("dimensions")
         if name is None:
             return out
+        frame = _frame(block)
         count = frame[name].list.len()
         owner = np.repeat(np.arange(frame.height), count.to_numpy())
         if not len(owner):
@@ -282,11 +267,10 @@ class EventRows:
         return out
 
 
-def _hash(hashes: pl.DataFrame, column: str, text_bytes: I64) -> U64:
-    if column not in hashes.columns:
-        return np.zeros(len(text_bytes), np.uint64)
-    raw = hashes[column]
-    return settled((raw.fill_null(0) if raw.null_count() else raw).to_numpy(), text_bytes)
+def _frame(block: Rows) -> pl.DataFrame:
+    """Return the frame of a block whose rows may hold lists."""
+    assert isinstance(block, Block), "where lists are asked for, no rows without them are read"
+    return block.frame
 
 
 def no_events(dimensions: tuple[str, ...]) -> EventColumns:
@@ -308,8 +292,6 @@ def no_events(dimensions: tuple[str, ...]) -> EventColumns:
         severity=small,
         status=small,
         trace_flags=small,
-        record_hash=single,
-        batch_hash=single,
         value=np.zeros(0),
         series=np.zeros(0, np.int32),
         body=NOTHING,

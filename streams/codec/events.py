@@ -12,11 +12,12 @@ from itertools import repeat
 import numpy as np
 
 from streams.codec import records, wire
-from streams.codec.columnar import Block, ColumnarReader, by_halves, schema_fields
+from streams.codec.columnar import Block, ColumnarReader, Field, by_halves, schema_fields
 from streams.codec.eventbatch import EventBatchReader
 from streams.codec.eventparts import Part, good_part, sound_part, treated
 from streams.codec.eventrows import EventRows, no_events
 from streams.codec.evolve import Splicer, splicer_for
+from streams.codec.otlp.columns import SpanColumns
 from streams.codec.otlp.quick import SpanRun
 from streams.codec.otlp.reader import OtlpReader
 from streams.codec.otlp.services import Services
@@ -93,7 +94,6 @@ class EventDecoder:
         self._id = profile.schema_id if profile.schema else schemas.id_of("telemetry_event")
         fields = schema_fields(self._schema)
         self._reader = ColumnarReader(fields)
-        self._batches = BatchReader(fields, wire.HEADER_BYTES if profile.has_header else 0)
         self._many = None if profile.schema else EventBatchReader(schemas, self._reader)
         self._otlp_kinds = dict(otlp_kinds or {}) if self._many else {}
         self._otlp: OtlpReader | None = None
@@ -110,10 +110,18 @@ class EventDecoder:
         if series is not None:
             signals = SignalRows(profile, series, signal_dimensions, metric_names)
         self._rows = EventRows(fields, operations, profile, dimensions, signals)
+        has_frames = profile.schema is None or series is not None
+        self._batches = self._batch_reader(fields, has_frames=has_frames)
         self._dimensions = dimensions
         self._operations = operations
         self._same_wire: dict[int, bool] = {}
         self._splicers: dict[int, Splicer | None] = {}
+
+    def _batch_reader(self, fields: Sequence[Field], *, has_frames: bool) -> BatchReader:
+        """Return the reader of batches; where frames are asked for, all rows come in some."""
+        header_bytes = wire.HEADER_BYTES if self._profile.has_header else 0
+        hashed = None if has_frames else list(self._rows.hashed.values())
+        return BatchReader(fields, header_bytes, hashed)
 
     @property
     def overflowed(self) -> int:
@@ -188,6 +196,7 @@ class EventDecoder:
         """
         one_by_one: list[int] = []
         groups = list(self._read_batches(batches, topic, one_by_one))
+        one_by_one.sort()  # what failed as columns was named after what was not tried
         listed = {i: messages_of(batches[i]) for i in one_by_one}
         wanted = {i: [m for m in listed[i] if m.record.offset >= begin[i]] for i in one_by_one}
         messages = [message for i in one_by_one for message in wanted[i]]
@@ -454,9 +463,9 @@ class EventDecoder:
         if self._treating is not None:
             parts = [treated(self._treating, part) for part in parts if len(part.row)]
         found = [
-            self._rows.of(part.block, part.row, part.body, topic, kafka_us, rejected)
-            if isinstance(part.block, Block)
-            else self._rows.of_spans(part.block, part.row, part.body, topic, kafka_us)
+            self._rows.of_spans(part.block, part.row, part.body, topic, kafka_us)
+            if isinstance(part.block, SpanColumns)
+            else self._rows.of(part.block, part.row, part.body, topic, kafka_us, rejected)
             for part in parts
             if len(part.row)
         ]

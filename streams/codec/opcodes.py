@@ -51,8 +51,8 @@ class OperationCodes:
         distinct, first, place = np.unique(hashes, return_index=True, return_inverse=True)
         codes = np.empty(len(distinct), np.int32)
         keep = np.zeros(len(distinct), np.bool_)
-        for i, row in enumerate(rows[first].tolist()):
-            operation = name(row)
+        for i in np.argsort(first).tolist():  # codes as they came: hashes may be of this process
+            operation = name(int(rows[first[i]]))
             codes[i] = self._operations.code(operation)
             # What is beyond the bound is not remembered: its code is not its own.
             keep[i] = self._operations[int(codes[i])] == operation

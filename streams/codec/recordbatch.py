@@ -11,12 +11,13 @@ Source: Apache Kafka, "Record batch", message format v2; Avro 1.11, "Binary enco
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from streams.codec.columnar import Block, ColumnarReader, Field, length_name, varint_bytes
+from streams.codec.columnar import Block, ColumnarReader, Field, Rows, varint_bytes
+from streams.codec.scalars import ScalarReader, can_walk
 from streams.core.bodies import Bodies
 from streams.errors import RecordError
 from streams.units import I64, Mask
@@ -80,7 +81,7 @@ class Records:
         body: where the bodies lie: the values without their wire header.
     """
 
-    block: Block
+    block: Rows
     batch: I64
     offset: I64
     kafka_us: I64
@@ -95,12 +96,17 @@ class BatchReader:
     Args:
         fields: the schema's fields.
         header_bytes: length of the wire header in front of each value, 0 for none.
+        hashed: where the rows may come as `ScalarBlock`, the texts whose hashes are asked for.
     """
 
-    def __init__(self, fields: Sequence[Field], header_bytes: int) -> None:
+    def __init__(
+        self, fields: Sequence[Field], header_bytes: int, hashed: Sequence[str] | None = None
+    ) -> None:
         self._fields = tuple(fields)
         self._header_bytes = header_bytes
+        self._hashed = hashed if not header_bytes and can_walk(fields) else None
         self._readers: dict[Shape, ColumnarReader] = {}
+        self._walkers: dict[Shape, ScalarReader] = {}
 
     def read(self, batches: Sequence[RecordBatch], shape: Shape) -> Records | None:
         """Return the records of batches of one shape.
@@ -108,44 +114,58 @@ class BatchReader:
         None when they are not exactly what the schema says: then they are to be read one by one.
         """
         count = np.array([batch.count for batch in batches], np.int64)
-        block = self._reader(shape).read_block([b.payload for b in batches], int(count.sum()))
+        block = self._block([b.payload for b in batches], count, shape)
         if block is None:
             return None
         batch = np.repeat(np.arange(len(batches)), count)
         at = dict(zip((f.name for f in self._reader(shape).fields), block.starts, strict=False))
-        value_bytes = _numbers(block, _VALUE)
+        value_bytes = block.numbers(_VALUE)
         begin = at[_WIRE] if self._header_bytes else at[self._fields[0].name]
         if not _is_framed(block, at, begin, value_bytes):
             return None
         base_ms = np.array([b.base_ms for b in batches], np.int64)[batch]
         append_ms = np.array([b.append_ms for b in batches], np.int64)[batch]
         base_offset = np.array([b.base_offset for b in batches], np.int64)[batch]
-        time_ms = np.where(append_ms >= 0, append_ms, base_ms + _numbers(block, _DELAY))
+        time_ms = np.where(append_ms >= 0, append_ms, base_ms + block.numbers(_DELAY))
         key = None
         if shape.is_keyed:
-            key_bytes = _numbers(block, length_name(_KEY))
+            key_bytes = block.text_bytes(_KEY)
             key = Bodies(block.data, begin - varint_bytes(value_bytes) - key_bytes, key_bytes)
         head = self._header_bytes
         return Records(
             block,
             batch,
-            base_offset + _numbers(block, _STEP),
+            base_offset + block.numbers(_STEP),
             time_ms * 1000,
             key,
             Bodies(block.data, begin, value_bytes),
             Bodies(block.data, begin + head, value_bytes - head),
         )
 
+    def _block(self, payloads: Sequence[bytes], count: I64, shape: Shape) -> Rows | None:
+        """Read records, without polars where they are of the common form."""
+        if self._hashed is not None:
+            walker = self._walkers.get(shape)
+            if walker is None:
+                fields = self._reader(shape).fields
+                walker = self._walkers[shape] = ScalarReader(fields, self._hashed)
+            walked = walker.read_block(payloads, count.tolist())
+            if walked is not None:
+                return walked
+        return self._reader(shape).read_block(payloads, int(count.sum()))
+
     def wire_headers(self, records: Records) -> Sequence[bytes]:
         """Return the distinct wire headers of the records' values."""
         if not self._header_bytes:
             return [b""]
+        assert isinstance(records.block, Block), "values with a header are not walked"
         return records.block.frame[_WIRE].unique().to_list()
 
     def with_header(self, records: Records, header: bytes) -> Mask:
         """Return which records' values begin with this wire header; (n,) bool."""
         if not self._header_bytes:
             return np.ones(len(records.offset), np.bool_)
+        assert isinstance(records.block, Block), "values with a header are not walked"
         is_equal = records.block.frame.select_seq(pl.col(_WIRE) == pl.lit(header))
         return is_equal[_WIRE].to_numpy()
 
@@ -174,14 +194,15 @@ class BatchReader:
         return row
 
 
-def _is_framed(block: Block, at: dict[str, I64], begin: I64, value_bytes: I64) -> bool:
+def _is_framed(block: Rows, at: dict[str, I64], begin: I64, value_bytes: I64) -> bool:
     """Whether each record and each value is as long as it says, and has the batch's shape."""
-    length = _numbers(block, _LENGTH)
+    length = block.numbers(_LENGTH)
     after = at[_LENGTH] + varint_bytes(length) + length
     is_whole = np.array_equal(after, block.starts[-1]) and np.array_equal(
         begin + value_bytes, at[_HEADERS]
     )
-    return is_whole and len(np.unique(_numbers(block, _HEADERS))) == 1
+    headers = block.numbers(_HEADERS)
+    return is_whole and bool((headers == headers[0]).all())
 
 
 def shape_of(batch: RecordBatch) -> Shape | None:
@@ -273,8 +294,3 @@ class Walk:
         """Return bytes; None for null."""
         length = self.skip_bytes()
         return None if length < 0 else self._payload[self.at - length : self.at]
-
-
-def _numbers(block: Block, column: str) -> I64:
-    found: Any = block.frame[column].to_numpy()
-    return np.asarray(found, np.int64)

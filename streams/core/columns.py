@@ -86,7 +86,6 @@ class EventColumns:
         kafka_us: (n,) the broker's (or producer's) record time.
         operation: (n,) code in the codec's `Operations`.
         event_type, severity, status, trace_flags: (n,) codes as on the wire.
-        record_hash, batch_hash: (n,) 64-bit hash of record_id / batch_id, 0 for none.
         dimension: per requested dimension key, (n,) 64-bit hash of its value, 0 for absent.
         value: (n,) the events' values, NaN for none.
         series: (n,) code in the codec's `SeriesBook` of the series that a metric point or a log
@@ -108,8 +107,6 @@ class EventColumns:
     severity: U8
     status: U8
     trace_flags: U8
-    record_hash: U64
-    batch_hash: U64
     value: F64
     series: I32
     body: Bodies

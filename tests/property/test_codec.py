@@ -162,6 +162,6 @@ def test_where_the_stream_is_cut_changes_nothing(
     assert list(whole.body) == [*first.body, *second.body]
     assert whole.trace_id.tolist() == first.trace_id.tolist() + second.trace_id.tolist()
     assert whole.event_key.tolist() == first.event_key.tolist() + second.event_key.tolist()
-    assert whole.record_hash.tolist() == first.record_hash.tolist() + second.record_hash.tolist()
+    assert whole.span_id.tolist() == first.span_id.tolist() + second.span_id.tolist()
     assert refused.row == refused_first.row + [cut + row for row in refused_second.row]
     assert refused.reason == refused_first.reason + refused_second.reason

@@ -14,7 +14,6 @@ import numpy as np
 from streams.codec.checks import TIMESTAMP_MAX_US
 from streams.codec.columnar import ColumnarReader, Field
 from streams.codec.hashes import text_hash, value_hash
-from streams.codec.otlp.events import FIELD_KEYS
 from streams.codec.otlp.heads import Plain
 from streams.codec.otlp.keys import NO_FIELD
 from streams.codec.otlp.layout import Layout
@@ -29,7 +28,6 @@ from streams.units import I64, U8, U64, Mask
 
 NAME_BYTES_MAX: Final = 128
 """Longer names are hashed by the decode."""
-_RECORD, _BATCH = (list(FIELD_KEYS.values()).index(name) for name in ("record_id", "batch_id"))
 _TEXT: Final = "text"
 
 
@@ -46,7 +44,6 @@ class SpanColumns:
         origin: (n,) index into `origins`.
         origins: resources and scopes.
         name: the names.
-        record_hash, batch_hash: (n,) 64-bit hashes, 0 for none.
         dimension: per requested dimension key, (n,) 64-bit hash of its value, 0 for absent.
     """
 
@@ -62,8 +59,6 @@ class SpanColumns:
     origin: I64
     origins: Sequence[QuickOrigin]
     name: Bodies
-    record_hash: U64
-    batch_hash: U64
     dimension: dict[str, U64]
 
     def __len__(self) -> int:
@@ -143,8 +138,6 @@ class SpanReader:
             origin=origin,
             origins=step.origins,
             name=Bodies(data, layout.name_at(begin)[pick], name_size),
-            record_hash=texts(_RECORD),
-            batch_hash=texts(_BATCH),
             dimension={
                 key: texts(NO_FIELD - 1 - i) | self._of_origin(step, origin, key)
                 for i, key in enumerate(self._dimensions)

@@ -47,7 +47,7 @@ def in_blocks(parts: list[list[bytes]], *, sized: bool) -> bytes:
 
 
 def columns(events: EventColumns) -> dict[str, object]:
-    names = ("trace_id", "event_key", "span_id", "timestamp_us", "operation", "record_hash")
+    names = ("trace_id", "event_key", "span_id", "timestamp_us", "operation", "duration_us")
     return {name: getattr(events, name).tolist() for name in names} | {"body": list(events.body)}
 
 

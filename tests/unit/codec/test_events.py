@@ -43,8 +43,6 @@ def test_a_span_becomes_a_row_of_numbers() -> None:
     assert operations[int(events.operation[0])] == Operation("BETA", "enrichment", "enrich")
     assert (int(events.event_type[0]), int(events.severity[0]), int(events.status[0])) == (2, 4, 2)
     assert events.trace_flags.tolist() == [1]
-    assert events.record_hash.tolist() == [value_hash("rec-1")]
-    assert events.batch_hash.tolist() == [value_hash("batch-1")]
     assert events.dimension["tier"].tolist() == [value_hash("gold")]
     assert events.dimension["format"].tolist() == [0]
     assert list(events.body) == [one[5:]]
@@ -55,9 +53,7 @@ def test_columns_have_the_types_of_the_engine() -> None:
     for chunk in (values(3), []):
         events, _ = run(chunk, decoder(dimensions=("tier",)))
         assert events.row.dtype == events.timestamp_us.dtype == events.duration_us.dtype == np.int64
-        assert (
-            events.trace_id.dtype == events.span_id.dtype == events.record_hash.dtype == np.uint64
-        )
+        assert events.trace_id.dtype == events.span_id.dtype == np.uint64
         assert events.trace_id.shape == events.event_key.shape == (len(chunk), 2)
         assert events.topic.dtype == events.event_type.dtype == events.trace_flags.dtype == np.uint8
         assert events.operation.dtype == np.int32
@@ -190,10 +186,12 @@ def test_a_parent_of_zeros_is_no_parent() -> None:
 
 
 def test_absent_text_hashes_to_zero_and_other_text_never() -> None:
-    """No record id is 0; equal ids hash alike in different rows and chunks."""
-    events, _ = run([value(record_id=""), value(record_id="a"), value(batch_id="a")])
-    assert events.record_hash[0] == 0 == value_hash("")
-    assert events.record_hash[1] == events.batch_hash[2] == value_hash("a") != 0
+    """No value is 0; equal values hash alike in different rows and columns."""
+    chunk = [value(dimensions=d) for d in ({}, {"tier": "a"}, {"format": "a"}, {"tier": ""})]
+    events, _ = run(chunk, decoder(dimensions=("tier", "format")))
+    tier, layout = events.dimension["tier"], events.dimension["format"]
+    assert tier[0] == tier[3] == 0 == value_hash("")
+    assert tier[1] == layout[2] == value_hash("a") != 0
 
 
 def test_the_last_of_two_equal_dimension_keys_counts() -> None:

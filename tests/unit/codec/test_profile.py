@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
+import numpy as np
 import pytest
 
-from streams.codec.hashes import value_hash
 from streams.codec.profile import Profile, load_profile, make_profile
+from streams.codec.recordbatch import Record
 from streams.codec.records import encode_body
-from streams.core.columns import TRACE, Operation, Operations
+from streams.core.columns import TRACE, EventColumns, Operation, Operations
 from streams.errors import ConfigError
+from tests.record_batches import batch
 from tests.unit.codec.codec_cases import SPAN_ID, T0_US, TRACE_ID, decoder, reasons, run
 
 SPAN = {
@@ -69,12 +71,31 @@ def test_every_foreign_value_is_a_span() -> None:
     assert events.event_type.tolist() == [TRACE, TRACE]
     assert events.parent_span_id.tolist() == [0, 0xB7AD6B7169203331]
     assert events.trace_flags.tolist() == [1, 1]
-    assert events.record_hash.tolist() == [value_hash("r1"), 0]
     assert [operations[c] for c in events.operation] == [
         Operation("BETA", "", "enrich"),
         Operation("ALPHA", "", "enrich"),
     ]
     assert list(events.body) == chunk
+
+
+def test_batches_of_a_foreign_schema_hold_the_events_of_their_values() -> None:
+    """Read together or one by one: the same events, rejections, and codes in order of arrival."""
+    chunk = [body(), body(name="walk", parent="b7ad6b7169203331"), body(record=None, value=0.5)]
+    for bad in ([], [b"\x00"], [body(trace="no"), body(trace=TRACE_ID.replace("4", "\u00e9"))]):
+        values = [*chunk, *bad, body(module="ALPHA", ts_us=T0_US + 1)]
+        one, another = Operations(), Operations()
+        plain, refused = run(values, decoder(operations=one, profile=a_profile()))
+        records = [Record(i, T0_US // 1000, None, v) for i, v in enumerate(values)]
+        events, rejected, _ = decoder(operations=another, profile=a_profile()).decode_batches(
+            [batch(records[:2]), batch(records[2:])], [3, 3], [0, 0]
+        )
+        assert (rejected.row, rejected.reason) == (refused.row, refused.reason)
+        for name in EventColumns.__slots__:
+            if name in ("body", "dimension", "kafka_us"):
+                continue
+            np.testing.assert_array_equal(getattr(events, name), getattr(plain, name), name)
+        assert list(events.body) == list(plain.body)
+        assert [one[c] for c in plain.operation] == [another[c] for c in events.operation]
 
 
 def test_a_foreign_enum_may_name_the_event_type() -> None:

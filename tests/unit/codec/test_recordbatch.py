@@ -157,11 +157,24 @@ def test_events_of_batches_are_those_of_their_values(rng: random.Random) -> None
     assert [row - begin for row in rejected.row] == wrong.row
     assert (rejected.reason, rejected.detail) == (wrong.reason, wrong.detail)
     assert list(events.body) == list(plain.body)
-    for name in ("trace_id", "event_key", "operation", "record_hash", "timestamp_us", "topic"):
+    for name in ("trace_id", "event_key", "operation", "span_id", "timestamp_us", "topic"):
         assert getattr(events, name).tolist() == getattr(plain, name).tolist(), name
     assert events.kafka_us.tolist() == [every[i].timestamp * 1000 for i in events.row.tolist()]
     rows = [rng.randrange(at) for _ in range(3)]
     assert [step.record(row) for row in rows] == [every[row] for row in rows]
+
+
+def test_events_keep_their_order_whatever_their_batches_are_read_by() -> None:
+    """A batch that fails as columns is named after later ones that are never tried as columns."""
+    foreign = wire.header(50) + value()[5:]  # of a schema of the same bytes, but with a torn one
+    torn = batch([Record(0, MS, None, value()[:-1]), Record(1, MS, None, foreign)])
+    headers: list[Header] = [(b"h", b"v")] * (HEADERS_MAX + 1)
+    many = batch([Record(2, MS, None, value(span_id="b7ad6b7169203331"))], headers=headers)
+    events, rejected, _ = decoder(schemas_with_another()).decode_batches(
+        [torn, many], [0, 0], [0, 0]
+    )
+    assert rejected.row == [0]
+    assert events.row.tolist() == [1, 2]
 
 
 def test_a_batch_that_cannot_be_read_is_rejected_record_by_record() -> None:

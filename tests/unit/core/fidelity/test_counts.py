@@ -87,8 +87,6 @@ def events(operations: Operations, *rows: tuple[str, int, int, int]) -> EventCol
         severity=u8,
         status=np.array([status for *_, status in rows], np.uint8),
         trace_flags=u8,
-        record_hash=u64,
-        batch_hash=u64,
         value=np.full(n, np.nan),
         series=np.full(n, -1, np.int32),
         body=Bodies.of([b""] * n),

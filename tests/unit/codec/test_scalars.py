@@ -1,0 +1,199 @@
+"""Records of plain values are walked to the same columns as polars gives, or not at all."""
+
+import io
+import random
+from typing import Any
+
+import fastavro
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from streams.codec.columnar import Field, Rows, schema_fields
+from streams.codec.recordbatch import BatchReader, Record, RecordBatch, Shape
+from streams.codec.scalars import TEXT_BYTES_MAX, ScalarBlock, can_walk, starts_of
+from tests.judge_cases import randoms
+from tests.record_batches import batch
+
+SCHEMA: dict[str, Any] = {
+    "type": "record",
+    "name": "Plain",
+    "fields": [
+        {"name": "text", "type": "string"},
+        {"name": "maybe_text", "type": ["null", "string"]},
+        {"name": "text_maybe", "type": ["string", "null"]},
+        {"name": "octets", "type": "bytes"},
+        {"name": "long", "type": "long"},
+        {"name": "maybe_long", "type": ["null", "long"]},
+        {"name": "int", "type": "int"},
+        {"name": "kind", "type": {"type": "enum", "name": "Kind", "symbols": ["A", "B", "C"]}},
+        {"name": "maybe_double", "type": ["null", "double"]},
+        {"name": "float", "type": "float"},
+        {"name": "is_hot", "type": "boolean"},
+        {"name": "fixed", "type": {"type": "fixed", "name": "Fixed", "size": 11}},
+    ],
+}
+PARSED = fastavro.parse_schema(SCHEMA)
+FIELDS = schema_fields(PARSED)
+PLAIN: dict[str, Any] = {
+    "text": "alpha.ingest", "maybe_text": None, "text_maybe": "x", "octets": b"\xff\x80",
+    "long": 1_790_000_000_000_000, "maybe_long": -3, "int": 7, "kind": "B", "maybe_double": 2.5,
+    "float": 0.5, "is_hot": True, "fixed": b"\x80" * 11,
+}  # fmt: skip
+
+
+def body(**changes: Any) -> bytes:
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, PARSED, PLAIN | changes)
+    return out.getvalue()
+
+
+def batch_of(bodies: list[bytes], key: bytes | None = b"k" * 32) -> RecordBatch:
+    return batch([Record(10 + i, 1_000 - 3 * i, key, one) for i, one in enumerate(bodies)])
+
+
+def walked(one: RecordBatch, is_keyed: bool = True) -> ScalarBlock | None:
+    """Return what the walk gives, None when it leaves a batch to polars."""
+    found = BatchReader(FIELDS, 0, ["text"]).read([one], Shape(is_keyed, 0))
+    return found.block if found is not None and isinstance(found.block, ScalarBlock) else None
+
+
+def columns(rows: Rows, fields: list[Field]) -> dict[str, Any]:
+    """Return all that rows tell of the schema's fields."""
+    found: dict[str, Any] = {"starts": [(s - rows.starts[0][0]).tolist() for s in rows.starts]}
+    found["sound"] = rows.is_sound.tolist()
+    for field in fields:
+        name = field.name
+        found[name] = [rows.value(name, i) for i in range(len(rows))] if _is_told(field) else None
+        if field.null_branch >= 0:
+            found[f"{name} is there"] = rows.is_there(name).tolist()
+        if field.kind in ("string", "bytes"):
+            found[f"{name} size"] = rows.text_bytes(name).tolist()
+        elif field.kind == "long":
+            found[f"{name} numbers"] = rows.numbers(name, -9).tolist()
+        elif field.kind in ("double", "float"):
+            found[f"{name} bits"] = np.nan_to_num(rows.doubles(name), nan=-1.5).tolist()
+    return found
+
+
+def _is_told(field: Field) -> bool:
+    return field.kind in ("string", "long")
+
+
+def hold_against_polars(one: RecordBatch, *, is_keyed: bool = True) -> bool:
+    """Compare both ways where the walk returns something; return whether it did."""
+    block = walked(one, is_keyed)
+    plain = BatchReader(FIELDS, 0).read([one], Shape(is_keyed, 0))
+    if block is None:
+        return False
+    assert plain is not None
+    assert columns(block, FIELDS) == columns(plain.block, FIELDS)
+    return True
+
+
+TEXTS = ("", "a", "name", "x" * 63, "x" * 64, "x" * TEXT_BYTES_MAX, "naïve", "日本", "a" * 9)
+LONGS = (0, 1, -1, 63, 64, -64, -65, 8191, 8192, 1 << 40, -(1 << 55), (1 << 55) - 1)
+
+
+def any_body(rng: random.Random) -> bytes:
+    """Return a row of the common form."""
+    return body(
+        text=rng.choice(TEXTS),
+        maybe_text=rng.choice((None, *TEXTS)),
+        text_maybe=rng.choice((None, *TEXTS)),
+        octets=rng.randbytes(rng.randrange(70)),
+        long=rng.choice(LONGS),
+        maybe_long=rng.choice((None, *LONGS)),
+        int=rng.choice((0, -(2**31), 2**31 - 1, 100)),
+        kind=rng.choice("ABC"),
+        maybe_double=rng.choice((None, 0.0, -1.25, 1e300)),
+        float=rng.choice((0.0, -2.5)),
+        is_hot=rng.random() < 0.5,
+        fixed=rng.randbytes(11),
+    )
+
+
+@settings(max_examples=150)
+@given(randoms)
+def test_rows_of_the_common_form_are_walked_to_what_polars_reads(rng: random.Random) -> None:
+    """Each kind of value, null and not, one to eight bytes of numbers, any text."""
+    key = rng.choice((None, b"", b"k" * 32, b"\xff" * 70))
+    bodies = [any_body(rng) for _ in range(rng.randint(1, 12))]
+    assert hold_against_polars(batch_of(bodies, key), is_keyed=key is not None)
+
+
+@settings(max_examples=300)
+@given(randoms)
+def test_bytes_that_were_changed_are_never_walked_to_something_else(rng: random.Random) -> None:
+    """A walk that returns rows has found what polars finds, whatever the bytes are."""
+    one = batch_of([any_body(rng) for _ in range(rng.randint(1, 4))])
+    payload = bytearray(one.payload)
+    for _ in range(rng.randint(1, 3)):
+        at = rng.randrange(len(payload))
+        kind = rng.randrange(4)
+        if kind == 0:
+            payload[at] = rng.choice((0, 1, 2, 4, 0x7F, 0x80, 0xFF, rng.randrange(256)))
+        elif kind == 1:
+            payload.insert(at, rng.randrange(256))
+        elif kind == 2 and len(payload) > 1:
+            del payload[at]
+        else:
+            payload[at] ^= 1 << rng.randrange(8)
+    broken = RecordBatch(
+        one.base_offset, one.next_offset, one.base_ms, one.append_ms, one.count, bytes(payload)
+    )
+    hold_against_polars(broken)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (body(text="abcd"), body(text="abcd").replace(b"abcd", b"ab\xffd")),
+        (body(maybe_text="abcd"), body(maybe_text="abcd").replace(b"abcd", b"\xc0\x80cd")),
+        (body(long=3), body(long=3).replace(b"\x06\x02\x05", b"\x86\x00\x02\x05")),
+        (body(kind="C", int=5), body(kind="C", int=5).replace(b"\x0a\x04", b"\x0a\x06")),
+        (body(text="y" * TEXT_BYTES_MAX), body(text="y" * (TEXT_BYTES_MAX + 1))),
+        (body(long=(1 << 55) - 1), body(long=1 << 55)),
+    ],
+    ids=["not utf-8", "overlong utf-8", "long form", "no symbol", "long text", "nine bytes"],
+)
+def test_one_strange_row_leaves_all_to_polars(good: bytes, bad: bytes) -> None:
+    """Texts that are none, numbers not in their shortest form, and what is too long to hash."""
+    assert good != bad
+    assert walked(batch_of([body(), good])) is not None
+    assert walked(batch_of([body(), bad, body()])) is None
+
+
+def test_texts_have_one_hash_in_all_blocks() -> None:
+    """Equal texts hash alike wherever they lie, others differ; rows that are taken keep theirs."""
+    reader = BatchReader(FIELDS, 0, ["text"])
+    found = []
+    for texts in (("alpha", "beta", "alpha"), ("beta", "", "alpha")):
+        read = reader.read([batch_of([body(text=t) for t in texts])], Shape(True, 0))
+        assert read is not None
+        assert isinstance(read.block, ScalarBlock)
+        found.append(read.block.text_hashes(["text"])["text"].tolist())
+        part = read.block.take(np.array([2, 0]))
+        assert part.text_hashes(["text"])["text"].tolist() == [found[-1][2], found[-1][0]]
+        assert [part.value("text", i) for i in range(2)] == [texts[2], texts[0]]
+    assert found[0] == [found[1][2], found[1][0], found[1][2]]
+    assert len({*found[0], *found[1]}) == 3
+
+
+def test_records_that_do_not_fill_their_bytes_have_no_starts() -> None:
+    """Too few bytes, too many, and a length that leads beyond."""
+    payload = batch_of([body(), body()]).payload
+    starts = starts_of(payload, 2)
+    assert starts is not None
+    assert starts[0] == 0
+    assert starts_of(payload, 1) is starts_of(payload, 3) is None
+    assert starts_of(payload[:-1], 2) is starts_of(payload + b"\0", 2) is None
+    assert starts_of(b"\xff", 1) is None
+
+
+def test_lists_are_not_walked() -> None:
+    """A schema with a map or an array is for polars."""
+    mapped = {"name": "m", "type": {"type": "map", "values": "string"}}
+    schema = {**SCHEMA, "name": "Mapped", "fields": [*SCHEMA["fields"], mapped]}
+    assert can_walk(FIELDS)
+    assert not can_walk(schema_fields(fastavro.parse_schema(schema)))
