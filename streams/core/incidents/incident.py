@@ -57,6 +57,8 @@ class Member:
         spoke: version of the incident when the alert last spoke.
         silenced_by: id of the silence that hides it; "" for none.
         is_frozen: an earlier version of the grouping put it there, and there it stays.
+        was_in: the incidents that it was in before they were merged, the latest last: what was
+            silenced with one of them stays silenced.
     """
 
     alert: Alert
@@ -64,6 +66,7 @@ class Member:
     spoke: int = 0
     silenced_by: str = ""
     is_frozen: bool = False
+    was_in: list[str] = field(default_factory=list)
 
     @property
     def is_firing(self) -> bool:

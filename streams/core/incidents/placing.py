@@ -20,6 +20,8 @@ ONE_CAUSE: Final = "one cause"
 """Why incidents are merged that nobody ordered to be."""
 MERGED_MAX: Final = 1_000
 """Of the incidents that one took over, how many it names: the latest."""
+WAS_IN_MAX: Final = 8
+"""Of the incidents that an alert was in before they were merged, how many it knows: the latest."""
 CAME_ALONG: Final = "it came along with the others of its problem"
 
 
@@ -110,7 +112,7 @@ class Placing:
         if known is not None:
             state.forget(known)
         if incident.incident_id in state.gone:  # it goes on where it ended
-            incident.version, _ = state.gone.pop(incident.incident_id)
+            incident.version = state.gone.pop(incident.incident_id).version
             incident.resolved_us = 1
             state.dirty.add(("gone", incident.incident_id))
         incident.opened_us = min(alert["last_seen"] for alert in alerts)
@@ -205,6 +207,7 @@ class Placing:
             member = state.take_out(incident, print_)
             member.because = f"it came with incident {incident.incident_id}: {member.because}"
             member.spoke = into.version
+            member.was_in = [*member.was_in, incident.incident_id][-WAS_IN_MAX:]
             state.put(into, member)
         into.alerts_in += incident.alerts_in
         into.fired += incident.fired
@@ -216,7 +219,7 @@ class Placing:
         into.note("", state.now_us, text, state.settings.max_history)
         touch.is_heard |= bool(into.audible)
         touch.reason = touch.reason or "merged"
-        state.forget(incident)
+        state.forget(incident, into.incident_id)
 
 
 def seen_of(alert: Alert) -> tuple[int, bool, int, int]:
