@@ -12,6 +12,7 @@ from typing import Final
 
 from streams.core.incidents.damping import charge
 from streams.core.incidents.incident import Alert, Incident, Member, incident_id
+from streams.core.incidents.news import SPLIT, TOOK_OVER
 from streams.core.incidents.partition import Part
 from streams.core.incidents.state import JOINED, MERGED, SILENCED, State, Waiting, age
 
@@ -154,6 +155,7 @@ class Placing:
                 charge(state.damper, print_, None, sorted(waiting.seen))
             member = Member(alert, because, incident.version)
             state.put(incident, member)
+            incident.has_arrivals |= waiting is None and not member.silenced_by
             if waiting is not None:
                 del state.waiting[print_]
                 state.dirty.add(("waiting", print_))
@@ -163,7 +165,7 @@ class Placing:
                 touch.is_heard = True  # what nobody was ever told is told, though it flaps
                 touch.has_joined = True
                 if alert["module"] not in incident.told_modules:
-                    touch.reason = touch.reason or "joined"
+                    touch.reason = touch.reason or JOINED
 
     def _leave(self, print_: str, into: Incident) -> None:
         state = self.state
@@ -171,7 +173,7 @@ class Placing:
         member = state.take_out(old, print_)
         text = f"alert {member.alert['name'] or print_} left for incident {into.incident_id}"
         old.note("", state.now_us, f"{text}: it is another problem", state.settings.max_history)
-        state.touch(old).reason = "split"
+        state.touch(old).reason = SPLIT
 
     def _stay(self, prints: Iterable[str], incident: Incident | None) -> None:
         """Keep with their incident the alerts that the partition would move and that may not."""
@@ -201,7 +203,7 @@ class Placing:
         state.touched.pop(incident.incident_id, None)
         touch = state.touch(into)
         if incident.version:
-            reason = "merged" if order else ONE_CAUSE
+            reason = TOOK_OVER if order else ONE_CAUSE
             state.tell(incident, MERGED, reason, into.incident_id, text=order)
         for print_ in list(incident.members):
             member = state.take_out(incident, print_)
@@ -218,7 +220,7 @@ class Placing:
         text = f"took over incident {incident.incident_id}: {order or ONE_CAUSE}"
         into.note("", state.now_us, text, state.settings.max_history)
         touch.is_heard |= bool(into.audible)
-        touch.reason = touch.reason or "merged"
+        touch.reason = touch.reason or TOOK_OVER
         state.forget(incident, into.incident_id)
 
 

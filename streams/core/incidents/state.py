@@ -79,13 +79,11 @@ class Touch:
     """What happened to one incident in a step.
 
     Attributes:
-        is_worse: it became more severe.
         is_heard: an alert fired that is neither silenced nor damped.
         has_joined: an alert joined that people may hear of.
         reason: why its next event is due; "" when nothing material happened.
     """
 
-    is_worse: bool = False
     is_heard: bool = False
     has_joined: bool = False
     reason: str = ""
@@ -171,7 +169,7 @@ class State:
             severity = worse(incident.severity, spread(incident.level, len(incident.modules)))
             if severity != incident.severity:
                 incident.severity = severity
-                self.touch(incident).is_worse = True
+                self.touch(incident)
 
     def take_out(self, incident: Incident, print_: str) -> Member:
         """Let an alert leave an incident."""
@@ -238,6 +236,7 @@ class State:
         incident.told_us = self.now_us
         incident.pending = ""
         incident.grown.clear()
+        incident.has_arrivals = False
         self.touched.pop(incident.incident_id, None)  # an event tells the whole of it
         if event in (OPENED, REOPENED):
             incident.opened_wall_us = self.now_us
@@ -261,7 +260,9 @@ class State:
         listed = min(len(incident.members), settings.max_told_alerts)
         if listed > len(record["alerts"]):
             self.discarded["told_alert_over_bound"] += listed - len(record["alerts"])
-        incident.told_modules = sorted(incident.modules)
+        incident.told_severity = incident.severity
+        radius = record["blast_radius"]
+        incident.told_modules = sorted({*incident.modules, *radius["downstream"]})
         incident.told_cause = headline(record)
         self.events.append(record)
         self.dirty.add(("incident", incident.incident_id))
@@ -307,6 +308,7 @@ class State:
             is_upgraded: the incidents were grouped by an earlier version; they stay as they are.
         """
         for incident in (*self.resolved.values(), *self.sorted_open()):
+            incident.told_severity = incident.told_severity or incident.severity  # of before
             for print_, member in incident.members.items():
                 incident.put(member, print_ in incident.damped)
                 self.home[print_] = incident.incident_id
