@@ -40,6 +40,7 @@ def lab_settings(contract: str, **given: Any) -> WorkerSettings:
         "warm_up_seconds": 2.0,
         "rule_time_ratio": 0.1,
         "incident_update_seconds": 3.0,
+        "incident_refresh_seconds": 30.0,
         "flap_half_life_seconds": 30.0,
     }
     return load_settings(contract=contract, **(scale | given))

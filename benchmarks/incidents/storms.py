@@ -129,6 +129,7 @@ def run_storm(storm: Storm) -> dict[str, Any]:
         "seconds": storm.seconds,
         "alerts": len(alerts),
         "events": len(engine.out[topics.INCIDENTS]),
+        "told": Counter(_what(written) for written in engine.out[topics.INCIDENTS]),
         "incidents": len(told),
         "false": [_name(one) for one in judged.false],
         "over_merged": [_name(one) for one in judged.over_merged],
@@ -227,8 +228,17 @@ def _slowest(alerts: Sequence[Written], told: Iterable[Told]) -> float:
     return max(waits, default=0) / SECOND_US
 
 
+def _what(written: Written) -> str:
+    """Say what an event tells, and why: "UPDATED worse"."""
+    return f"{written.record['event']} {written.record['reason']}"
+
+
 def totals(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return what all runs together come to: numbers of cases; shares are called ratios."""
+    """Return what all runs together come to: numbers of cases; shares are called ratios.
+
+    Three shares say how few: events of alert states (`fewer_ratio`), what it could be at best, with
+    a beginning and an end of each incident and nothing between, and incidents of alert states.
+    """
     cases = [case for one in runs for case in one["cases"]]
     alerts, events = sum(r["alerts"] for r in runs), sum(r["events"] for r in runs)
     incidents = sum(r["incidents"] for r in runs)
@@ -267,7 +277,10 @@ def totals(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "alerts": alerts,
         "events": events,
         "incidents": incidents,
+        "told": dict(sum((Counter(r["told"]) for r in runs), Counter()).most_common()),
         "fewer_ratio": 1 - events / alerts if alerts else None,
+        "fewer_at_best_ratio": 1 - 2 * incidents / alerts if alerts else None,
+        "fewer_incidents_ratio": 1 - incidents / alerts if alerts else None,
         "firing_windows": firing,
         "fewer_than_firing_ratio": 1 - events / firing if firing else None,
         "first_event_s_max": max((r["late_s"] for r in runs), default=0.0),

@@ -16,7 +16,7 @@ from streams.core.incidents.damping import Flap
 from streams.core.incidents.incident import Incident, Member
 from streams.core.incidents.ledger import Row, RowKey
 from streams.core.incidents.silences import Silence
-from streams.core.incidents.state import State, Waiting
+from streams.core.incidents.state import Gone, State, Waiting
 
 Entry = tuple[str, str, Any]
 """Kind, id, and what is known."""
@@ -67,7 +67,7 @@ def restore(state: State, found: Iterable[Entry]) -> None:
         incident_id, _, print_ = id_.partition("/")
         incident = state.open.get(incident_id) or state.resolved[incident_id]
         incident.members[print_] = Member(**value)
-    by_age = sorted(state.gone.items(), key=lambda item: (item[1][1], item[0]))
+    by_age = sorted(state.gone.items(), key=lambda item: (item[1].at_us, item[0]))
     state.gone = dict(by_age)
 
 
@@ -137,8 +137,9 @@ def _put_row(state: State, id_: str, value: dict[str, Any]) -> None:
     state.ledger.rows[key] = Row(became=became, events=events, **value)
 
 
-def _put_gone(state: State, id_: str, value: list[int]) -> None:
-    state.gone[id_] = (value[0], value[1])
+def _put_gone(state: State, id_: str, value: list[Any]) -> None:
+    """Take over an incident that is gone; earlier versions did not keep what took it over."""
+    state.gone[id_] = Gone(*value)
 
 
 def _put_silence(state: State, id_: str, value: dict[str, Any]) -> None:

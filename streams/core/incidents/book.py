@@ -16,10 +16,20 @@ from streams.core.causes.evidence import Cause, Evidence
 from streams.core.incidents.commands import Answer
 from streams.core.incidents.damping import charge
 from streams.core.incidents.incident import Alert, Incident, IncidentEvent
+from streams.core.incidents.news import (
+    CAUSE,
+    GROWN,
+    WORSE,
+    has_another_cause,
+    has_joined,
+    has_outgrown,
+    is_due,
+    is_urgent,
+)
 from streams.core.incidents.orders import Orders, plain_command
 from streams.core.incidents.partition import Partition
 from streams.core.incidents.placing import Placing, seen_of
-from streams.core.incidents.record import Rank, has_another_cause, is_hidden, rule_of
+from streams.core.incidents.record import Rank, is_hidden, rule_of
 from streams.core.incidents.settings import IncidentSettings
 from streams.core.incidents.silences import Silence, because
 from streams.core.incidents.state import (
@@ -36,10 +46,7 @@ from streams.core.incidents.state import (
 )
 from streams.core.incidents.topology import Topology
 
-_MAGNITUDE: Final = 10
 _FIRING: Final = "FIRING"
-CAUSE: Final = "cause"
-"""Pending: alerts joined, so that the likeliest cause may be another when it is told again."""
 
 
 class IncidentBook:
@@ -248,14 +255,16 @@ class IncidentBook:
                 event = REOPENED if incident.version else OPENED
                 state.tell(incident, event, "fires again" if incident.version else "opened")
             return
-        if touch.is_worse and incident.audible:
-            state.tell(incident, UPDATED, "worse")
-            return
-        if not touch.reason and self._has_outgrown(incident):
-            touch.reason = "grown"
+        if incident.severity != incident.told_severity and incident.audible:
+            if is_urgent(incident, state.now_us, self.settings.update_us):
+                state.tell(incident, UPDATED, WORSE)
+                return
+            incident.pending = WORSE
+        if not touch.reason and has_outgrown(incident, self.settings.relations.causal_us):
+            touch.reason = GROWN
         if not touch.reason and touch.has_joined:
             touch.reason = CAUSE
-        if incident.pending in ("", CAUSE):
+        if incident.pending in ("", CAUSE) or touch.reason == SILENCED:
             incident.pending = touch.reason or incident.pending
 
     def _may_open(self, incident: Incident, is_heard: bool) -> bool:
@@ -282,13 +291,6 @@ class IncidentBook:
             incident.is_flapping = True
             touch.reason = touch.reason or FLAPPING
 
-    def _has_outgrown(self, incident: Incident) -> bool:
-        """Say whether every alert of an incident grew since it was told, the largest tenfold."""
-        if incident.is_over or len(incident.grown) < len(incident.members):
-            return False
-        largest = max(member.alert["count"] for member in incident.members.values())
-        return bool(largest >= _MAGNITUDE * incident.told_records)
-
     def _tell_in_time(self, incident: Incident) -> None:
         """Tell what had to wait for its time: changes told together, and that nobody has come."""
         state, now_us = self.state, self.state.now_us
@@ -305,7 +307,7 @@ class IncidentBook:
         ):
             incident.is_escalated = True
             state.tell(incident, UPDATED, "escalated")
-        elif incident.pending and waited_us >= self.settings.update_us:
+        elif is_due(incident, now_us, self.settings.update_us):
             is_news = incident.pending != CAUSE or has_another_cause(
                 incident, state.partition, state.rank
             )
@@ -314,7 +316,7 @@ class IncidentBook:
                 state.dirty.add(("incident", incident.incident_id))
             else:
                 state.tell(incident, UPDATED, incident.pending)
-        elif incident.untold[JOINED] and incident.audible and waited_us >= self.settings.refresh_us:
+        elif incident.audible and waited_us >= self.settings.refresh_us and has_joined(incident):
             state.tell(incident, UPDATED, JOINED)
 
     def _release(self) -> None:

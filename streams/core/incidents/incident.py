@@ -57,6 +57,8 @@ class Member:
         spoke: version of the incident when the alert last spoke.
         silenced_by: id of the silence that hides it; "" for none.
         is_frozen: an earlier version of the grouping put it there, and there it stays.
+        was_in: the incidents that it was in before they were merged, the latest last: what was
+            silenced with one of them stays silenced.
     """
 
     alert: Alert
@@ -64,6 +66,7 @@ class Member:
     spoke: int = 0
     silenced_by: str = ""
     is_frozen: bool = False
+    was_in: list[str] = field(default_factory=list)
 
     @property
     def is_firing(self) -> bool:
@@ -92,8 +95,11 @@ class Incident:
         suppressed: of those, the ones that caused no event, by reason.
         untold: the ones since the last event, by reason; one of them may cause the next.
         fired: of those received, how many said that an alert fires.
+        told_severity: at the last event.
         told_records: largest count of an alert at the last event.
-        told_modules: modules with an alert in it at the last event.
+        told_modules: modules that the last event named: with an alert in it, or in the way of what
+            goes wrong there.
+        has_arrivals: an alert came from another incident since the last event.
         told_cause: lead and likeliest place at the last event, see `record.headline`.
         quiet_since_us: wall time since when all alerts are resolved; 0 while one fires.
         told_us, opened_wall_us: wall time of the last event, and of the first since it is open.
@@ -127,8 +133,10 @@ class Incident:
     suppressed: Counter[str] = field(default_factory=Counter)
     untold: Counter[str] = field(default_factory=Counter)
     fired: int = 0
+    told_severity: str = ""
     told_records: int = 0
     told_modules: list[str] = field(default_factory=list)
+    has_arrivals: bool = False
     told_cause: str = ""
     quiet_since_us: int = 0
     told_us: int = 0

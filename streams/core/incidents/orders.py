@@ -124,7 +124,16 @@ class Orders:
             return incident
         if incident_id in state.resolved or (incident is not None and incident.version):
             return "the incident is resolved"
-        if incident_id in state.gone:
+        return self._absent(incident_id)
+
+    def _absent(self, incident_id: str) -> str:
+        """Return why there is no incident of an id, and which one has its alerts now."""
+        gone, into = self.state.gone, incident_id
+        while into in gone and gone[into].merged_into:
+            into = gone[into].merged_into
+        if into != incident_id:
+            return f"the incident is merged into {into}"
+        if incident_id in gone:
             return "the incident is merged into another one or was resolved long ago"
         return "there is no such incident"
 
@@ -183,7 +192,7 @@ class Orders:
         if command.matcher is None:
             known = state.open.get(command.incident_id) or state.resolved.get(command.incident_id)
             if known is None:
-                return "there is no such incident"
+                return self._absent(command.incident_id)
         matcher = command.matcher or {"incident_id": command.incident_id}
         silence = state.silences[command.command_id] = Silence(
             command.command_id,
@@ -200,9 +209,9 @@ class Orders:
         """Return how many alerts of open incidents that fire a silence means."""
         topology = self.state.topology
         return sum(
-            silence.matches(alert, owner_of(alert, topology).owner, incident.incident_id)
-            for incident in self.state.open.values()
-            for alert in (incident.members[print_].alert for print_ in incident.firing)
+            silence.matches(m.alert, owner_of(m.alert, topology).owner, (id_, *m.was_in))
+            for id_, incident in self.state.open.items()
+            for m in (incident.members[print_] for print_ in incident.firing)
         )
 
     def _unsilence(self, command: Command) -> str | None:

@@ -12,6 +12,7 @@ from typing import Final
 
 from streams.core.incidents.damping import charge
 from streams.core.incidents.incident import Alert, Incident, Member, incident_id
+from streams.core.incidents.news import SPLIT, TOOK_OVER
 from streams.core.incidents.partition import Part
 from streams.core.incidents.state import JOINED, MERGED, SILENCED, State, Waiting, age
 
@@ -20,6 +21,8 @@ ONE_CAUSE: Final = "one cause"
 """Why incidents are merged that nobody ordered to be."""
 MERGED_MAX: Final = 1_000
 """Of the incidents that one took over, how many it names: the latest."""
+WAS_IN_MAX: Final = 8
+"""Of the incidents that an alert was in before they were merged, how many it knows: the latest."""
 CAME_ALONG: Final = "it came along with the others of its problem"
 
 
@@ -110,7 +113,7 @@ class Placing:
         if known is not None:
             state.forget(known)
         if incident.incident_id in state.gone:  # it goes on where it ended
-            incident.version, _ = state.gone.pop(incident.incident_id)
+            incident.version = state.gone.pop(incident.incident_id).version
             incident.resolved_us = 1
             state.dirty.add(("gone", incident.incident_id))
         incident.opened_us = min(alert["last_seen"] for alert in alerts)
@@ -152,6 +155,7 @@ class Placing:
                 charge(state.damper, print_, None, sorted(waiting.seen))
             member = Member(alert, because, incident.version)
             state.put(incident, member)
+            incident.has_arrivals |= waiting is None and not member.silenced_by
             if waiting is not None:
                 del state.waiting[print_]
                 state.dirty.add(("waiting", print_))
@@ -161,7 +165,7 @@ class Placing:
                 touch.is_heard = True  # what nobody was ever told is told, though it flaps
                 touch.has_joined = True
                 if alert["module"] not in incident.told_modules:
-                    touch.reason = touch.reason or "joined"
+                    touch.reason = touch.reason or JOINED
 
     def _leave(self, print_: str, into: Incident) -> None:
         state = self.state
@@ -169,7 +173,7 @@ class Placing:
         member = state.take_out(old, print_)
         text = f"alert {member.alert['name'] or print_} left for incident {into.incident_id}"
         old.note("", state.now_us, f"{text}: it is another problem", state.settings.max_history)
-        state.touch(old).reason = "split"
+        state.touch(old).reason = SPLIT
 
     def _stay(self, prints: Iterable[str], incident: Incident | None) -> None:
         """Keep with their incident the alerts that the partition would move and that may not."""
@@ -199,12 +203,13 @@ class Placing:
         state.touched.pop(incident.incident_id, None)
         touch = state.touch(into)
         if incident.version:
-            reason = "merged" if order else ONE_CAUSE
+            reason = TOOK_OVER if order else ONE_CAUSE
             state.tell(incident, MERGED, reason, into.incident_id, text=order)
         for print_ in list(incident.members):
             member = state.take_out(incident, print_)
             member.because = f"it came with incident {incident.incident_id}: {member.because}"
             member.spoke = into.version
+            member.was_in = [*member.was_in, incident.incident_id][-WAS_IN_MAX:]
             state.put(into, member)
         into.alerts_in += incident.alerts_in
         into.fired += incident.fired
@@ -215,8 +220,8 @@ class Placing:
         text = f"took over incident {incident.incident_id}: {order or ONE_CAUSE}"
         into.note("", state.now_us, text, state.settings.max_history)
         touch.is_heard |= bool(into.audible)
-        touch.reason = touch.reason or "merged"
-        state.forget(incident)
+        touch.reason = touch.reason or TOOK_OVER
+        state.forget(incident, into.incident_id)
 
 
 def seen_of(alert: Alert) -> tuple[int, bool, int, int]:

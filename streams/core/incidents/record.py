@@ -159,37 +159,18 @@ def ranked_causes(incident: Incident, partition: Partition, rank: Rank) -> Seque
     return rank(alerts[:RANKED_ALERTS_MAX], partition)[:CAUSES_MAX]
 
 
-def _plain(cause: Cause) -> dict[str, Any]:
-    return asdict(cause) | {"evidence": list(cause.evidence)}
-
-
 def _shown(cause: Cause) -> dict[str, Any]:
     evidence = [cut(sentence, SENTENCE_BYTES_MAX) for sentence in cause.evidence]
-    return _plain(cause) | {"name": cut(cause.name, SENTENCE_BYTES_MAX), "evidence": evidence}
-
-
-def has_another_cause(incident: Incident, partition: Partition, rank: Rank) -> bool:
-    """Say whether people would be told another cause now than at the last event.
-
-    That is another place to look at first, or that what led then is brought about by what leads
-    now. One more alert of the same place in the lead is another title alone.
-    """
-    lead, _, place = incident.told_cause.partition("|")
-    causes = ranked_causes(incident, partition, rank)
-    if _place([_plain(cause) for cause in causes]) != place:
-        return True
-    if not partition.cause_of(lead, incident.members):
-        return False
-    members = [member.alert for member in incident.members.values()]
-    return bool(leading(members, partition)["fingerprint"] != lead)
+    return asdict(cause) | {"name": cut(cause.name, SENTENCE_BYTES_MAX), "evidence": evidence}
 
 
 def headline(record: Mapping[str, Any]) -> str:
     """Return which alert leads in an event, and its likeliest place, as one text."""
-    return f"{record['alerts'][0]['fingerprint']}|{_place(record['causes'])}"
+    return f"{record['alerts'][0]['fingerprint']}|{place_of(record['causes'])}"
 
 
-def _place(causes: Sequence[Mapping[str, Any]]) -> str:
+def place_of(causes: Sequence[Mapping[str, Any]]) -> str:
+    """Return the likeliest place as `headline` has it."""
     places = [f"{cause['module']}|{cause['component']}" for cause in causes[:1]]
     return "".join(places or ["|"])
 

@@ -5,7 +5,7 @@ when the silence ends and it still fires. Invariant: a matcher names at least on
 that nothing has matches nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from streams.core.alerts.finding import time_text
 from streams.core.patterns import fits
 from streams.units import is_unicode
 
+_INCIDENT: Final = "incident_id"
 FIELDS: Final = (
     "module",
     "component",
@@ -26,7 +27,7 @@ FIELDS: Final = (
     "rule_id",
     "source",
     "fingerprint",
-    "incident_id",
+    _INCIDENT,
 )
 WINDOW: Final = "maintenance/"
 """The ids of windows that the contract declares begin so."""
@@ -63,12 +64,19 @@ class Silence:
         """Say whether the silence holds at a time."""
         return self.from_us <= now_us < self.until_us
 
-    def matches(self, alert: Mapping[str, Any], owner: str, incident_id: str = "") -> bool:
-        """Say whether an alert, of an owner and an incident, is meant."""
-        given = {"owner": owner, "incident_id": incident_id}
+    def matches(
+        self, alert: Mapping[str, Any], owner: str, incident_ids: Collection[str] = ()
+    ) -> bool:
+        """Say whether an alert is meant.
+
+        Args:
+            alert: in the shape of schemas/alert.v1.avsc.
+            owner: who answers for it.
+            incident_ids: its incident, and those that it was in before they were merged.
+        """
         for key, pattern in self.matcher.items():
-            value = _value(alert, given, key)
-            if not value or not fits(value, pattern):
+            values = incident_ids if key == _INCIDENT else (_value(alert, owner, key),)
+            if not any(value and fits(value, pattern) for value in values):
                 return False
         return bool(self.matcher)
 
@@ -118,11 +126,13 @@ def because(reason: str) -> str:
     return f": {short}" if short else ""
 
 
-def _value(alert: Mapping[str, Any], given: Mapping[str, str], key: str) -> str:
+def _value(alert: Mapping[str, Any], owner: str, key: str) -> str:
+    if key == "owner" and owner:
+        return owner
     if key.startswith(LABEL):
         found = alert.get("labels", {}).get(key.removeprefix(LABEL))
     else:
-        found = given.get(key) or alert.get(key)
+        found = alert.get(key)
     return str(found or "")
 
 
@@ -147,10 +157,13 @@ def matcher_fault(matcher: object) -> str:
 
 
 def silenced_by(
-    silences: Iterable[Silence], alert: Mapping[str, Any], owner: str, incident_id: str
+    silences: Iterable[Silence],
+    alert: Mapping[str, Any],
+    owner: str,
+    incident_ids: Collection[str],
 ) -> str:
     """Return the id of the first silence that means an alert, "" for none."""
     for silence in silences:
-        if silence.matches(alert, owner, incident_id):
+        if silence.matches(alert, owner, incident_ids):
             return silence.silence_id
     return ""

@@ -8,7 +8,7 @@ that a cut writes only what changed.
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from streams.core.causes.casefile import CaseFile
 from streams.core.causes.evidence import Evidence
@@ -59,18 +59,31 @@ class Waiting:
         return sum(is_firing for _, is_firing, _, _ in self.seen)
 
 
+class Gone(NamedTuple):
+    """What is remembered of an incident that is forgotten or merged.
+
+    Attributes:
+        version: its last one.
+        at_us: wall time when it went.
+        merged_into: the incident that took it over; "" for one that was resolved, or of which an
+            earlier version remembered less.
+    """
+
+    version: int
+    at_us: int
+    merged_into: str = ""
+
+
 @dataclass(slots=True)
 class Touch:
     """What happened to one incident in a step.
 
     Attributes:
-        is_worse: it became more severe.
         is_heard: an alert fired that is neither silenced nor damped.
         has_joined: an alert joined that people may hear of.
         reason: why its next event is due; "" when nothing material happened.
     """
 
-    is_worse: bool = False
     is_heard: bool = False
     has_joined: bool = False
     reason: str = ""
@@ -84,7 +97,7 @@ class State:
         open, resolved: incidents by id; one that is open and has `resolved_us` set came back
             without being told.
         waiting: alerts of no incident yet, by fingerprint.
-        gone: last version of incidents that are forgotten or merged, and when that was, by id.
+        gone: what is remembered of incidents that are forgotten or merged, by id.
         silences: those from commands, by id.
         answered: what was answered, by command id.
         evidence: what is unusual, of all incidents together.
@@ -106,7 +119,7 @@ class State:
     open: dict[str, Incident] = field(default_factory=dict)
     resolved: dict[str, Incident] = field(default_factory=dict)
     waiting: dict[str, Waiting] = field(default_factory=dict)
-    gone: dict[str, tuple[int, int]] = field(default_factory=dict)
+    gone: dict[str, Gone] = field(default_factory=dict)
     silences: dict[str, Silence] = field(default_factory=dict)
     answered: dict[str, Answered] = field(default_factory=dict)
     evidence_us: int = 0
@@ -145,7 +158,8 @@ class State:
         alert = member.alert
         print_ = alert["fingerprint"]
         owner = owner_of(alert, self.topology).owner
-        member.silenced_by = silenced_by(self.active, alert, owner, incident.incident_id)
+        ids = (incident.incident_id, *member.was_in)
+        member.silenced_by = silenced_by(self.active, alert, owner, ids)
         incident.put(member, self.damper.is_damped(print_, self.time_us))
         self.home[print_] = incident.incident_id
         self.dirty.add(("member", f"{incident.incident_id}/{print_}"))
@@ -155,7 +169,7 @@ class State:
             severity = worse(incident.severity, spread(incident.level, len(incident.modules)))
             if severity != incident.severity:
                 incident.severity = severity
-                self.touch(incident).is_worse = True
+                self.touch(incident)
 
     def take_out(self, incident: Incident, print_: str) -> Member:
         """Let an alert leave an incident."""
@@ -222,6 +236,7 @@ class State:
         incident.told_us = self.now_us
         incident.pending = ""
         incident.grown.clear()
+        incident.has_arrivals = False
         self.touched.pop(incident.incident_id, None)  # an event tells the whole of it
         if event in (OPENED, REOPENED):
             incident.opened_wall_us = self.now_us
@@ -245,7 +260,9 @@ class State:
         listed = min(len(incident.members), settings.max_told_alerts)
         if listed > len(record["alerts"]):
             self.discarded["told_alert_over_bound"] += listed - len(record["alerts"])
-        incident.told_modules = sorted(incident.modules)
+        incident.told_severity = incident.severity
+        radius = record["blast_radius"]
+        incident.told_modules = sorted({*incident.modules, *radius["downstream"]})
         incident.told_cause = headline(record)
         self.events.append(record)
         self.dirty.add(("incident", incident.incident_id))
@@ -261,7 +278,7 @@ class State:
         self.partition.drop(incident.members)
         self.dirty.add(("incident", incident.incident_id))
 
-    def forget(self, incident: Incident) -> None:
+    def forget(self, incident: Incident, merged_into: str = "") -> None:
         """Drop a resolved or merged incident; its last version stays known."""
         self.open.pop(incident.incident_id, None)
         self.resolved.pop(incident.incident_id, None)
@@ -271,12 +288,13 @@ class State:
                 del self.home[print_]
         self.dirty.add(("incident", incident.incident_id))
         if incident.version:
-            self.remember(incident.incident_id, incident.version)
+            gone = Gone(incident.version, self.now_us, merged_into)
+            self.remember(incident.incident_id, gone)
 
-    def remember(self, incident_id: str, version: int) -> None:
-        """Keep the last version of an incident that is gone; of too many the oldest are dropped."""
+    def remember(self, incident_id: str, gone: Gone) -> None:
+        """Keep what is known of an incident that is gone; of too many the oldest are dropped."""
         self.gone.pop(incident_id, None)
-        self.gone[incident_id] = (version, self.now_us)
+        self.gone[incident_id] = gone
         self.dirty.add(("gone", incident_id))
         while len(self.gone) > GONE_MAX:
             oldest = next(iter(self.gone))
@@ -290,6 +308,7 @@ class State:
             is_upgraded: the incidents were grouped by an earlier version; they stay as they are.
         """
         for incident in (*self.resolved.values(), *self.sorted_open()):
+            incident.told_severity = incident.told_severity or incident.severity  # of before
             for print_, member in incident.members.items():
                 incident.put(member, print_ in incident.damped)
                 self.home[print_] = incident.incident_id

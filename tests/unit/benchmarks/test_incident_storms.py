@@ -47,6 +47,9 @@ def test_a_storm_is_found_and_counted() -> None:
     assert summed["top1_ratio"] == 1.0
     assert summed["chance_top1"] == pytest.approx(2 / len(candidates(layout)))
     assert by_kind([found]) == {"acknowledgments_lost": summed}
+    assert summed["told"] == {"OPENED opened": 1, "RESOLVED quiet": 1}
+    assert summed["fewer_ratio"] == summed["fewer_at_best_ratio"] == 1 - 2 / summed["alerts"]
+    assert summed["fewer_incidents_ratio"] == 1 - 1 / summed["alerts"]
     case = found["cases"][0]
     assert case["truth"] == case["ranked"][0]
     assert case["truth"] in case["right"]
