@@ -178,7 +178,8 @@ class HttpEdge:
         given = head.one(b"content-encoding")
         coding = None if given is None else CODINGS.get(given.lower())
         if coding is None:
-            return Refusal(415, "no_such_coding", "Content-Encoding: identity, gzip or zstd, once")
+            words = "Content-Encoding: identity, gzip, deflate or zstd, once"
+            return Refusal(415, "no_such_coding", words)
         length = head.one(b"content-length")
         if length and int(length) > self.edge.settings.body_bytes_max:
             return _too_large(self.edge.settings.body_bytes_max)
