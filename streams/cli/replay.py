@@ -94,7 +94,7 @@ def otlp(
     """Send spans, log records and metric points recorded by OpenTelemetry.
 
     A dry run ends with 1 when the worker would reject events; so does a file that is cut in its
-    last line, once the others are sent.
+    last line or message, once the others are sent.
 
     Example: spanloom replay otlp traces.json logs.jsonl.gz --broker 127.0.0.1:9092
     """
@@ -113,9 +113,9 @@ def otlp(
     _send(replay, (event for _, event in found), account, as_json=as_json)
 
 
-def _cut(account: Account, place: str, detail: str) -> None:
+def _cut(account: Account, reason: str, place: str, detail: str) -> None:
     account.rows += 1
-    account.refuse(place, RowError("cut_line", detail))
+    account.refuse(place, RowError(reason, detail))
 
 
 def _send(

@@ -15,8 +15,9 @@ from streams.errors import ConfigError
 
 UNREADABLE: Final = (OSError, EOFError, zlib.error)
 """What reading a file can raise, plain or packed: zlib's own error is none of the others."""
-Cut = Callable[[str, str], None]
-"""Hears of a last line that was cut: FILE:LINE, and what was found."""
+Cut = Callable[[str, str, str], None]
+"""Hears of what was cut at a file's end: the reason, as FILE:LINE where, and what was found."""
+CUT_LINE: Final = "cut_line"
 _MARK: Final = b"\xef\xbb\xbf"
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 
@@ -60,7 +61,7 @@ def lines_of(
         if len(line) > bytes_max:
             raise ConfigError(f"{place}: a line of more than {bytes_max} bytes")
         if cut is not None and number > 1 and _is_cut(line):
-            cut(place, f"the file ends within this line, after {len(line)} bytes of it")
+            cut(CUT_LINE, place, f"the file ends within this line, after {len(line)} bytes of it")
             return
         if line.strip():
             yield place, line
@@ -70,7 +71,7 @@ def lines_of(
         except EOFError:
             if cut is None:
                 raise
-            cut(f"{path}:{number}", "the packed file ends within this line")
+            cut(CUT_LINE, f"{path}:{number}", "the packed file ends within this line")
             return
 
 

@@ -1,15 +1,21 @@
 """What both servers share: bounds on what is open at once, and the way into the intake and back."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+
+import structlog
 
 from streams.collector.access import Access
 from streams.collector.intake import Intake
 from streams.collector.meters import Meters
-from streams.collector.request import Coding, Form, Kind, Outcome, Refusal, Request
+from streams.collector.request import Coding, Done, Form, Kind, Outcome, Refusal, Request
 from streams.collector.settings import CollectorSettings
 from streams.serving.bounds import BusyError, Room
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -31,6 +37,7 @@ class Edge:
     meters: Meters
     held: Room
     is_stopping: bool = False
+    _answers: "Answers | None" = None
 
     def busy(self, reason: str, words: str, status: int = 503) -> Refusal:
         """Return a refusal that tells to come again."""
@@ -50,22 +57,57 @@ class Edge:
         self.held.leave(size)
         self.meters.held_bytes = self.held.taken
 
+    def submit(
+        self, kind: Kind, form: Form, coding: Coding, body: bytes, source: str, told: Done
+    ) -> None:
+        """Hand a request to the intake; `told` is called on this loop when its events are safe."""
+        loop = asyncio.get_running_loop()
+        if self._answers is None or self._answers.loop is not loop:
+            self._answers = Answers(loop)
+        done = partial(self._answers.give, told)
+        self.intake.submit(Request(kind, form, coding, body, source, done))
+
     async def take(
         self, kind: Kind, form: Form, coding: Coding, body: bytes, source: str
     ) -> Outcome | Refusal:
         """Hand a request to the intake and wait until its events are safe, or refused."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Outcome | Refusal] = loop.create_future()
+        answer: asyncio.Future[Outcome | Refusal] = asyncio.get_running_loop().create_future()
 
         def told(found: Outcome | Refusal) -> None:
             if not answer.done():  # its sender may have gone away
                 answer.set_result(found)
 
-        def done(found: Outcome | Refusal) -> None:
-            loop.call_soon_threadsafe(told, found)
-
-        self.intake.submit(Request(kind, form, coding, body, source, done))
+        self.submit(kind, form, coding, body, source, told)
         return await answer
+
+
+class Answers:
+    """Brings answers from other threads to the loop; all that wait are told in one turn of it.
+
+    Args:
+        loop: where they are told.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._waiting: deque[tuple[Done, Outcome | Refusal]] = deque()
+        self._is_called = False
+
+    def give(self, told: Done, found: Outcome | Refusal) -> None:
+        """Let something be told; in any thread."""
+        self._waiting.append((told, found))
+        if not self._is_called:  # a turn that is asked for and has not begun sees this one too
+            self._is_called = True
+            self.loop.call_soon_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        self._is_called = False  # first: what comes from now on asks for another turn
+        while self._waiting:
+            told, found = self._waiting.popleft()
+            try:
+                told(found)
+            except Exception:  # one answer that fails must not take others with it
+                log.exception("answer_failed")
 
 
 def rooms(settings: CollectorSettings) -> Callable[[str], Room]:

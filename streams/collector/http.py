@@ -7,7 +7,7 @@ or decoded here, and no byte is read of a request that is refused by its head.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -45,15 +45,25 @@ class GoneError(Exception):
 
 
 class Head:
-    """What the head of a request says, each header by all of its values."""
+    """What the head of a request says, each header by all of its values.
 
-    def __init__(self, scope: Message) -> None:
-        self.path: str = scope["path"]
-        self.method: str = scope["method"]
-        client = scope.get("client")
+    Args:
+        method, path: of its first line.
+        client: address and port of who sent it, None where that is not known.
+        headers: names and values.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        client: Sequence[Any] | None,
+        headers: Iterable[tuple[bytes, bytes]],
+    ) -> None:
+        self.method, self.path = method, path
         self.client: str = client[0] if client else "unknown"
         self._found: dict[bytes, list[str]] = {}
-        for name, value in scope["headers"]:
+        for name, value in headers:
             self._found.setdefault(name.lower(), []).append(value.decode("latin-1").strip())
 
     def all(self, name: bytes) -> list[str]:
@@ -65,6 +75,11 @@ class Head:
         values = self.all(name)
         return None if len(values) > 1 else values[0] if values else ""
 
+    @property
+    def form(self) -> Form | None:
+        """How its body is written, None where that is not said or not known."""
+        return FORMS.get((self.one(b"content-type") or "").partition(";")[0].strip().lower())
+
 
 class HttpEdge:
     """The application.
@@ -73,20 +88,23 @@ class HttpEdge:
         edge: what both servers share.
         room: of requests at once.
         pages: of probes and scrapers, by path.
+
+    Attributes:
+        edge, room: the same.
     """
 
     def __init__(self, edge: Edge, room: Room, pages: Mapping[str, Page]) -> None:
-        self._edge, self._room, self._pages = edge, room, pages
+        self.edge, self.room, self._pages = edge, room, pages
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] != "http":
             return
         began = time.monotonic()
-        head = Head(scope)
+        head = Head(scope["method"], scope["path"], scope.get("client"), scope["headers"])
         kind = PATHS.get(head.path)
         label = head.path if kind or head.path in self._pages else "other"
-        open_requests = self._edge.meters.open_requests
+        open_requests = self.edge.meters.open_requests
         open_requests["http"] += 1
         status = GONE
         try:
@@ -102,56 +120,57 @@ class HttpEdge:
             await _answer(replies.refused(None, None, fault), send)
         finally:
             open_requests["http"] -= 1
-            self._edge.meters.answered(label, status, time.monotonic() - began)
+            self.edge.meters.answered(label, status, time.monotonic() - began)
 
     def _page(self, head: Head) -> Reply:
         page = self._pages.get(head.path)
         if page is None:
             there = " ".join((*PATHS, *self._pages))
-            return self._refused(None, None, Refusal(404, "no_such_path", f"there is: {there}"))
+            return self.refused(None, None, Refusal(404, "no_such_path", f"there is: {there}"))
         if head.method not in ("GET", "HEAD"):
-            return self._refused(None, None, Refusal(405, "no_such_method", "GET alone"))
+            return self.refused(None, None, Refusal(405, "no_such_method", "GET alone"))
         return page(",".join(head.all(b"accept")))
 
-    def _refused(self, kind: Kind | None, form: Form | None, refusal: Refusal) -> Reply:
-        self._edge.meters.refused[refusal.reason] += 1
+    def refused(self, kind: Kind | None, form: Form | None, refusal: Refusal) -> Reply:
+        """Count a refusal, and return its answer."""
+        self.edge.meters.refused[refusal.reason] += 1
         return replies.refused(kind, form, refusal)
 
     async def _export(self, head: Head, kind: Kind, receive: Receive) -> Reply:
         """Take a request, or say why not."""
-        form = FORMS.get((head.one(b"content-type") or "").partition(";")[0].strip().lower())
-        found = self._judge(head, kind, form)
+        form = head.form
+        found = self.judge(head, kind, form)
         if isinstance(found, Refusal):
-            return self._refused(kind, form, found)
+            return self.refused(kind, form, found)
         assert form is not None, "judged"
         source, coding = found
         try:
-            self._room.take()
+            self.room.take()
         except BusyError as error:
-            busy = self._edge.busy(error.reason, str(error), 429)
-            return self._refused(kind, form, busy)
-        body = _Body(self._edge)
+            busy = self.edge.busy(error.reason, str(error), 429)
+            return self.refused(kind, form, busy)
+        body = _Body(self.edge)
         try:
             refusal = await body.read(receive)
             if refusal is not None:
-                return self._refused(kind, form, refusal)
-            outcome = await self._edge.take(kind, form, coding, body.whole(), source)
+                return self.refused(kind, form, refusal)
+            outcome = await self.edge.take(kind, form, coding, body.whole(), source)
         finally:
             body.forget()
-            self._room.leave()
+            self.room.leave()
         if isinstance(outcome, Outcome):
             return replies.taken(kind, form, outcome)
-        return self._refused(kind, form, outcome)
+        return self.refused(kind, form, outcome)
 
-    def _judge(self, head: Head, kind: Kind, form: Form | None) -> tuple[str, Coding] | Refusal:
+    def judge(self, head: Head, kind: Kind, form: Form | None) -> tuple[str, Coding] | Refusal:
         """Return who sends and how it is compressed, or what is wrong with the head."""
         if head.method != "POST":
             return Refusal(405, "no_such_method", "POST alone")
-        source = self._edge.access.source(head.all(b"authorization"), head.client)
+        source = self.edge.access.source(head.all(b"authorization"), head.client)
         if isinstance(source, Refusal):
             return source
-        if self._edge.is_stopping:
-            return self._edge.busy("stopping", "the collector stops: send it again")
+        if self.edge.is_stopping:
+            return self.edge.busy("stopping", "the collector stops: send it again")
         if form not in forms_of(kind):
             names = [media for media, one in FORMS.items() if one in forms_of(kind)]
             words = f"Content-Type must be one of {', '.join(names)}, once"
@@ -159,10 +178,11 @@ class HttpEdge:
         given = head.one(b"content-encoding")
         coding = None if given is None else CODINGS.get(given.lower())
         if coding is None:
-            return Refusal(415, "no_such_coding", "Content-Encoding: identity, gzip or zstd, once")
+            words = "Content-Encoding: identity, gzip, deflate or zstd, once"
+            return Refusal(415, "no_such_coding", words)
         length = head.one(b"content-length")
-        if length and int(length) > self._edge.settings.body_bytes_max:
-            return _too_large(self._edge.settings.body_bytes_max)
+        if length and int(length) > self.edge.settings.body_bytes_max:
+            return _too_large(self.edge.settings.body_bytes_max)
         return source, coding
 
 
@@ -198,8 +218,7 @@ class _Body:
                     if not message.get("more_body"):
                         return None
         except TimeoutError:
-            words = f"the body did not come within {settings.body_seconds:g} s"
-            return Refusal(408, "slow_body", words)
+            return slow_body(settings.body_seconds)
 
     def whole(self) -> bytes:
         """Return all of it."""
@@ -209,6 +228,11 @@ class _Body:
         """Give its bytes back."""
         self._edge.let_go(self._size)
         self._parts = []
+
+
+def slow_body(seconds: float) -> Refusal:
+    """Return why a body is not waited for any longer."""
+    return Refusal(408, "slow_body", f"the body did not come within {seconds:g} s")
 
 
 def _too_large(bytes_max: int) -> Refusal:
@@ -228,12 +252,12 @@ def _instead(kind: Kind | None, status: int) -> list[tuple[bytes, bytes]]:
     ]
 
 
-async def _answer(reply: Reply, send: Send, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
+def headers_of(reply: Reply) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer."""
     headers = [
         (b"content-type", reply.content_type.encode()),
         (b"content-length", b"%d" % len(reply.body)),
         (b"x-content-type-options", b"nosniff"),
-        *more,
     ]
     if reply.wait_seconds:
         headers.append((b"retry-after", b"%d" % max(1, round(reply.wait_seconds))))
@@ -241,5 +265,10 @@ async def _answer(reply: Reply, send: Send, more: Sequence[tuple[bytes, bytes]] 
         headers.append((b"www-authenticate", b"Bearer"))
     if reply.status in (408, 413):  # the rest of the body is not read
         headers.append((b"connection", b"close"))
+    return headers
+
+
+async def _answer(reply: Reply, send: Send, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    headers = [*headers_of(reply), *more]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})

@@ -2,7 +2,8 @@
 
 Owns the codings. Invariant: no more than the cap and one piece are ever in memory, whatever a few
 bytes claim to become.
-Source: RFC 9110, "Content Codings"; RFC 8878 for zstd; RFC 1952: a gzip file may have members.
+Source: RFC 9110, "Content Codings": deflate is the format of zlib; RFC 8878 for zstd; RFC 1952: a
+gzip file may have members.
 """
 
 import zlib
@@ -33,15 +34,18 @@ def inflate(coding: Coding, body: bytes, bytes_max: int) -> bytes:
         if len(body) > bytes_max:
             raise _too_large(bytes_max)
         return body
-    return _gzip(body, bytes_max) if coding == "gzip" else _zstd(body, bytes_max)
+    return _zstd(body, bytes_max) if coding == "zstd" else _zlib(coding, body, bytes_max)
 
 
-def _gzip(body: bytes, bytes_max: int) -> bytes:
+def _zlib(coding: Coding, body: bytes, bytes_max: int) -> bytes:
+    """Inflate gzip, members one after the other, or deflate, which has one."""
     pieces: list[bytes] = []
     total = 0
     rest = body
     while rest:
-        member = zlib.decompressobj(_GZIP)
+        if pieces and coding == "deflate":
+            raise RecordError(BROKEN, f"deflate: {len(rest)} bytes behind its end")
+        member = zlib.decompressobj(_GZIP if coding == "gzip" else zlib.MAX_WBITS)
         try:
             while not member.eof:
                 piece = member.decompress(rest, PIECE_BYTES)
@@ -51,12 +55,12 @@ def _gzip(body: bytes, bytes_max: int) -> bytes:
                     raise _too_large(bytes_max)
                 pieces.append(piece)
                 if not piece and not rest and not member.eof:
-                    raise RecordError(BROKEN, "gzip: it ends too early")
+                    raise RecordError(BROKEN, f"{coding}: it ends too early")
         except zlib.error as error:
-            raise RecordError(BROKEN, f"gzip: {error}"[:200]) from error
+            raise RecordError(BROKEN, f"{coding}: {error}"[:200]) from error
         rest = member.unused_data
     if not pieces:
-        raise RecordError(BROKEN, "gzip: no bytes")
+        raise RecordError(BROKEN, f"{coding}: no bytes")
     return b"".join(pieces)
 
 

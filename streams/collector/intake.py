@@ -31,9 +31,10 @@ from streams.errors import RecordError
 from streams.units import I64
 
 STEP_REQUESTS: Final = 64
-STEP_BYTES: Final = 1 << 20
-"""So much is judged at once; a larger request goes alone. Of 64 requests of 28 KB each a second of
-CPU takes a fifth fewer spans than of 32, and who waits for the next step waits twice as long."""
+STEP_BYTES: Final = 512 << 10
+"""So much is judged at once; a larger request goes alone. Of requests of 28 KB each a second of CPU
+takes a tenth more spans in steps of 16 or 24 than in steps of 37, which no cache of a core holds,
+and who waits for the next step waits half as long. In steps of 4 it takes half as many."""
 TOO_MUCH: Final = frozenset({inflating.TOO_LARGE, native.TOO_MANY, OTLP_TOO_LARGE})
 """Reasons to send less at once."""
 

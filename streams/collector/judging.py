@@ -268,7 +268,7 @@ class Judge:
 
     def _batch(self, bodies: Bodies) -> bytes:
         """Return the value of a message that holds events."""
-        return b"".join((self._batch_header, varint(len(bodies)), *bodies, b"\x00"))
+        return b"".join((self._batch_header, varint(len(bodies)), *bodies.runs(), b"\x00"))
 
 
 def _verdicts(bad: Rejections) -> list[Verdict]:

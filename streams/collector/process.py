@@ -24,6 +24,7 @@ from streams.collector.judging import Judge, Layout
 from streams.collector.layout import partitions_of
 from streams.collector.meters import Meters
 from streams.collector.otlp import OtlpValues
+from streams.collector.quickhttp import quick
 from streams.collector.replies import JSON, Reply
 from streams.collector.sender import Sender
 from streams.collector.settings import CollectorSettings
@@ -189,10 +190,12 @@ class Collector:
             "/metrics": metrics,
             **openapi.page(settings),
         }
+        http = HttpEdge(self._edge, room, pages)
         return server(
-            HttpEdge(self._edge, room, pages),
+            http,
             self.meters,
             self._end_seconds,
+            quick(http),
             limit_concurrency=self._connections_max[0],
             ssl_certfile=settings.tls_certificate_file,
             ssl_keyfile=settings.tls_key_file,

@@ -33,6 +33,10 @@ class Reply(NamedTuple):
     wait_seconds: float = 0.0
 
 
+_ALL_PROTOBUF: Final = Reply(200, PROTOBUF, b"")
+_ALL_JSON: Final = Reply(200, JSON, b"{}")
+
+
 def exported(kind: Kind, outcome: Outcome) -> Any:
     """Return the response message of OTLP, the same for HTTP and gRPC."""
     message: Any
@@ -53,6 +57,8 @@ def taken(kind: Kind, form: Form, outcome: Outcome) -> Reply:
     """Return the answer to a request whose good events are safe."""
     if kind == "events":
         return Reply(200, JSON, _counts(outcome))
+    if not outcome.bad:  # OTLP: the response has no field set; in protobuf that is no byte
+        return _ALL_PROTOBUF if form == "protobuf" else _ALL_JSON
     message = exported(kind, outcome)
     if form == "protobuf":
         return Reply(200, PROTOBUF, message.SerializeToString())

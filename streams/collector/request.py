@@ -9,7 +9,7 @@ from typing import Final, Literal, NamedTuple
 
 Kind = Literal["events", "spans", "logs", "metrics"]
 Form = Literal["json", "lines", "avro", "protobuf"]
-Coding = Literal["identity", "gzip", "zstd"]
+Coding = Literal["identity", "gzip", "deflate", "zstd"]
 PATHS: Final[dict[str, Kind]] = {
     "/v1/traces": "spans",
     "/v1/logs": "logs",
@@ -31,6 +31,8 @@ CODINGS: Final[Mapping[str, Coding]] = {
     "identity": "identity",
     "gzip": "gzip",
     "x-gzip": "gzip",
+    "deflate": "deflate",
+    "zlib": "deflate",
     "zstd": "zstd",
 }
 _OF_EVENTS: Final = frozenset[Form]({"json", "lines", "avro"})

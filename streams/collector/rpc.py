@@ -48,11 +48,13 @@ CODES: Final = {
 """By status of HTTP. What is too large is not RESOURCE_EXHAUSTED: that would be sent again."""
 GZIP: Final = b"\x1f\x8b"
 """Begins each gzip file, and no protobuf message: there is no wire type 7."""
+DEFLATE: Final = tuple(bytes((0x78, flags)) for flags in (0x01, 0x5E, 0x9C, 0xDA))
+"""Begin each file of zlib as gRPC makes it, and no request of OTLP, whose fields have number 1."""
 DETAILS: Final = "grpc-status-details-bin"
 STREAMS_MAX: Final = 256
 """Calls at once on one connection."""
-IDENTITY_AND_GZIP: Final = 0b101
-"""The codings that are understood, as bits by gRPC's own numbers."""
+CODINGS_BITS: Final = 0b111
+"""The codings that are understood, identity, deflate and gzip, by gRPC's own numbers."""
 IDLE_MS: Final = 300_000
 HANDSHAKE_MS: Final = 10_000
 """A connection that has not said by then that it speaks HTTP/2, and TLS where it must, is cut."""
@@ -146,8 +148,7 @@ class RpcEdge:
             if refusal is not None:
                 return refusal
             size = len(body)
-            coding: Coding = "gzip" if body.startswith(GZIP) else "identity"
-            return await edge.take(kind, "protobuf", coding, body, source)
+            return await edge.take(kind, "protobuf", _coding(body), body, source)
         finally:
             edge.let_go(size)
             self._room.leave()
@@ -165,6 +166,13 @@ async def _abort(context: Any, refusal: Refusal) -> Any:
         status = Status(code=code.value[0], message=words, details=[detail])
         context.set_trailing_metadata(((DETAILS, status.SerializeToString()),))
     return await context.abort(code, words)
+
+
+def _coding(body: bytes) -> Coding:
+    """Return how a message is compressed, by its first bytes: gRPC does not tell its handlers."""
+    if body.startswith(GZIP):
+        return "gzip"
+    return "deflate" if body.startswith(DEFLATE) else "identity"
 
 
 def _client(peer: str) -> str:
@@ -188,7 +196,7 @@ def server(edge: Edge, room: Room, connections_max: int) -> Any:
     made = grpc.aio.server(
         options=[
             ("grpc.per_message_decompression", 0),
-            ("grpc.compression_enabled_algorithms_bitset", IDENTITY_AND_GZIP),
+            ("grpc.compression_enabled_algorithms_bitset", CODINGS_BITS),
             ("grpc.max_receive_message_length", settings.grpc_message_bytes_max),
             ("grpc.max_metadata_size", METADATA_BYTES_MAX),
             ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),

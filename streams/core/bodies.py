@@ -58,6 +58,14 @@ class Bodies:
         """Return the bodies at `index`, in that order; the buffer is shared."""
         return Bodies(self.data, self.start[index], self.size[index])
 
+    def runs(self) -> Iterator[bytes]:
+        """Return the same bytes in their order; bodies that lie side by side are one piece."""
+        data, end = self.data, self.start + self.size
+        cut = np.flatnonzero(self.start[1:] != end[:-1])
+        begins = [*self.start[:1].tolist(), *self.start[cut + 1].tolist()]
+        ends = [*end[cut].tolist(), *end[-1:].tolist()]
+        return (data[a:b] for a, b in zip(begins, ends, strict=True))
+
     @staticmethod
     def concat(parts: "Sequence[Bodies]") -> "Bodies":
         """Return the bodies of all parts, in order, in a buffer of their own; one part or more."""

@@ -180,7 +180,8 @@ class HttpClient:
         except (aiohttp.ClientError, OSError, TimeoutError):
             # The status decides: whoever sent 200 took the event, however its answer ended.
             answer.close()
-        patience = retry_after_us(answer.headers.get("Retry-After"))
+        said_after, date = answer.headers.get("Retry-After"), answer.headers.get("Date")
+        patience = retry_after_us(said_after, date, time.time_ns() // 1_000)
         why = ""
         if outcome != "delivered":
             why = f"status {answer.status}"

@@ -138,19 +138,26 @@ def in_origin_form(app: Any) -> Any:
     return asked
 
 
-def server(app: Any, meters: Meters, end_seconds: float = END_SECONDS, **config: Any) -> Server:
+def server(
+    app: Any,
+    meters: Meters,
+    end_seconds: float = END_SECONDS,
+    protocol: type[PatientProtocol] = PatientProtocol,
+    **config: Any,
+) -> Server:
     """Return a server of an application.
 
     Args:
         app: of ASGI.
         meters: what it counts.
         end_seconds: how long requests that were begun may take when it ends; then they fail.
+        protocol: of its connections.
         config: uvicorn's.
     """
     # Its warnings are of single requests: whoever may send could fill the log with them.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
-    class Counting(PatientProtocol):
+    class Counting(protocol):  # type: ignore[misc, valid-type]
         pass
 
     Counting.meters = meters

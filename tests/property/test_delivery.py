@@ -1,5 +1,6 @@
 """Delivery loses nothing, keeps the order of each incident, and repeats only what it may."""
 
+from email.utils import format_datetime
 from typing import Any
 
 from hypothesis import given, settings
@@ -261,10 +262,21 @@ def test_a_wait_lies_between_half_and_whole(failures: int, seed: str) -> None:
     assert wait == wait_us(policy, failures, seed)
 
 
-@given(header=st.text(max_size=12) | st.integers(0, 10**12).map(str))
-def test_patience_is_bounded_whatever_a_receiver_says(header: str) -> None:
+_WORDS = st.sampled_from(["Sun,", "06", "Nov", "1994", "08:49:37", "GMT", "-0000", "99", "2e9", ""])
+_SAID = (
+    st.text(max_size=12)
+    | st.integers(0, 10**12).map(str)
+    | st.lists(_WORDS, max_size=8).map(" ".join)
+    | st.datetimes().map(format_datetime)
+)
+
+
+@given(header=_SAID, date=_SAID | st.none(), now_us=st.integers(0, 2**60))
+def test_patience_is_bounded_whatever_a_receiver_says(
+    header: str, date: str | None, now_us: int
+) -> None:
     """No header makes us wait longer than the bound, or raises."""
-    assert 0 <= retry_after_us(header) <= RETRY_AFTER_US_MAX
+    assert 0 <= retry_after_us(header, date, now_us) <= RETRY_AFTER_US_MAX
 
 
 @given(offset=st.integers(0, 2**40), metadata=st.text(max_size=60))

@@ -6,6 +6,7 @@ length in four bytes, most significant first.
 """
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Final
 
@@ -25,9 +26,13 @@ from streams.codec.schemas import default_schemas
 from streams.errors import ConfigError, RecordError
 
 FILE_BYTES_MAX: Final = 256 << 20
-"""Of a file that is one document; JSON lines have no bound but a line's."""
+"""Of a file that is one document; a file of lines or of messages may be of any size."""
 LINE_BYTES_MAX: Final = 64 << 20
+"""Of a line, or of a message behind its length."""
+CUT_MESSAGE: Final = "cut_message"
 _LENGTH_BYTES: Final = 4
+_READ_BYTES: Final = 1 << 20
+_ALONE: Final = b"\x0a"
 
 
 def otlp_events(
@@ -39,7 +44,7 @@ def otlp_events(
         path: the file, plain or .gz.
         services: finds modules.
         kind: what a file of protobuf holds, which its bytes do not tell; "" where its name does.
-        cut: hears of a last line of JSON that was cut; without it such a line is no OTLP.
+        cut: hears of a last line or message that was cut; without it such a one is no OTLP.
 
     Raises:
         ConfigError: the file cannot be read, or is no OTLP; names the line.
@@ -57,7 +62,7 @@ def _requests(path: Path, kind: str, cut: Cut | None) -> Iterator[Request]:
             if not first:
                 return  # a Collector that had nothing to write leaves such a file
             if not first.lstrip().startswith(b"{"):
-                yield from _of_protobuf(path, _whole(path, first, file), kind)
+                yield from _of_protobuf(path, first, file, kind, cut)
                 return
             if _is_json_line(first):
                 for place, line in lines_of(path, file, first, LINE_BYTES_MAX, cut):
@@ -91,25 +96,74 @@ def _whole(path: Path, first: bytes, file: IO[bytes]) -> bytes:
     return data
 
 
-def _of_protobuf(path: Path, data: bytes, kind: str) -> Iterator[Request]:
+def _of_protobuf(
+    path: Path, first: bytes, file: IO[bytes], kind: str, cut: Cut | None
+) -> Iterator[Request]:
     told = {found for word, found in KIND_WORDS.items() if word in path.name.lower()}
     if not kind and len(told) != 1:
         raise ConfigError(
             f"{path}: no JSON, and of protobuf neither bytes nor name say what it holds: give "
             "--signal spans, logs or metrics"
         )
-    for number, value in enumerate(_messages(data), start=1):
+    # A request alone begins with the tag of its first field; behind lengths it would be the first
+    # byte of one of 160 MiB or more.
+    is_alone = first[:1] == _ALONE
+    found = iter([_whole(path, first, file)]) if is_alone else _messages(path, first, file, cut)
+    for number, value in enumerate(found, start=1):
+        if not value:
+            continue  # it holds nothing; a file whose end was reserved and not written has zeros
         try:
             yield request_of(kind or told.copy().pop(), value)
         except RecordError as error:
             raise ConfigError(f"{path}: message {number}: {error.detail}") from error
 
 
-def _messages(data: bytes) -> list[bytes]:
-    """Return the requests of a file: each behind its length, else one alone."""
-    found, at = [], 0
-    while at + _LENGTH_BYTES <= len(data):
-        begin = at + _LENGTH_BYTES
-        at = begin + int.from_bytes(data[at:begin], "big")
-        found.append(data[begin:at])
-    return found if found and at == len(data) else [data]
+def _messages(path: Path, first: bytes, file: IO[bytes], cut: Cut | None) -> Iterator[bytes]:
+    """Yield the requests of a file, each behind its length; one that is cut at the end is told.
+
+    Raises:
+        ConfigError: a length is beyond the bound, or the first message is cut.
+    """
+    source = _Source(first, file)
+    number = 0
+    while (head := source.read(_LENGTH_BYTES)) or source.is_torn:
+        number += 1
+        place = f"{path}: message {number}"
+        size = int.from_bytes(head, "big")
+        is_whole = len(head) == _LENGTH_BYTES
+        if is_whole and size > LINE_BYTES_MAX:
+            raise ConfigError(f"{place}: no OTLP: {size} bytes, {LINE_BYTES_MAX} may be")
+        value = source.read(size) if is_whole else b""
+        if not is_whole or len(value) < size:
+            words = f"the file ends within this message, after {len(head) + len(value)} bytes of it"
+            if source.is_torn:
+                words = "the packed file ends within this message"
+            if cut is None or number == 1:
+                raise ConfigError(f"{place}: no OTLP, or cut: {words}")
+            cut(CUT_MESSAGE, place, words)
+            return
+        yield value
+
+
+class _Source:
+    """A file whose first bytes were read already.
+
+    Attributes:
+        is_torn: it is packed, and ends early.
+    """
+
+    def __init__(self, first: bytes, file: IO[bytes]) -> None:
+        self._held, self._file = BytesIO(first), file
+        self.is_torn = False
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes; fewer at the end of the file."""
+        parts = [self._held.read(size)]
+        left = size - len(parts[0])
+        try:
+            while left and (part := self._file.read(min(left, _READ_BYTES))):
+                parts.append(part)
+                left -= len(part)
+        except EOFError:
+            self.is_torn = True
+        return b"".join(parts)

@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -318,6 +319,38 @@ def test_files_of_all_forms_are_read(tmp_path: Path) -> None:
     assert counts == [1, 2, 1, 2, 1, 0, 1]
 
 
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_message_of_protobuf_that_is_cut_at_the_end_is_told(
+    tmp_path: Path, is_packed: bool
+) -> None:
+    """Wherever it is cut, within its length too; those before it are read, zeros say nothing."""
+    raw = [traces("shop", [span_of(n, 1)]).SerializeToString() for n in (1, 2)]
+    framed = [len(one).to_bytes(4, "big") + one for one in raw]
+    path = tmp_path / ("spans.bin.gz" if is_packed else "spans.bin")
+
+    def read(data: bytes) -> tuple[int, list[tuple[str, str, str]]]:
+        if is_packed:  # all of it can be unpacked, and then the file ends early
+            packer = zlib.compressobj(wbits=31)
+            data = packer.compress(data) + packer.flush(zlib.Z_FULL_FLUSH)
+        path.write_bytes(data)
+        told: list[tuple[str, str, str]] = []
+        return len(list(otlp_events(path, Services(), cut=lambda *one: told.append(one)))), told
+
+    for cut in range(1, len(framed[1])):
+        words = f"the file ends within this message, after {cut} bytes of it"
+        if is_packed:
+            words = "the packed file ends within this message"
+        assert read(framed[0] + framed[1][:cut]) == (
+            1,
+            [("cut_message", f"{path}: message 2", words)],
+        )
+    whole = read(b"".join(framed) + bytes(40))
+    assert whole[0] == 2
+    assert bool(whole[1]) == is_packed, "nothing says what of a packed file is missing"
+    with pytest.raises(ConfigError, match="message 1: no OTLP, or cut"):
+        read(framed[0][:-1])
+
+
 @pytest.mark.parametrize(
     ("name", "data", "told"),
     [
@@ -325,6 +358,11 @@ def test_files_of_all_forms_are_read(tmp_path: Path) -> None:
         ("a.json", b'{\n"resourceSpans": ', "a.json: no JSON"),
         ("a.bin", b"\x0a\x00", "--signal spans, logs or metrics"),
         ("spans.bin", b"\x0a\x05", "message 1: no protobuf of spans"),
+        ("spans.bin", b"\0\0\0\2\x0a\0\0\0\0\1x", "message 2: no protobuf of spans"),
+        ("spans.bin", b"\0\0\0\2\x0a\0\0\0\0\2x", "message 2: no OTLP, or cut: the file ends"),
+        ("spans.bin", b"\0\0\0\2\x0a\0\xff\0\0\0", "message 2: no OTLP: 4278190080 bytes"),
+        ("spans.bin", b"\0\0", "message 1: no OTLP, or cut: the file ends"),
+        ("spans.bin", b"%PDF-1.7 and so on", "message 1: no OTLP: 626017350 bytes"),
         ("a.json.gz", b"\x1f\x8bxx", "cannot be read"),
         ("b.json.gz", gzip.compress(b"{}", mtime=0)[:10] + b"\xff" * 20, "cannot be read"),
         ("a.jsonl", "{}".encode("utf-16"), "UTF-16 text; save it as UTF-8"),

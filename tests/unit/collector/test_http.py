@@ -3,6 +3,7 @@
 import gzip
 import json
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,16 @@ def test_all_taken_says_so_in_the_form_of_the_request() -> None:
         assert len({one["event_id"] for one in events}) == 3, "a request sent again is the same"
         assert at.meters.taken_events == {"spans": 4, "events": 1}
         assert at.edge.held.taken == 0
+
+
+@pytest.mark.parametrize("coding", ["deflate", "zlib", "Deflate"])
+def test_a_body_may_be_deflated(coding: str) -> None:
+    """OpenTelemetry's exporters know gzip and deflate, the Collector's calls the latter zlib."""
+    body = zlib.compress(traces("shop", [span_of(1, 1)]).SerializeToString())
+    with asked() as at:
+        answer = at.post("/v1/traces", body, PROTOBUF, content_encoding=coding)
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert at.meters.taken_events == {"spans": 1}
 
 
 def test_partial_success_has_a_count_and_a_message() -> None:

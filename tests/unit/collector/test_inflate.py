@@ -2,6 +2,7 @@
 
 import gzip
 import tracemalloc
+import zlib
 from contextlib import suppress
 
 import pytest
@@ -13,11 +14,18 @@ from streams.collector.inflate import inflate
 from streams.collector.request import Coding
 from streams.errors import RecordError
 
-COMPRESS = {"gzip": gzip.compress, "zstd": zstd.compress, "identity": bytes}
-codings = st.sampled_from(["gzip", "zstd"])
+COMPRESS = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "zstd": zstd.compress,
+    "identity": bytes,
+}
+codings = st.sampled_from(["gzip", "deflate", "zstd"])
 
 
-@given(codings, st.lists(st.binary(max_size=2_000), min_size=1, max_size=3))
+@given(
+    st.sampled_from(["gzip", "zstd"]), st.lists(st.binary(max_size=2_000), min_size=1, max_size=3)
+)
 def test_members_come_back_together(coding: Coding, parts: list[bytes]) -> None:
     """A file may have several members or frames."""
     body = b"".join(COMPRESS[coding](part) for part in parts)
@@ -27,6 +35,15 @@ def test_members_come_back_together(coding: Coding, parts: list[bytes]) -> None:
         with pytest.raises(RecordError) as caught:
             inflate(coding, body, len(whole) - 1)
         assert caught.value.reason == "inflated_too_large"
+
+
+@given(st.binary(max_size=2_000), st.binary(min_size=1, max_size=40))
+def test_deflate_is_one_stream(data: bytes, more: bytes) -> None:
+    """The format of zlib has no members: what lies behind its end is no part of it."""
+    body = zlib.compress(data)
+    assert inflate("deflate", body, 2_000) == data
+    with pytest.raises(RecordError, match="bytes behind its end"):
+        inflate("deflate", body + more, 2_000)
 
 
 @given(codings, st.binary(min_size=1, max_size=2_000), st.integers(min_value=1, max_value=40))
@@ -45,7 +62,7 @@ def test_bytes_that_are_no_file_are_refused_or_read(coding: Coding, data: bytes)
         assert len(inflate(coding, data, 1_000)) <= 1_000
 
 
-@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
 def test_a_bomb_never_unfolds(coding: Coding) -> None:
     """100 MiB of zeros take no more memory than the cap and a few pieces."""
     body = COMPRESS[coding](bytes(100 << 20))

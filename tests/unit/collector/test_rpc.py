@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from streams.collector.edge import Edge
@@ -17,10 +18,14 @@ from streams.collector.rpc import server
 from streams.collector.settings import CollectorSettings
 from streams.errors import ConfigError
 from streams.serving.bounds import Room
+from tests.otlp_cases import span_of, traces
 from tests.ports import free_ports
+from tests.unit.collector.asked import Asked, asked
 
 ROOT = Path(__file__).parents[3]
 ROUNDS = 20
+EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+REQUEST = traces("shop", [span_of(1, n) for n in range(1, 21)]).SerializeToString()
 NAME = "collector_grpc_port (SPANLOOM_COLLECTOR_GRPC_PORT, --grpc)"
 
 
@@ -30,6 +35,28 @@ def made(port: int, address: str = "127.0.0.1", **given: Any) -> Any:
     nobody: Any = None
     room = Room(1, "requests", "too many")
     return server(Edge(settings, nobody, nobody, Meters(), room), room, 1)
+
+
+@pytest.mark.parametrize("compression", list(grpc.Compression))
+def test_a_call_may_be_compressed_in_each_way_of_grpc(compression: grpc.Compression) -> None:
+    """As exporters of OpenTelemetry may be told to; what comes in is the same."""
+    (port,) = free_ports(1)
+
+    async def call(at: Asked) -> bytes:
+        one = server(at.edge, at.app.room, 4)
+        await one.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", compression=compression) as to:
+            found: bytes = await to.unary_unary(EXPORT)(REQUEST, timeout=120)
+        await one.stop(None)
+        return found
+
+    with asked(grpc_port=port) as at:
+        assert asyncio.run(call(at)) == b""
+        assert at.meters.taken_events == {"spans": 20}
+        received, inflated = at.meters.received_bytes["spans"], at.meters.inflated_bytes["spans"]
+        assert inflated == len(REQUEST)
+        is_plain = compression is grpc.Compression.NoCompression
+        assert (received == inflated) if is_plain else (received < inflated)
 
 
 async def contend() -> None:

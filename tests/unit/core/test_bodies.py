@@ -25,6 +25,11 @@ def test_bodies_of_a_list_are_that_list(rng: random.Random) -> None:
     assert [made[i] for i in range(len(bodies))] == bodies
     index = np.array([rng.randrange(len(bodies)) for _ in range(5)] if bodies else [], np.int64)
     assert list(made.take(index)) == [bodies[i] for i in index]
+    chosen = made.take(np.sort(index))
+    runs = list(chosen.runs())
+    assert b"".join(runs) == b"".join(chosen)
+    assert b"".join(made.runs()) == b"".join(bodies)
+    assert len(list(made.runs())) == bool(bodies), "all of them lie side by side"
     assert list(Bodies.concat([made, NOTHING, Bodies.of(others)])) == [*bodies, *others]
 
 
