@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from streams.errors import StateError
+from streams.units import SECOND_US
 
 WINDOW_BOUND = "window_over_bound"
 WINDOW_SKIPPED = "window_skipped"
@@ -196,11 +197,14 @@ class EventWindows(Generic[W]):
         Raises:
             StateError: its windows are of another width than the layout's.
         """
-        if header["window_us"] != self._layout.window_us:
+        was_us, is_us = header["window_us"], self._layout.window_us
+        if was_us != is_us:
             raise StateError(
-                f"{what} state has windows of {header['window_us']} us, settings say "
-                f"{self._layout.window_us}. Operator action: set the old width, or delete the "
-                f"{what} state and let it be counted anew."
+                f"{what} state has windows of {was_us / SECOND_US:g} s, window_seconds says "
+                f"{is_us / SECOND_US:g} s. Operator action: set the old width "
+                f"(SPANLOOM_WINDOW_SECONDS={was_us / SECOND_US:g}), or delete the states of "
+                "fidelity and signals, which both have it, and let them be counted anew: see "
+                "docs/runbook.md, Counting anew."
             )
         self.ended_us, self.first_us = header["ended_us"], header["first_us"]
         self.progress.total = header["partitions"]

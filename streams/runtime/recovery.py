@@ -12,12 +12,13 @@ from typing import Final
 
 import structlog
 
+from streams.errors import StateError
 from streams.runtime.changelog import Changelog, Restored
 from streams.runtime.crashpoints import reached
 from streams.runtime.delivery import Publisher, publisher_for
 from streams.runtime.restore_reading import beginnings, stood_at
 from streams.runtime.runner import Runner
-from streams.runtime.task import Connection, TaskId, changelog_topic
+from streams.runtime.task import JOIN, Connection, TaskId, changelog_topic
 from streams.runtime.topic_ids import check_same
 
 log = structlog.get_logger()
@@ -61,6 +62,28 @@ def fence(task_id: TaskId, connection: Connection) -> Publisher:
     return publisher
 
 
+def check_unread(
+    task_id: TaskId, topics: tuple[str, ...], connection: Connection, log_topic: str
+) -> None:
+    """Pass when a join without any state is of a group that has read nothing, as far as is known.
+
+    Each cut commits state and offsets of all topics together. Where the offsets alone are left, the
+    changelog was deleted: a join that began anew would publish every trace once more.
+
+    Raises:
+        BrokerError: the broker does not answer.
+        StateError: the state is gone.
+    """
+    stood = stood_at(connection.base, connection.group, topics, task_id.partition)
+    if len(stood) == len(topics) and any(stood.values()):
+        raise StateError(
+            f"{log_topic} holds nothing of task {task_id}, and group {connection.group} has read "
+            "its topics before: the state was deleted, and every trace would be published again. "
+            "Operator action: restore the changelog topic, or start a new group (--group) with "
+            "derived topics of its own (--derived-prefix)."
+        )
+
+
 def recover(
     task_id: TaskId,
     topics: tuple[str, ...],
@@ -96,6 +119,8 @@ def recover(
         connection.bounds_met[str(task_id)],
     )
     restored = changelog.restore()
+    if not restored.segments and task_id.kind == JOIN:
+        check_unread(task_id, topics, connection, log_topic)
     runner = make()
     began = time.monotonic()
     runner.load(restored.segments)

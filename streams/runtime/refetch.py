@@ -17,6 +17,8 @@ from streams.runtime.source import Source
 from streams.runtime.task import TaskId
 
 log = structlog.get_logger()
+STILL_SECONDS = 30.0
+"""What left the fetcher is on its way for no longer, on a machine that is busy ten times over."""
 AGAIN_SECONDS = 5.0
 """A topic with a gap is not fetched again before what was asked for can have come."""
 
@@ -47,8 +49,8 @@ class Refetch:
         self._runner = runner
         self._may_ask = may_ask
         self._asking: dict[str, asyncio.Task[None]] = {}
-        self._awaited: dict[str, tuple[int, float]] = {}
-        """By topic the position behind which records left the fetcher, and since when none came."""
+        self._awaited: dict[str, tuple[tuple[int, int], float]] = {}
+        """By topic where it stands, what left the fetcher, and since when both are the same."""
 
     @property
     def running(self) -> list[asyncio.Task[None]]:
@@ -63,6 +65,7 @@ class Refetch:
         """Fetch again what left the fetcher and does not come: behind a topic's last is no gap.
 
         A rebalance may drop them all. Nobody would miss them, until the topic had another record.
+        Where more leaves the fetcher meanwhile, what is missing is seen as a gap, or only slow.
         """
         now = asyncio.get_running_loop().time()
         for topic in topics:
@@ -71,9 +74,10 @@ class Refetch:
             if out <= position or not self._may_ask(topic):
                 self._awaited.pop(topic, None)
                 continue
-            at, since = self._awaited.get(topic, (position, now))
-            self._awaited[topic] = (position, since if at == position else now)
-            if at == position and now - since >= AGAIN_SECONDS:
+            was, since = self._awaited.get(topic, ((position, out), now))
+            is_still = was == (position, out)
+            self._awaited[topic] = ((position, out), since if is_still else now)
+            if is_still and now - since >= STILL_SECONDS:
                 self._ask(topic, position, out)
 
     def _ask(self, topic: str, position: int, got: int) -> None:

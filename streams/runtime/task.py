@@ -13,6 +13,8 @@ from streams.runtime.topic_ids import TopicIds, no_ids
 from streams.settings import WorkerSettings
 from streams.state.compaction import FOLD_BYTES_MAX
 
+JOIN: Final = "join"
+"""The kind of the tasks that put traces together."""
 _REKEY: Final = "rekey."
 
 

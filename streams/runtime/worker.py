@@ -46,14 +46,13 @@ from streams.runtime.reporting import Reporter, ports_of
 from streams.runtime.state_folder import lock_state_folder
 from streams.runtime.stop_signals import StopSignals
 from streams.runtime.takeover import Takeovers
-from streams.runtime.task import Connection, HostSettings, TaskId, changelog_topic, rekey_kind
+from streams.runtime.task import JOIN, Connection, HostSettings, TaskId, changelog_topic, rekey_kind
 from streams.runtime.topic_ids import BrokerTopicIds, no_ids
 from streams.runtime.transport import ChunkApp, ChunkConsumer
 from streams.runtime.vanished import Vanished
 from streams.runtime.wholeness import assert_whole
 
 log = structlog.get_logger()
-JOIN: Final = "join"
 STAGES: Final = ("fragments", "fidelity", "signals", "causes", "external", "incidents")
 WATCH_SECONDS: Final = 0.2
 THREADS: Final = 8

@@ -202,6 +202,8 @@ class Shell:
         self.source = FakeSource()
         monkeypatch.setattr(recovery_module, "publisher_for", lambda *_: self.broker)
         monkeypatch.setattr(recovery_module, "Changelog", lambda *_: FakeChangelog(self.broker))
+        self.stood: dict[str, int] = {}
+        monkeypatch.setattr(recovery_module, "stood_at", lambda *_: self.stood)
         monkeypatch.setattr(
             recovery_module,
             "beginnings",

@@ -337,6 +337,46 @@ def test_a_new_group_begins_where_the_topic_does(monkeypatch: pytest.MonkeyPatch
     assert shell.host.lost_to_retention == 0
 
 
+@pytest.mark.parametrize(
+    ("stood", "is_refused"),
+    [
+        ({"a": 5, "b": 0}, True),
+        ({"a": 0, "b": 0}, False),  # it has read nothing
+        ({"a": 5}, False),  # another task read it: a join commits all of its topics
+    ],
+)
+def test_a_state_that_was_deleted_is_missed(
+    monkeypatch: pytest.MonkeyPatch, stood: dict[str, int], is_refused: bool
+) -> None:
+    """The group's offsets are left: begun anew, the join would publish every trace once more."""
+
+    async def story() -> None:
+        shell = Shell(monkeypatch, ("a", "b"))
+        shell.stood = stood
+        if is_refused:
+            with pytest.raises(StateError, match=r"deleted.*Operator action: restore the change"):
+                shell.restore()
+        else:
+            shell.restore()
+
+    asyncio.run(story())
+
+
+def test_a_state_that_is_there_asks_nobody_for_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it holds says more, and each restore would cost a question to the group."""
+
+    async def story() -> None:
+        shell = Shell(monkeypatch)
+        shell.host.put(chunk("a", 0, 2))
+        await shell.step()
+        await shell.host.cut()
+        shell.stood = {"a": 2}
+        shell.restore()
+        assert shell.runner.positions == {"a": 2}
+
+    asyncio.run(story())
+
+
 def test_recalls_are_answered_from_outside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trace that must be read back is asked for once, and its events reach the task."""
     asked: list[tuple[int, list[tuple[bytes, int, int]]]] = []

@@ -97,7 +97,7 @@ def test_a_topics_last_records_are_missed_though_nothing_follows_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """They left the fetcher and never came: no gap shows, and lag and end say all is read."""
-    monkeypatch.setattr(refetch, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(refetch, "STILL_SECONDS", 0.01)
 
     async def story() -> None:
         shell = Shell(monkeypatch, ("a", "b"))
@@ -125,7 +125,7 @@ def test_what_waits_in_a_task_is_not_missed(
     monkeypatch: pytest.MonkeyPatch, is_paused: bool
 ) -> None:
     """Neither what waits to be joined nor, in a rebalance, what may go to another worker."""
-    monkeypatch.setattr(refetch, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(refetch, "STILL_SECONDS", 0.0)
 
     async def story() -> None:
         shell = Shell(monkeypatch)
@@ -136,5 +136,23 @@ def test_what_waits_in_a_task_is_not_missed(
         for _ in range(3):
             await shell.host._steer()
         assert shell.source.asked == []
+
+    asyncio.run(story())
+
+
+def test_what_goes_on_leaving_the_fetcher_is_slow_and_not_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A machine that is busy would have more to do for it: what is fetched again comes twice."""
+    monkeypatch.setattr(refetch, "STILL_SECONDS", 0.0)
+
+    async def story() -> None:
+        shell = Shell(monkeypatch)
+        for out in range(1, 6):
+            shell.source.out = {"a": out}
+            await shell.host._steer()
+        assert shell.source.asked == []
+        await shell.host._steer()
+        await until(lambda: shell.source.asked)
 
     asyncio.run(story())

@@ -120,5 +120,7 @@ def test_order_and_repetition_of_partials_change_nothing(
 
 def test_state_of_other_windows_is_refused() -> None:
     """The message says what to do."""
-    with pytest.raises(StateError, match="Operator action: set the old width"):
+    with pytest.raises(
+        StateError, match=r"set the old width \(SPANLOOM_WINDOW_SECONDS=.*fidelity and signals"
+    ):
         SignalWindows(SignalWindowSettings(window_us=5 * SECOND)).restore(windows().snapshot())
