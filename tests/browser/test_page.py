@@ -295,6 +295,11 @@ def test_hostile_text_is_text(page: Page) -> None:
     expect(region(page, "Chosen span")).to_contain_text(HOSTILE)
     assert page.locator("main img").count() == 0
     assert page.title() != "1"
+    # However long a name is, the values beside it stay readable, and a time is not cut.
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1_280
+    ends = """[...document.querySelectorAll(".fall .time")].map((one) =>
+      one.closest(".lane").getBoundingClientRect().right - one.getBoundingClientRect().right)"""
+    assert min(page.evaluate(ends)) >= 0
 
 
 def test_rejected_records_are_told_by_reason(page: Page) -> None:

@@ -106,20 +106,21 @@ export function orders(view, current, who) {
             const answer = await post(`incidents/${current().incident_id}/commands`, body);
             waits = answer.command_id;
             told.textContent = `${words(command)} is on its way; the worker's answer shows here.`;
-            look(command, LOOKS);
+            look(command, LOOKS, body.actor ?? who.actor);
         } catch (error) {
             end(refusal(error, command));
         }
     };
-    // What a worker refuses changes no incident: its answer is an entry of the audit alone.
-    const look = (command, left) => {
+    // What a worker refuses changes no incident: its answer is an entry of the audit alone. There
+    // the archive has a pseudonym for who ordered it; the name is known here.
+    const look = (command, left, by) => {
         timer = setTimeout(async () => {
             const found = await answerTo(waits).catch(() => null);
             if (!waits || !view.isCurrent()) return;
             if (found?.dimensions.outcome === "refused")
                 end(`Refused by the worker: ${found.dimensions.refused}`);
-            else if (found) end(`Done: ${words(command)}, by ${found.actor}.`);
-            else if (left) look(command, left - 1);
+            else if (found) end(`Done: ${words(command)}, by ${by}.`);
+            else if (left) look(command, left - 1, by);
             else end("No answer yet: it is carried out when a worker runs.");
         }, LOOK_MS);
     };
