@@ -46,7 +46,7 @@ def hex_ids(data: bytes, at: I64, is_whole: Mask, digits: int) -> tuple[U64, Mas
     another partition. Source: W3C Trace Context, `trace-id` and `parent-id`.
 
     Args:
-        data: the buffer that holds the texts, with 8 bytes or more after the last of them.
+        data: the buffer that holds the texts.
         at: (n,) where each text begins.
         is_whole: (n,) which of the texts have `digits` bytes; the others are not looked at.
         digits: 16 or 32.
@@ -65,7 +65,7 @@ def uuids(data: bytes, at: I64, is_whole: Mask) -> tuple[U64, Mask]:
     span. Either case is accepted. Source: RFC 9562, section 4.
 
     Args:
-        data: the buffer that holds the texts, with 8 bytes or more after the last of them.
+        data: the buffer that holds the texts.
         at: (n,) where each text begins.
         is_whole: (n,) which of the texts have 36 bytes; the others are not looked at.
 
@@ -80,18 +80,10 @@ def uuids(data: bytes, at: I64, is_whole: Mask) -> tuple[U64, Mask]:
 
 
 def _texts(data: bytes, at: I64, width: int) -> U8:
-    """Return the texts of one width, 16 bytes or more, as (n, width) bytes: 8 at a time."""
-    words: U64 = np.ndarray((max(0, len(data) - 7),), np.uint64, data, strides=(1,))
-    whole = width // 8
-    out = np.empty((len(at), width), np.uint8)
-    if whole * 8 == width:
-        wide = out.view(np.uint64)
-        for i in range(whole):
-            wide[:, i] = words[at + 8 * i]
-        return out
-    for start in (*range(0, 8 * whole, 8), width - 8):
-        out[:, start : start + 8] = words[at + start].view(np.uint8).reshape(-1, 8)
-    return out
+    """Return the texts of one width as (n, width) bytes, each copied as a whole."""
+    places = max(0, len(data) - width + 1)
+    texts = np.ndarray((places,), f"V{width}", data, strides=(1,))
+    return texts[at].view(np.uint8).reshape(len(at), width)
 
 
 UUID_CHARACTERS: Final = 36

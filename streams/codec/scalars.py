@@ -27,6 +27,8 @@ _PAD: Final = bytes(16)
 _HIGH: Final = np.uint64(0x8080_8080_8080_8080)
 _LOW: Final = ~_HIGH
 _ONE: Final = np.uint64(1)
+_STEP: Final = [1 + (low >> 7) + (low % 128 >> 1) for low in range(256)]
+"""How far the first byte of a record's length leads; a second one leads on by 64 for each unit."""
 _TEXTS: Final = ("string", "bytes")
 _SIZE: Final = {"double": 8, "float": 4, "boolean": 1}
 _SEVENS: Final = tuple(
@@ -178,15 +180,13 @@ def starts_of(payload: bytes, count: int) -> list[int] | None:
 
     What a number of three bytes and more says is not followed: a record of 8 KiB and more.
     """
-    starts, at = [], 0
+    starts: list[int] = []
+    begin, step, at = starts.append, _STEP, 0
     try:
         for _ in range(count):
-            starts.append(at)
+            begin(at)
             low = payload[at]
-            if low < 0x80:
-                at += 1 + (low >> 1)
-            else:
-                at += 2 + ((low & 0x7F | payload[at + 1] << 7) >> 1)
+            at += step[low] if low < 0x80 else step[low] + (payload[at + 1] << 6)
     except IndexError:
         return None
     return starts if at == len(payload) else None

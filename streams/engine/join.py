@@ -288,8 +288,9 @@ class JoinTask:
         kept_us = np.where(floor_us > NEVER, floor_us - self.settings.closed_retention_us, NEVER)
         oldest_us = np.maximum(kept_us, state.closed.forgotten_us)
         # Where a trace was closed, or may have been, the order of its events decides: one by one.
-        is_odd = np.zeros(len(first), np.bool_)
-        is_odd[misses] = state.closed.entries(hi[misses], lo[misses]) >= 0
+        closed_at = np.full(len(first), -1, np.int64)
+        closed_at[misses] = state.closed.entries(hi[misses], lo[misses])
+        is_odd = closed_at >= 0
         is_odd[first[events.timestamp_us <= oldest_us]] = True
         # A link opens no trace: there would be nothing in it to wait for or to judge.
         is_odd[first[state.is_link_topic[events.topic]]] = True
@@ -300,27 +301,37 @@ class JoinTask:
         rest = np.flatnonzero(out < 0)
         if len(rest):
             keys = key_bytes(hi[rest], lo[rest])
+            entries = closed_at.take(first.take(rest)).tolist()
             repeated: list[int] = []
-            for at, (i, key) in enumerate(zip(rest.tolist(), keys, strict=True)):
-                found = self._slot_of_old(events, i, key, int(kept_us[i]), int(oldest_us[i]))
+            opened: dict[bytes, int] = {}  # none was open before, or it would have a slot
+            for at, (i, key, entry) in enumerate(zip(rest.tolist(), keys, entries, strict=True)):
+                found = opened.get(key, _GONE)
+                if found == _GONE:
+                    closed = state.closed.at(entry) if entry >= 0 else None
+                    times = int(kept_us[i]), int(oldest_us[i])
+                    found = self._slot_of_old(events, i, key, closed, *times)
                 if found == _REPEATED:
                     repeated.append(at)
+                elif found != _GONE:
+                    opened[key] = found
                 out[i] = max(found, _GONE)
             self._count_repeated(events, rest[repeated], [keys[at] for at in repeated])
         return out
 
     def _slot_of_old(
-        self, events: EventColumns, i: int, key: bytes, kept_us: int, oldest_us: int
+        self,
+        events: EventColumns,
+        i: int,
+        key: bytes,
+        closed: tuple[ClosedBatch, int] | None,
+        kept_us: int,
+        oldest_us: int,
     ) -> int:
-        """Return the slot of an event whose trace was closed, or may have been.
+        """Return the slot of an event whose trace is not open: it was closed, or may have been.
 
         -1 when it goes no further, -2 when a published revision holds it already.
         """
         state = self.state
-        open_slot = state.open.slot(key)
-        if open_slot >= 0:
-            return open_slot
-        closed = state.closed.find(key)
         if closed is not None and closed[0].closed_us[closed[1]] >= kept_us:
             folded = fold_key(events.event_key[i : i + 1, 0], events.event_key[i : i + 1, 1])
             if state.closed.holds_event(*closed, int(folded[0])):

@@ -92,6 +92,9 @@ class Progress:
         for t in sorted(set(np.unique(topic).tolist()) - self._silent):
             rows = np.flatnonzero(topic == t)
             after = self._advance_one(t, timestamp_us[rows], kafka_us[rows])
+            if len(rows) == n:
+                out[t] = np.maximum(out[t], after)
+                break
             # Between its own rows a topic keeps the progress of the last one.
             steps = np.searchsorted(rows, np.arange(n), side="right")
             known = steps > 0
