@@ -14,7 +14,7 @@ from typing import Any, Final
 import typer
 
 from streams.cli.connection import connect
-from streams.cli.incident_reading import OVER, Event, audit, silences, versions
+from streams.cli.incident_reading import Event, audit, silences, standing
 from streams.cli.lines import clean, time_of_day
 from streams.cli.moments import flag_length_us, moment_us
 from streams.cli.tables import columns_of, print_table, terminal
@@ -162,18 +162,14 @@ def show(
     derived_prefix: str | None = PREFIX,
     as_json: bool = AS_JSON,
 ) -> None:
-    """Show the incidents that are open, the newest last.
+    """Show the incidents that are open, the newest last; all events that are kept are read for it.
 
     Example: spanloom incident list --json
     """
     settings = load_settings(broker=broker, derived_prefix=derived_prefix)
     with Reading(connect(settings)) as reading:
-        found = versions(reading, settings.derived_prefix + topics.INCIDENTS)
-    last = [events[-1] for events in found.values()]
-    shown = sorted(
-        (e for e in last if everything or e["event"] not in OVER),
-        key=lambda e: (e["opened_at"], e["incident_id"]),
-    )
+        topic = settings.derived_prefix + topics.INCIDENTS
+        shown = standing(reading, topic, everything=everything)
     if as_json:
         typer.echo(json.dumps(plain({"incidents": shown}), ensure_ascii=False))
         return
@@ -191,9 +187,10 @@ def show_silences(
     Example: spanloom incident silences --json
     """
     settings = load_settings(broker=broker, derived_prefix=derived_prefix)
+    now_us = time.time_ns() // 1_000
     with Reading(connect(settings)) as reading:
-        entries = audit(reading, settings.derived_prefix + topics.AUDIT)
-    found = silences(entries, time.time_ns() // 1_000)
+        entries = audit(reading, settings.derived_prefix + topics.AUDIT, now_us)
+    found = silences(entries, now_us)
     if as_json:
         typer.echo(json.dumps({"silences": found}, ensure_ascii=False))
         return

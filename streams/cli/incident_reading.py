@@ -7,11 +7,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from streams.codec.records import decode_as
+from streams.core.incidents.commands import SILENCE_DAYS_MAX
 from streams.errors import RecordError
 from streams.runtime.reading import Reading
+from streams.units import HOUR_US
 
 Event = dict[str, Any]
 _MATCHER = "matcher."
+_LONGEST_US = (SILENCE_DAYS_MAX + 1) * 24 * HOUR_US
+"""A day more than a silence lasts: clocks differ."""
 OVER = ("RESOLVED", "MERGED")
 
 
@@ -35,14 +39,45 @@ def versions(reading: Reading, topic: str, incident_id: str = "") -> dict[str, l
     return {id_: sorted(events, key=lambda e: e["version"]) for id_, events in found.items()}
 
 
-def audit(reading: Reading, topic: str) -> list[Event]:
-    """Return the answers to all commands that are still there, in their order.
+def standing(reading: Reading, topic: str, *, everything: bool) -> list[Event]:
+    """Return the last committed version of the incidents that are open, or of all.
+
+    An incident may be open since any time, so the whole topic is read; of it no more than what is
+    returned is kept.
 
     Raises:
         BrokerError: no broker answers.
         ConfigError: the topic is not there.
     """
     starts = {at: span.low for at, span in reading.spans([topic]).items()}
+    found: dict[str, Event] = {}
+    for message in reading.records(starts):
+        if message is None:
+            continue
+        try:
+            event = decode_as("incident_event", message.value)
+        except RecordError:
+            continue  # not ours
+        if everything or event["event"] not in OVER:
+            found[event["incident_id"]] = event
+        else:
+            found.pop(event["incident_id"], None)
+    return sorted(found.values(), key=lambda e: (e["opened_at"], e["incident_id"]))
+
+
+def audit(reading: Reading, topic: str, now_us: int) -> list[Event]:
+    """Return the answers to all commands whose silences may still hold, in their order.
+
+    Args:
+        reading: a connection.
+        topic: where the worker answers.
+        now_us: wall time; what was answered longer ago than a silence lasts is not read.
+
+    Raises:
+        BrokerError: no broker answers.
+        ConfigError: the topic is not there.
+    """
+    starts = reading.since(topic, (now_us - _LONGEST_US) // 1_000)
     found = []
     for message in reading.records(starts):
         if message is not None:

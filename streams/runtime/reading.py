@@ -191,6 +191,26 @@ class Reading:
                 f"{reason.str()}. {_LOOK}"
             ) from error
 
+    def since(self, topic: str, at_ms: int) -> dict[Place, int]:
+        """Return where to begin to miss no record of a time or later; the end where none is.
+
+        Args:
+            topic: the topic.
+            at_ms: Kafka's record time, ms.
+
+        Raises:
+            BrokerError: no broker answers.
+            ConfigError: the topic is not there.
+        """
+        spans = self.spans([topic])
+        wanted = [TopicPartition(topic, partition, at_ms) for _, partition in spans]
+        try:
+            found = self._consumer.offsets_for_times(wanted, timeout=CALL_SECONDS)
+        except KafkaException as error:
+            raise self._away(error) from error
+        first = {(at.topic, at.partition): at.offset for at in found}
+        return {at: first[at] if first[at] >= 0 else span.high for at, span in spans.items()}
+
     def records(
         self, starts: dict[Place, int], *, follow: bool = False
     ) -> Iterator[Message | None]:
