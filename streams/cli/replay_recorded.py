@@ -6,7 +6,7 @@ place, and make the command end with 1 although the others were sent.
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -40,6 +40,9 @@ ShiftTo = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Send nothing; say what the files hold.")]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object instead of text.")]
 Quiet = Annotated[bool, typer.Option(help="Show no progress.")]
+_Source = TypeVar("_Source")
+"""A file, or all files of a command, where what belongs together may lie in several."""
+_Traces = Iterator[RecordedTrace]
 Table = Annotated[Path, typer.Option("--mapping", "-m", help="Which column is which field.")]
 
 
@@ -82,7 +85,7 @@ def zipkin(
     """
     settings = load_settings(broker=broker, contract=contract)
     sender = _Sender(settings, speed, shift_to, dry_run=dry_run, as_json=as_json, quiet=quiet)
-    sender.send_traces(files, zipkin_traces)
+    sender.send_traces([files], zipkin_traces)
 
 
 def csv(
@@ -136,12 +139,12 @@ class _Sender:
         self._places: dict[str, str] = {}
 
     def send_traces(
-        self, files: list[Path], reader: Callable[[Path, Account], Iterator[RecordedTrace]]
+        self, sources: Iterable[_Source], reader: Callable[[_Source, Account], _Traces]
     ) -> None:
         traces = []
         count = 0
-        for path in files:
-            for trace in reader(path, self._account):
+        for source in sources:
+            for trace in reader(source, self._account):
                 count += len(trace.events)
                 bound_events(count)
                 if trace.events:  # all of its rows may have been refused

@@ -2,7 +2,8 @@
 
 Every error names the file, and the line where there is one.
 Source: OpenTelemetry Collector, `fileexporter`: JSON lines, or protobuf requests each behind its
-length in four bytes, most significant first.
+length in four bytes, most significant first; with `compression: zstd` each request of either form
+is a frame behind its length.
 """
 
 from collections.abc import Iterator
@@ -10,12 +11,15 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, Final
 
+from backports import zstd
+
 from streams.codec.linefile import UNREADABLE, Cut, first_line, lines_of, opened
 from streams.codec.otlp.bodies import OtlpEncoder
 from streams.codec.otlp.events import Event
 from streams.codec.otlp.requests import (
     KIND_WORDS,
     Request,
+    is_json,
     json_tree,
     kind_of,
     request_of,
@@ -33,6 +37,9 @@ CUT_MESSAGE: Final = "cut_message"
 _LENGTH_BYTES: Final = 4
 _READ_BYTES: Final = 1 << 20
 _ALONE: Final = b"\x0a"
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+"""Begins each frame of zstd, and no message: there is no wire type of this tag."""
+_ZSTD_OPTIONS: Final = {int(zstd.DecompressionParameter.window_log_max): 25}
 
 
 def otlp_events(
@@ -62,7 +69,7 @@ def _requests(path: Path, kind: str, cut: Cut | None) -> Iterator[Request]:
             if not first:
                 return  # a Collector that had nothing to write leaves such a file
             if not first.lstrip().startswith(b"{"):
-                yield from _of_protobuf(path, first, file, kind, cut)
+                yield from _of_messages(path, first, file, kind, cut)
                 return
             if _is_json_line(first):
                 for place, line in lines_of(path, file, first, LINE_BYTES_MAX, cut):
@@ -96,26 +103,47 @@ def _whole(path: Path, first: bytes, file: IO[bytes]) -> bytes:
     return data
 
 
-def _of_protobuf(
+def _of_messages(
     path: Path, first: bytes, file: IO[bytes], kind: str, cut: Cut | None
 ) -> Iterator[Request]:
     told = {found for word, found in KIND_WORDS.items() if word in path.name.lower()}
-    if not kind and len(told) != 1:
-        raise ConfigError(
-            f"{path}: no JSON, and of protobuf neither bytes nor name say what it holds: give "
-            "--signal spans, logs or metrics"
-        )
     # A request alone begins with the tag of its first field; behind lengths it would be the first
     # byte of one of 160 MiB or more.
     is_alone = first[:1] == _ALONE
     found = iter([_whole(path, first, file)]) if is_alone else _messages(path, first, file, cut)
-    for number, value in enumerate(found, start=1):
+    for number, packed in enumerate(found, start=1):
+        place = f"{path}: message {number}"
+        value = _unpacked(place, packed)
         if not value:
             continue  # it holds nothing; a file whose end was reserved and not written has zeros
+        if is_json(value):
+            yield _of_json(place, value)
+            continue
+        if not kind and len(told) != 1:
+            raise ConfigError(
+                f"{path}: no JSON, and of protobuf neither bytes nor name say what it holds: give "
+                "--signal spans, logs or metrics"
+            )
         try:
             yield request_of(kind or told.copy().pop(), value)
         except RecordError as error:
-            raise ConfigError(f"{path}: message {number}: {error.detail}") from error
+            raise ConfigError(f"{place}: {error.detail}") from error
+
+
+def _unpacked(place: str, value: bytes) -> bytes:
+    """Return a message as it was before the exporter compressed it with zstd, if it did."""
+    if not value.startswith(_ZSTD):
+        return value
+    try:
+        reader = zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)
+        plain = reader.decompress(value, LINE_BYTES_MAX + 1)
+    except zstd.ZstdError as error:
+        raise ConfigError(f"{place}: no OTLP: {error}") from error
+    if len(plain) > LINE_BYTES_MAX:
+        raise ConfigError(f"{place}: more than {LINE_BYTES_MAX} bytes when unpacked")
+    if not reader.eof:
+        raise ConfigError(f"{place}: no OTLP: its zstd frame ends too early")
+    return plain
 
 
 def _messages(path: Path, first: bytes, file: IO[bytes], cut: Cut | None) -> Iterator[bytes]:

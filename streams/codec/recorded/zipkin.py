@@ -18,9 +18,22 @@ from typing import Any, Final
 
 from streams.codec.checks import TIMESTAMP_MAX_US
 from streams.codec.recorded import fields
-from streams.codec.recorded.account import Account, Event, RecordedTrace, RowError
+from streams.codec.recorded.account import (
+    Account,
+    Event,
+    RecordedTrace,
+    RowError,
+    bound_events,
+)
 from streams.codec.recorded.places import JsonFile, read_text
-from streams.codec.recorded.zipkin_parts import ENDPOINT, SIDES_MAX, endpoint, merged, merged_rows
+from streams.codec.recorded.zipkin_parts import (
+    ENDPOINT,
+    SIDES_MAX,
+    endpoint,
+    is_equal,
+    merged,
+    merged_rows,
+)
 from streams.core.columns import SPAN_KINDS
 from streams.errors import ConfigError
 
@@ -32,24 +45,32 @@ _Side = tuple[Event, _Row, str]
 """A span, the row that it was read from, and the row's place."""
 
 
-def zipkin_traces(path: Path, account: Account) -> Iterator[RecordedTrace]:
-    """Read the traces of a file, plain or .gz; a trace begins where its first span does.
+def zipkin_traces(paths: Sequence[Path], account: Account) -> Iterator[RecordedTrace]:
+    """Read the traces of files, plain or .gz; a trace begins where its first span does.
+
+    The sides of a call, and the parts of a span, may lie in several files: each service's, say.
+    A row that another file has, too, is read once.
 
     Raises:
-        ConfigError: the file cannot be read, is not JSON, or is no list of spans.
+        ConfigError: a file cannot be read, is not JSON, or is no list of spans; or they hold too
+            many rows.
     """
-    file = JsonFile(path, read_text(path))
-    if file.first()[0] != "[":
-        raise ConfigError(f"{path}: no Zipkin export: it does not begin with [")
     by_trace: dict[str, list[_Side]] = {}
-    for place, row in _rows(file):
-        account.rows += 1
-        try:
-            event = _part(row, account)
-            side = event, _with_notes(row, place, account), place
-            by_trace.setdefault(event["trace_id"], []).append(side)
-        except RowError as error:
-            account.refuse(place, error)
+    elsewhere: dict[tuple[str, str], list[_Row]] = {}
+    for nth, path in enumerate(paths):
+        found = list(_sides(path, account))
+        bound_events(account.rows)
+        for side in found:
+            event, row, _ = side
+            if any(is_equal(row, one) for one in elsewhere.get(_ids(event), ())):
+                account.merged += 1
+            else:
+                by_trace.setdefault(event["trace_id"], []).append(side)
+        if nth + 1 < len(paths):
+            for event, row, _ in found:
+                known = elsewhere.setdefault(_ids(event), [])
+                if len(known) < SIDES_MAX:
+                    known.append(row)
     _join_halved_ids(by_trace)
     for trace_id, parts in by_trace.items():
         sides = _spans(parts, account)
@@ -61,6 +82,24 @@ def zipkin_traces(path: Path, account: Account) -> Iterator[RecordedTrace]:
             events.append(event)
             events += _annotations(event, row, place, account)
         yield RecordedTrace(sides[0][2], trace_id, events)
+
+
+def _ids(event: Event) -> tuple[str, str]:
+    return event["trace_id"], event["span_id"]
+
+
+def _sides(path: Path, account: Account) -> Iterator[_Side]:
+    """Yield what each row of a file says of its span."""
+    file = JsonFile(path, read_text(path))
+    if file.first()[0] != "[":
+        raise ConfigError(f"{path}: no Zipkin export: it does not begin with [")
+    for place, row in _rows(file):
+        account.rows += 1
+        try:
+            event = _part(row, account)
+            yield event, _with_notes(row, place, account), place
+        except RowError as error:
+            account.refuse(place, error)
 
 
 def _rows(file: JsonFile) -> Iterator[tuple[str, Any]]:

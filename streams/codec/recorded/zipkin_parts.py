@@ -62,7 +62,7 @@ def merged(first: Row, later: Row) -> Row:
     both["tags"] = {**(first.get("tags") or {}), **(later.get("tags") or {})}
     notes = list(first.get("annotations") or [])
     both["annotations"] = notes + [
-        one for one in later.get("annotations") or [] if not any(_is_equal(one, n) for n in notes)
+        one for one in later.get("annotations") or [] if not any(is_equal(one, n) for n in notes)
     ]
     both["shared"] = bool(first.get("shared") or later.get("shared"))
     return both
@@ -73,7 +73,8 @@ def _rank(row: Row) -> tuple[bool, bool, bool]:
     return not row.get("timestamp"), bool(row.get("shared")), row.get("kind") != "CLIENT"
 
 
-def _is_equal(one: object, other: object) -> bool:
+def is_equal(one: object, other: object) -> bool:
+    """Whether two values of JSON are the same."""
     try:
         return one == other
     except RecursionError:  # nested as deeply as JSON may be: what differs elsewhere is not seen
@@ -81,7 +82,7 @@ def _is_equal(one: object, other: object) -> bool:
 
 
 def _is_one(known: Row, row: Row) -> bool:
-    if _is_equal(known, row) or (_is_whole(known) and _is_whole(row)):
+    if is_equal(known, row) or (_is_whole(known) and _is_whole(row)):
         return False
     for name in ("kind", "timestamp", "duration", "parentId"):
         if known.get(name) and row.get(name) and known[name] != row[name]:

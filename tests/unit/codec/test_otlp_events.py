@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backports import zstd
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as metric
@@ -297,6 +298,14 @@ def test_more_events_than_bytes_for_them_are_refused_at_once() -> None:
         bodies(SPANS, b"\x0a" * (9 << 20))
 
 
+ZEROS = zstd.compress(bytes(65 << 20))
+
+
+def framed(*messages: bytes) -> bytes:
+    """Return messages as the Collector's file exporter writes them, each behind its length."""
+    return b"".join(len(one).to_bytes(4, "big") + one for one in messages)
+
+
 def test_files_of_all_forms_are_read(tmp_path: Path) -> None:
     """JSON, JSON lines, protobuf alone and behind lengths; packed too."""
     one, two = (traces("shop", [span_of(n, 1)]) for n in (1, 2))
@@ -305,8 +314,10 @@ def test_files_of_all_forms_are_read(tmp_path: Path) -> None:
         "a.json": json.dumps(json.loads(as_json(one)), indent=1).encode(),
         "a.jsonl": as_json(one) + b"\n\n" + as_json(two) + b"\n",
         "spans.bin": raw[0],
-        "traces.framed": b"".join(len(r).to_bytes(4, "big") + r for r in raw),
+        "traces.framed": framed(*raw),
         "a.jsonl.gz": gzip.compress(as_json(one)),
+        "traces.zstd": framed(*map(zstd.compress, raw)),
+        "json.zstd": framed(zstd.compress(as_json(one)), zstd.compress(as_json(two))),
         "empty.bin": b"",
         "marked.json": b"\xef\xbb\xbf" + json.dumps(json.loads(as_json(one)), indent=1).encode(),
     }
@@ -316,7 +327,7 @@ def test_files_of_all_forms_are_read(tmp_path: Path) -> None:
         found = list(otlp_events(tmp_path / name, Services()))
         assert not found or found[0]["span_id"] == span_id(1, 1).hex()
         counts.append(len(found))
-    assert counts == [1, 2, 1, 2, 1, 0, 1]
+    assert counts == [1, 2, 1, 2, 1, 2, 2, 0, 1]
 
 
 @pytest.mark.parametrize("is_packed", [False, True])
@@ -325,7 +336,7 @@ def test_a_message_of_protobuf_that_is_cut_at_the_end_is_told(
 ) -> None:
     """Wherever it is cut, within its length too; those before it are read, zeros say nothing."""
     raw = [traces("shop", [span_of(n, 1)]).SerializeToString() for n in (1, 2)]
-    framed = [len(one).to_bytes(4, "big") + one for one in raw]
+    first, last = map(framed, raw)
     path = tmp_path / ("spans.bin.gz" if is_packed else "spans.bin")
 
     def read(data: bytes) -> tuple[int, list[tuple[str, str, str]]]:
@@ -336,19 +347,19 @@ def test_a_message_of_protobuf_that_is_cut_at_the_end_is_told(
         told: list[tuple[str, str, str]] = []
         return len(list(otlp_events(path, Services(), cut=lambda *one: told.append(one)))), told
 
-    for cut in range(1, len(framed[1])):
+    for cut in range(1, len(last)):
         words = f"the file ends within this message, after {cut} bytes of it"
         if is_packed:
             words = "the packed file ends within this message"
-        assert read(framed[0] + framed[1][:cut]) == (
+        assert read(first + last[:cut]) == (
             1,
             [("cut_message", f"{path}: message 2", words)],
         )
-    whole = read(b"".join(framed) + bytes(40))
+    whole = read(first + last + bytes(40))
     assert whole[0] == 2
     assert bool(whole[1]) == is_packed, "nothing says what of a packed file is missing"
     with pytest.raises(ConfigError, match="message 1: no OTLP, or cut"):
-        read(framed[0][:-1])
+        read(first[:-1])
 
 
 @pytest.mark.parametrize(
@@ -362,6 +373,9 @@ def test_a_message_of_protobuf_that_is_cut_at_the_end_is_told(
         ("spans.bin", b"\0\0\0\2\x0a\0\0\0\0\2x", "message 2: no OTLP, or cut: the file ends"),
         ("spans.bin", b"\0\0\0\2\x0a\0\xff\0\0\0", "message 2: no OTLP: 4278190080 bytes"),
         ("spans.bin", b"\0\0", "message 1: no OTLP, or cut: the file ends"),
+        ("spans.bin", framed(ZEROS), "message 1: more than 67108864 bytes when unpacked"),
+        ("spans.bin", framed(zstd.compress(b"\x0a\0")[:-1]), "its zstd frame ends too early"),
+        ("spans.bin", framed(zstd.compress(b"\x0a\0")[:4] + b"\xff" * 9), "message 1: no OTLP: "),
         ("spans.bin", b"%PDF-1.7 and so on", "message 1: no OTLP: 626017350 bytes"),
         ("a.json.gz", b"\x1f\x8bxx", "cannot be read"),
         ("b.json.gz", gzip.compress(b"{}", mtime=0)[:10] + b"\xff" * 20, "cannot be read"),

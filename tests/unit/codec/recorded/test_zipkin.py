@@ -38,11 +38,60 @@ def read(tmp_path: Path, content: object) -> tuple[list[RecordedTrace], Account]
     path = tmp_path / "t.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content, indent=1))
     account = Account()
-    return list(zipkin_traces(path, account)), account
+    return list(zipkin_traces([path], account)), account
 
 
 def by_name(trace: RecordedTrace) -> dict[str, Event]:
     return {event["name"]: event for event in trace.events}
+
+
+def read_files(tmp_path: Path, *contents: object) -> tuple[list[RecordedTrace], Account]:
+    """Return what several files hold together."""
+    paths = [tmp_path / f"{n}.json" for n in range(len(contents))]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_text(json.dumps(content))
+    account = Account()
+    return list(zipkin_traces(paths, account)), account
+
+
+def test_the_sides_of_a_call_may_lie_in_two_files(tmp_path: Path) -> None:
+    """Each service's own: together they are what they are in one file, in either order."""
+    caller = [
+        span(id="a", name="root", localEndpoint=at("c")),
+        span(id="b", parentId="a", name="call", kind="CLIENT", localEndpoint=at("c")),
+    ]
+    callee = [
+        span(id="b", parentId="a", name="serve", shared=True, localEndpoint=at("s")),
+        span(id="c", parentId="b", name="work", kind=None, localEndpoint=at("s")),
+    ]
+    (whole,), _ = read(tmp_path, caller + callee)
+    for files in ((caller, callee), (callee, caller)):
+        (trace,), account = read_files(tmp_path, *files)
+        assert by_name(trace) == by_name(whole)
+        assert (account.rows, account.merged) == (4, 0)
+    found = by_name(whole)
+    assert found["serve"]["parent_span_id"] == found["call"]["span_id"]
+    assert found["work"]["parent_span_id"] == found["serve"]["span_id"]
+
+
+def test_parts_of_a_span_and_halved_ids_may_lie_in_two_files(tmp_path: Path) -> None:
+    """Its start here and its end there; the whole trace id here, its right half there."""
+    begun = span(traceId="a" * 16 + "1e223ff1f80f1c69", duration=None, kind="CLIENT")
+    ended = span(timestamp=None, kind="CLIENT", duration=70)
+    (trace,), account = read_files(tmp_path, [begun], [ended])
+    (event,) = trace.events
+    assert (event["timestamp"], event["duration_us"]) == (T0_US, 70)
+    assert (trace.trace_id, account.merged) == (begun["traceId"], 1)
+
+
+def test_a_row_that_two_files_have_is_read_once(tmp_path: Path) -> None:
+    """Exports of two times overlap: neither a second span nor a second side comes of that."""
+    rows = [span(id="b", shared=True), span(id="c", parentId="b", kind=None)]
+    (once,), _ = read(tmp_path, rows)
+    (trace,), account = read_files(tmp_path, rows, [*rows, span(id="d", parentId="c")], rows)
+    assert [event["span_id"][-1] for event in trace.events] == ["b", "c", "d"]
+    assert list(trace.events[:2]) == list(once.events)
+    assert (account.rows, account.merged) == (7, 4)
 
 
 def test_both_sides_of_a_shared_span(tmp_path: Path) -> None:
@@ -246,7 +295,7 @@ def test_a_bad_span_is_refused_alone(tmp_path: Path, changes: dict[str, Any], re
     path = tmp_path / "t.json"
     path.write_text(f"[\n{json.dumps(span(id='1'))},\n{json.dumps(span(**changes))}\n]")
     account = Account()
-    traces = list(zipkin_traces(path, account))
+    traces = list(zipkin_traces([path], account))
     assert traces[0].events[0]["span_id"] == "0000000000000001"
     assert account.refused == ({reason: 1} if reason else {})
     assert [one.place for one in account.examples] == ([f"{path}:3"] if reason else [])
@@ -278,7 +327,7 @@ def test_the_recorded_set(
     if not path.is_file():
         pytest.skip(f"1 recorded trace is missing: {path}")
     account = Account()
-    (trace,) = zipkin_traces(path, account)
+    (trace,) = zipkin_traces([path], account)
     found = trace_summary(trace)
     assert account.refused == {}
     assert (found["spans"], found["shared"], found["orphans"]) == (spans, shared, orphans)
