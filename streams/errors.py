@@ -12,6 +12,14 @@ Late, duplicate, untraced and evicted are outcomes of a row, not exceptions.
 """
 
 
+def reason_of(error: Exception) -> str:
+    """Return what an error says for a message that names the file: the system's words alone.
+
+    `str` of an OSError has its number and the path again: "[Errno 21] Is a directory: 'x'".
+    """
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 class SpanloomError(Exception):
     """Root of all errors raised on purpose; `exit_code` is what the command ends with."""
 

@@ -27,7 +27,7 @@ from streams.console.paths.path import ConflictError
 from streams.console.privacy import keys_of
 from streams.console.settings import ConsoleSettings, load_console_settings
 from streams.core.privacy.pseudonyms import Pseudonyms
-from streams.errors import BrokerError, ConfigError, StateError
+from streams.errors import BrokerError, ConfigError, StateError, reason_of
 from streams.runtime.state_folder import lock_folder
 
 ACCEPTED: Final = 202
@@ -122,7 +122,7 @@ def secret_of(path: Path) -> str:
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--person-file {path}: cannot be read: {error}") from error
+        raise ConfigError(f"--person-file {path}: cannot be read ({reason_of(error)})") from error
     return text.rstrip("\r\n")
 
 

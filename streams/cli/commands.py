@@ -58,7 +58,8 @@ _GROUPS: Final = {
     "archive": (
         "Erase somebody from the console's archive; name it in Iceberg tables.\n\n"
         "Example: spanloom archive iceberg --archive /var/lib/spanloom/archive "
-        "--catalog type=sql --catalog uri=sqlite:////var/lib/spanloom/catalog.db"
+        "--catalog type=sql --catalog uri=sqlite:////var/lib/spanloom/catalog.db "
+        "--catalog warehouse=file:///var/lib/lake"
     ),
     "query": (
         "Ask a console: traces, records, lineage, fidelity, incidents, audit entries.\n\n"

@@ -21,7 +21,7 @@ from streams.contract.learner import LearnerSettings, learn_rules
 from streams.contract.loader import load_contract
 from streams.contract.operations import OperationRules
 from streams.core.columns import Operations
-from streams.errors import ConfigError
+from streams.errors import ConfigError, reason_of
 from streams.runtime.topics import OTHER
 
 _DEFAULTS = LearnerSettings()
@@ -147,4 +147,4 @@ def write_contract(
             load_contract(draft)
             draft.replace(out)
     except OSError as error:
-        raise ConfigError(f"{out}: cannot be written ({error})") from error
+        raise ConfigError(f"{out}: cannot be written ({reason_of(error)})") from error

@@ -17,7 +17,7 @@ from streams.cli.lines import clean
 from streams.cli.moments import moment_us
 from streams.cli.tables import columns_of, print_table, terminal
 from streams.contract.minimising import Sizes, Use, uses
-from streams.errors import ConfigError
+from streams.errors import ConfigError, reason_of
 from streams.runtime.build import load_pipeline
 from streams.runtime.field_sizes import field_sizes
 from streams.runtime.reading import Reading
@@ -84,7 +84,7 @@ def asked_for(folder: Path, since: str) -> Counter[str]:
                 if said.get("event") == "question" and "field" in said:
                     found[said["field"]] += moment_us(said["at"], "at", "") >= since_us
     except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"--access {folder}: cannot be read: {error}") from error
+        raise ConfigError(f"--access {folder}: cannot be read ({reason_of(error)})") from error
     if not files:
         raise ConfigError(f"--access {folder}: has no access-*.jsonl; give ARCHIVE/access")
     return found

@@ -15,7 +15,7 @@ from streams.cli.tables import columns_of, print_table, terminal
 from streams.contract.loader import SHIPPED, load_contract
 from streams.contract.rule_tests import FILE_BYTES_MAX, ExpectedAlert, parse_rule_tests
 from streams.engine.rule_tests import NEVER, Difference, Raised, Result, run_test
-from streams.errors import ConfigError
+from streams.errors import ConfigError, reason_of
 from streams.runtime.global_stage import topology_of
 from streams.runtime.signal_stage import graph_of, signal_settings
 from streams.settings import load_settings
@@ -55,7 +55,8 @@ def _read(file: Path) -> bytes:
         with file.open("rb") as opened:
             return opened.read(FILE_BYTES_MAX + 1)
     except OSError as error:
-        raise ConfigError(f"{file}: cannot be read ({error}); give a file of rule tests") from error
+        why = reason_of(error)
+        raise ConfigError(f"{file}: cannot be read ({why}); give a file of rule tests") from error
 
 
 def run_file(file: Path) -> list[Result]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from streams.codec.linefile import UNREADABLE, Cut, first_line, lines_of, opened
 from streams.core.columns import EVENT_TYPES, SEVERITIES, SPAN_KINDS, STATUSES
-from streams.errors import ConfigError
+from streams.errors import ConfigError, reason_of
 
 LINE_BYTES_MAX: Final = 4 * 1024 * 1024
 
@@ -69,7 +69,7 @@ def read_events(path: str | Path, cut: Cut | None = None) -> Iterator[dict[str, 
             for place, line in lines_of(source, file, first, LINE_BYTES_MAX, cut):
                 yield _event(line, place)
     except UNREADABLE as error:
-        raise ConfigError(f"{source}: cannot be read ({error})") from error
+        raise ConfigError(f"{source}: cannot be read ({reason_of(error)})") from error
 
 
 def write_events(path: str | Path, events: Iterable[dict[str, Any]]) -> int:
@@ -87,7 +87,7 @@ def write_events(path: str | Path, events: Iterable[dict[str, Any]]) -> int:
                 lines.write(_line(event).encode() + b"\n")
                 count += 1
     except OSError as error:
-        raise ConfigError(f"{target}: cannot be written ({error})") from error
+        raise ConfigError(f"{target}: cannot be written ({reason_of(error)})") from error
     return count
 
 

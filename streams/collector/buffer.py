@@ -26,7 +26,7 @@ from streams.collector.segments import (
     parcel_bytes,
     parcels_of,
 )
-from streams.errors import StateError
+from streams.errors import StateError, reason_of
 
 FULL: Final = "buffer_full"
 UNWRITABLE: Final = "buffer_unwritable"
@@ -286,8 +286,9 @@ class Buffer:
                 self.held_events += ending.events
         except (OSError, ValueError) as error:
             raise StateError(
-                f"the buffer in {self._folder} cannot be read ({error}). Operator action: let the "
-                "collector read and write its folder, and keep no other files in it."
+                f"the buffer in {self._folder} cannot be read ({reason_of(error)}). "
+                "Operator action: let the collector read and write its folder, and keep no other "
+                "files in it."
             ) from error
 
     def close(self) -> None:

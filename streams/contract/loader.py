@@ -180,6 +180,9 @@ def _problem(error: ErrorDetails, model: type[BaseModel]) -> Problem:
     if kind == "string_type" and isinstance(value, bool | int | float):
         shown = json.dumps(value)
         return Problem(loc, f"must be text, but YAML reads {shown}; put it in quotes")
+    if kind in ("list_type", "tuple_type"):
+        shown = f"[{value}]" if isinstance(value, str) else "- and an item in each line"
+        return Problem(loc, f"must be a list, even of one item; write {shown}")
     if isinstance(value, str | int | float | None):
         text = f"{text}, but is {json.dumps(value)[:80]}"
     return Problem(loc, f"{text}; change it")

@@ -73,7 +73,8 @@ def command_fault(words: list[str]) -> str:
             return f"no command {word}"
     options = {name for one in group.params for name in (*one.opts, *one.secondary_opts)}
     options |= {"--help"}
-    unknown = [word for word in rest if word.startswith("-") and word not in options]
+    given = [word.partition("=")[0] for word in rest if word.startswith("-") and word != "-"]
+    unknown = [word for word in given if word not in options]
     return f"no option {unknown[0]}" if unknown else ""
 
 

@@ -9,7 +9,12 @@ from typing import get_args
 import yaml
 
 from streams import errors
+from streams.cli.asking import KEY_VARIABLE
+from streams.cli.query import URL_VARIABLE
 from streams.codec import checks
+from streams.collector.settings import CollectorSettings
+from streams.console.metrics import CONSOLE_CATALOGUE
+from streams.console.settings import ConsoleSettings
 from streams.core.alerts import finding
 from streams.core.fidelity.judge import TRACE_STATUSES
 from streams.core.fidelity.missing import CAUSES
@@ -18,11 +23,6 @@ from streams.monitoring.collector_metrics import COLLECTOR_CATALOGUE
 from streams.monitoring.liveness import Cause
 from streams.monitoring.metrics import CATALOGUE
 from streams.monitoring.notify_metrics import NOTIFY_CATALOGUE
-from streams.cli.asking import KEY_VARIABLE
-from streams.cli.query import URL_VARIABLE
-from streams.collector.settings import CollectorSettings
-from streams.console.metrics import CONSOLE_CATALOGUE
-from streams.console.settings import ConsoleSettings
 from streams.notify.settings import NotifySettings
 from streams.runtime.registry_settings import RegistryLink
 from streams.settings import KafkaLink, WorkerSettings

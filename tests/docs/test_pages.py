@@ -120,3 +120,15 @@ def test_every_decision_is_listed() -> None:
         text = text_of(f"docs/adr/{name}")
         for part in ("**Context.**", "**Decision.**", "**Consequences.**", "**Considered.**"):
             assert part in text, (name, part)
+
+
+def test_changes_are_grouped() -> None:
+    """Who upgrades reads what changed apart from what was mended: no line stands outside."""
+    kinds = ("Added", "Changed", "Improved", "Deprecated", "Removed", "Fixed", "Security")
+    for release in text_of("CHANGELOG.md").split("\n## ")[1:]:
+        before, *groups = release.split("\n### ")
+        assert "\n- " not in before, before.splitlines()[0]
+        named = [group.splitlines()[0] for group in groups]
+        assert named == [kind for kind in kinds if kind in named], "each once, in this order"
+        tagged = [line for line in release.splitlines() if re.match(r"- \[[A-Z]+\]", line)]
+        assert tagged == []

@@ -3,8 +3,8 @@
 import re
 
 from streams.runtime.build import load_pipeline
-from streams.runtime.task import changelog_topic, rekey_kind
 from streams.runtime.rights import Right, of_worker
+from streams.runtime.task import changelog_topic, rekey_kind
 from streams.runtime.worker import JOIN, STAGES
 from streams.settings import load_settings
 from tests.docs.pages import text_of

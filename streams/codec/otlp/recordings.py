@@ -27,7 +27,7 @@ from streams.codec.otlp.requests import (
 )
 from streams.codec.otlp.services import Services
 from streams.codec.schemas import default_schemas
-from streams.errors import ConfigError, RecordError
+from streams.errors import ConfigError, RecordError, reason_of
 
 FILE_BYTES_MAX: Final = 256 << 20
 """Of a file that is one document; a file of lines or of messages may be of any size."""
@@ -77,7 +77,7 @@ def _requests(path: Path, kind: str, cut: Cut | None) -> Iterator[Request]:
                 return
             yield _of_json(str(path), _whole(path, first, file))
     except UNREADABLE as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+        raise ConfigError(f"{path}: cannot be read ({reason_of(error)})") from error
 
 
 def _is_json_line(line: bytes) -> bool:

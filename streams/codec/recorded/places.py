@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.codec.linefile import UNREADABLE, opened
-from streams.errors import ConfigError
+from streams.errors import ConfigError, reason_of
 
 FILE_BYTES_MAX: Final = 256 << 20
 """Of one JSON file, inflated: it is parsed as a whole, which takes some ten times as much."""
@@ -29,7 +29,7 @@ def read_text(path: Path) -> str:
         with opened(path) as file:
             data = file.read(FILE_BYTES_MAX + 1)
     except UNREADABLE as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from error
+        raise ConfigError(f"{path}: cannot be read ({reason_of(error)})") from error
     if len(data) > FILE_BYTES_MAX:
         raise ConfigError(f"{path}: unpacks to more than {FILE_BYTES_MAX} bytes; split the export")
     try:

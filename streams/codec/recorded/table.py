@@ -22,7 +22,7 @@ from streams.codec.recorded import fields
 from streams.codec.recorded.account import Account, Event, RowError, bound_events
 from streams.codec.recorded.mapping import SYMBOLS, Mapping, Source, Table
 from streams.codec.recorded.times import moment_us, period_end_us
-from streams.errors import ConfigError
+from streams.errors import ConfigError, reason_of
 
 CELL_CHARACTERS_MAX: Final = 131_072
 COUNT_STYLE: Final = "count_style"
@@ -103,7 +103,7 @@ def _rows(path: Path, table: Table, account: Account) -> Iterator[_Read]:
                 except RowError as error:
                     account.refuse(place, error)
     except UNREADABLE as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from error
+        raise ConfigError(f"{path}: cannot be read ({reason_of(error)})") from error
     except csv.Error as error:
         raise ConfigError(f"{path}:{reader.line_num}: not a table ({error})") from error
 

@@ -34,10 +34,31 @@ def catalog_of(name: str, properties: Mapping[str, str]) -> Any:
         raise ConfigError(
             "Iceberg tables need pyiceberg: install spanloom[iceberg], or pyiceberg[sql-sqlite]"
         ) from error
+    refusals: tuple[type[Exception], ...] = (ValueError, NotInstalledError, *_of_databases())
     try:
         return load_catalog(name, **properties)
-    except (ValueError, NotInstalledError) as error:
+    except refusals as error:
         raise ConfigError(f"--catalog: {error}") from error
+
+
+def _of_databases() -> tuple[type[Exception], ...]:
+    """Return what a catalog in a database fails with; nothing where none can be one."""
+    try:
+        from sqlalchemy.exc import SQLAlchemyError
+    except ImportError:
+        return ()
+    return (SQLAlchemyError,)
+
+
+def _table(catalog: Any, namespace: str, kind: str, schema: pa.Schema) -> Any:
+    try:
+        catalog.create_namespace_if_not_exists(namespace)
+        return catalog.create_table_if_not_exists((namespace, kind), schema=schema)
+    except ValueError as error:
+        raise ConfigError(
+            f"--catalog: no table {namespace}.{kind} can be made: {error}; say where tables lie, "
+            "as in --catalog warehouse=file:///var/lib/lake"
+        ) from error
 
 
 def sync(
@@ -53,14 +74,14 @@ def sync(
         files: the kind's files, each a whole address.
 
     Raises:
+        ConfigError: the catalog has no place for a new table.
         StateError: a file cannot be read, or the table was changed by another at the same time.
     """
     from pyiceberg.exceptions import CommitFailedException
     from pyiceberg.io.pyarrow import parquet_files_to_data_files
     from pyiceberg.table import TableProperties
 
-    catalog.create_namespace_if_not_exists(namespace)
-    table = catalog.create_table_if_not_exists((namespace, kind), schema=schema)
+    table = _table(catalog, namespace, kind, schema)
     if set(schema.names) - set(table.schema().column_names):
         with table.update_schema() as update:
             update.union_by_name(schema)

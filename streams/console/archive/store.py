@@ -32,7 +32,7 @@ from streams.console.archive.packing import (
     part_of,
 )
 from streams.console.archive.tiers import summed_up
-from streams.errors import ConfigError, StateError
+from streams.errors import ConfigError, StateError, reason_of
 from streams.units import U64
 
 BATCHES_AHEAD: Final = 1
@@ -77,8 +77,9 @@ class Store:
             ) from error
         except OSError as error:
             raise StateError(
-                f"the archive {url} cannot be used: {error}. Operator action: let the console "
-                "write there, or name another place with --archive."
+                f"the archive {url} cannot be used ({reason_of(error)}). "
+                "Operator action: let the console write there, or name another place with "
+                "--archive."
             ) from error
 
     def addresses(self) -> dict[str, list[str]]:

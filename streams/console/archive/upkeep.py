@@ -16,7 +16,7 @@ from streams.console.archive.archive import Archive
 from streams.console.archive.retention import Hold, read_holds
 from streams.console.archive.rollup import roll_up
 from streams.console.archive.tiers import Keep
-from streams.errors import ConfigError, SpanloomError, StateError
+from streams.errors import ConfigError, SpanloomError, StateError, reason_of
 
 log = structlog.get_logger()
 
@@ -114,6 +114,6 @@ def holds_of(path: Path | None) -> list[Hold]:
     try:
         return read_holds(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{place}: {path} cannot be read: {error}") from error
+        raise ConfigError(f"{place}: {path} cannot be read ({reason_of(error)})") from error
     except ConfigError as error:
         raise ConfigError(f"{place}: {path}: {error}") from error

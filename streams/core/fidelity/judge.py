@@ -2,10 +2,9 @@
 
 Owns the order of the rules; each rule lives beside it (`structure`, `masks`, `outcomes`,
 `losses`). Invariant: a trace is judged from its own spans alone, so that a batch may be cut or
-merged anywhere; what only the topics know comes in later, by `reclassify`.
+merged anywhere; what only the topics know comes in later, by `reclassify_traces`.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from typing import Final, TypeVar
 
@@ -160,47 +159,6 @@ def with_causes(judgement: Judgement, cause: U8 | I64) -> Judgement:
     )
 
 
-def reclassify(
-    judgement: Judgement,
-    operations: Operations,
-    *,
-    silent_modules: Collection[str] = (),
-    late_modules: Collection[str] = (),
-    mispartitioned_modules: Collection[str] = (),
-) -> Judgement:
-    """Return the judgement with NEVER_ARRIVED made more exact by what the topics tell.
-
-    Where a module is in several collections, MISPARTITIONED goes before LATE_SOURCE before
-    MODULE_SILENT: the fault that can be named best.
-
-    Args:
-        judgement: what to change; only rows with cause NEVER_ARRIVED do.
-        operations: the names behind the operation codes.
-        silent_modules: modules from which nothing at all arrives.
-        late_modules: modules whose topic is read to its end, yet hours behind.
-        mispartitioned_modules: modules whose records lie in other partitions than their traces.
-    """
-    rows = np.flatnonzero(
-        (judgement.missing.cause == missing.NEVER_ARRIVED)
-        & (judgement.missing.operation != missing.NO_OPERATION)
-    )
-    if not len(rows) or not (silent_modules or late_modules or mispartitioned_modules):
-        return judgement
-    codes, which = np.unique(judgement.missing.operation[rows], return_inverse=True)
-    exact = np.full(len(codes), missing.NEVER_ARRIVED, np.uint8)
-    for index, code in enumerate(codes.tolist()):
-        module = operations[code].module
-        if module in mispartitioned_modules:
-            exact[index] = missing.MISPARTITIONED
-        elif module in late_modules:
-            exact[index] = missing.LATE_SOURCE
-        elif module in silent_modules:
-            exact[index] = missing.MODULE_SILENT
-    cause = judgement.missing.cause.copy()
-    cause[rows] = exact[which]
-    return with_causes(judgement, cause)
-
-
 def reclassify_traces(
     judgement: Judgement,
     plan: Plan,
@@ -212,16 +170,19 @@ def reclassify_traces(
 ) -> Judgement:
     """Return the judgement with NEVER_ARRIVED made more exact by what was known trace by trace.
 
-    The same rule as `reclassify`, for traces judged at different times: a trace that is counted
-    again must first be taken back with the causes it had, which the caller kept as these masks.
+    Where a module is in several masks, MISPARTITIONED goes before LATE_SOURCE before
+    MODULE_SILENT: the fault that can be named best. Traces are judged at different times: one that
+    is counted again must first be taken back with the causes it had, which the caller kept as
+    these masks.
 
     Args:
         judgement: what to change; only rows with cause NEVER_ARRIVED do.
         plan: names the modules; bits as in `masks.missing_modules_mask`.
         operations: the names behind the operation codes.
-        silent: (T,) the silent modules; none without it.
-        late: (T,) the late modules; none without it.
-        mispartitioned: (T,) the mispartitioned modules; none without it.
+        silent: (T,) modules from which nothing at all arrives; none without it.
+        late: (T,) modules whose topic is read to its end, yet hours behind; none without it.
+        mispartitioned: (T,) modules whose records lie in other partitions than their traces; none
+            without it.
     """
     lost = judgement.missing
     rows = np.flatnonzero(

@@ -1,6 +1,7 @@
 """The command line as a whole: every command that is written can be reached."""
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from streams import __version__
 from streams.cli.commands import app
 from streams.errors import BrokerError, ConfigError, SpanloomError, StateError
+from tests.docs.pages import command_fault
 from tests.unit.cli.shell import Shell
 
 
@@ -28,6 +30,9 @@ def test_every_command_says_what_it_does() -> None:
         assert (command, answer.exit_code) == (command, 0)
         _, _, example = " ".join(answer.output.split()).partition("Example: ")
         assert " ".join(("spanloom", *command)) in example, command
+        words = shlex.split(answer.output.partition("Example: ")[2].partition("\n\n")[0])
+        at = words.index("spanloom")  # variables may stand before it
+        assert command_fault(words[at + 1 :]) == "", command
 
 
 def _all_commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

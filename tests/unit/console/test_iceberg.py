@@ -66,6 +66,20 @@ def test_what_came_and_went_is_followed(catalog: Any, folder: Path) -> None:
     assert rows_of(catalog, "traces") == []
 
 
+def test_a_catalog_without_a_place_for_tables_is_refused(tmp_path: Path) -> None:
+    """A wrong setting, with what to add; it ended in a traceback."""
+    bare = catalog_of("test", {"type": "sql", "uri": f"sqlite:///{tmp_path}/catalog.db"})
+    with pytest.raises(ConfigError, match="--catalog warehouse="):
+        sync(bare, "spanloom", "traces", SCHEMAS["traces"], [])
+
+
+def test_a_catalog_whose_database_cannot_be_opened_is_refused(tmp_path: Path) -> None:
+    """Its folder is not there, say."""
+    about = {"type": "sql", "uri": f"sqlite:///{tmp_path}/none/catalog.db"}
+    with pytest.raises(ConfigError, match="unable to open database file"):
+        catalog_of("test", about)
+
+
 def test_a_column_that_is_new_is_added(catalog: Any, folder: Path) -> None:
     """A table of before has the column from then on; rows of before lack it."""
     there = files(folder, "events")

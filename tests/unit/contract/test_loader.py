@@ -128,3 +128,18 @@ def test_known_keys_follow_the_model() -> None:
     assert "short_s" in keys_at(("slos",))
     assert keys_at(("playbooks",)) == ()
     assert keys_at(("nothing", "here")) == ()
+
+
+@pytest.mark.parametrize(
+    ("after", "fix"), [("parse", "write [parse]"), ("{parse: 1}", "write - and an item in each")]
+)
+def test_one_thing_where_a_list_must_be_is_told_as_yaml_writes_lists(after: str, fix: str) -> None:
+    """The most common slip of a first contract: no word of arrays, which YAML does not have."""
+    text = (
+        'version: "1"\nname: n\nmodules: {A: {}}\nflows:\n  f:\n    entry: parse\n    stages:\n'
+        "      - {id: parse, module: A, name: parse}\n"
+        f"      - {{id: ship, module: A, name: ship, after: {after}}}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        parse_contract(text)
+    assert f"flows.f.stages[1].after: must be a list, even of one item; {fix}" in str(caught.value)

@@ -12,7 +12,6 @@ from streams.core.fidelity.judge import (
     TRACE_STATUSES,
     Judgement,
     judge,
-    reclassify,
     reclassify_traces,
     with_causes,
 )
@@ -22,6 +21,11 @@ from tests.oracle_judge import OracleSpan
 
 ROOT = Path(__file__).resolve().parents[4]
 CHAIN = plan_of("abcd", "ab bc cd")
+
+
+def mask(plan: Plan, module: str) -> np.ndarray:
+    """Return the bit of one module, for one trace."""
+    return np.array([1 << plan.modules.index(module)], np.uint64)
 
 
 def verdict(
@@ -199,7 +203,7 @@ def test_a_silent_module_is_the_cause_of_its_own_stages_only() -> None:
     """NEVER_ARRIVED becomes MODULE_SILENT for C, on the row and on the edge; D stays as it was."""
     operations = Operations()
     found = verdict([span("a", 1), span("b", 2, 1)], operations=operations)
-    exact = reclassify(found, operations, silent_modules={"C"})
+    exact = reclassify_traces(found, CHAIN, operations, silent=mask(CHAIN, "C"))
     assert [missing.CAUSES[c] for c in exact.missing.cause] == ["MODULE_SILENT", "NEVER_ARRIVED"]
     assert [missing.CAUSES[c] for c in exact.edges.cause][1] == "MODULE_SILENT"
     assert exact.status.tolist() == found.status.tolist()
@@ -207,16 +211,11 @@ def test_a_silent_module_is_the_cause_of_its_own_stages_only() -> None:
 
 def test_the_cause_that_can_be_named_best_wins() -> None:
     """A module that is silent, late and mispartitioned is called mispartitioned."""
-    operations = Operations()
-    found = verdict([span("a", 1)], plan=plan_of("ab", "ab"), operations=operations)
-    late = reclassify(found, operations, silent_modules={"B"}, late_modules={"B"})
-    worst = reclassify(
-        found,
-        operations,
-        silent_modules={"B"},
-        late_modules={"B"},
-        mispartitioned_modules={"B"},
-    )
+    plan, operations = plan_of("ab", "ab"), Operations()
+    found = verdict([span("a", 1)], plan=plan, operations=operations)
+    of_b = mask(plan, "B")
+    late = reclassify_traces(found, plan, operations, silent=of_b, late=of_b)
+    worst = reclassify_traces(found, plan, operations, silent=of_b, late=of_b, mispartitioned=of_b)
     assert missing.CAUSES[late.missing.cause[0]] == "LATE_SOURCE"
     assert missing.CAUSES[worst.missing.cause[0]] == "MISPARTITIONED"
 
@@ -241,10 +240,11 @@ def test_each_trace_keeps_the_causes_of_its_own_time() -> None:
 
 def test_only_losses_without_a_cause_get_a_better_one() -> None:
     """What is known to be in flight is not called silent."""
-    operations = Operations()
-    found = verdict([span("a", 1)], plan=plan_of("ab", "ab"), operations=operations)
+    plan, operations = plan_of("ab", "ab"), Operations()
+    found = verdict([span("a", 1)], plan=plan, operations=operations)
     in_flight = with_causes(found, np.full(len(found.missing), missing.IN_FLIGHT))
-    assert reclassify(in_flight, operations, silent_modules={"B"}) is in_flight
+    exact = reclassify_traces(in_flight, plan, operations, silent=mask(plan, "B"))
+    assert [missing.CAUSES[c] for c in exact.missing.cause] == ["IN_FLIGHT"]
 
 
 def test_flows_with_one_entry_are_told_apart_by_their_stages() -> None:
