@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from streams.codec import wire
-from streams.codec.schemas import Schema, SchemaSet, default_schemas, load_schema, with_span_schema
+from streams.codec.schemas import Schema, SchemaSet, default_schemas
 from streams.codec.varints import text, varint
 
 MissingRow = tuple[str, str, str, str, str, str, str]
@@ -142,14 +142,6 @@ class _Texts(dict[str, bytes]):
         if len(self) < self._bound:
             self[value] = encoded
         return encoded
-
-
-def assembled_schema_for(span_schema: Schema) -> Schema:
-    """Return the AssembledTrace schema whose spans are values of a foreign span schema.
-
-    What `TraceEncoder` writes with bodies of that schema is a value of the returned one.
-    """
-    return with_span_schema(load_schema("assembled_trace"), span_schema)
 
 
 def _indexes(enum: Schema) -> dict[str, bytes]:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.codec.assembled import TraceEncoder, TraceRecord, assembled_schema_for
+from streams.codec.assembled import TraceEncoder, TraceRecord
 from streams.codec.records import decode, decode_body, encode, encode_body
-from streams.codec.schemas import default_schemas
+from streams.codec.schemas import default_schemas, load_schema, with_span_schema
 from tests.unit.codec.codec_cases import T0_US, TRACE_ID, event
 
 MISSING = ("span_id", "module", "component", "name", "from_stage", "to_stage", "cause")
@@ -103,9 +103,10 @@ def test_a_trace_of_foreign_spans_has_a_schema_of_its_own() -> None:
     span = {"type": "record", "name": "Span", "fields": [
         {"name": "trace", "type": "string"}, {"name": "parent", "type": ["null", "string"]},
     ]}  # fmt: skip
-    schema = fastavro.parse_schema(assembled_schema_for(span))
+    written = with_span_schema(load_schema("assembled_trace"), span)
+    schema = fastavro.parse_schema(written)
     spans = [{"trace": TRACE_ID, "parent": None}, {"trace": TRACE_ID, "parent": "p"}]
     bodies = [encode_body(fastavro.parse_schema(span), one) for one in spans]
     body = TraceEncoder().body(a_trace(), bodies)
     assert decode_body(schema, body)["spans"] == spans
-    assert json.loads(json.dumps(assembled_schema_for(span)))
+    assert json.loads(json.dumps(written))
