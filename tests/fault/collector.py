@@ -7,6 +7,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from email.message import Message
 from typing import Any, Final, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -24,7 +25,7 @@ class Answer(NamedTuple):
     """What was answered over HTTP."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Message | Mapping[str, str]
     body: bytes
 
     @property
