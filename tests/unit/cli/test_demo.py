@@ -11,7 +11,7 @@ from streams.cli import demo
 from streams.demo.page import PORT, Page
 from streams.errors import BrokerError
 from tests.unit.cli.shell import Shell
-from tests.unit.demo.test_verdict import GOOD
+from tests.unit.cli.test_demo_verdict import GOOD
 
 
 @pytest.mark.parametrize("is_good", [True, False])
