@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.demo.test_verdict import GOOD
 
 from streams.cli import demo
 from streams.demo.page import PORT, Page
 from streams.errors import BrokerError
 from tests.unit.cli.shell import Shell
+from tests.unit.cli.test_demo_verdict import GOOD
 
 
 @pytest.mark.parametrize("is_good", [True, False])
