@@ -192,7 +192,10 @@ class Reading:
             ) from error
 
     def since(self, topic: str, at_ms: int) -> dict[Place, int]:
-        """Return where to begin to miss no record of a time or later; the end where none is.
+        """Return where to begin to miss no record of a time or later.
+
+        Where nothing is so new it is the beginning: a broker that knows no times (the embedded one)
+        says the same.
 
         Args:
             topic: the topic.
@@ -209,7 +212,7 @@ class Reading:
         except KafkaException as error:
             raise self._away(error) from error
         first = {(at.topic, at.partition): at.offset for at in found}
-        return {at: first[at] if first[at] >= 0 else span.high for at, span in spans.items()}
+        return {at: first[at] if first[at] >= 0 else span.low for at, span in spans.items()}
 
     def records(
         self, starts: dict[Place, int], *, follow: bool = False

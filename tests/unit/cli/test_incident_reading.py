@@ -4,11 +4,15 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
+from confluent_kafka import Producer
 
+from streams.cli.connection import connect
 from streams.cli.incident_reading import audit, standing
 from streams.codec.records import encode
 from streams.engine.incidents import IncidentTask
+from streams.runtime.embedded import EmbeddedBroker
 from streams.runtime.reading import Message, Place, Reading, Span
+from streams.settings import load_settings
 from tests.synthetic_pipeline import INCIDENTS, SECOND, TOPOLOGY
 from tests.unit.core.incidents.alerts import alert, resolved
 
@@ -66,3 +70,14 @@ def test_no_answer_is_read_that_no_silence_can_come_from() -> None:
     topic = Topic([None] * 200)
     assert audit(cast("Reading", topic), "t", 200 * DAY_MS * 1_000) == []
     assert topic.read == list(range(200 - 91, 200))
+
+
+def test_a_broker_that_knows_no_times_is_read_from_the_beginning() -> None:
+    """The embedded one finds no record of any time: nothing may be missed for that."""
+    with EmbeddedBroker() as broker:
+        producer = Producer({"bootstrap.servers": broker.address, "log_level": 0})
+        for number in range(3):
+            producer.produce("answers", b"v", partition=0, timestamp=1_000 * (number + 1))
+        assert producer.flush(20) == 0
+        with Reading(connect(load_settings(broker=broker.address))) as reading:
+            assert reading.since("answers", 2_000)["answers", 0] == 0
