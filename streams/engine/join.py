@@ -307,9 +307,8 @@ class JoinTask:
             for at, (i, key, entry) in enumerate(zip(rest.tolist(), keys, entries, strict=True)):
                 found = opened.get(key, _GONE)
                 if found == _GONE:
-                    closed = state.closed.at(entry) if entry >= 0 else None
                     times = int(kept_us[i]), int(oldest_us[i])
-                    found = self._slot_of_old(events, i, key, closed, *times)
+                    found = self._slot_of_old(events, i, key, entry, *times)
                 if found == _REPEATED:
                     repeated.append(at)
                 elif found != _GONE:
@@ -319,19 +318,14 @@ class JoinTask:
         return out
 
     def _slot_of_old(
-        self,
-        events: EventColumns,
-        i: int,
-        key: bytes,
-        closed: tuple[ClosedBatch, int] | None,
-        kept_us: int,
-        oldest_us: int,
+        self, events: EventColumns, i: int, key: bytes, entry: int, kept_us: int, oldest_us: int
     ) -> int:
         """Return the slot of an event whose trace is not open: it was closed, or may have been.
 
         -1 when it goes no further, -2 when a published revision holds it already.
         """
         state = self.state
+        closed = state.closed.at(entry) if entry >= 0 else None
         if closed is not None and closed[0].closed_us[closed[1]] >= kept_us:
             folded = fold_key(events.event_key[i : i + 1, 0], events.event_key[i : i + 1, 1])
             if state.closed.holds_event(*closed, int(folded[0])):
