@@ -115,8 +115,7 @@ class TaskHost:
         self._publisher: Publisher | None = None
         self._changelog: Changelog | None = None
         self._loop_task: asyncio.Task[None] | None = None
-        self.coming_back: asyncio.Task[None] | None = None
-        """Reads the state back after a refused commit; a stop does not wait for it."""
+        self.coming_back: asyncio.Task[None] | None = None  # reads back; no stop waits for it
         self.failed: SpanloomError | None = None
 
     # --- life

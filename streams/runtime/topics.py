@@ -121,9 +121,13 @@ def common_count(there: Mapping[str, int], asked: int | None) -> int:
 def _refuse_several(counts: Mapping[str, int]) -> None:
     if len(set(counts.values())) > 1:
         most, number = Counter(counts.values()).most_common(1)[0]
-        odd = {name: count for name, count in sorted(counts.items()) if count != most}
+        odd = dict(sorted(counts.items()))
+        if number > 1:
+            odd = {name: count for name, count in odd.items() if count != most}
         listed = ", ".join(f"{name} has {count}" for name, count in odd.items())
-        listed += f", the {number} others ({', '.join(sorted(counts.keys() - odd))}) have {most}"
+        if number > 1:
+            others = ", ".join(sorted(counts.keys() - odd))
+            listed += f", the {number} others ({others}) have {most}"
         raise BrokerError(
             f"partition counts differ: {listed}. Spans of one trace would be read by different "
             "workers. Operator action: have all workers of the group place the events of the odd "
