@@ -19,13 +19,14 @@ class Answer(NamedTuple):
 
 
 class Shell:
-    """Runs commands in this process, with no SPANLOOM_ variable set."""
+    """Runs commands in this process, with no SPANLOOM_ variable set, into a pipe without a width."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self._monkeypatch = monkeypatch
         self._capsys = capsys
         for name in [name for name in os.environ if name.startswith("SPANLOOM_")]:
             monkeypatch.delenv(name)
+        monkeypatch.delenv("COLUMNS", raising=False)  # xdist's workers may inherit a terminal's
         # Logs stay as they are: the loggers keep the stream that they first wrote to.
         for module in ("worker", "demo"):
             monkeypatch.setattr(f"streams.cli.{module}.configure_logs", lambda _level: None)
