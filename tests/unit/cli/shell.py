@@ -19,7 +19,7 @@ class Answer(NamedTuple):
 
 
 class Shell:
-    """Runs commands in this process, with no SPANLOOM_ variable set, into a pipe without a width."""
+    """Runs commands in this process, into a pipe, with no SPANLOOM_ variable set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self._monkeypatch = monkeypatch
