@@ -134,6 +134,8 @@ class QuickProtocol(PatientProtocol):
         """Take in what came."""
         if self._asked is not None:
             self._go_on(self._asked, data)
+        elif self._behind:  # its turn comes, and these bytes follow it
+            self._behind += data
         elif not self._begin(data):
             super().data_received(data)
 
@@ -219,9 +221,16 @@ class QuickProtocol(PatientProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
         )
-        self.flow.resume_reading()
         if self._behind:
-            data, self._behind = self._behind, b""
+            # Not from here: of requests that are refused at once each would be within the other.
+            self.loop.call_soon(self._take_behind)
+        else:
+            self.flow.resume_reading()
+
+    def _take_behind(self) -> None:
+        data, self._behind = self._behind, b""
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
             self.data_received(data)
 
     def _reply(self, asked: _Asked, found: Outcome | Refusal) -> Reply:

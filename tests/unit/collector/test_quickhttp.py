@@ -316,6 +316,19 @@ def test_without_room_for_bytes_one_is_told_to_come_again() -> None:
         until(at.is_at_rest)
 
 
+def test_many_behind_each_other_that_are_refused_at_once_are_all_answered() -> None:
+    """What is refused without waiting is answered one after the other, not one within the other."""
+    with Served() as at, Wire(at) as wire:
+        taken = at.asked.settings.held_bytes_max - len(BODY) + 1
+        at.asked.edge.held.take(taken)
+        wire.say(post() * 1_500)
+        assert Counter(wire.answer()[0] for _ in range(1_500)) == {503: 1_500}
+        at.asked.edge.held.leave(taken)
+        wire.say(post())
+        assert wire.answer()[0] == 200
+        until(at.is_at_rest)
+
+
 def test_without_a_place_one_is_told_so_by_the_usual_way() -> None:
     """Too many requests at once, too many connections."""
     outlet = Held()
