@@ -1,6 +1,8 @@
-"""What every test shares: hypothesis profiles and the folder of recorded data."""
+"""What every test shares: hypothesis profiles, the folder of recorded data, signals."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,11 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no recorded data in {folder}: set SPANLOOM_DATA to its folder")
     return folder
+
+
+@pytest.fixture
+def hangups() -> Iterator[None]:
+    """Let SIGHUP be heard, by children too: started under `nohup`, nobody would hear it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)

@@ -160,7 +160,10 @@ def _messages(path: Path, first: bytes, file: IO[bytes], cut: Cut | None) -> Ite
         size = int.from_bytes(head, "big")
         is_whole = len(head) == _LENGTH_BYTES
         if is_whole and size > LINE_BYTES_MAX:
-            raise ConfigError(f"{place}: no OTLP: {size} bytes, {LINE_BYTES_MAX} may be")
+            words = f"no OTLP: {size} bytes, {LINE_BYTES_MAX} may be"
+            if number == 1:  # most likely it is neither
+                words = f"no JSON, and of protobuf too long: {size} bytes, {LINE_BYTES_MAX} may be"
+            raise ConfigError(f"{place}: {words}")
         value = source.read(size) if is_whole else b""
         if not is_whole or len(value) < size:
             words = f"the file ends within this message, after {len(head) + len(value)} bytes of it"

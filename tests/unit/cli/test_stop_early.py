@@ -13,6 +13,7 @@ import pytest
 SECONDS = 120.0
 
 
+@pytest.mark.usefixtures("hangups")
 @pytest.mark.parametrize(
     ("arguments", "option", "code"),
     [

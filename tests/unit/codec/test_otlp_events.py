@@ -376,7 +376,7 @@ def test_a_message_of_protobuf_that_is_cut_at_the_end_is_told(
         ("spans.bin", framed(ZEROS), "message 1: more than 67108864 bytes when unpacked"),
         ("spans.bin", framed(zstd.compress(b"\x0a\0")[:-1]), "its zstd frame ends too early"),
         ("spans.bin", framed(zstd.compress(b"\x0a\0")[:4] + b"\xff" * 9), "message 1: no OTLP: "),
-        ("spans.bin", b"%PDF-1.7 and so on", "message 1: no OTLP: 626017350 bytes"),
+        ("spans.bin", b"%PDF-1.7 and so on", "no JSON, and of protobuf too long: 626017350 bytes"),
         ("a.json.gz", b"\x1f\x8bxx", "cannot be read"),
         ("b.json.gz", gzip.compress(b"{}", mtime=0)[:10] + b"\xff" * 20, "cannot be read"),
         ("a.jsonl", "{}".encode("utf-16"), "UTF-16 text; save it as UTF-8"),
