@@ -13,6 +13,8 @@ from tests.sim.planted import BUGS
 
 
 def _put_when_ready(self: TaskHost, chunk: Chunk) -> None:
+    # Half a minute later it would be missed, and fetched again: that must be broken, too.
+    self._refetch.look = lambda _topics: None  # type: ignore[method-assign]
     if not self._closed and self._ready:
         self._inbox.put(chunk)
 
@@ -37,18 +39,19 @@ async def _published_some_day(
     return True
 
 
-async def _restart_nothing(self: TaskHost, why: str) -> None:
+async def _throw_nothing_away(self: TaskHost, why: str) -> bool:
     self._ready = True
+    return False
 
 
 SHELL_BUGS: dict[str, tuple[Any, str, Any]] = {
     "dropped_before_ready": (TaskHost, "put", _put_when_ready),
     "ends_without_a_word": (TaskHost, "_run", _run_without_a_word),
-    "refusal_ignored": (TaskHost, "_restart", _restart_nothing),
+    "refusal_ignored": (TaskHost, "_throw_away", _throw_nothing_away),
     "never_given_up": (host, "published", _published_some_day),
 }
-"""Name -> what is replaced: records that come before a task may step thrown away; a task that ends
-when something that it awaits is cancelled; a refused commit passed over; a commit
-that is waited for until its client comes back."""
+"""Name -> what is replaced: records that come before a task may step thrown away, and
+never missed; a task that ends when something that it awaits is cancelled; a refused commit passed
+over; a commit that is waited for until its client comes back."""
 
 BUGS.update(SHELL_BUGS)
