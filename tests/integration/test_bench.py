@@ -27,6 +27,7 @@ FIGURES = {
     "rekey": (),
     "sdk": ("variants", "caller_cheaper", "total_cheaper"),
     "sdk-outage": ("dropped", "phases"),
+    "step": ("spans", "digests", "fixed_ms_a_step"),
 }
 OWN_BROKER = frozenset({"sdk-outage"})
 """Cases that stop the broker: none but their own."""
@@ -42,6 +43,7 @@ POSITIVE = {
     "rekey": ("otlp_us", "rekey_otlp_us", "rekey_native_us", "rekeyed_us"),
     "sdk": ("caller_us", "import_ms", "waiting_latency_ratio"),
     "sdk-outage": ("spans", "sent", "held", "rss_bytes_max"),
+    "step": ("us_a_span", "step_us_a_span", "calls_a_step"),
 }
 
 

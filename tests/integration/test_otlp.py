@@ -24,6 +24,7 @@ from tests.fault.harness import (
     highest,
     wait_for,
 )
+from tests.integration.test_broker import make_topic
 from tests.integration.traces import event_of
 from tests.otlp_cases import START_NS, as_json, logs, metrics, span_id, span_of, trace_id, traces
 
@@ -204,9 +205,9 @@ def feed_unlike(feeder: Feeder, partitions: int, numbers: Sequence[int]) -> None
 def test_another_partition_count_is_refused_with_the_fix(deployment: Deployment) -> None:
     """Topics that cannot be joined are refused before anything is read."""
     deployment.create_topics()
-    other = Deployment(deployment.broker, deployment.folder, deployment.group, partitions=3)
-    otlp_deployment(other)
+    for name in TOPICS.split(","):
+        make_topic(deployment.broker, name, 3)
     worker = deployment.worker("--otlp-topics", TOPICS)
     assert worker.wait(60) != 0
     assert "otlp_spans has 3" in worker.tail()
-    assert "Operator action: give all of them the same number of partitions" in worker.tail()
+    assert "Operator action: have all workers of the group place the events" in worker.tail()
