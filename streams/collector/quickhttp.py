@@ -174,14 +174,13 @@ class QuickProtocol(PatientProtocol):
         )
 
     def _go_on(self, asked: _Asked, data: bytes) -> None:
-        if asked.is_sent or len(data) > asked.left:
-            self._behind += data if asked.is_sent else data[asked.left :]
+        if len(data) > asked.left:
+            self._behind += data[asked.left :]
             self.flow.pause_reading()
-            if asked.is_sent:
-                return
-            data = data[: asked.left]
+        if asked.is_sent:
+            return
         edge = self.http.edge
-        asked.keep(data, edge)
+        asked.keep(data[: asked.left], edge)
         if asked.left:
             if asked.timer is None:
                 asked.timer = self.loop.call_later(edge.settings.body_seconds, self._lose_patience)

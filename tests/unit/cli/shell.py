@@ -46,3 +46,10 @@ class Shell:
         assert isinstance(code, int)
         said = self._capsys.readouterr()
         return Answer(code, said.out, said.err)
+
+
+def set_width(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    """Let commands print on a terminal so wide, or into a pipe: ""."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)

@@ -6,6 +6,7 @@ import pytest
 
 from streams.cli import stats
 from streams.cli.tables import terminal
+from tests.unit.cli.shell import set_width
 
 TOPIC = "team.derived.fidelity.partials.of.a.long.name.v1"
 NEWEST = "telemetry.integration.of.a.long.name.v1/0@12345678"
@@ -25,9 +26,7 @@ def test_names_and_places_are_whole(
     width: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Topics, reasons and the place of a rejected record, on a terminal and in a pipe."""
-    monkeypatch.delenv("COLUMNS", raising=False)
-    if width:
-        monkeypatch.setenv("COLUMNS", width)
+    set_width(monkeypatch, width)
     stats.show(ANSWER, terminal())
     shown = capsys.readouterr().out
     for text in (TOPIC, NEWEST, "reason invalid_avro", "12,345", "1,234,567"):

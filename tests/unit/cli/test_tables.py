@@ -12,6 +12,7 @@ from streams.cli.tables import (
     print_table,
     terminal,
 )
+from tests.unit.cli.shell import set_width
 
 ID = "9097e159bfa7dca676a10eafd309e165"
 COLUMNS = {
@@ -62,9 +63,7 @@ def test_no_text_is_taken_for_markup(
     width: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Brackets in an answer are shown: they neither vanish nor end the command."""
-    monkeypatch.delenv("COLUMNS", raising=False)
-    if width:
-        monkeypatch.setenv("COLUMNS", width)
+    set_width(monkeypatch, width)
     print_columns("entries [b]", {"name": ["list[str]", "[/x]"], "record_id": ["a[b]c" * 5, ""]})
     shown = capsys.readouterr().out
     for text in ("entries [b]", "list[str]", "[/x]", "a[b]c" * 5):
