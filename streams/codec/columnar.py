@@ -107,6 +107,9 @@ class Rows(Protocol):
     def value(self, name: str, row: int) -> Any:
         """Return one value."""
 
+    def take(self, at: I64) -> "Rows":
+        """Return some of the rows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -159,6 +162,11 @@ class Block:
     def value(self, name: str, row: int) -> Any:
         """Return one value."""
         return self.frame[name][row]
+
+    def take(self, at: I64) -> "Block":
+        """Return some of the rows."""
+        starts = [start[at] for start in self.starts]
+        return Block(self.frame[at], self.data, starts, self.is_sound[at])
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import numpy as np
 
 from streams.codec.columnar import Block, Rows
 from streams.codec.otlp.columns import SpanColumns
-from streams.codec.scalars import ScalarBlock
 from streams.codec.treating import EventTreating
 from streams.core.bodies import Bodies
 from streams.units import I64, Mask
@@ -19,16 +18,6 @@ class Part:
     block: Rows | SpanColumns
     row: I64
     body: Bodies
-
-
-def taken(block: Rows, at: I64) -> Rows:
-    """Return some rows of a block."""
-    if isinstance(block, ScalarBlock):
-        return block.take(at)
-    assert isinstance(block, Block), type(block)
-    return Block(
-        block.frame[at], block.data, [start[at] for start in block.starts], block.is_sound[at]
-    )
 
 
 def treated(treating: EventTreating, part: Part) -> Part:
@@ -48,4 +37,4 @@ def good_part(block: Rows, row: I64, body: Bodies, is_good: Mask) -> Part:
     if is_good.all():
         return Part(block, row, body)
     at = np.flatnonzero(is_good)
-    return Part(taken(block, at), row[at], body.take(at))
+    return Part(block.take(at), row[at], body.take(at))
