@@ -3,7 +3,7 @@
 Invariant: what was answered is what holds, so silences are read from the audit entries alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from streams.codec.records import decode_as
@@ -26,15 +26,8 @@ def versions(reading: Reading, topic: str, incident_id: str = "") -> dict[str, l
         BrokerError: no broker answers.
         ConfigError: the topic is not there.
     """
-    starts = {at: span.low for at, span in reading.spans([topic]).items()}
     found: dict[str, list[Event]] = {}
-    for message in reading.records(starts):
-        if message is None or (incident_id and message.key != incident_id.encode()):
-            continue
-        try:
-            event = decode_as("incident_event", message.value)
-        except RecordError:
-            continue  # not ours
+    for event in _events(reading, topic, incident_id):
         found.setdefault(event["incident_id"], []).append(event)
     return {id_: sorted(events, key=lambda e: e["version"]) for id_, events in found.items()}
 
@@ -49,20 +42,25 @@ def standing(reading: Reading, topic: str, *, everything: bool) -> list[Event]:
         BrokerError: no broker answers.
         ConfigError: the topic is not there.
     """
-    starts = {at: span.low for at, span in reading.spans([topic]).items()}
     found: dict[str, Event] = {}
-    for message in reading.records(starts):
-        if message is None:
-            continue
-        try:
-            event = decode_as("incident_event", message.value)
-        except RecordError:
-            continue  # not ours
+    for event in _events(reading, topic):
         if everything or event["event"] not in OVER:
             found[event["incident_id"]] = event
         else:
             found.pop(event["incident_id"], None)
     return sorted(found.values(), key=lambda e: (e["opened_at"], e["incident_id"]))
+
+
+def _events(reading: Reading, topic: str, incident_id: str = "") -> Iterator[Event]:
+    """Yield the committed events of incidents, of one or of all, as they lie in the topic."""
+    starts = {at: span.low for at, span in reading.spans([topic]).items()}
+    for message in reading.records(starts):
+        if message is None or (incident_id and message.key != incident_id.encode()):
+            continue
+        try:
+            yield decode_as("incident_event", message.value)
+        except RecordError:
+            continue  # not ours
 
 
 def audit(reading: Reading, topic: str, now_us: int) -> list[Event]:
