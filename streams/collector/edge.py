@@ -8,10 +8,11 @@ from functools import partial
 
 import structlog
 
+from streams.codec.inflate import Coding
 from streams.collector.access import Access
 from streams.collector.intake import Intake
 from streams.collector.meters import Meters
-from streams.collector.request import Coding, Done, Form, Kind, Outcome, Refusal, Request
+from streams.collector.request import Done, Form, Kind, Outcome, Refusal, Request
 from streams.collector.settings import CollectorSettings
 from streams.serving.bounds import BusyError, Room
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import structlog
 
+from streams.codec.inflate import Coding
 from streams.collector import replies
 from streams.collector.edge import Edge
 from streams.collector.replies import Reply
@@ -19,7 +20,6 @@ from streams.collector.request import (
     CODINGS,
     FORMS,
     PATHS,
-    Coding,
     Form,
     Kind,
     Outcome,

@@ -15,12 +15,12 @@ from typing import Any, Final, Protocol
 import numpy as np
 import structlog
 
+from streams.codec.inflate import TOO_LARGE as INFLATED_TOO_LARGE
+from streams.codec.inflate import inflate
 from streams.codec.otlp.requests import TOO_LARGE as OTLP_TOO_LARGE
 from streams.codec.records import encode
 from streams.codec.treating import RejectedTreating
-from streams.collector import inflate as inflating
 from streams.collector import native
-from streams.collector.inflate import inflate
 from streams.collector.judging import Judge, Judged
 from streams.collector.meters import Meters
 from streams.collector.otlp import QUICK_KINDS, OtlpValues
@@ -35,7 +35,7 @@ STEP_BYTES: Final = 512 << 10
 """So much is judged at once; a larger request goes alone. Of requests of 28 KB each a second of CPU
 takes a tenth more spans in steps of 16 or 24 than in steps of 37, which no cache of a core holds,
 and who waits for the next step waits half as long. In steps of 4 it takes half as many."""
-TOO_MUCH: Final = frozenset({inflating.TOO_LARGE, native.TOO_MANY, OTLP_TOO_LARGE})
+TOO_MUCH: Final = frozenset({INFLATED_TOO_LARGE, native.TOO_MANY, OTLP_TOO_LARGE})
 """Reasons to send less at once."""
 
 log = structlog.get_logger()

@@ -51,12 +51,7 @@ def partitions_of(link: Link, wanted: Sequence[str], folder: Path, *, holds_even
             "create --broker HOST:PORT --partitions N` with the same --contract as the collector."
         )
     counts = {name: there[name] for name in wanted}
-    if len(set(counts.values())) > 1:
-        listed = ", ".join(f"{name} has {count}" for name, count in sorted(counts.items()))
-        raise BrokerError(
-            f"partition counts differ: {listed}. Spans of one trace would be read by different "
-            "workers. Operator action: give all of them the same number of partitions."
-        )
+    topics.refuse_several(counts)
     count = counts[wanted[0]]
     if holds_events and remembered is not None and remembered[1] != count:
         raise StateError(

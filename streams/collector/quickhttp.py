@@ -16,11 +16,12 @@ import h11
 import structlog
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES
 
+from streams.codec.inflate import Coding
 from streams.collector import replies
 from streams.collector.edge import Edge
 from streams.collector.http import GONE, Head, HttpEdge, headers_of, slow_body
 from streams.collector.replies import Reply
-from streams.collector.request import PATHS, Coding, Form, Kind, Outcome, Refusal
+from streams.collector.request import PATHS, Form, Kind, Outcome, Refusal
 from streams.serving.bounds import BusyError
 from streams.serving.patience import HEAD_BYTES_MAX, PatientProtocol
 

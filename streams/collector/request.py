@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
+from streams.codec.inflate import Coding
+
 Kind = Literal["events", "spans", "logs", "metrics"]
 Form = Literal["json", "lines", "avro", "protobuf"]
-Coding = Literal["identity", "gzip", "deflate", "zstd"]
 PATHS: Final[dict[str, Kind]] = {
     "/v1/traces": "spans",
     "/v1/logs": "logs",

@@ -22,9 +22,10 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
+from streams.codec.inflate import Coding
 from streams.collector import replies
 from streams.collector.edge import Edge
-from streams.collector.request import Coding, Kind, Outcome, Refusal
+from streams.collector.request import Kind, Outcome, Refusal
 from streams.collector.settings import CollectorSettings
 from streams.errors import ConfigError
 from streams.monitoring.sockets import Port, places

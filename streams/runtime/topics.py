@@ -106,7 +106,7 @@ def common_count(there: Mapping[str, int], asked: int | None) -> int:
     """
     if not there:
         return PARTITIONS if asked is None else asked
-    _refuse_several(there)
+    refuse_several(there)
     ((name, count), *others) = there.items()
     if asked not in (None, count):
         more = f" and {len(others)} more" if others else ""
@@ -118,7 +118,12 @@ def common_count(there: Mapping[str, int], asked: int | None) -> int:
     return count
 
 
-def _refuse_several(counts: Mapping[str, int]) -> None:
+def refuse_several(counts: Mapping[str, int]) -> None:
+    """Pass when all topics have one number of partitions.
+
+    Raises:
+        BrokerError: they have several; names the odd ones.
+    """
     if len(set(counts.values())) > 1:
         most, number = Counter(counts.values()).most_common(1)[0]
         odd = dict(sorted(counts.items()))
@@ -245,7 +250,7 @@ def check(
     joined = [name for name in telemetry if name not in rekeyed]
     partitioned = [*joined, traces, fragments, rejected, *internal]
     counts = {name: there[name] for name in partitioned}
-    _refuse_several(counts)
+    refuse_several(counts)
     stages = (PARTIALS, ALERTS, SIGNALS, EXTERNAL, COMMANDS, CAUSE_INPUTS, EVIDENCE)
     single = [] if only_traces else [derived(n) for n in stages]
     problems = [

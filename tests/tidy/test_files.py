@@ -44,6 +44,15 @@ def text_of(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
+def test_nothing_else_lies_at_the_top() -> None:
+    """A command tried in a checkout leaves folders behind; none of them becomes a part of it."""
+    folders = {"benchmarks", "deploy", "docs", "schemas", "streams", "tests"}
+    papers = {"CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md"}
+    files = {"Makefile", "docker-compose.yml", "pyproject.toml", *LOCKS} | papers
+    found = {name_of(path).partition("/")[0] for path in tracked_files()}
+    assert {name for name in found if not name.startswith(".")} == folders | files
+
+
 def test_no_file_knows_the_machine_it_was_written_on() -> None:
     """No file names somebody's home or working folder."""
     # Written in pieces, or this file would be the first to be found.

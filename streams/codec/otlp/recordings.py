@@ -11,8 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, Final
 
-from backports import zstd
-
+from streams.codec.inflate import inflate
 from streams.codec.linefile import UNREADABLE, Cut, first_line, lines_of, opened
 from streams.codec.otlp.bodies import OtlpEncoder
 from streams.codec.otlp.events import Event
@@ -39,7 +38,6 @@ _READ_BYTES: Final = 1 << 20
 _ALONE: Final = b"\x0a"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 """Begins each frame of zstd, and no message: there is no wire type of this tag."""
-_ZSTD_OPTIONS: Final = {int(zstd.DecompressionParameter.window_log_max): 25}
 
 
 def otlp_events(
@@ -135,15 +133,9 @@ def _unpacked(place: str, value: bytes) -> bytes:
     if not value.startswith(_ZSTD):
         return value
     try:
-        reader = zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)
-        plain = reader.decompress(value, LINE_BYTES_MAX + 1)
-    except zstd.ZstdError as error:
-        raise ConfigError(f"{place}: no OTLP: {error}") from error
-    if len(plain) > LINE_BYTES_MAX:
-        raise ConfigError(f"{place}: more than {LINE_BYTES_MAX} bytes when unpacked")
-    if not reader.eof:
-        raise ConfigError(f"{place}: no OTLP: its zstd frame ends too early")
-    return plain
+        return inflate("zstd", value, LINE_BYTES_MAX)
+    except RecordError as error:
+        raise ConfigError(f"{place}: no OTLP: {error.detail}") from error
 
 
 def _messages(path: Path, first: bytes, file: IO[bytes], cut: Cut | None) -> Iterator[bytes]:

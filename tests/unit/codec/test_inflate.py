@@ -10,8 +10,7 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.collector.inflate import inflate
-from streams.collector.request import Coding
+from streams.codec.inflate import Coding, inflate
 from streams.errors import RecordError
 
 COMPRESS = {

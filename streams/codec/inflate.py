@@ -7,13 +7,13 @@ gzip file may have members.
 """
 
 import zlib
-from typing import Final
+from typing import Final, Literal
 
 from backports import zstd
 
-from streams.collector.request import Coding
 from streams.errors import RecordError
 
+Coding = Literal["identity", "gzip", "deflate", "zstd"]
 TOO_LARGE: Final = "inflated_too_large"
 BROKEN: Final = "invalid_compression"
 PIECE_BYTES: Final = 256 << 10
