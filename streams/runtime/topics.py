@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, Final
 
 import yaml
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from streams.codec.schemas import schema_folder
@@ -50,6 +50,14 @@ NEW_GROUP: Final = (
 PARTITIONS: Final = 4
 """Of a deployment that names no number, on a broker that has none of its topics."""
 _SECONDS: Final = 15.0
+_UNANSWERED: Final = frozenset(
+    {
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.NOT_CONTROLLER,
+    }
+)
 _MS_US: Final = 1_000
 
 
@@ -178,15 +186,24 @@ def create(
             made.append(name)
         except KafkaException as error:
             if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
-                if refusals.is_of_right(error.args[0]):
-                    raise refusals.of_right(
-                        error.args[0], "Create", f"topic {name}", who
-                    ) from error
-                raise BrokerError(
-                    f"topic {name} cannot be created: {error.args[0].str()}. Operator action: let "
-                    "the user create topics, or have them made as docs/topics.md lists them."
-                ) from error
+                raise _not_created(name, error.args[0], replication, who) from error
     return made
+
+
+def _not_created(name: str, error: KafkaError, replication: int, who: str) -> BrokerError:
+    """Return what to say of a topic that the broker did not make."""
+    if refusals.is_of_right(error):
+        return refusals.of_right(error, "Create", f"topic {name}", who)
+    if error.code() in _UNANSWERED:
+        action = (
+            "look at the broker, which is away or busy, and create the topics again; those that "
+            "were made stay"
+        )
+    elif error.code() == KafkaError.INVALID_REPLICATION_FACTOR:
+        action = f"start more brokers, or ask for fewer replicas than {replication} (--replication)"
+    else:
+        action = "let the user create topics, or have them made as docs/topics.md lists them"
+    return BrokerError(f"topic {name} cannot be created: {error.str()}. Operator action: {action}.")
 
 
 def partition_counts(client: AdminClient) -> dict[str, int]:

@@ -180,6 +180,22 @@ def test_a_refused_topic_is_named() -> None:
         topics.create(client, [topics.spec("a", 4)])
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (KafkaError._TIMED_OUT, "away or busy, and create the topics again"),
+        (KafkaError.NOT_CONTROLLER, "away or busy, and create the topics again"),
+        (KafkaError.INVALID_REPLICATION_FACTOR, r"fewer replicas than 3 \(--replication\)"),
+        (KafkaError.POLICY_VIOLATION, "have them made as docs/topics.md"),
+    ],
+)
+def test_what_to_do_about_a_topic_that_was_not_made(code: int, told: str) -> None:
+    """A broker that is busy is no matter of rights."""
+    client: Any = FakeAdmin({}, refused={"a": code})
+    with pytest.raises(BrokerError, match=f"topic a .*Operator action: .*{told}"):
+        topics.create(client, [topics.spec("a", 4)], replication=3)
+
+
 def test_a_whole_deployment_passes() -> None:
     """The answer is the partition count that the telemetry topics share."""
     assert check(FakeAdmin(a_deployment())) == 4
