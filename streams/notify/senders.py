@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Final, Protocol, Self
 from urllib.parse import urlsplit
 
@@ -42,12 +41,7 @@ class Sender(Protocol):
     async def __aenter__(self) -> Self:
         """Open what it needs."""
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close it."""
 
     async def send(self, event: Incident, is_test: bool = False) -> Attempt:
@@ -104,14 +98,9 @@ class HttpSender(_Quiet):
         await self._client.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *why: Any) -> None:
         """Close the client."""
-        await self._client.__aexit__(kind, error, trace)
+        await self._client.__aexit__(*why)
 
     async def send(self, event: Incident, is_test: bool = False) -> Attempt:
         """Post an event."""
@@ -155,12 +144,7 @@ class TopicSender(_Quiet):
         )
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Let the producer go; what it had not sent is told again by the next start."""
         self._producer.purge()
         self._producer = None
@@ -252,16 +236,11 @@ class AlertmanagerSender:
             await self._stack.enter_async_context(replica.client)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *why: Any) -> None:
         """Let the posts under way end, and close the clients."""
         if self._posts:
             await asyncio.wait(self._posts)
-        await self._stack.__aexit__(kind, error, trace)
+        await self._stack.__aexit__(*why)
 
     async def send(self, event: Incident, is_test: bool = False) -> Attempt:
         """Tell an event to the replicas that are there; to all of them when it is a test."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextvars import Token
-from types import TracebackType
 from typing import Any, Final, Protocol
 
 from streams.codec.w3c import Baggage, Item, TraceParent, TraceState, headers_of, read_headers
@@ -125,12 +124,7 @@ class Entered:
         self._token = _current.set(self._context)
         return self._context
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._token is not None:
             _current.reset(self._token)
             self._token = None
