@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextvars import Token
 from typing import Any, Final, Protocol
 
-from streams.codec.w3c import Baggage, Item, TraceParent, TraceState, headers_of, read_headers
+from streams.codec.w3c import Baggage, Item, TraceParent, TraceState, read_headers, write_headers
 from streams.sdk.span import Context, _current
 
 Text = str | bytes
@@ -63,7 +63,7 @@ def outgoing(context: Context | None, counting: Counting | None = None) -> list[
     """Return the headers of a context; none where there is no trace."""
     if context is None or not context.trace_id:
         return []
-    headers, cut = headers_of(context.parent, context.state, baggage_of(context))
+    headers, cut = write_headers(context.parent, context.state, baggage_of(context))
     if cut and counting is not None:
         counting.baggage_left_out(cut)
     return headers
