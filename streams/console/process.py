@@ -28,7 +28,7 @@ from streams.console.archive.store import Store
 from streams.console.archive.upkeep import Upkeep
 from streams.console.build import build
 from streams.console.live import Live, Source
-from streams.console.metrics import Rows, by_key, exposition, of_requests
+from streams.console.metrics import Rows, exposition, of_requests
 from streams.console.ordering import closed
 from streams.console.paths.catalog import catalog_paths
 from streams.console.paths.pipeline import pipeline_paths
@@ -37,6 +37,7 @@ from streams.console.questions.pipeline_health import promise_of
 from streams.console.questions.queries import Queries, Spill
 from streams.console.settings import ConsoleSettings
 from streams.contract.model import Contract
+from streams.monitoring.metrics import by_key
 from streams.monitoring.sockets import Port, listen
 from streams.runtime.link import Link
 from streams.runtime.state_folder import lock_folder

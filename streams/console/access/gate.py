@@ -19,11 +19,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streams.console.access.audit_log import AccessLog, wall_us
 from streams.console.access.sessions import Sessions
-from streams.console.metrics import Meters
 from streams.console.settings import ConsoleSettings
 from streams.serving.bounds import Pace
 from streams.serving.keys import KeyRing
 from streams.serving.roles import ANYBODY, Actor, Role
+from streams.serving.meters import RequestMeters
 
 URL_BYTES_MAX: Final = 8_192
 FAILURES_PER_SECOND: Final = 0.2
@@ -215,7 +215,7 @@ class Guard:
     """
 
     def __init__(
-        self, app: ASGIApp, access: Access, meters: Meters, label: Callable[[Scope], str]
+        self, app: ASGIApp, access: Access, meters: RequestMeters, label: Callable[[Scope], str]
     ) -> None:
         self._app, self._access, self._meters, self._label = app, access, meters, label
 
