@@ -17,6 +17,7 @@ from streams.demo.page import Page
 from streams.demo.watcher import Watcher
 from streams.errors import BrokerError, StateError
 from streams.runtime.build import load_pipeline
+from streams.runtime.clock import wall_us
 from streams.runtime.embedded import EmbeddedBroker
 from streams.runtime.link import open_client
 from streams.settings import WorkerSettings, load_settings
@@ -114,9 +115,7 @@ class Sender(threading.Thread):
 
     def run(self) -> None:
         """Send until the simulation is drained."""
-        self._publisher.run(
-            lambda: time.time_ns() // 1000, time.sleep, is_stopped=self.stopped.is_set
-        )
+        self._publisher.run(wall_us, time.sleep, is_stopped=self.stopped.is_set)
         if self._producer.flush(20):
             self.error = self.error or "events were not acknowledged"
 
@@ -179,7 +178,7 @@ async def _run(
     while not worker.hosts and not engine.done():
         await asyncio.sleep(0.05)
     watcher.start()
-    start_us = time.time_ns() // 1000 + LEAD_US
+    start_us = wall_us() + LEAD_US
     faults = plan_faults(seed, seconds, contract, start_us)
     simulation = Simulation(contract, seed, start_us, seconds, faults=faults)
     sender = Sender(simulation, settings.broker)

@@ -23,6 +23,7 @@ from streams.contract.addresses import address_allowed
 from streams.contract.notify import Target
 from streams.errors import ConfigError
 from streams.notify.rules.retry import Outcome, of_status, retry_after_us
+from streams.runtime.clock import wall_us
 
 USER_AGENT: Final = "spanloom-notify"
 _SHOWN_CHARACTERS: Final = 200
@@ -175,7 +176,7 @@ class HttpClient:
             # The status decides: whoever sent 200 took the event, however its answer ended.
             answer.close()
         said_after, date = answer.headers.get("Retry-After"), answer.headers.get("Date")
-        patience = retry_after_us(said_after, date, time.time_ns() // 1_000)
+        patience = retry_after_us(said_after, date, wall_us())
         why = ""
         if outcome != "delivered":
             why = f"status {answer.status}"

@@ -23,16 +23,12 @@ from streams.notify.rules.payload import delivery_id
 from streams.notify.rules.retry import Outcome
 from streams.notify.rules.signing import signed_headers
 from streams.notify.secrets import Credentials
+from streams.runtime.clock import wall_us
 from streams.runtime.link import Link, open_client
 from streams.units import SECOND_US
 
 TEST_ALERT_US: Final = 60 * SECOND_US
 _POLL_SECONDS: Final = 0.1
-
-
-def now_us() -> int:
-    """Return the wall clock."""
-    return time.time_ns() // 1000
 
 
 class Sender(Protocol):
@@ -106,7 +102,7 @@ class HttpSender(_Quiet):
         """Post an event."""
         body, content_type = self._body(event, is_test)
         keys = self._credentials.keys
-        signed = signed_headers(delivery_id(event), body, keys, now_us() // SECOND_US)
+        signed = signed_headers(delivery_id(event), body, keys, wall_us() // SECOND_US)
         headers = {**self._credentials.headers, **signed, "content-type": content_type}
         return await self._client.post(self._credentials.urls[0], body, headers)
 
@@ -211,7 +207,7 @@ class AlertmanagerSender:
         notify: Notify,
         target: Target,
         credentials: Credentials,
-        clock: Callable[[], int] = now_us,
+        clock: Callable[[], int] = wall_us,
     ) -> None:
         lease = Lease(
             resend_us=int(target.resend_seconds * SECOND_US),

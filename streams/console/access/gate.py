@@ -17,9 +17,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from streams.console.access.audit_log import AccessLog, wall_us
+from streams.console.access.audit_log import AccessLog
 from streams.console.access.sessions import Sessions
 from streams.console.settings import ConsoleSettings
+from streams.runtime.clock import wall_us
 from streams.serving.bounds import Pace
 from streams.serving.keys import KeyRing
 from streams.serving.roles import ANYBODY, Actor, Role
