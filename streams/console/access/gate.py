@@ -23,8 +23,8 @@ from streams.console.settings import ConsoleSettings
 from streams.runtime.clock import wall_us
 from streams.serving.bounds import Pace
 from streams.serving.keys import KeyRing
-from streams.serving.roles import ANYBODY, Actor, Role
 from streams.serving.meters import RequestMeters
+from streams.serving.roles import ANYBODY, Actor, Role
 
 URL_BYTES_MAX: Final = 8_192
 FAILURES_PER_SECOND: Final = 0.2
