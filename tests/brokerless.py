@@ -7,7 +7,6 @@ in answers to Metadata anew: itself, or nobody.
 import asyncio
 import struct
 import threading
-from types import TracebackType
 from typing import Self
 
 METADATA = 3
@@ -42,12 +41,7 @@ class Brokerless:
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Let go of everybody."""
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 from confluent_kafka import Consumer, TopicPartition
@@ -209,12 +208,7 @@ class Run:
         self.folder.mkdir(parents=True)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         processes: list[subprocess.Popen[Any]] = [*self._feeds]
         for process in processes + [worker.process for worker in self.workers]:
             if process.poll() is None:

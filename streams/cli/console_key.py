@@ -6,7 +6,6 @@ to the access log first.
 
 import getpass
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from streams.console.access.audit_log import AccessLog, folder_of
 from streams.console.settings import read_console_settings
 from streams.console.times import iso
 from streams.errors import ConfigError
+from streams.runtime.clock import wall_us
 from streams.serving import keys
 from streams.serving.roles import ROLES
 from streams.units import LENGTH_FORM, SECOND_US
@@ -50,7 +50,7 @@ def new(
     if role not in ROLES:
         raise ConfigError(f"--role {role}: one of {', '.join(ROLES)}")
     lasts_seconds = flag_length_us(lasts, "--for") / SECOND_US
-    text, key = keys.make(actor, ROLES[ROLES.index(role)], _now_us(), lasts_seconds)
+    text, key = keys.make(actor, ROLES[ROLES.index(role)], wall_us(), lasts_seconds)
     _written(log, "key_made", key)
     keys.change(path, lambda held: [*held, key])
     if as_json:
@@ -88,7 +88,7 @@ def revoke(
     Example: spanloom console-key revoke 5f0c1a2b3d4e
     """
     path, log = _place(file)
-    now_us = _now_us()
+    now_us = wall_us()
     (key,) = [k for k in keys.revoked(keys.read(path), key_id, now_us) if k.key_id == key_id]
     _written(log, "key_revoked", key)
     keys.change(path, lambda held: keys.revoked(held, key_id, now_us))
@@ -124,12 +124,8 @@ def _shown(key: keys.Key) -> dict[str, Any]:
         "key_id": key.key_id,
         "actor": key.actor,
         "role": key.role,
-        "state": key.state(_now_us()),
+        "state": key.state(wall_us()),
         "created": iso(key.created_us),
         "expires": iso(key.expires_us),
         "revoked": iso(key.revoked_us),
     }
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1_000

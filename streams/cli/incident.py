@@ -22,6 +22,7 @@ from streams.codec.plain import plain
 from streams.core.incidents.commands import ACK, MERGE, RESOLVE, SILENCE, UNSILENCE, parse_command
 from streams.errors import ConfigError
 from streams.runtime import commanding, topics
+from streams.runtime.clock import wall_us
 from streams.runtime.reading import Reading
 from streams.settings import load_settings
 from streams.units import LENGTH_FORM
@@ -187,7 +188,7 @@ def show_silences(
     Example: spanloom incident silences --json
     """
     settings = load_settings(broker=broker, derived_prefix=derived_prefix)
-    now_us = time.time_ns() // 1_000
+    now_us = wall_us()
     with Reading(connect(settings)) as reading:
         entries = audit(reading, settings.derived_prefix + topics.AUDIT, now_us)
     found = silences(entries, now_us)
@@ -257,7 +258,7 @@ def _until_us(during: str, until: str) -> int:
     if bool(during) == bool(until):
         raise ConfigError("a silence must end: give one of --for and --until")
     if during:
-        return time.time_ns() // 1_000 + flag_length_us(during, "--for")
+        return wall_us() + flag_length_us(during, "--for")
     return moment_us(until, "--until", "a time like 2026-01-31T12:00Z")
 
 
@@ -273,7 +274,7 @@ def _send(
     as_json: bool,
 ) -> None:
     """Write a command, and with `wait` show what became of it."""
-    now_us = time.time_ns() // 1_000
+    now_us = wall_us()
     order |= {
         "actor": getpass.getuser() if actor is None else actor,
         "reason": reason,

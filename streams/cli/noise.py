@@ -5,7 +5,6 @@ reason.
 """
 
 import json
-import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -19,6 +18,7 @@ from streams.codec.records import decode_as
 from streams.core.incidents.ledger import day_text, reduction
 from streams.errors import ConfigError, RecordError
 from streams.runtime import topics
+from streams.runtime.clock import wall_us
 from streams.runtime.reading import Reading
 from streams.settings import load_settings
 
@@ -42,7 +42,7 @@ def report(
 
     Example: spanloom noise report --days 7
     """
-    last = until or day_text(time.time_ns() // 1_000)
+    last = until or day_text(wall_us())
     try:
         end = datetime.strptime(last, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError as error:

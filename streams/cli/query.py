@@ -11,7 +11,6 @@ import io
 import json
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +28,7 @@ from streams.console.paths.path import Path as Question
 from streams.console.paths.pipeline import pipeline_paths
 from streams.console.times import iso
 from streams.errors import ConfigError
+from streams.runtime.clock import wall_us
 from streams.units import LENGTH_FORM
 
 URL_VARIABLE: Final = "SPANLOOM_CONSOLE_URL"
@@ -196,7 +196,7 @@ def _range(one: Question, given: dict[str, Any]) -> dict[str, str | None]:
         return {}
     if ends:
         raise ConfigError(f"--since {since}: not with --{ends[0]}")
-    now_us = time.time_ns() // 1_000
+    now_us = wall_us()
     return {"start": iso(now_us - flag_length_us(since, "--since")), "end": iso(now_us)}
 
 

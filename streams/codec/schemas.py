@@ -131,25 +131,20 @@ class SchemaSet:
     both. Ids are those in front of each message (`streams.codec.wire`).
     """
 
-    def __init__(self, ids: Mapping[str, int] | None = None) -> None:
-        """Load the current version of every record, and those that came before it.
-
-        Args:
-            ids: id of each record's current schema; without it, those of `topics.yaml`.
-        """
+    def __init__(self) -> None:
+        """Load the current version of every record, and those that came before it."""
         table = _id_table()
-        self._id = dict(ids) if ids is not None else {name: row.id for name, row in table.items()}
+        self._id = {name: row.id for name, row in table.items()}
         self._name: dict[int, str] = {}
         self._writer: dict[int, Schema] = {}
         for name, schema_id in self._id.items():
             self.register(schema_id, load_schema(name, table[name].version), name)
         self._version = {one: table[name].version for name, one in self._id.items()}
         self._resolve: Callable[[int], tuple[str, Schema] | None] | None = None
-        if ids is None:
-            for name, row in table.items():
-                for version, earlier_id in row.earlier.items():
-                    self.register(earlier_id, load_schema(name, version), name)
-                    self._version[earlier_id] = version
+        for name, row in table.items():
+            for version, earlier_id in row.earlier.items():
+                self.register(earlier_id, load_schema(name, version), name)
+                self._version[earlier_id] = version
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._id)

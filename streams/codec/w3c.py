@@ -84,28 +84,18 @@ class Received(NamedTuple):
     baggage_cut: int = 0
 
 
-def is_well_formed(value: str) -> bool:
-    """Whether a traceparent follows the grammar of some version; its ids may be zero."""
-    return _split(value) is not None
-
-
-def _split(value: str) -> re.Match[str] | None:
-    found = _PARENT.fullmatch(value)
-    if found is None or found[1] == _FORBIDDEN_VERSION:
-        return None
-    # Version 00 has four fields; what follows in a higher one is for those who know it.
-    return None if found[1] == "00" and found[5] is not None else found
-
-
 def parse_traceparent(value: str) -> TraceParent | None:
     """Return what a traceparent says, None where it is not valid: then a new trace begins.
 
     A version above 00 is read as 00, what it adds is left out (Trace Context, 4.3).
     """
-    found = _split(value.strip(_BLANKS))
+    found = _PARENT.fullmatch(value.strip(_BLANKS))
     if found is None:
         return None
-    _, trace_id, span_id, flags, _ = found.groups()
+    version, trace_id, span_id, flags, more = found.groups()
+    # Version 00 has four fields; what follows in a higher one is for those who know it.
+    if version == _FORBIDDEN_VERSION or (version == "00" and more is not None):
+        return None
     if not trace_id.strip("0") or not span_id.strip("0"):
         return None
     return TraceParent(trace_id, span_id, int(flags, 16) & _KNOWN_FLAGS)
@@ -146,17 +136,12 @@ def format_tracestate(state: Sequence[tuple[str, str]]) -> str:
     return ",".join(members)
 
 
-def parse_baggage(values: Iterable[str]) -> Baggage:
-    """Return the members of all baggage headers; a member that is not valid is left out.
+def parse_baggage(values: Iterable[str]) -> tuple[Baggage, int]:
+    """Return the members of all baggage headers within the bounds, and how many are beyond.
 
-    Of a key that comes twice the last is kept. Escapes that are no UTF-8 become U+FFFD, as the
-    specification asks. What is beyond the limits is left out.
+    A member that is not valid is left out; of a key that comes twice the last is kept. Escapes
+    that are no UTF-8 become U+FFFD, as the specification asks.
     """
-    return _read_baggage(values)[0]
-
-
-def _read_baggage(values: Iterable[str]) -> tuple[Baggage, int]:
-    """Return the members within the bounds, and how many there are beyond."""
     found: Baggage = {}
     size = 0
     members = [one.strip(_BLANKS) for value in values for one in value.split(",")]
@@ -173,13 +158,8 @@ def _read_baggage(values: Iterable[str]) -> tuple[Baggage, int]:
     return found, 0
 
 
-def format_baggage(baggage: Mapping[str, Item]) -> str:
-    """Return the header, "" for no member; members that do not fit any more are left out."""
-    return _written_baggage(baggage)[0]
-
-
-def _written_baggage(baggage: Mapping[str, Item]) -> tuple[str, int]:
-    """Return the header, and how many members are not in it: no token, or beyond the bounds."""
+def format_baggage(baggage: Mapping[str, Item]) -> tuple[str, int]:
+    """Return the header, "" for no member, and how many are not in it: no token, or beyond."""
     members: list[str] = []
     size = -1
     for key, (value, properties) in baggage.items():
@@ -211,24 +191,20 @@ def read_headers(headers: Iterable[tuple[str, str]]) -> Received:
     # Two parents are ambiguous: neither is used (Trace Context, 3.2).
     parent = parse_traceparent(parents[0]) if len(parents) == 1 else None
     state = parse_tracestate(states) if parent is not None else None
-    return Received(parent, state or (), *_read_baggage(baggage))
+    return Received(parent, state or (), *parse_baggage(baggage))
 
 
 def write_headers(
     parent: TraceParent, state: Sequence[tuple[str, str]], baggage: Mapping[str, Item]
-) -> list[tuple[str, str]]:
-    """Return the headers of an outgoing message; those without a value are left out."""
-    return headers_of(parent, state, baggage)[0]
-
-
-def headers_of(
-    parent: TraceParent, state: Sequence[tuple[str, str]], baggage: Mapping[str, Item]
 ) -> tuple[list[tuple[str, str]], int]:
-    """Return the headers of an outgoing message, and how many members of the baggage are not in."""
+    """Return the headers of an outgoing message, and how many members of the baggage are not in.
+
+    Headers without a value are left out.
+    """
     out = [(TRACEPARENT, format_traceparent(parent))]
     if state:
         out.append((TRACESTATE, format_tracestate(state)))
-    text, cut = _written_baggage(baggage) if baggage else ("", 0)
+    text, cut = format_baggage(baggage) if baggage else ("", 0)
     if text:
         out.append((BAGGAGE, text))
     return out, cut

@@ -1,10 +1,10 @@
 """Who sends, and whether they may."""
 
-import time
 from collections.abc import Callable, Sequence
 
 from streams.collector.request import Refusal
 from streams.collector.settings import KEYS_SETTING, CollectorSettings
+from streams.runtime.clock import wall_us
 from streams.serving.keys import KeyRing
 
 NO_KEY = Refusal(401, "no_key", "send a key: Authorization: Bearer KEY")
@@ -24,7 +24,7 @@ class Access:
     def __init__(
         self,
         settings: CollectorSettings,
-        wall_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        wall_us: Callable[[], int] = wall_us,
     ) -> None:
         self._wall_us = wall_us
         self._keys: KeyRing | None = None

@@ -30,6 +30,7 @@ from streams.collector.sender import Sender
 from streams.collector.settings import CollectorSettings
 from streams.errors import StateError
 from streams.monitoring.collector_metrics import Rows, exposition
+from streams.monitoring.metrics import by_key
 from streams.monitoring.sockets import Port, listen, open_connections
 from streams.runtime import topics
 from streams.runtime.build import Pipeline, services_of
@@ -234,22 +235,22 @@ class Collector:
         return {
             "spanloom_collector_ready": [(one, int(not self._not_ready()))],
             "spanloom_collector_healthy": [(one, int(self._lives()))],
-            "spanloom_collector_requests": list(dict(meters.requests).items()),
+            "spanloom_collector_requests": by_key(meters.requests),
             "spanloom_collector_request_seconds": [((p,), d) for p, d in meters.seconds.items()],
-            "spanloom_collector_open_requests": _by(meters.open_requests),
+            "spanloom_collector_open_requests": by_key(meters.open_requests),
             "spanloom_collector_waiting_requests": [(one, self._intake.waiting)],
-            "spanloom_collector_refused_requests": _by(meters.refused),
+            "spanloom_collector_refused_requests": by_key(meters.refused),
             "spanloom_collector_held_bytes": [(one, meters.held_bytes)],
-            "spanloom_collector_received_bytes": _by(meters.received_bytes),
-            "spanloom_collector_inflated_bytes": _by(meters.inflated_bytes),
-            "spanloom_collector_taken_events": _by(meters.taken_events),
-            "spanloom_collector_rejected_events": list(dict(meters.rejected_events).items()),
-            "spanloom_collector_unkept_rejections": _by(meters.unkept_rejections),
-            "spanloom_collector_acknowledged_events": _by(sender.acknowledged),
+            "spanloom_collector_received_bytes": by_key(meters.received_bytes),
+            "spanloom_collector_inflated_bytes": by_key(meters.inflated_bytes),
+            "spanloom_collector_taken_events": by_key(meters.taken_events),
+            "spanloom_collector_rejected_events": by_key(meters.rejected_events),
+            "spanloom_collector_unkept_rejections": by_key(meters.unkept_rejections),
+            "spanloom_collector_acknowledged_events": by_key(sender.acknowledged),
             "spanloom_collector_flying_messages": [(one, sender.flying)],
             "spanloom_collector_kafka_away": [(one, int(sender.is_away))],
             "spanloom_collector_renewed_clients": [(one, sender.producers)],
-            "spanloom_collector_buffered_events": _by(sender.buffered),
+            "spanloom_collector_buffered_events": by_key(sender.buffered),
             "spanloom_collector_drained_events": [(one, sender.drained_events)],
             "spanloom_collector_buffer_events": [(one, buffer.held_events)],
             "spanloom_collector_buffer_bytes": [(one, buffer.held_bytes)],
@@ -259,7 +260,7 @@ class Collector:
             "spanloom_collector_connections": [(one, meters.connections())],
             "spanloom_collector_grpc_connections": [(one, grpc_connections)],
             "spanloom_collector_grpc_connections_max": [(one, self._connections_max[1])],
-            "spanloom_collector_cut_connections": _by(meters.cut),
+            "spanloom_collector_cut_connections": by_key(meters.cut),
             "spanloom_collector_keys_unreadable": [(one, int(bool(self._edge.access.keys_failed)))],
         }
 
@@ -270,10 +271,6 @@ def connections_max(settings: CollectorSettings) -> tuple[int, int]:
     allowed = allow_files(sum(wanted))
     http_max = max(1, wanted[0] * allowed // sum(wanted))
     return http_max, max(1, allowed - http_max)
-
-
-def _by(counts: dict[str, int]) -> list[tuple[tuple[str], int]]:
-    return [((key,), count) for key, count in dict(counts).items()]
 
 
 def _page(said: dict[str, Any], *, is_well: bool) -> Reply:

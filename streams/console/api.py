@@ -45,7 +45,7 @@ from streams.console.access.gate import (
 )
 from streams.console.asked import read
 from streams.console.limits import Question, TimeLimitError, TooMuchError
-from streams.console.metrics import Meters, Rows
+from streams.console.metrics import Rows
 from streams.console.openapi import openapi
 from streams.console.ordering import check_open, given
 from streams.console.paths.every import PATHS
@@ -58,6 +58,7 @@ from streams.console.tokens import NAME, bound, digest_of, unbound
 from streams.core.privacy.records import Privacy
 from streams.errors import BrokerError, ConfigError, StateError
 from streams.serving.bounds import BusyError, Room
+from streams.serving.meters import RequestMeters
 from streams.serving.roles import Actor
 
 ERROR_CHARS: Final = 500
@@ -200,7 +201,7 @@ class Interface:
     workers: Executor
     orders: Executor
     access: Access
-    meters: Meters
+    meters: RequestMeters
     privacy: Privacy | None = None
 
     def __post_init__(self) -> None:
@@ -490,4 +491,4 @@ def application(
 def open_to_all(queries: Queries, workers: Executor, **settings: Any) -> Interface:
     """Return the interface of a console at which nobody logs in, and nothing is written down."""
     access = Access(ConsoleSettings(**settings), AccessLog(None))
-    return Interface(queries, workers, workers, access, Meters())
+    return Interface(queries, workers, workers, access, RequestMeters())

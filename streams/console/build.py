@@ -15,7 +15,6 @@ from streams.console.access.audit_log import AccessLog, folder_of
 from streams.console.access.gate import Access
 from streams.console.access.oidc import Provider
 from streams.console.api import Interface
-from streams.console.metrics import Meters
 from streams.console.paths import about, commands, erasure, rejected
 from streams.console.paths.path import Path
 from streams.console.questions.queries import Queries
@@ -27,6 +26,7 @@ from streams.runtime import commanding, sending, topics
 from streams.runtime.link import Link
 from streams.runtime.reading import Reading
 from streams.serving.keys import KeyRing
+from streams.serving.meters import RequestMeters
 
 _SECRET_FREE = (
     "auth", "address", "port", "allowed_hosts", "behind_tls_proxy", "public_url", "oidc_issuer",
@@ -88,7 +88,7 @@ def build(
     Raises:
         ConfigError, StateError: as `access_of`, or what was driven again cannot be read.
     """
-    access, meters = access_of(settings, archive), Meters()
+    access, meters = access_of(settings, archive), RequestMeters()
     book = Redriven(folder_of(archive, settings.access_log_dir))
     logins = list(login.routes(access, meters))
     if settings.auth == "oidc":

@@ -1,22 +1,21 @@
 """Metrics of the console: its catalogue of names, filled when a scraper asks.
 
-Owns the names and the counters of the interface. Invariant: every bound that refuses, drops or
+Owns the names. Invariant: every bound that refuses, drops or
 delays something has a counter here, by reason.
 """
 
 import platform
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from streams import __version__
-from streams.monitoring.durations import Durations, histogram
-from streams.monitoring.metrics import Entry, Row, exposition_of, make_family
+from streams.monitoring.durations import histogram
+from streams.monitoring.metrics import Entry, Row, by_key, exposition_of, make_family
+from streams.serving.meters import RequestMeters
 
 ConsoleMetricName = Literal[
     "spanloom_console_build_info", "spanloom_console_ready", "spanloom_console_healthy",
@@ -102,36 +101,6 @@ CONSOLE_CATALOGUE: Final[Mapping[ConsoleMetricName, Entry]] = {
 }
 
 
-@dataclass
-class Meters:
-    """What the interface counts; all but `cut` and `refused` on the loop.
-
-    Attributes:
-        requests: by (path as described, status).
-        seconds: by path.
-        open_requests: by path.
-        refused: by reason.
-        cut: connections by reason.
-        connections: gives how many are open.
-    """
-
-    requests: Counter[tuple[str, int]] = field(default_factory=Counter)
-    seconds: dict[str, Durations] = field(default_factory=dict)
-    open_requests: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
-    cut: Counter[str] = field(default_factory=Counter)
-    connections: Callable[[], int] = field(default=lambda: 0)
-
-    def answered(self, path: str, status: int, seconds: float) -> None:
-        """Take in a request that is over."""
-        self.requests[path, status] += 1
-        self.seconds.setdefault(path, Durations()).add(seconds)
-
-    def watch(self, connections: Callable[[], int]) -> None:
-        """Take what gives how many connections are open."""
-        self.connections = connections
-
-
 Rows = Mapping[ConsoleMetricName, Iterable[Row]]
 
 
@@ -159,7 +128,7 @@ class ConsoleCollector(Collector):
                 yield make_family(name, entry, rows[name])
 
 
-def of_requests(meters: Meters) -> Rows:
+def of_requests(meters: RequestMeters) -> Rows:
     """Return what the interface counted."""
     return {
         "spanloom_console_requests": by_key(meters.requests),
@@ -169,13 +138,6 @@ def of_requests(meters: Meters) -> Rows:
         "spanloom_console_connections": [((), meters.connections())],
         "spanloom_console_cut_connections": by_key(meters.cut),
     }
-
-
-def by_key(counts: Mapping[Any, float]) -> list[Row]:
-    """Return one row a key; a key of several labels is a tuple."""
-    return [
-        (key if isinstance(key, tuple) else (key,), value) for key, value in dict(counts).items()
-    ]
 
 
 def exposition(parts: Iterable[Callable[[], Rows]]) -> Callable[[str], tuple[str, bytes]]:

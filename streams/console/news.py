@@ -15,6 +15,7 @@ from streams.console.questions.pipeline_health import NO_PROMISE, Promise, pipel
 from streams.console.questions.queries import OPEN, Queries
 from streams.console.questions.recent import recent_fidelity
 from streams.runtime import topics
+from streams.runtime.clock import wall_us
 
 OPEN_MAX: Final = 200
 RECENT_MAX: Final = 30
@@ -49,11 +50,11 @@ def sources(archive: Archive, queries: Queries, promise: Promise = NO_PROMISE) -
         return lambda: _reached(archive.next_offsets, names)
 
     def fidelity() -> Any:
-        now_us = time.time_ns() // 1_000
+        now_us = wall_us()
         return shaped(recent_fidelity(queries, now_us))
 
     def health() -> Any:
-        return shaped(pipeline_health(queries, promise, time.time_ns() // 1_000))
+        return shaped(pipeline_health(queries, promise, wall_us()))
 
     return [
         Source("fidelity", reached(topics.STATS), fidelity),

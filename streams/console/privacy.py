@@ -4,8 +4,6 @@ Owns where keys are given, and the key that a console makes itself when none is.
 Invariant: no secret is in a message; those name the variable or the file.
 """
 
-import contextlib
-import os
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +19,7 @@ from streams.core.privacy.records import Privacy
 from streams.core.privacy.treatments import Rules, rules_of
 from streams.errors import ConfigError, StateError
 from streams.runtime.personal import keys_given
+from streams.serving.wholefiles import PRIVATE, make_file
 
 _FILE: Final = "console_pseudonym_keys_file (SPANLOOM_CONSOLE_PSEUDONYM_KEYS_FILE)"
 _TEXT: Final = "console_pseudonym_keys (SPANLOOM_CONSOLE_PSEUDONYM_KEYS)"
@@ -122,7 +121,7 @@ def _make_sure(file: Path, holds_files: Callable[[], bool]) -> None:
         log.warning("pseudonym_keys_own", file=str(file), action=_KEEP)
         return
     try:
-        _make(file, f"k1 {secrets.token_hex(_SECRET_BYTES)}\n")
+        make_file(file, f"k1 {secrets.token_hex(_SECRET_BYTES)}\n".encode(), PRIVATE)
     except OSError as error:
         raise StateError(
             f"a key of pseudonyms cannot be written to {file}: {error.strerror}. Operator action: "
@@ -138,22 +137,3 @@ def _make_sure(file: Path, holds_files: Callable[[], bool]) -> None:
         )
         return
     log.warning("pseudonym_keys_made", file=str(file), action=_KEEP)
-
-
-def _make(file: Path, text: str) -> None:
-    """Write a file that is not there yet: whole, or not at all."""
-    unfinished = file.with_name(file.name + ".unfinished")
-    unfinished.unlink(missing_ok=True)
-    with contextlib.ExitStack() as after:
-        after.callback(unfinished.unlink, missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        with os.fdopen(os.open(unfinished, flags, 0o600), "w", encoding="ascii") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        os.link(unfinished, file)  # which a file that is there already is not replaced by
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -28,7 +28,7 @@ from streams.console.archive.store import Store
 from streams.console.archive.upkeep import Upkeep
 from streams.console.build import build
 from streams.console.live import Live, Source
-from streams.console.metrics import Rows, by_key, exposition, of_requests
+from streams.console.metrics import Rows, exposition, of_requests
 from streams.console.ordering import closed
 from streams.console.paths.catalog import catalog_paths
 from streams.console.paths.pipeline import pipeline_paths
@@ -37,7 +37,9 @@ from streams.console.questions.pipeline_health import promise_of
 from streams.console.questions.queries import Queries, Spill
 from streams.console.settings import ConsoleSettings
 from streams.contract.model import Contract
+from streams.monitoring.metrics import by_key
 from streams.monitoring.sockets import Port, listen
+from streams.runtime.clock import wall_us
 from streams.runtime.link import Link
 from streams.runtime.state_folder import lock_folder
 from streams.runtime.stop_signals import StopSignals
@@ -209,7 +211,7 @@ class Console:
             "archive": self._archive.counts(),
             "viewers": {"now": self._live.viewers, "dropped_total": self._live.dropped},
             "orders_closed": closed(self._settings.orders_closed_file),
-            "archive_growth": self._archive.growth(time.time_ns() // 1000)._asdict(),
+            "archive_growth": self._archive.growth(wall_us())._asdict(),
         }
 
     def _health(self, request: Request) -> Response:
@@ -224,7 +226,7 @@ class Console:
         """Return what the reader and the archive have to say to a scraper."""
         reader, archive, waits_for = self._reader, self._archive, self._reader.waits_for
         counts = archive.counts()
-        growth = archive.growth(time.time_ns() // 1000)
+        growth = archive.growth(wall_us())
         lag: dict[str, int] = {}
         for (topic, _), (next_, end) in reader.lags().items():
             lag[topic] = lag.get(topic, 0) + max(0, end - next_)

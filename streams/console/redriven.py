@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from streams.console.access.audit_log import wall_us
 from streams.console.times import iso
 from streams.errors import StateError
+from streams.runtime.clock import wall_us
 
 FILE: Final = "redriven.jsonl"
 RECORDS_MAX: Final = 1_000_000

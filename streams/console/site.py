@@ -78,9 +78,9 @@ def _files(folder: Path) -> dict[str, Asset]:
     return assets(folder)
 
 
-def absent(request: Request, folder: Path = FOLDER) -> Response:
+def absent(request: Request) -> Response:
     """Return the page for an address that it has no view for: it says so, and leads back."""
-    return _answer(_files(folder)[INDEX], request, 404)
+    return _answer(_files(FOLDER)[INDEX], request, 404)
 
 
 def routes(folder: Path = FOLDER) -> list[Route]:

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from streams.contract.graph import find_cycle, upstream
+from streams.contract.lenient import items, mapping, mappings, texts
 from streams.contract.notify_checks import notify_problems
 from streams.contract.signals import signal_problems
 from streams.core.privacy.treatments import DIMENSION, PUBLIC, class_fault, treatment_fault
@@ -90,16 +91,16 @@ def find_problems(tree: Any) -> list[Problem]:
 
     The keys of all mappings in `tree` are text, as YAML and JSON give them.
     """
-    return list(islice(_problems(_mapping(tree)), PROBLEMS_MAX))
+    return list(islice(_problems(mapping(tree)), PROBLEMS_MAX))
 
 
 def _problems(root: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _modules(root)
     yield from _services(root)
-    for flow_id, flow in _mapping(root.get("flows")).items():
+    for flow_id, flow in mapping(root.get("flows")).items():
         stages = _stages(flow)
         if len(stages) <= STAGES_MAX:
-            yield from _flow(root, ("flows", flow_id), _mapping(flow), stages)
+            yield from _flow(root, ("flows", flow_id), mapping(flow), stages)
     yield from _across_flows(root)
     yield from _objectives(root)
     yield from _personal(root)
@@ -113,11 +114,11 @@ def _problems(root: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _modules(root: Mapping[str, Any]) -> Iterator[Problem]:
-    modules = _mapping(root.get("modules"))
+    modules = mapping(root.get("modules"))
     by_default_topic: dict[str, str] = {}
     for name, module in modules.items():
         loc: Loc = ("modules", name)
-        parts = _mapping(module)
+        parts = mapping(module)
         if name.upper() in RESERVED_MODULES:
             yield Problem(loc, f"'{name}' is a reserved module name; give the module another")
         topic = parts.get("topic")
@@ -132,7 +133,7 @@ def _modules(root: Mapping[str, Any]) -> Iterator[Problem]:
                 yield Problem(loc, f"'{topic}' is no topic name that Kafka allows; {fix}")
             elif topic in DERIVED_TOPICS and name.upper() not in RESERVED_MODULES:
                 yield Problem(loc, f"topic {topic} belongs to Spanloom; set topic to another")
-        for needed in _texts(parts.get("depends_on")):
+        for needed in texts(parts.get("depends_on")):
             where: Loc = (*loc, "depends_on")
             if needed == name:
                 yield Problem(where, f"'{name}' depends on itself; remove it")
@@ -145,9 +146,9 @@ def _modules(root: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _services(root: Mapping[str, Any]) -> Iterator[Problem]:
-    modules = _mapping(root.get("modules"))
-    for name, service in _mapping(root.get("services")).items():
-        module = _mapping(service).get("module")
+    modules = mapping(root.get("modules"))
+    for name, service in mapping(root.get("services")).items():
+        module = mapping(service).get("module")
         if isinstance(module, str) and module not in modules:
             text = f"unknown module '{module}'; {suggestion(module, _nameable(modules))}"
             yield Problem(("services", name, "module"), text)
@@ -156,8 +157,8 @@ def _services(root: Mapping[str, Any]) -> Iterator[Problem]:
 def _components(
     loc: Loc, module: Mapping[str, Any], modules: Mapping[str, Any]
 ) -> Iterator[Problem]:
-    for name, component in _mapping(module.get("components")).items():
-        for needed in _texts(_mapping(component).get("needs")):
+    for name, component in mapping(module.get("components")).items():
+        for needed in texts(mapping(component).get("needs")):
             where: Loc = (*loc, "components", name, "needs")
             wanted, dot, part = needed.partition(".")
             if not dot or not part:
@@ -177,7 +178,7 @@ def _flow(
 ) -> Iterator[Problem]:
     ids = [stage["id"] for _, stage in stages if isinstance(stage.get("id"), str)]
     after = {
-        stage["id"]: _texts(stage.get("after"))
+        stage["id"]: texts(stage.get("after"))
         for _, stage in stages
         if "id" in stage and isinstance(stage["id"], str)
     }
@@ -206,12 +207,12 @@ def _flow(
 def _stage(
     root: Mapping[str, Any], at: Loc, stage: Mapping[str, Any], after: Mapping[str, list[str]]
 ) -> Iterator[Problem]:
-    modules = _mapping(root.get("modules"))
+    modules = mapping(root.get("modules"))
     module = stage.get("module")
     if isinstance(module, str) and module not in modules:
         text = f"unknown module '{module}'; {suggestion(module, _nameable(modules))}"
         yield Problem((*at, "module"), text)
-    predecessors = _texts(stage.get("after"))
+    predecessors = texts(stage.get("after"))
     for predecessor in dict.fromkeys(predecessors):
         if predecessor == stage.get("id"):
             yield Problem((*at, "after"), f"'{predecessor}' comes after itself; remove it")
@@ -235,7 +236,7 @@ def _stage(
 def _condition(
     at: Loc, stage: Mapping[str, Any], after: Mapping[str, list[str]]
 ) -> Iterator[Problem]:
-    source = _mapping(stage.get("when")).get("stage")
+    source = mapping(stage.get("when")).get("stage")
     own_id = stage.get("id")
     if not isinstance(source, str) or not isinstance(own_id, str):
         return
@@ -292,14 +293,14 @@ def _operations(loc: Loc, stages: list[tuple[int, Mapping[str, Any]]]) -> Iterat
 def _across_flows(root: Mapping[str, Any]) -> Iterator[Problem]:
     entry_of: dict[tuple[str, str, str], str] = {}
     component_of: dict[tuple[str, str], tuple[str, str]] = {}
-    for flow_id, flow in _mapping(root.get("flows")).items():
+    for flow_id, flow in mapping(root.get("flows")).items():
         for index, stage in _stages(flow)[:STAGES_MAX]:
             operation = _operation(stage)
             if operation is None:
                 continue
             at: Loc = ("flows", flow_id, "stages", index)
             module, component, name = operation
-            if stage.get("id") == _mapping(flow).get("entry"):
+            if stage.get("id") == mapping(flow).get("entry"):
                 twin = entry_of.setdefault(operation, flow_id)
                 if twin != flow_id:
                     text = f"the entry span of flow '{twin}' too; a trace could be either"
@@ -314,17 +315,17 @@ def _across_flows(root: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _objectives(root: Mapping[str, Any]) -> Iterator[Problem]:
-    slos = _mapping(root.get("slos"))
+    slos = mapping(root.get("slos"))
     for low, high in (("short_s", "long_s"), ("burn_rate_slow", "burn_rate")):
         below, above = (slos.get(key, OBJECTIVE_DEFAULTS[key]) for key in (low, high))
         if isinstance(below, int | float) and isinstance(above, int | float) and below >= above:
             text = f"{below} is not below {high} {above}; lower it or raise {high}"
             yield Problem(("slos", low if low in slos else high), f"{low} {text}")
-    flows = _mapping(root.get("flows"))
+    flows = mapping(root.get("flows"))
     edges_of: dict[str, set[str]] = {}
     edges = slos.get("edges")
-    for index, edge in enumerate(edges if isinstance(edges, list) else []):
-        parts = _mapping(edge)
+    for index, edge in enumerate(items(edges)):
+        parts = mapping(edge)
         at: Loc = ("slos", "edges", index)
         flow_id, near, far = (parts.get(key) for key in ("flow", "from_stage", "to_stage"))
         if not (isinstance(flow_id, str) and isinstance(near, str) and isinstance(far, str)):
@@ -337,7 +338,7 @@ def _objectives(root: Mapping[str, Any]) -> Iterator[Problem]:
             edges_of[flow_id] = {
                 f"{before} -> {stage.get('id')}"
                 for _, stage in _stages(flows[flow_id])
-                for before in _texts(stage.get("after"))
+                for before in texts(stage.get("after"))
             }
         known = edges_of[flow_id]
         if f"{near} -> {far}" not in known:
@@ -346,8 +347,8 @@ def _objectives(root: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _metric_names(root: Mapping[str, Any]) -> Iterator[Problem]:
-    names = _mapping(root.get("metric_names"))
-    modules = {name.lower() for name in _mapping(root.get("modules"))}
+    names = mapping(root.get("metric_names"))
+    modules = {name.lower() for name in mapping(root.get("modules"))}
     for old, new in names.items():
         if not isinstance(new, str):
             continue
@@ -365,17 +366,17 @@ def _metric_names(root: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _rules(root: Mapping[str, Any]) -> Iterator[Problem]:
     rules = root.get("rules")
-    modules = _mapping(root.get("modules"))
+    modules = mapping(root.get("modules"))
     seen: set[str] = set()
-    for index, rule in enumerate(rules if isinstance(rules, list) else []):
-        parts = _mapping(rule)
+    for index, rule in enumerate(items(rules)):
+        parts = mapping(rule)
         at: Loc = ("rules", index)
         own_id = parts.get("id")
         if isinstance(own_id, str):
             if own_id in seen:
                 yield Problem((*at, "id"), f"rule '{own_id}' is there twice; rename one")
             seen.add(own_id)
-        module = _mapping(parts.get("match")).get("module")
+        module = mapping(parts.get("match")).get("module")
         is_name = isinstance(module, str) and not set("*?[") & set(module)
         if is_name and module not in modules and module != "OTHER":
             text = f"unknown module '{module}'; {suggestion(str(module), _nameable(modules))}"
@@ -384,11 +385,11 @@ def _rules(root: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _personal(root: Mapping[str, Any]) -> Iterator[Problem]:
-    classes = _mapping(root.get("field_classes"))
+    classes = mapping(root.get("field_classes"))
     for name, class_ in classes.items():
         if fault := class_fault(name, class_):
             yield Problem(("field_classes", name), fault)
-    for name, treatment in _mapping(root.get("field_treatments")).items():
+    for name, treatment in mapping(root.get("field_treatments")).items():
         if fault := treatment_fault(name, treatment, classes):
             yield Problem(("field_treatments", name), fault)
     for at, key in _asked_dimensions(root):
@@ -401,20 +402,20 @@ def _personal(root: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _asked_dimensions(root: Mapping[str, Any]) -> Iterator[tuple[Loc, str]]:
     """Yield the dimensions whose values decide something, and where they are asked for."""
-    for flow_id, flow in _mapping(root.get("flows")).items():
+    for flow_id, flow in mapping(root.get("flows")).items():
         for i, stage in _stages(flow):
-            key = _mapping(stage.get("when")).get("dimension")
+            key = mapping(stage.get("when")).get("dimension")
             if isinstance(key, str):
                 yield ("flows", flow_id, "stages", i, "when", "dimension"), key
     rules = root.get("rules")
     for i, rule in enumerate(rules if isinstance(rules, list) else ()):
-        for key in _mapping(_mapping(_mapping(rule).get("match")).get("dimensions")):
+        for key in mapping(mapping(mapping(rule).get("match")).get("dimensions")):
             yield ("rules", i, "match", "dimensions", key), key
 
 
 def _external_alerts(root: Mapping[str, Any]) -> Iterator[Problem]:
-    modules = _mapping(root.get("modules"))
-    named = _mapping(_mapping(root.get("external_alerts")).get("modules"))
+    modules = mapping(root.get("modules"))
+    named = mapping(mapping(root.get("external_alerts")).get("modules"))
     for value, module in named.items():
         if isinstance(module, str) and module not in modules:
             text = f"unknown module '{module}'; {suggestion(module, _nameable(modules))}"
@@ -423,7 +424,7 @@ def _external_alerts(root: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _playbook(root: Mapping[str, Any], at: Loc, part: Mapping[str, Any]) -> Iterator[Problem]:
     key = part.get("playbook")
-    known = _mapping(root.get("playbooks"))
+    known = mapping(root.get("playbooks"))
     if isinstance(key, str) and key not in known:
         text = f"unknown playbook '{key}'; {suggestion(key, known)}"
         yield Problem((*at, "playbook"), text)
@@ -441,15 +442,4 @@ def _operation(stage: Mapping[str, Any]) -> tuple[str, str, str] | None:
 
 
 def _stages(flow: Any) -> list[tuple[int, Mapping[str, Any]]]:
-    stages = _mapping(flow).get("stages")
-    if not isinstance(stages, list):
-        return []
-    return [(i, stage) for i, stage in enumerate(stages) if isinstance(stage, dict)]
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _texts(value: Any) -> list[str]:
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+    return mappings(mapping(flow).get("stages"))

@@ -11,7 +11,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Kind = Literal["cloudevents", "alertmanager", "webhook"]
 Severity = Literal["INFO", "WARN", "ERROR", "CRITICAL"]
-EVENTS: Final = ("OPENED", "UPDATED", "ACKNOWLEDGED", "RESOLVED", "REOPENED", "MERGED")
 Event = Literal["OPENED", "UPDATED", "ACKNOWLEDGED", "RESOLVED", "REOPENED", "MERGED"]
 TARGETS_MAX: Final = 32
 

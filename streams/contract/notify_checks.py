@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from streams.contract.addresses import address_allowed, host_allowed
+from streams.contract.lenient import items, mapping, mappings, texts
 from streams.contract.notify import Target
 
 Loc = tuple[str | int, ...]
@@ -50,13 +51,11 @@ def notify_problems(tree: Any, at: Loc = ()) -> Iterator[Found]:
         return
     yield from _page(tree.get("page_url"), (*at, "page_url"))
     targets = tree.get("targets")
-    hosts = [host for host in _list(tree.get("allow_hosts")) if isinstance(host, str)]
+    hosts = texts(tree.get("allow_hosts"))
     if targets == []:  # the model would say so of a list whose only item is wrong, too
         yield Found((*at, "targets"), "'targets' must not be empty; add a receiver")
     seen: dict[str, int] = {}
-    for number, target in enumerate(_list(targets)):
-        if not isinstance(target, dict):
-            continue
+    for number, target in mappings(targets):
         loc: Loc = (*at, "targets", number)
         name = target.get("id")
         if isinstance(name, str):
@@ -107,7 +106,7 @@ def _is_given(key: str, value: Any) -> bool:
 def _addresses(target: Mapping[str, Any], loc: Loc, kind: str) -> Iterator[Found]:
     if kind == "webhook" and "url" not in target:
         yield Found(loc, "a webhook needs 'url'; add it")
-    if kind == "alertmanager" and not _list(target.get("urls")):
+    if kind == "alertmanager" and not items(target.get("urls")):
         yield Found(loc, "an alertmanager needs 'urls', one for each replica; add them")
     if kind == "cloudevents" and ("url" in target) == ("topic" in target):
         yield Found(loc, "cloudevents needs 'url' or 'topic', not both; make two targets of both")
@@ -123,7 +122,7 @@ def _form(target: Mapping[str, Any], loc: Loc) -> Iterator[Found]:
         yield Found(loc, "format pagerduty needs 'routing_key'; add {env: NAME} or {file: PATH}")
     if "routing_key" in target and not is_pagerduty:
         yield Found((*loc, "routing_key"), "only format pagerduty has a routing_key; remove it")
-    events = _list(_mapping(target.get("filters")).get("events"))
+    events = items(mapping(target.get("filters")).get("events"))
     if target.get("kind") == "alertmanager" and events and "RESOLVED" not in events:
         where: Loc = (*loc, "filters", "events")
         yield Found(where, "an alertmanager must hear of RESOLVED, or alerts stay; add it")
@@ -132,11 +131,11 @@ def _form(target: Mapping[str, Any], loc: Loc) -> Iterator[Found]:
 def _secrets(target: Mapping[str, Any], loc: Loc) -> Iterator[Found]:
     places: list[tuple[Loc, Any]] = [((*loc, "url"), target.get("url"))]
     places.append(((*loc, "routing_key"), target.get("routing_key")))
-    places += [((*loc, "urls", i), one) for i, one in enumerate(_list(target.get("urls")))]
-    headers = _mapping(target.get("headers"))
+    places += [((*loc, "urls", i), one) for i, one in enumerate(items(target.get("urls")))]
+    headers = mapping(target.get("headers"))
     places += [((*loc, "headers", name), value) for name, value in headers.items()]
-    for i, key in enumerate(_list(target.get("signing"))):
-        places.append(((*loc, "signing", i, "secret"), _mapping(key).get("secret")))
+    for i, key in enumerate(items(target.get("signing"))):
+        places.append(((*loc, "signing", i, "secret"), mapping(key).get("secret")))
     for place, value in places:
         if isinstance(value, dict) and len({"text", "env", "file"} & value.keys()) != 1:
             yield Found(place, "give 'env' or 'file', one of the two")
@@ -149,7 +148,7 @@ def _secrets(target: Mapping[str, Any], loc: Loc) -> Iterator[Found]:
 
 
 def _networks(target: Mapping[str, Any], loc: Loc) -> Iterator[Found]:
-    for number, text in enumerate(_list(target.get("allow_networks"))):
+    for number, text in enumerate(items(target.get("allow_networks"))):
         if isinstance(text, str):
             try:
                 ipaddress.ip_network(text)
@@ -175,7 +174,7 @@ def _times(target: Mapping[str, Any], loc: Loc, kind: str) -> Iterator[Found]:
 
 def _urls(target: Mapping[str, Any], loc: Loc) -> Iterator[tuple[Loc, str]]:
     places: list[tuple[Loc, Any]] = [((*loc, "url"), target.get("url"))]
-    places += [((*loc, "urls", i), one) for i, one in enumerate(_list(target.get("urls")))]
+    places += [((*loc, "urls", i), one) for i, one in enumerate(items(target.get("urls")))]
     for place, value in places:
         url = _text(value)
         if url is not None:
@@ -183,7 +182,7 @@ def _urls(target: Mapping[str, Any], loc: Loc) -> Iterator[tuple[Loc, str]]:
 
 
 def _url(target: Mapping[str, Any], loc: Loc, url: str, hosts: list[str]) -> Iterator[Found]:
-    networks = [n for n in _list(target.get("allow_networks")) if isinstance(n, str)]
+    networks = texts(target.get("allow_networks"))
     is_plain_allowed = target.get("allow_plain_http") is True
     if target.get("kind") == "alertmanager":
         is_plain_allowed = is_plain_allowed or not target.get("headers")
@@ -230,13 +229,5 @@ def url_faults(
 
 def _text(value: Any) -> str | None:
     """Return a value's text where the file holds it, plain or as {text: ...}."""
-    text = _mapping(value).get("text", value)
+    text = mapping(value).get("text", value)
     return text if isinstance(text, str) else None
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

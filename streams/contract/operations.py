@@ -6,7 +6,7 @@ rule carries its support, so that a reader can doubt it. The rules hold names on
 `compile_rules` numbers them for `streams.core.fidelity.rules`.
 """
 
-from typing import Annotated, Final, Self
+from typing import Annotated, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -143,9 +143,6 @@ class OperationRules(_Strict):
     roots: tuple[OperationName, ...] = ()
     parents: tuple[ParentRule, ...] = ()
     nesting: tuple[Nesting, ...] = ()
-
-
-NO_RULES: Final = OperationRules()
 
 
 def compile_rules(rules: OperationRules) -> RuleTable:

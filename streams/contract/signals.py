@@ -5,12 +5,13 @@ one of its modules, varies only in dimensions whose values are listed, and is na
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from streams.contract.lenient import mapping, mappings, texts
 from streams.contract.part import Identifier, Part, Text
 
 SERIES_MAX: Final = 10_000
@@ -95,25 +96,25 @@ SignalProblem = tuple[tuple[str | int, ...], str]
 
 def signal_problems(root: Mapping[str, Any]) -> Iterator[SignalProblem]:
     """Yield what is wrong between a contract's signals and its other parts, from the plain tree."""
-    dimensions, requirements = _mapping(root.get("dimensions")), _mapping(root.get("requirements"))
-    modules = {str(name).lower() for name in _mapping(root.get("modules"))}
+    dimensions, requirements = mapping(root.get("dimensions")), mapping(root.get("requirements"))
+    modules = {str(name).lower() for name in mapping(root.get("modules"))}
     seen: set[str] = set()
-    for index, signal in _parts(root.get("signals")):
+    for index, signal in mappings(root.get("signals")):
         at = ("signals", index)
         name = signal.get("name")
         if isinstance(name, str):
             yield from _name_problems((*at, "name"), name, modules, seen)
         yield from _known((*at, "dimensions"), signal.get("dimensions"), dimensions, "dimension")
         yield from _known((*at, "answers"), [signal.get("answers")], requirements, "requirement")
-        named = _texts(signal.get("dimensions"))
-        series = prod(len(_texts(dimensions.get(d))) or 1 for d in named)
+        named = texts(signal.get("dimensions"))
+        series = prod(len(texts(dimensions.get(d))) or 1 for d in named)
         if series > SERIES_MAX:
             yield (*at, "dimensions"), f"gives {series} series; at most {SERIES_MAX}: name fewer"
-    for index, event in _parts(root.get("events")):
+    for index, event in mappings(root.get("events")):
         at = ("events", index)
         yield from _known((*at, "dimensions"), event.get("dimensions"), dimensions, "dimension")
         yield from _known((*at, "answers"), [event.get("answers")], requirements, "requirement")
-    for old, new in _mapping(root.get("metric_names")).items():
+    for old, new in mapping(root.get("metric_names")).items():
         if seen and isinstance(new, str) and METRIC_NAME.fullmatch(new) and new not in seen:
             yield ("metric_names", old), f"'{new}' is none of the signals; add it to them"
 
@@ -138,20 +139,7 @@ def _name_problems(
 def _known(
     at: tuple[str | int, ...], names: Any, known: Mapping[str, Any], what: str
 ) -> Iterator[SignalProblem]:
-    for name in _texts(names):
+    for name in texts(names):
         if name not in known:
             listed = ", ".join(sorted(map(str, known))[:8]) or "none"
             yield at, f"unknown {what} '{name}'; known: {listed}"
-
-
-def _parts(items: Any) -> Iterable[tuple[int, Mapping[str, Any]]]:
-    listed = items if isinstance(items, list) else []
-    return [(i, item) for i, item in enumerate(listed) if isinstance(item, dict)]
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _texts(value: Any) -> list[str]:
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

@@ -3,7 +3,6 @@
 import time
 from collections import deque
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any, Final, Self
 
 from rich.console import Console, Group
@@ -13,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.demo.run import Scene
+from streams.runtime.clock import wall_us
 from streams.units import SECOND_US
 
 LINE_SECONDS: Final = 5.0
@@ -48,12 +48,7 @@ class LiveView:
             self._live.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop drawing; the last picture stays."""
         self.end()
 
@@ -117,7 +112,7 @@ class LiveView:
         )
 
     def _edges(self, scene: Scene) -> Table:
-        since_us = time.time_ns() // 1000 - FIDELITY_WINDOW_US - 8 * SECOND_US
+        since_us = wall_us() - FIDELITY_WINDOW_US - 8 * SECOND_US
         table = Table.grid(padding=(0, 2))
         edges = scene.watcher.edges(since_us)
         worst = sorted(
@@ -158,5 +153,5 @@ def _incident_cells(incident: Mapping[str, Any]) -> tuple[Text, ...]:
 
 
 def _left(scene: Scene) -> str:
-    left = scene.ends_us - time.time_ns() // 1000
+    left = scene.ends_us - wall_us()
     return f"{left / SECOND_US:.0f} s" if left > 0 else "end"

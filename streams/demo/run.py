@@ -17,6 +17,7 @@ from streams.demo.page import Page
 from streams.demo.watcher import Watcher
 from streams.errors import BrokerError, StateError
 from streams.runtime.build import load_pipeline
+from streams.runtime.clock import wall_us
 from streams.runtime.embedded import EmbeddedBroker
 from streams.runtime.link import open_client
 from streams.settings import WorkerSettings, load_settings
@@ -36,6 +37,7 @@ SETTLE_SECONDS_MAX: Final = 300.0
 STUCK_SECONDS_MAX: Final = 45.0
 """... and how long nothing may change meanwhile: on a busy machine it is slow, not stuck."""
 QUIET_SECONDS: Final = 4.0
+SHOW_SECONDS: Final = 0.25
 LEAD_US: Final = SECOND_US
 """The pipeline starts this long after the worker is ready."""
 
@@ -114,9 +116,7 @@ class Sender(threading.Thread):
 
     def run(self) -> None:
         """Send until the simulation is drained."""
-        self._publisher.run(
-            lambda: time.time_ns() // 1000, time.sleep, is_stopped=self.stopped.is_set
-        )
+        self._publisher.run(wall_us, time.sleep, is_stopped=self.stopped.is_set)
         if self._producer.flush(20):
             self.error = self.error or "events were not acknowledged"
 
@@ -126,7 +126,6 @@ def run_demo(
     seed: int,
     contract: str,
     show: Callable[[Scene], None],
-    every: float = 0.25,
     page_port: int = 0,
     finish: Callable[[dict[str, Any], Page, bool], None] = lambda *_: None,
 ) -> dict[str, Any]:
@@ -136,8 +135,7 @@ def run_demo(
         seconds: how long the pipeline sends.
         seed: decides records, noise and faults.
         contract: path of the contract, or "seed".
-        show: called several times a second while it runs.
-        every: seconds between those calls.
+        show: called every `SHOW_SECONDS` while it runs.
         page_port: where a console shows it; 0 for none.
         finish: called with the report while the page is still there, and with whether a signal
             ended the engine before its time.
@@ -148,7 +146,7 @@ def run_demo(
     with tempfile.TemporaryDirectory(prefix="spanloom-demo-") as folder, EmbeddedBroker() as broker:
         settings = settings_for(broker.address, Path(folder), contract)
         with Page(broker.address, contract, page_port) as page:
-            report, was_stopped = asyncio.run(_run(settings, seconds, seed, show, every, page))
+            report, was_stopped = asyncio.run(_run(settings, seconds, seed, show, page))
             page.close_orders()
             finish(report, page, was_stopped)
             return report
@@ -159,7 +157,6 @@ async def _run(
     seconds: float,
     seed: int,
     show: Callable[[Scene], None],
-    every: float,
     page: Page,
 ) -> tuple[dict[str, Any], bool]:
     """Return the report, and whether a signal ended the engine before it was asked to end."""
@@ -179,7 +176,7 @@ async def _run(
     while not worker.hosts and not engine.done():
         await asyncio.sleep(0.05)
     watcher.start()
-    start_us = time.time_ns() // 1000 + LEAD_US
+    start_us = wall_us() + LEAD_US
     faults = plan_faults(seed, seconds, contract, start_us)
     simulation = Simulation(contract, seed, start_us, seconds, faults=faults)
     sender = Sender(simulation, settings.broker)
@@ -189,9 +186,9 @@ async def _run(
     try:
         while sender.is_alive() and not engine.done():
             show(scene)
-            await asyncio.sleep(every)
+            await asyncio.sleep(SHOW_SECONDS)
         if not engine.done():
-            await _settle(scene, engine, show, every)
+            await _settle(scene, engine, show)
         elapsed_s = time.monotonic() - began
         accounting = worker.accounting()
         lost = sum(host.lost_to_retention for host in worker.hosts.values())
@@ -224,7 +221,7 @@ async def _run(
 
 
 async def _settle(
-    scene: Scene, engine: "asyncio.Task[None]", show: Callable[[Scene], None], every: float
+    scene: Scene, engine: "asyncio.Task[None]", show: Callable[[Scene], None]
 ) -> None:
     """Wait until all events are joined, all windows published and no incident is open."""
     deadline = time.monotonic() + SETTLE_SECONDS_MAX
@@ -233,7 +230,7 @@ async def _settle(
     before: object = None
     while time.monotonic() < deadline and not engine.done():
         show(scene)
-        await asyncio.sleep(every)
+        await asyncio.sleep(SHOW_SECONDS)
         accounting = scene.worker.accounting()
         edges = scene.watcher.edges()
         incidents = scene.watcher.incidents()

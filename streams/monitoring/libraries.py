@@ -6,7 +6,6 @@ lines a second for as long as the broker is away. What is left out is counted in
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -74,21 +73,16 @@ def client_log() -> logging.Logger:
 
 
 class LibraryHandler(logging.Handler):
-    """Passes the records of `logging` on to our own log, as events `library_said`.
+    """Passes the records of `logging` on to our own log, as events `library_said`."""
 
-    Args:
-        clock: seconds that do not jump.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._clock = clock
         self._seldom = Seldom()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Pass a record on, unless its place has said enough."""
         try:
-            left_out = self._seldom.left_out((record.pathname, record.lineno), self._clock())
+            left_out = self._seldom.left_out((record.pathname, record.lineno), time.monotonic())
             if left_out is None:
                 return
             fields = {"library": record.name, "text": record.getMessage()}

@@ -276,6 +276,13 @@ def _largest(tasks: Sequence[Mapping[str, Any]], field: str) -> Iterator[Row]:
         yield (task["task"],), task[field].max
 
 
+def by_key(counts: Mapping[Any, float]) -> list[Row]:
+    """Return one row a key; a key of several labels is a tuple."""
+    return [
+        (key if isinstance(key, tuple) else (key,), value) for key, value in dict(counts).items()
+    ]
+
+
 def exposition_of(collector: Collector) -> Callable[[str], tuple[str, bytes]]:
     """Return a function that gives (content type, text) of a collector's metrics and the process's.
 

@@ -4,6 +4,7 @@ It is for probes and scrapers of one's own. Invariant: whoever keeps a connectio
 word holds one of `ASKERS_MAX` places for `WORDLESS_SECONDS`, and never the worker.
 """
 
+import json
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from streams.monitoring.sockets import Port, refusal
+from streams.monitoring.view import Answer
 
 ASKERS_MAX: Final = 8
 WORDLESS_SECONDS: Final = 5.0
@@ -22,6 +24,12 @@ class Page(NamedTuple):
     status: int
     content_type: str
     body: bytes
+
+
+def json_page(answer: Answer) -> Page:
+    """Return an answer as a page."""
+    status, body = answer
+    return Page(status, "application/json", json.dumps(body, indent=1).encode() + b"\n")
 
 
 Pages = Mapping[str, Callable[[str], Page]]

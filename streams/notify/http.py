@@ -14,7 +14,6 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
@@ -24,6 +23,7 @@ from streams.contract.addresses import address_allowed
 from streams.contract.notify import Target
 from streams.errors import ConfigError
 from streams.notify.rules.retry import Outcome, of_status, retry_after_us
+from streams.runtime.clock import wall_us
 
 USER_AGENT: Final = "spanloom-notify"
 _SHOWN_CHARACTERS: Final = 200
@@ -133,12 +133,7 @@ class HttpClient:
         )
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close all connections."""
         if self._session is not None:
             await self._session.close()
@@ -181,7 +176,7 @@ class HttpClient:
             # The status decides: whoever sent 200 took the event, however its answer ended.
             answer.close()
         said_after, date = answer.headers.get("Retry-After"), answer.headers.get("Date")
-        patience = retry_after_us(said_after, date, time.time_ns() // 1_000)
+        patience = retry_after_us(said_after, date, wall_us())
         why = ""
         if outcome != "delivered":
             why = f"status {answer.status}"

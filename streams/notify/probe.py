@@ -19,7 +19,8 @@ from streams.contract.notify import Notify, Target
 from streams.notify.http import failure_words, tls_context
 from streams.notify.rules.book import Incident
 from streams.notify.secrets import Credentials
-from streams.notify.senders import make_sender, now_us
+from streams.notify.senders import make_sender
+from streams.runtime.clock import wall_us
 from streams.runtime.link import Link
 
 TEST_INCIDENT: Final = "00000000000000000000000000000000"
@@ -58,7 +59,7 @@ class Report:
 
 def example_incident() -> Incident:
     """Return the incident that a test sends: marked, of no module, asking nobody to act."""
-    now = now_us()
+    now = wall_us()
     return {
         "incident_id": TEST_INCIDENT,
         "version": 1,
@@ -101,7 +102,7 @@ async def probe(notify: Notify, target: Target, credentials: Credentials, link: 
                 **example_incident(),
                 "event": "RESOLVED",
                 "version": 2,
-                "resolved_at": now_us(),
+                "resolved_at": wall_us(),
             }
             attempt = await sender.send(over, is_test=True)
     seconds = time.monotonic() - began

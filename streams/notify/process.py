@@ -5,7 +5,6 @@ pages show. Invariant: it ends for a missing right or a refusal, and never for a
 """
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +15,7 @@ import structlog
 from streams.contract.notify import Notify, Target
 from streams.errors import BrokerError, ConfigError, RightError, StateError
 from streams.monitoring.notify_metrics import NotifyView, exposition, health, ready
-from streams.monitoring.server import Page, Pages, serve
-from streams.monitoring.view import Answer
+from streams.monitoring.server import Page, Pages, json_page, serve
 from streams.monitoring.watchdog import Watchdog
 from streams.notify.secrets import Credentials, read_credentials
 from streams.notify.senders import make_sender
@@ -205,12 +203,7 @@ def pages(view: Callable[[], NotifyView]) -> Pages:
     """Return the pages by path."""
     text = exposition(view)
     return {
-        "/health": lambda _accept: _json(health(view())),
-        "/ready": lambda _accept: _json(ready(view())),
+        "/health": lambda _accept: json_page(health(view())),
+        "/ready": lambda _accept: json_page(ready(view())),
         "/metrics": lambda accept: Page(200, *text(accept)),
     }
-
-
-def _json(answer: Answer) -> Page:
-    status, body = answer
-    return Page(status, "application/json", json.dumps(body, indent=1).encode() + b"\n")

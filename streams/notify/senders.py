@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Final, Protocol, Self
 from urllib.parse import urlsplit
 
@@ -24,16 +23,12 @@ from streams.notify.rules.payload import delivery_id
 from streams.notify.rules.retry import Outcome
 from streams.notify.rules.signing import signed_headers
 from streams.notify.secrets import Credentials
+from streams.runtime.clock import wall_us
 from streams.runtime.link import Link, open_client
 from streams.units import SECOND_US
 
 TEST_ALERT_US: Final = 60 * SECOND_US
 _POLL_SECONDS: Final = 0.1
-
-
-def now_us() -> int:
-    """Return the wall clock."""
-    return time.time_ns() // 1000
 
 
 class Sender(Protocol):
@@ -42,12 +37,7 @@ class Sender(Protocol):
     async def __aenter__(self) -> Self:
         """Open what it needs."""
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close it."""
 
     async def send(self, event: Incident, is_test: bool = False) -> Attempt:
@@ -104,20 +94,15 @@ class HttpSender(_Quiet):
         await self._client.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *why: Any) -> None:
         """Close the client."""
-        await self._client.__aexit__(kind, error, trace)
+        await self._client.__aexit__(*why)
 
     async def send(self, event: Incident, is_test: bool = False) -> Attempt:
         """Post an event."""
         body, content_type = self._body(event, is_test)
         keys = self._credentials.keys
-        signed = signed_headers(delivery_id(event), body, keys, now_us() // SECOND_US)
+        signed = signed_headers(delivery_id(event), body, keys, wall_us() // SECOND_US)
         headers = {**self._credentials.headers, **signed, "content-type": content_type}
         return await self._client.post(self._credentials.urls[0], body, headers)
 
@@ -155,12 +140,7 @@ class TopicSender(_Quiet):
         )
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Let the producer go; what it had not sent is told again by the next start."""
         self._producer.purge()
         self._producer = None
@@ -227,7 +207,7 @@ class AlertmanagerSender:
         notify: Notify,
         target: Target,
         credentials: Credentials,
-        clock: Callable[[], int] = now_us,
+        clock: Callable[[], int] = wall_us,
     ) -> None:
         lease = Lease(
             resend_us=int(target.resend_seconds * SECOND_US),
@@ -252,16 +232,11 @@ class AlertmanagerSender:
             await self._stack.enter_async_context(replica.client)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *why: Any) -> None:
         """Let the posts under way end, and close the clients."""
         if self._posts:
             await asyncio.wait(self._posts)
-        await self._stack.__aexit__(kind, error, trace)
+        await self._stack.__aexit__(*why)
 
     async def send(self, event: Incident, is_test: bool = False) -> Attempt:
         """Tell an event to the replicas that are there; to all of them when it is a test."""

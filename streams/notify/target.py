@@ -23,8 +23,9 @@ from streams.notify.http import Attempt
 from streams.notify.rules.book import Book
 from streams.notify.rules.outbox import Entry, Outbox, Position
 from streams.notify.rules.retry import Policy
-from streams.notify.senders import Sender, now_us
+from streams.notify.senders import Sender
 from streams.notify.topic import Assigned, CaughtUp, Fetched, Revoked, TopicView
+from streams.runtime.clock import wall_us
 from streams.units import SECOND_US
 
 TAKE_SECONDS: Final = 0.2
@@ -231,7 +232,7 @@ class TargetRunner:
                 self.counts.events["filtered"] += 1
             return
         size = len(record.value or b"")
-        outbox.offer(record.offset, event["incident_id"], event, record.written_us, now_us(), size)
+        outbox.offer(record.offset, event["incident_id"], event, record.written_us, wall_us(), size)
 
     # --- telling --------------------------------------------------------------------------------
 
@@ -239,13 +240,13 @@ class TargetRunner:
         while not self._stopping:
             outbox, wait_seconds = self._outbox, 1.0
             if outbox is not None and outbox.delivered - self._committed < UNCOMMITTED_MAX:
-                for entry in outbox.due(now_us()):
+                for entry in outbox.due(wall_us()):
                     task = asyncio.create_task(self._try(outbox, self._book, entry))
                     self._attempts.add(task)
                     task.add_done_callback(self._ended)
                 next_us = outbox.next_due_us()
                 if next_us is not None:
-                    wait_seconds = min(1.0, max(0.0, (next_us - now_us()) / SECOND_US))
+                    wait_seconds = min(1.0, max(0.0, (next_us - wall_us()) / SECOND_US))
             self._wake.clear()
             try:
                 await asyncio.wait_for(self._wake.wait(), wait_seconds)
@@ -260,7 +261,7 @@ class TargetRunner:
 
     async def _try(self, outbox: Outbox, book: Book, entry: Entry) -> None:
         attempt = await self._attempt(entry.event)
-        now = now_us()
+        now = wall_us()
         result = outbox.finish(entry, attempt.outcome, now, attempt.retry_after_us, attempt.why)
         self.counts.attempts[attempt.outcome] += 1
         self.counts.attempt_seconds.add(attempt.seconds)
@@ -355,7 +356,7 @@ class TargetRunner:
         outbox = self._outbox
         breaker = outbox.breaker if outbox is not None else None
         oldest_us = outbox.oldest_us() if outbox is not None else 0
-        now = now_us()
+        now = wall_us()
         return {
             "target": self.target.id,
             "kind": self.target.kind,

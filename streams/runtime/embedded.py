@@ -5,7 +5,6 @@ a partition, and takes transactions without their effect: the same code path run
 promises do not hold. Nothing else may be built on it, and the worker says so.
 """
 
-from types import TracebackType
 from typing import Self
 
 from confluent_kafka import Producer
@@ -31,11 +30,6 @@ class EmbeddedBroker:
         self.address = f"{broker.host}:{broker.port}"
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop the broker; everything it held is gone."""
         self._cluster = None

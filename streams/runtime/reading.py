@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from confluent_kafka import (
@@ -104,12 +103,7 @@ class Reading:
         self._link.reach()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Let the connection go."""
         self._consumer.close()
 

@@ -1,7 +1,6 @@
 """What a running worker tells: a line of progress now and then, and pages for those who ask."""
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -9,9 +8,9 @@ import structlog
 
 from streams.errors import ConfigError
 from streams.monitoring.metrics import Exposition
-from streams.monitoring.server import Page, Pages, serve
+from streams.monitoring.server import Page, Pages, json_page, serve
 from streams.monitoring.sockets import Port
-from streams.monitoring.view import Answer, View, health, ready
+from streams.monitoring.view import View, health, ready
 from streams.settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -35,15 +34,10 @@ def pages(view: Callable[[], View], blocked_seconds: Callable[[], float]) -> Pag
     """
     exposition = Exposition(view, blocked_seconds)
     return {
-        "/health": lambda _accept: _json(health(view(), blocked_seconds())),
-        "/ready": lambda _accept: _json(ready(view())),
+        "/health": lambda _accept: json_page(health(view(), blocked_seconds())),
+        "/ready": lambda _accept: json_page(ready(view())),
         "/metrics": lambda accept: Page(200, *exposition.text(accept)),
     }
-
-
-def _json(answer: Answer) -> Page:
-    status, body = answer
-    return Page(status, "application/json", json.dumps(body, indent=1).encode() + b"\n")
 
 
 class Reporter:

@@ -36,21 +36,12 @@ class StopSignals:
         is_supervised: a supervisor tells this worker what to do. Then a second signal is nothing
             (the supervisor and whoever told it may both send one), and the end of standard input,
             which the supervisor holds open, is the first one.
-        end: ends the process.
     """
 
-    def __init__(
-        self,
-        stop: Callable[[], None],
-        *,
-        is_hard: bool,
-        is_supervised: bool,
-        end: Callable[[str], None] = end_process,
-    ) -> None:
+    def __init__(self, stop: Callable[[], None], *, is_hard: bool, is_supervised: bool) -> None:
         self._stop = stop
         self._is_hard = is_hard and not is_supervised
         self._is_supervised = is_supervised
-        self._end = end
         self._told_at: float | None = None
         self._heeded = heeded()
 
@@ -74,7 +65,7 @@ class StopSignals:
         assert self._told_at is not None
         if time.monotonic() - self._told_at < ECHO_SECONDS:
             return
-        self._end(
+        end_process(
             f"told to stop a second time ({signal.Signals(number).name}), so stopped at once. "
             "Operator action: none; what was not committed is read again by the next start."
         )

@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import suppress
 from contextvars import Token
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 from streams.sdk.span import Context, Span, _current
@@ -31,12 +30,7 @@ class _Steps:
     def __enter__(self) -> None:
         self._token = _current.set(self._inside)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._inside = _current.get()
         if self._token is not None:
             with suppress(ValueError):  # a step that ends in another context than it began in

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextvars import Token
-from types import TracebackType
 from typing import Any, Final, Protocol
 
-from streams.codec.w3c import Baggage, Item, TraceParent, TraceState, headers_of, read_headers
+from streams.codec.w3c import Baggage, Item, TraceParent, TraceState, read_headers, write_headers
 from streams.sdk.span import Context, _current
 
 Text = str | bytes
@@ -64,7 +63,7 @@ def outgoing(context: Context | None, counting: Counting | None = None) -> list[
     """Return the headers of a context; none where there is no trace."""
     if context is None or not context.trace_id:
         return []
-    headers, cut = headers_of(context.parent, context.state, baggage_of(context))
+    headers, cut = write_headers(context.parent, context.state, baggage_of(context))
     if cut and counting is not None:
         counting.baggage_left_out(cut)
     return headers
@@ -125,12 +124,7 @@ class Entered:
         self._token = _current.set(self._context)
         return self._context
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._token is not None:
             _current.reset(self._token)
             self._token = None

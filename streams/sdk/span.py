@@ -32,7 +32,6 @@ LINKS_MAX: Final = 1_000
 """Links of a span; further ones are cut."""
 _RANDOM_BITS: Final = (1 << 56) - 1
 """The part of a trace id that is random by W3C level 2, and that sampling reads."""
-THRESHOLD_ALL: Final = 0
 THRESHOLD_NONE: Final = 1 << 56
 
 chance: Final = Random()

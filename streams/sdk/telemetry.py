@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 import math
 import re
 import time
@@ -21,7 +20,6 @@ from streams.sdk.errorqueue import ErrorEntry, attempt_of, entry_of
 from streams.sdk.generators import traced_async_generator, traced_generator
 from streams.sdk.header import MessageHeader
 from streams.sdk.options import (
-    LOG_NAME,
     Options,
     checked_broker,
     checked_module,
@@ -40,8 +38,6 @@ from streams.sdk.span import (
     current,
 )
 from streams.sdk.texts import as_text, take
-
-log = logging.getLogger(LOG_NAME)
 
 METRIC_NAME: Final = re.compile(
     r"pipeline\.[a-z0-9_-]+\.[a-z0-9_-]+\.(counter|histogram|gauge)\.[a-z0-9_]+"

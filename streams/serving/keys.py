@@ -23,6 +23,7 @@ import structlog
 
 from streams.errors import ConfigError, StateError
 from streams.serving.roles import ROLES, Actor, Role
+from streams.serving.wholefiles import PRIVATE, replace_file
 
 PREFIX: Final = "spl_"
 """Begins each key, so that scanners of repositories and logs can know one."""
@@ -153,15 +154,8 @@ def change(path: Path, changed: Callable[[list[Key]], list[Key]]) -> None:
         if len(keys) > KEYS_MAX:
             raise ConfigError(f"{path} holds {KEYS_MAX} keys: revoke some, or begin another file")
         text = json.dumps({"keys": [key._asdict() for key in keys]}, indent=1) + "\n"
-        unfinished = path.with_name(f"{path.name}.unfinished")
         try:
-            unfinished.unlink(missing_ok=True)
-            descriptor = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(path)
+            replace_file(path, text.encode(), PRIVATE)
         except OSError as error:
             raise _cannot_write(path, error) from error
 

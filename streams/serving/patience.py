@@ -11,13 +11,14 @@ import contextlib
 import logging
 import math
 import resource
-from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any, Final, Protocol
+from collections.abc import Iterator
+from typing import Any, Final
 from urllib.parse import unquote
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from streams.serving.meters import RequestMeters
 
 HEAD_SECONDS: Final = 10.0
 TAKE_SECONDS: Final = 30.0
@@ -28,19 +29,6 @@ SPARE: Final = 64
 """Connections beyond the limit that are told so; those beyond them are cut without a word."""
 HEAD_BYTES_MAX: Final = 16 << 10
 OTHER_FILES: Final = 512
-
-
-class Meters(Protocol):
-    """What a server counts of its connections.
-
-    Attributes:
-        cut: connections that were ended, by reason.
-    """
-
-    cut: Counter[str]
-
-    def watch(self, connections: Callable[[], int]) -> None:
-        """Take what gives how many connections are open."""
 
 
 class Server(uvicorn.Server):
@@ -55,7 +43,7 @@ class Server(uvicorn.Server):
 class PatientProtocol(H11Protocol):
     """One connection, with the timers that uvicorn does not set."""
 
-    meters: Meters
+    meters: RequestMeters
     _head: asyncio.TimerHandle | None = None
     _take: asyncio.TimerHandle | None = None
 
@@ -140,7 +128,7 @@ def in_origin_form(app: Any) -> Any:
 
 def server(
     app: Any,
-    meters: Meters,
+    meters: RequestMeters,
     end_seconds: float = END_SECONDS,
     protocol: type[PatientProtocol] = PatientProtocol,
     **config: Any,

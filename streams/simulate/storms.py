@@ -237,9 +237,9 @@ def component_faults(layout: Layout) -> Iterator[Fault]:
             yield Fault(kind, component, 0, 0, dimension=where.dimension, value=value)
 
 
-def quiet_storm(contract: Contract, seed: int, seconds: float = QUIET_SECONDS) -> Storm:
+def quiet_storm(contract: Contract, seed: int) -> Storm:
     """Return a run in which nothing goes wrong."""
-    return _storm(contract, "none", seed, seconds, ())
+    return _storm(contract, "none", seed, QUIET_SECONDS, ())
 
 
 def _storm(

@@ -89,10 +89,8 @@ class RecordedTrace:
         place: FILE:LINE where it begins.
         trace_id: as it is sent, 32 hex digits.
         events: its spans and what is told of them, in the order of the recording.
-        source_ids: by span id as it is sent, the id that the recording has, where they differ.
     """
 
     place: str
     trace_id: str
     events: Sequence[Event]
-    source_ids: dict[str, str] = field(default_factory=dict)

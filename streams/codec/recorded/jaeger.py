@@ -79,28 +79,21 @@ def _trace(file: JsonFile, at: int, account: Account) -> tuple[RecordedTrace, in
     if not isinstance(processes, dict):
         raise ConfigError(f"{place}: `processes` is not an object")
     events: list[Event] = []
-    source_ids: dict[str, str] = {}
     if named is None and rows and isinstance(rows[0][1], dict):
         named = rows[0][1].get("traceID")
     for line, row in rows:
         account.rows += 1
         try:
-            span = _span(row, named, processes, account, source_ids)
+            span = _span(row, named, processes, account)
             events.append(fields.checked(span))
             events += _logs(span, row.get("logs"), line, account)
         except RowError as error:
             account.refuse(line, error)
     trace_id = events[0]["trace_id"] if events else ""
-    return RecordedTrace(place, trace_id, events, source_ids), members.end
+    return RecordedTrace(place, trace_id, events), members.end
 
 
-def _span(
-    row: Any,
-    named: object,
-    processes: Mapping[str, Any],
-    account: Account,
-    source_ids: dict[str, str],
-) -> Event:
+def _span(row: Any, named: object, processes: Mapping[str, Any], account: Account) -> Event:
     """Return a span."""
     if not isinstance(row, dict):
         raise RowError("invalid_span", "not an object")
@@ -128,8 +121,6 @@ def _span(
     fields.take_tags(event, tags)
     _place_in_trace(event, row, named, account)
     event["event_id"] = fields.span_uuid(event)
-    if event["span_id"] != row["spanID"]:
-        source_ids[event["span_id"]] = row["spanID"]
     return event
 
 

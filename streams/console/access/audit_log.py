@@ -9,7 +9,6 @@ one write, and holds no key, no cookie and no token.
 import json
 import os
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ import structlog
 
 from streams.console.times import iso
 from streams.errors import StateError
+from streams.runtime.clock import wall_us
 
 NOTES_PER_MINUTE: Final = 600
 TEXT_CHARS_MAX: Final = 1_100
@@ -41,11 +41,6 @@ EventName = Literal[
 """What is written down: a typo fails the type check."""
 
 log = structlog.get_logger()
-
-
-def wall_us() -> int:
-    """Return wall time in microseconds."""
-    return time.time_ns() // 1_000
 
 
 class AccessLog:

@@ -17,12 +17,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from streams.console.access.audit_log import AccessLog, wall_us
+from streams.console.access.audit_log import AccessLog
 from streams.console.access.sessions import Sessions
-from streams.console.metrics import Meters
 from streams.console.settings import ConsoleSettings
+from streams.runtime.clock import wall_us
 from streams.serving.bounds import Pace
 from streams.serving.keys import KeyRing
+from streams.serving.meters import RequestMeters
 from streams.serving.roles import ANYBODY, Actor, Role
 
 URL_BYTES_MAX: Final = 8_192
@@ -215,7 +216,7 @@ class Guard:
     """
 
     def __init__(
-        self, app: ASGIApp, access: Access, meters: Meters, label: Callable[[Scope], str]
+        self, app: ASGIApp, access: Access, meters: RequestMeters, label: Callable[[Scope], str]
     ) -> None:
         self._app, self._access, self._meters, self._label = app, access, meters, label
 

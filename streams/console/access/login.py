@@ -14,8 +14,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from streams.console.access.gate import Access, Refusal, again, client_of, safe_next
-from streams.console.metrics import Meters
 from streams.errors import StateError
+from streams.serving.meters import RequestMeters
 from streams.serving.roles import Actor
 
 FORM_BYTES_MAX: Final = 16_384
@@ -103,13 +103,13 @@ def begin(access: Access, actor: Actor, request: Request, response: Response) ->
     return response
 
 
-def refuse(access: Access, meters: Meters, request: Request, refusal: Refusal) -> None:
+def refuse(access: Access, meters: RequestMeters, request: Request, refusal: Refusal) -> None:
     """Count a login that was refused, and write it down."""
     meters.refused[refusal.reason] += 1
     access.log.refused(refusal.reason, client=client_of(request.scope), method="login")
 
 
-def routes(access: Access, meters: Meters) -> Sequence[Route]:
+def routes(access: Access, meters: RequestMeters) -> Sequence[Route]:
     """Return what serves the login, of browsers that come with a key or ask for the way."""
 
     async def show(request: Request) -> Response:

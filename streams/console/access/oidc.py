@@ -23,8 +23,8 @@ from starlette.routing import Route
 
 from streams.console.access.gate import Access, Refusal, safe_next
 from streams.console.access.login import arrived, page, refuse
-from streams.console.metrics import Meters
 from streams.errors import StateError
+from streams.serving.meters import RequestMeters
 from streams.serving.roles import Actor, Role
 from streams.settings import secret_text
 
@@ -74,7 +74,7 @@ class Provider:
         ConfigError: the client's secret cannot be read.
     """
 
-    def __init__(self, access: Access, meters: Meters) -> None:
+    def __init__(self, access: Access, meters: RequestMeters) -> None:
         settings = access.settings
         assert settings.oidc_client_secret_file is not None, "the settings were checked"
         self._access, self._meters = access, meters

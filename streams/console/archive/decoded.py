@@ -1,6 +1,6 @@
 """What messages gave: the rows of a kind as one table, and which message each row came from."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,9 +35,6 @@ class Decoded(NamedTuple):
 
     rows: Mapping[str, Rows]
     unreadable: Sequence[int]
-
-
-Decode = Callable[[Sequence[Kind], Values], Decoded]
 
 
 def one_by_one(

@@ -234,4 +234,3 @@ KINDS: Final = (
     ),
 )
 KIND: Final = {kind.name: kind for kind in KINDS}
-SCHEMAS: Final = {kind.name: kind.schema for kind in KINDS}

@@ -4,7 +4,6 @@ Owns that a file is there whole or not at all. Calls block.
 """
 
 import contextlib
-import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,11 +32,11 @@ from streams.console.archive.packing import (
 )
 from streams.console.archive.tiers import summed_up
 from streams.errors import ConfigError, StateError, reason_of
+from streams.serving.wholefiles import UNFINISHED, replace_file
 from streams.units import U64
 
 BATCHES_AHEAD: Final = 1
 FILES_AHEAD: Final = 2
-_UNFINISHED: Final = ".unfinished"
 _IDS: Final = SUFFIX
 HOUR_FILES_MIN: Final = 4
 """Fewer files of an hour have lists that are opened one by one."""
@@ -118,7 +117,7 @@ class Store:
         known = {one.path + beside for one in found for beside in (_IDS, _COUNTS)}
         known |= {hour_path(one.kind, one.hour) for one in found}
         for path in self._paths():
-            if path.endswith(_UNFINISHED) or (path.endswith((_IDS, _COUNTS)) and path not in known):
+            if path.endswith(UNFINISHED) or (path.endswith((_IDS, _COUNTS)) and path not in known):
                 self._delete(path)
 
     def _segments(self) -> dict[Segment, int]:
@@ -230,13 +229,8 @@ class Store:
                 stream.write(content)
             return
         place = self.folder / path
-        unfinished = place.with_name(place.name + _UNFINISHED)
-        unfinished.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(place, content)
 
     def read(
         self, kind: Kind, segments: Iterable[Segment], columns: Collection[str] = ()

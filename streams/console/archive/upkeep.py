@@ -5,7 +5,6 @@ list of holds that cannot be read keeps everything, anything else ends the conso
 """
 
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +16,7 @@ from streams.console.archive.retention import Hold, read_holds
 from streams.console.archive.rollup import roll_up
 from streams.console.archive.tiers import Keep
 from streams.errors import ConfigError, SpanloomError, StateError, reason_of
+from streams.runtime.clock import wall_us
 
 log = structlog.get_logger()
 
@@ -71,7 +71,7 @@ class Upkeep:
     def _run(self) -> None:
         while not self._ending.wait(self._seconds):
             try:
-                self._look(time.time_ns() // 1000)
+                self._look(wall_us())
             except OSError as error:
                 log.warning("archive_not_in_order", why=str(error), action="it is tried again")
             except Exception as error:

@@ -1,6 +1,5 @@
 """The audit query, as the request and the answer name their fields (rows S2-25 to S2-27)."""
 
-import time
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -14,6 +13,7 @@ from streams.console.questions.queries import Queries
 from streams.console.times import iso, time_us
 from streams.console.tokens import TOKEN_CHARS_MAX
 from streams.errors import ConfigError
+from streams.runtime.clock import wall_us
 
 IDS_MAX: Final = 1_000
 
@@ -96,7 +96,7 @@ def _audit(queries: Queries, asked: dict[str, Any], _: Mapping[str, str]) -> Any
     if end_us < start_us:
         raise ConfigError("time_range.end: before time_range.start")
     token = query.continuation_token or ""
-    now_us = time.time_ns() // 1_000
+    now_us = wall_us()
     values = wanted(query, kept_of(asked))
     found = audit(queries, (start_us, end_us), values, query.limit, token, now_us)
     return found._asdict() | {"as_of": iso(found.as_of)}

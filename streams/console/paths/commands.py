@@ -4,7 +4,6 @@ Owns what a request may carry. The rules of an order are the worker's own (`pars
 would refuse for its shape is refused here already.
 """
 
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal
@@ -17,6 +16,7 @@ from streams.console.questions.queries import Queries
 from streams.console.times import time_us
 from streams.core.incidents.commands import MERGE, SILENCE, TEXT_MAX, UNSILENCE, parse_command
 from streams.errors import ConfigError
+from streams.runtime.clock import wall_us
 from streams.serving.roles import Actor
 
 Record = Mapping[str, Any]
@@ -95,7 +95,7 @@ def paths(give: Give) -> tuple[Path, ...]:
     repeats = Repeats()
 
     def order(queries: Queries, asked: dict[str, Any], path: Mapping[str, str]) -> Any:
-        now_us = time.time_ns() // 1_000
+        now_us = wall_us()
         new_id = uuid.uuid4().hex
         record = record_of(asked["body"], path["incident_id"], asked["actor"], now_us, new_id)
         if record["command_id"] != new_id:

@@ -315,21 +315,10 @@ class WindowCounts:
         }
 
     @classmethod
-    def restore(
-        cls,
-        snapshot: Mapping[str, Any],
-        *,
-        max_scopes: int = 2_000,
-        max_windows: int = 10_000,
-    ) -> Self:
+    def restore(cls, snapshot: Mapping[str, Any]) -> Self:
         """Return the counts that `snapshot` was taken of."""
         assert snapshot["format"] == _FORMAT, snapshot["format"]
-        counts = cls(
-            snapshot["window_us"],
-            snapshot["plan_version"],
-            max_scopes=max_scopes,
-            max_windows=max_windows,
-        )
+        counts = cls(snapshot["window_us"], snapshot["plan_version"])
         counts.amend(snapshot)
         return counts
 

@@ -9,11 +9,10 @@ is not changed when it is treated again.
 import ipaddress
 import re
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from streams.core.privacy.pseudonyms import Pseudonyms, is_pseudonym
 
-FieldClass = Literal["PII", "SENSITIVE", "PUBLIC"]
 PUBLIC: Final = "PUBLIC"
 DIMENSION: Final = "dimensions."
 VALUE: Final = "value"

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from streams.core.bodies import Scattered
-from streams.core.columns import TRACE, EventColumns
+from streams.core.columns import EventColumns
 from streams.core.fidelity.causes import KNOWN_NAMES
 from streams.core.order import run_starts, stable_order
 from streams.core.traces.arena import RAW_BUFFERS, RAW_BYTES, Arena
@@ -462,11 +462,6 @@ def waiting_times(events: EventColumns, rows: I64) -> I64:
     """
     kafka_us = events.kafka_us.take(rows)
     return np.minimum(events.timestamp_us.take(rows), kafka_us + FUTURE_US)
-
-
-def is_span(event_type: Any) -> Mask:
-    """Return which events are spans; the others are annotations of their trace."""
-    return np.asarray(event_type == TRACE)
 
 
 def _of_rows(flag: bool | Mask, rows: I64) -> bool | Mask:

@@ -16,7 +16,6 @@ from streams.console.access.gate import Access
 from streams.console.access.oidc import Provider
 from streams.console.api import Interface, application
 from streams.console.archive.erasing import erase
-from streams.console.metrics import Meters
 from streams.console.paths import about, commands, erasure, rejected
 from streams.console.paths.every import PATHS
 from streams.console.paths.path import Path as Described
@@ -28,6 +27,7 @@ from streams.core.privacy.pseudonyms import Key, Pseudonyms
 from streams.runtime import topics
 from streams.serving import keys
 from streams.serving.keys import KeyRing
+from streams.serving.meters import RequestMeters
 from streams.serving.roles import Role
 from tests.unit.console.at_hand import Clock, archive_in, incident, message, trace
 
@@ -65,7 +65,7 @@ class Asked:
         log = AccessLog(self.book, self.wall)
         is_keys = given.auth == "keys"
         self.access = Access(given, log, ring if is_keys else None, self.clock, self.wall)
-        self.meters = Meters()
+        self.meters = RequestMeters()
         self.interface = Interface(
             Queries(archive, 256 << 20, 1), threads, threads, self.access, self.meters
         )

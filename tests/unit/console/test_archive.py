@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from streams.console.archive.archive import Archive
-from streams.console.archive.kinds import SCHEMAS
+from streams.console.archive.kinds import KIND
 from streams.console.archive.store import Store
 from streams.errors import ConfigError, StateError
 from streams.runtime import topics
@@ -32,7 +32,7 @@ def offsets(archive: Archive, kind: str = "traces") -> list[int]:
     look = archive.look(kind)
     found = look.tail["offset"].to_pylist()
     if look.files:
-        found += archive.dataset(look.files, SCHEMAS[kind]).to_table()["offset"].to_pylist()
+        found += archive.dataset(look.files, KIND[kind].schema).to_table()["offset"].to_pylist()
     return sorted(found)
 
 

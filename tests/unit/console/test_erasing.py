@@ -15,7 +15,7 @@ from streams.console.access.audit_log import AccessLog
 from streams.console.archive.archive import Archive, Limits
 from streams.console.archive.erasing import Erased, HeldError, erase
 from streams.console.archive.ids import groups, wanted
-from streams.console.archive.kinds import KIND, SCHEMAS
+from streams.console.archive.kinds import KIND
 from streams.console.archive.retention import Hold, read_holds
 from streams.console.archive.store import Store
 from streams.console.paths.erasure import Erasure, erased, paths
@@ -62,7 +62,7 @@ def rows(archive: Archive) -> dict[str, list[Any]]:
         look = archive.look(kind)
         some = look.tail.to_pylist()
         if look.files:
-            some += archive.dataset(look.files, SCHEMAS[kind]).to_table().to_pylist()
+            some += archive.dataset(look.files, KIND[kind].schema).to_table().to_pylist()
         for row in some:
             if row.get("value"):
                 row["value"] = decode(row["value"])

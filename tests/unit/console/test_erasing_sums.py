@@ -12,7 +12,7 @@ from streams.console.archive.archive import REMOVE_SECONDS, SLACK_US, Archive, L
 from streams.console.archive.erasing import HeldError, erase
 from streams.console.archive.files import HOUR_US
 from streams.console.archive.ids import groups, wanted
-from streams.console.archive.kinds import KIND, SCHEMAS
+from streams.console.archive.kinds import KIND
 from streams.console.archive.retention import DAY_US, Hold
 from streams.console.archive.rollup import roll_up
 from streams.console.archive.store import Store
@@ -62,7 +62,7 @@ def check(archive: Archive) -> None:
         look = archive.look(kind)
         rows += look.tail.to_pylist()
         if look.files:
-            rows += archive.dataset(look.files, SCHEMAS[kind]).to_table().to_pylist()
+            rows += archive.dataset(look.files, KIND[kind].schema).to_table().to_pylist()
     for start, end in ((0, 1 << 60), (T0_US + HOUR_US // 2, T0_US + SPREAD_US // 2)):
         for asked in FILTERS:
             known = {

@@ -9,10 +9,10 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from streams.console.api import Interface, application, open_to_all
-from streams.console.metrics import Meters
 from streams.console.openapi import openapi
 from streams.console.paths.every import PATHS
 from streams.console.questions.queries import Queries
+from streams.serving.meters import RequestMeters
 from tests.unit.console.asking import asked
 from tests.unit.console.at_hand import archive_in
 from tests.unit.console.test_patience import Running
@@ -49,7 +49,7 @@ def nobody_asks(folder: Path) -> Interface:
 )
 def test_a_target_may_be_a_whole_address(target: str, wanted: str) -> None:
     """As proxies write it: its host counts, not the header's."""
-    with Running(say_target, Meters()) as console:
+    with Running(say_target, RequestMeters()) as console:
         head = f"GET {target} HTTP/1.1\r\nHost: asked:1\r\nConnection: close\r\n\r\n"
         with console.connect(head.encode()) as one:
             one.settimeout(60)

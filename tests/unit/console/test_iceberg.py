@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from streams.console.archive.iceberg import Change, catalog_of, sync
-from streams.console.archive.kinds import KINDS, SCHEMAS
+from streams.console.archive.kinds import KIND, KINDS
 from streams.errors import ConfigError, StateError
 from streams.runtime import topics
 from tests.unit.console.at_hand import TELEMETRY, archive_in, event, message, trace
@@ -49,7 +49,7 @@ def test_a_table_has_what_the_files_have(catalog: Any, folder: Path) -> None:
     """Row by row, lists, maps and bytes included."""
     for kind in ("traces", "events"):
         there = files(folder, kind)
-        assert sync(catalog, "spanloom", kind, SCHEMAS[kind], there) == Change(8, 0, 8)
+        assert sync(catalog, "spanloom", kind, KIND[kind].schema, there) == Change(8, 0, 8)
         tables = (pyarrow.parquet.read_table(path.removeprefix("file://")) for path in there)
         expected = [row for table in tables for row in table.to_pylist()]
         assert rows_of(catalog, kind) == sorted(expected, key=lambda row: row["offset"])
@@ -58,11 +58,11 @@ def test_a_table_has_what_the_files_have(catalog: Any, folder: Path) -> None:
 def test_what_came_and_went_is_followed(catalog: Any, folder: Path) -> None:
     """Files that were written since are taken in, files that were merged away left out."""
     there = files(folder, "traces")
-    assert sync(catalog, "spanloom", "traces", SCHEMAS["traces"], there[:5]) == Change(5, 0, 5)
-    assert sync(catalog, "spanloom", "traces", SCHEMAS["traces"], there[:5]) == Change(0, 0, 5)
-    assert sync(catalog, "spanloom", "traces", SCHEMAS["traces"], there[2:]) == Change(3, 2, 6)
+    assert sync(catalog, "spanloom", "traces", KIND["traces"].schema, there[:5]) == Change(5, 0, 5)
+    assert sync(catalog, "spanloom", "traces", KIND["traces"].schema, there[:5]) == Change(0, 0, 5)
+    assert sync(catalog, "spanloom", "traces", KIND["traces"].schema, there[2:]) == Change(3, 2, 6)
     assert [row["offset"] for row in rows_of(catalog, "traces")] == list(range(6, 24))
-    assert sync(catalog, "spanloom", "traces", SCHEMAS["traces"], []) == Change(0, 6, 0)
+    assert sync(catalog, "spanloom", "traces", KIND["traces"].schema, []) == Change(0, 6, 0)
     assert rows_of(catalog, "traces") == []
 
 
@@ -70,7 +70,7 @@ def test_a_catalog_without_a_place_for_tables_is_refused(tmp_path: Path) -> None
     """A wrong setting, with what to add; it ended in a traceback."""
     bare = catalog_of("test", {"type": "sql", "uri": f"sqlite:///{tmp_path}/catalog.db"})
     with pytest.raises(ConfigError, match="--catalog warehouse="):
-        sync(bare, "spanloom", "traces", SCHEMAS["traces"], [])
+        sync(bare, "spanloom", "traces", KIND["traces"].schema, [])
 
 
 def test_a_catalog_whose_database_cannot_be_opened_is_refused(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_catalog_whose_database_cannot_be_opened_is_refused(tmp_path: Path) ->
 def test_a_column_that_is_new_is_added(catalog: Any, folder: Path) -> None:
     """A table of before has the column from then on; rows of before lack it."""
     there = files(folder, "events")
-    schema = SCHEMAS["events"]
+    schema = KIND["events"].schema
     old = schema.remove(schema.get_field_index("dimensions"))
     sync(catalog, "spanloom", "events", old, [])
     sync(catalog, "spanloom", "events", schema, there)
@@ -101,7 +101,7 @@ def test_a_file_that_is_gone_is_told(catalog: Any, folder: Path) -> None:
     there = files(folder, "traces")
     Path(there[0].removeprefix("file://")).unlink()
     with pytest.raises(StateError, match="Operator action: run it again"):
-        sync(catalog, "spanloom", "traces", SCHEMAS["traces"], there)
+        sync(catalog, "spanloom", "traces", KIND["traces"].schema, there)
 
 
 def test_a_wrong_catalog_is_told() -> None:

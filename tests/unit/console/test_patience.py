@@ -15,10 +15,10 @@ import httpx
 import pytest
 
 from streams.console.api import Interface, application, open_to_all
-from streams.console.metrics import Meters
 from streams.console.paths import path as described
 from streams.console.questions.queries import Queries
 from streams.serving import patience
+from streams.serving.meters import RequestMeters
 from streams.serving.patience import allow_files, server
 from tests.unit.console.at_hand import archive_in
 
@@ -31,7 +31,7 @@ CONNECTIONS_MAX = 400
 class Running:
     """A server in a thread of its own."""
 
-    def __init__(self, app: Any, meters: Meters, **config: Any) -> None:
+    def __init__(self, app: Any, meters: RequestMeters, **config: Any) -> None:
         self.server = server(app, meters, host="127.0.0.1", port=0, **config)
         self._thread = threading.Thread(target=lambda: asyncio.run(self.server.serve()))
 
@@ -188,8 +188,8 @@ def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be() -> None:
 def test_a_request_is_believed_where_it_comes_from_when_that_is_asked_for() -> None:
     """A header alone makes nobody somebody else: senders are told apart by their address."""
     said = {"X-Forwarded-For": "203.0.113.7"}
-    with Running(say_whence, Meters()) as alone:
+    with Running(say_whence, RequestMeters()) as alone:
         assert alone.get("/", said).text == "127.0.0.1"
     trusting = {"proxy_headers": True, "forwarded_allow_ips": ["127.0.0.1"]}
-    with Running(say_whence, Meters(), **trusting) as behind_a_proxy:
+    with Running(say_whence, RequestMeters(), **trusting) as behind_a_proxy:
         assert behind_a_proxy.get("/", said).text == "203.0.113.7"

@@ -3,7 +3,7 @@
 import pytest
 
 from streams.contract.learner import LearnerSettings, learn_rules
-from streams.contract.operations import NO_RULES, compile_rules
+from streams.contract.operations import OperationRules, compile_rules
 from streams.core.columns import Operations
 from streams.core.fidelity.call_mix import count_calls
 from streams.core.fidelity.rule_table import RuleTable
@@ -197,7 +197,7 @@ def test_without_rules_only_orphans_speak(traces: list[str]) -> None:
     """No rules and no spans are both fine; a named parent is missing all the same."""
     operations = Operations()
     batch = batch_of(traces, operations)
-    rows = told(evaluate(batch, compile_rules(NO_RULES), operations), operations)
+    rows = told(evaluate(batch, compile_rules(OperationRules()), operations), operations)
     orphaned = [(0, 6, "", "", "ORPHANED")]
     assert rows == (orphaned if traces and "7/6:a.b" in traces[0] else [])
 
