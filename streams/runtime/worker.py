@@ -23,7 +23,7 @@ from streams.errors import BrokerError, RightError, SpanloomError, StateError
 from streams.monitoring.liveness import Limits
 from streams.monitoring.meter import no_bounds
 from streams.monitoring.watchdog import Watchdog
-from streams.runtime import open_files, rights, topic_policies, topics
+from streams.runtime import misnamed, open_files, rights, topic_policies, topics
 from streams.runtime.app import chunk_app
 from streams.runtime.build import JoinFactory, Pipeline
 from streams.runtime.chunk import Chunk
@@ -40,6 +40,7 @@ from streams.runtime.join_runner import JoinRunner
 from streams.runtime.link import Link
 from streams.runtime.monitor import Monitor
 from streams.runtime.pace import Pace
+from streams.runtime.reading import committed_offsets
 from streams.runtime.rebalance import Rebalance
 from streams.runtime.recall import recall
 from streams.runtime.rekey_stage import RekeyFactory
@@ -132,6 +133,7 @@ class Worker:
         lock_state_folder(self.settings.state_dir / self.settings.group)
         self.link.reach()
         client = topics.admin(self._base)
+        read: set[str] = set()
         if self.settings.embedded:
             partitions = topics.embedded_partitions(client, self._all_topics())
         else:
@@ -141,6 +143,9 @@ class Worker:
             partitions = topics.check(
                 client, pipeline.telemetry, pipeline.derived, pipeline.is_foreign, pipeline.rekeyed
             )
+            group, prefix = self.settings.group, self.settings.derived_prefix
+            read = {topic for topic, _ in committed_offsets(self.link, group)}
+            misnamed.check_prefix(group, prefix, read)
         origins = self._origins(client)
         join = JoinFactory(pipeline, partitions, origins)
         self._reader = join.reader()
@@ -157,7 +162,10 @@ class Worker:
         if not self.settings.embedded:
             logs = {kind: changelog_topic(self.settings.group, kind) for kind in self._kinds}
             specs = [topics.changelog_spec(logs[k], count) for k, count in self._counts.items()]
-            topics.create(client, specs, who=self.link.settings.who)
+            made = topics.create(client, specs, who=self.link.settings.who)
+            if logs[JOIN] in made and not read:
+                traces = pipeline.derived(topics.TRACES)
+                misnamed.tell_if_written(client, self.settings.group, traces, partitions)
             by_key = [kind for kind in (JOIN, "fragments") if kind in logs]
             topics.check_kept(client, {logs[kind]: self._counts[kind] for kind in by_key})
             topic_policies.check(client, pipeline, logs.values())
