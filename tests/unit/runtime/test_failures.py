@@ -59,7 +59,7 @@ def looked(
         await asyncio.sleep(0)
         watch = FailureWatch(Topics(topics), "User:w")
         try:
-            return watch.look([Task(), Task(task)], noted, starting, client or Client())  # type: ignore[arg-type]
+            return watch.look([Task(), Task(task)], noted, starting, client or Client())
         finally:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
