@@ -5,6 +5,7 @@ ends with a word and a code of its own, not by the signal. Nothing but the stand
 imported here before that.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -31,7 +32,7 @@ def main() -> None:
     try:
         _run()
     except _Stopped as stopped:
-        print(f"spanloom: {stopped}", file=sys.stderr, flush=True)
+        _say(str(stopped))
         # Threads that were begun may wait for a broker: nobody waits for them.
         os._exit(code or 0)
 
@@ -43,19 +44,24 @@ def _run() -> None:
     try:
         app()
     except SpanloomError as error:
-        print(f"spanloom: {error}", file=sys.stderr)
+        _say(str(error))
         sys.exit(error.exit_code)
     except BaseException as error:
         library = _library_of(error)
         if not library:
             raise
-        print(
-            f"spanloom: {library} failed amid its work: {str(error).partition(chr(10))[0]}. "
+        _say(
+            f"{library} failed amid its work: {str(error).partition(chr(10))[0]}. "
             "Operator action: report this with the lines above it and what was read; telemetry "
-            "and archive are as they were, and the command may be given again.",
-            file=sys.stderr,
+            "and archive are as they were, and the command may be given again."
         )
         sys.exit(_BROKEN)
+
+
+def _say(text: str) -> None:
+    """Say the last word; where nobody can be told, on a full disk say, the exit code still is."""
+    with contextlib.suppress(OSError):
+        print(f"spanloom: {text}", file=sys.stderr, flush=True)
 
 
 def _library_of(error: BaseException) -> str:

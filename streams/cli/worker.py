@@ -1,13 +1,13 @@
 """`spanloom worker`: join telemetry on a broker."""
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -107,7 +107,7 @@ def run(
         asyncio.run(_run(load_pipeline(settings), connect(settings)))
 
 
-@contextmanager
+@contextlib.contextmanager
 def _leaving_threads() -> Iterator[None]:
     """End the process at once where a thread of the block still waits for the broker, for nobody.
 
@@ -122,9 +122,10 @@ def _leaving_threads() -> Iterator[None]:
         error = raised
     if _outlive(before):
         if error is not None:
-            typer.echo(f"spanloom: {error}", err=True)
-        sys.stdout.flush()
-        sys.stderr.flush()
+            _say("stderr", f"spanloom: {error}")
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(0 if error is None else error.exit_code)
     if error is not None:
         raise error
@@ -158,7 +159,9 @@ def _supervise(settings: WorkerSettings, given: Mapping[str, Any]) -> int:
 
 
 def _say(stream: str, line: str) -> None:
-    typer.echo(line, err=stream == "stderr")
+    """Say a line; one that nobody takes, on a full disk say, must not end what goes well."""
+    with contextlib.suppress(OSError):
+        typer.echo(line, err=stream == "stderr")
 
 
 async def _run(pipeline: Pipeline, link: Link) -> None:
@@ -174,7 +177,7 @@ async def _run(pipeline: Pipeline, link: Link) -> None:
     _tell_of_limits(settings)
     watchdog = Watchdog(settings.stalled_timeout_seconds, settings.stop_seconds_max)
     worker = Worker(
-        pipeline, link, lambda tasks: typer.echo(_ready_line(settings, tasks)), watchdog
+        pipeline, link, lambda tasks: _say("stdout", _ready_line(settings, tasks)), watchdog
     )
     worker.prepare()
     met = worker.bounds_met[""]

@@ -23,7 +23,9 @@ from streams.engine.audit import audit_event
 from streams.engine.formats import check_format
 from streams.engine.outputs import Output, Outputs
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
+"""A field more of anything that is kept is another format: an earlier version cannot read it."""
+_OLDEST: Final = 2
 ALERT_BYTES_MAX: Final = 400_000
 """Texts of one alert in UTF-8: with more, its entry might not fit into a piece of the state."""
 
@@ -132,8 +134,8 @@ class IncidentTask:
         Args:
             settings: as of a fresh task.
             topology: as of a fresh task.
-            snapshot: what `snapshot` returned, or `header` with the live `entries`; also a whole
-                state of format 1.
+            snapshot: what `snapshot` returned, or `header` with the live `entries`; also of
+                earlier formats, a whole state of format 1.
 
         Raises:
             StateError: the snapshot has another format.
@@ -143,7 +145,7 @@ class IncidentTask:
         if snapshot.get("format") == 1:
             incident_state.restore_first(state, snapshot)
         else:
-            check_format(snapshot, _FORMAT, "incident state")
+            check_format(snapshot, _FORMAT, "incident state", _OLDEST)
             state.stream_us, state.time_us = snapshot["stream_us"], snapshot["time_us"]
             state.now_us, task._published_us = snapshot["now_us"], snapshot["published_us"]
             incident_state.restore(state, snapshot["entries"])

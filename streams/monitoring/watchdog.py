@@ -7,6 +7,7 @@ and must not die of it.
 Invariant: what ends the process this way was not committed, and is read again by the next start.
 """
 
+import contextlib
 import os
 import sys
 import threading
@@ -22,7 +23,8 @@ EXIT_CODE: Final = 3
 
 def end_process(text: str) -> None:
     """Say why, and end the process at once: neither threads nor handlers are waited for."""
-    os.write(sys.stderr.fileno(), f"spanloom: {text}\n".encode())
+    with contextlib.suppress(OSError):  # whoever reads it may have ended; so do we
+        os.write(sys.stderr.fileno(), f"spanloom: {text}\n".encode())
     os._exit(EXIT_CODE)
 
 

@@ -7,7 +7,7 @@ beginning. The commit is in Kafka: whatever happens to the copy, nothing is lost
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -128,12 +128,19 @@ class Changelog:
         self._bounds_met: Counter[str] = Counter() if bounds_met is None else bounds_met
         self._uncopied: list[tuple[list[Record], int]] = []
         self._is_copy_lost = False
+        self._disbelieved = "", ""
+        """Why the copy that lies there is not believed: reason and detail. It stays until the state
+        was read without it: a start that is refused leaves it to its operator."""
         self._added = Delta(0, 0, 0), 0, False
 
     # --- restore
 
-    def restore(self) -> Restored:
+    def restore(self, if_empty: Callable[[], None] = lambda: None) -> Restored:
         """Read the state; blocking, after `init_transactions`, so that all is settled.
+
+        Args:
+            if_empty: called when there is no state, before the local copy is touched. What it
+                raises is raised, and the copy is as it was.
 
         Raises:
             StateError: the changelog is incomplete or damaged.
@@ -159,8 +166,10 @@ class Changelog:
             tail, end = self._read(0)
             _apply(live, tail)
             line = live.line()
-        self._begin(live, line)
         segments = live.segments()
+        if not segments:
+            if_empty()
+        self._begin(live, line)
         self._restore_copy(live, tail, end, is_believed=found is not None and from_local > 0)
         keys = line.all_keys()
         return Restored(
@@ -354,6 +363,7 @@ class Changelog:
 
     def _copy_all(self, values: Mapping[bytes, bytes], end: int) -> None:
         """Write a copy from nothing, in steps; until the last it is as good as none."""
+        self._clear_copy()
         replace = True
         for batch in _batches(values):
             self._local.write(batch, 0, replace=replace)
@@ -361,7 +371,17 @@ class Changelog:
         self._local.write([], end, replace=replace)
 
     def _lose_copy(self, reason: str, detail: str) -> None:
-        """Throw the copy away; it is made anew from what is committed."""
+        """Believe the copy no more; it is made anew from what is committed."""
+        self._disbelieved = reason, detail
+        self._local.close()
+        self._is_copy_lost = True
+        self._give_up_fold()
+
+    def _clear_copy(self) -> None:
+        """Throw a copy away that is not believed, now that the state is known without it."""
+        reason, detail = self._disbelieved
+        if not reason:
+            return
         log.warning(
             "local_copy_rebuilt",
             topic=self.topic,
@@ -371,8 +391,7 @@ class Changelog:
         )
         self._rebuilds[reason] += 1
         self._local.wipe()
-        self._is_copy_lost = True
-        self._give_up_fold()
+        self._disbelieved = "", ""
 
     def _wait_for_room(self, error: NoRoomError) -> None:
         if not self.waiting_for:

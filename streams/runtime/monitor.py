@@ -166,7 +166,8 @@ class Monitor:
         places = [(topic, host.id.partition) for host in self._hosts() for topic in host.topics]
         if places and all(self._link.fetched_at_ms(*place) is None for place in places):
             return "first fetch not answered"
-        return ""
+        # No restart makes room, so `/health` does not ask for one; a rollout has to stop here.
+        return DISK_FULL if any(h.waiting_for == DISK_FULL for h in self._hosts()) else ""
 
     def look_now_and_then(self) -> None:
         """Take a look when the last one is old enough."""

@@ -118,9 +118,12 @@ def recover(
         connection.fold_bytes_max,
         connection.bounds_met[str(task_id)],
     )
-    restored = changelog.restore()
-    if not restored.segments and task_id.kind == JOIN:
-        check_unread(task_id, topics, connection, log_topic)
+
+    def check_new() -> None:
+        if task_id.kind == JOIN:
+            check_unread(task_id, topics, connection, log_topic)
+
+    restored = changelog.restore(check_new)
     runner = make()
     began = time.monotonic()
     runner.load(restored.segments)

@@ -35,7 +35,8 @@ LINE_BYTES_MAX: Final = 1 << 20
 RESTARTABLE: Final = 3
 """Exit code of a broker or state that cannot be used just now; 1 and 2 need a person."""
 Say = Callable[[str, str], None]
-"""Passes a line on: the stream's name (stdout or stderr) and the tagged line."""
+"""Passes a line on: the stream's name (stdout or stderr) and the tagged line. It raises nothing, or
+the child would wait for a reader, its pipe full."""
 
 
 def children_of(settings: WorkerSettings) -> list[dict[str, str]]:

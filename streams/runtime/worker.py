@@ -23,7 +23,7 @@ from streams.errors import BrokerError, RightError, SpanloomError, StateError
 from streams.monitoring.liveness import Limits
 from streams.monitoring.meter import no_bounds
 from streams.monitoring.watchdog import Watchdog
-from streams.runtime import open_files, refusals, rights, topic_policies, topics
+from streams.runtime import misnamed, open_files, rights, topic_policies, topics
 from streams.runtime.app import chunk_app
 from streams.runtime.build import JoinFactory, Pipeline
 from streams.runtime.chunk import Chunk
@@ -33,12 +33,14 @@ from streams.runtime.consumer_link import ConsumerLink
 from streams.runtime.consumer_source import ConsumerSource
 from streams.runtime.crashpoints import arm_from_environment
 from streams.runtime.ending import stop_all
+from streams.runtime.failures import FailureWatch, failed_task, is_good
 from streams.runtime.global_stage import GlobalFactory
 from streams.runtime.host import TaskHost
 from streams.runtime.join_runner import JoinRunner
 from streams.runtime.link import Link
 from streams.runtime.monitor import Monitor
 from streams.runtime.pace import Pace
+from streams.runtime.reading import committed_offsets
 from streams.runtime.rebalance import Rebalance
 from streams.runtime.recall import recall
 from streams.runtime.rekey_stage import RekeyFactory
@@ -131,6 +133,7 @@ class Worker:
         lock_state_folder(self.settings.state_dir / self.settings.group)
         self.link.reach()
         client = topics.admin(self._base)
+        read: set[str] = set()
         if self.settings.embedded:
             partitions = topics.embedded_partitions(client, self._all_topics())
         else:
@@ -140,6 +143,9 @@ class Worker:
             partitions = topics.check(
                 client, pipeline.telemetry, pipeline.derived, pipeline.is_foreign, pipeline.rekeyed
             )
+            group, prefix = self.settings.group, self.settings.derived_prefix
+            read = {topic for topic, _ in committed_offsets(self.link, group)}
+            misnamed.check_prefix(group, prefix, read)
         origins = self._origins(client)
         join = JoinFactory(pipeline, partitions, origins)
         self._reader = join.reader()
@@ -156,7 +162,10 @@ class Worker:
         if not self.settings.embedded:
             logs = {kind: changelog_topic(self.settings.group, kind) for kind in self._kinds}
             specs = [topics.changelog_spec(logs[k], count) for k, count in self._counts.items()]
-            topics.create(client, specs, who=self.link.settings.who)
+            made = topics.create(client, specs, who=self.link.settings.who)
+            if logs[JOIN] in made and not read:
+                traces = pipeline.derived(topics.TRACES)
+                misnamed.tell_if_written(client, self.settings.group, traces, partitions)
             by_key = [kind for kind in (JOIN, "fragments") if kind in logs]
             topics.check_kept(client, {logs[kind]: self._counts[kind] for kind in by_key})
             topic_policies.check(client, pipeline, logs.values())
@@ -211,7 +220,7 @@ class Worker:
         # stop before that, would wait for it for ever.
         starting = loop.create_task(app.start())
         if on_ready is not None:
-            starting.add_done_callback(lambda done: on_ready() if _is_good(done) else None)
+            starting.add_done_callback(lambda done: on_ready() if is_good(done) else None)
         try:
             await self._watch(starting)
         finally:
@@ -282,25 +291,12 @@ class Worker:
         """Wait for the end; notice failures, a silent broker and the reached count."""
         assert self._app is not None
         drained_by: float | None = None
-        refused = partial(refusals.of_aiokafka, who=self.link.settings.who)
+        failures = FailureWatch(self._vanished, self.link.settings.who)
         while not self._ending.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), WATCH_SECONDS)
-            failed = next((h.failed for h in self.hosts.values() if h.failed is not None), None)
-            self.error = failed or self.error or self._vanished.error
+            self.error = failures.look(self.hosts.values(), self.error, starting, self._app)
             if self.error is not None:
-                return
-            if starting.done() and not _is_good(starting):
-                self.error = refused(starting.exception()) or BrokerError(
-                    f"the Kafka client did not start: {starting.exception()!r}. Operator action: "
-                    "look at the broker; a restart goes on from the last commit."
-                )
-                return
-            if self._app.crashed:
-                self.error = refused(self._app.crash_reason) or BrokerError(
-                    f"the Kafka client stopped: {self._app.crash_reason!r}. Operator action: look "
-                    "at the broker; a restart goes on from the last commit."
-                )
                 return
             if self._watchdog is not None:
                 self._watchdog.turned()
@@ -355,7 +351,7 @@ class Worker:
         hosts = self._restored()
         await stop_all(hosts, cut=cut)
         if self.error is None:  # a last cut that failed is no good end
-            self.error = next((h.failed for h in self.hosts.values() if h.failed is not None), None)
+            self.error = failed_task(self.hosts.values())
         await self._leave_group()
         starting.cancel()
         try:
@@ -491,7 +487,3 @@ class Worker:
         """Whether the state of a partition's task is not there yet."""
         kind = self._kind_of_topic.get(tp.topic)
         return kind is not None and self._takeovers.is_restoring(TaskId(kind, tp.partition))
-
-
-def _is_good(starting: asyncio.Task[None]) -> bool:
-    return not starting.cancelled() and starting.exception() is None

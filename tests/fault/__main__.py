@@ -14,6 +14,7 @@ Examples:
   make fault ARGS="--scenario rebalance --seconds 300 --workers 2"
   make fault ARGS="--scenario broker --kills 3"          each round: stop, kill -9, down for 70 s
   make fault ARGS="--scenario damage --kills 2"          each kind of damage twice
+  make fault ARGS="--scenario upgrade --old ../v1"       from that checkout to this one, and back
   make fault ARGS="--scenario kills --seed 7 --canary drop_output"    must end with 1
   make fault ARGS="--target console --kills 50 --json console.json"   its archive equals the topics
   make fault ARGS="--target console --kills 1 --bug twice_after_kill"    must end with 1
@@ -38,7 +39,7 @@ from tests.fault.console_canary import CONSOLE_CANARIES, console_program_of
 from tests.fault.console_kills import SCENARIO, TOLD, kill_consoles
 from tests.fault.harness import PROGRAM, Deployment
 from tests.fault.run import CannotRunError, Plan, carry_out
-from tests.fault.scenarios import SCENARIOS
+from tests.fault.scenarios import OF_TWO_VERSIONS, SCENARIOS
 
 CONSOLE_KILLS = 10
 
@@ -49,7 +50,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or what we started would live on
     seed = arguments.seed if arguments.seed is not None else SystemRandom().randrange(1 << 31)
     print(f"fault: seed {seed}", flush=True)
-    names = list(SCENARIOS) if arguments.scenario == "all" else [arguments.scenario]
+    every = [name for name in SCENARIOS if name not in OF_TWO_VERSIONS]
+    names = every if arguments.scenario == "all" else [arguments.scenario]
     if arguments.target == "console":
         names = [SCENARIO]
     reports = []
@@ -80,6 +82,7 @@ def _run_one(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, A
         program=_program(arguments.canary),
         points=tuple(arguments.point or ()),
         canary=arguments.canary or "",
+        old=arguments.old,
     )
     began = time.monotonic()
 
@@ -117,6 +120,18 @@ def _program(canary: str | None) -> tuple[str, ...]:
     return console_program_of(canary) if canary in CONSOLE_CANARIES else program_of(canary)
 
 
+def checkout(text: str) -> Path:
+    """Return the folder of a version's code.
+
+    Raises:
+        ArgumentTypeError: there is none in it.
+    """
+    folder = Path(text).resolve()
+    if not (folder / "streams" / "runtime" / "worker.py").is_file():
+        raise argparse.ArgumentTypeError(f"{folder} is no checkout of this project")
+    return folder
+
+
 def _together(reports: list[dict[str, Any]], seed: int) -> dict[str, Any]:
     """Return one report over several scenarios, with theirs inside."""
     sums = {name: sum(r[name] for r in reports) for name in ("kills", "lost", "repeated", "wrong")}
@@ -151,8 +166,11 @@ def _arguments() -> argparse.Namespace:
     add("--canary", "--bug", choices=names, help="plant a bug of the target, to be found")
     add("--records-per-second", type=float, default=15, help="simulated records; 25 events each")
     add("--partitions", type=at_least_one, default=4, help="of the telemetry topics (4)")
+    add("--old", type=checkout, metavar="FOLDER", help="upgrade: a checkout of the older version")
     add("--keep", action="store_true", help="keep logs and local state")
     arguments = parser.parse_args()
+    if (arguments.scenario in OF_TWO_VERSIONS) != (arguments.old is not None):
+        parser.error("--old FOLDER belongs to --scenario upgrade, and that needs it")
     of_target = bugs[arguments.target]
     if arguments.canary and arguments.canary not in of_target:
         parser.error(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.fault.arrivals import Arrivals
-from tests.fault.harness import PROGRAM, Deployment, WorkerProcess
+from tests.fault.harness import PROGRAM, REPOSITORY, Deployment, WorkerProcess
 
 LAST_WORDS_CHARACTERS: Final = 300
 STOP_SECONDS: Final = 60.0
@@ -86,11 +86,13 @@ class Fleet:
         deployment: where they work.
         program: what is run; another one than the shipped command for a planted bug.
         settings: of each worker.
+        homes: by seat the checkout whose code its next worker runs; this one for the others.
     """
 
     deployment: Deployment
     program: Sequence[str] = PROGRAM
     settings: dict[str, object] = field(default_factory=dict)
+    homes: dict[str, Path] = field(default_factory=dict)
     living: dict[str, Life] = field(default_factory=dict)
     past: list[Life] = field(default_factory=list)
     own_ends: list[str] = field(default_factory=list)
@@ -104,6 +106,7 @@ class Fleet:
             state=self.state(seat).name,
             settings=self.settings | settings,
             program=self.program,
+            home=self.homes.get(seat, REPOSITORY),
         )
         life = self.living[seat] = Life(seat, worker, counted_from_unix=worker.started_unix)
         return life

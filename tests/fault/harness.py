@@ -230,8 +230,18 @@ class Deployment:
         state: str = "state",
         settings: Mapping[str, object] | None = None,
         program: Sequence[str] = PROGRAM,
+        home: Path = REPOSITORY,
     ) -> WorkerProcess:
-        """Start a worker; `settings` become SPANLOOM_* variables, `program` runs the command."""
+        """Start a worker.
+
+        Args:
+            arguments: more of the command line.
+            instance: its static member id; none if absent.
+            state: name of the folder of its local state.
+            settings: become SPANLOOM_* variables.
+            program: runs the command.
+            home: the checkout whose code it runs.
+        """
         command = [sys.executable, *program, "worker", "--group", self.group]
         command += ["--state-dir", str(self.folder / state), *map(str, arguments)]
         if instance:
@@ -240,6 +250,7 @@ class Deployment:
         environment = self.environment | {
             f"SPANLOOM_{name.upper()}": str(value) for name, value in given.items()
         }
+        environment["PYTHONPATH"] = str(home)
         place = self.folder / f"worker-{len(self.workers)}"  # the list may be shared
         started = WorkerProcess(command, environment, place)
         self.workers.append(started)

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any, Final
 
@@ -77,6 +78,7 @@ class Plan:
         points: the crash points to visit, or the kinds of damage; all when empty.
         is_patient: wait long for what does not come; a planted bug may keep it away for ever.
         canary: name of the planted bug.
+        old: checkout of an older version, which all workers run at first; this one's if absent.
     """
 
     scenario: str
@@ -90,6 +92,7 @@ class Plan:
     points: tuple[str, ...] = ()
     is_patient: bool = True
     canary: str = ""
+    old: Path | None = None
 
 
 @dataclass
@@ -206,6 +209,8 @@ def carry_out(
     feed = Feed(deployment.broker, plan.seed, plan.records_per_second, Mix())
     chance = Random(f"{plan.seed}/{plan.scenario}")
     run = Run(plan, deployment, node, fleet, arrivals, feed, chance, say)
+    if plan.old is not None:
+        fleet.homes.update(dict.fromkeys(run.seats, plan.old))
     try:
         for seat in run.seats:
             fleet.start(seat)

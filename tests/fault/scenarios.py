@@ -9,6 +9,7 @@ from tests.fault.scenario_disk import disk
 from tests.fault.scenario_handover import handover
 from tests.fault.scenario_kills import kills, points
 from tests.fault.scenario_rebalance import rebalance
+from tests.fault.scenario_upgrade import upgrade
 
 SCENARIOS: Final[dict[str, tuple[Scenario, int]]] = {
     "kills": (kills, 10),
@@ -18,5 +19,8 @@ SCENARIOS: Final[dict[str, tuple[Scenario, int]]] = {
     "broker": (broker, 1),
     "damage": (damage, 1),
     "disk": (disk, 3),
+    "upgrade": (upgrade, 1),
 }
 """name -> (scenario, --kills); 0 lets a rebalance storm go by --seconds."""
+OF_TWO_VERSIONS: Final = frozenset({"upgrade"})
+"""Those that need an older version beside this one: `all` leaves them out."""

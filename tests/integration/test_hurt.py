@@ -4,6 +4,7 @@ What it published is held to what was fed. SPANLOOM_BROKER_AWAY_SECONDS sets for
 is down in the middle of commits (25; transactions time out after 15).
 """
 
+import http.client
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +37,7 @@ from tests.fault.harness import (
 )
 from tests.integration.disks import small_disk
 from tests.integration.traces import event_of
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
@@ -82,6 +85,17 @@ def wait_for_commits(deployment: Deployment, worker: WorkerProcess, more: int = 
     )
 
 
+def asked(port: int, path: str) -> tuple[int, dict[str, Any]]:
+    """Return status and body of a page of a worker."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
 def assert_all_is_there(deployment: Deployment, worker: WorkerProcess, traces: int) -> None:
     """Fail unless the worker ended well and each trace was published with all of its spans."""
     assert worker.wait(END_SECONDS) == 0, worker.tail()
@@ -96,9 +110,10 @@ def test_a_full_disk_stops_the_worker_until_there_is_room(deployment: Deployment
     deployment.create_topics()
     traces = 6_000
     with small_disk(deployment.folder / "disk", 64 << 20) as disk, ExitStack() as feeding:
+        [port] = free_ports(1)
         worker = deployment.worker(
             *WAITS,
-            *("--exit-after", traces * SPANS, "--drain-seconds", 240),
+            *("--exit-after", traces * SPANS, "--drain-seconds", 240, "--health-port", port),
             state="disk/state",
             settings={"disk_free_min_bytes": 16 << 20},
         )
@@ -117,6 +132,9 @@ def test_a_full_disk_stops_the_worker_until_there_is_room(deployment: Deployment
 
         # Cuts that were in flight come to their end first.
         wait_for(stands, 30, lambda: f"consumed on a full disk: {stood}", worker)
+        status, said_ready = asked(port, "/ready")
+        assert (status, said_ready["reason"]) == (503, "disk_full")
+        assert asked(port, "/health")[0] == 200, "no restart makes room"
         filler.unlink()
         said = [(event["topic"], event["partition"]) for event in worker.events("disk_full")]
         assert len(said) == len(set(said)), "each task says it once"

@@ -1,5 +1,6 @@
 """`spanloom worker`: what keeps it from working ends it with a word and a code for scripts."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,17 @@ def test_flags_that_are_not_given_leave_the_environment_alone(
     answer = shell("worker")
     assert answer.code == 2
     assert "SPANLOOM_GROUP" in answer.err
+
+
+def test_a_line_that_nobody_takes_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a child or of its own: a full disk under the log would stop what its lines speak of."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(worker.typer, "echo", full)
+    for stream in ("stdout", "stderr"):
+        worker._say(stream, "ready partitions=4")
 
 
 def test_limits_that_end_a_worker_before_it_can_mend_itself_are_told() -> None:

@@ -1,11 +1,13 @@
 """The command line of the fault harness: a bug can be planted only in the target that has it."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.fault import __main__ as command
 from tests.fault.canary import CANARIES, program_of
 from tests.fault.console_canary import CONSOLE_CANARIES, console_program_of
-from tests.fault.harness import PROGRAM
+from tests.fault.harness import PROGRAM, REPOSITORY
 
 
 def parsed(monkeypatch: pytest.MonkeyPatch, *given: str) -> str | None:
@@ -45,3 +47,21 @@ def test_a_bug_of_another_target_is_refused(
         parsed(monkeypatch, *given)
     assert ended.value.code == 2
     assert known in capsys.readouterr().err
+
+
+def test_an_upgrade_begins_at_a_checkout(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Without one it cannot run, a folder without code is none, and no other scenario takes it."""
+    here = str(REPOSITORY)
+    monkeypatch.setattr("sys.argv", ["tests.fault", "--scenario", "upgrade", "--old", here])
+    assert command._arguments().old == REPOSITORY
+    for given, words in (
+        (["--scenario", "upgrade"], "--old FOLDER belongs to"),
+        (["--scenario", "upgrade", "--old", str(tmp_path)], "is no checkout"),
+        (["--scenario", "kills", "--old", here], "--old FOLDER belongs to"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            parsed(monkeypatch, *given)
+        assert ended.value.code == 2
+        assert words in capsys.readouterr().err

@@ -159,10 +159,12 @@ class FakeChangelog:
         self._pending: list[Segment] = []
         self._is_behind = False
 
-    def restore(self) -> Restored:
+    def restore(self, if_empty: Callable[[], None]) -> Restored:
         if self._broker.fails_to_restore is not None:
             raise self._broker.fails_to_restore
         segments = list(self._broker.segments)
+        if not segments:
+            if_empty()
         return Restored(segments, len(segments), 0, 0.0)
 
     def records(self, segment: Segment) -> list[OutRecord]:

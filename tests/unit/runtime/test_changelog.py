@@ -4,7 +4,7 @@ import random
 import shutil
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -43,6 +43,7 @@ class MemoryChangelog(Changelog):
         retire_seconds: float = 0.0,
         topic_id: str = "",
         fold_bytes_max: int = FOLD_BYTES_MAX,
+        if_empty: Callable[[], None] = lambda: None,
     ) -> None:
         self.log = log
         self.rebuilds: Counter[str] = Counter()
@@ -59,7 +60,7 @@ class MemoryChangelog(Changelog):
             fold_bytes_max,
             self.met,
         )
-        self.restored = self.restore()
+        self.restored = self.restore(if_empty)
 
     def _end(self) -> int:
         return len(self.log.records)
@@ -231,6 +232,41 @@ def test_a_copy_of_the_format_before_is_read(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path)
     again = MemoryChangelog(log, tmp_path)
     assert again.found == [0]
+    again.close()
+
+
+@pytest.mark.parametrize("topic_id", ["", "2"])
+def test_a_start_that_is_refused_leaves_the_local_copy(tmp_path: Path, topic_id: str) -> None:
+    """The changelog was deleted and made again: the copy may be all that is left of the state."""
+    log = Log()
+    old_id = "1" if topic_id else ""  # brokers before 2.8 give none
+    task = MemoryChangelog(log, tmp_path, topic_id=old_id)
+    for n in range(3):
+        task.commit(event(n))
+    task.close()
+
+    def refuse() -> None:
+        raise StateError("the state was deleted")
+
+    with pytest.raises(StateError, match="deleted"):
+        MemoryChangelog(Log(), tmp_path, topic_id=topic_id, if_empty=refuse)
+    again = MemoryChangelog(log, tmp_path, topic_id=old_id)
+    assert (again.found, again.restored.from_local, dict(again.rebuilds)) == ([0, 1, 2], 6, {})
+    again.close()
+
+
+def test_a_changelog_of_a_later_format_leaves_the_local_copy(tmp_path: Path) -> None:
+    """A version that cannot read the state must not cost the one that can its quick start."""
+    log = Log()
+    task = MemoryChangelog(log, tmp_path)
+    task.commit(event(0))
+    task.close()
+    later = Log()
+    later.records = with_format(log.records, FORMAT + 1)
+    with pytest.raises(StateError, match=r"format.*run the version that wrote it"):
+        MemoryChangelog(later, tmp_path, topic_id="2")
+    again = MemoryChangelog(log, tmp_path)
+    assert (again.found, again.restored.from_local, dict(again.rebuilds)) == ([0], 2, {})
     again.close()
 
 

@@ -28,6 +28,8 @@ class Bench:
         self.runner = Runner()
         self.host = Host("join-0", self.runner, ("a", "b"))
         self.hosts: list[Any] = [self.host, *hosts]
+        for host in self.hosts:
+            host.waiting_for = ""
         self.announced: list[list[str]] = []
         self.met = no_bounds()
         self.monitor = Monitor(
@@ -83,6 +85,32 @@ def test_a_worker_without_partitions_is_ready(bench: Bench) -> None:
     bench.monitor.enter("running")
     assert bench.not_ready == ""
     assert bench.announced == [[]]
+
+
+def test_a_worker_whose_disk_is_full_is_well_and_not_ready(bench: Bench) -> None:
+    """No restart makes room; people are told, and a rollout stops until there is some."""
+    bench.monitor.enter("running")
+    assert bench.not_ready == ""
+    bench.host.waiting_for = "disk_full"
+    assert bench.not_ready == "disk_full"
+    bench.look()
+    status, body = ready(bench.monitor.view)
+    assert (status, body["reason"], body["state"]) == (503, "disk_full", "running")
+    status, body = health(bench.monitor.view, 0.0)
+    assert (status, body["healthy"]) == (200, True)
+    bench.host.waiting_for = ""
+    assert bench.not_ready == ""
+    assert bench.monitor.view.rebalances.count == 0
+    assert len(bench.announced) == 1, "the line is not said again"
+
+
+def test_a_worker_that_starts_on_a_full_disk_says_so(bench: Bench) -> None:
+    """Its line comes when it first consumes: with room."""
+    bench.host.waiting_for = "disk_full"
+    bench.monitor.enter("running")
+    assert (bench.not_ready, bench.announced) == ("disk_full", [])
+    bench.host.waiting_for = ""
+    assert (bench.not_ready, bench.announced) == ("", [["join-0"]])
 
 
 def test_a_rebalance_is_a_pause_that_is_measured(bench: Bench) -> None:

@@ -273,7 +273,8 @@ def prepared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
     """Return a worker that found four partitions on a broker that it believes to be real."""
     monkeypatch.setattr(worker_module.topics, "admin", lambda _base: None)
     monkeypatch.setattr(worker_module.topics, "check", lambda *_: 4)
-    monkeypatch.setattr(worker_module.topics, "create", lambda *_, who: None)
+    monkeypatch.setattr(worker_module.topics, "create", lambda *_, who: [])
+    monkeypatch.setattr(worker_module, "committed_offsets", lambda *_: {})
     monkeypatch.setattr(worker_module.topics, "check_kept", lambda *_: None)
     monkeypatch.setattr(worker_module.rights, "check", lambda *_: None)
     monkeypatch.setattr(worker_module.topic_policies, "check", lambda *_: None)
