@@ -128,8 +128,8 @@ class Layout:
         if len(self._fields.size):
             pieces.append(self._field_pieces(begin))
         # What the last of a body's pieces writes beyond its end is tail and next head: they follow.
-        for piece, at in pieces:
-            copy_pieces(self._source, piece.start, out, at, piece.size)
+        for piece, piece_at in pieces:
+            copy_pieces(self._source, piece.start, out, piece_at, piece.size)
         self._write_ends(out, begin)
         for at, body in slow.items():
             out[at : at + len(body)] = np.frombuffer(body, np.uint8)

@@ -82,7 +82,7 @@ def step_of(
     found: list[QuickOrigin] = []
     for i, (value, own) in enumerate(zip(values, of_requests, strict=False)):
         scopes = [] if len(value) > MESSAGE_BYTES_MAX else split(value, own) or []
-        many = sum(scope.count for scope in scopes)
+        many = sum(scope.span_count for scope in scopes)
         if many > encoder.events_max_of(value):
             continue
         ours = [known.of(scope.resource, scope.scope) for scope in scopes]
@@ -93,7 +93,7 @@ def step_of(
                 origins[id(one)] = len(found)
                 found.append(one)
             origin.append(origins[id(one)])
-            counts.append(scope.count)
+            counts.append(scope.span_count)
             if runs and scope.run:
                 heads.append(runs.head[scope.run.start : scope.run.stop])
             if scope.heads:

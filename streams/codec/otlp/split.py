@@ -25,7 +25,7 @@ class Scope(NamedTuple):
     run: range = range(0)
 
     @property
-    def count(self) -> int:
+    def span_count(self) -> int:
         """How many spans it has."""
         return len(self.run) + len(self.heads)
 
