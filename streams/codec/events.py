@@ -472,7 +472,7 @@ class EventDecoder:
         if not found:
             return no_events(self._dimensions), rejected.in_arrival_order()
         events = EventColumns.concat(found)
-        if len(found) > 1:
+        if (events.row[1:] < events.row[:-1]).any():
             events = events.take(np.argsort(events.row, kind="stable"))
         return events, rejected.in_arrival_order()
 

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from streams.codec.otlp.alike import leaders
 from streams.codec.otlp.events import COMPONENT_KEY, FIELD_KEYS, MODULE_KEY, SERVICE_NAME
 from streams.codec.otlp.origins import QuickOrigin
 from streams.codec.otlp.texts import TextHashes, is_utf8
@@ -66,12 +67,16 @@ class KeyPatterns:
             origin: (n,) the origin of every span, as an index into `origins`.
             origins: all of them.
         """
-        pattern = self._patterns(words, attributes, rows, origin, origins)
+        leader = leaders(octets, attributes, rows, origin)
+        is_own = leader == np.arange(len(rows))
+        alone = rows[is_own]
+        pattern = self._patterns(words, attributes, alone, origin, origins)
         known, fields = self._known
         place, is_known = _places(known, pattern)
         if not is_known.all():
-            known, fields = self._learn(octets, attributes, pattern, rows, origin, origins)
+            known, fields = self._learn(octets, attributes, pattern, alone, origin, origins)
             place, _ = _places(known, pattern)
+        place = place[(np.cumsum(is_own) - 1)[leader]]
         is_common = np.array([found is not None for found in fields], np.bool_)
         field = np.full(len(attributes.span), NO_FIELD, np.int64)
         has_field = np.array([bool(found) for found in fields], np.bool_)
@@ -117,15 +122,16 @@ class KeyPatterns:
         origins: Sequence[QuickOrigin],
     ) -> U64:
         """Return a hash of each span's keys and origin, (r,)."""
-        first, count = attributes.first[rows], attributes.count[rows]
-        size = np.minimum(attributes.key_size, KEY_BYTES_MAX)
-        hashed = self._hashes.of(words, attributes.key_at, size)
-        nth = np.arange(len(hashed)) - np.repeat(attributes.first, attributes.count)
+        count = attributes.count[rows]
+        end = np.cumsum(count)
+        nth = np.arange(int(count.sum())) - np.repeat(end - count, count)
+        own = nth + np.repeat(attributes.first[rows], count)
+        hashed = self._hashes.of(words, attributes.key_at[own], attributes.key_size[own])
         hashed *= (2 * nth + 1).astype(np.uint64) * self._factor[0]
         hashed ^= hashed >> np.uint64(29)
         sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(hashed)])
         of_origin = np.array([one.hashed for one in origins], np.uint64)[origin[rows]]
-        mixed: U64 = (sums[first + count] - sums[first]) ^ of_origin * self._factor[1]
+        mixed: U64 = (sums[end] - sums[end - count]) ^ of_origin * self._factor[1]
         return mixed + count.astype(np.uint64)
 
     def _fields(self, keys: Sequence[bytes], origin: QuickOrigin) -> _Fields | None:

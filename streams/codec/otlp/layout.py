@@ -127,10 +127,9 @@ class Layout:
         ]
         if len(self._fields.size):
             pieces.append(self._field_pieces(begin))
-        start = np.concatenate([piece.start for piece, _ in pieces])
-        size = np.concatenate([piece.size for piece, _ in pieces])
-        target = np.concatenate([at for _, at in pieces])
-        copy_pieces(self._source, start, out, target, size)
+        # What the last of a body's pieces writes beyond its end is tail and next head: they follow.
+        for piece, piece_at in pieces:
+            copy_pieces(self._source, piece.start, out, piece_at, piece.size)
         self._write_ends(out, begin)
         for at, body in slow.items():
             out[at : at + len(body)] = np.frombuffer(body, np.uint8)
@@ -161,7 +160,7 @@ class Layout:
         copy_rows(heads, out, begin, 0, ROOT_BYTES)
         some = np.flatnonzero(self.plain.has_parent)
         rest = HEAD_BYTES - ROOT_BYTES
-        copy_rows(heads[some], out, begin[some] + ROOT_BYTES, ROOT_BYTES, rest)
+        copy_rows(heads[:, ROOT_BYTES:][some], out, begin[some] + ROOT_BYTES, 0, rest)
 
     def _place(self, source: bytes) -> int:
         """Take a buffer over; return where it begins among all."""
@@ -173,10 +172,12 @@ class Layout:
         """Return the values of some attributes, each behind its length."""
         attributes = self._step.spans.attributes
         pick = all_or(mine, len(attributes.span))
-        form = attributes.form[pick]
-        numbers, start, size = number_texts(form, attributes.bits[pick])
-        start = start + self._place(numbers)
-        texts = np.flatnonzero(form == TEXT)
+        is_text = attributes.form[pick] == TEXT
+        texts, others = np.flatnonzero(is_text), np.flatnonzero(~is_text)
+        start, size = np.empty(len(mine), np.int64), np.empty(len(mine), np.int64)
+        nth = mine[others]
+        numbers, at, size[others] = number_texts(attributes.form[nth], attributes.bits[nth])
+        start[others] = at + self._place(numbers)
         nth = mine[texts]
         start[texts], size[texts] = _with_lengths(
             self._step.octets, attributes.value_at[nth], attributes.value_size[nth]

@@ -42,10 +42,11 @@ def copy_pieces(source: U8, start: I64, out: U8, target: I64, size: I64) -> None
         target: (n,) where each goes.
         size: (n,) its length.
     """
-    short = np.flatnonzero(size < SHORT_BYTES)
-    units = _units(source, SHORT_BYTES)[start[short]]
-    _units(out, SHORT_BYTES)[target[short]] = units
-    if len(short) < len(size):
+    rows = np.flatnonzero(size < SHORT_BYTES)
+    short = all_or(rows, len(size))
+    units = units_of(source, SHORT_BYTES)[start[short]]
+    units_of(out, SHORT_BYTES)[target[short]] = units
+    if len(rows) < len(size):
         is_long = size >= LONG_BYTES
         _copy_whole(source, start, out, target, size, (size >= SHORT_BYTES) & ~is_long, SHORT_BYTES)
         _copy_whole(source, start, out, target, size, is_long, LONG_BYTES)
@@ -61,7 +62,7 @@ def copy_rows(rows: U8, out: U8, target: I64, begin: int, width: int) -> None:
         begin: the first byte of each row that is copied.
         width: how many are.
     """
-    _units(out, width)[target] = rows[:, begin : begin + width].view(f"V{width}")[:, 0]
+    units_of(out, width)[target] = rows[:, begin : begin + width].view(f"V{width}")[:, 0]
 
 
 def all_or(index: I64, size: int) -> "I64 | slice":
@@ -80,9 +81,9 @@ def _copy_whole(
     nth = np.arange(int(units.sum())) - np.repeat(np.cumsum(units) - units, units)
     within = np.minimum(width * nth, np.repeat(size[rows] - width, units))
     to_at = np.repeat(target[rows], units) + within
-    _units(out, width)[to_at] = _units(source, width)[np.repeat(start[rows], units) + within]
+    units_of(out, width)[to_at] = units_of(source, width)[np.repeat(start[rows], units) + within]
 
 
-def _units(octets: U8, width: int) -> "np.ndarray[tuple[int], np.dtype[np.void]]":
+def units_of(octets: U8, width: int) -> "np.ndarray[tuple[int], np.dtype[np.void]]":
     """Return a view of bytes: item i is the `width` bytes from byte i on."""
     return np.ndarray((max(0, len(octets) - width + 1),), f"V{width}", octets, strides=(1,))

@@ -4,6 +4,7 @@ Invariant: a message is read whole or refused whole; its events are then judged 
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from streams.codec import wire
 from streams.codec.columnar import Block
@@ -18,6 +19,11 @@ from streams.codec.schemas import SchemaSet
 from streams.codec.step import Message
 from streams.core.bodies import NOTHING, Bodies
 from streams.errors import RecordError
+
+
+BLOCK_BYTES: Final = 3 << 18
+"""Of requests of spans that are read together: their columns, and the bodies that are made of them,
+stay in the cache of a core meanwhile. Larger blocks wait for memory, smaller ones for calls."""
 
 
 class OtlpReader:
@@ -83,7 +89,12 @@ class OtlpReader:
             yield block, some
 
     def _spans(self, messages: Sequence[Message]) -> Iterator[tuple[SpanRun, Sequence[Message]]]:
-        """Read requests of spans together; those that must be read one by one are left."""
+        """Read requests of spans block by block; those that must be read one by one are left."""
+        for block in _blocks(messages):
+            yield from self._block(block)
+
+    def _block(self, messages: Sequence[Message]) -> Iterator[tuple[SpanRun, Sequence[Message]]]:
+        """Read requests of spans together."""
         run = self._quick.run([m.record.value or b"" for m in messages])
         if run is None:
             return
@@ -119,6 +130,16 @@ class OtlpReader:
             return
         message.count = len(bodies)
         message.bodies = _as_one(Bodies.of(bodies)) if bodies else NOTHING
+
+
+def _blocks(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """Return messages in their order, in blocks of `BLOCK_BYTES` or one message more."""
+    begin = held_bytes = 0
+    for end, message in enumerate(messages, start=1):
+        held_bytes += len(message.record.value or b"")
+        if held_bytes >= BLOCK_BYTES or end == len(messages):
+            yield messages[begin:end]
+            begin, held_bytes = end, 0
 
 
 def _as_one(bodies: Bodies) -> Bodies:

@@ -85,7 +85,7 @@ def request_of(kind: str, value: bytes) -> Request:
     if is_json(value):
         return _of_json(kind, value)
     # All three kinds have the same outer levels.
-    expect_room(sum(len(scope.heads) for scope in split(value) or ()), value)
+    expect_room(sum(scope.span_count for scope in split(value) or ()), value)
     try:
         message: Request = _MESSAGE[kind].FromString(value)
     except (DecodeError, RecursionError, ValueError):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from streams.codec.otlp.entries import read_spans
 from streams.codec.otlp.events import Origin
 from streams.codec.otlp.links import SpanLinks
 from streams.codec.otlp.origins import Origins, QuickOrigin
+from streams.codec.otlp.runs import BYTES_MIN, Runs
 from streams.codec.otlp.split import split
 from streams.codec.otlp.walk import PAD_BYTES, Spans, words_of
 from streams.units import I64, U8, U64
@@ -69,16 +71,18 @@ def step_of(
         read: takes the spans apart; or log records, as if they were spans.
     """
     base = np.cumsum([0, *map(len, values)])
+    buffer = np.frombuffer(bytearray().join((*values, bytes(PAD_BYTES))), np.uint8)
+    runs = Runs(buffer[: base[-1]]) if base[-1] >= BYTES_MIN else None
+    of_requests = runs.of_requests(base) if runs else repeat(None)
     request: list[int] = []
     origin: list[int] = []
     counts: list[int] = []
-    heads: list[int] = []
-    starts: list[int] = []
+    heads: list[I64] = []
     origins: dict[int, int] = {}
     found: list[QuickOrigin] = []
-    for i, value in enumerate(values):
-        scopes = [] if len(value) > MESSAGE_BYTES_MAX else split(value) or []
-        many = sum(len(scope.heads) for scope in scopes)
+    for i, (value, own) in enumerate(zip(values, of_requests, strict=False)):
+        scopes = [] if len(value) > MESSAGE_BYTES_MAX else split(value, own) or []
+        many = sum(scope.span_count for scope in scopes)
         if many > encoder.events_max_of(value):
             continue
         ours = [known.of(scope.resource, scope.scope) for scope in scopes]
@@ -89,12 +93,12 @@ def step_of(
                 origins[id(one)] = len(found)
                 found.append(one)
             origin.append(origins[id(one)])
-            counts.append(len(scope.heads))
-            starts.append(int(base[i]))
-            heads += scope.heads
-    buffer = np.frombuffer(bytearray().join((*values, bytes(PAD_BYTES))), np.uint8)
-    shift = np.repeat(np.array(starts, np.int64), counts)
-    begins, ends = spans_at(buffer, np.array(heads, np.int64) + shift)
+            counts.append(scope.span_count)
+            if runs and scope.run:
+                heads.append(runs.head[scope.run.start : scope.run.stop])
+            if scope.heads:
+                heads.append(np.array(scope.heads, np.int64) + base[i])
+    begins, ends = spans_at(buffer, np.concatenate([np.zeros(0, np.int64), *heads]))
     octets, spans, links = read(buffer, begins, ends)
     return SpanStep(
         values,

@@ -7,36 +7,52 @@ resources, scopes, spans and schema URLs is not split: the official reader judge
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from streams.codec.otlp.runs import RequestRuns
+
 _FIRST, _SECOND, _THIRD = 0x0A, 0x12, 0x1A
 _LENGTH_BYTES_MAX: Final = 4
 
 
 class Scope(NamedTuple):
-    """The spans of one scope: bytes of resource and scope; where the field of each span begins."""
+    """The spans of one scope: bytes of resource and scope; where the field of each span begins.
+
+    Those of a run come before the others; it says where they are.
+    """
 
     resource: bytes
     scope: bytes
     heads: list[int]
+    run: range = range(0)
+
+    @property
+    def span_count(self) -> int:
+        """How many spans it has."""
+        return len(self.run) + len(self.heads)
 
 
 class StrangeError(Exception):
     """Not the common form."""
 
 
-def split(value: bytes) -> list[Scope] | None:
-    """Return the scopes of a request of spans in its order; None when it has another form."""
+def split(value: bytes, runs: RequestRuns | None = None) -> list[Scope] | None:
+    """Return the scopes of a request of spans in its order; None when it has another form.
+
+    Args:
+        value: the request.
+        runs: its runs of spans, where they are known.
+    """
     scopes: list[Scope] = []
     try:
         for tag, begin, end in fields(value, 0, len(value)):
             if tag != _FIRST:
                 return None
-            scopes += _of_resource(value, begin, end)
+            scopes += _of_resource(value, begin, end, runs)
     except (IndexError, StrangeError):
         return None
     return scopes
 
 
-def _of_resource(value: bytes, begin: int, end: int) -> Iterator[Scope]:
+def _of_resource(value: bytes, begin: int, end: int, runs: RequestRuns | None) -> Iterator[Scope]:
     resources: list[bytes] = []
     places: list[tuple[int, int]] = []
     for tag, at, stop in fields(value, begin, end):
@@ -49,14 +65,19 @@ def _of_resource(value: bytes, begin: int, end: int) -> Iterator[Scope]:
     if len(resources) > 1:
         raise StrangeError  # the parts of a message that comes twice are merged
     for at, stop in places:
-        yield _of_scope(value, at, stop, b"".join(resources))
+        yield _of_scope(value, at, stop, b"".join(resources), runs)
 
 
-def _of_scope(value: bytes, at: int, end: int, resource: bytes) -> Scope:
+def _of_scope(value: bytes, at: int, end: int, resource: bytes, runs: RequestRuns | None) -> Scope:
     """Return a scope; spans are many, so their lengths of one or two bytes are read in place."""
     scopes: list[bytes] = []
     heads: list[int] = []
     add = heads.append
+    run = range(0)
+    if runs is not None and at < end and value[at] == _FIRST:
+        _, begin, at = next(fields(value, at, end))
+        scopes.append(value[begin:at])
+        run, at = runs.of(at, end)
     while at < end:
         tag, size = value[at], value[at + 1]
         if tag == _SECOND and size < 0x80:
@@ -76,7 +97,7 @@ def _of_scope(value: bytes, at: int, end: int, resource: bytes) -> Scope:
             at = stop
     if at > end or len(scopes) > 1:
         raise StrangeError
-    return Scope(resource, b"".join(scopes), heads)
+    return Scope(resource, b"".join(scopes), heads, run)
 
 
 def _expect_url(tag: int, text: bytes) -> None:

@@ -15,11 +15,17 @@ _WORD_BYTES: Final = 8
 _SHORT_BYTES: Final = 64
 """Longer texts are looked at one by one: there are few."""
 _HIGH: Final = np.uint64(0x8080_8080_8080_8080)
-_SHIFT: Final = np.uint64(29)
+_LOW: Final = np.uint64(0xFFFF_FFFF)
+_HALF, _SHIFT = np.uint64(32), np.uint64(29)
 
 
 class TextHashes:
     """Hashes texts of some bytes at most.
+
+    Of each word the halves are multiplied, a secret added to each. A product of a whole word and a
+    secret would not do: a difference in the word's highest bit would be one in the product's
+    highest bit whatever the secret is, and the next word could take it back.
+    Source: Black, Halevi, Krawczyk, Krovetz, Rogaway, "UMAC" (1999), the hash NH.
 
     Args:
         bytes_max: of a text.
@@ -27,7 +33,8 @@ class TextHashes:
 
     def __init__(self, bytes_max: int) -> None:
         count = -(-bytes_max // _WORD_BYTES)
-        self._factor = [np.uint64(secrets.randbits(64) | 1) for _ in range(count + 1)]
+        self._secret = [[np.uint64(secrets.randbits(32)) for _ in range(2)] for _ in range(count)]
+        self._factor = np.uint64(secrets.randbits(64) | 1)
 
     def of(self, words: U64, at: I64, size: I64) -> U64:
         """Return the (n,) hashes of texts; of longer ones those of their first bytes, or so.
@@ -37,15 +44,15 @@ class TextHashes:
             at: (n,) where each begins.
             size: (n,) its length.
         """
-        hashed = size.astype(np.uint64) * self._factor[-1]
-        for factor, (rows, word) in zip(self._factor, _windows(words, at, size), strict=False):
+        hashed = size.astype(np.uint64)
+        for (low, high), (rows, word) in zip(self._secret, _windows(words, at, size), strict=False):
+            product = (word + low & _LOW) * (word + (high << _HALF) >> _HALF)
             if rows is None:
-                hashed ^= word
-                hashed *= factor
-                hashed ^= hashed >> _SHIFT
+                hashed += product
             else:
-                some = (hashed[rows] ^ word) * factor
-                hashed[rows] = some ^ some >> _SHIFT
+                hashed[rows] += product
+        hashed *= self._factor
+        hashed ^= hashed >> _SHIFT
         return hashed
 
 

@@ -17,7 +17,9 @@ import numpy as np
 from streams.units import I64, U8, U64, Mask
 
 ROUNDS_MAX: Final = 96
-"""Fields of a span that are looked at; one with more is not of the common form."""
+"""So many fields of a span are looked at in any case; one with more may be of no common form."""
+_WAITS_MAX: Final = 96
+"""Rounds in which some spans may wait for others."""
 PAD_BYTES: Final = 320
 """After the last request, so that whole units may be read and copied anywhere before."""
 TRACE_ID, SPAN_ID, PARENT_ID, NAME, KIND = 0x0A, 0x12, 0x22, 0x2A, 0x30
@@ -242,16 +244,34 @@ class Found:
         self._parts: dict[int, list[Parts]] = {tag: [] for tag in self._several}
 
     def walk(self, begin: I64, end: I64) -> None:
-        """Take the fields of messages, the kth of all of them in round k."""
+        """Take the fields of messages, one of each message in a round.
+
+        Writers write fields in the order of their tags. So where messages stand before different
+        ones those before the lowest are taken, and the others wait: then all go on together,
+        though some have a field more. Messages in any other order may use the waits up; after that
+        none waits.
+        """
         rows, at, stop = np.arange(len(begin)), begin, end
-        for _ in range(ROUNDS_MAX):
+        waits = 0
+        for _ in range(ROUNDS_MAX + _WAITS_MAX):
             is_left = at < stop
             if not is_left.all():
                 left = np.flatnonzero(is_left)
                 rows, at, stop = rows[left], at[left], stop[left]
             if not len(rows):
                 break
-            after = self._take_round(rows, at, stop)
+            tag = self._octets.take(at)
+            lowest = int(tag.min())
+            if (tag == lowest).all():
+                after = self._take(lowest, rows, at, stop)
+            elif waits < _WAITS_MAX:
+                waits += 1
+                after = at.copy()
+                self._take_some(lowest, tag, (rows, at, stop), after)
+            else:
+                after = np.zeros(len(rows), np.int64)
+                for one in np.flatnonzero(np.bincount(tag)).tolist():
+                    self._take_some(one, tag, (rows, at, stop), after)
             is_good = after > 0
             if not is_good.all():
                 self.is_common[rows[~is_good]] = False
@@ -260,19 +280,13 @@ class Found:
         else:
             self.is_common[rows[at < stop]] = False
 
-    def _take_round(self, rows: I64, at: I64, stop: I64) -> I64:
-        """Take one field of some spans; return where the next one begins, 0 for a strange one."""
-        tag = self._octets.take(at)
-        one = int(tag[0])
-        if (tag == one).all():
-            return self._take(one, rows, at, stop)
-        after = np.zeros(len(rows), np.int64)
-        for one in np.flatnonzero(np.bincount(tag)).tolist():
-            mine = np.flatnonzero(tag == one)
-            after[mine] = self._take(one, rows[mine], at[mine], stop[mine])
-        return after
+    def _take_some(self, one: int, tag: U8, places: tuple[I64, I64, I64], after: I64) -> None:
+        """Take the field of those that stand before one tag, and write where the next begins."""
+        mine = np.flatnonzero(tag == one)
+        after[mine] = self._take(one, *(place[mine] for place in places))
 
     def _take(self, tag: int, rows: I64, at: I64, stop: I64) -> I64:
+        """Take one field of some spans; return where the next one begins, 0 for a strange one."""
         form = self._form.get(tag)
         first = self._octets.take(at + 1)
         if form is None:
@@ -353,15 +367,25 @@ class Found:
         columns = ([getattr(one, name) for one in found] for name in Parts.__slots__)
         return Parts(*map(np.concatenate, columns))
 
+    def _laid(self, tag: int, first: I64, count: int) -> tuple[I64, I64]:
+        """Return where parts begin and end, span by span; `first` is where those of each begin."""
+        at, end = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        parts = self._parts[tag]
+        if count and all(len(part.span) == len(first) for part in parts):  # as many in each
+            for nth, part in enumerate(parts):
+                at[nth :: len(parts)], end[nth :: len(parts)] = part.begin, part.end
+            return at, end
+        for part in parts:
+            place = first[part.span] + part.nth
+            at[place], end[place] = part.begin, part.end
+        return at, end
+
     def attributes(self, tag: int) -> Attributes:
         """Lay the attributes span by span and take them apart."""
         count = self._count[tag]
         first = np.cumsum(count) - count
         span = np.repeat(np.arange(len(count)), count)
-        at, end = np.zeros(len(span), np.int64), np.zeros(len(span), np.int64)
-        for part in self._parts[tag]:
-            place = first[part.span] + part.nth
-            at[place], end[place] = part.begin, part.end
+        at, end = self._laid(tag, first, len(span))
         octets = self._octets
         key_size = octets.take(at + 1).astype(np.int64)
         is_good = (octets.take(at) == 0x0A) & (key_size > 0) & (key_size < _CONTINUES)
