@@ -48,6 +48,17 @@ def length_us(text: str) -> int:
     return long_us
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Write how many there are of something: "1 alert", "2 alerts", "1,907 alert states".
+
+    Args:
+        number: how many.
+        one: the name of one.
+        many: the name of several, where it is not that of one and an s.
+    """
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def is_unicode(text: str) -> bool:
     """Say whether a text can be written as UTF-8: JSON can spell half of a surrogate pair."""
     return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -2,7 +2,7 @@
 
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from streams.errors import ConfigError
 
@@ -12,11 +12,13 @@ MEMBER_BYTES_MAX = 256 * 1024 * 1024
 def members(folder: Path, stem: str) -> Iterator[tuple[str, bytes]]:
     """Return (path within, content) of all files of `stem`, sorted by path; none when absent.
 
+    Hidden files are left out: archives that were packed on a desktop have one beside each file.
+
     `stem` is a folder `stem/` or an archive `stem.tar.xz` (or .tar.gz, .tar) in `folder`.
     """
     inside = folder / stem
     if inside.is_dir():
-        paths = sorted(p for p in inside.rglob("*") if p.is_file())
+        paths = sorted(p for p in inside.rglob("*") if p.is_file() and p.name[0] != ".")
         yield from ((str(p.relative_to(inside)), p.read_bytes()) for p in paths)
         return
     for suffix in (".tar.xz", ".tar.gz", ".tar"):
@@ -30,7 +32,7 @@ def _archived(archive: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(archive, "r|*") as members_:
             for member in members_:
-                if not member.isreg():
+                if not member.isreg() or PurePosixPath(member.name).name.startswith("."):
                     continue
                 if member.size > MEMBER_BYTES_MAX:
                     raise ConfigError(f"{archive}:{member.name}: larger than this reader accepts")

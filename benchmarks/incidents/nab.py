@@ -14,7 +14,9 @@ Anomaly Benchmark" (ICMLA 2015); the scoring is that of NAB 1.1.
 import argparse
 import csv
 import gzip
+import io
 import json
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -57,14 +59,17 @@ class Verdict:
 
 
 def read_series(folder: Path) -> list[Series]:
-    """Return all series of a folder laid out as the development data, by name."""
+    """Return all series of a folder, each in the order of time; packed or plain."""
     out = []
-    for path in sorted(folder.glob("*/*.csv.gz")):
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            rows = list(csv.reader(file))[1:]
-        times = [_time_us(row[0]) for row in rows]
+    for path in sorted((*folder.glob("*/*.csv.gz"), *folder.glob("*/*.csv"))):
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
+        rows = [row for row in list(csv.reader(io.StringIO(text)))[1:] if len(row) > 1 and row[1]]
+        cells = ((_time_us(row[0]), number, float(row[1])) for number, row in enumerate(rows))
+        values = sorted(cells)
         name = f"{path.parent.name}/{path.name.removesuffix('.gz')}"
-        out.append(Series(name, times, [float(row[1]) for row in rows]))
+        if values:
+            out.append(Series(name, [t for t, _, _ in values], [v for _, _, v in values]))
     return out
 
 
@@ -98,8 +103,8 @@ def judge(series: Series, alerts: list[int], windows: list[tuple[int, int]]) -> 
     probation = min(int(PROBATION_RATIO * len(series.values)), PROBATION_MAX)
     bounds = []
     for begin_us, end_us in windows:
-        inside = [i for i, at_us in enumerate(series.times_us) if begin_us <= at_us <= end_us]
-        bounds.append((inside[0], inside[-1]))
+        left = bisect_left(series.times_us, begin_us)
+        bounds.append((left, bisect_right(series.times_us, end_us) - 1))
     first: list[int | None] = [None] * len(bounds)
     score, false = 0.0, 0
     for at in alerts:
@@ -113,7 +118,7 @@ def judge(series: Series, alerts: list[int], windows: list[tuple[int, int]]) -> 
         before = [bound for bound in bounds if bound[1] < at]
         if before:
             left, right = before[-1]
-            score += FALSE_WEIGHT * scaled_sigmoid((at - right) / (right - left))
+            score += FALSE_WEIGHT * scaled_sigmoid((at - right) / max(1, right - left))
         else:
             score -= FALSE_WEIGHT
     for (left, right), found in zip(bounds, first, strict=True):

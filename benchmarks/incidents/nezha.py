@@ -12,14 +12,15 @@ Source: https://github.com/IntelligentDDS/Nezha (FSE 2023).
 import json
 import math
 import re
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterator, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from benchmarks.incidents.archives import members
+from benchmarks.incidents.moments import second_us
 from benchmarks.incidents.replay import Recording, replay
 from benchmarks.incidents.scoring import Fault, result
 from streams.codec.nezha import has_nezha_traces, read_nezha
@@ -27,12 +28,13 @@ from streams.core.causes.metric_evidence import CLIENT, SERVER, Sample, Series
 from streams.core.causes.visits import SPAN_COLUMNS
 from streams.core.causes.watch import CauseWatch
 from streams.errors import ConfigError
-from streams.units import SECOND_US
 
 _LINE = re.compile(r"^\S+\s+(?P<severity>[A-Z]+)\s+(?P<location>\S+)\s+(?P<text>.*)$", re.DOTALL)
 _VARIABLE = re.compile(r"\S*\d\S*")
 _LOG_SOURCE = ("TraceID", "SpanID", "TimeUnixNano", "Log")
-_NOT_A_SERIES = {"Time", "time", "TimeStamp", "timestamp", "PodName", "ServiceName"}
+_TIMES = ("Time", "time", "TimeStamp", "timestamp")
+"""Columns with the time of a row, the first one that there is."""
+_NOT_A_SERIES = {*_TIMES, "PodName", "ServiceName"}
 _SPAN_SCHEMA = dict.fromkeys(SPAN_COLUMNS, pl.String) | {
     "timestamp_us": pl.Int64(),
     "duration_us": pl.Int64(),
@@ -49,6 +51,7 @@ def run(path: Path) -> dict[str, Any]:
     """
     labelled = faults(path)  # before the day is read, which takes a minute; the replay sees none
     recording = read(path)
+    labelled = [_named_in(fault, recording.modules) for fault in labelled]
     incidents = replay(recording, CauseWatch())
     scored = result(labelled, incidents, recording)
     return {**scored, "published": _published(path)}
@@ -65,7 +68,7 @@ def _published(path: Path) -> dict[str, Any]:
 
 
 def service(pod: str) -> str:
-    """Return a pod's service: its name less the last two parts."""
+    """Return a pod's service: its name less the last two parts, the name itself without those."""
     return "-".join(pod.split("-")[:-2]) or pod
 
 
@@ -81,8 +84,9 @@ def faults(path: Path) -> list[Fault]:
     if not found:
         raise ConfigError(f"{path}: no *fault_list.json; give the folder of a Nezha day")
     try:
-        hours = json.loads(found[0].read_text())
-        labels = [label for of_hour in hours.values() for label in of_hour]
+        hours = json.loads(found[0].read_text("utf-8-sig"))
+        groups = hours.values() if isinstance(hours, dict) else [hours]
+        labels = [label for of_hour in groups for label in of_hour]
         return [_fault(label) for label in labels]
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ConfigError(
@@ -93,7 +97,13 @@ def faults(path: Path) -> list[Fault]:
 
 def _fault(label: dict[str, str]) -> Fault:
     time, pod = label["inject_time"], label["inject_pod"]
-    return Fault(f"{time} {pod}", label["inject_type"], service(pod), _text_us(time))
+    return Fault(f"{time} {pod}", label["inject_type"], service(pod), second_us(time))
+
+
+def _named_in(fault: Fault, modules: Collection[str]) -> Fault:
+    """Return a fault with its service as the recording calls it: a label may name no pod of it."""
+    pod = fault.fault_id.rpartition(" ")[2]
+    return replace(fault, truth=pod) if fault.truth not in modules and pod in modules else fault
 
 
 def read(path: Path) -> Recording:
@@ -114,7 +124,7 @@ def read(path: Path) -> Recording:
 def _spans(path: Path) -> pl.DataFrame:
     if not has_nezha_traces(path):
         return pl.DataFrame(schema=_SPAN_SCHEMA)
-    frames = list(read_nezha(path, include_faultfree=True))
+    frames = list(read_nezha(path, include_faultfree=True, skip_bad_rows=True))
     return (
         pl.concat(frames)
         .unique(["trace_id", "span_id"], keep="first", maintain_order=True)
@@ -179,36 +189,62 @@ def _template(log: str) -> tuple[str, str]:
 
 
 def _samples(path: Path) -> Iterator[Sample]:
+    tables = []
     for name, content in members(path, "metric"):
-        table = _table(f"{path / 'metric'}: {name}", content)
-        times = "Time" if "Time" in table.columns else "time"
-        if times not in table.columns:
+        table = _table(f"{path / 'metric'}: {name}", content) if name.endswith(".csv") else None
+        if table is not None and table.height:
+            tables.append((name, table))
+    services = {_owner(name, table) for name, table in tables} - {""}
+    for name, table in tables:
+        times = next((column for column in _TIMES if column in table.columns), None)
+        if times is None:
             continue  # the call graph, and nothing with a time
         try:
-            at_us = [_text_us(text[:19]) for text in table[times].to_list()]
-        except (ValueError, TypeError) as error:
+            at_us = [second_us(text) if text else None for text in table[times].to_list()]
+        except ValueError as error:
             raise ConfigError(f"{path / 'metric'}: {name}: column {times}: {error}") from error
         for column in table.columns:
-            series = _series(Path(name).name, table, column)
+            series = _series(name, table, column, services)
             if series is None:
                 continue
             values = table[column].cast(pl.Float64, strict=False).fill_null(math.nan)
-            yield from (Sample(series, t, v) for t, v in zip(at_us, values.to_list(), strict=True))
+            rows = zip(at_us, values.to_list(), strict=True)
+            yield from (Sample(series, t, v) for t, v in rows if t is not None)
 
 
-def _series(file: str, table: pl.DataFrame, column: str) -> Series | None:
+def _owner(name: str, table: pl.DataFrame) -> str:
+    """Return the service that a table is about, "" where it is about calls."""
+    stem = Path(name).name.removesuffix(".csv")
+    if "PodName" in table.columns:
+        pod = table["PodName"].drop_nulls()
+        return service(str(pod[0]) if len(pod) else stem.removesuffix("_metric"))
+    if "ServiceName" in table.columns:
+        named = table["ServiceName"].drop_nulls()
+        return (str(named[0]) if len(named) else stem).lower()
+    return ""
+
+
+def _series(name: str, table: pl.DataFrame, column: str, services: Set[str]) -> Series | None:
     if column in _NOT_A_SERIES:
         return None
-    if "PodName" in table.columns:
-        return Series(service(table["PodName"][0]), column)
-    if "ServiceName" in table.columns:
-        return Series(str(table["ServiceName"][0]).lower(), column)
-    view, _, quantile = file.removesuffix(".csv").partition("_")
-    if view in _SIDES and column.count("_") == 1:
-        caller, callee = column.split("_")
-        near, far = (caller, callee) if view == "source" else (callee, caller)
-        return Series(near, f"latency p{quantile}", peer=far, side=_SIDES[view])
-    return None
+    if owner := _owner(name, table):
+        return Series(owner, column)
+    view, _, quantile = Path(name).name.removesuffix(".csv").partition("_")
+    ends = _ends(column, services) if view in _SIDES else None
+    if ends is None:
+        return None
+    near, far = ends if view == "source" else ends[::-1]
+    return Series(near, f"latency p{quantile}", peer=far, side=_SIDES[view])
+
+
+def _ends(column: str, services: Set[str]) -> Sequence[str] | None:
+    """Return caller and callee of a column `caller_callee`; a name may have a `_` of its own."""
+    parts = column.split("_")
+    splits = [("_".join(parts[:n]), "_".join(parts[n:])) for n in range(1, len(parts))]
+    both = [pair for pair in splits if services >= set(pair)]
+    if len(splits) == 1:
+        return splits[0]
+    return both[0] if both else None
 
 
 def _normal(path: Path) -> Iterator[tuple[Series, float, float]]:
@@ -218,10 +254,7 @@ def _normal(path: Path) -> Iterator[tuple[Series, float, float]]:
             continue
         for column in table.columns:
             mean, deviation = table[column].cast(pl.Float64, strict=False).to_list()[:2]
-            if mean is not None and deviation:  # without any spread nothing was measured
+            if (
+                None not in (mean, deviation) and math.isfinite(mean) and deviation > 0
+            ):  # without any spread nothing was measured
                 yield Series(Path(name).name.removesuffix(".csv"), column), mean, deviation
-
-
-def _text_us(text: str) -> int:
-    moment = datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
-    return int(moment.timestamp()) * SECOND_US

@@ -15,7 +15,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -63,15 +63,19 @@ def run(path: Path) -> dict[str, Any]:
 
 
 def _scenarios(path: Path) -> dict[str, Files]:
-    found: dict[str, Files] = {}
+    found: dict[tuple[str, ...], Files] = {}
     stems = sorted(p.name.split(".tar")[0] for p in path.glob("*.tar*")) or ["."]
     for stem in stems:
         for name, content in members(path, stem):
             parts = PurePosixPath(name).parts
             at = -2 if len(parts) > 1 and parts[-2] == "context" else -1
             if len(parts) >= 1 - at:
-                found.setdefault(parts[at - 1], {})["/".join(parts[at:])] = content
-    whole = {name: files for name, files in found.items() if "ground_truth.json" in files}
+                found.setdefault(parts[:at], {})["/".join(parts[at:])] = content
+    whole = {
+        where[-1] if sum(other[-1] == where[-1] for other in found) == 1 else "/".join(where): files
+        for where, files in found.items()
+        if "ground_truth.json" in files
+    }
     if not whole:
         raise ConfigError(f"{path}: no scenario in it (alert.json, ground_truth.json)")
     return whole
@@ -129,15 +133,22 @@ def _changes(files: Files) -> list[Change]:
 
 def _samples(files: Files) -> dict[int, list[Sample]]:
     found: dict[int, list[Sample]] = {}
-    for row in csv.DictReader(io.StringIO(files["metrics.csv"].decode())):
+    for row in csv.DictReader(io.StringIO(files.get("metrics.csv", b"").decode("utf-8-sig"))):
+        if not row["value"]:
+            continue
         at_us = _time_us(row["timestamp"])
         sample = Sample(Series(row["service"], row["metric"]), at_us, float(row["value"]))
         found.setdefault(_minute(at_us), []).append(sample)
+    for samples in found.values():
+        samples.sort(key=lambda sample: sample.at_us)
     return found
 
 
 def _logs(files: Files) -> dict[int, TracePartial]:
-    rows = [json.loads(line) for line in files["logs.ndjson"].splitlines() if line.strip()]
+    lines = files.get("logs.ndjson", b"").splitlines()
+    rows = [json.loads(line) for line in lines if line.strip()]
+    if not rows:
+        return {}
     frame = pl.DataFrame(
         {
             "minute": [_minute(_time_us(row["timestamp"])) for row in rows],
@@ -184,4 +195,7 @@ def _minute(at_us: int) -> int:
 
 
 def _time_us(text: str) -> int:
-    return int(datetime.fromisoformat(text).timestamp() * SECOND_US)
+    """Return a time as Unix microseconds; without a zone it is UTC."""
+    moment = datetime.fromisoformat(text)
+    zoned = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return int(zoned.timestamp() * SECOND_US)

@@ -18,6 +18,7 @@ from streams.cli.contract_signals import signals
 from streams.contract.compile import ordered_stages
 from streams.contract.loader import ContractError, contract_path, load_contract
 from streams.contract.model import Contract, Flow, Stage
+from streams.units import counted
 
 UNOWNED = "unowned"
 
@@ -50,7 +51,8 @@ def check(file: File, as_json: Json = False) -> None:
         return
     typer.echo(
         f"{contract_path(file).name}: contract {contract.name} {contract.version} is valid: "
-        f"{len(contract.modules)} modules, {len(contract.flows)} flows, {stages} stages"
+        f"{counted(len(contract.modules), 'module')}, {counted(len(contract.flows), 'flow')}, "
+        f"{counted(stages, 'stage')}"
     )
 
 

@@ -23,6 +23,7 @@ from streams.contract.operations import OperationRules
 from streams.core.columns import Operations
 from streams.errors import ConfigError, reason_of
 from streams.runtime.topics import OTHER
+from streams.units import counted
 
 _DEFAULTS = LearnerSettings()
 
@@ -80,9 +81,10 @@ def learn(
     required = sum(len(parent.children) for parent in rules.parents)
     groups = sum(len(parent.one_of) for parent in rules.parents)
     typer.echo(
-        f"{out}: contract {name} {version}: {len(modules)} modules (unowned), "
-        f"{required} required children and {groups} groups below {len(rules.parents)} "
-        f"operations, from {rules.traces} traces"
+        f"{out}: contract {name} {version}: {counted(len(modules), 'module')} (unowned), "
+        f"{counted(required, 'required child', 'required children')} and "
+        f"{counted(groups, 'group')} below {counted(len(rules.parents), 'operation')}, "
+        f"from {counted(rules.traces, 'trace')}"
     )
 
 

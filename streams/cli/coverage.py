@@ -21,6 +21,7 @@ from streams.runtime.build import load_pipeline
 from streams.runtime.counting import Told, count_told
 from streams.runtime.reading import Reading
 from streams.settings import load_settings
+from streams.units import counted
 
 app = typer.Typer()
 _SAID: Final = {
@@ -131,13 +132,15 @@ def show(found: Coverage, told: Told, console: Console) -> None:
     if any(finding.kind == "never_seen" for finding in found.findings):
         hint = "what adds telemetry: spanloom coverage template MODULE COMPONENT --contract ..."
         console.print(hint, style="dim", soft_wrap=True)
-    console.print(f"{told.records:,} records read", style="dim")
+    console.print(f"{counted(told.records, 'record')} read", style="dim")
     if told.is_cut:
         console.print("older records were left out: --newest says how many are read", style="dim")
     for reason, count in sorted(told.unreadable.items()):
         console.print(f"unreadable {reason}: {count:,}", style="yellow")
     if told.beyond:
-        console.print(f"{told.beyond:,} events of too many different names", style="yellow")
+        console.print(
+            f"{counted(told.beyond, 'event')} of too many different names", style="yellow"
+        )
 
 
 def _print_findings(console: Console, title: str, rows: list[Finding]) -> None:

@@ -9,14 +9,15 @@ from typing import Any
 
 import typer
 
+from streams.cli.asking import NOTHING
 from streams.cli.connection import connect
 from streams.cli.incident_reading import Event, versions
 from streams.cli.lines import clean, edge_name, time_of_day
 from streams.codec.plain import plain
-from streams.errors import ConfigError
 from streams.runtime import topics
 from streams.runtime.reading import Reading
 from streams.settings import load_settings
+from streams.units import counted
 
 SHOWN_IDS = 10
 
@@ -36,7 +37,9 @@ def run(
     with Reading(connect(settings)) as reading:
         found = versions(reading, topic, incident).get(incident)
     if not found:
-        raise ConfigError(f"no incident {incident} in {topic}; `spanloom incident list --all`")
+        known = "`spanloom incident list --all` names those that there are"
+        typer.echo(clean(f"there is no incident {incident} in {topic}: {known}"), err=True)
+        raise typer.Exit(NOTHING)
     if as_json:
         typer.echo(json.dumps(plain(explanation(found)), ensure_ascii=False))
         return
@@ -112,7 +115,7 @@ def text_of(events: list[Event]) -> list[str]:
         + (f", resolved {time_of_day(last['resolved_at'])}" if last["resolved_at"] else ""),
         f"owner {last['owner'] or 'nobody'} {last['channel']}".rstrip(),
         f"playbook {last['playbook'] or 'none'}",
-        f"hits {radius['records']} records, flows {_list(radius['flows'])}, modules "
+        f"hits {counted(radius['records'], 'record')}, flows {_list(radius['flows'])}, modules "
         f"{_list(radius['modules'])}, downstream {_list(radius['downstream'])}",
     ]
     if last["acknowledged_by"]:
@@ -159,7 +162,8 @@ def _alerts(last: Event) -> list[str]:
 
 def _noise(last: Event) -> list[str]:
     why = ", ".join(f"{reason} {count}" for reason, count in last["suppressed"].items())
-    told = f"{last['alerts_in']} alert states came in, {last['alerts_suppressed']} were not told"
+    came, untold = counted(last["alerts_in"], "alert state"), last["alerts_suppressed"]
+    told = f"{came} came in, {untold} {'was' if untold == 1 else 'were'} not told"
     return ["", told + (f": {why}" if why else "")]
 
 

@@ -27,6 +27,7 @@ from streams.runtime import topics
 from streams.runtime.build import load_pipeline
 from streams.runtime.reading import Message, Place, Reading
 from streams.settings import load_settings
+from streams.units import counted
 
 app = typer.Typer(no_args_is_help=True)
 _PLACE: Final = re.compile(
@@ -251,7 +252,7 @@ def _say(out: Path, written: int, what: str, counts: Counter[str], as_json: bool
     if as_json:
         typer.echo(json.dumps(answer))
     else:
-        typer.echo(f"{out}: {written:,} {what}, {counts.total():,} records unreadable")
+        typer.echo(f"{out}: {written:,} {what}, {counted(counts.total(), 'record')} unreadable")
         for reason, count in sorted(counts.items()):
             typer.echo(f"unreadable {reason}: {count:,}", err=True)
     if counts:

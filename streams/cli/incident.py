@@ -322,6 +322,8 @@ def _say(order: dict[str, Any], told: dict[str, str], as_json: bool) -> None:
     else:
         version = told.get("incident_version", "")
         done = f"{what}: done" + (f", version {version}" if version else "")
+        if told.get("ordered_incident_id"):
+            done += f" of incident {told['incident_id']}, which took it over"
         if order["command"] == SILENCE:
             done += f", silence {order['command_id']}, until {time_of_day(order['until_us'])} UTC"
             if told.get("alerts_hidden"):

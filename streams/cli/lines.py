@@ -19,7 +19,7 @@ from streams.codec.schemas import default_schemas
 from streams.errors import RecordError, StateError
 from streams.runtime.reading import Message
 from streams.state.segment import read_piece
-from streams.units import SECOND_US
+from streams.units import SECOND_US, counted
 
 Record = Mapping[str, Any]
 _STYLE: Final = {
@@ -210,19 +210,18 @@ def _rekeyed(line: Text, batch: Record) -> None:
 
 def _batch(line: Text, batch: Record) -> None:
     events = batch["events"]
-    _say(
-        line, _at(events[0]["timestamp"]) if events else "", f"{len(events)} events in one message "
-    )
+    count = counted(len(events), "event")
+    _say(line, _at(events[0]["timestamp"]) if events else "", f"{count} in one message ")
     modules = Counter(event["module"] for event in events)
     _say(line, (", ".join(f"{name} {n}" for name, n in sorted(modules.items())), "cyan"))
 
 
 def _trace(line: Text, trace: Record) -> None:
     _say(line, _at(trace["start"]), _word(trace["status"], 10))
-    _say(line, (trace["flow"] or "no flow", "cyan"), f" {trace['span_count']} spans ")
+    _say(line, (trace["flow"] or "no flow", "cyan"), f" {counted(trace['span_count'], 'span')} ")
     _say(line, f"{length(trace['duration_us'])} ")
     if trace["error_count"]:
-        _say(line, (f"{trace['error_count']} errors ", "red"))
+        _say(line, (f"{counted(trace['error_count'], 'error')} ", "red"))
     if trace["evicted_count"]:
         _say(line, (f"{trace['evicted_count']} evicted ", "magenta"))
     for lost in trace["missing"][:_MISSING_SHOWN]:
@@ -245,7 +244,8 @@ def _incident(line: Text, incident: Record) -> None:
     _say(line, _at(incident["timestamp"]), _word(incident["event"], 12))
     _say(line, _word(incident["severity"]), (incident["title"], "bold"))
     _say(line, f" owner {incident['owner'] or 'unowned'} ")
-    _say(line, f"{len(incident['alerts'])} alerts, {incident['blast_radius']['records']} records ")
+    alerts = counted(incident["alert_count"] or len(incident["alerts"]), "alert")
+    _say(line, f"{alerts}, {counted(incident['blast_radius']['records'], 'record')} ")
     _say(line, (f"version {incident['version']} incident {incident['incident_id']}", "dim"))
 
 
@@ -274,7 +274,7 @@ def _partial(line: Text, partial: Record) -> None:
     total: Mapping[str, int] = next(
         (s["counters"] for s in partial["scopes"] if s["kind"] == "total"), {}
     )
-    _say(line, f"{len(partial['scopes'])} scopes ", _counters(total))
+    _say(line, f"{counted(len(partial['scopes']), 'scope')} ", _counters(total))
     _say(line, (f"sequence {partial['sequence']} ", "dim"))
     _say(line, (f"watermark {time_of_day(partial['watermark'])}", "dim"))
 
@@ -290,11 +290,11 @@ def _signals(line: Text, partial: Record) -> None:
 
 
 def _evidence(line: Text, found: Record) -> None:
-    _say(line, _at(found["at"]), f"{found['traces']} traces {found['series']} series ")
+    _say(line, _at(found["at"]), f"{counted(found['traces'], 'trace')} {found['series']} series ")
     if found["alarms"]:
         _say(line, (f"beyond doubt {', '.join(found['alarms'])} ", "red"))
     first = max(found["evidence"], key=lambda item: item["bits"] * item["weight"], default=None)
-    _say(line, f"{len(found['evidence'])} signs" if first else "nothing unusual")
+    _say(line, counted(len(found["evidence"]), "sign") if first else "nothing unusual")
     if first:
         _say(line, (f", first {first['kind']}: {first['sentence']}", "dim"))
 

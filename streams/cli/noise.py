@@ -21,6 +21,7 @@ from streams.runtime import topics
 from streams.runtime.clock import wall_us
 from streams.runtime.reading import Reading
 from streams.settings import load_settings
+from streams.units import counted
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -60,8 +61,9 @@ def report(
         return
     total = found["total"]
     typer.echo(
-        f"{first} to {last}: {total['alerts']} alert states, {total['incidents']} incidents, "
-        f"{total['events']} events: {total['reduction']:.1%} less to read"
+        f"{first} to {last}: {counted(total['alerts'], 'alert state')}, "
+        f"{counted(total['incidents'], 'incident')}, {counted(total['events'], 'event')}: "
+        f"{total['reduction']:.1%} less to read"
     )
     print_table(terminal(), "", _COLUMNS, _rows(found["rows"]))
 

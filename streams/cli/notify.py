@@ -13,6 +13,7 @@ from streams.errors import ConfigError
 from streams.monitoring.logs import configure_logs
 from streams.runtime.link import Link
 from streams.settings import WorkerSettings, load_settings
+from streams.units import counted
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -102,7 +103,7 @@ def check(
         targets = [{"id": t.id, "kind": t.kind} for t in notify.targets]
         typer.echo(json.dumps({"file": file, "ok": True, "targets": targets, "problems": []}))
     else:
-        typer.echo(f"{file} is valid: {len(names)} targets: {', '.join(names)}")
+        typer.echo(f"{file} is valid: {counted(len(names), 'target')}: {', '.join(names)}")
 
 
 @app.command("test")

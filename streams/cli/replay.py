@@ -20,6 +20,7 @@ from streams.errors import ConfigError
 from streams.runtime.build import load_pipeline, services_of
 from streams.runtime.replaying import Replay
 from streams.settings import load_settings
+from streams.units import counted
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -133,7 +134,7 @@ def _send(
             json.dumps({"sent": sent, "refused": dict(account.refused), "examples": refused})
         )
     else:
-        typer.echo(f"{sent:,} events sent")
+        typer.echo(f"{counted(sent, 'event')} sent")
         show_refused(account)
     if account.refused:
         raise typer.Exit(1)

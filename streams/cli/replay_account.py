@@ -19,6 +19,7 @@ from streams.codec.recorded.summary import trace_summary
 from streams.codec.records import encode
 from streams.codec.schemas import default_schemas
 from streams.core.columns import Operations
+from streams.units import counted
 
 _PATHS_SHOWN: Final = 5
 _JUDGED_AT_ONCE: Final = 5_000
@@ -110,7 +111,7 @@ def _show(answer: dict[str, Any], account: Account) -> None:
     """Say what became of the rows; refusals and what was left out on standard error."""
     for trace in answer["traces"]:
         said = ", ".join(
-            f"{trace[name]:,} {name}"
+            counted(trace[name], name.removesuffix("s"), name)
             for name in ("spans", "logs", "roots", "orphans", "shared", "loops", "duplicates")
             if trace[name]
         )
@@ -124,11 +125,13 @@ def _show(answer: dict[str, Any], account: Account) -> None:
             typer.echo(f"  {one['own_us']:>12,} us  {clean(one['call_path'])}")
     refused = sum(answer["refused"].values())
     typer.echo(
-        f"{answer['rows']:,} rows, {answer['events']:,} events, {answer['sent']:,} sent, "
+        f"{counted(answer['rows'], 'row')}, {counted(answer['events'], 'event')}, "
+        f"{answer['sent']:,} sent, "
         f"{refused:,} refused, {answer['left_out']:,} left out"
     )
     show_refused(account)
     if answer["merged"]:
-        typer.echo(f"{answer['merged']:,} rows tell more of another row's span", err=True)
+        typer.echo(f"{answer['merged']:,} of the rows tell more of another row's span", err=True)
     if answer["hashed_ids"]:
-        typer.echo(f"{answer['hashed_ids']:,} ids are no hex numbers: hashed", err=True)
+        ids = counted(answer["hashed_ids"], "id")
+        typer.echo(f"{ids} in other than hex digits: hashed", err=True)

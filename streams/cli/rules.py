@@ -19,6 +19,7 @@ from streams.errors import ConfigError, reason_of
 from streams.runtime.global_stage import topology_of
 from streams.runtime.signal_stage import graph_of, signal_settings
 from streams.settings import load_settings
+from streams.units import counted
 
 app = typer.Typer(
     name="rules",
@@ -126,7 +127,7 @@ def _show(results: list[Result]) -> None:
             for d in result.differences
         ]  # fmt: skip
         if not rows:
-            text = f"{len(result.raised)} alerts" if result.raised else "no alert"
+            text = counted(len(result.raised), "alert") if result.raised else "no alert"
             rows = [("", text, text, "ok")]
         for rule, expected, raised, verdict in rows:
             shown.append([*map(clean, (result.name, rule, expected, raised, verdict))])

@@ -23,6 +23,7 @@ from streams.runtime.accounts import group_accounts
 from streams.runtime.link import Link
 from streams.runtime.reading import Reading, Span, committed_offsets
 from streams.settings import load_settings
+from streams.units import counted
 
 REJECTED_READ_MAX: Final = 100_000
 """Newest rejected records that are read, per partition."""
@@ -148,7 +149,8 @@ def _notes(answer: dict[str, Any], missing: set[str], is_cut: bool) -> list[str]
         )
     elif answer["partitions_reported"] < answer["partitions_total"]:
         silent = answer["partitions_total"] - answer["partitions_reported"]
-        notes.append(f"{silent} partitions have not committed yet: they count for nothing here.")
+        of = counted(silent, "partition")
+        notes.append(f"Of {of} nothing is committed yet, and nothing is counted here.")
     if missing:
         notes.append(f"Topics that are not there: {', '.join(sorted(missing))}.")
     if is_cut:

@@ -37,7 +37,9 @@ _SOURCE_COLUMNS: Final = (
 )
 
 
-def read_nezha(path: str | Path, include_faultfree: bool = False) -> Iterator[pl.DataFrame]:
+def read_nezha(
+    path: str | Path, include_faultfree: bool = False, skip_bad_rows: bool = False
+) -> Iterator[pl.DataFrame]:
     """Read a recording, one frame for each minute's file, in the order of the minutes.
 
     Each frame has the columns trace_id, span_id, parent_span_id ("" for a root), module (the
@@ -49,6 +51,8 @@ def read_nezha(path: str | Path, include_faultfree: bool = False) -> Iterator[pl
             `trace.tar.xz`, or such an archive itself. Files win over the archive when a folder has
             both.
         include_faultfree: Read `faultfree/` or `faultfree.tar.xz` of the folder too.
+        skip_bad_rows: Leave rows out that lack a cell or have none that is a number, as the last
+            one of a file that was cut short, rather than refuse the recording.
 
     Raises:
         ConfigError: There is no such table, a column is missing, a cell is not a number, or the
@@ -57,7 +61,7 @@ def read_nezha(path: str | Path, include_faultfree: bool = False) -> Iterator[pl
     source = Path(path)
     found: list[tuple[str, pl.DataFrame]] = []
     for part in _parts(source, include_faultfree):
-        found.extend(_read_part(part))
+        found.extend(_read_part(part, skip_bad_rows))
     if not found:
         raise ConfigError(f"{source}: no HH_MM_trace.csv in it; give the folder of a Nezha day")
     found.sort(key=lambda named: named[0])
@@ -149,20 +153,22 @@ def _tables(folder: Path) -> list[Path]:
     return [p for p in folder.iterdir() if _TRACE_FILE.match(p.name) and p.is_file()]
 
 
-def _read_part(part: Path) -> Iterator[tuple[str, pl.DataFrame]]:
+def _read_part(part: Path, skip_bad_rows: bool) -> Iterator[tuple[str, pl.DataFrame]]:
     """Read one table, or all tables of one archive, each with its HH_MM name."""
     if not part.name.endswith(_ARCHIVES):
-        yield part.name, _parse(part.read_bytes(), str(part))
+        yield part.name, _parse(part.read_bytes(), str(part), skip_bad_rows)
         return
     try:
         # A stream: the archive is unpacked once, front to back, whatever its members' order.
         with tarfile.open(part, "r|*") as archive:
-            yield from _read_members(archive, part)
+            yield from _read_members(archive, part, skip_bad_rows)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ConfigError(f"{part}: not a readable tar archive ({error})") from error
 
 
-def _read_members(archive: tarfile.TarFile, part: Path) -> Iterator[tuple[str, pl.DataFrame]]:
+def _read_members(
+    archive: tarfile.TarFile, part: Path, skip_bad_rows: bool
+) -> Iterator[tuple[str, pl.DataFrame]]:
     """Parse the trace tables of an archive; refuse what an honest recording never holds."""
     total_bytes = 0
     for count, member in enumerate(archive, 1):
@@ -181,19 +187,21 @@ def _read_members(archive: tarfile.TarFile, part: Path) -> Iterator[tuple[str, p
             continue
         table = archive.extractfile(member)
         assert table is not None, place  # a regular file always opens
-        yield match[1], _parse(table.read(), place)
+        yield match[1], _parse(table.read(), place, skip_bad_rows)
 
 
-def _parse(table: bytes, place: str) -> pl.DataFrame:
-    """Parse one CSV table; `place` names it in errors."""
+def _parse(table: bytes, place: str, skip_bad_rows: bool) -> pl.DataFrame:
+    """Parse one CSV table; `place` names it in errors. A minute without a trace may be empty."""
     try:
-        raw = pl.read_csv(table, infer_schema=False)
+        content = table if table.strip() else ",".join(_SOURCE_COLUMNS).encode()
+        raw = pl.read_csv(content, infer_schema=False, truncate_ragged_lines=skip_bad_rows)
     except pl.exceptions.PolarsError as error:
         raise ConfigError(f"{place}: not a CSV table ({error})") from error
     absent = [name for name in _SOURCE_COLUMNS if name not in raw.columns]
     if absent:
         raise ConfigError(f"{place}: column {absent[0]} is missing")
     parent = pl.col("ParentID").fill_null("")
+    is_strict = not skip_bad_rows
     try:
         frame = raw.select(
             trace_id=pl.col("TraceID").str.to_lowercase(),
@@ -205,11 +213,13 @@ def _parse(table: bytes, place: str) -> pl.DataFrame:
             component=pl.lit(COMPONENT),
             name=pl.col("OperationName"),
             pod=pl.col("PodName"),
-            timestamp_us=pl.col("StartTimeUnixNano").cast(pl.Int64) // 1_000,
-            duration_us=pl.col("Duration").cast(pl.Int64),
+            timestamp_us=pl.col("StartTimeUnixNano").cast(pl.Int64, strict=is_strict) // 1_000,
+            duration_us=pl.col("Duration").cast(pl.Int64, strict=is_strict),
         )
     except pl.exceptions.PolarsError as error:
         raise ConfigError(f"{place}: {error}") from error
+    if skip_bad_rows:
+        frame = frame.drop_nulls()
     _refuse_gaps(frame, place)
     return frame.sort("timestamp_us", maintain_order=True)
 

@@ -29,6 +29,13 @@ def _merged(answer: Answer) -> str:
     return command.incident_id if command.into and not answer.refused else ""
 
 
+def _ordered(answer: Answer) -> str:
+    """Return the incident that an order named, where another one has taken that one over."""
+    command = answer.command
+    is_another = command.incident_id != answer.incident_id and not command.into
+    return command.incident_id if is_another and not answer.refused else ""
+
+
 def audit_event(answer: Answer, number: int) -> dict[str, Any]:
     """Return the audit entry of an answer.
 
@@ -51,6 +58,7 @@ def audit_event(answer: Answer, number: int) -> dict[str, Any]:
         "answered_at_us": str(answer.at_us),
         "first_answered_at_us": str(answer.first_us) if answer.first_us else "",
         "merged_incident_id": _merged(answer),
+        "ordered_incident_id": _ordered(answer),
         "alerts_hidden": "" if answer.alerts_hidden is None else str(answer.alerts_hidden),
     }
     dimensions |= {f"matcher.{key}": text for key, text in (command.matcher or {}).items()}

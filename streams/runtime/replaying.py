@@ -16,7 +16,7 @@ from streams.runtime import refusals, topics
 from streams.runtime.build import Pipeline
 from streams.runtime.link import Link, open_client
 from streams.runtime.sending import hear_why, turned
-from streams.units import SECOND_US
+from streams.units import SECOND_US, counted
 
 SHOW_EVERY = 2_000
 
@@ -90,7 +90,8 @@ class Replay:
                 sent += 1
                 if sent % SHOW_EVERY == 0:
                     progress.update(bar, completed=sent, description=f"{sent:,} events sent")
-            progress.update(bar, completed=sent, total=sent, description=f"{sent:,} events sent")
+            said = f"{counted(sent, 'event')} sent"
+            progress.update(bar, completed=sent, total=sent, description=said)
         self._settle()
         return sent
 
@@ -105,7 +106,7 @@ class Replay:
             if not sent:
                 raise
             self._settle()
-            raise ConfigError(f"{error}. The {sent:,} events before it were sent") from error
+            raise ConfigError(f"{error}. Before it, {counted(sent, 'event')} went out") from error
 
     def _settle(self) -> None:
         """Wait until every event that was handed over is acknowledged.

@@ -69,7 +69,11 @@ def test_orders_are_carried_out_and_answered(deployment: Deployment) -> None:
     explained = deployment.cli("explain", id_)
     assert explained.returncode == 0, explained.stderr
     assert "kim ordered ack: test" in explained.stdout
-    assert deployment.cli("explain", "0" * 32).returncode == 2
+    unknown = deployment.cli("explain", "0" * 32)
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "there is no incident 000" in unknown.stderr
+    code, told = order(deployment, "ack", "0" * 32)
+    assert (code, told["refused"]) == (1, "there is no such incident"), "as of explain"
     code, told = order(deployment, "silence", "--match", "module=BETA", "--for", "1h")
     assert code == 0, told
     told_before = deployment.cli(

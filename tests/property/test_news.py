@@ -12,7 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.core.alerts.finding import SEVERITIES
+from streams.core.incidents.book import IncidentBook
 from streams.core.incidents.incident import Incident
+from streams.core.incidents.news import has_another_cause
+from streams.core.incidents.record import place_of
 from streams.core.incidents.relate import RelationSettings
 from streams.core.incidents.settings import DampingSettings, IncidentSettings
 from streams.engine.incidents import IncidentTask
@@ -119,6 +122,47 @@ def judge_incident(incident: Incident, now: int, at: int, known: dict[str, Any])
         assert now - at < UPDATE
     if set(incident.members) - {one["fingerprint"] for one in known["alerts"]}:
         assert now - at < REFRESH
+
+
+def unusual(bits: dict[str, float], now: int) -> dict[str, Any]:
+    """Return a record of evidence: one series of each module, as unusual as it is just now."""
+    row = {
+        "kind": "METRIC_SHIFT", "component": "", "name": "cpu_percent", "from_stage": "",
+        "to_stage": "", "since": 10 * SECOND, "score": 9.0, "weight": 1.0, "trace_ids": [],
+    }  # fmt: skip
+    signs = [row | {"module": m, "bits": b, "sentence": f"{m} {b}"} for m, b in bits.items()]
+    return {"evidence": signs, "at": now * SECOND}
+
+
+def judge_causes(book: IncidentBook, place: dict[str, str]) -> None:
+    """What was told last is what the alerts and all evidence say now."""
+    for incident in book.open.values():
+        if incident.version and not incident.resolved_us and incident.audible:
+            state = book.state
+            assert not has_another_cause(incident, state.partition, state.rank)
+            assert incident.told_cause.partition("|")[2] == place[incident.incident_id]
+
+
+MODULES = ("ALPHA", "BETA", "GAMMA", "INTEGRATION")
+SIGNS = st.dictionaries(st.sampled_from(MODULES), st.sampled_from([2.0, 6.0, 20.0]))
+
+
+@given(runs(), st.dictionaries(st.integers(10, 60), SIGNS, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_the_cause_that_was_told_is_what_all_evidence_says(
+    steps: list[Step], changes: dict[int, dict[str, float]]
+) -> None:
+    """Whether it came before the last alert or long after; no two updates are closer for it."""
+    task, bits = IncidentTask(SETTINGS, TOPOLOGY), dict.fromkeys(MODULES, 2.0)
+    last: dict[str, tuple[int, dict[str, Any]]] = {}
+    for now, step in enumerate([*steps, *([] for _ in range(60))], 10):
+        bits |= changes.get(now, {})
+        for output in task.step([*step, unusual(bits, now)], now * SECOND, True):
+            if output.topic_kind == "incidents":
+                judge_event(output.record, now, last.get(output.record["incident_id"]))
+                last[output.record["incident_id"]] = (now, output.record)
+    places = {id_: place_of(event["causes"]) for id_, (_, event) in last.items()}
+    judge_causes(task.book, places)
 
 
 @given(runs())

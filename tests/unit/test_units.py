@@ -1,4 +1,4 @@
-"""Lengths of time as people write them."""
+"""Lengths of time as people write them, and how many there are of something."""
 
 from decimal import Decimal
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.units import LENGTH_FORM, length_us
+from streams.units import LENGTH_FORM, counted, length_us
 
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 CENTURY_SECONDS = 36_525 * 86_400
@@ -54,3 +54,10 @@ def test_a_length_has_bounds(text: str) -> None:
     """Nothing is no length, and no date is centuries away."""
     with pytest.raises(ValueError, match="more than 0s and at most 36525d"):
         length_us(text)
+
+
+def test_one_is_one_and_several_are_several() -> None:
+    """People read "1 alert", not "1 alerts"."""
+    said = [counted(number, "alert state") for number in (0, 1, 2, 1_907)]
+    assert said == ["0 alert states", "1 alert state", "2 alert states", "1,907 alert states"]
+    assert [counted(number, "batch", "batches") for number in (1, 2)] == ["1 batch", "2 batches"]

@@ -8,7 +8,7 @@ set of alerts, their relations and the evidence, not on their order; it reads no
 UNKNOWN where nothing stands out.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from math import exp2
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +21,7 @@ from streams.core.incidents.forest import chain, forest
 from streams.core.incidents.propagation import Component
 from streams.core.incidents.relate import Relation, Relations
 from streams.core.incidents.topology import Topology
+from streams.units import counted
 
 Alert = Mapping[str, Any]
 Links = Mapping[str, Mapping[str, Relation]]
@@ -134,12 +135,18 @@ def _led_to(
     evidence: Iterable[Evidence], alerts: Sequence[Alert], topology: Topology
 ) -> list[Evidence]:
     """Return the evidence of modules that alert, or that one that alerts needs."""
-    alerting = {alert["module"] for alert in alerts if alert["module"]}
-    related = alerting.union(*(topology.upstream(module) for module in alerting))
-    for (module, _), needed in topology.propagation.needs.items():
-        if module in alerting:
-            related.update(name for name, _ in needed)
+    related = led_to({alert["module"] for alert in alerts}, topology)
     return [item for item in evidence if item.module in related]
+
+
+def led_to(alerting: Set[str], topology: Topology) -> set[str]:
+    """Return the modules that alerts lead to: those that alert, and all that one of them needs."""
+    named = alerting - {""}
+    related = named.union(*(topology.upstream(module) for module in named))
+    for (module, _), needed in topology.propagation.needs.items():
+        if module in named:
+            related.update(name for name, _ in needed)
+    return related
 
 
 def _placed(
@@ -187,7 +194,8 @@ def _cause(
     follow = [s for s in stories if s.is_effect and s.chain[-1] == spot]
     where = sorted({".".join(s.chain[0]).rstrip(".") for s in follow})
     if where:
-        sentences.insert(2, f"{len(follow)} kinds of alerts follow from it, at {', '.join(where)}")
+        kinds = counted(len(follow), "kind of alert follows", "kinds of alerts follow")
+        sentences.insert(2, f"{kinds} from it, at {', '.join(where)}")
     sentences[3:3] = told  # the strongest are told, whatever other alerts say
     return Cause(
         place,

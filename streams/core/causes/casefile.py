@@ -14,7 +14,7 @@ from streams.core.causes.evidence import Evidence
 from streams.core.causes.parameters import CauseParameters
 from streams.core.causes.strength import source_of, strength
 
-Key = tuple[str, str, str, str, str]
+Key = tuple[str, str, str, str, str, str]
 
 
 @dataclass(slots=True)
@@ -83,4 +83,5 @@ class CaseFile:
 
 
 def _key(item: Evidence) -> Key:
-    return source_of(item), item.module, item.name, item.from_stage, item.to_stage
+    place = item.module, item.component
+    return source_of(item), *place, item.name, item.from_stage, item.to_stage

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from streams.core.causes.alert_rank import rank_alerts
+from streams.core.causes.alert_rank import led_to, rank_alerts
 from streams.core.causes.evidence import Cause, Evidence
 from streams.core.incidents.commands import Answer
 from streams.core.incidents.damping import charge
@@ -131,14 +131,16 @@ class IncidentBook:
         return events, answers
 
     def take_evidence(self, evidence: Iterable[Evidence], at_us: int) -> None:
-        """Take in what was unusual up to a time; an incident is told anew if its cause changes."""
-        fresh = self.state.take_evidence(evidence, at_us)
-        if not fresh:
-            return
+        """Take in what was unusual up to a time; an incident is told anew if its cause changes.
+
+        What was seen before may be stronger now, or weaker than what goes on: so whatever is seen
+        of a module that an incident's alerts lead to has its cause looked at again.
+        """
+        seen = self.state.take_evidence(evidence, at_us)
         for incident in self.state.open.values():
-            modules = incident.modules - {""}
-            related = fresh & modules.union(*map(self.state.topology.upstream, modules))
-            if related and incident.version and not incident.pending:
+            if not incident.version or incident.pending:
+                continue
+            if seen & led_to(incident.modules, self.state.topology):
                 incident.pending = CAUSE
                 self.state.dirty.add(("incident", incident.incident_id))
 
@@ -262,10 +264,9 @@ class IncidentBook:
             incident.pending = WORSE
         if not touch.reason and has_outgrown(incident, self.settings.relations.causal_us):
             touch.reason = GROWN
-        if not touch.reason and touch.has_joined:
-            touch.reason = CAUSE
+        touch.reason = touch.reason or CAUSE  # a state may speak for another place than before
         if incident.pending in ("", CAUSE) or touch.reason == SILENCED:
-            incident.pending = touch.reason or incident.pending
+            incident.pending = touch.reason
 
     def _may_open(self, incident: Incident, is_heard: bool) -> bool:
         """Say whether people should hear of an incident that they do not know to be open."""
@@ -312,7 +313,8 @@ class IncidentBook:
                 incident, state.partition, state.rank
             )
             if not is_news:
-                incident.pending = ""  # what joined is no news
+                incident.pending = ""  # what came is no news
+                incident.looked_us = now_us
                 state.dirty.add(("incident", incident.incident_id))
             else:
                 state.tell(incident, UPDATED, incident.pending)

@@ -103,6 +103,7 @@ class Incident:
         told_cause: lead and likeliest place at the last event, see `record.headline`.
         quiet_since_us: wall time since when all alerts are resolved; 0 while one fires.
         told_us, opened_wall_us: wall time of the last event, and of the first since it is open.
+        looked_us: wall time when its cause was last looked at and was no news.
         pending: why an event is due as soon as there may be one; "" for none.
         acknowledged_by, acknowledged_us: who has taken it, and when (wall time); "" for nobody.
         is_escalated: nobody took it in time.
@@ -140,6 +141,7 @@ class Incident:
     told_cause: str = ""
     quiet_since_us: int = 0
     told_us: int = 0
+    looked_us: int = 0
     opened_wall_us: int = 0
     pending: str = ""
     acknowledged_by: str = ""

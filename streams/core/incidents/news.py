@@ -17,7 +17,7 @@ from streams.core.incidents.record import Rank, leading, owner_of, place_of, ran
 from streams.core.incidents.state import JOINED
 
 CAUSE: Final = "cause"
-"""Pending: alerts joined, so that the likeliest cause may be another when it is told again."""
+"""Pending: alerts or evidence came, so that the likeliest cause may be another now."""
 WORSE, GROWN, SPLIT, TOOK_OVER = "worse", "grown", "split", "merged"
 _OF_FIRING: Final = frozenset({CAUSE, WORSE, GROWN, JOINED, SPLIT, TOOK_OVER})
 """News of what goes on: where nothing fires any more it is told with the end."""
@@ -40,7 +40,12 @@ def is_urgent(incident: Incident, now_us: int, update_us: int) -> bool:
 
 def is_due(incident: Incident, now_us: int, update_us: int) -> bool:
     """Say whether what is pending is told now, if it is news still."""
-    if not incident.pending or now_us - incident.told_us < update_us:
+    since_us = incident.told_us
+    if incident.pending == CAUSE:
+        if not incident.audible:
+            return False
+        since_us = max(since_us, incident.looked_us)  # a look costs a ranking
+    if not incident.pending or now_us - since_us < update_us:
         return False
     return not (incident.is_over and incident.pending in _OF_FIRING)
 

@@ -25,7 +25,7 @@ from streams.core.incidents.incident import Incident
 from streams.core.incidents.placing import Placing
 from streams.core.incidents.record import owner_of
 from streams.core.incidents.silences import Silence, because
-from streams.core.incidents.state import ACKNOWLEDGED, RESOLVED, UPDATED, State
+from streams.core.incidents.state import ACKNOWLEDGED, RESOLVED, SILENCES_MAX, UPDATED, State
 from streams.units import HOUR_US
 
 KEPT_US: Final = 7 * 24 * HOUR_US
@@ -61,11 +61,14 @@ class Orders:
         if known is not None:
             state.discarded["command_known"] += 1
             return self._again(command, known)
-        result = self._rules[command.command](command)
-        answer = Answer(command, "", command.incident_id, 0, state.now_us)
+        reached = self._reached(command)
+        result = self._rules[command.command](replace(command, incident_id=reached))
+        answer = Answer(command, "", reached, 0, state.now_us)
         if isinstance(result, str):
             state.discarded["command_refused"] += 1
-            answer = replace(answer, refused=result)
+            if reached != command.incident_id:
+                result = f"the incident is merged into {reached}: {result}"
+            answer = replace(answer, refused=result, incident_id=command.incident_id)
         elif isinstance(result, int):
             answer = replace(answer, alerts_hidden=result)
         elif result is not None:
@@ -116,6 +119,28 @@ class Orders:
             del state.answered[id_]
             state.dirty.add(("answered", id_))
 
+    def _reached(self, command: Command) -> str:
+        """Return the incident that an order is for: the named one, or that which took it over.
+
+        Two incidents become one for those who look at both, so a merge is for the named ones only.
+        A silence that was made before holds under the old id, and ends under it.
+        """
+        named = command.incident_id
+        if not named or command.command == MERGE:
+            return named
+        if command.command == UNSILENCE and self._silences_of({"incident_id": named}):
+            return named
+        return self._successor(named)
+
+    def _successor(self, incident_id: str) -> str:
+        """Return the incident that has the alerts of one now, also after several merges."""
+        state, into = self.state, incident_id
+        if into in state.open or into in state.resolved:
+            return into
+        while into in state.gone and state.gone[into].merged_into:
+            into = state.gone[into].merged_into
+        return into
+
     def _told(self, incident_id: str) -> str | Incident:
         """Return an incident that people know to be open, else why there is none."""
         state = self.state
@@ -128,12 +153,10 @@ class Orders:
 
     def _absent(self, incident_id: str) -> str:
         """Return why there is no incident of an id, and which one has its alerts now."""
-        gone, into = self.state.gone, incident_id
-        while into in gone and gone[into].merged_into:
-            into = gone[into].merged_into
+        into = self._successor(incident_id)
         if into != incident_id:
             return f"the incident is merged into {into}"
-        if incident_id in gone:
+        if incident_id in self.state.gone:
             return "the incident is merged into another one or was resolved long ago"
         return "there is no such incident"
 
@@ -214,23 +237,34 @@ class Orders:
             for m in (incident.members[print_] for print_ in incident.firing)
         )
 
+    def _silences_of(self, matcher: Mapping[str, str]) -> list[str]:
+        """Return the ids of the silences that were made with a matcher."""
+        silences = self.state.silences.items()
+        return [id_ for id_, silence in silences if dict(silence.matcher) == dict(matcher)]
+
+    def _hiding(self, incident_id: str) -> str:
+        """Say which silences hide alerts of an incident, though none was made for it."""
+        incident = self.state.open.get(incident_id)
+        members = incident.members.values() if incident is not None else ()
+        hiding = sorted({member.silenced_by for member in members} - {""})
+        if not hiding:
+            return ""
+        return f" of this incident: its alerts are hidden by {', '.join(hiding[:SILENCES_MAX])}"
+
     def _unsilence(self, command: Command) -> str | None:
         state = self.state
         matcher = command.matcher
         if command.incident_id:
             matcher = {"incident_id": command.incident_id}
-        found = [
-            id_
-            for id_, silence in state.silences.items()
-            if id_ == command.silence_id or (matcher and dict(silence.matcher) == dict(matcher))
-        ]
+        found = [command.silence_id] if command.silence_id in state.silences else []
+        found += self._silences_of(matcher) if matcher else []
         if not found:
             is_declared = any(
                 s.silence_id == command.silence_id for s in state.settings.maintenance
             )
             if is_declared:
                 return "the contract declares this window: change it there"
-            return "there is no such silence"
+            return "there is no such silence" + self._hiding(command.incident_id)
         for id_ in found:
             del state.silences[id_]
             state.dirty.add(("silence", id_))

@@ -163,7 +163,6 @@ class Placing:
                 state.count(incident, alert, became, len(waiting.seen), waiting.fired)
             if not member.silenced_by and not (incident.version and print_ in incident.damped):
                 touch.is_heard = True  # what nobody was ever told is told, though it flaps
-                touch.has_joined = True
                 if alert["module"] not in incident.told_modules:
                     touch.reason = touch.reason or JOINED
 

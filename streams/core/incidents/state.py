@@ -80,12 +80,10 @@ class Touch:
 
     Attributes:
         is_heard: an alert fired that is neither silenced nor damped.
-        has_joined: an alert joined that people may hear of.
         reason: why its next event is due; "" when nothing material happened.
     """
 
     is_heard: bool = False
-    has_joined: bool = False
     reason: str = ""
 
 
@@ -199,12 +197,12 @@ class State:
     # --- evidence -------------------------------------------------------------------------------
 
     def take_evidence(self, evidence: Iterable[Evidence], at_us: int) -> set[str]:
-        """Take what is unusual at a time in; return the modules of which anything is news."""
-        known = {key[:3] for key in self.evidence.seen}
+        """Take what is unusual at a time in; return the modules of which anything was seen."""
+        seen = list(evidence)
         self.evidence_us = max(self.evidence_us, at_us)
-        self.evidence.add(evidence, at_us)
+        self.evidence.add(seen, at_us)
         self.dirty.add(("evidence", ""))
-        return {module for _, module, _ in {key[:3] for key in self.evidence.seen} - known}
+        return {item.module for item in seen}
 
     def evidence_now(self) -> list[Evidence]:
         """Return the evidence with what time has left of it."""

@@ -22,6 +22,8 @@ _STATS: Final = {
     "increase": "rose by",
     "rate": "runs at",
 }
+_ONE: Final = ("1 lines", "1 points", "1 events")
+"""Counts whose unit is said in the singular."""
 
 
 def finding_of(
@@ -87,6 +89,8 @@ def sentence_of(rule: SignalRule, series: Series, violation: Violation, impact: 
         over = span_text(rule.over_us)
         unit = unit_of(rule, series)
         shown = f"{violation.value:.4g} {unit}".rstrip()
+        if shown in _ONE:
+            shown = shown[:-1]
         said = f"{_STATS[rule.stat]} {shown} over the {over} up to {at}"
         if rule.kind == LOG_PATTERN and rule.is_new:
             said = f"is new and {said}"

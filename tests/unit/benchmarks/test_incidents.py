@@ -244,3 +244,79 @@ def test_a_folder_without_any_issue_is_refused(tmp_path: Path) -> None:
     (tmp_path / "scenario" / "graph.csv").write_text("x,a\na,0\n")
     with pytest.raises(ConfigError, match="no PetShop issue"):
         petshop.run(tmp_path)
+
+
+def metrics(folder: Path, **files: str) -> Path:
+    """Write metric files into a day; `_` of a name stands for `-`."""
+    (folder / "metric").mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / "metric" / f"{name.replace('_', '-')}_metric.csv").write_text(text)
+    return folder
+
+
+def test_a_day_with_holes_is_played_all_the_same(tmp_path: Path) -> None:
+    """Files that are empty, cut short, hidden or without a pod's name stop nothing."""
+    folder = a_day(tmp_path, "pay-1-x")
+    whole = nezha.run(folder)["cases"]
+    (folder / "00_01_trace.csv").write_text("")
+    row = "f,9,root,web-1-x,/buy,1893456000000000000,1893456000030000000,30000"
+    table = folder / "00_00_trace.csv"
+    table.write_text(table.read_text() + row.rpartition(",")[0])
+    (folder / "log" / "00_01_log.csv").write_text("")
+    (folder / "log" / "._00_00_log.csv").write_bytes(b"\x00\x05\x16\x07\xff")
+    metrics(folder, a_1_x="Time,PodName,Cpu\n", b_1_x="", c_1_x="Time,PodName,Cpu\n,c-1-x,1\n")
+    assert nezha.run(folder)["cases"] == whole
+
+
+def test_metrics_tell_their_service_and_time_however_they_are_spelt(tmp_path: Path) -> None:
+    """By the pod's column or the file's name; by a text or a number; more columns are more."""
+    folder = a_day(tmp_path, "pay-1-x")
+    metrics(
+        folder,
+        a_1_x="TimeStamp,PodName,Cpu,New\n1893456000,a-1-x,1,5\n",
+        b_1_x="Time,PodName,Cpu\n2030-01-01 08:00:00 +0800 CST,,2\n",
+    )
+    names = "Time,PodName,Cpu\n2030-01-01 00:00:00,{}-1-x,3\n"
+    metrics(folder, front_end_1_x=names.format("front_end"))
+    table = "time,timestamp,a_b,front_end_a,x_y_z\n2030-01-01 00:00:00,1893456000,1,2,3\n"
+    (folder / "metric" / "source_50.csv").write_text(table)
+    found = {(s.series.module, s.series.peer, s.series.name, s.at_us) for s in
+             nezha.read(folder).samples}  # fmt: skip
+    assert found == {
+        ("a", "", "Cpu", START_US),
+        ("a", "", "New", START_US),
+        ("b", "", "Cpu", START_US),
+        ("front_end", "", "Cpu", START_US),
+        ("a", "b", "latency p50", START_US),
+        ("front_end", "a", "latency p50", START_US),
+    }
+
+
+def test_a_label_may_name_a_service_and_repeat_itself(tmp_path: Path) -> None:
+    """A pod's name without its last two parts, or the service; two labels alike are two cases."""
+    folder = a_day(tmp_path, "pay")
+    file = folder / "2030-01-01-fault_list.json"
+    labels = json.loads(file.read_text())["00"]
+    file.write_text(json.dumps(labels * 2))
+    assert [case["truth"] for case in nezha.run(folder)["cases"]] == ["pay", "pay"]
+
+
+ISSUE = "x,a,b\nm,latency,latency\ns,Average,Average\nunix_timestamp,,\n"
+TARGET = {
+    "target": {"node": "a", "metric": "latency", "timestamp": 900},
+    "root_cause": {"node": "b"},
+}
+
+
+def test_a_scenario_without_a_past_and_an_issue_without_rows_are_cases(tmp_path: Path) -> None:
+    """Two scenarios of the source lack their normal period; nothing of it ends the others."""
+    for number, rows in enumerate(["900,9,9\n600,1,1\n1200,9\n", ""]):
+        folder = tmp_path / "traffic" / "test" / f"issue_{number}"
+        folder.mkdir(parents=True)
+        (folder / "metrics.csv").write_text(ISSUE + rows if rows else "")
+        (folder / "target.json").write_text(json.dumps(TARGET))
+    (tmp_path / "traffic" / "graph.csv").write_text("x,a,b\na,0,1\nb,0,0\n")
+    first, second = petshop.run(tmp_path)["cases"]
+    assert first["detected_at_s"] is not None
+    assert set(first["ranked"]) <= {"a", "b"}
+    assert (second["detected_at_s"], second["ranked"]) == (None, [])

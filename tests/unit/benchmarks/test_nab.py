@@ -80,3 +80,21 @@ def test_a_folder_without_labels_or_series_is_refused(tmp_path: Path) -> None:
     (tmp_path / "combined_windows.json").write_text('{"real/one.csv": []}', "utf-8")
     with pytest.raises(ConfigError, match="labels name"):
         run(tmp_path)
+
+
+def test_a_folder_with_holes_is_run(tmp_path: Path) -> None:
+    """Plain files, rows in any order, an empty file, and a window of which no value is there."""
+    (tmp_path / "real").mkdir()
+    rows = [f"2020-01-01 {n // 60:02}:{n % 60:02}:00,{n % 7}" for n in range(600)]
+    head = "timestamp,value\n"
+    (tmp_path / "real" / "one.csv").write_text(head + "\n".join(rows[::-1]) + "\n,\n")
+    (tmp_path / "real" / "none.csv").write_text(head)
+    labels = {
+        "real/one.csv": [["2020-01-01 08:00:00", "2020-01-01 09:00:00"],
+                         ["2020-01-03 08:00:00", "2020-01-03 09:00:00"]],
+        "real/none.csv": [["2020-01-01 08:00:00", "2020-01-01 09:00:00"]],
+    }  # fmt: skip
+    (tmp_path / "combined_windows.json").write_text(json.dumps(labels))
+    found = run(tmp_path)
+    assert [case["id"] for case in found["cases"]] == ["real/one.csv#0", "real/one.csv#1"]
+    assert found["totals"]["missed"] == 2

@@ -36,7 +36,7 @@ def test_check_says_what_a_file_holds(tmp_path: Path) -> None:
     path = write(tmp_path, FILE)
     shown = CliRunner().invoke(app, ["notify", "check", path])
     assert shown.exit_code == 0
-    assert "1 targets: pager (webhook)" in shown.output
+    assert "1 target: pager (webhook)" in shown.output
     shown = CliRunner().invoke(app, ["notify", "check", path, "--json"])
     assert json.loads(shown.output)["targets"] == [{"id": "pager", "kind": "webhook"}]
 

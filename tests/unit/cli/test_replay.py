@@ -126,7 +126,7 @@ def test_events_cut_in_their_last_line_are_told_too(shell: Shell, tmp_path: Path
     path.write_text("\ufeff" + json.dumps(event()) + "\n" + json.dumps(event())[:-1])
     answer = shell("replay", "events", path, "--dry-run", "--contract", "seed")
     assert answer.code == 1
-    assert "2 rows, 1 events, 0 sent, 1 refused" in answer.out
+    assert "2 rows, 1 event, 0 sent, 1 refused" in answer.out
     assert f"{path}:2: cut_line: the file ends within this line" in answer.err
     path.write_text(json.dumps(event())[:-1])
     assert shell("replay", "events", path, "--dry-run", "--contract", "seed").code == 2
@@ -143,7 +143,7 @@ def test_what_was_sent_before_a_bad_line_is_said(shell: Shell, tmp_path: Path) -
         answer = shell("replay", "otlp", path, "--broker", broker.address, "--quiet")
         assert answer.code == 2
         assert f"{path}:2: no JSON" in answer.err
-        assert "The 1 events before it were sent" in answer.err
+        assert "Before it, 1 event went out" in answer.err
         assert len(read_all(broker.address, "telemetry.other.v1", 1)) == 1
 
 
@@ -165,7 +165,7 @@ def test_a_dry_run_of_otlp_says_what_files_hold_and_what_would_be_rejected(
     second.write_bytes(as_json(traces("shop", [bad, span_of(2, 1)])))
     answer = shell("replay", "otlp", first, second, "--dry-run", "--broker", "127.0.0.1:9")
     assert answer.code == 1
-    assert f"1.json, event 1: trace {trace_id(1).hex()}: 2 spans, 1 roots" in answer.out
+    assert f"1.json, event 1: trace {trace_id(1).hex()}: 2 spans, 1 root" in answer.out
     assert "4 rows, 3 events, 0 sent, 1 refused, 0 left out" in answer.out
     assert "2.json, event 1: invalid_span_id: " in answer.err
     told = json.loads(shell("replay", "otlp", first, second, "--dry-run", "--json").out)

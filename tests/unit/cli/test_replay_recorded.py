@@ -46,7 +46,7 @@ def test_a_dry_run_says_what_a_file_holds(shell: Shell, tmp_path: Path) -> None:
     path.write_text(json.dumps(rows))
     answer = shell("replay", "zipkin", path, "--dry-run")
     assert answer.code == 0
-    assert "2 spans, 1 roots, 1 skewed by up to 2 us, 12 us" in answer.out
+    assert "2 spans, 1 root, 1 skewed by up to 2 us, 12 us" in answer.out
     assert "8 us  [a] in;[a] unknown" in answer.out
     assert "2 rows, 2 events, 0 sent, 0 refused, 0 left out" in answer.out
     (trace,) = json.loads(shell("replay", "zipkin", path, "--dry-run", "--json").out)["traces"]
@@ -59,7 +59,7 @@ def test_a_trace_of_which_nothing_is_read_is_none(shell: Shell, tmp_path: Path) 
     path.write_text(json.dumps(export(span(startTime=1_767_607_200_000))))
     answer = shell("replay", "jaeger", path, "--dry-run")
     assert answer.code == 1
-    assert answer.out == "1 rows, 0 events, 0 sent, 1 refused, 0 left out\n"
+    assert answer.out == "1 row, 0 events, 0 sent, 1 refused, 0 left out\n"
     assert "as microseconds is no time of today, as milliseconds it is" in answer.err
 
 
@@ -80,6 +80,6 @@ def test_a_table_is_read_by_its_mapping(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text(HEAD + ROW + "yes;soon\n")
     answer = shell("replay", "csv", tmp_path / "x.csv", "-m", tmp_path / "m.yaml", "--dry-run")
     assert answer.code == 1
-    assert "2 rows, 1 events, 0 sent, 1 refused" in answer.out
+    assert "2 rows, 1 event, 0 sent, 1 refused" in answer.out
     assert "x.csv:3: wrong_cell_count: 2 cells, 9 columns" in answer.err
     assert shell("replay", "csv", tmp_path / "x.csv").code == 2

@@ -118,3 +118,20 @@ def test_the_real_recording_has_every_row() -> None:
     assert sum(map(len, frames)) == 328_848
     starts = [f["timestamp_us"][0] for f in frames]
     assert starts == sorted(starts)
+
+
+def test_a_minute_without_a_trace_may_be_an_empty_file(tmp_path: Path) -> None:
+    """It has no rows, and is no reason to refuse the others."""
+    (tmp_path / "08_43_trace.csv").write_text("")
+    (tmp_path / "08_44_trace.csv").write_text(HEADER + ROOT)
+    assert [frame.height for frame in read_nezha(tmp_path)] == [0, 1]
+
+
+def test_bad_rows_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:
+    """A file that was cut short, a time that is none; without being asked it is refused."""
+    odd = EARLY.replace("1000000", "soon") + ROOT[:20] + "\n" + CHILD.rstrip("\n") + ",more\n"
+    (tmp_path / "08_43_trace.csv").write_text(HEADER + ROOT + odd)
+    (frame,) = read_nezha(tmp_path, skip_bad_rows=True)
+    assert frame["span_id"].to_list() == ["01", "02"]
+    with pytest.raises(ConfigError):
+        list(read_nezha(tmp_path))

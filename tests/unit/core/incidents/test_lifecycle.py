@@ -152,7 +152,7 @@ def test_a_merge_by_a_person_holds() -> None:
     assert merged["history"][-1]["text"] == "merged by kim: because"
     desk.at(13, storm | {"version": 2, "count": 99}, LOSS | {"version": 2})
     assert list(desk.book.open) == [first]
-    assert "merged" in desk.order(14, "ack", incident_id=second).refused
+    assert desk.order(14, "ack", incident_id=second).incident_id == first
 
 
 # --- silences

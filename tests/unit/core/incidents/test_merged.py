@@ -5,6 +5,7 @@ import json
 from streams.core.incidents.incident import Incident
 from streams.core.incidents.placing import WAS_IN_MAX
 from streams.core.incidents.settings import IncidentSettings
+from streams.engine.audit import audit_event
 from streams.engine.incidents import IncidentTask
 from tests.synthetic_pipeline import SECOND, TOPOLOGY
 from tests.unit.core.incidents.alerts import alert
@@ -75,19 +76,52 @@ def test_a_silence_counts_the_alerts_that_came_from_a_merged_incident() -> None:
     assert desk.order(13, "silence", matcher=matcher, until_us=90 * SECOND).alerts_hidden == 1
 
 
-def test_orders_about_a_merged_incident_are_refused_with_where_it_went() -> None:
-    """Also through several merges, and after a restart: the id that holds its alerts now."""
+def test_orders_about_a_merged_incident_reach_the_one_that_took_it_over() -> None:
+    """Also through several merges; the answer and the audit entry say which one it was."""
     desk = Desk()
     ids = opened(desk)
     desk.order(12, "merge", incident_id=ids["ALPHA"], into=ids["BETA"])
     desk.order(13, "merge", incident_id=ids["BETA"], into=ids["GAMMA"])
-    said = f"the incident is merged into {ids['GAMMA']}"
-    for command in ("ack", "resolve"):
-        assert desk.order(14, command, incident_id=ids["ALPHA"]).refused == said
+    taken = desk.order(14, "ack", incident_id=ids["ALPHA"])
+    assert (taken.refused, taken.incident_id, taken.version) == ("", ids["GAMMA"], 3)
+    assert (desk.last["incident_id"], desk.last["acknowledged_by"]) == (ids["GAMMA"], "kim")
+    said = audit_event(taken, 0)["dimensions"]
+    assert (said["incident_id"], said["ordered_incident_id"]) == (ids["GAMMA"], ids["ALPHA"])
     silence = desk.order(15, "silence", incident_id=ids["BETA"], until_us=90 * SECOND)
-    assert silence.refused == said
-    merge = desk.order(16, "merge", incident_id=ids["GAMMA"], into=ids["ALPHA"])
+    assert (silence.refused, silence.incident_id, silence.alerts_hidden) == ("", ids["GAMMA"], 3)
+    assert {one["silenced_by"] for one in desk.last["alerts"]} == {silence.command.command_id}
+    ended = desk.order(16, "unsilence", incident_id=ids["ALPHA"])
+    assert (ended.refused, ended.incident_id) == ("", ids["GAMMA"])
+    assert {one["silenced_by"] for one in desk.last["alerts"]} == {""}
+    over = desk.order(17, "resolve", incident_id=ids["BETA"])
+    assert (over.refused, over.incident_id, desk.last["event"]) == ("", ids["GAMMA"], "RESOLVED")
+
+
+def test_what_the_one_that_took_over_refuses_is_said_with_its_id() -> None:
+    """And two incidents become one for those who look at both: a merge follows nobody."""
+    desk = Desk()
+    ids = opened(desk)
+    desk.order(12, "merge", incident_id=ids["ALPHA"], into=ids["GAMMA"])
+    said = f"the incident is merged into {ids['GAMMA']}"
+    merge = desk.order(13, "merge", incident_id=ids["BETA"], into=ids["ALPHA"])
     assert merge.refused == f"into: {said}"
+    desk.order(14, "ack", incident_id=ids["GAMMA"])
+    again = desk.order(15, "ack", incident_id=ids["ALPHA"])
+    assert again.refused == f"{said}: kim has acknowledged it already"
+    assert again.incident_id == ids["ALPHA"]
+    none = desk.order(16, "unsilence", incident_id=ids["ALPHA"])
+    assert none.refused == f"{said}: there is no such silence"
+
+
+def test_who_ends_the_silences_of_an_incident_is_told_which_ones_came_with_another() -> None:
+    """A silence of a merged incident ends under the old id, or by its own."""
+    desk = Desk()
+    ids = opened(desk)
+    desk.order(12, "silence", incident_id=ids["ALPHA"], until_us=900 * SECOND, command_id="s1")
+    desk.order(13, "merge", incident_id=ids["ALPHA"], into=ids["GAMMA"])
+    refused = desk.order(14, "unsilence", incident_id=ids["GAMMA"]).refused
+    assert refused == "there is no such silence of this incident: its alerts are hidden by s1"
+    assert desk.order(15, "unsilence", silence_id="s1").refused == ""
 
 
 def test_a_state_of_before_knows_no_more_than_that_it_is_gone() -> None:
