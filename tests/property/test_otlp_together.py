@@ -3,10 +3,12 @@
 import random
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from streams.codec.otlp import reader
 from streams.codec.otlp.alike import leaders
 from streams.codec.otlp.runs import BYTES_MIN, Runs
 from streams.codec.otlp.split import split
@@ -184,3 +186,14 @@ def test_no_change_of_a_text_takes_another_back() -> None:
     for _ in range(8):
         first, second = TextHashes(40).of(words_of(octets), at, size).tolist()
         assert first != second
+
+
+def test_blocks_are_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that none is read with, and those that are refused, keep their places."""
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 1)
+    small = traces("shop", many(["n"] * 9)).SerializeToString()
+    strange = traces("shop", [span_of(1, 1)])
+    strange.resource_spans[0].scope_spans[0].spans[0].trace_id = b"x"
+    values = [small, b"\x0ajunk", strange.SerializeToString(), small, b"\x0a\0"]
+    assert quickly(values) == [slowly(value) for value in values]
+    hold_against_the_decode(values)

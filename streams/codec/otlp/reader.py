@@ -20,8 +20,7 @@ from streams.codec.step import Message
 from streams.core.bodies import NOTHING, Bodies
 from streams.errors import RecordError
 
-
-BLOCK_BYTES: Final = 3 << 18
+BLOCK_BYTES: Final = 5 << 18
 """Of requests of spans that are read together: their columns, and the bodies that are made of them,
 stay in the cache of a core meanwhile. Larger blocks wait for memory, smaller ones for calls."""
 

@@ -400,7 +400,12 @@ class Found:
         is_text = quad == 0x000A_0012 + (inner << 8) + (value_size << 24)
         is_text &= (value_size >= 0) & (inner < _CONTINUES)
         form[is_text] = TEXT
-        others = np.flatnonzero(~is_text & is_good)
+        is_int = quad & 0xFF_FFFF == 0x18_0012 + (inner << 8)
+        is_int &= (inner > 0) & (inner < _CONTINUES) & is_good
+        ints = np.flatnonzero(is_int)
+        bits[ints], is_whole = _varints(self._words[value[ints] + 3], inner[ints] - 1)
+        form[ints[is_whole]] = INT
+        others = np.flatnonzero(~is_text & ~is_int & is_good)
         if len(others):
             found = _values(self._words, octets, value[others], end[others])
             form[others], value_at[others], value_size[others], bits[others] = found
