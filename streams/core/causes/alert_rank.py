@@ -76,7 +76,19 @@ def rank_alerts(
         items = sorted(seen.get(spot, ()), key=lambda i: (-strength(i, parameters), i.sentence))
         return _cause(place, spot, share, stories, items)
 
-    return in_order(weights, unknown, cause)
+    return in_order(weights, unknown, cause, _began(stories, seen))
+
+
+def _began(
+    stories: Sequence[_Story], seen: Mapping[Component, Sequence[Evidence]]
+) -> dict[Component, int]:
+    """Return when trouble was first seen at each place: by its alerts, else by the evidence."""
+    since = {spot: min(item.since_us for item in items) for spot, items in seen.items()}
+    first: dict[Component, int] = {}
+    for story in stories:
+        spot, at_us = story.chain[0], story.alert["firing_since"]
+        first[spot] = min(at_us, first.get(spot, at_us))
+    return since | first
 
 
 def _representatives(alerts: Iterable[Alert], relations: Relations) -> list[Alert]:
@@ -141,7 +153,7 @@ def _led_to(
 
 def led_to(alerting: Set[str], topology: Topology) -> set[str]:
     """Return the modules that alerts lead to: those that alert, and all that one of them needs."""
-    named = alerting - {""}
+    named = set(alerting) - {""}
     related = named.union(*(topology.upstream(module) for module in named))
     for (module, _), needed in topology.propagation.needs.items():
         if module in named:

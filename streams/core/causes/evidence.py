@@ -93,18 +93,33 @@ class Cause:
 K = TypeVar("K", bound=Any)
 
 
+LAST: Final = 1 << 62
+"""Event time of what nobody has seen begin."""
+SHARE_DIGITS: Final = 9
+"""Shares alike in so many digits are equal: in which order something is summed up is no reason."""
+
+
 def in_order(
-    weights: Mapping[K, float], unknown: float, cause: Callable[[int, K, float], Cause]
+    weights: Mapping[K, float],
+    unknown: float,
+    cause: Callable[[int, K, float], Cause],
+    since: Mapping[K, int],
 ) -> list[Cause]:
     """Return the causes, the most probable first; UNKNOWN stands where its weight puts it.
 
     Args:
-        weights: of each place; of equals the least place comes first.
+        weights: of each place.
         unknown: weight of "none of them".
         cause: makes the cause of a rank, a place and a probability.
+        since: when trouble was first seen at each place. Of equals the one that began first comes
+            first, and where that is equal, too, the least: what a place is called says nothing.
     """
     total = sum(weights.values()) + unknown
-    places = sorted(weights, key=lambda place: (-weights[place], place))
+
+    def order(place: K) -> tuple[float, int, K]:
+        return -round(weights[place] / total, SHARE_DIGITS), since.get(place, LAST), place
+
+    places = sorted(weights, key=order)
     above = sum(weights[place] >= unknown for place in places)
     none = Cause(
         above + 1, "", "", "", UNKNOWN, unknown / total, ("no evidence tells the places apart",)

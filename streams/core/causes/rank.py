@@ -56,7 +56,8 @@ def rank(
     def cause(place: int, module: str, share: float) -> Cause:
         return _cause(place, module, places[module], share, parameters)
 
-    return in_order(weights, none, cause)
+    since = {module: min(item.since_us for item in items) for module, items in places.items()}
+    return in_order(weights, none, cause, since)
 
 
 def _strengths(

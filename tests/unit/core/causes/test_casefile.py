@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.causes.casefile import CaseFile
-from streams.core.causes.evidence import LOG_NEW, Evidence
+from streams.core.causes.evidence import LOG_NEW, METRIC_SHIFT, Evidence
 from streams.core.causes.parameters import PARAMETERS
 
 HALF_US = PARAMETERS.fade_halflife_us
@@ -48,3 +48,11 @@ def test_the_file_says_no_more_than_was_ever_seen(rows: list[tuple[int, float]])
         case.add([seen(bits)], at_us)
         (item,) = case.evidence(at_us)
         assert bits <= item.bits <= max(b for _, b in sorted(rows)[: number + 1])
+
+
+def test_each_component_keeps_its_own() -> None:
+    """Two of one module that measure under one name do not overwrite each other."""
+    found = CaseFile(PARAMETERS)
+    for component in ("lookup", "score"):
+        found.add([Evidence(METRIC_SHIFT, "a", component, "cpu", bits=9.0)], 10)
+    assert {item.component for item in found.evidence(10)} == {"lookup", "score"}

@@ -81,3 +81,13 @@ def test_a_cause_tells_its_evidence_the_strongest_first() -> None:
     ]
     first = rank((), evidence, CALLS)[0]
     assert (first.kind, first.name, first.evidence) == (LOG_NEW, "boom", ("new log", "slow"))
+
+
+def test_what_a_place_is_called_decides_nothing() -> None:
+    """Of two as strong as each other the one that began first comes first, whatever their names."""
+    for first, second in (("a", "b"), ("b", "a")):
+        evidence = [
+            Evidence(TRACE_SLOW, second, score=12.0, since_us=20),
+            Evidence(TRACE_SLOW, first, score=12.0, since_us=10),
+        ]
+        assert names(evidence)[:2] == [first, second]
