@@ -1,7 +1,8 @@
 """`spanloom export`: what was recorded in the topics, as files that can be sent or opened again.
 
-Owns which records are exported. Invariant: a file appears whole or not at all, and every record
-that was read is in it, was outside the range, or is counted under a reason.
+Owns which records are exported. Invariants: a file appears whole or not at all, and takes the place
+of another one only where that is asked for; every record that was read is in it, was outside the
+range, or is counted under a reason.
 """
 
 import gzip
@@ -37,6 +38,7 @@ _TELEMETRY: Final = re.compile(r"telemetry\.[^.]+\.v\d+")
 _FOR_EVER_US: Final = 1 << 62
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="The file to write; .gz compresses it.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 Broker = Annotated[str | None, typer.Option(help="Bootstrap address, HOST:PORT.")]
 Since = Annotated[str, typer.Option(help="First event time: ISO 8601 with an offset.")]
 Until = Annotated[str, typer.Option(help="Event time to end before: ISO 8601 with an offset.")]
@@ -70,6 +72,7 @@ def events(
         list[str] | None,
         typer.Option("--at", help="Only offsets TOPIC/PARTITION@FIRST-[END); several are allowed."),
     ] = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Write telemetry events as JSON lines, which `spanloom replay events` sends again.
@@ -80,6 +83,7 @@ def events(
     Example: spanloom export events -o day.jsonl.gz --contract seed --since 2026-01-31T00:00Z
     """
     settings = load_settings(broker=broker, contract=contract)
+    _refuse_there(out, force=force)
     span = _range(since, until)
     counts: Counter[str] = Counter()
     with Reading(connect(settings)) as reading:
@@ -88,7 +92,7 @@ def events(
             _tell_left_out(reading, names, settings.derived_prefix)
         starts, ends = _places(reading, names, at or [])
         told = _events(reading, starts, ends, span, counts)
-        written = _whole(out, lambda path: write_events(path, told))
+        written = _whole(out, lambda path: write_events(path, told), force=force)
     _say(out, written, "events", counts, as_json)
 
 
@@ -102,6 +106,7 @@ def traces(
         Layout, typer.Option("--format", help="Whose JSON: Jaeger's page opens both.")
     ] = Layout.JAEGER,
     derived_prefix: Prefix = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Write assembled traces, each in its newest revision, as Jaeger's or OTLP's JSON.
@@ -111,6 +116,7 @@ def traces(
     Example: spanloom export traces -o incident.json --since 2026-01-31T11:50Z
     """
     settings = load_settings(broker=broker, derived_prefix=derived_prefix)
+    _refuse_there(out, force=force)
     span = _range(since, until)
     counts: Counter[str] = Counter()
     with Reading(connect(settings)) as reading:
@@ -124,7 +130,7 @@ def traces(
     content = json.dumps(made).encode()
     if out.name.endswith(".gz"):
         content = gzip.compress(content)
-    _whole(out, lambda path: path.write_bytes(content))
+    _whole(out, lambda path: path.write_bytes(content), force=force)
     _say(out, len(newest), "traces", counts, as_json)
 
 
@@ -232,13 +238,28 @@ def _traces(
     return sorted(newest.values(), key=lambda trace: (trace["start"], trace["trace_id"]))
 
 
-def _whole(out: Path, write: Callable[[Path], int]) -> int:
+def _refuse_there(out: Path, *, force: bool) -> None:
+    """Pass when a file may be put there: a device or a folder would be replaced by it.
+
+    Raises:
+        ConfigError: it may not.
+    """
+    if not out.exists():
+        return
+    if not out.is_file():
+        raise ConfigError(f"{out}: is no file; choose another --out")
+    if not force:
+        raise ConfigError(f"{out}: is there already; choose another --out, or say --force")
+
+
+def _whole(out: Path, write: Callable[[Path], int], *, force: bool) -> int:
     """Write a file beside its place and put it there when it is whole."""
     draft = out.with_name(
         f".{out.name.removesuffix('.gz')}.part" + ".gz" * out.name.endswith(".gz")
     )
     try:
         count = write(draft)
+        _refuse_there(out, force=force)  # another export may have been quicker
         draft.replace(out)
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written ({error.strerror})") from error

@@ -67,13 +67,14 @@ def events(
     Example: spanloom replay events day.jsonl.gz --broker 127.0.0.1:9092 --speed 10
     """
     settings = load_settings(broker=broker, contract=contract)
-    account = Account()
+    pipeline = load_pipeline(settings)
+    account = Account(withholds=pipeline.privacy is not None)
     cut = partial(_cut, account)
     if dry_run:
         held = ((str(path), event) for event in read_events(path, cut))
         tell_dry(held, settings.max_event_bytes, account, as_json=as_json)
         return
-    replay = replay_of(load_pipeline(settings), settings, speed, is_quiet=quiet)
+    replay = replay_of(pipeline, settings, speed, is_quiet=quiet)
     _send(replay, read_events(path, cut), account, as_json=as_json)
 
 
@@ -104,7 +105,7 @@ def otlp(
     settings = load_settings(broker=broker, contract=contract)
     pipeline = load_pipeline(settings)
     services = services_of(pipeline.contract)
-    account = Account()
+    account = Account(withholds=pipeline.privacy is not None)
     read = partial(otlp_events, services=services, kind=signal, cut=partial(_cut, account))
     found = ((str(file), one) for file in files for one in read(file))
     if dry_run:

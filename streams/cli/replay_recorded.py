@@ -135,7 +135,7 @@ class _Sender:
         self._dry_run = dry_run
         self._as_json = as_json
         self._quiet = quiet
-        self._account = Account()
+        self._account = Account(withholds=self._pipeline.privacy is not None)
         self._places: dict[str, str] = {}
 
     def send_traces(

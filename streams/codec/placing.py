@@ -10,12 +10,12 @@ _SEED = 0x9747B28C
 _KEY_BYTES = 32
 
 
-def trace_partitions(trace_id: U64, partitions: int) -> I64:
+def trace_partitions(trace_id: U64, partitions: int | I64) -> I64:
     """Return the partition that murmur2 gives each trace id as 32 lower-case hex digits.
 
     Args:
         trace_id: (n, 2) both halves.
-        partitions: of the topic.
+        partitions: of the topic; (n,) where each goes to one of its own.
 
     Returns:
         (n,) as `core.traces.partitioners.murmur2_partition` gives one by one.

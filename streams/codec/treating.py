@@ -30,7 +30,7 @@ from streams.codec.schemas import default_schemas
 from streams.codec.varints import text as text_bytes
 from streams.core.bodies import Bodies
 from streams.core.privacy.records import UNREAD, Privacy
-from streams.core.privacy.treatments import OWN_PREFIX, VALUE
+from streams.core.privacy.treatments import OWN_PREFIX, POINT_VALUES, VALUE
 from streams.errors import RecordError
 from streams.units import I64
 
@@ -78,6 +78,8 @@ class EventTreating:
         ]
         self._keys = [key.encode() for key in rules.dimensions]
         self._keys += [f".{OWN_PREFIX}{name}".encode() for name in rules.fields]
+        if VALUE in rules.fields:
+            self._keys += [key.encode() for key in POINT_VALUES]
         self._held = lru_cache(_FIELDS_HELD_MAX)(self._field)
 
     def bodies(self, block: Block) -> list[bytes]:

@@ -51,12 +51,12 @@ class Layout(NamedTuple):
     Attributes:
         topics: topic by module.
         other: topic of modules that have none.
-        partitions: of each of them.
+        partitions: how many each topic has.
     """
 
     topics: Mapping[str, str]
     other: str
-    partitions: int
+    partitions: Mapping[str, int]
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ class Judged:
 
 
 _Groups = dict[int, list[tuple[I64, Bodies]]]
-"""The good events of each topic * partitions + partition: what each is called by, and its body."""
+"""The good events of each topic * stride + partition: what each is called by, and its body."""
 
 
 class Judge:
@@ -112,6 +112,10 @@ class Judge:
             schemas, self._operations, max_event_bytes=max_event_bytes, treating=treating
         )
         self._topics = tuple(dict.fromkeys((*layout.topics.values(), layout.other)))
+        counts = [layout.partitions[topic] for topic in self._topics]
+        self._stride = max(counts)
+        self._counts = np.array(counts, np.int64)
+        self._has_one_count = len(set(counts)) == 1
         self._header = wire.header(schemas.id_of(_EVENT))
         self._known = 0
         self._is_old = np.zeros(0, np.bool_)
@@ -164,7 +168,7 @@ class Judge:
             self._place_all(events, events.row, groups, judged)
         judged.rejected = sorted([*judged.rejected, *bad])
         for place, group in groups.items():
-            topic, partition = divmod(place, self._layout.partitions)
+            topic, partition = divmod(place, self._stride)
             rows = np.concatenate([part for part, _ in group])
             bodies = Bodies.concat([part for _, part in group])
             for some in _pieces(bodies.size):
@@ -202,7 +206,7 @@ class Judge:
         layout = self._layout
         topic = self._topics.index(layout.topics.get(operation.module, layout.other))
         key = f"{operation.module}.{operation.component}".encode()
-        return topic, murmur2_partition(key, layout.partitions)
+        return topic, murmur2_partition(key, int(self._counts[topic]))
 
     def _to_mend(
         self,
@@ -237,13 +241,14 @@ class Judge:
             groups: takes them.
             judged: takes those that are not wanted.
         """
-        count = self._layout.partitions
         code, topic = events.operation, self._topic[events.operation]
         has_trace = (events.trace_id != 0).any(axis=1)
+        # An array of divisors takes longer than one: it is for topics that have grown alone.
+        count = self._stride if self._has_one_count else self._counts[topic]
         by_trace = trace_partitions(events.trace_id, count)
-        place = topic * count + np.where(has_trace, by_trace, self._alone[code])
+        place = topic * self._stride + np.where(has_trace, by_trace, self._alone[code])
         for i in np.flatnonzero(self._is_odd[code]).tolist():
-            place[i] = self._look_at(events, i, int(by_trace[i]) if has_trace[i] else -1)
+            place[i] = self._look_at(events, i, has_trace=bool(has_trace[i]))
             if place[i] < 0:
                 module = self._module_of(events, i)[:80]
                 detail = f"module {module!r} is not in the contract"
@@ -254,14 +259,16 @@ class Judge:
             if place[at[0]] >= 0:
                 groups[int(place[at[0]])].append((rows[at], events.body.take(at)))
 
-    def _look_at(self, events: EventColumns, i: int, by_trace: int) -> int:
+    def _look_at(self, events: EventColumns, i: int, *, has_trace: bool) -> int:
         """Return the place of an event whose operation does not tell it; -1 for none."""
         event = records.decode_body(self._schema, events.body[i])
         if self._is_unwanted(event["module"]):
             return -1
         operation = Operation(event["module"], event["component"], event["name"])
-        topic, alone = self._place_of(operation)
-        return topic * self._layout.partitions + (alone if by_trace < 0 else by_trace)
+        topic, partition = self._place_of(operation)
+        if has_trace:
+            (partition,) = trace_partitions(events.trace_id[i : i + 1], int(self._counts[topic]))
+        return int(topic * self._stride + partition)
 
     def _module_of(self, events: EventColumns, i: int) -> str:
         return str(records.decode_body(self._schema, events.body[i])["module"])

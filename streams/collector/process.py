@@ -88,9 +88,9 @@ class Collector:
         tell(contract, privacy)
         by_module = {m: contract.topic(m) for m in contract.modules} if contract else {}
         rejected = pipeline.derived(topics.REJECTED)
-        wanted = list(dict.fromkeys((*by_module.values(), topics.OTHER, rejected)))
+        telemetry = list(dict.fromkeys((*by_module.values(), topics.OTHER)))
         holds_events = not self._buffer.is_empty
-        partitions = partitions_of(link, wanted, folder, holds_events=holds_events)
+        partitions = partitions_of(link, telemetry, rejected, folder, holds_events=holds_events)
         self.meters = Meters()
         self._sender = Sender(link, self._buffer, settings.ack_seconds)
         judge = Judge(
@@ -107,7 +107,10 @@ class Collector:
             self._sender,
             self.meters,
             IntakeSettings(
-                settings.inflated_bytes_max, settings.retry_after_seconds, rejected, partitions
+                settings.inflated_bytes_max,
+                settings.retry_after_seconds,
+                rejected,
+                partitions[rejected],
             ),
             RejectedTreating(privacy) if privacy else None,
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 import pytest
+from confluent_kafka.admin import AdminClient, NewPartitions
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
     OTLPSpanExporter as GrpcExporter,
 )
@@ -28,7 +29,15 @@ from streams.codec.records import decode, encode
 from streams.core.traces.partitioners import murmur2_partition
 from streams.runtime.topics import OTHER, REJECTED
 from tests.fault.collector import CollectorAt
-from tests.fault.harness import TRACES, Deployment, balance, highest, stopped, wait_for
+from tests.fault.harness import (
+    TRACES,
+    Deployment,
+    assert_spans_are_whole,
+    balance,
+    highest,
+    stopped,
+    wait_for,
+)
 from tests.integration.traces import event_of, trace_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
@@ -54,10 +63,10 @@ def plain_json(event: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in event.items() if key != "value"}
 
 
-def join_all(own: Deployment, rows: int) -> dict[str, dict[str, Any]]:
+def join_all(own: Deployment, rows: int, *arguments: str) -> dict[str, dict[str, Any]]:
     """Run a worker over so many rows and return the last revision of each trace."""
     end = ("--exit-after", rows, "--drain-seconds", 240, "--fixed-waits", 1)
-    worker = own.worker(*end)
+    worker = own.worker(*end, *arguments)
     assert worker.wait(120) == 0, worker.tail()
     assert balance(worker.accounting()) == 0
     return highest(own.read_by(TRACES, decode))
@@ -296,3 +305,51 @@ def test_sigterm_answers_what_it_took_and_keeps_the_rest_for_the_next_start(
     collector = at.serve()
     at.wait_until_drained(collector)
     assert len({found.event["event_id"] for found in at.events(OTHER)}) == 4
+
+
+GROWN, OTHERS = "telemetry.alpha.v1", "telemetry.beta.v1"
+
+
+def post_mixed(at: CollectorAt, numbers: range) -> dict[str, set[str]]:
+    """Post traces whose spans lie in two topics; return the span ids of each."""
+    sent = {}
+    for n in numbers:
+        spans = trace_of(n, spans=4, start_us=START_US + n)
+        placed = [s | {"module": ("ALPHA", "BETA")[i % 2]} for i, s in enumerate(spans)]
+        body = json.dumps([plain_json(one) for one in placed]).encode()
+        assert at.post("/v1/events", body).json == {"taken": 4, "rejected": 0}
+        sent[spans[0]["trace_id"]] = {span["span_id"] for span in spans}
+    return sent
+
+
+def test_a_collector_starts_while_a_grown_topic_is_rekeyed(
+    own: Deployment, own_node: tuple[str, int]
+) -> None:
+    """Intake goes on: what its buffer holds and what is new is joined, by workers that rekey."""
+    own.contract = "seed"
+    own.create_topics()
+    few, many = own.partitions, own.partitions + 3
+    at = CollectorAt(own, ack_seconds=0.3)
+    collector = at.serve()
+    sent = post_mixed(at, range(1, 21))
+    with stopped(own_node[1]):
+        sent |= post_mixed(at, range(21, 41))
+        collector.terminate()
+        assert collector.wait(60) == 0, collector.tail()
+    client = AdminClient({"bootstrap.servers": own.broker})
+    for done in client.create_partitions([NewPartitions(GROWN, many)]).values():
+        done.result(120)
+    collector = at.serve()
+    (told,) = collector.events("partition_counts_differ")
+    assert (told["partitions"], told["others"]) == ({GROWN: many}, few)
+    assert f"--rekey {GROWN}," in told["action"]
+    at.wait_until_drained(collector)
+    sent |= post_mixed(at, range(41, 61))
+    placed = at.events(GROWN, OTHERS)
+    for found in placed:
+        trace = found.event["trace_id"]
+        count = many if found.topic == GROWN and int(trace, 16) > 40 else few
+        assert found.partition == murmur2_partition(trace.encode(), count)
+    assert max(found.partition for found in placed) >= few
+    joined = join_all(own, len(placed), "--rekey", GROWN)
+    assert_spans_are_whole(list(joined.values()), sent)

@@ -19,9 +19,16 @@ import polars as pl
 import pytest
 import yaml
 from confluent_kafka.admin import AdminClient
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
-from opentelemetry.proto.metrics.v1.metrics_pb2 import Gauge, Metric, NumberDataPoint
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    ExponentialHistogram,
+    ExponentialHistogramDataPoint,
+    Gauge,
+    Metric,
+    NumberDataPoint,
+)
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
 from rocksdict import Rdict
 
 from streams.codec.records import decode, encode
@@ -64,7 +71,11 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
 MESSAGE = "canary message of nobody"
 STACK = "Traceback of canary-stack"
-ALL = (*CANARIES, MESSAGE, STACK)
+STATUS = "canary status of nobody"
+STATE = "vendor=canary-tracestate"
+INNER = "canary inside of something"
+OLD, NEW = "canary old name", "canary new name"
+ALL = (*CANARIES, MESSAGE, STACK, STATUS, STATE, INNER, OLD, NEW)
 OTLP_TOPICS = ("otlp_spans", "otlp_logs", "otlp_metrics")
 REASONS = {"bad_magic", "invalid_otlp", "invalid_trace_id"}
 """Why some of what is fed is rejected."""
@@ -75,8 +86,16 @@ ACTOR = PRIVACY.pseudonyms.of(TEXTS["actor"])
 
 
 def classed() -> Contract:
-    """Return the contract of the canaries, with what logs and exceptions say."""
-    more = {"dimensions.message": "PII", "dimensions.exception.stacktrace": "SENSITIVE"}
+    """Return the contract of the canaries, with what logs, exceptions, audits and spans say."""
+    more = {
+        "dimensions.message": "PII",
+        "dimensions.exception.stacktrace": "SENSITIVE",
+        "dimensions.otel.status_description": "PII",
+        "dimensions.w3c.tracestate": "PII",
+        "dimensions.profile": "PII",
+        "dimensions.old": "PII",
+        "dimensions.new": "SENSITIVE",
+    }
     return Contract.model_validate(contract().plain() | {"field_classes": CLASSES | more})
 
 
@@ -104,13 +123,29 @@ def own(
 # --- what is sent
 
 
+def all_attributes() -> list[KeyValue]:
+    """Return attributes that say canaries, those that are fields of ours among them."""
+    return attributes(**DIMENSIONS, **{f"spanloom.{k}": v for k, v in TEXTS.items()})
+
+
+def inner() -> AnyValue:
+    """Return a map with a list, that say a canary."""
+    text = AnyValue(string_value=INNER)
+    some = AnyValue(array_value=ArrayValue(values=[text]))
+    found = [KeyValue(key="name", value=text), KeyValue(key="more", value=some)]
+    return AnyValue(kvlist_value=KeyValueList(values=found))
+
+
 def spans_of_otlp(n: int) -> TracesData:
     """Return a span that says canaries in all places that have attributes."""
-    said = attributes(**DIMENSIONS, **{f"spanloom.{k}": v for k, v in TEXTS.items()})
+    said = all_attributes()
     span = Span(
         trace_id=n.to_bytes(16), span_id=n.to_bytes(8), name="otlp.step",
         start_time_unix_nano=START_NS, end_time_unix_nano=START_NS + 1_000, attributes=said,
     )  # fmt: skip
+    span.status.CopyFrom(Status(code=Status.STATUS_CODE_ERROR, message=STATUS))
+    span.trace_state = STATE
+    span.attributes.append(KeyValue(key="profile", value=inner()))
     span.events.add(
         name="exception",
         time_unix_nano=START_NS,
@@ -118,23 +153,29 @@ def spans_of_otlp(n: int) -> TracesData:
     )
     span.links.add(trace_id=b"l" * 16, span_id=b"l" * 8, attributes=said)
     found = traces("BETA", [span])
-    found.resource_spans[0].resource.attributes.extend(said[:2])
-    found.resource_spans[0].scope_spans[0].scope.attributes.extend(said[2:4])
+    found.resource_spans[0].resource.attributes.extend(said[::2])
+    found.resource_spans[0].scope_spans[0].scope.attributes.extend(said[1::2])
     return found
 
 
 def requests_of_otlp(n: int) -> Iterator[tuple[str, bytes]]:
     """Yield requests by kind: each in both forms, and a torn one of each."""
-    line = LogRecord(time_unix_nano=START_NS, attributes=attributes(**DIMENSIONS))
+    said = all_attributes()
+    line = LogRecord(time_unix_nano=START_NS, attributes=said)
     line.body.string_value = MESSAGE
-    point = NumberDataPoint(
-        time_unix_nano=START_NS, as_double=VALUE, attributes=attributes(**DIMENSIONS)
+    nested = LogRecord(time_unix_nano=START_NS, body=inner())
+    point = NumberDataPoint(time_unix_nano=START_NS, as_double=VALUE, attributes=said)
+    point.exemplars.add(time_unix_nano=START_NS, as_double=VALUE, filtered_attributes=said)
+    spread = ExponentialHistogramDataPoint(
+        time_unix_nano=START_NS, count=2, sum=2 * VALUE, min=VALUE, max=VALUE, attributes=said
     )
+    spread.exemplars.extend(point.exemplars)
     gauge = Metric(name="queue.depth", gauge=Gauge(data_points=[point]))
+    wide = Metric(name="wait", exponential_histogram=ExponentialHistogram(data_points=[spread]))
     found: list[tuple[str, Any]] = [
         ("spans", spans_of_otlp(n)),
-        ("logs", logs("BETA", [line])),
-        ("metrics", metrics("BETA", [gauge])),
+        ("logs", logs("BETA", [line, nested])),
+        ("metrics", metrics("BETA", [gauge, wide])),
     ]
     for kind, request in found:
         yield kind, request.SerializeToString()
@@ -149,6 +190,7 @@ def events(n: int) -> Iterator[dict[str, Any]]:
     yield span
     for at, example in enumerate(("log", "audit", "metric_outside_traces"), n + 1):
         said = {**DIMENSIONS, "message": MESSAGE, "exception.stacktrace": STACK}
+        said |= {"old": OLD, "new": NEW}
         yield full(example, at, trace_id="", span_id="", dimensions=said)
     yield full("log", n + 5, trace_id="none")
     yield full("span", n + 6, trace_id=f"{n:032x}", span_id=TEXTS["actor"])
@@ -168,7 +210,9 @@ def send_by_sdk(broker: str) -> None:
         try:
             with telemetry.span("alpha.parse", **ids, **said):
                 telemetry.log("alpha.said", value=VALUE, message=MESSAGE, **said)
-                telemetry.audit("alpha.read", "READ", actor=TEXTS["actor"], **said)
+                telemetry.audit(
+                    "alpha.read", "READ", actor=TEXTS["actor"], old=OLD, new=NEW, **said
+                )
                 telemetry.gauge("depth", VALUE, **said)
                 telemetry.count("read_total", **said)
                 raise ValueError("no canary")

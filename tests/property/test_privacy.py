@@ -110,6 +110,16 @@ def test_an_event(dimensions: dict[str, str], actor: str) -> None:
     assert again | {"value": 0} == found | {"value": 0}
 
 
+def test_a_value_that_is_personal_is_in_no_sum_of_its_point() -> None:
+    """Sum, least and most of a histogram of one value are that value; how many it had stays."""
+    said = {"point.sum": "7.5", "point.min": "7.5", "point.max": "7.5", "point.quantile.0.5": "7.5"}
+    privacy = Privacy(rules_of({"value": "SENSITIVE"}, {}), PSEUDONYMS)
+    kept = privacy.event(event(dimensions=said | {"point.count": "1"}))
+    assert kept["dimensions"] == {"point.count": "1"}
+    without = Privacy(rules_of({"actor": "PII"}, {}), PSEUDONYMS)
+    assert without.dimensions(said) == said
+
+
 @given(PEOPLE, PEOPLE)
 def test_words_repeat_nothing(person: str, other: str) -> None:
     """An alert's words lose what its labels lost, and what they say of a dimension."""

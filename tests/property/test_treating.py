@@ -37,6 +37,9 @@ SAID = (
     "event.0.tier.x",
     "link.3.spanloom.actor",
     "spanloom.actor",
+    "point.sum",
+    "point.quantile.0.9",
+    "point.count",
 )
 VALUES = st.one_of(st.just(float("nan")), st.floats(allow_nan=False))
 

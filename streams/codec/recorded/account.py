@@ -9,11 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from streams.codec.treating import WITHHELD
 from streams.errors import ConfigError
 
 EXAMPLES_MAX: Final = 20
 """Refused rows that are kept to be shown; a person corrects these and comes back."""
 _DETAIL_CHARACTERS: Final = 120
+QUOTES_NOTHING: Final = frozenset(
+    {
+        "cut_line", "cut_message", "event_too_large", "too_many_tags", "wrong_cell_count",
+        "zipkin_v1",
+    }
+)  # fmt: skip
+"""Reasons whose details say counts, and no value of a row."""
 
 EVENTS_MAX: Final = 2_000_000
 """They are put in order of time before the first is sent; so many take some 4 GB."""
@@ -65,6 +73,7 @@ class Account:
         left_out: rows that the mapping leaves out.
         hashed_ids: ids that were no hex number and became their hash.
         examples: the first refused rows.
+        withholds: what details quote may be personal, and standard error becomes a log somewhere.
     """
 
     rows: int = 0
@@ -73,12 +82,15 @@ class Account:
     left_out: int = 0
     hashed_ids: int = 0
     examples: list[Refused] = field(default_factory=list)
+    withholds: bool = False
 
     def refuse(self, place: str, error: RowError) -> None:
         """Count a row that is not read."""
         self.refused[error.reason] += 1
         if len(self.examples) < EXAMPLES_MAX:
-            self.examples.append(Refused(place, error.reason, error.detail))
+            is_plain = not self.withholds or error.reason in QUOTES_NOTHING
+            detail = error.detail if is_plain else WITHHELD
+            self.examples.append(Refused(place, error.reason, detail))
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ OWN_PREFIX: Final = "spanloom."
 """Before the names of our own fields among OpenTelemetry's attributes."""
 _ITEM: Final = re.compile(r"\A(?:event|link)\.\d{1,9}\.")
 """Before the keys of what OpenTelemetry's events and links of a span say."""
+POINT_VALUES: Final = ("point.sum", "point.min", "point.max", "point.quantile.")
+"""Keys of dimensions, or their begin, that say what values a point of OpenTelemetry is made of."""
 _CUT: Final = "~"
 """Ends what was cut, and begins what was generalised."""
 _NUMBER: Final = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?")
@@ -96,9 +98,12 @@ class Rules(NamedTuple):
     def dimension(self, key: str) -> Treatment | None:
         """Return the treatment of a dimension.
 
-        `event.0.user` and `link.0.user` are a `user`; `event.0.spanloom.actor` is an `actor`.
+        `event.0.user` and `link.0.user` are a `user`; `event.0.spanloom.actor` is an `actor`; the
+        sum of a point that is one of a single value is that `value`.
         """
         found = self.dimensions.get(key)
+        if found is None and key.startswith(POINT_VALUES):
+            return self.fields.get(VALUE)
         if found is None and key.startswith(_ITEMS):
             own = _ITEM.sub("", key)
             found = self.dimensions.get(own)

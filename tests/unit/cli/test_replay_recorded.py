@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+import yaml
 from confluent_kafka.admin import AdminClient
 
 from streams.runtime import topics
@@ -11,6 +13,7 @@ from tests.unit.cli.shell import Shell
 from tests.unit.cli.test_replay import read_all
 from tests.unit.codec.recorded.test_jaeger import export, span
 from tests.unit.codec.recorded.test_table import HEAD, ROW, SPANS
+from tests.unit.console.canaries import DIMENSIONS, KEYS_TEXT, contract
 
 
 def test_spans_of_a_file_reach_the_broker(shell: Shell, tmp_path: Path) -> None:
@@ -83,3 +86,31 @@ def test_a_table_is_read_by_its_mapping(shell: Shell, tmp_path: Path) -> None:
     assert "2 rows, 1 event, 0 sent, 1 refused" in answer.out
     assert "x.csv:3: wrong_cell_count: 2 cells, 9 columns" in answer.err
     assert shell("replay", "csv", tmp_path / "x.csv").code == 2
+
+
+def test_refused_rows_show_no_personal_values(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Standard error becomes a log somewhere: file, line and reason are enough to find the row."""
+    user = DIMENSIONS["user"]
+    path, place = tmp_path / "t.json", tmp_path / "contract.yaml"
+    tag = {"key": "user", "type": "int64", "value": user}
+    row = span(tags=[tag | {"key": 7}])
+    path.write_text(json.dumps(export(row, span(logs=[user]), span(spanID="3"))))
+    place.write_text(yaml.safe_dump(contract().plain(), allow_unicode=True), "utf-8")
+    given = ("replay", "jaeger", path, "--dry-run", "--contract", place)
+    plain = shell(*given)
+    assert user in plain.err, "nothing to withhold"
+    monkeypatch.setenv("SPANLOOM_PSEUDONYM_KEYS", KEYS_TEXT)
+    answer, told = shell(*given), shell(*given, "--json")
+    assert (answer.code, told.code) == (1, 1)
+    assert f"{path}:1: invalid_tags: withheld (personal)" in answer.err
+    assert user not in answer.out + answer.err + told.out + told.err
+    assert json.loads(told.out)["refused"] == {"invalid_logs": 1, "invalid_tags": 1}
+    (tmp_path / "m.yaml").write_text(SPANS)
+    (tmp_path / "x.csv").write_text(f"{HEAD}{ROW}yes;soon\n")
+    csv = shell(
+        *("replay", "csv", tmp_path / "x.csv", "--mapping", tmp_path / "m.yaml", "--dry-run"),
+        *("--contract", place),
+    )
+    assert "wrong_cell_count: 2 cells, " in csv.err

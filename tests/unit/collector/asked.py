@@ -30,7 +30,8 @@ class Asked:
     def __init__(self, outlet: Outlet, **settings: Any) -> None:
         self.outlet, self.meters = outlet, Meters()
         self.settings = CollectorSettings(**settings)
-        layout = Layout({"ALPHA": "telemetry.alpha.v1"}, "telemetry.other.v1", 4)
+        counts = {"telemetry.alpha.v1": 4, "telemetry.other.v1": 4}
+        layout = Layout({"ALPHA": "telemetry.alpha.v1"}, "telemetry.other.v1", counts)
         self.intake = Intake(
             Judge(layout, {}, 512 << 10),
             OtlpValues(Services()),

@@ -22,12 +22,22 @@ from tests.otlp_cases import START_NS, as_json, attribute, logs, metrics, span_i
 from tests.otlp_cases import traces as otlp
 from tests.unit.collector.at_hand import START_US, event
 
-LAYOUT = Layout({"ALPHA": "telemetry.alpha.v1", "BETA": "shared.v1"}, "telemetry.other.v1", 7)
+EQUAL = {"telemetry.alpha.v1": 7, "shared.v1": 7, "telemetry.other.v1": 7}
+GROWN = EQUAL | {"telemetry.alpha.v1": 9, "shared.v1": 30}
+"""Two topics have grown beyond the others."""
 OLD = {"old.name": "pipeline.new"}
 
 
-def judge(**given: Any) -> Judge:
-    return Judge(LAYOUT, OLD, 512 << 10, **given)
+def layout(partitions: dict[str, int]) -> Layout:
+    by_module = {"ALPHA": "telemetry.alpha.v1", "BETA": "shared.v1"}
+    return Layout(by_module, "telemetry.other.v1", partitions)
+
+
+LAYOUT = layout(EQUAL)
+
+
+def judge(partitions: dict[str, int] = EQUAL, **given: Any) -> Judge:
+    return Judge(layout(partitions), OLD, 512 << 10, **given)
 
 
 def values(*events: dict[str, Any]) -> list[bytes]:
@@ -60,15 +70,24 @@ modules = st.sampled_from(["ALPHA", "BETA", "nobody", ""])
 traces = st.integers(0, 40).map(lambda n: f"{n:032x}" if n else "")
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(modules, traces, st.sampled_from(["TRACE", "LOG"])), max_size=40))
-def test_each_value_is_placed_once_or_rejected(rows: list[tuple[str, str, str]]) -> None:
-    """In the topic of its module and the partition of its trace, else of module and component."""
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.tuples(modules, traces, st.sampled_from(["TRACE", "LOG"])), max_size=40),
+    st.sampled_from([EQUAL, GROWN]),
+    st.sampled_from([1, 100_000]),
+)
+def test_each_value_is_placed_once_or_rejected(
+    rows: list[tuple[str, str, str]], partitions: dict[str, int], operations_max: int
+) -> None:
+    """In the topic of its module and the partition of its trace, else of module and component.
+
+    Each topic by its own count, those of operations beyond the bound too.
+    """
     events = [
         event(1, n + 1, module=module, trace_id=trace, event_type=kind)
         for n, (module, trace, kind) in enumerate(rows)
     ]
-    judged = judge().judge(values(*events))
+    judged = judge(partitions, operations_max=operations_max).judge(values(*events))
     seen = [v.row for v in judged.rejected]
     for parcel, places in zip(judged.parcels, judged.rows, strict=True):
         inside = decode(parcel.value)["events"]
@@ -76,7 +95,8 @@ def test_each_value_is_placed_once_or_rejected(rows: list[tuple[str, str, str]])
         for row, one in zip(places, inside, strict=True):
             assert one["span_id"] == events[row]["span_id"]
             key = one["trace_id"] or f"{one['module']}.{one['component']}"
-            assert parcel.partition == murmur2_partition(key.encode(), LAYOUT.partitions)
+            count = partitions[parcel.topic]
+            assert parcel.partition == murmur2_partition(key.encode(), count)
             assert parcel.topic == LAYOUT.topics.get(one["module"], LAYOUT.other)
         seen += places.tolist()
     assert sorted(seen) == list(range(len(events)))
