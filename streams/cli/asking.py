@@ -7,6 +7,7 @@ an error; a page that cannot be had now is waited for, within a bound, since its
 import asyncio
 import json
 import os
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -14,10 +15,12 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 import typer
 
+from streams.codec.retry_after import patience_us
 from streams.console.asked import LIMIT, LIMIT_MAX
 from streams.console.paths.audit import AuditQuery
 from streams.console.paths.path import Path as Question
 from streams.errors import BrokerError, ConfigError
+from streams.units import SECOND_US
 
 URL: Final = "http://127.0.0.1:8090"
 SECONDS: Final = 60.0
@@ -27,6 +30,8 @@ PATIENCE_SECONDS: Final = 120.0
 says why not."""
 PAUSE_SECONDS: Final = 2.0
 """Between two requests for a page, unless the console says how long."""
+PAUSE_SECONDS_MIN: Final = 0.2
+"""A console, or a proxy, that says "at once" is not asked without a pause."""
 PAUSE_SECONDS_MAX: Final = 15.0
 NOTHING: Final = 1
 KEY_VARIABLE: Final = "SPANLOOM_CONSOLE_KEY"
@@ -41,7 +46,12 @@ class _SoonError(Exception):
 
     def __init__(self, why: str, seconds: float = PAUSE_SECONDS) -> None:
         super().__init__(why)
-        self.seconds = min(seconds, PAUSE_SECONDS_MAX)
+        self.seconds = pause_seconds(seconds)
+
+
+def pause_seconds(asked_for: float) -> float:
+    """Return how long to wait before a page is asked for again, of what the console asked for."""
+    return min(max(asked_for, PAUSE_SECONDS_MIN), PAUSE_SECONDS_MAX)
 
 
 def asked(
@@ -146,13 +156,14 @@ async def _once(
     try:
         async with session.request(**request) as response:
             status, text = response.status, await response.text()
-            again = response.headers.get("Retry-After", "")
+            said_after, date = response.headers.get("Retry-After"), response.headers.get("Date")
     except (aiohttp.ClientError, TimeoutError) as error:
         if is_first:
             raise
         raise _SoonError(f"no console answers any more ({str(error) or 'it is silent'})") from error
-    if status in _SOON and again.isdigit():
-        raise _SoonError(_why(status, text), float(again))
+    patience = patience_us(said_after, date, time.time_ns() // 1_000)
+    if status in _SOON and patience is not None:
+        raise _SoonError(_why(status, text), patience / SECOND_US)
     if status in _PROXY and not is_first and not _is_json(text):
         raise _SoonError(f"no console answers any more (status {status})")
     return answer(status, text)

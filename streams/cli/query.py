@@ -345,6 +345,7 @@ def _write(path: Path, answers: Sequence[dict[str, Any]]) -> str:
         data = text.getvalue().encode()
     digest = hashlib.sha256(data).hexdigest()
     about = f"{len(rows)} {name or 'rows'}{_moment(answer, len(rows))}"
+    about += ", which are not all: narrow the question" if answer.get("is_cut") else ""
     try:
         path.write_bytes(data)
         # Tools that check digests pass over lines that begin so.
@@ -359,11 +360,7 @@ def _moment(answer: Mapping[str, Any], rows: int) -> str:
     if not (as_of := answer.get("as_of")):
         return ""
     gone = answer.get("total_count", rows) - rows
-    lacks = (
-        f", without {gone} that expired or were erased meanwhile, or that have the id of another"
-        if gone > 0
-        else ""
-    )
+    lacks = f", without {gone} that expired or were erased meanwhile" if gone > 0 else ""
     return f" as of {as_of}{lacks}"
 
 

@@ -13,6 +13,7 @@ from streams.errors import ConfigError
 TEXT_CHARS_MAX: Final = 200
 LIMIT: Final = 100
 LIMIT_MAX: Final = 1_000
+NUMBER_MAX: Final = 10**15 - 1
 
 
 class Parameter(NamedTuple):
@@ -75,10 +76,11 @@ def _value(one: Parameter, text: str | None) -> Any:
     if one.kind == "time":
         return time_us(text, one.name)
     if one.kind in ("number", "limit"):
-        if not text.isascii() or not text.isdigit() or len(text) > 15:
-            raise ConfigError(f"{one.name}: {text[:40]!r} is no whole number")
-        if one.kind == "limit" and not 1 <= int(text) <= LIMIT_MAX:
-            raise ConfigError(f"{one.name}: from 1 to {LIMIT_MAX}")
+        least, most = (1, LIMIT_MAX) if one.kind == "limit" else (0, NUMBER_MAX)
+        is_number = text.isascii() and text.isdigit() and len(text) <= len(str(NUMBER_MAX))
+        if not is_number or not least <= int(text) <= most:
+            words = f"is not a whole number from {least} to {most}"
+            raise ConfigError(f"{one.name}: {text[:40]!r} {words}")
         return int(text)
     if one.kind == "word" and text not in one.words:
         raise ConfigError(f"{one.name}: one of {', '.join(one.words)}")
@@ -92,7 +94,7 @@ def described(one: Parameter) -> dict[str, Any]:
     schemas: dict[str, dict[str, Any]] = {
         "text": {"type": "string", "maxLength": TEXT_CHARS_MAX},
         "time": {"type": "string", "format": "date-time"},
-        "number": {"type": "integer", "minimum": 0},
+        "number": {"type": "integer", "minimum": 0, "maximum": NUMBER_MAX},
         "limit": {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT},
         "word": {"type": "string", "enum": list(one.words)},
     }

@@ -118,6 +118,7 @@ class Console:
             ]
         )
         self._stop = asyncio.Event()
+        self._is_serving = False
 
     async def run(self) -> None:
         """Read and serve until a signal asks for the end.
@@ -142,11 +143,14 @@ class Console:
             while (
                 not self._stop.is_set() and self._lives() and not any(task.done() for task in ends)
             ):
-                if server.started:
+                if server.started and not self._is_serving:
+                    self._is_serving = True
+                    log.info("console_ready", archive=settings.archive, port=settings.port)
                     self._say_ready()
-                    self._say_ready = lambda: None
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), LOOK_SECONDS)
+            began = time.monotonic()
+            log.info("console_stops", why=self._why(), viewers=self._live.viewers)
             self._live.stop()  # else the server would wait for those who look on
             server.should_exit = True
             await asyncio.gather(*ends)
@@ -157,6 +161,18 @@ class Console:
                 raise failed
         if not is_over:
             log.warning("archive_not_written", action="nothing is lost: it is read again")
+        log.info(
+            "console_stopped",
+            seconds=round(time.monotonic() - began, 1),
+            unwritten_records=sum(one["tail_records"] for one in self._archive.counts().values()),
+        )
+
+    def _why(self) -> str:
+        """Return what ends the console: the signal, or the part that ended by itself."""
+        if self._stop.is_set():
+            return "a signal"
+        parts = {"the reader": self._reader.is_alive, "the upkeep": self._upkeep.is_alive}
+        return next((name for name, lives in parts.items() if not lives), "the server")
 
     def _lives(self) -> bool:
         return self._reader.is_alive and self._upkeep.is_alive

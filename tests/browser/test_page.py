@@ -413,6 +413,18 @@ def test_the_keyboard_keeps_its_place(page: Page, stage: Stage) -> None:
     assert page.evaluate(focused) == "MAIN"
 
 
+def test_back_from_an_incident_leads_to_its_row(page: Page, stage: Stage) -> None:
+    """The link that led there has the focus again, in the list and on Now."""
+    for path, name in (("/incidents", "Incidents"), ("/", "Open incidents")):
+        page.goto(path)
+        link = region(page, name).get_by_role("link", name="cknowledgment").first
+        link.focus()
+        page.keyboard.press("Enter")
+        expect(region(page, "Summary")).to_be_visible()
+        page.go_back()
+        expect(link).to_be_focused()
+
+
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_no_serious_accessibility_fault(chromium: Browser, stage: Stage, theme: str) -> None:
     """Axe finds nothing serious or critical in any view."""

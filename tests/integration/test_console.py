@@ -131,6 +131,10 @@ def test_a_telemetry_topic_may_come_later(deployment: Deployment) -> None:
     console.terminate()
     assert console.wait(30) == 0, console.tail()
     assert len(archived(at.archive, EVENTS)) == 1
+    # Its log has a begin and an end.
+    assert [one["port"] for one in console.events("console_ready")] == [at.port]
+    assert [one["why"] for one in console.events("console_stops")] == ["a signal"]
+    assert [one["unwritten_records"] for one in console.events("console_stopped")] == [0]
 
 
 def test_an_archive_has_one_writer(deployment: Deployment) -> None:

@@ -29,7 +29,7 @@ BROWSER: Final = frozenset(
         "URLSearchParams", "addEventListener", "clearInterval", "clearTimeout", "console",
         "dispatchEvent", "document", "fetch", "getComputedStyle", "history", "localStorage",
         "location", "matchMedia", "navigator", "removeEventListener", "requestAnimationFrame",
-        "scrollTo", "setInterval", "setTimeout",
+        "scrollTo", "scrollY", "sessionStorage", "setInterval", "setTimeout",
     }
 )  # fmt: skip
 """What a browser gives: no more than is used here, for `name`, `open` and `status` are globals too,

@@ -1,8 +1,9 @@
 // Which view the address names, and what all views share: navigation, search, theme, keyboard.
 
-import { address, h, placeOf, put, state, to } from "./dom.js";
+import { address, backTo, h, placeOf, put, state, to } from "./dom.js";
 import { away, Failure, isThere, whenBack } from "./api.js";
 import * as live from "./live.js";
+import * as places from "./places.js";
 import { resolve } from "./search.js";
 import { isLoggedIn, me } from "./session.js";
 
@@ -43,7 +44,7 @@ let turn = 0;
 let shown = "";
 
 /** Where we are: the view's name, what follows it, and the query. */
-export function place() {
+export function where() {
     const [name = "now", ...rest] = location.pathname.split("/").filter(Boolean);
     return {
         name,
@@ -55,7 +56,10 @@ export function place() {
 /** Go to an address of the page; `replace` leaves no step to come back to. */
 export function go(url, replace = false) {
     if (url === location.pathname + location.search) return show();
-    history[replace ? "replaceState" : "pushState"](null, "", url);
+    const isOther = url.split("?")[0] !== location.pathname;
+    if (!replace) places.leave(main);
+    places.enter(url, replace);
+    if (isOther) scrollTo(0, 0);
     return show();
 }
 
@@ -66,7 +70,7 @@ export function remember(changes) {
         if (value === "" || value === null || value === undefined) query.delete(name);
         else query.set(name, value);
     const text = query.toString();
-    history.replaceState(null, "", location.pathname + (text ? `?${text}` : ""));
+    places.enter(location.pathname + (text ? `?${text}` : ""), true);
 }
 
 /** Say something for a moment. */
@@ -77,9 +81,10 @@ export function say(text) {
     say.timer = setTimeout(() => put(box), 6_000);
 }
 
-async function show() {
+/** Show what the address names; `place` is where somebody was in it before. */
+async function show(place = null) {
     const mine = ++turn;
-    const here = place();
+    const here = where();
     const title = VIEWS.find(([name]) => name === here.name)?.[1];
     document.title = title
         ? `${title}${here.id ? ` ${here.id.slice(0, 8)}` : ""} · Spanloom`
@@ -94,7 +99,9 @@ async function show() {
     const left = [() => aborting.abort()];
     leaving = () => left.forEach((end) => end());
     keep();
-    const back = here.name + here.id === shown ? placeOf(main, main) : lost();
+    const stays = here.name + here.id === shown ? placeOf(main, main) : lost();
+    const back = place?.mark ? backTo(main, main, place.mark) : stays;
+    const down = place ? scrolling(place.top ?? 0, () => mine === turn) : () => {};
     shown = here.name + here.id;
     put(main, state("loading", "Loading …"));
     const patience = setTimeout(
@@ -104,6 +111,9 @@ async function show() {
     const view = {
         ...here,
         main,
+        // Of a list that somebody comes back to: as many rows as they had seen of it.
+        rows: (page) => Math.min(ROWS_MAX, Math.max(page, place?.rows ?? 0)),
+        note: (count) => mine === turn && places.note({ rows: count }),
         signal: aborting.signal,
         onLeave: (end) => left.push(end),
         isCurrent: () => mine === turn,
@@ -115,7 +125,7 @@ async function show() {
         const module = await load(file);
         if (mine !== turn) return;
         const drawn = module.show(view);
-        requestAnimationFrame(() => mine === turn && back(false));
+        requestAnimationFrame(() => mine === turn && (back(false), down()));
         await drawn;
     } catch (error) {
         if (mine !== turn || error.name === "AbortError") return;
@@ -123,9 +133,38 @@ async function show() {
         else put(main, broken(error));
     } finally {
         clearTimeout(patience);
-        if (mine === turn) back();
+        if (mine === turn) {
+            back();
+            down();
+        }
     }
 }
+
+/**
+ * How far down somebody was, as a function that goes there once there is so much of the page.
+ *
+ * Parts of a view come after it was drawn: it is tried again until it succeeds, or they scroll.
+ */
+function scrolling(top, isCurrent) {
+    const until = Date.now() + SCROLL_MS;
+    const stopped = new AbortController();
+    for (const name of ["wheel", "touchmove", "keydown", "mousedown"])
+        addEventListener(name, () => stopped.abort(), { signal: stopped.signal, passive: true });
+    const go = () => {
+        clearTimeout(go.timer);
+        if (stopped.signal.aborted) return;
+        scrollTo(0, top);
+        const isThere = Math.abs(scrollY - top) <= 1;
+        if (isThere || !isCurrent() || Date.now() > until) stopped.abort();
+        else go.timer = setTimeout(go, SCROLL_AGAIN_MS);
+    };
+    return go;
+}
+
+/** What the console gives at once. */
+const ROWS_MAX = 1_000;
+const SCROLL_MS = 5_000;
+const SCROLL_AGAIN_MS = 100;
 
 function nowhere() {
     return state(
@@ -227,8 +266,11 @@ function follow(event) {
     const url = new URL(link.href);
     const isView = url.origin === location.origin && !link.target && !link.hasAttribute("download");
     if (!isView || /^\/(api|assets|login|logout|metrics|health)/.test(url.pathname)) return;
-    if (url.hash && url.pathname === location.pathname) return;
     event.preventDefault();
+    if (url.hash && url.pathname === location.pathname) {
+        document.querySelector(url.hash)?.focus(); // a step of its own would draw the view anew
+        return;
+    }
     go(url.pathname + url.search);
     scrollTo(0, 0);
 }
@@ -315,10 +357,19 @@ function begin() {
         }
         say(found.said);
     });
-    addEventListener("popstate", () => show());
+    history.scrollRestoration = "manual"; // the browser would scroll what is not drawn yet
+    addEventListener("popstate", (event) => {
+        places.leave(main);
+        places.turned(event.state);
+        show(places.here());
+    });
+    addEventListener("pagehide", () => {
+        places.leave(main);
+        places.save();
+    });
     live.start(document.getElementById("live"));
     greet().catch(() => {}); // the view itself says what is wrong
-    show();
+    show(places.here());
     setTimeout(warm, WARM_MS);
 }
 

@@ -100,22 +100,38 @@ const nameOf = (one) =>
         one.matches("a, input, select, textarea") ? "" : one.textContent,
     ].join(" ");
 
+const called = (element, name) =>
+    [...element.querySelectorAll(FOCUSABLE)].filter((one) => nameOf(one) === name);
+
+/** What within an element has the focus, as {name, at}: the how-manieth that is called so; or null. */
+export function focusMark(element) {
+    const had = document.activeElement;
+    if (!had || had === element || !element.contains(had)) return null;
+    const name = nameOf(had);
+    return { name, at: called(element, name).indexOf(had) };
+}
+
+/** What a mark of the focus stands for now, the last one called so where there are fewer; or null. */
+export function marked(element, { name, at }) {
+    const found = called(element, name);
+    return found[at] ?? found.at(-1) ?? null;
+}
+
 /**
  * Where the focus is within an element, as a function that goes back to what is called the same
  * once all was drawn anew; the last time it is called it goes to `other` where that is gone.
  */
 export function placeOf(element, other) {
-    const had = document.activeElement;
-    if (!had || had === element || !element.contains(had)) return () => {};
-    const alike = () =>
-        [...element.querySelectorAll(FOCUSABLE)].filter((one) => nameOf(one) === name);
-    const name = nameOf(had);
-    const at = alike().indexOf(had);
+    const mark = focusMark(element);
+    return mark ? backTo(element, other, mark) : () => {};
+}
+
+/** As `placeOf`, of a mark that was made before. */
+export function backTo(element, other, mark) {
     return (isLast = true) => {
         // Whoever went on to something else meanwhile stays there.
         if (![null, document.body, other].includes(document.activeElement)) return;
-        const found = alike();
-        (found[at] ?? found.at(-1) ?? (isLast ? other : null))?.focus({ preventScroll: true });
+        (marked(element, mark) ?? (isLast ? other : null))?.focus({ preventScroll: true });
     };
 }
 

@@ -1,8 +1,10 @@
 """The audit query: which events there were, by time, place, person and id (rows S2-25 to S2-27).
 
 Owns what counts as one entry: an event counts once, however many revisions of its trace repeat it
-and however often it was sent. Spans are looked for among the archived spans, everything else among
-the archived events; an entry is the event as it came.
+and however often it was sent. A span is told by its trace and its span id, all else by its event
+id; whose sender gives one event id to several events has each of another time as an entry of its
+own, in the pages as in their total. Spans are looked for among the archived spans, everything else
+among the archived events; an entry is the event as it came.
 
 All pages are of one moment: what is archived after the first one was made is on none of them.
 
@@ -28,6 +30,15 @@ _REVISED_MAX: Final = 1_000
 _KINDS: Final = ("spans", "events")
 _PLACE: Final = ("timestamp", "event_id", "trace_id", "record_id", "partition", "offset")
 """Where an entry stands in the answer, and where in the archive."""
+_OF: Final = {"spans": ("trace_id", "span_id"), "events": ("''", "''")}
+"""By kind, what tells entries apart besides time and event id."""
+_ENTRY: Final = "timestamp, event_id, of_trace, of_span"
+"""What one entry is, and the order of the answer."""
+_DIFFERENT: Final = {
+    "spans": "timestamp, event_id, trace_id, span_id",
+    "events": "timestamp, event_id",
+}
+"""By kind, what one entry is."""
 _LOOKED_UP: Final = ("trace_id", "record_id", "correlation_id", "batch_id")
 """Columns of ids, the narrowest first."""
 
@@ -51,11 +62,14 @@ class Entries(NamedTuple):
     continuation_token: str
 
 
+Entry = tuple[int, str, str, str]
+"""Time, event id, and of a span its trace and span id: what one entry is, in the answer's order."""
+
+
 class _After(NamedTuple):
     """Where the page before ended: its last entry, the total of all pages, what they are of."""
 
-    timestamp: int
-    event_id: str
+    last: Entry
     total: int
     snapshot: Snapshot
 
@@ -96,8 +110,7 @@ def audit(
     snapshot = Snapshot(now_us, found.ends) if after is None else after.snapshot
     next_ = ""
     if len(found.rows) > limit:
-        last = shown[-1]["timestamp"], shown[-1]["event_id"], found.total
-        next_ = token_of((*last, text_of(snapshot)))
+        next_ = token_of((*_entry(shown[-1]), found.total, text_of(snapshot)))
     return Entries(_events(queries, shown), found.total, snapshot.at_us, next_)
 
 
@@ -107,7 +120,7 @@ def _after(queries: Queries, token: str) -> _After:
     Raises:
         ConfigError, BusyError: as `audit`.
     """
-    timestamp, event_id, total, text = key_of(token, (int, str, int, str))
+    *last, total, text = key_of(token, (int, str, str, str, int, str))
     snapshot = snapshot_of(text)
     if total < 0 or set(snapshot.ends) != set(_KINDS):
         raise foreign()
@@ -116,7 +129,12 @@ def _after(queries: Queries, token: str) -> _After:
         if any(end > now.get(place, 0) for place, end in ends.items()):
             words = "the console reads again what it had when this answer began; ask in a moment"
             raise BusyError("snapshot_behind", words)
-    return _After(timestamp, event_id, total, snapshot)
+    timestamp, *ids = last
+    return _After((timestamp, *ids), total, snapshot)
+
+
+def _entry(row: Mapping[str, Any]) -> Entry:
+    return row["timestamp"], row["event_id"], row["of_trace"], row["of_span"]
 
 
 def _conditions(wanted: Wanted) -> list[Where]:
@@ -131,7 +149,8 @@ def _union(kinds: Collection[str], where: Sequence[Where]) -> Where:
     """Return a statement over some kinds, and its parameters."""
     columns = ", ".join(f'"{name}"' for name in _PLACE)
     parts = (
-        f"SELECT '{kind}' AS kind, {columns} FROM {kind} WHERE {both(where)}"
+        f"SELECT '{kind}' AS kind, {columns}, {_OF[kind][0]} AS of_trace, "
+        f"{_OF[kind][1]} AS of_span FROM {kind} WHERE {both(where)}"
         for kind in _KINDS
         if kind in kinds
     )
@@ -149,14 +168,14 @@ def _looked_up(
     They are few, and to find them is what costs: they are found once, for the page and the total.
     """
     union = _union(_KINDS, [_within(span), *_conditions(wanted)])
-    at, event_id, total = (span[0], "", 0) if after is None else after[:3]
+    last, total = ((span[0], "", "", ""), 0) if after is None else after[:2]
     ends = {kind: queries.ends(kind) for kind in _KINDS} if after is None else after.snapshot.ends
-    columns = {*_PLACE, *wanted}
+    columns = {*_PLACE, "span_id", *wanted}
     rows = queries.ask(
         "SELECT *, count(*) OVER () AS total FROM "
-        f'(SELECT DISTINCT ON (event_id) * FROM ({union.text}) ORDER BY event_id, "offset") '
-        "WHERE (timestamp, event_id) > (?, ?) ORDER BY timestamp, event_id LIMIT ?",
-        (*union.values, at, event_id, count),
+        f'(SELECT DISTINCT ON ({_ENTRY}) * FROM ({union.text}) ORDER BY {_ENTRY}, "offset") '
+        f"WHERE ({_ENTRY}) > (?, ?, ?, ?) ORDER BY {_ENTRY} LIMIT ?",
+        (*union.values, *last, count),
         {kind: Scope(span, ids, columns, ends[kind]) for kind in _KINDS},
     )
     if after is None:
@@ -172,23 +191,22 @@ def _searched(
 ) -> _Rows:
     """Return the first events of a sort."""
     where = _conditions(wanted)
-    begin = span[0] if after is None else max(span[0], after.timestamp)
+    begin = span[0] if after is None else max(span[0], after.last[0])
     tallies = {kind: queries.tally(kind, (begin, span[1]), wanted) for kind in _KINDS}
     if after is None:
         ends: Mapping[str, Ends] = {kind: tally.ends for kind, tally in tallies.items()}
         total = _count(queries, tallies, where)
-        return _Rows(_first(queries, tallies, where, ends, count), total, ends)
+        return _Rows(_first(queries, tallies, where, ends, count, None), total, ends)
     # These counts have what came since, too: where they promise enough, the next parts are read.
     ends = after.snapshot.ends
-    beyond = Where("(timestamp, event_id) > (?, ?)", after[:2])
-    rows = _first(queries, tallies, [*where, beyond], ends, count)
+    rows = _first(queries, tallies, where, ends, count, after.last)
     return _Rows(rows, after.total, ends)
 
 
 def _count(queries: Queries, tallies: Mapping[str, Tally], where: Sequence[Where]) -> int:
     """Return how many different events there are.
 
-    Events of one id have one timestamp, so that what is counted of times that are apart adds up.
+    An event has one timestamp, so that what is counted of times that are apart adds up.
     """
     total = 0
     for kind, tally in tallies.items():
@@ -206,25 +224,34 @@ def _counted(queries: Queries, kind: str, scope: Scope, where: Sequence[Where]) 
     one, its rows are counted, without a look at their ids.
     """
     if kind == "events":
-        return _total(queries, "count(DISTINCT event_id)", kind, where, scope)
+        return _total(queries, kind, where, scope, is_different=True)
     revised = queries.ask(
         f"SELECT DISTINCT trace_id FROM spans WHERE {both(where)} AND revision > 1 LIMIT ?",
         (*values_of(where), _REVISED_MAX + 1),
         {"spans": scope},
     )
     if len(revised) > _REVISED_MAX:
-        return _total(queries, "count(DISTINCT event_id)", kind, where, scope)
+        return _total(queries, kind, where, scope, is_different=True)
     if not revised:
-        return _total(queries, "count(*)", kind, where, scope)
+        return _total(queries, kind, where, scope)
     of_them = one_of("trace_id", [row["trace_id"] for row in revised])
     others = Where(f"NOT ({of_them.text})", of_them.values)
-    total = _total(queries, "count(DISTINCT event_id)", kind, [*where, of_them], scope)
-    return total + _total(queries, "count(*)", kind, [*where, others], scope)
+    total = _total(queries, kind, [*where, of_them], scope, is_different=True)
+    return total + _total(queries, kind, [*where, others], scope)
 
 
-def _total(queries: Queries, what: str, kind: str, where: Sequence[Where], scope: Scope) -> int:
-    sql = f"SELECT {what} AS total FROM {kind} WHERE {both(where)}"
-    (row,) = queries.ask(sql, values_of(where), {kind: scope})
+def _total(
+    queries: Queries,
+    kind: str,
+    where: Sequence[Where],
+    scope: Scope,
+    *,
+    is_different: bool = False,
+) -> int:
+    rows = f"{kind} WHERE {both(where)}"
+    if is_different:
+        rows = f"(SELECT DISTINCT {_DIFFERENT[kind]} FROM {rows})"
+    (row,) = queries.ask(f"SELECT count(*) AS total FROM {rows}", values_of(where), {kind: scope})
     return int(row["total"])
 
 
@@ -234,37 +261,39 @@ def _first(
     where: Sequence[Where],
     ends: Mapping[str, Ends],
     count: int,
+    after: Entry | None,
 ) -> list[dict[str, Any]]:
-    """Return the first different events by (timestamp, event id): where each lies."""
+    """Return the first different events, or those after one: where each lies."""
     found: list[dict[str, Any]] = []
     for window in windows(tallies, count):
         span = window.begin, window.end
         union = _union(window.kinds, [_within(span), *where])
         kinds = {kind: Scope(span, ends=ends[kind]) for kind in window.kinds}
-        found += _different(queries, union, kinds, count - len(found))
+        found += _different(queries, union, kinds, count - len(found), after)
         if len(found) == count:
             break
     return found
 
 
 def _different(
-    queries: Queries, union: Where, kinds: Mapping[str, Scope], count: int
+    queries: Queries, union: Where, kinds: Mapping[str, Scope], count: int, after: Entry | None
 ) -> list[dict[str, Any]]:
-    """Return the first different events of a statement.
+    """Return the first different events of a statement, or those after one.
 
     What repeats an event stands beside it in this order, so that few rows more than asked for are
     enough; in a log full of repeats they are asked for again, twice as many each time.
     """
     size = 2 * count
+    beyond = "" if after is None else f"WHERE ({_ENTRY}) > (?, ?, ?, ?)"
     while True:
         rows = queries.ask(
-            f'SELECT * FROM ({union.text}) ORDER BY timestamp, event_id, "offset" LIMIT ?',
-            (*union.values, size),
+            f'SELECT * FROM ({union.text}) {beyond} ORDER BY {_ENTRY}, "offset" LIMIT ?',
+            (*union.values, *(after or ()), size),
             kinds,
         )
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[Entry, dict[str, Any]] = {}
         for row in rows:
-            found.setdefault(row["event_id"], row)
+            found.setdefault(_entry(row), row)
         if len(found) >= count or len(rows) < size:
             return list(found.values())[:count]
         size *= 2
@@ -272,31 +301,35 @@ def _different(
 
 def _events(queries: Queries, rows: Sequence[dict[str, Any]]) -> list[Record]:
     """Return the events that some rows stand for, whole, in their order."""
-    events: dict[str, Record] = {}
+    events: dict[tuple[int, int, Entry], Record] = {}
     for column, some in _by_id([row for row in rows if row["kind"] == "events"]).items():
-        wanted = one_of("event_id", [row["event_id"] for row in some])
+        wanted = one_of("event_id", sorted({row["event_id"] for row in some}))
         times = [row["timestamp"] for row in some]
         within = Where("timestamp BETWEEN ? AND ?", (min(times), max(times)))
         where = [within, wanted]
         ids = {column: {row[column] for row in some}} if column else None
-        scope = Scope((min(times), max(times) + 1), ids, ("timestamp", "event_id", "value"))
-        sql = f"SELECT value FROM events WHERE {both(where)}"
+        columns = ("timestamp", "event_id", "partition", "offset", "value")
+        scope = Scope((min(times), max(times) + 1), ids, columns)
+        sql = f'SELECT partition, "offset", value FROM events WHERE {both(where)}'
         for row in queries.ask(sql, values_of(where), {"events": scope}):
             event = decode(row["value"])
-            events[event["event_id"]] = event
+            entry = event["timestamp"], event["event_id"], "", ""
+            events[row["partition"], row["offset"], entry] = event
     of_traces = [row for row in rows if row["kind"] == "spans"]
     if of_traces:
-        places = {(row["partition"], row["offset"]) for row in of_traces}
         ids = {"trace_id": {row["trace_id"] for row in of_traces}}
         scope = Scope(ids=ids, columns=("partition", "offset", "value"))
-        at = one_of("offset", sorted({offset for _, offset in places}))
+        at = one_of("offset", sorted({row["offset"] for row in of_traces}))
+        places = {(row["partition"], row["offset"]) for row in of_traces}
         sql = f'SELECT partition, "offset", value FROM traces WHERE {at.text}'
         for row in queries.ask(sql, at.values, {"traces": scope}):
-            if (row["partition"], row["offset"]) in places:
-                for event in decode(row["value"])["spans"]:
-                    events.setdefault(event["event_id"], event)
+            place = row["partition"], row["offset"]
+            for event in decode(row["value"])["spans"] if place in places else ():
+                own = event["trace_id"], event["span_id"]
+                events[*place, (event["timestamp"], event["event_id"], *own)] = event
     # What has expired between the two looks is not there any more.
-    return [events[row["event_id"]] for row in rows if row["event_id"] in events]
+    keys = [(row["partition"], row["offset"], _entry(row)) for row in rows]
+    return [events[key] for key in keys if key in events]
 
 
 def _by_id(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

@@ -79,7 +79,11 @@ def _own(record_id: str, traces: Iterable[Record], events: Iterable[Record]) -> 
         for event in trace["spans"]
         if event["record_id"] in ("", record_id)
     )
-    found = {event["event_id"]: event for event in (*events, *within)}
+    # Of one event id there may be several: not each sender gives each event its own.
+    found = {
+        (event["event_id"], event["timestamp"], event["trace_id"], event["span_id"]): event
+        for event in (*events, *within)
+    }
     return sorted(found.values(), key=lambda e: (e["timestamp"], e["span_id"], e["event_id"]))
 
 

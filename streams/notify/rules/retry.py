@@ -5,11 +5,10 @@ be repeated.
 """
 
 from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from hashlib import blake2b
 from typing import Final, Literal
 
+from streams.codec.retry_after import patience_us
 from streams.units import SECOND_US
 
 Outcome = Literal["delivered", "failed", "misconfigured", "refused"]
@@ -82,30 +81,11 @@ def wait_us(policy: Policy, failures: int, seed: str) -> int:
 
 
 def retry_after_us(header: str | None, date: str | None, now_us: int) -> int:
-    """Return the patience that a receiver asks for, microseconds; 0 for none or for nonsense.
+    """Return the patience that a receiver is given, microseconds; 0 for none or for nonsense.
 
     Args:
-        header: its `Retry-After`, seconds or a date of HTTP.
-        date: its `Date`: against its own clock a date is read, however wrong that clock is.
-        now_us: Unix time here, for answers without a date.
-
-    Source: RFC 9110, 10.2.3 and 5.6.7.
+        header: as `patience_us`, which reads it.
+        date: as there.
+        now_us: as there.
     """
-    text = (header or "").strip()
-    if text.isascii() and text.isdigit():
-        return min(int(text[:9]) * SECOND_US, RETRY_AFTER_US_MAX)
-    until_us, their_us = _date_us(text), _date_us((date or "").strip())
-    if until_us is None:
-        return 0
-    return max(0, min(until_us - (now_us if their_us is None else their_us), RETRY_AFTER_US_MAX))
-
-
-def _date_us(text: str) -> int | None:
-    """Return a date of HTTP in Unix microseconds, None for what is none."""
-    try:
-        found = parsedate_to_datetime(text)
-        if found.tzinfo is None:  # the form of asctime, which is of UTC by definition
-            found = found.replace(tzinfo=UTC)
-        return round(found.timestamp()) * SECOND_US
-    except (ValueError, OverflowError, TypeError, IndexError):
-        return None
+    return min(patience_us(header, date, now_us) or 0, RETRY_AFTER_US_MAX)

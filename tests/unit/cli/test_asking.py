@@ -94,6 +94,32 @@ def test_one_that_is_busy_is_asked_again_for_the_first_page_too(shell: Shell) ->
         assert shell(*AUDIT, "--console", address).code == 0
 
 
+@pytest.mark.parametrize(
+    "until",
+    [
+        "Sun, 06 Nov 1994 08:49:37 GMT",
+        "Sunday, 06-Nov-94 08:49:37 GMT",
+        "Sun Nov  6 08:49:37 1994",
+    ],
+)
+def test_a_proxy_may_say_when_by_a_date(shell: Shell, until: str) -> None:
+    """All three forms of HTTP: seconds are what the console itself says, not what stands before."""
+    busy = (503, {"Retry-After": until}, {"error": "it starts"})
+    with console(busy, ok(1)) as (address, tokens):
+        answer = shell(*AUDIT, "--console", address)
+    assert answer.code == 0, answer.err
+    assert "it starts; it is asked again" in answer.err
+    assert len(tokens) == 2
+
+
+def test_at_once_is_no_haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may come again at once makes a pause all the same, and nobody waits for an hour."""
+    monkeypatch.setattr(asking, "PAUSE_SECONDS_MAX", 15.0)
+    assert asking.pause_seconds(0) == asking.PAUSE_SECONDS_MIN > 0
+    assert asking.pause_seconds(7) == 7
+    assert asking.pause_seconds(3_600) == 15
+
+
 def test_there_is_an_end_to_patience(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then it is an error that names the reason, and no file of half the pages is there."""
     monkeypatch.setattr(asking, "PATIENCE_SECONDS", 0.05)

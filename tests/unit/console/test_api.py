@@ -18,6 +18,7 @@ from streams.console.paths.every import PATHS
 from streams.console.questions.queries import Queries
 from streams.console.times import iso, time_us
 from streams.runtime import topics
+from streams.units import HOUR_US
 from tests.unit.console.at_hand import (
     SECOND,
     T0_US,
@@ -311,7 +312,13 @@ def test_fidelity_is_told_by_edge(filled: tuple[Ask, list[Any]]) -> None:
     ask, _ = filled
     (series,) = ask(f"/api/v1/fidelity?{DAY}").json()["series"]
     assert [one["ratio"] for one in series["windows"]] == [0.75]
-    assert ask(f"/api/v1/fidelity?{DAY}&flow=none").json() == {"series": [], "tiers": []}
+    none = {"series": [], "tiers": [], "is_cut": False}
+    assert ask(f"/api/v1/fidelity?{DAY}&flow=none").json() == none
+    (series,) = ask(f"/api/v1/fidelity?{DAY}&step=3600").json()["series"]
+    assert [(one["ratio"], one["window_us"]) for one in series["windows"]] == [
+        (392 / 400, HOUR_US)  # of the sums, not what the windows say
+    ]
+    assert ask(f"/api/v1/fidelity?{DAY}&step=1").status_code == 400  # more points than any chart
 
 
 @pytest.mark.parametrize(
@@ -320,7 +327,10 @@ def test_fidelity_is_told_by_edge(filled: tuple[Ask, list[Any]]) -> None:
         ("start=2025-10-09", "end: missing"),
         ("start=yesterday&end=2025-10-09", "start: 'yesterday' is no time"),
         ("start=2025-10-10&end=2025-10-09", "end: before start"),
-        (f"{DAY}&limit=0", "limit: from 1 to 1000"),
+        (f"{DAY}&limit=0", "limit: '0' is not a whole number from 1 to 1000"),
+        (f"{DAY}&limit=-1", "limit: '-1' is not a whole number from 1 to 1000"),
+        (f"{DAY}&limit=1.5", "limit: '1.5' is not a whole number from 1 to 1000"),
+        (f"{DAY}&min_duration_us=-1", "min_duration_us: '-1' is not a whole number from 0 to"),
         (f"{DAY}&limit=9999999999999999999", "limit:"),
         (f"{DAY}&status=LOST", "status: one of COMPLETE"),
         (f"{DAY}&stat=1", "stat: no such parameter"),

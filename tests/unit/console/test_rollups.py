@@ -1,5 +1,6 @@
 """Workers publish windows and, beside them, rollups of the same time: nothing counts twice."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,40 @@ def test_a_rollup_counts_where_its_windows_are_not_kept(tmp_path: Path) -> None:
     found = asked(archive, START_US, START_US + 2 * MINUTE_US)["edge"]
     assert [one["window_us"] for one in found] == [MINUTE_US] + [10 * SECOND] * 6
     assert sums(found) == sums(rollups)
+
+
+def test_steps_add_up_the_windows_that_begin_in_them(tmp_path: Path) -> None:
+    """Each window once, from the begin of the range on; burn rates are the highest."""
+    windows = published(range(10), 10 * SECOND)
+    for n, one in enumerate(windows):
+        one["burn_rate_short"] = float("nan") if n % 5 == 0 else float(n)
+    queries = Queries(kept(archive_in(tmp_path), windows), 256 << 20, 1)
+    step_us, end_us = 4 * MINUTE_US, START_US + 10 * MINUTE_US
+    found = fidelity(queries, START_US, end_us, [], 100, step_us)
+    assert not found["is_cut"]
+    for one in found["series"]:
+        own = base(windows, one["kind"], 10 * SECOND)
+        assert [step["window_start"] for step in one["windows"]] == [
+            START_US + n * step_us for n in range(3)
+        ]
+        for step in one["windows"]:
+            within = [w for w in own if 0 <= w["window_start"] - step["window_start"] < step_us]
+            assert (step["expected"], step["observed"]) == sums(within)
+            assert step["ratio"] == step["observed"] / step["expected"]
+            rates = [w["burn_rate_short"] for w in within]
+            assert step["burn_rate_short"] == max(one for one in rates if not math.isnan(one))
+            assert (step["window_us"], step["revision"]) == (step_us, 0)
+
+
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    """An answer that has not all windows says so, and one that has just all of them does not."""
+    windows = published(range(2), 10 * SECOND)
+    count = sum(len(base(windows, kind, 10 * SECOND)) for kind in ("edge", "module"))
+    queries = Queries(kept(archive_in(tmp_path), windows), 256 << 20, 1)
+    for limit in (count - 1, count):
+        found = fidelity(queries, START_US, START_US + HOUR_US, [], limit)
+        assert sum(len(one["windows"]) for one in found["series"]) == limit
+        assert found["is_cut"] == (limit < count)
 
 
 @pytest.mark.parametrize("rollup_us", [MINUTE_US, 50 * SECOND])

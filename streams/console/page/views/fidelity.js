@@ -8,7 +8,7 @@ import { address, choice, field, h, put, state } from "../dom.js";
 import { clock, count, duration, isoOf, micros, moment, percent, rate } from "../format.js";
 import { panel } from "../parts.js";
 import { grade } from "../pipeline.js";
-import { minutes, RANGES, span } from "../range.js";
+import { minutes, RANGES, span, stepped } from "../range.js";
 
 const KEY = [
     ["well", "Within the objective"],
@@ -23,7 +23,7 @@ export async function show(view) {
     const { query } = view;
     const catalog = await contract();
     const kind = KINDS[query.kind] ? query.kind : "edge";
-    const range = span(query);
+    const range = stepped(span(query));
     const map = h("div");
     const burn = h("div");
     const submit = (event) => {
@@ -51,7 +51,10 @@ export async function show(view) {
         get("fidelity", { ...range, kind: "flow" }, view.signal),
     ]);
     if (!view.isCurrent()) return;
-    put(map, panel(`Lost by ${KINDS[kind]} and time`, heat(found.series, query, catalog)));
+    const cut = found.is_cut
+        ? h("p", { class: "lost" }, "There are more windows than are shown: choose a flow.")
+        : null;
+    put(map, panel(`Lost by ${KINDS[kind]} and time`, cut, heat(found.series, query, catalog)));
     const scroll = map.querySelector(".scroll");
     if (scroll) scroll.scrollLeft = scroll.scrollWidth; // the newest is what people look for
     put(burn, burning(view, flows.series));
@@ -198,7 +201,7 @@ function burning(view, series) {
                     "p",
                     { class: "small" },
                     `Objective ${percent(last.slo_ratio)}; at 1× the budget lasts exactly its time. `,
-                    `Newest window ${moment(last.window_start)} UTC: ${percent(last.ratio)}.`,
+                    `The newest ${duration(last.window_us)}, from ${moment(last.window_start)} UTC: ${percent(last.ratio)}.`,
                 ),
                 plot.element,
             );

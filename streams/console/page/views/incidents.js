@@ -19,6 +19,7 @@ export async function show(view) {
         const found = await get("incidents", { ...asked, continuation_token: token }, view.signal);
         known = [...known, ...found.incidents];
         token = found.continuation_token;
+        view.note(known.length);
         draw();
     });
     const submit = (event) => {
@@ -83,9 +84,9 @@ export async function show(view) {
             : "";
         more.is(Boolean(token));
     };
-    const load = async () => {
+    const load = async (limit = PAGE) => {
         try {
-            const found = await get("incidents", asked, view.signal);
+            const found = await get("incidents", { ...asked, limit }, view.signal);
             [known, token] = [found.incidents, found.continuation_token];
             if (view.isCurrent()) draw();
         } catch (error) {
@@ -95,7 +96,7 @@ export async function show(view) {
         }
     };
     put(list, h("li", null, state("loading", "Loading …")));
-    await load();
+    await load(view.rows(PAGE));
     let isFirst = true; // what is known at once is what was loaded just now
     view.listen((name) => {
         if (name === "incidents" && !isFirst && known.length <= PAGE) load();

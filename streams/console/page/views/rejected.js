@@ -8,6 +8,8 @@ import { panel, showMore, table } from "../parts.js";
 import { RANGES, span } from "../range.js";
 import { mayOrder, me } from "../session.js";
 
+const PAGE = 100;
+
 export async function show(view) {
     const { query } = view;
     const box = h("div", null, state("loading", "Loading …"));
@@ -22,10 +24,11 @@ export async function show(view) {
         query.reason ? field("Reason", choice("reason", [query.reason], query.reason)) : null,
     );
     put(view.main, h("h1", { class: "hidden" }, "Rejected"), panel("Filter", form), box);
-    const asked = { ...span(query, "24h"), reason: query.reason, limit: 100 };
+    const asked = { ...span(query, "24h"), reason: query.reason, limit: PAGE };
     try {
         if (!(await offers("/rejected"))) throw new Failure(404, "not offered");
-        const [found, who] = await Promise.all([get("rejected", asked, view.signal), me()]);
+        const first = { ...asked, limit: view.rows(PAGE) };
+        const [found, who] = await Promise.all([get("rejected", first, view.signal), me()]);
         const again = (await offers("/rejected/redrive")) && mayOrder(who) ? redrive : null;
         if (view.isCurrent()) draw(view, box, asked, found, again);
     } catch (error) {
@@ -68,6 +71,7 @@ function draw(view, box, asked, found, again) {
         const next = await get("rejected", { ...asked, continuation_token: token }, view.signal);
         rows.push(...next.rejected.map(row));
         token = next.continuation_token;
+        view.note(rows.length);
         list();
     });
     const titles = ["Time (UTC)", "Reason", "Topic", "Partition", "Offset", "Bytes", "Detail"];

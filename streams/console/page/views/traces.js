@@ -28,7 +28,8 @@ export async function show(view) {
     if (query.min_ms) asked.min_duration_us = Math.round(Number(query.min_ms) * 1000);
     put(results, state("loading", "Searching …"));
     try {
-        const found = await get("traces", asked, view.signal);
+        const limit = view.rows(PAGE);
+        const found = await get("traces", { ...asked, limit }, view.signal);
         if (view.isCurrent()) list(view, results, asked, found);
     } catch (error) {
         if (error.name !== "AbortError") put(results, broken(error));
@@ -118,6 +119,7 @@ function list(view, box, asked, first) {
         const found = await get("traces", { ...asked, continuation_token: token }, view.signal);
         token = found.continuation_token;
         add(found.traces);
+        view.note(body.children.length);
     });
     let token = first.continuation_token;
     const add = (traces) => {
