@@ -239,6 +239,24 @@ def test_columns_hold_whole_windows_of_every_length(modules: Page) -> None:
     assert rows == [[0, 0, 0, 0, 30], [6, 6, 6, 6, 0]]
 
 
+def test_a_long_range_is_asked_for_in_steps(modules: Page) -> None:
+    """Where each window would be too many: 60 steps at most, from a whole one on."""
+    found = run(
+        modules,
+        "range.js",
+        """return given.map((hours) => {
+          const end = new Date(Date.parse("2026-11-26T08:17:23Z") + 60e3).toISOString();
+          const start = new Date(Date.parse("2026-11-26T08:17:23Z") - hours * 3600e3).toISOString();
+          return it.stepped({ start, end });
+        })""",
+        [1, 6, 24, 168, 720],
+    )
+    assert [one.get("step") for one in found] == [None, 600, 1_800, 10_800, 43_200]
+    assert found[0]["start"] == "2026-11-26T07:17:23.000Z"
+    assert found[1]["start"] == "2026-11-26T02:10:00.000Z"
+    assert found[2]["start"] == "2026-11-25T08:00:00.000Z"
+
+
 def test_no_time_above_a_column_touches_the_next(modules: Page) -> None:
     """Times of 30 pixels, with seconds 55, above columns of 11, or 44 where they are few."""
     body = "return given.map(([n, isFew, hasSeconds]) => it.labelled(n, isFew, hasSeconds));"
