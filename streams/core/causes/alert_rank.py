@@ -154,7 +154,8 @@ def _led_to(
 def led_to(alerting: Set[str], topology: Topology) -> set[str]:
     """Return the modules that alerts lead to: those that alert, and all that one of them needs."""
     named = set(alerting) - {""}
-    related = named.union(*(topology.upstream(module) for module in named))
+    related = set(named)
+    related.update(*(topology.upstream(module) for module in named))
     for (module, _), needed in topology.propagation.needs.items():
         if module in named:
             related.update(name for name, _ in needed)
