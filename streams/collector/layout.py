@@ -7,7 +7,6 @@ which counts they were placed.
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -17,6 +16,7 @@ import structlog
 from streams.errors import BrokerError, StateError
 from streams.runtime import topics
 from streams.runtime.link import Link
+from streams.serving.wholefiles import replace_file
 
 FILE: Final = "layout.json"
 
@@ -113,13 +113,8 @@ def _read(path: Path) -> dict[str, int]:
 
 
 def _write(path: Path, counts: Mapping[str, int]) -> None:
-    unfinished = path.with_name(f"{path.name}.unfinished")
     try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            json.dump({"topics": counts}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
+        replace_file(path, json.dumps({"topics": counts}).encode())
     except OSError as error:
         raise StateError(
             f"{path} cannot be written ({error.strerror}). Operator action: let the collector "

@@ -12,11 +12,11 @@ from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
-import duckdb
-import pyarrow as pa
 import structlog
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
+
+from streams.codec.panics import FAILURES
 
 POLL_SECONDS: Final = 0.25
 """An event shall be seen within 2 s of its cause, and the worker takes some of that."""
@@ -104,8 +104,8 @@ class Live:
             return
         try:
             found = await asyncio.get_running_loop().run_in_executor(threads, source.read)
-        except (duckdb.Error, pa.ArrowException, OSError) as error:
-            text = str(error)[:ERROR_CHARS]
+        except FAILURES as error:  # one kind of news that fails ends neither the others nor us
+            text = f"{type(error).__name__}: {error}"[:ERROR_CHARS]
             if self._failing.get(source.name) != text:
                 log.error("live_failed", source=source.name, error=text)
                 self._tell("trouble", {"source": source.name}, is_kept=False)

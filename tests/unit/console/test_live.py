@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from streams.codec.panics import Panic
 from streams.console import live as live_module
 from streams.console.live import QUEUE_EVENTS, Live, Source
 
@@ -25,13 +26,14 @@ class Told:
     """Something that changes when a test says so, and counts how often it is read."""
 
     def __init__(self, name: str = "numbers") -> None:
-        self.value, self.reads, self.failing = 0, 0, False
+        self.value, self.reads = 0, 0
+        self.failing: BaseException | None = None
         self.source = Source(name, lambda: self.value, self.read)
 
     def read(self) -> Message:
         self.reads += 1
-        if self.failing:
-            raise OSError("disk away")
+        if self.failing is not None:
+            raise self.failing
         return {"value": self.value}
 
 
@@ -168,15 +170,16 @@ def test_a_slow_viewer_is_let_go_and_counted() -> None:
     play(story)
 
 
-def test_a_failing_archive_is_told_and_tried_again() -> None:
+@pytest.mark.parametrize("error", [OSError("disk away"), Panic("of a library"), KeyError("ours")])
+def test_a_failing_archive_is_told_and_tried_again(error: BaseException) -> None:
     """Viewers hear of trouble once, and of the value when it can be read again."""
 
     async def story(live: Live, told: Told) -> None:
-        told.failing = True
+        told.failing = error
         viewer = Viewer(live)
         await until(lambda: told.reads > 2)
         assert [name for name, _ in viewer.events()] == ["trouble"]
-        told.failing = False
+        told.failing = None
         await until(lambda: ("numbers", {"value": 0}) in viewer.events())
 
     play(story)
