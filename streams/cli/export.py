@@ -18,6 +18,7 @@ import typer
 
 from streams.cli.connection import connect
 from streams.cli.moments import moment_us
+from streams.cli.outfiles import FORCE_HELP, refuse_there
 from streams.codec import records
 from streams.codec.eventlog import can_be_kept, write_events
 from streams.codec.recorded.account import bound_events
@@ -38,7 +39,7 @@ _TELEMETRY: Final = re.compile(r"telemetry\.[^.]+\.v\d+")
 _FOR_EVER_US: Final = 1 << 62
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="The file to write; .gz compresses it.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
+Force = Annotated[bool, typer.Option("--force", help=FORCE_HELP)]
 Broker = Annotated[str | None, typer.Option(help="Bootstrap address, HOST:PORT.")]
 Since = Annotated[str, typer.Option(help="First event time: ISO 8601 with an offset.")]
 Until = Annotated[str, typer.Option(help="Event time to end before: ISO 8601 with an offset.")]
@@ -83,7 +84,7 @@ def events(
     Example: spanloom export events -o day.jsonl.gz --contract seed --since 2026-01-31T00:00Z
     """
     settings = load_settings(broker=broker, contract=contract)
-    _refuse_there(out, force=force)
+    refuse_there(out, force=force)
     span = _range(since, until)
     counts: Counter[str] = Counter()
     with Reading(connect(settings)) as reading:
@@ -116,7 +117,7 @@ def traces(
     Example: spanloom export traces -o incident.json --since 2026-01-31T11:50Z
     """
     settings = load_settings(broker=broker, derived_prefix=derived_prefix)
-    _refuse_there(out, force=force)
+    refuse_there(out, force=force)
     span = _range(since, until)
     counts: Counter[str] = Counter()
     with Reading(connect(settings)) as reading:
@@ -238,20 +239,6 @@ def _traces(
     return sorted(newest.values(), key=lambda trace: (trace["start"], trace["trace_id"]))
 
 
-def _refuse_there(out: Path, *, force: bool) -> None:
-    """Pass when a file may be put there: a device or a folder would be replaced by it.
-
-    Raises:
-        ConfigError: it may not.
-    """
-    if not out.exists():
-        return
-    if not out.is_file():
-        raise ConfigError(f"{out}: is no file; choose another --out")
-    if not force:
-        raise ConfigError(f"{out}: is there already; choose another --out, or say --force")
-
-
 def _whole(out: Path, write: Callable[[Path], int], *, force: bool) -> int:
     """Write a file beside its place and put it there when it is whole."""
     draft = out.with_name(
@@ -259,7 +246,7 @@ def _whole(out: Path, write: Callable[[Path], int], *, force: bool) -> int:
     )
     try:
         count = write(draft)
-        _refuse_there(out, force=force)  # another export may have been quicker
+        refuse_there(out, force=force)  # another export may have been quicker
         draft.replace(out)
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written ({error.strerror})") from error

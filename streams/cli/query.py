@@ -20,6 +20,7 @@ import typer
 from streams.cli.asking import KEY_VARIABLE, URL, asked
 from streams.cli.lines import clean
 from streams.cli.moments import flag_length_us
+from streams.cli.outfiles import FORCE_HELP, refuse_there
 from streams.cli.tables import print_columns
 from streams.console.asked import COUNT, END, LIMIT, LIMIT_MAX, START, TOKEN
 from streams.console.paths.audit import AuditQuery
@@ -29,6 +30,7 @@ from streams.console.paths.pipeline import pipeline_paths
 from streams.console.times import iso
 from streams.errors import ConfigError
 from streams.runtime.clock import wall_us
+from streams.serving.wholefiles import replace_file
 from streams.units import LENGTH_FORM
 
 URL_VARIABLE: Final = "SPANLOOM_CONSOLE_URL"
@@ -106,9 +108,9 @@ def _command(one: Question) -> Callable[..., None]:
     """Return the function that asks a path, with the flags that the path takes."""
 
     def run(**given: Any) -> None:
-        out = given.pop("out")
+        out, force = given.pop("out"), given.pop("force")
         if out is not None:
-            _writable(out)
+            _writable(out, force=force)
         everything = bool(given.pop("all", False)) or out is not None
         _full(one, given)
         given |= _range(one, given)
@@ -211,6 +213,7 @@ def _common_flags(one: Question) -> Iterator[inspect.Parameter]:
         yield _flag("all", bool, typer.Option(False, "--all", help="All pages, not one."))
     help_ = "Write all pages to this file, .csv or .json, and FILE.sha256 beside it."
     yield _flag("out", Path | None, typer.Option(None, help=help_))
+    yield _flag("force", bool, typer.Option(False, "--force", help=FORCE_HELP))
 
 
 for _one in (*PATHS, *pipeline_paths()):
@@ -304,19 +307,19 @@ def _print_table(name: str, rows: Sequence[Mapping[str, Any]], title: str) -> No
     print_columns(title, shown)
 
 
-def _writable(path: Path) -> None:
+def _writable(path: Path, *, force: bool) -> None:
     """Refuse a file that could not be written, before anything is asked for it.
 
     Raises:
-        ConfigError: the name says neither .csv nor .json, or it cannot be written there.
+        ConfigError: the name says neither .csv nor .json, it cannot be written there, or it is
+            there already and nobody says that it may be replaced.
     """
     if path.suffix not in (_CSV, _JSON):
         raise ConfigError(f"--out {path}: name a file that ends in {_CSV} or {_JSON}")
     if not path.parent.is_dir():
         raise ConfigError(f"--out {path}: there is no folder {path.parent}")
     for one in (path, _digest_of(path)):
-        if one.is_dir():
-            raise ConfigError(f"--out {path}: {one} is a folder")
+        refuse_there(one, force=force)
         if not os.access(one if one.exists() else one.parent, os.W_OK):
             raise ConfigError(f"--out {path}: {one} cannot be written")
 
@@ -347,9 +350,9 @@ def _write(path: Path, answers: Sequence[dict[str, Any]]) -> str:
     about = f"{len(rows)} {name or 'rows'}{_moment(answer, len(rows))}"
     about += ", which are not all: narrow the question" if answer.get("is_cut") else ""
     try:
-        path.write_bytes(data)
+        replace_file(path, data)
         # Tools that check digests pass over lines that begin so.
-        _digest_of(path).write_text(f"# {about}\n{digest}  {path.name}\n", "utf-8")
+        replace_file(_digest_of(path), f"# {about}\n{digest}  {path.name}\n".encode())
     except OSError as error:
         raise ConfigError(f"--out {path}: {error}") from error
     return f"{about} in {path}, sha256 {digest}"

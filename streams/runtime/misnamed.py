@@ -33,10 +33,10 @@ def check_prefix(group: str, prefix: str, read: Iterable[str]) -> None:
     """
     was = sorted(topic.removesuffix(LINKS) for topic in read if topic.endswith(LINKS))
     if was and prefix not in was:
-        had = f"{was[0]!r}" if was[0] else "none"
+        had, now = (repr(name) if name else "none" for name in (was[0], prefix))
         raise ConfigError(
             f"derived_prefix (SPANLOOM_DERIVED_PREFIX): group {group} has worked with {had}, now "
-            f"it is {prefix or 'none'!r}: its state would go on in the topics of another "
+            f"it is {now}: its state would go on in the topics of another "
             "deployment. Nothing was read or written. Give --derived-prefix as it was, or another "
             "--group"
         )

@@ -162,6 +162,8 @@ def test_a_file_has_all_of_it_and_a_digest(ask: Shell) -> None:
     assert checked.returncode == 0
     assert ask("query", "audit", *RANGE, "--out", "a.json").code == 0
     assert json.loads(Path("a.json").read_text("utf-8"))["total_count"] == AUDITED + 3
+    assert ask("query", "audit", *RANGE, "--limit", "1", "--out", "a.json", "--force").code == 0
+    assert json.loads(Path("a.json").read_text("utf-8"))["total_count"] == AUDITED + 3
     wrong = ask("query", "audit", *RANGE, "--out", "a.txt")
     assert wrong.code == 2
     assert ".csv or .json" in wrong.err
@@ -302,8 +304,10 @@ def test_rows_too_long_for_a_long_page_are_asked_for_in_shorter_ones(
         ("a.parquet", "name a file that ends in .csv or .json"),
         ("", "name a file that ends in .csv or .json"),
         ("nowhere/a.csv", "there is no folder nowhere"),
-        ("folder.csv", "folder.csv is a folder"),
-        ("b.csv", "b.csv.sha256 is a folder"),
+        ("folder.csv", "folder.csv: is no file"),
+        ("b.csv", "b.csv.sha256: is no file"),
+        ("c.csv", "c.csv: is there already; choose another --out, or say --force"),
+        ("d.csv", "d.csv.sha256: is there already"),
     ],
 )
 def test_a_file_that_cannot_be_is_refused_before_anything_is_asked(
@@ -313,6 +317,8 @@ def test_a_file_that_cannot_be_is_refused_before_anything_is_asked(
     monkeypatch.chdir(tmp_path)
     for name in ("folder.csv", "b.csv.sha256"):
         Path(name).mkdir()
+    for name in ("c.csv", "d.csv.sha256"):
+        Path(name).write_text("evidence", "utf-8")
     answer = shell("query", "audit", *RANGE, "--console", "http://127.0.0.1:9", "--out", out)
     assert answer.code == 2
     assert why in answer.err
