@@ -7,7 +7,6 @@ an error; a page that cannot be had now is waited for, within a bound, since its
 import asyncio
 import json
 import os
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -20,6 +19,7 @@ from streams.console.asked import LIMIT, LIMIT_MAX
 from streams.console.paths.audit import AuditQuery
 from streams.console.paths.path import Path as Question
 from streams.errors import BrokerError, ConfigError
+from streams.runtime.clock import wall_us
 from streams.units import SECOND_US
 
 URL: Final = "http://127.0.0.1:8090"
@@ -161,7 +161,7 @@ async def _once(
         if is_first:
             raise
         raise _SoonError(f"no console answers any more ({str(error) or 'it is silent'})") from error
-    patience = patience_us(said_after, date, time.time_ns() // 1_000)
+    patience = patience_us(said_after, date, wall_us())
     if status in _SOON and patience is not None:
         raise _SoonError(_why(status, text), patience / SECOND_US)
     if status in _PROXY and not is_first and not _is_json(text):

@@ -7,7 +7,6 @@ that cannot be read hurts no other; a rejected event is kept with its reason, or
 
 import queue
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -28,6 +27,7 @@ from streams.collector.parcel import Parcel, Settled
 from streams.collector.request import Bad, Kind, Outcome, Refusal, Request
 from streams.core.traces.murmur2 import murmur2_partition
 from streams.errors import RecordError
+from streams.runtime.clock import wall_us
 from streams.units import I64
 
 STEP_REQUESTS: Final = 64
@@ -280,7 +280,7 @@ class Intake:
             "topic": f"collector/{request.kind}",
             "partition": -1,
             "offset": -1,
-            "timestamp": time.time_ns() // 1_000,
+            "timestamp": wall_us(),
             "key": key,
             "value": kept["value"][: native.SHOWN_BYTES_MAX],
             "value_bytes": kept["value_bytes"],

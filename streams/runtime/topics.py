@@ -114,7 +114,7 @@ def common_count(there: Mapping[str, int], asked: int | None) -> int:
     """
     if not there:
         return PARTITIONS if asked is None else asked
-    refuse_several(there)
+    _refuse_several(there)
     ((name, count), *others) = there.items()
     if asked not in (None, count):
         more = f" and {len(others)} more" if others else ""
@@ -126,7 +126,7 @@ def common_count(there: Mapping[str, int], asked: int | None) -> int:
     return count
 
 
-def refuse_several(counts: Mapping[str, int]) -> None:
+def _refuse_several(counts: Mapping[str, int]) -> None:
     """Pass when all topics have one number of partitions.
 
     Raises:
@@ -267,7 +267,7 @@ def check(
     joined = [name for name in telemetry if name not in rekeyed]
     partitioned = [*joined, traces, fragments, rejected, *internal]
     counts = {name: there[name] for name in partitioned}
-    refuse_several(counts)
+    _refuse_several(counts)
     stages = (PARTIALS, ALERTS, SIGNALS, EXTERNAL, COMMANDS, CAUSE_INPUTS, EVIDENCE)
     single = [] if only_traces else [derived(n) for n in stages]
     problems = [

@@ -35,7 +35,6 @@ FIELD_KEYS: Final = {
     "spanloom.actor": "actor",
 }
 """Attributes that are fields of the event, and no dimensions."""
-OWN_KEYS: Final = (MODULE_KEY, COMPONENT_KEY, *FIELD_KEYS)
 SERVICE_NAME: Final = "service.name"
 SCOPE_NAME, SCOPE_VERSION = "otel.scope.name", "otel.scope.version"
 STATUS_MESSAGE: Final = "otel.status_description"
