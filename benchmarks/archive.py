@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks.archive_events import ENTRIES, RATE, START_US, TELEMETRY, Source
 from benchmarks.arguments import report_file
+from benchmarks.cases.lab import say
 from benchmarks.decode import STAGES
 from streams.console.archive.archive import Archive, Limits
 from streams.console.archive.kinds import KIND
@@ -49,6 +50,8 @@ ASKED: Final = 50
 """Look-ups of each column."""
 AUDITS: Final = 7
 """Questions of each filter."""
+TELL_SECONDS: Final = 10.0
+"""Between two lines about how far the filling has come: a day of entries takes half an hour."""
 MEMORY_BYTES: Final = 1 << 30
 THREADS: Final = 2
 
@@ -76,7 +79,11 @@ def fill(
     cpu = {"ingest": 0.0, "merge": 0.0}
     wall = dict(cpu)
     minute = 0
+    told = time.monotonic()
     for begin in range(0, entries // ENTRIES, TRACES):
+        if time.monotonic() - told >= TELL_SECONDS:
+            told = time.monotonic()
+            say(f"  {begin * ENTRIES:,} of {entries:,} entries, {sum(cpu.values()):,.0f} s of CPU")
         messages = source.messages(min(TRACES, entries // ENTRIES - begin))
         clock.now = begin * ENTRIES / rate
         with Timed(cpu, wall, "ingest"):
