@@ -90,7 +90,7 @@ class Layout:
         self._links, self._link_count = step.links.of(rows, n)
         self.size: I64 = self._links_at + LINK_BYTES * self._link_count
         self.size += NO_LINKS_BYTES + END_BYTES * (self._link_count > 0)
-        self._source = np.concatenate([*self._parts, np.zeros(PAD_BYTES, np.uint8)])
+        self._source = self._joined()
 
     def values_of(self, nth: I64) -> bytes:
         """Return the values of some attributes, each behind its length.
@@ -162,11 +162,22 @@ class Layout:
         rest = HEAD_BYTES - ROOT_BYTES
         copy_rows(heads[:, ROOT_BYTES:][some], out, begin[some] + ROOT_BYTES, 0, rest)
 
-    def _place(self, source: bytes) -> int:
+    def _place(self, source: bytes | U8) -> int:
         """Take a buffer over; return where it begins among all."""
         begin = sum(map(len, self._parts))
         self._parts.append(np.frombuffer(source, np.uint8))
         return begin
+
+    def _joined(self) -> U8:
+        """Return all buffers as one, in the room behind the first where there is enough."""
+        first, *others = self._parts
+        room, at = self._step.room, len(first)
+        if at + sum(map(len, others)) + PAD_BYTES > len(room):
+            return np.concatenate([*self._parts, np.zeros(PAD_BYTES, np.uint8)])
+        for part in others:
+            room[at : at + len(part)] = part
+            at += len(part)
+        return room[: at + PAD_BYTES]
 
     def _values(self, mine: I64) -> Pieces:
         """Return the values of some attributes, each behind its length."""
