@@ -115,7 +115,7 @@ class SpanReader:
             layout: the q bodies that were put together.
             begin: (q,) where these begin in `data`.
             some: (k,) which of them.
-            field: as `KeyPatterns.are_common` returns it.
+            field: as `KeyCodes` has it.
             data: the bodies.
         """
         plain, rows = layout.plain, layout.rows[some]

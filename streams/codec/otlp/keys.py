@@ -6,7 +6,7 @@ another; a list that is new is looked at itself.
 
 import secrets
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,19 @@ _Fields = tuple[tuple[int, int], ...]
 _Known = tuple[U64, tuple[_Fields | None, ...]]
 
 
+class KeyCodes(NamedTuple):
+    """What is known of the keys of m attributes of n spans.
+
+    Attributes:
+        field: (m,) the index of its field in `FIELD_KEYS`, NO_FIELD, or NO_FIELD - 1 - i for the
+            ith wanted dimension.
+        like: (n,) for each span one that has the same keys; itself, where no other is known.
+    """
+
+    field: I64
+    like: I64
+
+
 class KeyPatterns:
     """Remembers the lists of keys that were looked at.
 
@@ -53,11 +66,8 @@ class KeyPatterns:
         rows: I64,
         origin: I64,
         origins: Sequence[QuickOrigin],
-    ) -> tuple[Mask, I64]:
-        """Return which of some spans have common keys, (r,) bool, and which of them are fields.
-
-        The second is (m,): for each attribute the index of its field in `FIELD_KEYS`, NO_FIELD, or
-        NO_FIELD - 1 - i for the ith wanted dimension.
+    ) -> tuple[Mask, KeyCodes]:
+        """Return which of some spans have common keys, (r,) bool, and what is known of the keys.
 
         Args:
             octets: the bytes that the keys lie in.
@@ -86,7 +96,9 @@ class KeyPatterns:
                 begin = attributes.first[rows[some[place[some] == i]]]
                 for nth, one in fields[i] or ():
                     field[begin + nth] = one
-        return is_common[place], field
+        like = np.arange(len(origin))
+        like[rows] = rows[leader]
+        return is_common[place], KeyCodes(field, like)
 
     def _learn(
         self,

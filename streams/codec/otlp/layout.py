@@ -23,9 +23,10 @@ from streams.codec.otlp.heads import (
     heads_of,
     tails_of,
 )
+from streams.codec.otlp.keys import KeyCodes
 from streams.codec.otlp.links import END_BYTES, LINK_BYTES, write_links
 from streams.codec.otlp.numbers import number_texts
-from streams.codec.otlp.pieces import all_or, copy_pieces, copy_rows, joined
+from streams.codec.otlp.pieces import all_or, copy_pieces, copy_rows, copy_same, joined
 from streams.codec.otlp.spanstep import SpanStep
 from streams.codec.otlp.values import ENTRIES_MAX
 from streams.codec.otlp.walk import NAME, PAD_BYTES, TEXT
@@ -35,6 +36,10 @@ from streams.units import I64, U8, Mask
 
 _ONE_BYTE: Final = 64
 """Lengths below take one byte in Avro; those of texts and keys here take two at most."""
+_FEW: Final = 4
+"""Texts, each of which is written to all its places at once."""
+_ALIKE_MIN: Final = 512
+"""Spans of the same keys, whose keys are written so."""
 _NO_VALUE: Final = struct.pack("<d", float("nan")) + b"\0"
 """No value, and no unit."""
 _COUNTS: Final = [_NO_VALUE + varint(count) for count in range(ENTRIES_MAX + 1)]
@@ -51,6 +56,31 @@ class Pieces(NamedTuple):
         return Pieces(self.start[index], self.size[index])
 
 
+class Shared(NamedTuple):
+    """Pieces of the buffer of which many are the same.
+
+    Attributes:
+        texts: the different ones.
+        code: which of them each is.
+        start, size: as `Pieces` has them.
+    """
+
+    texts: list[bytes]
+    code: I64
+    start: I64
+    size: I64
+
+    def copy(self, source: U8, out: U8, target: I64) -> None:
+        """Copy the pieces to places of `out`; see `copy_pieces`."""
+        used = np.flatnonzero(np.bincount(self.code)).tolist()
+        if len(used) > _FEW:
+            copy_pieces(source, self.start, out, target, self.size)
+            return
+        for code in used:
+            mine = np.flatnonzero(self.code == code)
+            copy_same(self.texts[code], out, target[all_or(mine, len(target))])
+
+
 class Layout:
     """The bodies of a step; the bytes in front of names, keys and texts are written over.
 
@@ -58,14 +88,14 @@ class Layout:
         step: n spans.
         rows: (q,) those that are put together here, one or more.
         plain: of these.
-        field: of each attribute the index of the field that it is, or below 0.
+        keys: of all spans.
 
     Attributes:
         rows, plain: these.
         size: (q,) length of each body.
     """
 
-    def __init__(self, step: SpanStep, rows: I64, plain: Plain, field: I64) -> None:
+    def __init__(self, step: SpanStep, rows: I64, plain: Plain, keys: KeyCodes) -> None:
         self._step, self.rows, self.plain = step, rows, plain
         self._parts: list[U8] = [step.octets]
         attributes, n = step.spans.attributes, len(step.begin)
@@ -73,9 +103,11 @@ class Layout:
         is_quick[rows] = True
         self._mine = np.flatnonzero(is_quick[attributes.span])
         self._value = self._values(self._mine)
-        self._own = np.flatnonzero(field[self._mine] < 0)
+        field = keys.field[self._mine]
+        self._own = np.flatnonzero(field < 0)
         self._lay_own(n)
-        self._fields = self._lay_fields(field[self._mine])
+        self._alike = self._are_alike(keys.like[rows])
+        self._fields = self._lay_fields(field)
         self._shared = self._of_origins()
         self._name = self._named()
         self._tails, tail_bytes = tails_of(plain)
@@ -90,7 +122,7 @@ class Layout:
         self._links, self._link_count = step.links.of(rows, n)
         self.size: I64 = self._links_at + LINK_BYTES * self._link_count
         self.size += NO_LINKS_BYTES + END_BYTES * (self._link_count > 0)
-        self._source = np.concatenate([*self._parts, np.zeros(PAD_BYTES, np.uint8)])
+        self._source = self._joined()
 
     def values_of(self, nth: I64) -> bytes:
         """Return the values of some attributes, each behind its length.
@@ -119,17 +151,15 @@ class Layout:
         place, entries = self._shared
         place_at = begin + self._head_bytes
         name_at = place_at + place.size
-        pieces = [
-            (place, place_at),
-            (self._name, name_at),
-            (entries, name_at + self._name.size),
-            self._own_pieces(begin),
-        ]
+        source = self._source
+        place.copy(source, out, place_at)
+        copy_pieces(source, self._name.start, out, name_at, self._name.size)
+        entries.copy(source, out, name_at + self._name.size)
+        self._write_own(out, begin)
         if len(self._fields.size):
-            pieces.append(self._field_pieces(begin))
+            piece, piece_at = self._field_pieces(begin)
+            copy_pieces(source, piece.start, out, piece_at, piece.size)
         # What the last of a body's pieces writes beyond its end is tail and next head: they follow.
-        for piece, piece_at in pieces:
-            copy_pieces(self._source, piece.start, out, piece_at, piece.size)
         self._write_ends(out, begin)
         for at, body in slow.items():
             out[at : at + len(body)] = np.frombuffer(body, np.uint8)
@@ -162,11 +192,22 @@ class Layout:
         rest = HEAD_BYTES - ROOT_BYTES
         copy_rows(heads[:, ROOT_BYTES:][some], out, begin[some] + ROOT_BYTES, 0, rest)
 
-    def _place(self, source: bytes) -> int:
+    def _place(self, source: bytes | U8) -> int:
         """Take a buffer over; return where it begins among all."""
         begin = sum(map(len, self._parts))
         self._parts.append(np.frombuffer(source, np.uint8))
         return begin
+
+    def _joined(self) -> U8:
+        """Return all buffers as one, in the room behind the first where there is enough."""
+        first, *others = self._parts
+        room, at = self._step.room, len(first)
+        if at + sum(map(len, others)) + PAD_BYTES > len(room):
+            return np.concatenate([*self._parts, np.zeros(PAD_BYTES, np.uint8)])
+        for part in others:
+            room[at : at + len(part)] = part
+            at += len(part)
+        return room[: at + PAD_BYTES]
 
     def _values(self, mine: I64) -> Pieces:
         """Return the values of some attributes, each behind its length."""
@@ -199,20 +240,44 @@ class Layout:
         last = np.cumsum(count)
         own_bytes = ends[last] - ends[last - count]
         self._own_count, self._own_bytes = count[self.rows], own_bytes[self.rows]
+        self._own_first = (last - count)[self.rows]
         nth_row = np.zeros(n, np.int64)
         nth_row[self.rows] = np.arange(len(self.rows))
         self._own_row = nth_row[span]
         self._own_within = ends[:-1] - ends[(last - count)[span]]
 
-    def _own_pieces(self, begin: I64) -> tuple[Pieces, I64]:
-        """Return the keys and values, and their places."""
+    def _are_alike(self, like: I64) -> list[I64]:
+        """Return where the own attributes begin of spans of the same keys; many in each group."""
+        heads = np.flatnonzero(np.bincount(like) >= _ALIKE_MIN).tolist()
+        self._is_alike = np.zeros(len(like), np.bool_)
+        groups: list[I64] = []
+        for head in heads:
+            is_like = like == head
+            self._is_alike |= is_like
+            groups.append(np.flatnonzero(is_like))
+        return groups
+
+    def _write_own(self, out: U8, begin: I64) -> None:
+        """Write the dimensions that are a span's own."""
         key, value = self._own_key, self._own_value
         at = (begin + self._own_at)[self._own_row] + self._own_within
-        start, size, target = (np.empty(2 * len(at), np.int64) for _ in range(3))
-        start[::2], start[1::2] = key.start, value.start
-        size[::2], size[1::2] = key.size, value.size
-        target[::2], target[1::2] = at, at + key.size
-        return Pieces(start, size), target
+        is_alike = self._is_alike[self._own_row]
+        rest = np.flatnonzero(~is_alike)
+        if len(rest):
+            pieces, places = _in_turn(key.take(rest), value.take(rest), at[rest])
+            copy_pieces(self._source, pieces.start, out, places, pieces.size)
+        if not self._alike:
+            return
+        some = all_or(np.flatnonzero(is_alike), len(at))
+        alike = value.take(some)
+        copy_pieces(self._source, alike.start, out, at[some] + key.size[some], alike.size)
+        for group in self._alike:  # keys, over what values have written beyond their ends
+            first = self._own_first[group]
+            for nth in range(int(self._own_count[group[0]])):
+                place = first + nth
+                begin_at, size = int(key.start[place[0]]), int(key.size[place[0]])
+                same = self._source[begin_at : begin_at + size].tobytes()
+                copy_same(same, out, at[place])
 
     def _lay_fields(self, field: I64) -> Pieces:
         """Return the end of the dimensions and the fields' texts, (f, pieces) of f spans."""
@@ -240,7 +305,7 @@ class Layout:
         name = spans.at[NAME][rows], spans.size[NAME][rows]
         return Pieces(*_with_lengths(self._step.octets, *name))
 
-    def _of_origins(self) -> tuple[Pieces, Pieces]:
+    def _of_origins(self) -> tuple[Shared, Shared]:
         """Return who emits the spans, and their shared dimensions behind how many there are."""
         origins, most = self._step.origins, ENTRIES_MAX + 1
         origin = self._step.origin[self.rows]
@@ -259,11 +324,11 @@ class Layout:
         places = [place for one in self._step.origins for place in one.places]
         return places, 2 * origin + is_error
 
-    def _texts(self, texts: list[bytes], code: I64) -> Pieces:
+    def _texts(self, texts: list[bytes], code: I64) -> Shared:
         """Return pieces that are texts, by their index."""
         size = np.array([len(one) for one in texts], np.int64)
         begin = self._place(b"".join(texts))
-        return Pieces(begin + np.cumsum(size) - size, size).take(code)
+        return Shared(texts, code, (begin + np.cumsum(size) - size)[code], size[code])
 
 
 def _with_lengths(octets: U8, at: I64, size: I64) -> tuple[I64, I64]:
@@ -276,3 +341,12 @@ def _with_lengths(octets: U8, at: I64, size: I64) -> tuple[I64, I64]:
     before = at[is_long] - 2
     octets[before] = (2 * size[is_long] & 0x7F) | 0x80
     return at - 1 - is_long, size + 1 + is_long
+
+
+def _in_turn(key: Pieces, value: Pieces, at: I64) -> tuple[Pieces, I64]:
+    """Return keys, each before its value, and their places; `at` is where each key belongs."""
+    start, size, target = (np.empty(2 * len(at), np.int64) for _ in range(3))
+    start[::2], start[1::2] = key.start, value.start
+    size[::2], size[1::2] = key.size, value.size
+    target[::2], target[1::2] = at, at + key.size
+    return Pieces(start, size), target

@@ -1,13 +1,13 @@
 """Values of attributes that are no texts, as the Avro bytes of their text.
 
-Numbers up to 65,535 and the like lie in a table that is made once; others are written when they
-come, each different one once.
+Of numbers up to 65,535 and the like a table that is made once has the text, as a word each; others
+are written when they come, each different one once.
 """
 
 import json
 import struct
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
@@ -17,29 +17,19 @@ from streams.codec.varints import text
 from streams.units import I64, U8, U64
 
 _INTS: Final = 1 << 16
+_WORD_BYTES: Final = 8
+_OCTET: Final = np.uint64(0xFF)
 _EMPTY, _FALSE, _TRUE, _FIRST_INT = range(4)
 
 
-class Table(NamedTuple):
-    """Texts one after the other, with where each lies."""
-
-    data: bytes
-    start: I64
-    size: I64
-
-
 @cache
-def _table() -> Table:
+def _table() -> U64:
+    """Return the encoded texts, each in the first bytes of a word; none takes more."""
     texts = ["", json.dumps(False), json.dumps(True), *map(str, range(_INTS))]
-    return _of([text(one) for one in texts])
+    return np.frombuffer(b"".join(text(one).ljust(_WORD_BYTES, b"\0") for one in texts), "<u8")
 
 
-def _of(encoded: list[bytes]) -> Table:
-    size = np.array([len(one) for one in encoded], np.int64)
-    return Table(b"".join(encoded), np.cumsum(size) - size, size)
-
-
-def number_texts(form: U8, bits: U64) -> tuple[bytes, I64, I64]:
+def number_texts(form: U8, bits: U64) -> tuple[U8, I64, I64]:
     """Return the encoded texts of m values, in a buffer, and where each lies there.
 
     Those of form TEXT lie elsewhere: of them nothing is said.
@@ -48,25 +38,32 @@ def number_texts(form: U8, bits: U64) -> tuple[bytes, I64, I64]:
         form: (m,) as `Attributes` has them.
         bits: (m,) as `Attributes` has them.
     """
-    table = _table()
     code = np.zeros(len(form), np.int64)  # of NONE it is 0
     is_bool = form == BOOL
-    code[is_bool] = _FALSE + bits[is_bool].astype(np.int64)
+    if is_bool.any():
+        code[is_bool] = _FALSE + bits[is_bool].astype(np.int64)
     is_small = (form == INT) & (bits < np.uint64(_INTS))
-    code[is_small] = _FIRST_INT + bits[is_small].astype(np.int64)
-    start, size = table.start[code], table.size[code]
+    if is_small.all():
+        code = bits.astype(np.int64) + _FIRST_INT
+    else:
+        code[is_small] = _FIRST_INT + bits[is_small].astype(np.int64)
+    word = _table().take(code)
+    start = _WORD_BYTES * np.arange(len(word))
+    size = (word & _OCTET).astype(np.int64) // 2 + 1  # of what stands behind the length
+    texts = word.view(np.uint8)
     others = np.flatnonzero((form != TEXT) & (form != NONE) & ~is_bool & ~is_small)
     if not len(others):
-        return table.data, start, size
+        return texts, start, size
     is_double = form[others] == DOUBLE
-    new: list[bytes] = []
+    new = b""
     for mine, write in ((others[~is_double], _int_text), (others[is_double], _double_text)):
         distinct, place = np.unique(bits[mine], return_inverse=True)
-        made = _of([write(one) for one in distinct.tolist()])
-        start[mine] = made.start[place] + len(table.data) + sum(map(len, new))
-        size[mine] = made.size[place]
-        new.append(made.data)
-    return b"".join((table.data, *new)), start, size
+        made = [write(one) for one in distinct.tolist()]
+        made_bytes = np.array([len(one) for one in made], np.int64)
+        start[mine] = (np.cumsum(made_bytes) - made_bytes)[place] + len(texts) + len(new)
+        size[mine] = made_bytes[place]
+        new += b"".join(made)
+    return np.concatenate([texts, np.frombuffer(new, np.uint8)]), start, size
 
 
 def _int_text(bits: int) -> bytes:

@@ -65,6 +65,12 @@ def copy_rows(rows: U8, out: U8, target: I64, begin: int, width: int) -> None:
     units_of(out, width)[target] = rows[:, begin : begin + width].view(f"V{width}")[:, 0]
 
 
+def copy_same(octets: bytes, out: U8, target: I64) -> None:
+    """Copy the same bytes, one or more, to some places of `out`; nothing else is written."""
+    width = len(octets)
+    units_of(out, width)[target] = np.frombuffer(octets, f"V{width}")
+
+
 def all_or(index: I64, size: int) -> "I64 | slice":
     """Return ascending positions, or, where they are all of `size`, what takes all as a view."""
     return slice(None) if len(index) == size else index

@@ -20,7 +20,7 @@ from streams.codec.otlp.entries import read_spans
 from streams.codec.otlp.events import NAME_BYTES_MAX
 from streams.codec.otlp.heads import is_plain, plain_of
 from streams.codec.otlp.jsonbytes import protobuf_of
-from streams.codec.otlp.keys import KEY_BYTES_MAX, KeyPatterns
+from streams.codec.otlp.keys import KEY_BYTES_MAX, KeyCodes, KeyPatterns
 from streams.codec.otlp.layout import Layout
 from streams.codec.otlp.links import SpanLinks
 from streams.codec.otlp.origins import Origins
@@ -90,9 +90,9 @@ class QuickBodies:
         """Return which spans have ids and times that are written here, (n,) bool."""
         return is_plain(step.spans)
 
-    def _layout(self, step: SpanStep, is_quick: Mask, field: I64) -> Layout:
+    def _layout(self, step: SpanStep, is_quick: Mask, keys: KeyCodes) -> Layout:
         rows = np.flatnonzero(is_quick)
-        return Layout(step, rows, plain_of(step.words, step.spans, rows), field)
+        return Layout(step, rows, plain_of(step.words, step.spans, rows), keys)
 
     def made(self, values: Sequence[bytes]) -> "Made | None":
         """Make the bodies of requests; None when there is no span."""
@@ -100,13 +100,13 @@ class QuickBodies:
         is_lost = np.zeros(len(values), np.bool_)
         if not len(step.begin):
             return None
-        is_quick, field = self._is_quick(step)
+        is_quick, keys = self._is_quick(step)
         is_lost[step.request[_not_text(step, is_quick, self.texts)]] = True
-        layout = self._layout(step, is_quick & ~is_lost[step.request], field)
+        layout = self._layout(step, is_quick & ~is_lost[step.request], keys)
         slow = self._slow(step, np.flatnonzero(~is_quick), layout, is_lost)
         keep = ~is_lost[step.request]
         if not keep[layout.rows].all():
-            layout = self._layout(step, is_quick & keep, field)
+            layout = self._layout(step, is_quick & keep, keys)
         size = np.zeros(len(keep), np.int64)
         size[layout.rows] = layout.size
         slow = {row: one for row, one in slow.items() if keep[row]}
@@ -117,17 +117,14 @@ class QuickBodies:
         data = self._finished(out, begin[keep], size[keep], step.request[keep])
         counts = np.bincount(step.request[keep], minlength=len(values))
         body = Bodies(data, begin[keep], size[keep])
-        return Made(step, body, counts, layout, begin[layout.rows], field, np.cumsum(keep) - 1)
+        return Made(step, body, counts, layout, begin[layout.rows], keys.field, np.cumsum(keep) - 1)
 
     def _finished(self, out: U8, _begin: I64, _size: I64, _request: I64) -> bytes:
         """Return bodies that begin so, as they are handed on."""
         return out.tobytes()
 
-    def _is_quick(self, step: SpanStep) -> tuple[Mask, I64]:
-        """Return which spans are put together of pieces, and which attributes are fields.
-
-        The first is (n,) bool; the second as `KeyPatterns.are_common` returns it.
-        """
+    def _is_quick(self, step: SpanStep) -> tuple[Mask, KeyCodes]:
+        """Return which spans are put together of pieces, (n,) bool; and what keys they have."""
         spans, attributes = step.spans, step.spans.attributes
         is_quick = self._are_plain(step)
         is_quick &= (spans.size[NAME] > 0) & (spans.size[NAME] <= NAME_BYTES_MAX)
@@ -145,10 +142,10 @@ class QuickBodies:
         is_quick &= count + origin_count[step.origin] <= ENTRIES_MAX
         is_quick &= is_common[step.origin] > 0
         rows = np.flatnonzero(is_quick)
-        is_quick[rows], field = self._patterns.are_common(
+        is_quick[rows], keys = self._patterns.are_common(
             step.octets, step.words, attributes, rows, step.origin, step.origins
         )
-        return is_quick, field
+        return is_quick, keys
 
     def _slow(self, step: SpanStep, rows: I64, layout: Layout, is_lost: Mask) -> dict[int, bytes]:
         """Encode the other spans one by one; mark the requests that the encoder must judge."""
@@ -212,7 +209,7 @@ class Made:
         counts: (requests,) how many each has.
         layout: the q bodies that were put together.
         begin: (q,) where these begin.
-        field: as `KeyPatterns.are_common` returns it.
+        field: as `KeyCodes` has it.
         nth: (n,) index of each span's body.
     """
 

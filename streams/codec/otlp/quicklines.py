@@ -13,7 +13,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from streams.codec.otlp.bodies import NO_TEXT, OtlpEncoder
 from streams.codec.otlp.events import EVENT_NAME, NAME_BYTES_MAX
 from streams.codec.otlp.heads import ID_BYTES, ROOT_BYTES, heads_of, write_uuids
-from streams.codec.otlp.keys import NO_FIELD
+from streams.codec.otlp.keys import NO_FIELD, KeyCodes
 from streams.codec.otlp.layout import Layout
 from streams.codec.otlp.lines import (
     SEVERITY_TEXT,
@@ -101,24 +101,24 @@ class QuickLines(QuickHashed):
     def _are_plain(self, step: SpanStep) -> Mask:
         return is_plain_line(_lines(step))
 
-    def _layout(self, step: SpanStep, is_quick: Mask, field: I64) -> Layout:
+    def _layout(self, step: SpanStep, is_quick: Mask, keys: KeyCodes) -> Layout:
         rows = np.flatnonzero(is_quick)
-        return LineLayout(step, rows, plain_line_of(step.words, _lines(step), rows), field)
+        return LineLayout(step, rows, plain_line_of(step.words, _lines(step), rows), keys)
 
-    def _is_quick(self, step: SpanStep) -> tuple[Mask, I64]:
+    def _is_quick(self, step: SpanStep) -> tuple[Mask, KeyCodes]:
         """Take names of attributes over too, of records that have none as a field."""
-        is_quick, field = super()._is_quick(step)
+        is_quick, keys = super()._is_quick(step)
         lines, attributes = _lines(step), step.spans.attributes
         is_origin_named = np.array([EVENT_NAME in one.dimensions for one in step.origins], np.bool_)
         is_quick &= lines.is_named | ~is_origin_named[step.origin]
-        nth = np.flatnonzero(field == NO_FIELD - 1)
+        nth = np.flatnonzero(keys.field == NO_FIELD - 1)
         nth = nth[is_quick[attributes.span[nth]] & ~lines.is_named[attributes.span[nth]]]
         size, span = attributes.value_size[nth], attributes.span[nth]
         is_name = (attributes.form[nth] == TEXT) & (size > 0) & (size <= NAME_BYTES_MAX)
         is_quick[span[~is_name]] = False
         lines.at[NAME][span[is_name]] = attributes.value_at[nth[is_name]]
         lines.size[NAME][span[is_name]] = size[is_name]
-        return is_quick, field
+        return is_quick, keys
 
 
 class LineLayout(Layout):

@@ -10,7 +10,8 @@ import numpy as np
 
 from streams.codec.otlp.events import NAME_BYTES_MAX
 from streams.codec.otlp.heads import NS_PER_US, Plain, is_time
-from streams.codec.otlp.layout import Layout, Pieces
+from streams.codec.otlp.keys import KeyCodes
+from streams.codec.otlp.layout import Layout, Pieces, Shared
 from streams.codec.otlp.metrics import component_of
 from streams.codec.otlp.points import Head, Points, PointStep, step_of_points
 from streams.codec.otlp.quicklines import LineLayout, QuickHashed, with_room
@@ -41,13 +42,13 @@ class QuickPoints(QuickHashed):
     def _are_plain(self, step: SpanStep) -> Mask:
         return step.spans.is_common & is_time(step.spans.start_ns // NS_PER_US)
 
-    def _layout(self, step: SpanStep, is_quick: Mask, field: I64) -> Layout:
+    def _layout(self, step: SpanStep, is_quick: Mask, keys: KeyCodes) -> Layout:
         rows = np.flatnonzero(is_quick)
         n = len(rows)
         ids, none, code = np.zeros((n, 2), np.uint64), np.zeros(n, np.uint64), np.zeros(n, np.uint8)
         time_us = step.spans.start_ns[rows] // NS_PER_US
         plain = Plain(ids, none, none, np.zeros(n, np.bool_), time_us, none, code, code, code)
-        return _PointLayout(step, rows, plain, field)
+        return _PointLayout(step, rows, plain, keys)
 
 
 class _PointLayout(LineLayout):
@@ -64,7 +65,7 @@ class _PointLayout(LineLayout):
         count = len(self.rows)
         return Pieces(begin + 8 * np.arange(count), np.full(count, 8))
 
-    def _of_origins(self) -> tuple[Pieces, Pieces]:
+    def _of_origins(self) -> tuple[Shared, Shared]:
         """Return who emits what; and units, with the shared dimensions behind how many they are."""
         step, most = _points(self._step), ENTRIES_MAX + 1
         metric = step.metric[self.rows]

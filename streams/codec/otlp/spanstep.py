@@ -1,8 +1,9 @@
 """The spans of many requests in one buffer, taken apart."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import repeat
+from typing import Final
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from streams.units import I64, U8, U64
 
 Read = Callable[[U8, I64, I64], tuple[U8, Spans, SpanLinks]]
 """As `read_spans`."""
+_ROOM_SHARE: Final = 8
+"""Behind so many bytes of requests a byte is free for what bodies have that requests have not."""
+_ROOM_BYTES_MIN: Final = 4 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class SpanStep:
         base: (requests,) where each request begins there.
         spans: what is in them.
         links: their links.
+        room: `octets`, and bytes behind them that are free; nothing where there is no room.
     """
 
     values: Sequence[bytes]
@@ -47,6 +52,7 @@ class SpanStep:
     base: I64
     spans: Spans
     links: SpanLinks
+    room: U8 = field(default_factory=lambda: np.zeros(0, np.uint8), kw_only=True)
 
     def origin_of(self, row: int) -> Origin:
         """Return what the encoder makes of a span's resource and scope."""
@@ -71,7 +77,9 @@ def step_of(
         read: takes the spans apart; or log records, as if they were spans.
     """
     base = np.cumsum([0, *map(len, values)])
-    buffer = np.frombuffer(bytearray().join((*values, bytes(PAD_BYTES))), np.uint8)
+    room_bytes = int(base[-1]) // _ROOM_SHARE + _ROOM_BYTES_MIN
+    room = np.frombuffer(bytearray().join((*values, bytes(PAD_BYTES + room_bytes))), np.uint8)
+    buffer = room[: base[-1] + PAD_BYTES]
     runs = Runs(buffer[: base[-1]]) if base[-1] >= BYTES_MIN else None
     of_requests = runs.of_requests(base) if runs else repeat(None)
     request: list[int] = []
@@ -112,6 +120,7 @@ def step_of(
         base,
         spans,
         links,
+        room=room if octets is buffer else room[:0],
     )
 
 
