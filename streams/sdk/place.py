@@ -41,7 +41,7 @@ class Place:
         baggage_dimensions: entries of the baggage that become dimensions of each event.
         emitter: takes its events.
         key: of events without a trace.
-        shapes: bytes of spans by name and outcome, see `sdk.encode`.
+        shapes: what spans have in common by name, kind, status and flags, see `sdk.encode`.
     """
 
     __slots__ = (
@@ -67,4 +67,4 @@ class Place:
         self.threshold = threshold
         self.baggage_dimensions = baggage_dimensions
         self.key = f"{module}.{component}".encode()
-        self.shapes: dict[tuple[str, bool], bytes] = {}
+        self.shapes: dict[tuple[str, int, int, int], Any] = {}

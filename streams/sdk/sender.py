@@ -14,7 +14,6 @@ from typing import Any, Final, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from streams.sdk.encode import Places
 from streams.sdk.options import LOG_NAME, Options
 
 OTHER: Final = "telemetry.other.v1"
@@ -83,7 +82,7 @@ class KafkaSender:
         self._producer: Any = None
         self._is_fatal = False
         self._buffered_bytes = 0
-        self._partitions: dict[str, Places] = {}
+        self._partitions: dict[str, int] = {}
         self._asked_at = -TOPICS_SECONDS
         self._unknown: set[str] = set()
 
@@ -99,14 +98,15 @@ class KafkaSender:
             self._ask()
         return bool(self._partitions) and self._buffered_bytes < self._options.buffer_bytes_max
 
-    def partition(self, topic: str, key: bytes) -> tuple[str, int] | None:
-        """Return topic and partition for a key, None where there is no topic for it."""
-        places = self._partitions.get(topic)
-        if places is None:
-            self._unknown.add(topic)
-            self._counting.complain(f"topic {topic}", f"there is no topic {topic}, trying {OTHER}")
-            places = self._partitions.get(OTHER)
-        return None if places is None else places[key]
+    def partitions(self, topic: str) -> tuple[str, int] | None:
+        """Return where a topic's events go, and how many partitions it has; None for nowhere."""
+        found = self._partitions.get(topic)
+        if found is not None:
+            return topic, found
+        self._unknown.add(topic)
+        self._counting.complain(f"topic {topic}", f"there is no topic {topic}, trying {OTHER}")
+        others = self._partitions.get(OTHER)
+        return None if others is None else (OTHER, others)
 
     def send(
         self,
@@ -161,7 +161,7 @@ class KafkaSender:
             for name, topic in found.items()
             if topic.error is None and topic.partitions
         }
-        self._partitions = {name: Places(name, count) for name, count in counts.items()}
+        self._partitions = counts
         self._asked_at = time.monotonic()
         if not counts:
             self._counting.complain("topics", "the broker shows no topic: give the right Write")

@@ -5,7 +5,6 @@ from typing import Any
 
 from streams.codec.records import decode
 from streams.sdk import Telemetry
-from streams.sdk.encode import Places
 
 PARTITIONS = 4
 
@@ -24,15 +23,14 @@ class ListSender:
         self.ready = True
         self.loses = False
         self.topics: set[str] | None = None
-        self._places: dict[str, Places] = {}
 
     def is_ready(self) -> bool:
         return self.ready
 
-    def partition(self, topic: str, key: bytes) -> tuple[str, int] | None:
+    def partitions(self, topic: str) -> tuple[str, int] | None:
         if self.topics is not None and topic not in self.topics:
             return None
-        return self._places.setdefault(topic, Places(topic, PARTITIONS))[key]
+        return topic, PARTITIONS
 
     def send(
         self,

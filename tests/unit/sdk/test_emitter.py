@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +18,7 @@ from streams.codec.wire import split
 from streams.core.traces.murmur2 import murmur2_partition
 from streams.errors import ConfigError
 from streams.sdk import Telemetry
+from streams.sdk.span import Context
 from streams.sdk.tally import Tally
 from tests.unit.sdk.senders import PARTITIONS, ListSender, kept, made
 
@@ -244,8 +246,37 @@ def test_a_value_that_cannot_be_encoded_is_counted(caplog: pytest.LogCaptureFixt
         for name in ("good", bad, "good"):
             with t.span("any") as span:
                 span.name = name
-        assert len(kept(t)) == 2
-        assert t.close().dropped == {"unencodable": 1}
+        for trace_id, parent_id in ((bad, 1), (-1, 1), (1 << 128, 1), (1, 1 << 64), (1, bad)):
+            with t.span("bad", parent=Context(trace_id, parent_id, 1)):
+                pass
+        with t.span("linked") as span:
+            span.link(Context(1 << 128, 1))
+        assert [event["name"] for event in kept(t)] == ["good", "good"]
+        assert t.close().dropped == {"unencodable": 7}
+
+
+class _SlowQueue(deque[Any]):
+    """Lets other threads run just when an event has left it."""
+
+    def popleft(self) -> Any:
+        item = super().popleft()
+        time.sleep(0.005)
+        return item
+
+
+def test_who_counts_while_events_are_taken_sees_each_once() -> None:
+    """An event is in the queue or taken, and never between: else a flush could end too early."""
+    t = made()
+    t.emitter.queue = _SlowQueue()
+    for _ in range(20):
+        with t.span("alpha.parse"):
+            pass
+    t.emitter.wake()
+    seen = set()
+    while t.counts().waiting:
+        seen.add(t.counts().made)
+    assert seen <= {20}
+    assert t.close().sent == 20
 
 
 def test_a_topic_that_is_not_there_is_counted() -> None:

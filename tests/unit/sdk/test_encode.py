@@ -20,16 +20,17 @@ from streams.core.signals.series import SeriesBook
 from streams.sdk import MessageHeader, telemetry
 from streams.sdk.encode import (
     EVENT_ID,
+    EVENT_IDS_MAX,
     HEADER_ID,
     SEVERITIES,
     TYPES,
     encode_batch,
-    encode_item,
+    encode_items,
     event_ids,
     uuid_text,
 )
 from streams.sdk.options import Options
-from streams.sdk.span import KINDS, Context
+from streams.sdk.span import KINDS, Context, Span
 from tests.unit.sdk.senders import made
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
@@ -58,9 +59,11 @@ def test_codes_and_ids_are_those_of_the_schemas() -> None:
     assert telemetry.METRIC_NAME.pattern == named
 
 
-def decoded(body: bytes) -> dict[str, Any]:
-    (event,) = decode(encode_batch([body], Options().batch_schema_id))["events"]
-    return dict(event)
+def decoded(*items: Any) -> list[dict[str, Any]]:
+    """Encode events together, and read them by the engine's codec."""
+    ids = iter([UUID, *event_ids(bytes(16))])
+    value = encode_batch(encode_items(items, ids), Options().batch_schema_id)
+    return [dict(event) for event in decode(value)["events"]]
 
 
 @given(
@@ -85,9 +88,7 @@ def test_a_span_is_read_as_it_was(
         span = t.span(name, kind, parent=Context(trace_id, parent_id, flags), record_id=record_id)
         span.dimensions, span.links = dimensions or None, links
         span.duration_ns, span.status = duration_ns, status
-        key, body = encode_item(span, UUID.encode())
-    assert key == b"%032x" % trace_id
-    event = decoded(body)
+        (event,) = decoded(span)
     assert math.isnan(event.pop("value"))
     assert event == {
         "event_id": UUID,
@@ -131,14 +132,59 @@ def test_a_point_is_read_as_it_was(
     """LOG, METRIC and AUDIT, in a trace or outside of any."""
     with made() as t, t.within(Context(7, 9, 1, record_id="r") if is_in_trace else Context()):
         point = t._event(event_type, name, severity, dimensions)._replace(value=value, unit=unit)
-    key, body = encode_item(point, UUID.encode())
-    assert key == (b"%032x" % 7 if is_in_trace else b"ALPHA.parser")
-    event = decoded(body)
+    (event,) = decoded(point)
     assert event["trace_id"] == (f"{7:032x}" if is_in_trace else "")
     assert event["record_id"] == ("r" if is_in_trace else "")
     assert (event["event_type"], event["severity"]) == (event_type, severity)
     assert (event["name"], event["value"]) == (name or "unnamed", value)
     assert (event["unit"], event["dimensions"]) == (unit, dimensions)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(("a", "b")), st.none() | DIMENSIONS, st.integers(1, 3),
+            st.integers(0, 10**19), st.sampled_from(("", "r", "s")), st.booleans(),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)  # fmt: skip
+def test_events_encoded_together_are_read_as_alone(
+    given_events: list[tuple[str, dict[str, str] | None, int, int, str, bool]],
+) -> None:
+    """Whatever was remembered of the ones before: names, dimensions, ids and times."""
+    with made(actor="svc") as t:
+        items: list[Any] = []
+        for name, dimensions, trace_id, start_ns, record_id, is_span in given_events:
+            span = t.span(name, parent=Context(trace_id, 0, 1, record_id=record_id))
+            span.dimensions, span.start_ns = dimensions, start_ns
+            with t.within(span):
+                items.append(span if is_span else t._event("LOG", name, "INFO", {}))
+        together = decoded(*items)
+        assert len(together) == len(items)
+        for item, found in zip(items, together, strict=True):
+            (alone,) = decoded(item)
+            for event in (alone, found):
+                event.pop("event_id")
+                assert math.isnan(event.pop("value"))
+            assert found == alone
+            assert found["dimensions"] == (item.dimensions or {})
+            assert found["record_id"] == item.record_id
+            if isinstance(item, Span):
+                assert found["timestamp"] == item.start_ns // 1_000
+                assert found["trace_id"] == f"{item.trace_id:032x}"
+
+
+def test_dimensions_that_changed_later_are_not_mistaken_for_the_same() -> None:
+    """What is remembered of the last span of a name is a copy."""
+    with made() as t:
+        first, second = t.span("a", x="1"), t.span("a", x="2")
+        (before,) = decoded(first)
+        assert first.dimensions is not None
+        first.dimensions["x"] = "2"
+        (after,) = decoded(second)
+    assert (before["dimensions"], after["dimensions"]) == ({"x": "1"}, {"x": "2"})
 
 
 def test_the_join_takes_what_is_sent() -> None:
@@ -147,7 +193,8 @@ def test_the_join_takes_what_is_sent() -> None:
         with t.span("alpha.connect") as span:
             log = t._event("LOG", "seen", "WARN", {"a": "b"})
         ids = event_ids(b"0123456789abcdef")
-        values = [header(EVENT_ID) + encode_item(one, next(ids))[1] for one in (span, log)]
+        bodies = encode_items([span, log], ids)
+        values = [header(EVENT_ID) + body.encode("iso-8859-1") for body in bodies]
     decoder = EventDecoder(default_schemas(), Operations(), dimensions=(), series=SeriesBook())
     events, rejected = decoder.decode(0, [None, None], values, np.ones(2, np.int64))
     assert len(events) == 2
@@ -159,15 +206,15 @@ def test_lone_surrogates_are_no_end() -> None:
     with made() as t:
         span = t.span("a\ud800", x="\udfff")
         span.end()
-        event = decoded(encode_item(span, UUID.encode())[1])
+        (event,) = decoded(span)
     assert (event["name"], event["dimensions"]) == ("a?", {"x": "?"})
 
 
 def test_event_ids_are_uuids_of_version_4() -> None:
     """They differ, within a run of events and between runs."""
     ids = event_ids(bytes(range(16)))
-    found = [next(ids).decode() for _ in range(2_000)] + [uuid_text() for _ in range(100)]
-    assert len(set(found)) == 2_100
+    found = [*ids, *(uuid_text() for _ in range(100))]
+    assert len(set(found)) == len(found) == EVENT_IDS_MAX + 100
     for one in found:
         assert [len(part) for part in one.split("-")] == [8, 4, 4, 4, 12]
         assert one[14] == "4"

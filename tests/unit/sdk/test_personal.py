@@ -12,7 +12,7 @@ from streams.core.privacy.records import Privacy
 from streams.core.privacy.treatments import rules_of
 from streams.errors import ConfigError
 from streams.sdk import Telemetry
-from streams.sdk.encode import encode_item, uuid_text
+from streams.sdk.encode import encode_items, event_ids
 from streams.sdk.personal import personal_of, treated
 
 CLASSES = {
@@ -33,9 +33,8 @@ def telemetry() -> Telemetry:
 
 
 def body(item: Any) -> dict[str, Any]:
-    return decode_body(
-        default_schemas().current("telemetry_event"), encode_item(item, uuid_text().encode())[1]
-    )
+    (encoded,) = encode_items([item], event_ids(bytes(16)))
+    return decode_body(default_schemas().current("telemetry_event"), encoded.encode("iso-8859-1"))
 
 
 def test_the_same_as_an_edge_makes(telemetry: Telemetry) -> None:
