@@ -24,6 +24,9 @@ from streams.units import SECOND_US
 
 CUT_US: Final = SECOND_US
 """How much simulated time passes between two steps of every task."""
+HELD_US: Final = SECOND_US // 10
+"""How long after a step the incident task alone is stepped once more: a worker steps it all the
+time, so that an incident opens when its hold is over and not with what the next window brings."""
 ROUNDS: Final = 2
 """How often each task is stepped at a time: a second time for what the first made of it."""
 SETTLE_US: Final = 120 * SECOND_US
@@ -39,6 +42,7 @@ def lab_settings(contract: str, **given: Any) -> WorkerSettings:
         "quiet_seconds": 4.0,
         "warm_up_seconds": 2.0,
         "rule_time_ratio": 0.1,
+        "incident_hold_seconds": 0.1,
         "incident_update_seconds": 3.0,
         "incident_refresh_seconds": 30.0,
         "flap_half_life_seconds": 30.0,
@@ -100,7 +104,9 @@ class Engine:
         self._tasks: list[tuple[Runner, tuple[str, ...]]] = [
             (joins.make(0), self.pipeline.telemetry)
         ]
-        self._tasks += [(stage.make(kind, 0), named) for kind, named in stage.kinds().items()]
+        small = {kind: (stage.make(kind, 0), named) for kind, named in stage.kinds().items()}
+        self._tasks += small.values()
+        self._incidents = small["incidents"]
         self._logs: dict[str, Log] = {name: Log() for _, named in self._tasks for name in named}
         for runner, named in self._tasks:
             runner.positions.update(dict.fromkeys(named, 0))
@@ -123,6 +129,7 @@ class Engine:
         for _ in range(ROUNDS):
             for runner, named in self._tasks:
                 self._step(runner, named, now_us)
+        self._step(*self._incidents, now_us + HELD_US)
         for name, log in self._logs.items():
             log.forget(min(r.positions[name] for r, named in self._tasks if name in named))
 

@@ -135,6 +135,7 @@ def run_storm(storm: Storm) -> dict[str, Any]:
         "over_merged": [_name(one) for one in judged.over_merged],
         "split": judged.split,
         "late_s": _slowest(alerts, told),
+        "updates_after_s": updates_after(engine.out[topics.INCIDENTS]),
         "firing_windows": _firing_windows(alerts),
         "chance": [len(b.causes) / len(candidates(layout)) for b in blames],
     }
@@ -228,6 +229,28 @@ def _slowest(alerts: Sequence[Written], told: Iterable[Told]) -> float:
     return max(waits, default=0) / SECOND_US
 
 
+def updates_after(events: Iterable[Written]) -> dict[str, list[float]]:
+    """Return how long after an incident's first event each update came, seconds, by its reason."""
+    opened: dict[str, int] = {}
+    found: dict[str, list[float]] = {}
+    for written in events:
+        first_us = opened.setdefault(written.record["incident_id"], written.at_us)
+        if written.record["event"] == "UPDATED":
+            after_s = (written.at_us - first_us) / SECOND_US
+            found.setdefault(written.record["reason"], []).append(after_s)
+    return found
+
+
+def _together(runs: Iterable[dict[str, Any]]) -> dict[str, list[float]]:
+    """Return the updates of all runs by reason, the most frequent first, the soonest first."""
+    found: dict[str, list[float]] = {}
+    for one in runs:
+        for reason, after in one["updates_after_s"].items():
+            found.setdefault(reason, []).extend(after)
+    ordered = sorted(found, key=lambda reason: (-len(found[reason]), reason))
+    return {reason: sorted(found[reason]) for reason in ordered}
+
+
 def _what(written: Written) -> str:
     """Say what an event tells, and why: "UPDATED worse"."""
     return f"{written.record['event']} {written.record['reason']}"
@@ -284,6 +307,7 @@ def totals(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "firing_windows": firing,
         "fewer_than_firing_ratio": 1 - events / firing if firing else None,
         "first_event_s_max": max((r["late_s"] for r in runs), default=0.0),
+        "updates_after_s": _together(runs),
         "chance_top1": sum(chances),
     }
 

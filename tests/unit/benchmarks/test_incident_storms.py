@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks.incidents.engine import Engine, batch_of, lab_settings
-from benchmarks.incidents.storms import START_US, by_kind, run_storm, totals
+from benchmarks.incidents.engine import Engine, Written, batch_of, lab_settings
+from benchmarks.incidents.storms import START_US, by_kind, run_storm, totals, updates_after
 from streams.codec.recordbatch import Record, records_of
 from streams.contract.loader import load_contract
 from streams.simulate.blame import candidates
@@ -48,8 +48,27 @@ def test_a_storm_is_found_and_counted() -> None:
     assert summed["chance_top1"] == pytest.approx(2 / len(candidates(layout)))
     assert by_kind([found]) == {"acknowledgments_lost": summed}
     assert summed["told"] == {"OPENED opened": 1, "RESOLVED quiet": 1}
+    assert summed["first_event_s_max"] == 0.1, "the hold alone, in a tenth of a worker's time"
+    assert summed["updates_after_s"] == {}
     assert summed["fewer_ratio"] == summed["fewer_at_best_ratio"] == 1 - 2 / summed["alerts"]
     assert summed["fewer_incidents_ratio"] == 1 - 1 / summed["alerts"]
     case = found["cases"][0]
     assert case["truth"] == case["ranked"][0]
     assert case["truth"] in case["right"]
+
+
+def test_updates_are_counted_from_the_first_event() -> None:
+    """By reason, each from the opening of its own incident; beginnings and ends are none."""
+    told = [
+        ("a", 10, "OPENED", "opened"),
+        ("b", 12, "OPENED", "opened"),
+        ("a", 13, "UPDATED", "worse"),
+        ("b", 42, "UPDATED", "worse"),
+        ("a", 50, "UPDATED", "joined"),
+        ("a", 99, "RESOLVED", "quiet"),
+    ]
+    events = [
+        Written(at * 1_000_000, {"incident_id": id_, "event": event, "reason": reason})
+        for id_, at, event, reason in told
+    ]
+    assert updates_after(events) == {"worse": [3.0, 30.0], "joined": [40.0]}

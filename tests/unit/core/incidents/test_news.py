@@ -119,6 +119,33 @@ def test_what_goes_on_at_its_pace_is_no_news() -> None:
     assert it.last["blast_radius"]["records"] == 4_000
 
 
+def test_an_alert_that_joined_with_more_records_is_no_growth() -> None:
+    """It counts what it counts: what was told has not grown, though this is larger."""
+    it = desk()
+    it.at(11, later(LOSS, 1, 11, count=10))
+    joined = alert("missing_acknowledgment", "rendering>delivery", 11, severity="WARN", count=450)
+    assert joined["module"] == LOSS["module"]
+    assert it.at(12, joined) == []
+    states = later(LOSS, 2, 14, count=11), later(joined, 2, 14, count=460)
+    assert it.at(14, *states) == []
+    assert len(it.book.open) == 1
+    assert it.at(11 + UPDATE) == []
+    assert it.at(11 + REFRESH) == ["UPDATED joined"]
+    states = later(LOSS, 3, 312, count=2_000), later(joined, 3, 312, count=2_000_000)
+    assert it.at(312, *states) == []
+    assert it.at(11 + REFRESH + UPDATE) == ["UPDATED grown"]
+
+
+def test_what_is_silenced_is_no_growth() -> None:
+    """An alert that nobody wants to hear does not make an incident larger."""
+    it = desk(update_us=0)
+    it.order(9, "silence", matcher={"kind": "missing_acknowledgment"}, until_us=900 * SECOND)
+    it.at(11, later(LOSS, 1, 11, count=10))
+    hidden = alert("missing_acknowledgment", "rendering>delivery", 11, severity="WARN", count=450)
+    assert it.at(12, hidden) == []
+    assert it.at(14, later(LOSS, 2, 14, count=11), later(hidden, 2, 14, count=460)) == []
+
+
 # --- the end
 
 
