@@ -33,6 +33,12 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
             f"{report['lost_to_retention']:,} records were gone before the engine read them: the "
             "machine was too busy, and the embedded broker keeps about 5 MB of a partition."
         )
+    unread = report["produced"] - report["accounting"]["accepted"]
+    if unread > 0 and not report.get("lost_to_retention"):
+        console.print(
+            f"{unread:,} records were never read, so what is below says nothing of the engine: "
+            "the machine is too busy for the demonstration; run it again with less beside it."
+        )
     problems = failures(report)
     for problem in problems:
         console.print(f"[red]✗[/red] {escape(problem)}")

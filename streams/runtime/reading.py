@@ -11,14 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final, NamedTuple, Self
 
-from confluent_kafka import (
-    Consumer,
-    ConsumerGroupTopicPartitions,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.errors import BrokerError, ConfigError
 from streams.runtime import refusals
@@ -27,6 +20,9 @@ from streams.runtime.transient import is_transient
 from streams.runtime.watermarks import watermarks
 
 CALL_SECONDS: Final = 10.0
+ATTEMPT_SECONDS: Final = 5.0
+OFFSETS_SECONDS: Final = 15.0
+"""How long a group's coordinator is waited for: a call waits for one attempt."""
 POLL_SECONDS: Final = 0.2
 NAMES_MAX: Final = 12
 """Topics that a message names: a broker may hold thousands."""
@@ -34,6 +30,10 @@ _LOOK: Final = (
     "Operator action: start Kafka, or name the right address with --broker HOST:PORT or "
     "SPANLOOM_BROKER."
 )
+_HIDDEN: Final = frozenset(
+    {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.UNKNOWN_TOPIC_OR_PART}
+)
+"""Topics that we may not see, or that were deleted as we asked, have no offsets for us."""
 Place = tuple[str, int]
 """Topic and partition."""
 
@@ -298,31 +298,58 @@ class Reading:
 def committed_offsets(link: Link, group: str) -> dict[Place, int]:
     """Return the next offset of a group for every partition it has committed; none if unknown.
 
+    A consumer asks, and joins nothing: an admin client that is told that the group's coordinator
+    is another one, as by a broker that has just started, reads through a null pointer, and takes
+    the process with it (librdkafka's issue 5040).
+
     Raises:
         BrokerError: the broker does not answer or refuses.
     """
-    client = open_client(AdminClient, {**link.librdkafka(), "log_level": 0})
-    request = [ConsumerGroupTopicPartitions(group)]
-    deadline = time.monotonic() + CALL_SECONDS
-    while True:
-        try:
-            asked = client.list_consumer_group_offsets(request, request_timeout=CALL_SECONDS)
-            found = asked[group].result().topic_partitions
-            return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
-        except KafkaException as error:
-            if is_transient(error.args[0]) and time.monotonic() < deadline:
-                time.sleep(POLL_SECONDS)
-                continue
-            raise _no_offsets(error, link, group) from error
+    settings = {
+        **link.librdkafka(),
+        "group.id": group,  # never joined, never committed
+        "enable.auto.commit": False,
+        "isolation.level": "read_uncommitted",  # waits for no transaction that is under way
+        "log_level": 0,
+    }
+    consumer = open_client(Consumer, settings)
+    deadline = time.monotonic() + OFFSETS_SECONDS
+    try:
+        while True:
+            try:
+                return _committed(consumer)
+            except KafkaException as error:
+                # Why there is no coordinator is said to whoever polls, and to nobody else.
+                told = consumer.poll(0)
+                reason = told.error() if told is not None else None
+                if reason is not None and refusals.is_of_right(reason):
+                    raise _no_offsets(reason, link, group) from error
+                if not is_transient(error.args[0]) or time.monotonic() > deadline:
+                    raise _no_offsets(error.args[0], link, group) from error
+            time.sleep(POLL_SECONDS)
+    finally:
+        consumer.close()
 
 
-def _no_offsets(error: KafkaException, link: Link, group: str) -> BrokerError:
-    if refusals.is_of_right(error.args[0]):
-        what = f"group {group}"
-        return refusals.of_right(error.args[0], "Describe", what, link.settings.who)
-    return BrokerError(
-        f"the offsets of group {group} cannot be read: {error.args[0].str()}. {_LOOK}"
-    )
+def _committed(consumer: Consumer) -> dict[Place, int]:
+    """Return the committed offsets of all partitions that the broker shows.
+
+    Raises:
+        KafkaException: it does not answer, or not for all of them.
+    """
+    there = consumer.list_topics(timeout=CALL_SECONDS).topics
+    wanted = [TopicPartition(name, at) for name, topic in there.items() for at in topic.partitions]
+    found = consumer.committed(wanted, timeout=ATTEMPT_SECONDS) if wanted else []
+    for at in found:
+        if at.error is not None and at.error.code() not in _HIDDEN:
+            raise KafkaException(at.error)
+    return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
+
+
+def _no_offsets(error: KafkaError, link: Link, group: str) -> BrokerError:
+    if refusals.is_of_right(error):
+        return refusals.of_right(error, "Describe", f"group {group}", link.settings.who)
+    return BrokerError(f"the offsets of group {group} cannot be read: {error.str()}. {_LOOK}")
 
 
 def _message(message: object) -> Message:

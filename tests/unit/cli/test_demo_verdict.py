@@ -106,3 +106,12 @@ def test_what_the_embedded_broker_forgot_is_told() -> None:
     """A busy machine is no fault of the engine's; without any, nothing is said of it."""
     assert "1,204 records were gone before" in printed(GOOD | {"lost_to_retention": 1_204})
     assert "were gone" not in printed(GOOD | {"lost_to_retention": 0})
+
+
+def test_records_that_were_never_read_are_told_before_what_follows_from_them() -> None:
+    """Every fault is missed then, and none of that is the engine's; else nothing is said of it."""
+    accounting = GOOD["accounting"] | {"accepted": GOOD["produced"] - 1_204}
+    text = " ".join(printed(GOOD | {"accounting": accounting}).split())
+    assert "1,204 records were never read" in text
+    assert text.index("never read") < text.index("events were produced, but")
+    assert "never read" not in printed(GOOD)
