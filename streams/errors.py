@@ -11,6 +11,8 @@
 Late, duplicate, untraced and evicted are outcomes of a row, not exceptions.
 """
 
+from typing import Final
+
 
 def reason_of(error: Exception) -> str:
     """Return what an error says for a message that names the file: the system's words alone.
@@ -18,6 +20,42 @@ def reason_of(error: Exception) -> str:
     `str` of an OSError has its number and the path again: "[Errno 21] Is a directory: 'x'".
     """
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def said_of(error: BaseException) -> str:
+    """Return what a log may say of an error: its kind, its words where they are safe, its place.
+
+    Words of ours, of the system and of a broker name places and settings. What Python or a library
+    says of data it cannot take quotes them ("could not convert string to float: ..."), and what
+    is quoted may be personal: of such an error only kind and place are said.
+    """
+    kind = type(error)
+    name = kind.__name__
+    if isinstance(error, SpanloomError):
+        return str(error)
+    library = kind.__module__.partition(".")[0].lstrip("_")
+    is_safe = isinstance(error, OSError) or library in _ABOUT_BROKERS or (library, name) in _SAFE
+    place = _place_of(error)
+    words = f": {error}" if is_safe and str(error) else ""
+    return f"{name}{words}{f' at {place}' if place else ''}"
+
+
+def _place_of(error: BaseException) -> str:
+    """Return the last line of ours that an error came through; "" for none."""
+    found = ""
+    trace = error.__traceback__
+    while trace is not None:
+        _, here, below = trace.tb_frame.f_code.co_filename.rpartition("/streams/")
+        if here:
+            found = f"streams/{below}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
+
+
+_ABOUT_BROKERS: Final = frozenset({"aiokafka", "cimpl", "confluent_kafka", "kafka"})
+"""Libraries that know telemetry as bytes alone, and never quote it."""
+_SAFE: Final = frozenset({("duckdb", "IOException"), ("duckdb", "OutOfMemoryException")})
+"""Other errors that name files and bounds: (library, kind)."""
 
 
 class SpanloomError(Exception):

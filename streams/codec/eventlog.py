@@ -45,7 +45,6 @@ _OTHERS: Final = ("timestamp", "value", "dimensions", "duration_us", "trace_flag
 _KNOWN: Final = frozenset((*_TEXT, *_ENUMS, *_OTHERS))
 _LONG_MAX: Final = (1 << 63) - 1
 """Of a whole number in Avro."""
-_SHOWN_CHARACTERS: Final = 80
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _KEPT_US: Final = tuple(
     (datetime(year, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1) for year in (2, 9999)
@@ -199,22 +198,24 @@ def _whole_text(value: str, name: str, place: str) -> str:
     return value
 
 
-def _shown(value: object) -> str:
-    """Return a value as a message shows it: nobody reads a number of a thousand digits."""
-    text = repr(value) if not isinstance(value, int) or abs(value) < 2**128 else "a huge number"
-    return text[:_SHOWN_CHARACTERS]
+def _kind(value: object) -> str:
+    """Return what a message says of a value: its kind alone, for what it says may be personal."""
+    if value is None:
+        return "null"
+    kinds = {bool: "true or false", int: "a number", float: "a number", list: "a list"}
+    return kinds.get(type(value), "an object") if not isinstance(value, str) else "a text"
 
 
 def _symbol(value: object, name: str, symbols: tuple[str, ...], place: str) -> str:
     if not isinstance(value, str) or value not in symbols:
-        raise ConfigError(f"{place}: {name} is {value!r}, not one of {', '.join(symbols)}")
+        raise ConfigError(f"{place}: {name} is not one of {', '.join(symbols)}")
     return value
 
 
 def _whole(given: dict[str, Any], name: str, default: int, place: str) -> int:
     value = given.get(name, default)
     if type(value) is not int or not 0 <= value <= _LONG_MAX:
-        raise ConfigError(f"{place}: {name} is {_shown(value)}, not a whole number from 0")
+        raise ConfigError(f"{place}: {name} is {_kind(value)}, not a whole number from 0")
     return value
 
 
@@ -226,7 +227,7 @@ def _number(value: object, place: str) -> float:
             return float(value)
     except (ValueError, OverflowError):
         pass  # said below, with the place
-    raise ConfigError(f"{place}: value is {_shown(value)}, not a number")
+    raise ConfigError(f"{place}: value is {_kind(value)}, not a number")
 
 
 def _time_us(value: object, place: str) -> int:
@@ -241,7 +242,7 @@ def _time_us(value: object, place: str) -> int:
         if moment is not None and moment.tzinfo is not None:
             return (moment - _EPOCH) // timedelta(microseconds=1)
     raise ConfigError(
-        f"{place}: timestamp is {_shown(value)}; write Unix microseconds or ISO 8601 with an offset"
+        f"{place}: timestamp is {_kind(value)}; write Unix microseconds or ISO 8601 with an offset"
     )
 
 

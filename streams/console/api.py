@@ -56,7 +56,7 @@ from streams.console.settings import ConsoleSettings
 from streams.console.times import with_times
 from streams.console.tokens import NAME, bound, digest_of, unbound
 from streams.core.privacy.records import Privacy
-from streams.errors import BrokerError, ConfigError, StateError
+from streams.errors import BrokerError, ConfigError, StateError, said_of
 from streams.serving.bounds import BusyError, Room
 from streams.serving.meters import RequestMeters
 from streams.serving.roles import Actor
@@ -297,7 +297,7 @@ class Interface:
                 self.meters.refused["query_memory"] += 1
                 return _error(503, "it needs more memory than questions have: narrow it")
             except (duckdb.Error, pa.ArrowException, OSError, Panic) as error:
-                log.error("question_failed", path=one.path, error=str(error)[:ERROR_CHARS])
+                log.error("question_failed", path=one.path, error=said_of(error)[:ERROR_CHARS])
                 return _error(503, "the archive could not answer; see the log")
             if body is None:
                 return _error(404, "there is none of that id")
@@ -324,7 +324,7 @@ class Interface:
             actor="" if actor is None else actor.name,
             client=client_of(request.scope),
             method=one.method,
-            path=one.path if RECORD in one.path else request.scope["path"],
+            path=one.path,
             role=one.role,
         )
         return refused(refusal, request.scope, request.headers)

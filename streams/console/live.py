@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from streams.codec.panics import FAILURES
+from streams.errors import said_of
 
 POLL_SECONDS: Final = 0.25
 """An event shall be seen within 2 s of its cause, and the worker takes some of that."""
@@ -105,7 +106,7 @@ class Live:
         try:
             found = await asyncio.get_running_loop().run_in_executor(threads, source.read)
         except FAILURES as error:  # one kind of news that fails ends neither the others nor us
-            text = f"{type(error).__name__}: {error}"[:ERROR_CHARS]
+            text = said_of(error)[:ERROR_CHARS]
             if self._failing.get(source.name) != text:
                 log.error("live_failed", source=source.name, error=text)
                 self._tell("trouble", {"source": source.name}, is_kept=False)

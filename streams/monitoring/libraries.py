@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import structlog
 
-from streams.errors import SpanloomError
+from streams.errors import SpanloomError, said_of
 
 SAID_MAX: Final = 3
 """Lines of one place within a window."""
@@ -72,6 +72,18 @@ def client_log() -> logging.Logger:
     return logger
 
 
+def _text(record: logging.LogRecord) -> str:
+    """Return what a library says, errors within it in the words that may be said of them.
+
+    asyncio puts the `repr` of a task, and so of the error it ended with, into further lines.
+    """
+    args: Any = record.args
+    if isinstance(args, tuple):
+        args = tuple(said_of(one) if isinstance(one, BaseException) else one for one in args)
+    text = str(record.msg) % args if args else str(record.msg)
+    return text.partition("\n")[0] if record.name == "asyncio" else text
+
+
 class LibraryHandler(logging.Handler):
     """Passes the records of `logging` on to our own log, as events `library_said`."""
 
@@ -85,7 +97,7 @@ class LibraryHandler(logging.Handler):
             left_out = self._seldom.left_out((record.pathname, record.lineno), time.monotonic())
             if left_out is None:
                 return
-            fields = {"library": record.name, "text": record.getMessage()}
+            fields = {"library": record.name, "text": _text(record)}
             more: dict[str, Any] = {"left_out": left_out} if left_out else {}
             level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
             exc_info = record.exc_info

@@ -2,11 +2,14 @@
 
 import logging
 import sys
+import threading
+from types import TracebackType
 from typing import TextIO, cast
 
 import structlog
 
 from streams.monitoring.libraries import LibraryHandler
+from streams.monitoring.tracebacks import without_values
 
 
 class LogStream:
@@ -52,6 +55,9 @@ class LogStream:
 def configure_logs(level: str = "INFO") -> None:
     """Send structured logs to stderr; libraries are heard from WARNING on, as `library_said`.
 
+    From here on an error that ends the process is a line of the log too, and as any line of it
+    quotes no value of telemetry.
+
     Args:
         level: DEBUG, INFO, WARNING or ERROR.
     """
@@ -69,10 +75,25 @@ def configure_logs(level: str = "INFO") -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            without_values,
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, LogStream(sys.stderr))),
         cache_logger_on_first_use=True,
     )
+    sys.excepthook = _ended
+    threading.excepthook = _thread_ended
+
+
+def _ended(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    structlog.get_logger().critical("process_failed", exc_info=error)
+
+
+def _thread_ended(about: threading.ExceptHookArgs) -> None:
+    if about.exc_value is not None and not isinstance(about.exc_value, SystemExit):
+        name = about.thread.name if about.thread is not None else ""
+        structlog.get_logger().critical("thread_failed", thread=name, exc_info=about.exc_value)

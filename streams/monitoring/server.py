@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
+from streams.errors import said_of
 from streams.monitoring.sockets import Port, refusal
 from streams.monitoring.view import Answer
 
@@ -93,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
             return make(self.headers.get("Accept", ""))
         except Exception as error:
             # A probe must hear of it, and the worker must not: the page is at fault, not the join.
-            said = f"{type(error).__name__}: {error}\n".encode()
+            said = f"{said_of(error)}\n".encode()
             return Page(500, "text/plain; charset=utf-8", said)
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -15,6 +15,8 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from streams.errors import said_of
+
 log = structlog.get_logger()
 LOOK_SECONDS: Final = 1.0
 
@@ -105,4 +107,4 @@ async def published(
 def _came_back(running: asyncio.Future[None]) -> None:
     """Say that a call has come back after all; whatever it brings does not count."""
     error = None if running.cancelled() else running.exception()
-    log.info("given_up_commit_came_back", error=repr(error))
+    log.info("given_up_commit_came_back", error=error and said_of(error))

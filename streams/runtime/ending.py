@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from streams.errors import StateError
+from streams.errors import StateError, said_of
 from streams.runtime.host import TaskHost
 
 HOST_SECONDS: Final = 8.0
@@ -33,8 +33,8 @@ async def stop_all(hosts: Sequence[TaskHost], *, cut: bool) -> None:
             log.warning("task_stop_cut_short", task=str(host.id), seconds=HOST_SECONDS)
         elif isinstance(problem, Exception):
             # Raised from here it would leave the client's thread alive, with our partitions.
-            log.error("task_stop_failed", task=str(host.id), error=repr(problem))
+            log.error("task_stop_failed", task=str(host.id), error=said_of(problem))
             host.failed = host.failed or StateError(
-                f"task {host.id} could not be stopped: {problem!r}. Operator action: look at "
-                "the disk of the state directory; what was committed is safe."
+                f"task {host.id} could not be stopped: {said_of(problem)}. Operator action: look "
+                "at the disk of the state directory; what was committed is safe."
             )

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
-from streams.errors import BrokerError, SpanloomError
+from streams.errors import BrokerError, SpanloomError, said_of
 from streams.runtime import refusals
 
 _GO_ON: Final = "Operator action: look at the broker; a restart goes on from the last commit."
@@ -79,7 +79,8 @@ class FailureWatch:
 
     def _of_client(self, what: str, why: BaseException | None) -> BrokerError:
         known = refusals.of_aiokafka(why, who=self._who)
-        return known or BrokerError(f"the Kafka client {what}: {why!r}. {_GO_ON}")
+        said = "without a word" if why is None else said_of(why)
+        return known or BrokerError(f"the Kafka client {what}: {said}. {_GO_ON}")
 
 
 def failed_task(tasks: Iterable[Failing]) -> SpanloomError | None:

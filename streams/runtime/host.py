@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from streams.codec.panics import FAILURES
-from streams.errors import BrokerError, SpanloomError, StateError
+from streams.errors import BrokerError, SpanloomError, StateError, said_of
 from streams.monitoring.meter import Meter
 from streams.runtime import refusals
 from streams.runtime.cancelling import own_cancels_only
@@ -250,7 +250,7 @@ class TaskHost:
         """Stop on an error that nobody foresaw, with a word on what to do."""
         log.exception("task_failed", task=str(self.id))
         self.failed = StateError(
-            f"task {self.id} failed: {type(error).__name__}: {error}. Operator action: report "
+            f"task {self.id} failed: {said_of(error)}. Operator action: report "
             "this with the log; nothing uncommitted was published, a restart is safe."
         )
 
@@ -328,7 +328,7 @@ class TaskHost:
         except FAILURES as error:  # nobody waits for this: it would be asked for again for ever
             log.exception("recall_broke", task=str(self.id))
             self.failed = StateError(
-                f"task {self.id} cannot read its own traces back: {type(error).__name__}: {error}. "
+                f"task {self.id} cannot read its own traces back: {said_of(error)}. "
                 "Operator action: report this with the log; look who else writes the traces topic."
             )
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from streams.errors import said_of
 from streams.runtime.chunk import Chunk
 from streams.runtime.runner import Runner
 from streams.runtime.source import Source
@@ -98,7 +99,7 @@ class Refetch:
                         self._pass_over(topic, position, first)
                     await self._source.again(topic, self._task.partition, self._position(topic))
                 except Exception as error:  # the client does not answer: it is asked again
-                    log.warning("fetch_again_failed", task=str(self._task), error=repr(error))
+                    log.warning("fetch_again_failed", task=str(self._task), error=said_of(error))
             await asyncio.sleep(AGAIN_SECONDS)
 
     def _position(self, topic: str) -> int:

@@ -19,7 +19,7 @@ from typing import Final
 import structlog
 
 from streams.codec.panics import FAILURES
-from streams.errors import SpanloomError, StateError
+from streams.errors import SpanloomError, StateError, said_of
 from streams.runtime.cancelling import own_cancels_only
 from streams.runtime.host import TaskHost
 from streams.runtime.recovery import Recovered
@@ -106,7 +106,7 @@ class Takeovers:
         except FAILURES as error:
             log.exception("restore_failed", task=str(host.id))
             host.failed = StateError(
-                f"the state of task {host.id} cannot be restored ({type(error).__name__}: {error})."
+                f"the state of task {host.id} cannot be restored ({said_of(error)})."
                 " Operator action: run the version that wrote it; else report this with the log, "
                 "and start a new group."
             )

@@ -19,7 +19,7 @@ import structlog
 from confluent_kafka.admin import AdminClient
 from faust.types.tuples import TP
 
-from streams.errors import BrokerError, RightError, SpanloomError, StateError
+from streams.errors import BrokerError, RightError, SpanloomError, StateError, said_of
 from streams.monitoring.liveness import Limits
 from streams.monitoring.meter import no_bounds
 from streams.monitoring.watchdog import Watchdog
@@ -361,7 +361,7 @@ class Worker:
         except TimeoutError:
             log.warning("client_stop_cut_short", seconds=STOP_SECONDS)  # all is committed
         except Exception as error:
-            log.warning("client_stop_failed", error=repr(error))
+            log.warning("client_stop_failed", error=said_of(error))
         for pool in (self._pool, self._recall_pool):
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -370,7 +370,7 @@ class Worker:
         try:
             await asyncio.wait_for(self._client.leave_group(), LEAVE_SECONDS)
         except Exception as error:  # a session later they have them all the same
-            log.warning("group_not_left", error=repr(error))
+            log.warning("group_not_left", error=said_of(error))
 
     # --- seats: called by the transport around a rebalance
 
@@ -392,7 +392,7 @@ class Worker:
             # Faust only logs what a rebalance raises: without this the worker would live on, idle.
             log.exception("assignment_failed")
             self.error = StateError(
-                f"an assignment failed ({type(error).__name__}: {error}). Operator action: report "
+                f"an assignment failed ({said_of(error)}). Operator action: report "
                 "this with the log; nothing uncommitted was published, a restart is safe."
             )
             raise self.error from error

@@ -51,7 +51,9 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 """Of each answer that does not say otherwise."""
 RECORD: Final = "{record_id}"
-"""In the description of a path: what stands there may be personal, and is not written down."""
+"""In the description of a path: takes the rest of it, as a record's id may have slashes."""
+UNKNOWN: Final = "(unknown)"
+"""In the access log, for a path that is none of ours: it may hold an id or a name misspelt."""
 TRANSPORT: Final = "max-age=31536000"
 
 
@@ -252,7 +254,7 @@ class Guard:
                 refusal.reason,
                 client=client_of(scope),
                 method=scope["method"],
-                path=label if RECORD in label else scope["path"],
+                path=UNKNOWN if label == "other" else label,
             )
 
 

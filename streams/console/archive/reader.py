@@ -12,7 +12,7 @@ import structlog
 
 from streams.codec.panics import FAILURES
 from streams.console.archive.archive import Archive
-from streams.errors import BrokerError, RightError, SpanloomError, StateError
+from streams.errors import BrokerError, RightError, SpanloomError, StateError, said_of
 from streams.runtime.link import Link
 from streams.runtime.reading import Message, Place, Reading, Span
 
@@ -85,7 +85,7 @@ class Reader:
             log.error("archive_failed", error=str(error))
         except FAILURES as error:
             self.failed = StateError(
-                f"the archive's reader failed: {type(error).__name__}: {error}. Operator action: "
+                f"the archive's reader failed: {said_of(error)}. Operator action: "
                 "report this with the log; nothing is lost, the next start reads on."
             )
             log.exception("archive_failed", error=str(self.failed))

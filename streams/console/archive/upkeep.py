@@ -15,7 +15,7 @@ from streams.console.archive.archive import Archive
 from streams.console.archive.retention import Hold, read_holds
 from streams.console.archive.rollup import roll_up
 from streams.console.archive.tiers import Keep
-from streams.errors import ConfigError, SpanloomError, StateError, reason_of
+from streams.errors import ConfigError, SpanloomError, StateError, reason_of, said_of
 from streams.runtime.clock import wall_us
 
 log = structlog.get_logger()
@@ -76,7 +76,7 @@ class Upkeep:
                 log.warning("archive_not_in_order", why=str(error), action="it is tried again")
             except Exception as error:
                 self.failed = StateError(
-                    f"merging files of the archive failed: {type(error).__name__}: {error}. "
+                    f"merging files of the archive failed: {said_of(error)}. "
                     "Operator action: report this with the log; nothing is lost."
                 )
                 log.exception("archive_failed", error=str(self.failed))

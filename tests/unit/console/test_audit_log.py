@@ -9,7 +9,7 @@ import pytest
 
 from streams.console.access.audit_log import MINUTE_US, NOTES_PER_MINUTE, AccessLog
 from streams.errors import StateError
-from tests.unit.console.asking import Wall
+from tests.unit.console.asking import Wall, asked
 
 
 def lines(folder: Path) -> list[dict[str, object]]:
@@ -73,3 +73,14 @@ def test_without_a_folder_decisions_are_counted_alone() -> None:
     log = AccessLog(None)
     log.write("order", "asked", actor="console")
     assert log.events["order", "asked"] == 1
+
+
+def test_a_refusal_has_no_text_of_the_path_that_was_asked(tmp_path: Path) -> None:
+    """A path may hold an id, misspelt or not: the book has its description, or that it is none."""
+    with asked(tmp_path) as console:
+        for path in ("/api/v1/record/anna", "/api/v1/traces/anna", "/api/v1/records/anna/b"):
+            assert console.ask(path, key="wrong").status_code == 401
+        paths = [line["path"] for line in console.written() if line["event"] == "refusal"]
+    assert "anna" not in "".join(paths)
+    assert paths[0] == "(unknown)"
+    assert all(path.startswith("/api/v1/") and "{" in path for path in paths[1:]), paths

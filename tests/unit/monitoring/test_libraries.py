@@ -33,6 +33,7 @@ try:
     raise ValueError("so")
 except ValueError:
     logging.getLogger("mode").exception("%r crashed", "Thread")
+    logging.getLogger("mode").error("crashed: %r", ValueError("it quotes"))
 client.error("%d", "no number")
 """
 
@@ -43,14 +44,15 @@ def test_a_library_is_heard_in_lines_that_a_machine_reads() -> None:
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=240, check=True
     )
     lines = [json.loads(line) for line in ran.stderr.splitlines() if line.startswith("{")]
-    assert [line["event"] for line in lines] == ["library_said"] * (SAID_MAX + 1)
-    first, crash = lines[0], lines[-1]
+    assert [line["event"] for line in lines] == ["library_said"] * (SAID_MAX + 2)
+    first, crash, quote = lines[0], lines[-2], lines[-1]
     assert first["library"] == "aiokafka"
     assert first["text"] == "Unable connect to node with id 1"
     assert first["level"] == "error"
     assert first["timestamp"].endswith("Z")
     assert (crash["library"], crash["text"]) == ("mode", "'Thread' crashed")
-    assert crash["exception"].endswith("ValueError: so")
+    assert crash["exception"].endswith("ValueError")
+    assert quote["text"] == "crashed: 'ValueError'"
     assert "not heard" not in ran.stderr
     assert "no number" in ran.stderr, "a line that cannot be made is told, and ends nobody"
 

@@ -144,7 +144,7 @@ def test_a_trace_that_cannot_be_taken_back_stops_the_task_with_a_word(
         await shell.step()
         await until(lambda: shell.host._recalling is not None and shell.host._recalling.done())
         assert isinstance(shell.host.failed, StateError)
-        assert "cannot read its own traces back: ValueError: torn" in str(shell.host.failed)
+        assert "cannot read its own traces back: ValueError" in str(shell.host.failed)
         assert len(asked) == 1
         await shell.host.stop(cut=False)
 
