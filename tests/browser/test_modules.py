@@ -328,7 +328,7 @@ def test_the_trend_is_by_the_second(modules: Page) -> None:
 
 
 def test_none_is_open_only_as_far_as_was_read(modules: Page) -> None:
-    """All is well when nothing waits to be read; what is known to be open is told in any case."""
+    """None is open when nothing waits to be read; what is known to be open is told in any case."""
     nothing = "\N{EN DASH}"
     none: dict[str, Any] = {"open": [], "is_more": False}
     some = {"open": [{"severity": "WARN"}, {"severity": "ERROR"}], "is_more": True}
@@ -339,7 +339,7 @@ def test_none_is_open_only_as_far_as_was_read(modules: Page) -> None:
         [None, None], [none, None], [none, waits], [none, behind], [None, read],
         [none, read], [some, waits], [some, read],
     ]  # fmt: skip
-    body = "return given.map(([data, health]) => it.openIncidents(data, health));"
+    body = "return given.map(([data, health]) => it.openIncidents(data, health, true));"
     found = run(modules, "open.js", body, cases)
     assert found[:5] == [
         [nothing, "not known yet", "idle"],
@@ -348,7 +348,14 @@ def test_none_is_open_only_as_far_as_was_read(modules: Page) -> None:
         [nothing, "not known yet: records to read", "idle"],
         [nothing, "not known yet", "idle"],
     ]
-    assert found[5:] == [["0", "all is well", "well"], *[["2+", "1 error", "lossy"]] * 2]
+    assert found[5:] == [["0", "none is open", "well"], *[["2+", "1 error", "lossy"]] * 2]
+    # Silence is not called well, and what is critical is as red as it is in the list.
+    grave: dict[str, Any] = {"open": [{"severity": "WARN"}, {"severity": "CRITICAL"}]}
+    body = "return given.map((data) => it.openIncidents(data, { lag_records: 0 }, false));"
+    assert run(modules, "open.js", body, [none, grave]) == [
+        ["0", "but no telemetry arrives", "idle"],
+        ["2", "1 critical", "broken"],
+    ]
 
 
 def test_what_health_says_in_words(modules: Page) -> None:

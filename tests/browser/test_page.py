@@ -99,7 +99,7 @@ def test_the_health_of_each_module_is_told(page: Page, stage: Stage) -> None:
     )
     shown = modules.filter(has=page.get_by_text(place, exact=True))
     expect(shown).to_contain_text(re.compile("DEGRADED|UNHEALTHY"))
-    expect(shown).to_contain_text("waits for it")
+    expect(shown).to_contain_text("work needs it")
     shown.get_by_role("link").click()
     expect(page).to_have_url(re.compile(f"/incidents.*module={place}"))
 
@@ -142,6 +142,7 @@ def test_a_trace_shows_what_never_came(page: Page, stage: Stage) -> None:
     page.goto("/traces?range=24h&status=INCOMPLETE&missing_stage=acknowledgment")
     page.get_by_role("link", name=trace["trace_id"][:16]).click()
     expect(region(page, "What is missing")).to_contain_text("acknowledgment")
+    expect(region(page, "What is missing")).to_contain_text("owner output-team")
     rows = page.get_by_role("listbox", name="Spans")
     gap = rows.get_by_role("option", name="missing: gamma.acknowledge")
     gap.click()
@@ -317,8 +318,15 @@ def test_rejected_records_are_told_by_reason(page: Page) -> None:
 def test_an_absent_id_is_said_in_words(looking: Looking) -> None:
     """A trace that nobody knows, and a view that there is not."""
     looking.is_asking_for_what_is_not_there = True
-    looking.page.goto(f"/traces/{'0' * 31}f")
-    expect(looking.page.get_by_role("alert")).to_contain_text("there is none of that id")
+    for name, noun, link in (
+        ("traces", "trace", "Search traces"),
+        ("incidents", "incident", "All incidents"),
+    ):
+        looking.page.goto(f"/{name}/{'0' * 31}f")
+        told = looking.page.get_by_role("alert")
+        expect(told).to_contain_text(f"There is no {noun} {'0' * 31}f.")
+        expect(told).to_contain_text("older than what is kept")
+        expect(told.get_by_role("link", name=link)).to_have_attribute("href", f"/{name}")
     expect(looking.page.get_by_role("button", name="Try again")).to_be_visible()
     looking.page.goto("/bogus")
     expect(looking.page.get_by_role("alert")).to_contain_text("There is no page /bogus")

@@ -1,7 +1,7 @@
 // Which view the address names, and what all views share: navigation, search, theme, keyboard.
 
 import { address, backTo, h, placeOf, put, state, to } from "./dom.js";
-import { away, Failure, isThere, whenBack } from "./api.js";
+import { away, Failure, isAbsent, isThere, whenBack } from "./api.js";
 import * as live from "./live.js";
 import * as places from "./places.js";
 import { resolve } from "./search.js";
@@ -124,7 +124,9 @@ async function show(place = null) {
         if (!file) return put(main, nowhere());
         const module = await load(file);
         if (mine !== turn) return;
-        const drawn = module.show(view);
+        const drawn = Promise.resolve(module.show(view)).catch((error) => {
+            throw FILES[`${here.name}/`] && here.id && isAbsent(error) ? absent(here) : error;
+        });
         requestAnimationFrame(() => mine === turn && (back(false), down()));
         await drawn;
     } catch (error) {
@@ -165,6 +167,19 @@ function scrolling(top, isCurrent) {
 const ROWS_MAX = 1_000;
 const SCROLL_MS = 5_000;
 const SCROLL_AGAIN_MS = 100;
+
+/** What an address named and the console does not know: which one, why that may be, where to look. */
+function absent({ name, id }) {
+    const noun = name === "traces" ? "trace" : "incident";
+    const why =
+        name === "traces"
+            ? "Its events may still be awaited, for up to some minutes, it may be older than what is kept, or the id is mistyped."
+            : "It may be older than what is kept, or the id is mistyped.";
+    const all = h("a", { href: `/${name}` }, name === "traces" ? "Search traces" : "All incidents");
+    const failure = new Failure(404, `There is no ${noun} ${id}.`);
+    failure.hint = h("div", null, h("p", null, why), h("p", null, all));
+    return failure;
+}
 
 function nowhere() {
     return state(
@@ -238,6 +253,7 @@ export function broken(error) {
         "error",
         error instanceof Failure ? error.message : "The page itself failed.",
         error instanceof Failure ? null : String(error),
+        error.hint ?? null,
         error.isAway ? "It is asked again every two seconds." : null,
         h("button", { type: "button", onclick: () => show() }, "Try again"),
         error.status === 401

@@ -18,9 +18,17 @@ function fill(element, attributes, children) {
 function append(element, children) {
     for (const child of children.flat(Infinity)) {
         if (child === undefined || child === null || child === false) continue;
-        element.append(child instanceof Node ? child : document.createTextNode(String(child)));
+        element.append(
+            child instanceof Node ? child : document.createTextNode(seen(String(child))),
+        );
     }
 }
+
+const TURNS = /[\u202a-\u202e\u2066-\u2069]/g;
+
+/** Text whose marks that turn the direction of others are seen: a name may not show as another. */
+export const seen = (text) =>
+    text.replace(TURNS, (mark) => `⟨${mark.charCodeAt(0).toString(16)}⟩`);
 
 /** An HTML element: h("a", {href: "/"}, "home"). */
 export const h = (name, attributes, ...children) =>

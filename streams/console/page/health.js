@@ -5,6 +5,9 @@ import { duration, percent, rate, words } from "./format.js";
 import { badge } from "./parts.js";
 
 const NOTES = 6;
+const MODULES = 12;
+/** So many modules stand in the contract's order; of more the worst come first. */
+const WORST = ["UNHEALTHY", "DEGRADED", "UNKNOWN", "HEALTHY"];
 const QUANTITY = {
     THROUGHPUT_DECLINE: "throughput",
     ERROR_RATE_INCREASE: "errors",
@@ -22,11 +25,13 @@ export function strip() {
     const modules = h("ul", { class: "modules", "aria-label": "Health of modules" });
     const notes = h("ul", { class: "small notes", "aria-label": "What is coming" });
     put(modules, h("li", null, state("loading", "Waiting for the first news …")));
+    const more = h("p", { class: "small", hidden: true });
     const element = h(
         "section",
         { class: "panel health", "aria-label": "Health" },
         h("div", { class: "line head" }, h("h2", null, "Health"), overall),
         modules,
+        more,
         notes,
     );
     return {
@@ -36,14 +41,17 @@ export function strip() {
             // Said anew only when it changes: it is read aloud.
             if (overall.textContent !== words(is)) put(overall, badge(is));
             const there = Object.entries(data.module_health);
+            const [first, rest] = worstFirst(there);
             keepFocus(modules, () =>
                 put(
                     modules,
                     there.length
-                        ? there.map(moduleItem)
+                        ? first.map(moduleItem)
                         : h("li", null, state("empty", "No module was heard yet.")),
                 ),
             );
+            more.textContent = rest;
+            more.hidden = !rest;
             put(
                 notes,
                 sentences(data).map((text) => h("li", null, text)),
@@ -52,12 +60,24 @@ export function strip() {
     };
 }
 
+/** The modules to show of [name, health], and in words what the others are. */
+export function worstFirst(there) {
+    if (there.length <= MODULES) return [there, ""];
+    const weight = ([, one]) => WORST.indexOf(one.status);
+    const sorted = [...there].sort((a, b) => weight(a) - weight(b));
+    const others = sorted.slice(MODULES).map(([, one]) => one.status);
+    const told = WORST.filter((status) => others.includes(status)).map(
+        (status) => `${others.filter((one) => one === status).length} ${words(status).toLowerCase()}`,
+    );
+    return [sorted.slice(0, MODULES), `and ${others.length} more modules: ${told.join(", ")}`];
+}
+
 function moduleItem([name, one]) {
     const facts = [
-        one.upstream_impact ? `${share(one.upstream_impact)} from upstream` : "",
+        one.upstream_impact ? `${share(one.upstream_impact)} of its trouble is from upstream` : "",
         one.downstream_risk
-            ? `${share(one.downstream_risk)} of what others do waits for it`
-            : "nothing waits for it",
+            ? `${share(one.downstream_risk)} of the other modules' work needs it`
+            : "no other module needs it",
     ].filter(Boolean);
     const parts = Object.entries(one.components).map(
         ([part, health]) => `${part}: ${words(health.status)}`,

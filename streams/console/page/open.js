@@ -13,12 +13,20 @@ export function unknown(health) {
     return health.lag_records > LAG_MAX ? "not known yet: records to read" : "";
 }
 
-/** The tile of open incidents: [value, note, grade]. */
-export function openIncidents(data, health) {
-    if (data?.open.length)
-        return [`${count(data.open.length)}${data.is_more ? "+" : ""}`, worst(data.open), "lossy"];
+/**
+ * The tile of open incidents: [value, note, grade].
+ *
+ * `isFresh`: telemetry comes. Where it does not, none being open does not say that all is well.
+ */
+export function openIncidents(data, health, isFresh) {
+    if (data?.open.length) {
+        const isCritical = data.open.some((one) => one.severity === "CRITICAL");
+        const number = `${count(data.open.length)}${data.is_more ? "+" : ""}`;
+        return [number, worst(data.open), isCritical ? "broken" : "lossy"];
+    }
     const why = unknown(health);
-    return !data || why ? ["–", why || "not known yet", "idle"] : ["0", "all is well", "well"];
+    if (!data || why) return ["–", why || "not known yet", "idle"];
+    return isFresh ? ["0", "none is open", "well"] : ["0", "but no telemetry arrives", "idle"];
 }
 
 function worst(open) {

@@ -13,6 +13,10 @@ export function owner(name) {
     return name ? h("span", { class: "owner" }, name) : h("span", { class: "unowned" }, "unowned");
 }
 
+/** Who owns a stage of a flow of the catalog; "" for nobody, and where no contract says it. */
+export const ownerOf = (flow, stage) =>
+    flow?.stages.find((one) => one.id === stage)?.owner ?? "";
+
 /** A time as people read it; pointed at it is whole. */
 export const time = (iso, text = utc(iso)) => h("time", { datetime: iso, title: iso }, text);
 

@@ -26,8 +26,16 @@ export function trend(view) {
         for (const start of windows.keys()) if (start < since) windows.delete(start);
         if (!windows.size) {
             const why = unknown(live.last("health"));
-            const text = why ? `What there was is ${why}.` : "No window of this time.";
-            put(box, h("h2", null, TITLE), state(why ? "loading" : "empty", text));
+            const none = state(
+                "empty",
+                "No traces were counted in this time.",
+                "They are drawn here once telemetry arrives and a worker has counted it.",
+            );
+            put(
+                box,
+                h("h2", null, TITLE),
+                why ? state("loading", `What there was is ${why}.`) : none,
+            );
             plot = undefined;
             return;
         }

@@ -71,12 +71,11 @@ export async function show(view) {
     let token = "";
     let known = [];
     const draw = () => {
+        const isNarrowed = Object.keys(asked).some((name) => name !== "limit" && asked[name]);
         const none = () =>
-            state(
-                "empty",
-                "There is no such incident.",
-                "None fits these conditions, or there has been none.",
-            );
+            isNarrowed
+                ? state("empty", "No incident fits.", "Take a condition away, or widen the time.")
+                : state("empty", "There has been no incident yet, or none is kept.");
         const lines = known.length ? known.map(incidentLine) : h("li", null, none());
         keepFocus(list, () => put(list, lines));
         shown.textContent = known.length

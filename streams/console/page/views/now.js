@@ -6,7 +6,6 @@ import {
     CAUSES,
     clock,
     count,
-    counted,
     duration,
     isoOf,
     micros,
@@ -16,7 +15,7 @@ import {
     words,
 } from "../format.js";
 import { LAG_MAX, ORDER, openIncidents, unknown } from "../open.js";
-import { incidentLine, panel, tile } from "../parts.js";
+import { incidentLine, owner, ownerOf, panel, tile } from "../parts.js";
 import { draw, edgeKey, grade } from "../pipeline.js";
 import { remember } from "../app.js";
 import { strip } from "../health.js";
@@ -242,7 +241,7 @@ function figures() {
                       (all.traces_unsampled ? `, ${count(all.traces_unsampled)} not sampled` : "")
                 : none,
         ),
-        tile("Open incidents", ...openIncidents(live.last("incidents"), health)),
+        tile("Open incidents", ...openIncidents(live.last("incidents"), health, isFresh(data))),
         tile(
             "Console lag",
             health && !health.waits_for ? count(health.lag_records) : "–",
@@ -250,13 +249,15 @@ function figures() {
                 ? health.waits_for
                     ? `waits for ${health.waits_for}`
                     : unread
-                      ? `${counted(unread, "record")} unreadable`
+                      ? `records to read; ${count(unread)} were unreadable`
                       : "records to read"
                 : "",
             health?.waits_for || health?.lag_records > LAG_MAX ? "lossy" : "well",
         ),
     ];
 }
+
+const LISTED = 20;
 
 /** The gravest first, and of those alike the newest. */
 function byWeight(a, b) {
@@ -265,7 +266,14 @@ function byWeight(a, b) {
 }
 
 function listed(data, why) {
-    if (data.open.length) return [...data.open].sort(byWeight).map(incidentLine);
+    if (data.open.length) {
+        const left = data.open.length - LISTED;
+        const all = h("a", { href: "/incidents?state=open" }, "show all that are open");
+        const told = `and ${data.is_more ? "at least " : ""}${count(left)} more: `;
+        const more = h("li", null, h("span", { class: "small" }, told), all);
+        const lines = [...data.open].sort(byWeight).slice(0, LISTED).map(incidentLine);
+        return left > 0 ? [...lines, more] : lines;
+    }
     if (why) return h("li", null, state("loading", `Whether an incident is open is ${why}.`));
     return h(
         "li",
@@ -315,7 +323,12 @@ function lost(data, catalog, why) {
                         class: "line",
                     },
                     h("strong", { class: "number" }, `−${count(scope.expected - scope.observed)}`),
-                    h("span", null, `${scope.from_stage} → ${scope.to_stage}`),
+                    h(
+                        "span",
+                        null,
+                        `${scope.from_stage} → ${scope.to_stage} `,
+                        h("span", { class: "small" }, owner(ownerOf(flow, scope.to_stage))),
+                    ),
                     h(
                         "span",
                         {
@@ -331,6 +344,11 @@ function lost(data, catalog, why) {
     );
 }
 
+/** How old the newest window of fidelity may be, in microseconds. */
+const lateOf = (data) => Math.max(120e6, 6 * data.window_us);
+const ageOf = (data) => Date.now() * 1000 - micros(data.window_start) - data.window_us;
+const isFresh = (data) => Boolean(data?.window_start) && ageOf(data) <= lateOf(data);
+
 function staleness(data) {
     if (live.isSilent())
         return state(
@@ -339,8 +357,8 @@ function staleness(data) {
             "What is shown is the last that was heard; it goes on by itself.",
         );
     if (!data?.window_start) return null;
-    const age = Date.now() * 1000 - micros(data.window_start) - data.window_us;
-    const late = Math.max(120e6, 6 * data.window_us);
+    const age = ageOf(data);
+    const late = lateOf(data);
     const lag = live.last("health")?.lag_records ?? 0;
     if (age > late && lag > LAG_MAX)
         return state(

@@ -4,7 +4,17 @@ import { contract, get } from "../api.js";
 import { go, remember, say } from "../app.js";
 import { address, field, h, put, state } from "../dom.js";
 import { CAUSES, count, counted, duration, micros, percent, words } from "../format.js";
-import { actor, badge, panel, recordLink, table, time, traceLink } from "../parts.js";
+import {
+    actor,
+    badge,
+    owner,
+    ownerOf,
+    panel,
+    recordLink,
+    table,
+    time,
+    traceLink,
+} from "../parts.js";
 import { build, isSynthetic, madeOf } from "../tree.js";
 import { moduleOf, waterfall } from "../waterfall.js";
 
@@ -36,7 +46,7 @@ export async function show(view) {
         view.main,
         head(trace),
         later,
-        trace.missing.length ? panel("What is missing", missing(trace)) : null,
+        trace.missing.length ? panel("What is missing", missing(trace, flow)) : null,
         h(
             "div",
             { class: "columns" },
@@ -117,7 +127,7 @@ async function copy(text) {
 }
 
 /** A line for each place where something was lost: what stands behind it lacks as well. */
-function missing(trace) {
+function missing(trace, flow) {
     const places = new Map();
     for (const one of trace.missing) {
         const place = [one.from_stage, one.to_stage, one.cause].join("\n");
@@ -134,6 +144,7 @@ function missing(trace) {
                 h("strong", { class: "lost" }, nameOf(first)),
                 " of ",
                 first.module || "an unknown module",
+                flow ? [" (owner ", owner(ownerOf(flow, first.to_stage)), ")"] : null,
                 behind.length
                     ? [", and with it ", h("span", { class: "lost" }, behind.map(nameOf).join(", "))]
                     : null,
