@@ -10,10 +10,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from streams.codec.otlp import reader
 from streams.codec.otlp.alike import leaders
+from streams.codec.otlp.numbers import number_texts
 from streams.codec.otlp.runs import BYTES_MIN, Runs
 from streams.codec.otlp.split import split
 from streams.codec.otlp.texts import TextHashes
-from streams.codec.otlp.walk import PAD_BYTES, walk_spans, words_of
+from streams.codec.otlp.walk import BOOL, DOUBLE, INT, NONE, PAD_BYTES, walk_spans, words_of
+from streams.codec.varints import text
 from tests.otlp_cases import attribute, span_id, span_of, traces
 from tests.otlp_columns import hold_against_the_decode, quickly, slowly
 
@@ -197,3 +199,43 @@ def test_blocks_are_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     values = [small, b"\x0ajunk", strange.SerializeToString(), small, b"\x0a\0"]
     assert quickly(values) == [slowly(value) for value in values]
     hold_against_the_decode(values)
+
+
+def test_keys_of_spans_that_are_alike_lie_whole_between_values_of_any_length() -> None:
+    """Of two lists of keys that many have, and of others between them, from several services."""
+    spans = many(["n" * (1 + i % 90) for i in range(5 * MANY)])
+    for i, span in enumerate(spans):
+        span.attributes[0].value.string_value = "v" * (i % 150)
+        span.attributes.append(attribute("k", "w" * (i % 7)))
+        span.attributes.append(attribute("server.address", "x" * (i * 7 % 140)))
+        if i % 3 == 0:
+            del span.attributes[1]
+        if i % 50 == 0:
+            span.attributes.append(attribute(f"own.{i}", "o" * (i % 40)))
+        span.status.code = i % 3
+    parts = 6
+    values = [traces(f"s{i}", spans[i::parts]).SerializeToString() for i in range(parts)]
+    values.append(traces("all", spans).SerializeToString())
+    assert quickly(values) == [slowly(value) for value in values]
+    hold_against_the_decode(values)
+
+
+def test_numbers_that_find_no_room_behind_their_requests_are_written_too() -> None:
+    spans = many(["n"] * MANY)
+    for i, span in enumerate(spans):
+        span.attributes.extend([attribute(f"{j}", 60_000 + i + 97 * j) for j in range(100)])
+    value = traces("shop", spans).SerializeToString()
+    assert len(value) // 8 + PAD_BYTES + (4 << 10) < 8 * 101 * MANY
+    assert quickly([value]) == [slowly(value)]
+
+
+def test_numbers_are_written_as_text_has_them() -> None:
+    """On both sides of the table's end, and other values beside them."""
+    ints = [0, 1, 9, 10, 99, 65_535, 65_536, 1 << 40, (1 << 63) - 1]
+    bits = np.array([*ints, 0, 1, 0, 0], np.uint64)
+    form = np.array([INT] * len(ints) + [BOOL, BOOL, NONE, DOUBLE], np.uint8)
+    expected = [*map(str, ints), "false", "true", "", "0.0"]
+    for some in (slice(None), slice(0, 6), slice(5, 8)):
+        data, start, size = number_texts(form[some], bits[some])
+        found = [data[a : a + n].tobytes() for a, n in zip(start, size, strict=True)]
+        assert found == [text(one) for one in expected[some]]
