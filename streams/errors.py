@@ -45,13 +45,15 @@ def _place_of(error: BaseException) -> str:
     found = ""
     trace = error.__traceback__
     while trace is not None:
-        _, here, below = trace.tb_frame.f_code.co_filename.rpartition("/streams/")
-        if here:
-            found = f"streams/{below}:{trace.tb_lineno}"
+        file = trace.tb_frame.f_code.co_filename
+        if file.startswith(_OURS):
+            found = f"streams/{file.removeprefix(_OURS)}:{trace.tb_lineno}"
         trace = trace.tb_next
     return found
 
 
+_OURS: Final = __file__.removesuffix("errors.py")
+"""Where our code lies: other packages have rooms named `streams` too."""
 _ABOUT_BROKERS: Final = frozenset({"aiokafka", "cimpl", "confluent_kafka", "kafka"})
 """Libraries that know telemetry as bytes alone, and never quote it."""
 _SAFE: Final = frozenset({("duckdb", "IOException"), ("duckdb", "OutOfMemoryException")})

@@ -221,6 +221,7 @@ def test_keys_of_spans_that_are_alike_lie_whole_between_values_of_any_length() -
 
 
 def test_numbers_that_find_no_room_behind_their_requests_are_written_too() -> None:
+    """Where the room behind a block is too small for its numbers, they are joined to it."""
     spans = many(["n"] * MANY)
     for i, span in enumerate(spans):
         span.attributes.extend([attribute(f"{j}", 60_000 + i + 97 * j) for j in range(100)])

@@ -68,4 +68,7 @@ def test_a_bug_ends_the_console_with_its_reason(
     reader._thread.join(30)
     assert not reader.is_alive
     assert isinstance(reader.failed, StateError)
-    assert f"{type(bug).__name__}: unforeseen. Operator action: report this" in str(reader.failed)
+    said = str(reader.failed)
+    assert f"failed: {type(bug).__name__} at streams/console/archive/reader.py:" in said
+    assert "Operator action: report this" in said
+    assert "unforeseen" not in said, "a bug's words may quote what it stumbled over"

@@ -63,7 +63,8 @@ def test_an_unknown_path_names_those_that_are_there(port: int) -> None:
 def test_a_page_that_breaks_is_told_and_the_next_one_works(port: int) -> None:
     """A fault in a page is an answer, not the end of the server."""
     status, _, body = ask(port, "/broken")
-    assert (status, body) == (500, b"KeyError: 'what'\n")
+    assert status == 500
+    assert body.startswith(b"KeyError at streams/monitoring/server.py:"), body
     assert ask(port, "/echo")[0] == 503
 
 

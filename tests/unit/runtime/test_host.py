@@ -226,7 +226,7 @@ def test_a_bug_stops_the_task_with_a_word(
         await until(lambda: shell.host.failed)
         await shell.host.stop(cut=True)
         assert isinstance(shell.host.failed, StateError)
-        assert f"{type(bug).__name__}: of no use" in str(shell.host.failed)
+        assert f"failed: {type(bug).__name__} at streams/runtime/" in str(shell.host.failed)
         assert "Operator action" in str(shell.host.failed)
         assert shell.broker.commits == []
 
@@ -244,7 +244,7 @@ def test_a_state_that_cannot_be_read_back_ends_the_task(monkeypatch: pytest.Monk
         shell.broker.fails_to_restore = KeyError("positions")
         await shell.host.cut()
         assert isinstance(shell.host.failed, StateError)
-        assert "KeyError: 'positions'" in str(shell.host.failed)
+        assert "failed: KeyError at streams/runtime/" in str(shell.host.failed)
 
     asyncio.run(story())
 

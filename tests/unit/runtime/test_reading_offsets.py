@@ -45,6 +45,7 @@ print(committed_offsets(Link.plain(broker), "join"))
 
 @pytest.mark.skipif(not LIBRARIES, reason="confluent_kafka brings no library of its own here")
 def test_a_coordinator_that_has_moved_is_waited_for() -> None:
+    """A broker that says it is not the coordinator ends no process: the next answer counts."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, LIBRARIES[0]],
         capture_output=True,
@@ -56,11 +57,13 @@ def test_a_coordinator_that_has_moved_is_waited_for() -> None:
 
 
 def test_a_group_that_never_committed_has_no_offsets() -> None:
+    """A partition without a commit is left out, as none has a place to go on from."""
     with EmbeddedBroker() as broker:
         assert reading.committed_offsets(Link.plain(broker.address), "nobody") == {}
 
 
 def test_a_broker_that_is_away_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be asked is an error with something to do, and no empty answer."""
     monkeypatch.setattr(reading, "CALL_SECONDS", 0.1)
     monkeypatch.setattr(reading, "OFFSETS_SECONDS", 0.1)
     with pytest.raises(BrokerError, match=r"offsets of group join cannot be read.*Operator action"):
