@@ -134,7 +134,7 @@ class Archive:
         self._next: dict[At, int] = positions(one for one in found if one.kind in KIND)
         self._tails: dict[At, Tail] = {}
         self._times = FileTimes(store)
-        self._tallies, self._rewritten = Tallies(store.counts), store.rewritten
+        self._tallies, self._rewritten = Tallies(store.counts, store.hour_counts), store.rewritten
         self._leaving: deque[tuple[float, Segment]] = deque()
 
     def starts(self, held: Mapping[Place, tuple[int, int]]) -> dict[Place, int]:
@@ -464,7 +464,8 @@ class Archive:
             files = list(self._files[kind])
             tails = [t.as_table() for t in self._tails.values() if t.kind.name == kind and t.rows]
             if self._rewritten != self.store.rewritten:
-                self._tallies, self._rewritten = Tallies(self.store.counts), self.store.rewritten
+                self._tallies = Tallies(self.store.counts, self.store.hour_counts)
+                self._rewritten = self.store.rewritten
             tallies, ends = self._tallies, self._ends(kind)
         some = self._times.within(KIND[kind], files, times)
         at = [tail[KIND[kind].time].to_numpy() for tail in tails]

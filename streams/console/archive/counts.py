@@ -1,17 +1,20 @@
 """How many events a file holds, by minute and by what they are: a count over days adds these up.
 
+A count over months would open the counts of too many files: those of an hour that is over are there
+together, too, with the names of the files.
+
 Owns what is counted and its form beside a file. An event counts in the file that had it first: a
 row that repeats one of an earlier file is told apart, with the hour of that file, and counts once
 that hour has expired. Pure: nothing is read or written here.
 
 The form is an Arrow stream with the columns `minute` (since 1970), `combo`, `hour` (since 1970;
 `FIRST` of what repeats nothing) and `rows`; its metadata holds `columns` and, in JSON, `combos`,
-the values of these columns that occur together.
+the values of these columns that occur together. That of an hour has `files` besides.
 """
 
 import json
-from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -50,6 +53,18 @@ class Counts(NamedTuple):
     combo: I64
     hour: I64
     rows: I64
+
+
+class HourCounts(NamedTuple):
+    """What files of one hour hold together.
+
+    Attributes:
+        paths: of these files.
+        counts: of all of them.
+    """
+
+    paths: frozenset[str]
+    counts: Counts
 
 
 def counts_of(table: pa.Table, hour: I64) -> Counts | None:
@@ -108,6 +123,14 @@ def summed(parts: Sequence[Counts]) -> Counts | None:
     return _fitting(columns, list(ids), minute, np.concatenate(combo), hour, rows)
 
 
+def together(counted: Mapping[str, Counts]) -> HourCounts | None:
+    """Return the counts of files of one hour, by path; None where they would tell less as one."""
+    whole = summed(list(counted.values())) if counted else None
+    if whole is None or any(one.columns != whole.columns for one in counted.values()):
+        return None
+    return HourCounts(frozenset(counted), whole)
+
+
 def reworded(counts: Counts, fit: Fit) -> Counts | None:
     """Return counts with all texts in them made fit; what differs by nothing else is one then."""
     return summed([counts._replace(combos=tuple(tuple(map(fit, one)) for one in counts.combos))])
@@ -146,10 +169,20 @@ def grouped(minute: I64, combo: I64, hour: I64, rows: I64) -> tuple[I64, I64, I6
 
 def written(counts: Counts) -> pa.Buffer:
     """Return counts as bytes."""
+    return _written(counts, {})
+
+
+def written_hour(hour: HourCounts) -> pa.Buffer:
+    """Return the counts of an hour as bytes."""
+    return _written(hour.counts, {"files": json.dumps(sorted(hour.paths))})
+
+
+def _written(counts: Counts, about: Mapping[str, str]) -> pa.Buffer:
     about = {
         "version": _VERSION,
         "columns": json.dumps(counts.columns),
         "combos": json.dumps(counts.combos),
+        **about,
     }
     cells = {name: getattr(counts, name) for name in CELL}
     table = pa.table(cells).replace_schema_metadata(about)
@@ -162,14 +195,28 @@ def written(counts: Counts) -> pa.Buffer:
 
 def read(content: bytes) -> Counts | None:
     """Return the counts that bytes are; None when they are none, or cut short."""
+    found = _read(content)
+    return found and found[0]
+
+
+def read_hour(content: bytes) -> HourCounts | None:
+    """Return the counts of an hour that bytes are; None when they are none, or cut short."""
+    found = _read(content)
+    if found is None or "files" not in found[1]:
+        return None
+    return HourCounts(frozenset(found[1]["files"]), found[0])
+
+
+def _read(content: bytes) -> tuple[Counts, dict[str, Any]] | None:
+    """Return counts, and what else their metadata say."""
     try:
         table = pa.ipc.open_stream(content).read_all()
-        about = table.schema.metadata or {}
-        if about.get(b"version") != _VERSION.encode():
+        metadata = table.schema.metadata or {}
+        if metadata.get(b"version") != _VERSION.encode():
             return None
         cells = [table[name].to_numpy() for name in CELL]
-        columns = tuple(json.loads(about[b"columns"]))
-        combos = tuple(map(tuple, json.loads(about[b"combos"])))
+        about = {name.decode(): json.loads(text) for name, text in metadata.items()}
+        columns, combos = tuple(about["columns"]), tuple(map(tuple, about["combos"]))
     except (pa.ArrowInvalid, OSError, KeyError, ValueError):
         return None
-    return Counts(columns, combos, *cells)
+    return Counts(columns, combos, *cells), about

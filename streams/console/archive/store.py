@@ -15,7 +15,15 @@ import pyarrow.dataset
 import pyarrow.fs
 import pyarrow.parquet
 
-from streams.console.archive.counts import Counts, read, written
+from streams.console.archive.counts import (
+    Counts,
+    HourCounts,
+    read,
+    read_hour,
+    together,
+    written,
+    written_hour,
+)
 from streams.console.archive.files import Segment, segment_of
 from streams.console.archive.ids import groups, moved, places, wanted, with_ids
 from streams.console.archive.kinds import Kind
@@ -115,7 +123,7 @@ class Store:
             self._delete(one.path)
             del found[one]
         known = {one.path + beside for one in found for beside in (_IDS, _COUNTS)}
-        known |= {hour_path(one.kind, one.hour) for one in found}
+        known |= {path for one in found for path in _beside_hour(one.kind, one.hour)}
         for path in self._paths():
             if path.endswith(UNFINISHED) or (path.endswith((_IDS, _COUNTS)) and path not in known):
                 self._delete(path)
@@ -189,10 +197,10 @@ class Store:
         self, segment: Segment, content: pa.Buffer, list_: U64 | None, counts: Counts | None
     ) -> int:
         """Put a file's content where it belongs, after what lies beside it; return its bytes."""
-        listed = self._lists.hour(segment.kind, segment.hour)
-        if listed is not None and segment in listed.numbers:  # it had other ids
-            self.unlist_hour(segment.kind, segment.hour)
         is_known = self._fs.get_file_info(f"{self._root}/{segment.path}").is_file
+        listed = self._lists.hour(segment.kind, segment.hour)
+        if is_known or (listed is not None and segment in listed.numbers):  # it had other rows
+            self.unlist_hour(segment.kind, segment.hour)
         if counts is not None:
             self._put(segment.path + _COUNTS, written(counts))
         else:  # a file of the same name may have had some
@@ -296,7 +304,7 @@ class Store:
         return self._lists.hour(kind, hour)
 
     def list_hour(self, times: Mapping[Segment, Times]) -> None:
-        """Write the list of ids of an hour's files together.
+        """Write the list of ids of an hour's files together, and before it their counts.
 
         Args:
             times: of each of them; of one kind and hour.
@@ -307,21 +315,36 @@ class Store:
         lists = {one: own for one in times if (own := self._lists.of(one)) is not None}
         if lists:
             one = next(iter(lists))
+            counted = {one.path: c for one in times if (c := self.counts(one)) is not None}
+            if (whole := together(counted)) is not None:
+                self._put(_hour_counts_path(one.kind, one.hour), written_hour(whole))
             path = hour_path(one.kind, one.hour)
             self._put(path, of_hour(lists, times))
             self._lists.forget(path)
 
     def unlist_hour(self, kind: str, hour: str) -> None:
-        """Remove the list of an hour, when there is one."""
-        path = hour_path(kind, hour)
-        self._delete(path)
-        self._lists.forget(path)
+        """Remove the list of an hour, and the counts beside it, when there are any."""
+        for path in _beside_hour(kind, hour):
+            self._delete(path)
+            self._lists.forget(path)
 
     def counts(self, segment: Segment) -> Counts | None:
         """Return how many events a file holds, None when it is not known."""
         try:
             with self._fs.open_input_stream(f"{self._root}/{segment.path}{_COUNTS}") as stream:
                 return read(stream.read())
+        except FileNotFoundError:
+            return None
+
+    def hour_counts(self, kind: str, hour: str) -> HourCounts | None:
+        """Return how many events files of an hour hold together, None when there is no such file.
+
+        Files that it does not name may be there, and files that it names be gone.
+        """
+        path = _hour_counts_path(kind, hour)
+        try:
+            with self._fs.open_input_stream(f"{self._root}/{path}") as stream:
+                return read_hour(stream.read())
         except FileNotFoundError:
             return None
 
@@ -389,6 +412,15 @@ def _assert_bucket(fs: pyarrow.fs.FileSystem, root: str, url: str) -> None:
             f"archive (SPANLOOM_CONSOLE_ARCHIVE): {url}: there is no bucket {bucket}; make it, or "
             "name another one"
         )
+
+
+def _hour_counts_path(kind: str, hour: str) -> str:
+    return hour_path(kind, hour).removesuffix(_IDS) + _COUNTS
+
+
+def _beside_hour(kind: str, hour: str) -> tuple[str, str]:
+    """Return where the counts and the list of an hour lie, which tell of rows of several files."""
+    return _hour_counts_path(kind, hour), hour_path(kind, hour)
 
 
 def _listed(kind: Kind, content: pa.Buffer) -> U64:

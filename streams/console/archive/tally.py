@@ -14,7 +14,15 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from streams.console.archive.counts import CELL, COLUMNS, FIRST, MINUTE_US, Counts, grouped
+from streams.console.archive.counts import (
+    CELL,
+    COLUMNS,
+    FIRST,
+    MINUTE_US,
+    Counts,
+    HourCounts,
+    grouped,
+)
 from streams.console.archive.ends import Ends
 from streams.console.archive.files import At, Segment
 from streams.units import I64, Mask
@@ -68,10 +76,16 @@ class Tallies:
 
     Args:
         counts: gives the counts of a file, None when there are none.
+        hour_counts: gives those of files of a kind's hour together, None when there are none.
     """
 
-    def __init__(self, counts: Callable[[Segment], Counts | None]) -> None:
+    def __init__(
+        self,
+        counts: Callable[[Segment], Counts | None],
+        hour_counts: Callable[[str, str], HourCounts | None],
+    ) -> None:
         self._counts = counts
+        self._hour_counts = hour_counts
         self._lock = threading.Lock()
         self._book = _Book()
 
@@ -151,8 +165,13 @@ class Tallies:
             if held is not None and held.files == files:
                 book.hours.move_to_end(key)
                 return held
-        found = [(one, self._of(book, one)) for one in files]
+        whole = self._hour_counts(*key)
+        paths = frozenset() if whole is None else whole.paths
+        if not paths <= {one.path for one in files}:  # some were merged since, or expired
+            whole, paths = None, frozenset()
+        found = [(one, self._of(book, one)) for one in files if one.path not in paths]
         counted = [counts for _, counts in found if counts is not None]
+        counted += [] if whole is None else [whole.counts]
         uncounted = frozenset(one for one, counts in found if counts is None)
         with self._lock:
             made = _Hour(files, *book.added(counted), uncounted)
