@@ -239,3 +239,9 @@ def test_an_edge_that_loses_names_owner_and_cause_on_a_phone(page: Page) -> None
     edge = page.get_by_role("region", name="Edges that lose").get_by_role("link")
     expect(edge).to_contain_text("output-team")
     expect(edge.get_by_text("60 never arrived")).to_be_visible()
+
+
+def test_one_entry_is_not_called_entries(page: Page) -> None:
+    """What is counted has its noun in the right number."""
+    page.goto("/records/name")
+    expect(page.get_by_role("main")).to_contain_text("History (1 entry)")

@@ -67,8 +67,9 @@ export function count(value) {
     return value === null || value === undefined ? DASH : Number(value).toLocaleString("en-US");
 }
 
-/** "1 span", "2 spans". */
-export const counted = (value, noun) => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+/** "1 span", "2 spans", "2 entries". */
+export const counted = (value, noun, nouns = `${noun}s`) =>
+    `${count(value)} ${value === 1 ? noun : nouns}`;
 
 /** A share in percent; never rounded up to 100 when something is missing. */
 export function percent(ratio) {

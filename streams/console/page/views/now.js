@@ -262,7 +262,7 @@ const LISTED = 20;
 /** The gravest first, and of those alike the newest. */
 function byWeight(a, b) {
     const [one, other] = [a, b].map((incident) => ORDER.indexOf(incident.severity));
-    return one - other || (a.opened_at < b.opened_at ? 1 : -1);
+    return one - other || (a.opened_at < b.opened_at) - (a.opened_at > b.opened_at);
 }
 
 function listed(data, why) {

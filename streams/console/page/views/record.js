@@ -3,7 +3,7 @@
 import { Failure, get, isAbsent, offers } from "../api.js";
 import { broken, go, say } from "../app.js";
 import { address, field, h, put, state, to } from "../dom.js";
-import { count, duration, moment } from "../format.js";
+import { count, counted, duration, moment } from "../format.js";
 import { draw as graph } from "../graph.js";
 import { actor, badge, incidentLine, panel, scrolled, time, traceLink } from "../parts.js";
 import { resolve } from "../search.js";
@@ -121,7 +121,7 @@ const COLUMNS = ["Time (UTC)", "What", "Module", "Entry", "Took", "Who", "Trace"
 
 function entries(found) {
     return panel(
-        `History (${count(found.entries.length)} entries${found.is_cut ? ", there are more" : ""})`,
+        `History (${counted(found.entries.length, "entry", "entries")}${found.is_cut ? ", there are more" : ""})`,
         scrolled("History", COLUMNS, h("tbody", null, found.entries.map(line))),
     );
 }
