@@ -23,9 +23,8 @@ from streams.sdk.place import Place
 from streams.sdk.span import ERROR, Span
 from streams.sdk.texts import NAME_CHARACTERS_MAX, TEXT_CHARACTERS_MAX
 
-EVENT_ID: Final = 1
 HEADER_ID: Final = 2
-"""Ids of these schemas in `schemas/topics.yaml`; of a batch see `Options.batch_schema_id`."""
+"""Id of this schema in `schemas/topics.yaml`; of a batch see `Options.batch_schema_id`."""
 TYPES: Final = {"METRIC": 0, "LOG": 1, "TRACE": 2, "AUDIT": 3}
 SEVERITIES: Final = {"DEBUG": 0, "INFO": 1, "WARN": 2, "ERROR": 3, "CRITICAL": 4}
 EVENT_IDS_MAX: Final = 4_096
