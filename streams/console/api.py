@@ -32,7 +32,6 @@ from starlette.types import Receive, Scope, Send
 
 from streams.codec.panics import Panic
 from streams.console import arrow, site
-from streams.console.access.audit_log import AccessLog
 from streams.console.access.gate import (
     RECORD,
     Access,
@@ -52,7 +51,6 @@ from streams.console.paths.every import PATHS
 from streams.console.paths.path import ConflictError, Path
 from streams.console.personal import ASKING, Asking, PersonalError
 from streams.console.questions.queries import Queries
-from streams.console.settings import ConsoleSettings
 from streams.console.times import with_times
 from streams.console.tokens import NAME, bound, digest_of, unbound
 from streams.core.privacy.records import Privacy
@@ -486,9 +484,3 @@ def application(
         routes=served,
         exception_handlers={HTTPException: partial(_not_served, served=served)},
     )
-
-
-def open_to_all(queries: Queries, workers: Executor, **settings: Any) -> Interface:
-    """Return the interface of a console at which nobody logs in, and nothing is written down."""
-    access = Access(ConsoleSettings(**settings), AccessLog(None))
-    return Interface(queries, workers, workers, access, RequestMeters())

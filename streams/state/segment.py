@@ -189,24 +189,6 @@ def read_piece(value: bytes) -> Piece:
 _REBUILD: Final = "delete the state directory; the state is rebuilt from the changelog."
 
 
-def decode_pieces(payloads: Sequence[bytes]) -> Segment:
-    """Return the segment that `encode_pieces` turned into these payloads, in order."""
-    small = read_document(payloads)
-    removed = [key for payload in payloads for key in removed_in(payload)]
-    rows = [read_frame(payload) for payload in payloads if payload[:1] == b"r"]
-    closed = [read_frame(payload) for payload in payloads if payload[:1] == b"c"]
-    is_whole = any(payload[:1] == b"w" for payload in payloads)
-    return Segment(
-        rows_of(rows),
-        removed,
-        closed_of(closed),
-        small.reopened,
-        small.scalars,
-        small.rejected,
-        is_whole,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Document:
     """The small part of a segment; see `Segment`."""
@@ -235,13 +217,6 @@ def read_document(payloads: Sequence[bytes]) -> Document:
     reopened: list[Reopened] = [(bytes.fromhex(k), *rest) for k, *rest in small["reopened"]]
     rejected = [(bytes.fromhex(key), module) for key, module in small["rejected"]]
     return Document(small["scalars"], reopened, rejected)
-
-
-def removed_in(payload: bytes) -> list[bytes]:
-    """Return the trace ids that a payload removes; none if it is of another kind."""
-    if payload[:1] != b"d":
-        return []
-    return [payload[i : i + 16] for i in range(1, len(payload), 16)]
 
 
 def removed_ids(payload: bytes) -> U64:

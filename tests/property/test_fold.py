@@ -12,9 +12,10 @@ from streams.state import fold as fold_module
 from streams.state import segment as segment_module
 from streams.state.compaction import Compaction
 from streams.state.live import LiveSegments, encode_manifest
-from streams.state.segment import Segment, decode_pieces, read_piece
+from streams.state.segment import Segment, read_piece
 from tests.join_cases import World, delivered, random_events, settings_of
 from tests.judge_cases import random_plan, randoms
+from tests.unit.state.decoded import decode_pieces
 
 
 @pytest.fixture(autouse=True)

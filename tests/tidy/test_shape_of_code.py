@@ -1,7 +1,7 @@
 """The shape of the code: small functions, small modules, each with a word on what it is."""
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tests.tidy import exceptions
@@ -135,3 +135,36 @@ def test_every_module_is_reached_by_a_test() -> None:
         further = set().union(*(imports(modules[name]) for name in frontier))
         frontier = (modules.keys() & further) - reached
     judge(modules.keys() - reached, exceptions.UNTESTED_MODULES)
+
+
+def _defined(path: Path) -> Iterator[str]:
+    """Yield the names that a module defines for others; what a decorator takes in, it uses."""
+    for node in tree(path).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if not node.decorator_list:
+                yield node.name
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+
+
+def _read(path: Path) -> Iterator[str]:
+    """Yield the names that a module reads, of its own or of others."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.ImportFrom):
+            yield from (alias.name for alias in node.names)
+
+
+def test_what_a_module_defines_is_read() -> None:
+    """By the engine or its benchmarks: what tests alone read is dead, and its tests keep it so."""
+    read = {name for path in python_files("streams", "benchmarks") for name in _read(path)}
+    unread = [
+        f"{name_of(path)}::{name}"
+        for path in python_files("streams")
+        for name in _defined(path)
+        if name not in read
+    ]
+    judge(unread, exceptions.UNREAD_NAMES)

@@ -37,7 +37,6 @@ DOMAIN_ALERTS: Final = (
     "slo_threshold",
 )
 """Kinds of alert that a rule may raise instead, by what they mean for a pipeline."""
-SIGNAL_ALERTS: Final = frozenset((*ALERT_OF_KIND.values(), *DOMAIN_ALERTS))
 
 STATS: Final = ("last", "mean", "min", "max", "sum", "count", "increase", "rate")
 """What is measured over the look-back of a rule. `increase` and `rate` are of a counter that only

@@ -19,7 +19,7 @@ import pytest
 import uvicorn
 
 from streams.cli import asking, query
-from streams.console.api import application, open_to_all
+from streams.console.api import application
 from streams.console.archive.archive import Archive
 from streams.console.paths.pipeline import pipeline_paths
 from streams.console.questions.queries import Queries
@@ -35,6 +35,7 @@ from tests.unit.console.at_hand import (
     trace,
     window,
 )
+from tests.unit.console.open_to_all import open_to_all
 
 QUERIES = sorted((Path(__file__).parents[3] / "docs" / "queries").glob("[a-z]*.md"))
 TRACE, INCIDENT = "ab" * 16, "cd" * 16

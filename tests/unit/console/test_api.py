@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from streams.console.api import application, open_to_all
+from streams.console.api import application
 from streams.console.archive.archive import Archive
 from streams.console.openapi import openapi
 from streams.console.paths.every import PATHS
@@ -30,6 +30,7 @@ from tests.unit.console.at_hand import (
     trace,
     window,
 )
+from tests.unit.console.open_to_all import open_to_all
 
 Ask = Callable[..., httpx.Response]
 DAY = "start=2025-10-09T00:00:00Z&end=2025-10-10T00:00:00Z"

@@ -8,13 +8,14 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from streams.console.api import Interface, application, open_to_all
+from streams.console.api import Interface, application
 from streams.console.openapi import openapi
 from streams.console.paths.every import PATHS
 from streams.console.questions.queries import Queries
 from streams.serving.meters import RequestMeters
 from tests.unit.console.asking import asked
 from tests.unit.console.at_hand import archive_in
+from tests.unit.console.open_to_all import open_to_all
 from tests.unit.console.test_patience import Running
 
 AUDIT = "/api/v1/audit/query"

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.console.api import BODY_BYTES_MAX, Interface, application, open_to_all
+from streams.console.api import BODY_BYTES_MAX, Interface, application
 from streams.console.limits import Question, TimeLimitError, TooMuchError
 from streams.console.paths import path as described
 from streams.console.questions.queries import ALL, Queries, Spill
@@ -21,6 +21,7 @@ from streams.runtime import topics
 from streams.serving.bounds import BusyError, Pace, Room
 from tests.unit.console.asking import asked
 from tests.unit.console.at_hand import archive_in, message, trace
+from tests.unit.console.open_to_all import open_to_all
 
 ROWS = 8_000_000
 """Too many to be sorted in 64 MiB."""

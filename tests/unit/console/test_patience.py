@@ -14,13 +14,14 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from streams.console.api import Interface, application, open_to_all
+from streams.console.api import Interface, application
 from streams.console.paths import path as described
 from streams.console.questions.queries import Queries
 from streams.serving import patience
 from streams.serving.meters import RequestMeters
 from streams.serving.patience import allow_files, server
 from tests.unit.console.at_hand import archive_in
+from tests.unit.console.open_to_all import open_to_all
 
 SLOW = 150
 LARGE = 3_000_000

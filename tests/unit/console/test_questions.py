@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from streams.console import arrow
-from streams.console.api import application, open_to_all
+from streams.console.api import application
 from streams.console.archive.archive import Archive
 from streams.console.questions.queries import Queries
 from streams.console.times import iso
@@ -29,6 +29,7 @@ from tests.unit.console.at_hand import (
     trace,
     window,
 )
+from tests.unit.console.open_to_all import open_to_all
 
 Post = Callable[..., httpx.Response]
 RANGE = {"start": "2025-10-09T00:00:00Z", "end": "2025-10-10T00:00:00Z"}

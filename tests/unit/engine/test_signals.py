@@ -12,7 +12,7 @@ from streams.core.alerts.settings import RuleSettings
 from streams.core.incidents.book import IncidentSettings
 from streams.core.incidents.topology import Edge, ModuleInfo, Place, Topology
 from streams.core.signals.impact import Pipeline
-from streams.core.signals.rule import SIGNAL_ALERTS, SignalRule
+from streams.core.signals.rule import ALERT_OF_KIND, DOMAIN_ALERTS, SignalRule
 from streams.core.signals.series import Series
 from streams.core.signals.watch import WatchSettings
 from streams.engine.incidents import IncidentTask
@@ -106,7 +106,7 @@ def test_a_signal_alert_opens_an_incident() -> None:
 
 def test_the_two_writers_of_alerts_never_share_a_fingerprint() -> None:
     """The kind is part of a fingerprint, and no kind belongs to both."""
-    assert not SIGNAL_ALERTS & VERSIONS.keys()
+    assert not {*ALERT_OF_KIND.values(), *DOMAIN_ALERTS} & VERSIONS.keys()
     one = fingerprint("metric_threshold", "ALPHA", "", "", "", "x")
     assert one != fingerprint("error_spans", "ALPHA", "", "", "", "x")
 

@@ -10,8 +10,9 @@ from streams.core.incidents.topology import Topology
 from streams.engine.external import ExternalTask
 from streams.runtime.chunk import Chunk
 from streams.runtime.external_runner import ExternalRunner
-from streams.state.segment import decode_pieces, encode_pieces, read_piece
+from streams.state.segment import encode_pieces, read_piece
 from tests.record_batches import batch
+from tests.unit.state.decoded import decode_pieces
 
 TOPIC = "alerts.external.v1"
 TARGETS = {"alerts": ("alerts.raised.v1", "alert", 0), "rejected": ("rejects", "rejected_event", 0)}

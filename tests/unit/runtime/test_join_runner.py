@@ -13,7 +13,7 @@ from streams.runtime.chunk import Chunk
 from streams.runtime.join_runner import JoinRunner
 from streams.runtime.recall import TraceReader
 from streams.runtime.rejecting import VALUE_MAX
-from streams.state.segment import Segment, decode_pieces, encode_pieces, read_piece
+from streams.state.segment import Segment, encode_pieces, read_piece
 from tests.record_batches import batch
 from tests.unit.runtime.join_cases import (
     LINKS,
@@ -35,6 +35,7 @@ from tests.unit.runtime.join_cases import (
     span,
     whole_trace,
 )
+from tests.unit.state.decoded import decode_pieces
 
 
 def accounts(runner: JoinRunner) -> dict[str, int]:

@@ -13,10 +13,11 @@ from streams.runtime.chunk import Chunk
 from streams.runtime.keyed_runner import KeyedRunner
 from streams.runtime.stage_runner import StageRunner
 from streams.state.fold import Fold
-from streams.state.segment import Segment, decode_pieces, encode_pieces, read_piece
+from streams.state.segment import Segment, encode_pieces, read_piece
 from tests.record_batches import batch
 from tests.synthetic_pipeline import INCIDENTS, SECOND, TOPOLOGY
 from tests.unit.core.incidents.alerts import alert, resolved
+from tests.unit.state.decoded import decode_pieces
 
 ALERTS, COMMANDS = "alerts.raised.v1", "incidents.commands.v1"
 TARGETS = {

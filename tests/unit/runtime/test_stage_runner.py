@@ -10,8 +10,9 @@ from streams.codec.schemas import schema_folder
 from streams.engine.outputs import Output, Outputs
 from streams.runtime.chunk import Chunk
 from streams.runtime.stage_runner import StageRunner
-from streams.state.segment import decode_pieces, encode_pieces, read_piece
+from streams.state.segment import encode_pieces, read_piece
 from tests.record_batches import batch
+from tests.unit.state.decoded import decode_pieces
 
 TARGETS = {"links": ("target.v1", "trace_fragment", 2)}
 

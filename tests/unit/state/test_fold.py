@@ -6,11 +6,11 @@ from streams.state.fold import Fold
 from streams.state.segment import (
     PIECE_BYTES_MAX,
     Segment,
-    decode_pieces,
     encode_piece,
     encode_pieces,
     read_piece,
 )
+from tests.unit.state.decoded import decode_pieces
 from tests.unit.state.state_cases import delta, keys_of, with_closed, with_events
 
 A, B, C = (bytes([i]) * 16 for i in range(3))

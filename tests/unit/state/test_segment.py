@@ -14,13 +14,13 @@ from streams.state.segment import (
     PIECE_BYTES_MAX,
     Segment,
     SegmentRows,
-    decode_pieces,
     encode_pieces,
     read_piece,
     scalars_segment,
 )
 from tests.join_cases import World, settings_of, stage_of_alpha
 from tests.judge_cases import randoms
+from tests.unit.state.decoded import decode_pieces
 
 
 def rows_of(bodies: list[bytes], rng: random.Random) -> SegmentRows:
