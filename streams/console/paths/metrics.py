@@ -32,7 +32,7 @@ PATHS: Final = (
             END,
             Parameter("name", "text", "Of the metric; * stands for any characters.", required=True),
             Parameter("dimension", "text", "name=value that a series must have; several by comma."),
-            Parameter("step", "number", "Seconds of a step; as many as give 120 points if absent."),
+            Parameter("step", "number", "Seconds of a step; without, or with 0, 120 points."),
         ),
         _metrics,
         table="series",

@@ -36,7 +36,7 @@ PATHS: Final = (
             Parameter("status", "word", "Of this status.", STATUSES),
             Parameter("to_stage", "text", "That lack this stage."),
             Parameter("event_type", "text", "Of this type."),
-            Parameter("step", "number", "Seconds of a step; as many as give 120 points if absent."),
+            Parameter("step", "number", "Seconds of a step; without, or with 0, 120 points."),
         ),
         _volume,
         table="series",
