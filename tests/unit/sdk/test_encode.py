@@ -19,7 +19,6 @@ from streams.core.columns import Operations
 from streams.core.signals.series import SeriesBook
 from streams.sdk import MessageHeader, telemetry
 from streams.sdk.encode import (
-    EVENT_ID,
     EVENT_IDS_MAX,
     HEADER_ID,
     SEVERITIES,
@@ -33,6 +32,8 @@ from streams.sdk.options import Options
 from streams.sdk.span import KINDS, Context, Span
 from tests.unit.sdk.senders import made
 
+EVENT_ID = 1
+"""Of a single event: the SDK itself sends batches."""
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
 DIMENSIONS = st.dictionaries(TEXTS, TEXTS, max_size=5)
 UUID = "0b9d3c6e-5b1f-4c6a-a3f1-0123456789ab"
