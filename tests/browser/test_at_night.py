@@ -5,13 +5,11 @@ The console is made up here, as it takes hours to get a real one so badly off.
 
 import asyncio
 import json
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, Page, expect
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -21,8 +19,8 @@ from starlette.routing import Route
 from streams.console.paths.catalog import catalog_of
 from streams.console.site import routes
 from streams.contract.loader import load_contract
+from tests.browser.served import served
 from tests.browser.test_places import ROW, START
-from tests.ports import free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 INCIDENTS = 200
@@ -113,18 +111,8 @@ def url() -> Iterator[str]:
     """Yield the address of a console of a very bad night."""
     catalog = catalog_of(load_contract("seed"))
     paths = [_told(path, answer) for path, answer in (ANSWERS | {"catalog": catalog}).items()]
-    port = free_port()
-    app = Starlette(routes=[*paths, Route("/api/v1/live", _live), *routes()])
-    # Streams of news have no end of their own.
-    config = uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
-    thread.start()
-    while not server.started:
-        thread.join(0.05)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(20)
+    with served(Starlette(routes=[*paths, Route("/api/v1/live", _live), *routes()])) as address:
+        yield address
 
 
 @pytest.fixture

@@ -1,12 +1,9 @@
 """Back, Forward and a reload lead to where one was, in a list of a console that is made up here."""
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, Page, expect
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -16,7 +13,7 @@ from starlette.routing import Route
 from streams.console.paths.catalog import catalog_of
 from streams.console.site import routes
 from streams.contract.loader import load_contract
-from tests.ports import free_port
+from tests.browser.served import served
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1_800)]
 TRACES = 250
@@ -67,16 +64,8 @@ def url() -> Iterator[str]:
         Route("/api/v1/traces/{id}", one),
         *routes(),
     ]
-    port = free_port()
-    config = uvicorn.Config(Starlette(routes=paths), port=port, log_config=None)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
-    thread.start()
-    while not server.started:
-        thread.join(0.05)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(20)
+    with served(Starlette(routes=paths)) as address:
+        yield address
 
 
 @pytest.fixture
