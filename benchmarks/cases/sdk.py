@@ -47,7 +47,10 @@ def run(lab: Lab, options: argparse.Namespace) -> Report:
         "caller_us": ours["caller_us"],
         "caller_cheaper": round(cheaper, 2),
         "total_cheaper": round(theirs["total_us"] / ours["total_us"], 2),
-        **{f"{name}_latency_ratio": ratio(ours, name) for name in ("waiting", "hashing")},
+        **{
+            f"{name}_latency_ratio": ratio(ours, name)
+            for name in ("reference", "waiting", "hashing")
+        },
         "import_ms": import_ms(),
     }
     report.notes = [
@@ -56,9 +59,10 @@ def run(lab: Lab, options: argparse.Namespace) -> Report:
         f"encodes and sends it {theirs['total_us'] / ours['total_us']:.1f} times less. "
         "`import streams.sdk` takes "
         f"{report.figures['import_ms']:.0f} ms of CPU.",
-        latency_note(found, "waiting", "that waits like the simulated one, ten times as fast"),
+        latency_note(found, "reference", "that waits like the simulated one")
+        + f" Goal: {LATENCY_RATIO_MAX - 1:.0%} at most.",
+        latency_note(found, "waiting", "like it that is ten times as fast"),
         latency_note(found, "hashing", "that computes all the time in Python"),
-        f"Goal: {LATENCY_RATIO_MAX - 1:.0%} at most.",
         "Bursts of 100 traces of 4 spans with 2 dimensions, drained before the next one; medians "
         "of bursts, CPU time of the calling thread. Ours goes to the broker with acks=all; "
         "OpenTelemetry's BatchSpanProcessor encodes OTLP protobuf and sends nothing.",

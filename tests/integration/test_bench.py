@@ -41,7 +41,7 @@ POSITIVE = {
     "collector": ("spans_per_s", "spans_per_cpu_s", "p50_ms", "p99_ms", "peak_bytes"),
     "otlp": ("spans_per_cpu_s", "parse_us", "columns_us", "columns_linked_us", "columns_json_us"),
     "rekey": ("otlp_us", "rekey_otlp_us", "rekey_native_us", "rekeyed_us"),
-    "sdk": ("caller_us", "import_ms", "waiting_latency_ratio"),
+    "sdk": ("caller_us", "import_ms", "reference_latency_ratio", "waiting_latency_ratio"),
     "sdk-outage": ("spans", "sent", "held", "rss_bytes_max"),
     "step": ("us_a_span", "step_us_a_span", "calls_a_step"),
 }
