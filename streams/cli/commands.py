@@ -24,7 +24,7 @@ _GROUPS: Final = {
         "Check the Avro schemas of the topics, and register them.\n\nExample: spanloom schema check"
     ),
     "topics": (
-        "Create and check the Kafka topics.\n\n"
+        "Create the Kafka topics; repeatable.\n\n"
         "Example: spanloom topics create --partitions 4 --contract seed"
     ),
     "replay": (

@@ -39,7 +39,7 @@ def main() -> None:
 
 def _run() -> None:
     from streams.cli.commands import app  # a third of a second
-    from streams.errors import SpanloomError
+    from streams.errors import SpanloomError, said_of
 
     try:
         app()
@@ -51,7 +51,7 @@ def _run() -> None:
         if not library:
             raise
         _say(
-            f"{library} failed amid its work: {str(error).partition(chr(10))[0]}. "
+            f"{library} failed amid its work: {said_of(error)}. "
             "Operator action: report this with the lines above it and what was read; telemetry "
             "and archive are as they were, and the command may be given again."
         )

@@ -152,7 +152,9 @@ def _notes(answer: dict[str, Any], missing: set[str], is_cut: bool) -> list[str]
         of = counted(silent, "partition")
         notes.append(f"Of {of} nothing is committed yet, and nothing is counted here.")
     if missing:
-        notes.append(f"Topics that are not there: {', '.join(sorted(missing))}.")
+        notes.append(
+            f"Topics that are not there: {', '.join(sorted(missing))}: `spanloom topics create`."
+        )
     if is_cut:
         notes.append(
             f"Of the rejected, the newest {REJECTED_READ_MAX:,} offsets a partition were read."

@@ -15,7 +15,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def root() -> None:
-    """Create and check the Kafka topics."""
+    """Create the Kafka topics; repeatable."""
 
 
 @app.command()

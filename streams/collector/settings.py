@@ -123,7 +123,10 @@ def _open_problems(settings: CollectorSettings) -> Iterator[str]:
 
 def _proof_problems(settings: CollectorSettings) -> Iterator[str]:
     if settings.auth == "keys" and settings.keys_file is None:
-        yield f"{_named('keys_file')}: missing; make one with `spanloom console-key new`"
+        yield (
+            f"{_named('keys_file')}: missing; set it to the file that `spanloom console-key new "
+            "--role sender --file FILE` makes"
+        )
     if (settings.tls_certificate_file is None) != (settings.tls_key_file is None):
         yield f"{_named('tls_certificate_file')}: belongs together with TLS_KEY_FILE: set both"
     if settings.auth == "mtls" and not (settings.is_tls and settings.client_ca_file):

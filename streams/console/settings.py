@@ -246,7 +246,10 @@ def _open_problems(settings: ConsoleSettings) -> Iterator[str]:
 
 def _keys_problems(settings: ConsoleSettings) -> Iterator[str]:
     if settings.auth == "keys" and settings.keys_file is None:
-        yield f"{_named('keys_file')}: missing; make one with `spanloom console-key new`"
+        yield (
+            f"{_named('keys_file')}: missing; set it to the file that `spanloom console-key new "
+            "--file FILE` makes"
+        )
     if settings.auth != "none" and "://" in settings.archive and settings.access_log_dir is None:
         yield (
             f"{_named('access_log_dir')}: missing: a bucket takes no lines at the end of a file; "

@@ -152,7 +152,10 @@ class Reading:
         if missing:
             known = sorted(t for t in there if not t.startswith("__"))
             wanted = ", ".join(missing)
-            raise ConfigError(f"no topic {wanted} on {self._broker}; {few_of(known, missing)}")
+            raise ConfigError(
+                f"no topic {wanted} on {self._broker}; {few_of(known, missing)}. `spanloom topics "
+                "create` makes those of Spanloom, and --broker says where they are looked for"
+            )
         out = {}
         for topic in topics:
             for partition in range(there[topic]):

@@ -19,6 +19,9 @@ from streams.runtime.sending import hear_why, turned
 from streams.units import SECOND_US, counted
 
 SHOW_EVERY = 2_000
+_NO_TOPIC = (KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART)
+_PROPAGATION_MS = 5_000
+"""How long a topic that was just created may be unknown to a broker."""
 
 
 class Replay:
@@ -46,6 +49,8 @@ class Replay:
         self._privacy = pipeline.privacy
         self._show = show
         self._failed: str = ""
+        self._failed_count = 0
+        self._missing: str = ""
         self._error: KafkaError | None = None
         self._refused: KafkaError | None = None
         self._topic_refused: str = ""
@@ -62,6 +67,9 @@ class Replay:
                 "linger.ms": 20,
                 "queue.buffering.max.messages": 200_000,
                 "message.timeout.ms": 60_000,
+                # A topic that appears by being written has the broker's partition count, not ours.
+                "allow.auto.create.topics": False,
+                "topic.metadata.propagation.max.ms": _PROPAGATION_MS,
                 "error_cb": self._hear,
                 "log_level": 2,
             },
@@ -119,10 +127,14 @@ class Replay:
         if self._refused is not None:
             what = f"topic {self._topic_refused}"
             raise refusals.of_right(self._refused, "Write", what, self._who)
+        if self._missing and self._error is not None:
+            raise _no_topic(self._missing, self._error)
         if left or self._failed:
+            lost = left + self._failed_count
             raise BrokerError(
-                f"{left} events were not acknowledged {self._failed}. Operator action: check the "
-                "broker, and that the topics exist (spanloom topics create)."
+                f"{counted(lost, 'event')} {'was' if lost == 1 else 'were'} not acknowledged "
+                f"{self._failed}. Operator action: check the broker, and that the topics exist "
+                "(spanloom topics create)."
             )
 
     def _send_one(self, event: dict[str, Any]) -> None:
@@ -143,10 +155,7 @@ class Replay:
                 if refusals.is_of_right(reason):
                     what = f"topic {topic}"
                     raise refusals.of_right(reason, "Write", what, self._who) from error
-                raise BrokerError(
-                    f"{topic} takes no events: {error.args[0].str()}. Operator action: run "
-                    "`spanloom topics create` with the same --contract, and check --broker."
-                ) from error
+                raise _no_topic(topic, error.args[0]) from error
         self._turn(0)
 
     def _is_refused(self) -> bool:
@@ -169,8 +178,11 @@ class Replay:
         if error is not None:
             self._error = error
             self._failed = f"({error.str()})"
+            self._failed_count += 1
             if refusals.is_of_right(error):
                 self._refused, self._topic_refused = error, message.topic()
+            elif error.code() in _NO_TOPIC:
+                self._missing = message.topic()
 
     def _pace(self, began: float, due_seconds: float) -> None:
         ahead = due_seconds / self._speed - (time.monotonic() - began)
@@ -182,3 +194,10 @@ class Replay:
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         console = Console(file=sys.stderr)
         return Progress(*columns, console=console, disable=not (self._show and console.is_terminal))
+
+
+def _no_topic(topic: str, error: KafkaError) -> BrokerError:
+    return BrokerError(
+        f"{topic} takes no events: {error.str()}. Operator action: run `spanloom topics create` "
+        "with the same --contract, and check --broker."
+    )

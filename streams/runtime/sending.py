@@ -92,6 +92,8 @@ def send(link: Link, record: Outgoing, what: str, again: str) -> int:
     settings = {
         **link.librdkafka(),
         "enable.idempotence": True,
+        # A topic that appears by being written has the broker's partition count, not ours.
+        "allow.auto.create.topics": False,
         "message.timeout.ms": round(SEND_SECONDS * 1000),
         "error_cb": hear,
         "log_level": 2,

@@ -246,7 +246,7 @@ class Supervisor:
             asyncio.create_task(self._copy(number, "stdout", child.stdout)),
             asyncio.create_task(self._copy(number, "stderr", child.stderr)),
         ]
-        killing = asyncio.create_task(self._kill_late(child))
+        killing = asyncio.create_task(self._kill_late(number, child))
         try:
             code = await child.wait()
             await asyncio.gather(*copying)
@@ -255,10 +255,12 @@ class Supervisor:
             del self._running[number]
         return code
 
-    async def _kill_late(self, child: asyncio.subprocess.Process) -> None:
-        """Kill a child that has not ended when it should have."""
+    async def _kill_late(self, number: int, child: asyncio.subprocess.Process) -> None:
+        """Kill a child that has not ended when it should have, and say so: it cannot."""
         await self._stopping.wait()
-        await asyncio.sleep(self._settings.stop_seconds_max + KILL_SECONDS)
+        seconds = self._settings.stop_seconds_max + KILL_SECONDS
+        await asyncio.sleep(seconds)
+        log.warning("worker_killed", number=number, pid=child.pid, seconds=seconds)
         tell(child, signal.SIGKILL)
 
     async def _copy(self, number: int, name: str, stream: asyncio.StreamReader | None) -> None:

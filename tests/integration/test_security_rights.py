@@ -7,6 +7,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 from confluent_kafka import Producer
@@ -87,10 +88,16 @@ def as_user(own_secured: SecuredBroker, place: SecuredDeployment, name: str) -> 
     return place.with_link(**user_link(own_secured, name, PASSWORD))
 
 
-def test_with_exactly_these_rights_everything_works(
-    own_secured: SecuredBroker, place: SecuredDeployment
-) -> None:
-    """Replay sends, the worker joins and commits, tail and stats read: each with its rows alone."""
+class Joined(NamedTuple):
+    """What was sent, and the worker that has joined it and ended."""
+
+    events: list[dict[str, Any]]
+    worker: WorkerProcess
+
+
+@pytest.fixture(scope="module")
+def joined(own_secured: SecuredBroker, place: SecuredDeployment) -> Joined:
+    """Send and join traces, each process with its least rights: there is something to be read."""
     events = [e for n in range(1, 41) for e in trace_of(n, spans=3, start_us=START_US + n * 10_000)]
     sender = as_user(own_secured, place, "replay")
     sent = sender.replay(events)
@@ -104,6 +111,14 @@ def test_with_exactly_these_rights_everything_works(
         "--log-level", "DEBUG",
     )  # fmt: skip
     assert worker.wait(240) == 0, worker.tail()
+    return Joined(events, worker)
+
+
+def test_with_exactly_these_rights_everything_works(
+    own_secured: SecuredBroker, place: SecuredDeployment, joined: Joined
+) -> None:
+    """Replay sends, the worker joins and commits, tail and stats read: each with its rows alone."""
+    events, worker = joined
     assert PASSWORD not in worker.log.read_text("utf-8"), "at any level"
     assert worker.accounting()["joined"] == len(events)
     valid = as_user(own_secured, place, "tail").tail(TRACES)
@@ -204,6 +219,7 @@ def test_a_new_group_needs_create_or_somebody_who_does_it(
 def test_a_reader_without_one_right_names_it(
     own_secured: SecuredBroker,
     place: SecuredDeployment,
+    joined: Joined,
     without: Callable[[str, Right], None],
     user: str,
     right: Right,

@@ -16,6 +16,7 @@ from streams.errors import ConfigError
         ({"address": "collector.example.org"}, "anybody could send"),
         ({"auth": "keys"}, "SPANLOOM_COLLECTOR_KEYS_FILE"),
         ({"auth": "keys", "keys_file": Path("k"), "address": "::"}, "in the clear"),
+        ({"auth": "keys"}, "set it to the file that `spanloom console-key new --role sender"),
         ({"auth": "mtls"}, "client_ca_file"),
         ({"tls_key_file": Path("x")}, "belongs together"),
         ({"client_ca_file": Path("x")}, "would be ignored"),

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from streams.errors import BrokerError, ConfigError, RightError
-from streams.runtime import replaying
+from streams.runtime import replaying, topics
 from streams.runtime.build import load_pipeline
 from streams.runtime.link import Link
 from streams.settings import load_settings
@@ -46,6 +46,17 @@ def test_a_missing_topic_is_named_with_the_fix(monkeypatch: pytest.MonkeyPatch) 
     event = {"timestamp": 1, "module": "shop", "trace_id": "ab" * 16, "component": ""}
     with pytest.raises(BrokerError, match=r"telemetry\.other\.v1 .*spanloom topics create"):
         replay.send([event])
+
+
+def test_no_topic_appears_by_being_sent_to(embedded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that makes what is asked for is not asked: its partition count is not ours."""
+    monkeypatch.setattr(replaying, "_PROPAGATION_MS", 0)
+    pipeline = load_pipeline(load_settings(contract="seed"))
+    replay = replaying.Replay(pipeline, Link.plain(embedded), "max", show=False)
+    with pytest.raises(BrokerError, match=r"telemetry\.beta\.v1 .*spanloom topics create"):
+        replay.send([event()])
+    there = topics.partition_counts(topics.admin({"bootstrap.servers": embedded}))
+    assert "telemetry.beta.v1" not in there
 
 
 class Taker:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from streams.errors import ConfigError, StalledError
 from streams.runtime import supervisor as supervisor_module
@@ -205,7 +206,11 @@ def test_a_child_that_misses_its_own_deadline_is_killed(
     monkeypatch.setattr(supervisor_module, "KILL_SECONDS", 0.5)
     stuck = "\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('x', flush=True)"
     run = Run(tmp_path, monkeypatch, stuck + "\ntime.sleep(300)", stop_seconds_max=1)
-    assert run.told(lambda: me(signal.SIGTERM), lambda: len(run.lines("[")) == 2) == 3
+    with capture_logs() as lines:
+        assert run.told(lambda: me(signal.SIGTERM), lambda: len(run.lines("[")) == 2) == 3
+    killed = [line for line in lines if line["event"] == "worker_killed"]
+    assert sorted(line["number"] for line in killed) == [0, 1], "who was killed says nothing"
+    assert {line["pid"] for line in killed} == {*run.pids(0), *run.pids(1)}
 
 
 def test_no_child_outlives_its_supervisor(tmp_path: Path) -> None:
