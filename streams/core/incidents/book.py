@@ -308,18 +308,23 @@ class IncidentBook:
         ):
             incident.is_escalated = True
             state.tell(incident, UPDATED, "escalated")
-        elif is_due(incident, now_us, self.settings.update_us):
-            is_news = incident.pending != CAUSE or has_another_cause(
-                incident, state.partition, state.rank
-            )
-            if not is_news:
-                incident.pending = ""  # what came is no news
-                incident.looked_us = now_us
-                state.dirty.add(("incident", incident.incident_id))
-            else:
-                state.tell(incident, UPDATED, incident.pending)
+        elif self._is_news(incident):
+            state.tell(incident, UPDATED, incident.pending)
         elif incident.audible and waited_us >= self.settings.refresh_us and has_joined(incident):
             state.tell(incident, UPDATED, JOINED)
+
+    def _is_news(self, incident: Incident) -> bool:
+        """Say whether what is pending is due, and is news still; what is none is forgotten."""
+        state, settings = self.state, self.settings
+        times_us = state.now_us, state.time_us, settings.update_us, settings.settle_us
+        if not is_due(incident, *times_us):
+            return False
+        if incident.pending != CAUSE or has_another_cause(incident, state.partition, state.rank):
+            return True
+        incident.pending = ""
+        incident.looked_us = state.now_us
+        state.dirty.add(("incident", incident.incident_id))
+        return False
 
     def _release(self) -> None:
         """Look again at who may be heard: silences began or ended, penalties have fallen."""

@@ -1,8 +1,8 @@
 """What is news of an incident that people know: told at once, told together, or with what is next.
 
 Pure. Owns which change is material and how long it may wait. Invariant: whatever is held back is
-told `update_us` after the last event, unless nothing fires any more, so that the incident's end
-tells it.
+told `update_us` after the last event, or twice that while alerts go on beginning, unless nothing
+fires any more, so that the incident's end tells it.
 
 Source: Alertmanager's `group_interval` (5 minutes by default): what changes in a group that was
 told waits for the others. Here some changes never wait.
@@ -21,6 +21,8 @@ CAUSE: Final = "cause"
 WORSE, GROWN, SPLIT, TOOK_OVER = "worse", "grown", "split", "merged"
 _OF_FIRING: Final = frozenset({CAUSE, WORSE, GROWN, JOINED, SPLIT, TOOK_OVER})
 """News of what goes on: where nothing fires any more it is told with the end."""
+_OF_GROWTH: Final = frozenset({CAUSE, WORSE, GROWN, JOINED})
+"""News of a fault that may be on its way to more: the next windows may say it better."""
 MAGNITUDE: Final = 10
 
 
@@ -38,8 +40,16 @@ def is_urgent(incident: Incident, now_us: int, update_us: int) -> bool:
     return incident.severity == SEVERITIES[-1] or now_us - incident.told_us >= update_us
 
 
-def is_due(incident: Incident, now_us: int, update_us: int) -> bool:
-    """Say whether what is pending is told now, if it is news still."""
+def is_due(incident: Incident, now_us: int, time_us: int, update_us: int, settle_us: int) -> bool:
+    """Say whether what is pending is told now, if it is news still.
+
+    Args:
+        incident: one that was told.
+        now_us: the wall clock.
+        time_us: event time.
+        update_us: how long news are told together.
+        settle_us: see `is_settled`.
+    """
     since_us = incident.told_us
     if incident.pending == CAUSE:
         if not incident.audible:
@@ -47,7 +57,25 @@ def is_due(incident: Incident, now_us: int, update_us: int) -> bool:
         since_us = max(since_us, incident.looked_us)  # a look costs a ranking
     if not incident.pending or now_us - since_us < update_us:
         return False
-    return not (incident.is_over and incident.pending in _OF_FIRING)
+    if incident.is_over and incident.pending in _OF_FIRING:
+        return False
+    if incident.pending not in _OF_GROWTH or now_us - incident.told_us >= 2 * update_us:
+        return True
+    return is_settled(incident, time_us, settle_us)
+
+
+def is_settled(incident: Incident, time_us: int, settle_us: int) -> bool:
+    """Say whether no alert of an incident began lately: the picture of it stands still.
+
+    It follows from the alerts alone, so neither their order nor a restart changes it.
+
+    Args:
+        incident: one with alerts.
+        time_us: event time.
+        settle_us: so long ago the last of them began at least; 0 for whenever.
+    """
+    began_us = max(member.alert["firing_since"] for member in incident.members.values())
+    return bool(time_us - began_us >= settle_us)
 
 
 def has_joined(incident: Incident) -> bool:
@@ -90,8 +118,7 @@ def has_another_cause(incident: Incident, partition: Partition, rank: Rank) -> b
     causes = ranked_causes(incident, partition, rank)
     if place_of([{"module": c.module, "component": c.component} for c in causes]) != place:
         return True
-    members = [member.alert for member in incident.members.values()]
-    leads = leading(members, partition)
+    leads = leading(incident, partition, causes)
     if lead not in incident.members or leads["fingerprint"] == lead:
         return False
     topology = partition.relations.topology

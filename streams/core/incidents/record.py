@@ -4,7 +4,7 @@ Owns leadership and wording. Invariant: an event holds the whole incident, so th
 alone is enough to understand it; where a bound leaves alerts out, it says how many there are.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -70,15 +70,28 @@ class Telling:
     merged_into: str = ""
 
 
-def leading(members: Collection[Alert], partition: Partition) -> Alert:
-    """Return the alert that an incident is named after.
+def leading(incident: Incident, partition: Partition, causes: Sequence[Cause]) -> Alert:
+    """Return the alert that an incident is named after, and whose owner is asked.
 
     It is the most upstream of those that no other alert explains; when every one is explained (two
-    may explain each other), the most upstream of all.
+    may explain each other), the most upstream of all. While the place of the one that led in the
+    last event is the likeliest, another one of that place alone takes the lead: what begins up the
+    flow and speaks for a less likely place is not what people are to look for, nor its owner whom
+    they are to ask.
+
+    Args:
+        incident: with its alerts, and the lead of its last event.
+        partition: knows which alert explains which.
+        causes: of the incident, the most probable first.
     """
-    within = {alert["fingerprint"] for alert in members}
-    causes = [a for a in members if not partition.cause_of(a["fingerprint"], within)]
-    return min(causes or members, key=partition.relations.lead_order)
+    members, relations = incident.members, partition.relations
+    free = [m.alert for p, m in members.items() if not partition.cause_of(p, members)]
+    told = members.get(incident.told_cause.partition("|")[0])
+    if told is not None and causes:
+        place = relations.component(told.alert)
+        if place == (causes[0].module, causes[0].component):
+            free = [alert for alert in free if relations.component(alert) == place] or free
+    return min(free or [m.alert for m in members.values()], key=relations.lead_order)
 
 
 def incident_event(
@@ -100,7 +113,8 @@ def incident_event(
         max_alerts: how many alerts at most.
     """
     relations, topology = partition.relations, partition.relations.topology
-    lead = leading([member.alert for member in incident.members.values()], partition)
+    causes = ranked_causes(incident, partition, rank)
+    lead = leading(incident, partition, causes)
     owner = owner_of(lead, topology)
     members = sorted(incident.members.values(), key=lambda m: relations.lead_order(m.alert))
     members.sort(key=lambda member: member.alert is not lead)
@@ -137,7 +151,7 @@ def incident_event(
         "alerts_in": incident.alerts_in,
         "alerts_suppressed": incident.alerts_suppressed,
         "suppressed": dict(sorted((incident.suppressed + incident.untold).items())),
-        "causes": [_shown(cause) for cause in ranked_causes(incident, partition, rank)],
+        "causes": [_shown(cause) for cause in causes],
         "acknowledged_by": incident.acknowledged_by,
         "acknowledged_at": incident.acknowledged_us,
         "escalated": incident.is_escalated,

@@ -53,6 +53,8 @@ class IncidentSettings:
         hold_us: so long the first alert of a problem waits for others before the incident opens;
             within it the order in which alerts arrive changes nothing.
         update_us: alerts that join within this time of an event are told together after it.
+        settle_us: while an alert began within this event time, what may still grow waits longer, up
+            to twice `update_us` after the event.
         refresh_us: alerts that joined and were no news are told after this time, if nothing else
             told them.
         escalate_us: by severity, how long an incident may stay unacknowledged; none does not
@@ -78,6 +80,7 @@ class IncidentSettings:
     reopen_us: int = 30 * MINUTE_US
     hold_us: int = 0
     update_us: int = 0
+    settle_us: int = 0
     refresh_us: int = 5 * MINUTE_US
     escalate_us: Mapping[str, int] = field(default_factory=dict)
     occurrences: Mapping[str, int] = field(default_factory=dict)
@@ -112,7 +115,9 @@ class IncidentSettings:
         """Return settings in proportion to the windows that the alerts were measured over.
 
         Two onsets can be told apart no better than a few windows, so those of one cause count as
-        together within three windows, or a fifth of the short burn window where that is more.
+        together within three windows, or a fifth of the short burn window where that is more. An
+        alert is known two windows after it began, so that the picture of an incident has settled
+        when the two after that have brought none.
         """
         relations = RelationSettings(
             causal_us=max(3 * merge.window_us, merge.short_us // 5),
@@ -126,6 +131,7 @@ class IncidentSettings:
             reopen_us=2 * merge.short_us,
             hold_us=hold_us,
             update_us=update_us,
+            settle_us=SETTLE_WINDOWS * merge.window_us,
             refresh_us=max(refresh_us, update_us),
             escalate_us=escalate_us or {},
             occurrences=occurrences or {},
@@ -139,5 +145,7 @@ class IncidentSettings:
         return self.occurrences.get(rule, self.occurrences.get(kind, self.min_occurrences))
 
 
+SETTLE_WINDOWS = 4
+"""See `IncidentSettings.matching`."""
 LEDGER_EVERY_US = MINUTE_US
 """How often changed rows of the noise ledger are published."""

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
+from streams.core.incidents.relate import RelationSettings
 from streams.core.incidents.settings import DampingSettings
 from tests.synthetic_pipeline import SECOND
 from tests.unit.core.incidents.alerts import alert, resolved
 from tests.unit.core.incidents.test_lifecycle import LOSS, Desk
 
-UPDATE, REFRESH = 30, 300
+UPDATE, REFRESH, SETTLE = 30, 300, 25
 
 
 def desk(**settings: Any) -> Desk:
@@ -77,6 +78,74 @@ def test_a_severity_that_was_reached_at_an_end_is_told_when_it_begins_anew() -> 
     assert it.at(12, resolved(LOSS, 12) | {"severity": "CRITICAL"}) == []
     again = later(LOSS, 3, 14, firing_since=14 * SECOND, severity="CRITICAL")
     assert it.at(14, again) == ["UPDATED worse"]
+
+
+# --- while it grows
+
+
+def growing() -> tuple[Desk, dict[str, Any]]:
+    """Return a desk that told a warning, which is an error now, as an alert begins beside it."""
+    near = RelationSettings(causal_us=60 * SECOND, short_us=5 * SECOND)
+    it = desk(settle_us=SETTLE * SECOND, relations=near)
+    warning = LOSS | {"severity": "WARN"}
+    it.at(11, warning)
+    error = later(warning, 2, 13, severity="ERROR")
+    beside = alert("missing_acknowledgment", "rendering>delivery", 30, severity="WARN")
+    assert it.at(31, error, beside) == []
+    return it, error
+
+
+def test_what_goes_on_to_grow_is_told_once_it_has_grown() -> None:
+    """An update at its time would have been overtaken by the next; nothing of it is lost."""
+    it, error = growing()
+    assert it.at(11 + UPDATE) == []
+    assert it.at(45, later(error, 3, 45, severity="CRITICAL")) == ["UPDATED worse"]
+    assert (it.last["severity"], it.last["alert_count"]) == ("CRITICAL", 2)
+    assert [it.at(at) for at in range(46, 200)] == [[]] * 154
+
+
+def test_what_stands_still_is_told_before_twice_the_time() -> None:
+    """The last alert began so long ago as two windows without another one need."""
+    it, _ = growing()
+    assert it.at(30 + SETTLE - 0.1) == []
+    assert it.at(30 + SETTLE) == ["UPDATED worse"]
+    assert (it.last["severity"], it.last["alert_count"]) == ("ERROR", 2)
+
+
+def test_a_severity_that_has_waited_is_told_with_the_next_state() -> None:
+    """Whoever answers for errors hears of one as soon as there is more to say of it."""
+    it, error = growing()
+    assert it.at(11 + UPDATE + 1, later(error, 3, 42)) == ["UPDATED worse"]
+
+
+def test_growth_without_end_is_told_all_the_same() -> None:
+    """An alert in each second: twice the update time after the last event people hear of it."""
+    it = desk(settle_us=SETTLE * SECOND)
+    it.at(11, LOSS)
+    for at in range(12, 11 + 2 * UPDATE):
+        edge = "quality_scoring>transfer_beta_gamma"
+        assert it.at(at, alert("fidelity_burn", edge, at, fingerprint=f"{at}")) == []
+    assert len(it.book.open) == 1
+    assert it.at(11 + 2 * UPDATE) == ["UPDATED joined"]
+    assert it.last["alert_count"] == 2 * UPDATE
+
+
+def test_what_is_no_growth_does_not_wait_for_its_end() -> None:
+    """Who will be told what from now on is news at its own time."""
+    it, _ = growing()
+    until_us = 900 * SECOND
+    it.order(32, "silence", incident_id=it.last["incident_id"], until_us=until_us)
+    assert it.at(11 + UPDATE) == ["UPDATED silenced"]
+
+
+def test_a_look_at_the_cause_puts_no_refresh_off() -> None:
+    """Both are due at once: what joined is told all the same."""
+    it = desk(refresh_us=REFRESH * SECOND)
+    it.at(11, alert("module_silent", "BETA", 10))
+    joined = alert("module_silent", "GAMMA", 10)
+    assert it.at(12, joined) == []
+    assert it.at(11 + UPDATE) == []
+    assert it.at(11 + REFRESH, later(joined, 2, 11 + REFRESH)) == ["UPDATED joined"]
 
 
 # --- where it reaches
@@ -179,6 +248,26 @@ def test_what_begins_anew_brings_its_news_along() -> None:
 
 
 # --- whose it is
+
+
+def test_the_lead_stays_with_the_likeliest_place() -> None:
+    """An alert up the flow that nothing else speaks for changes neither name nor owner."""
+    it = desk(update_us=5 * SECOND)
+    kinds = ("metric_rate", "metric_threshold", "queue_lag")
+    it.at(13, *(alert(kind, "GAMMA", 12, severity="CRITICAL") for kind in kinds))
+    known = {name: it.last[name] for name in ("title", "owner", "module")}
+    assert known["owner"] == "output-team"
+    into = it.last["incident_id"]
+    far = alert("metric_rate", "ALPHA", 13, severity="WARN", last=80)
+    assert it.at(81, far) == ["OPENED opened"]
+    it.order(82, "merge", incident_id=it.last["incident_id"], into=into)
+    assert (it.last["incident_id"], it.last["alert_count"]) == (into, 4)
+    assert {name: it.last[name] for name in known} == known
+    assert it.at(200) == []
+    more = [alert(f"metric_{n}", "ALPHA", 13, severity="CRITICAL", last=200) for n in range(6)]
+    assert it.at(201, *more) == []
+    assert it.at(206) == ["UPDATED cause"]
+    assert (it.last["owner"], it.last["module"]) == ("ingestion-team", "ALPHA")
 
 
 def test_another_owner_is_news_also_where_the_place_is_the_same() -> None:
