@@ -246,9 +246,9 @@ def test_large_pieces_of_state_are_waited_for_among_many_small_outputs() -> None
     a busy broker has answered them.
     """
     cut = a_cut()
-    cut.outputs = traces(600, 1_000)
+    cut.outputs = traces(1_500, 1_000)
     cut.changelog = [OutRecord("changelog", 1, b"0/0", bytes(1_000_000)) for _ in range(10)]
-    producer = LateProducer(len(cut.outputs))
+    producer = LateProducer(500)  # the full batch of the outputs is answered
     commit_cut(producer, cut, b"m")  # type: ignore[arg-type]
     assert producer.unanswered_at_offsets == 1, "the last piece, which no full batch is known of"
 
