@@ -10,11 +10,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from streams.codec.otlp import reader
 from streams.codec.otlp.alike import leaders
+from streams.codec.otlp.attributes import BOOL, DOUBLE, INT, NONE, PAD_BYTES
 from streams.codec.otlp.numbers import number_texts
 from streams.codec.otlp.runs import BYTES_MIN, Runs
 from streams.codec.otlp.split import split
 from streams.codec.otlp.texts import TextHashes
-from streams.codec.otlp.walk import BOOL, DOUBLE, INT, NONE, PAD_BYTES, walk_spans, words_of
+from streams.codec.otlp.walk import walk_spans, words_of
 from streams.codec.varints import text
 from tests.otlp_cases import attribute, span_id, span_of, traces
 from tests.otlp_columns import hold_against_the_decode, quickly, slowly

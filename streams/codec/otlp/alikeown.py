@@ -8,11 +8,11 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from streams.codec.otlp.attributes import TEXT
 from streams.codec.otlp.keys import KeyCodes
 from streams.codec.otlp.numbers import NUMBER_BYTES, number_texts
 from streams.codec.otlp.pieces import SHORT_BYTES, all_or, copy_pieces, copy_rows, copy_same
 from streams.codec.otlp.spanstep import SpanStep
-from streams.codec.otlp.walk import TEXT
 from streams.units import I64, U8
 
 ALIKE_MIN: Final = 512

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from streams.codec.otlp.alikeown import alike_own, with_lengths
+from streams.codec.otlp.attributes import PAD_BYTES, TEXT
 from streams.codec.otlp.events import FIELD_KEYS
 from streams.codec.otlp.heads import (
     FIELDS_BYTES,
@@ -30,7 +31,7 @@ from streams.codec.otlp.numbers import number_texts
 from streams.codec.otlp.pieces import all_or, copy_pieces, copy_rows, copy_same, joined
 from streams.codec.otlp.spanstep import SpanStep
 from streams.codec.otlp.values import ENTRIES_MAX
-from streams.codec.otlp.walk import NAME, PAD_BYTES, TEXT
+from streams.codec.otlp.walk import NAME
 from streams.codec.varints import varint
 from streams.core.columns import STATUS_ERROR
 from streams.units import I64, U8, Mask

@@ -11,8 +11,8 @@ from typing import Final
 
 import numpy as np
 
+from streams.codec.otlp.attributes import BOOL, DOUBLE, INT, NONE, TEXT
 from streams.codec.otlp.values import number
-from streams.codec.otlp.walk import BOOL, DOUBLE, INT, NONE, TEXT
 from streams.codec.varints import text
 from streams.units import I64, U8, U64
 
