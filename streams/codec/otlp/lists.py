@@ -210,7 +210,8 @@ def _shape_at(part: bytes, at: int) -> tuple[_Shape | None, int]:
     size, inner = _size_at(part, at + 1)
     size_bytes.append(inner - at - 1)
     tag, at = part[inner], inner + 1
-    if inner + size != end or tag not in _FORMS:
+    is_long = tag == _INT and size > 1 + _WORD_BYTES  # a negative number
+    if inner + size != end or tag not in _FORMS or is_long:
         return None, end
     if tag == _TEXT:
         size_at.append(at - begin)
