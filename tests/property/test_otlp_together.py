@@ -8,14 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from streams.codec.otlp import reader
+from streams.codec.otlp import lists, reader
 from streams.codec.otlp.alike import leaders
+from streams.codec.otlp.attributes import BOOL, DOUBLE, INT, NONE, PAD_BYTES, TEXT, Attributes
 from streams.codec.otlp.numbers import number_texts
 from streams.codec.otlp.runs import BYTES_MIN, Runs
 from streams.codec.otlp.split import split
 from streams.codec.otlp.texts import TextHashes
-from streams.codec.otlp.walk import BOOL, DOUBLE, INT, NONE, PAD_BYTES, walk_spans, words_of
+from streams.codec.otlp.walk import walk_spans, words_of
 from streams.codec.varints import text
+from streams.units import U8
 from tests.otlp_cases import attribute, span_id, span_of, traces
 from tests.otlp_columns import hold_against_the_decode, quickly, slowly
 
@@ -147,6 +149,73 @@ def test_leaders_have_the_same_keys_and_origin() -> None:
     assert all(keys[i] == keys[one] for i, one in enumerate(leader.tolist()))
     assert (origin[leader] == origin).all()
     assert len(set(leader.tolist())) < len(spans) // 3
+
+
+Value = str | int | float | bool
+VALUES: tuple[Value, ...] = (
+    True,
+    7,
+    300,
+    1 << 40,
+    -1,
+    0.5,
+    "",
+    "v",
+    "v" * 100,
+    "v" * 110,
+    "v" * 121,
+    "v" * 300,
+)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    st.lists(st.sampled_from(VALUES), min_size=1, max_size=5),
+    st.lists(st.tuples(st.integers(0, MANY - 1), st.sampled_from(VALUES)), max_size=9),
+    st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), max_size=9),
+)
+def test_lists_are_read_as_their_attributes_are_one_by_one(
+    common: list[Value], others: list[tuple[int, Value]], damage: list[tuple[int, int]]
+) -> None:
+    """Values of every kind and length, in spans of which some differ and some are damaged."""
+    spans = many(["n"] * MANY)
+    for span in spans:
+        span.attributes.extend(attribute(f"key.{i}", one) for i, one in enumerate(common))
+    for i, given_value in others:
+        other = attribute("other", given_value)
+        spans[i].attributes[i % len(spans[i].attributes)].CopyFrom(other)
+    parts = [span.SerializeToString() for span in spans]
+    data = bytearray(b"\0\0" + b"".join(parts) + bytes(PAD_BYTES))
+    for at, octet in damage:
+        data[2 + at % (len(data) - PAD_BYTES - 2)] = octet
+    octets = np.frombuffer(bytes(data), np.uint8)
+    end = 2 + np.cumsum([len(part) for part in parts])
+    begin = end - [len(part) for part in parts]
+    found = walk_spans(octets, begin, end)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lists, "SPANS_MIN", MANY + 1)
+        expected = walk_spans(octets, begin, end)
+    assert found.attributes.like is not None or others or damage
+    assert expected.attributes.like is None
+    assert found.is_common.tolist() == expected.is_common.tolist()
+    keep = np.flatnonzero(expected.is_common)
+    for name in ("kind", "start_ns", "end_ns"):
+        assert getattr(found, name)[keep].tolist() == getattr(expected, name)[keep].tolist()
+    for row in keep.tolist():
+        assert _told(found.attributes, octets, row) == _told(expected.attributes, octets, row)
+
+
+def _told(attributes: Attributes, octets: U8, row: int) -> list[tuple[bytes, int, bytes | int]]:
+    """Return key, form and value of a span's attributes."""
+    found: list[tuple[bytes, int, bytes | int]] = []
+    first = int(attributes.first[row])
+    for i in range(first, first + int(attributes.count[row])):
+        key, at = int(attributes.key_at[i]), int(attributes.value_at[i])
+        text = octets[at : at + int(attributes.value_size[i])].tobytes()
+        value = text if attributes.form[i] == TEXT else int(attributes.bits[i])
+        form = int(attributes.form[i])
+        found.append((octets[key : key + int(attributes.key_size[i])].tobytes(), form, value))
+    return found
 
 
 def test_fields_in_any_order_are_read() -> None:

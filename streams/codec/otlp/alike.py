@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
+from streams.codec.otlp.attributes import Attributes
 from streams.codec.otlp.pieces import units_of
-from streams.codec.otlp.walk import Attributes
 from streams.units import I64, U8, Mask
 
 _GROUPS_MAX: Final = 16
@@ -32,9 +32,15 @@ def leaders(octets: U8, attributes: Attributes, rows: I64, origin: I64) -> I64:
     if len(rows) < _SPANS_MIN:
         return out
     first, count, own = attributes.first[rows], attributes.count[rows], origin[rows]
+    left = out
+    if attributes.like is not None:
+        like = attributes.like[rows]
+        left = np.flatnonzero(like < 0)
+        _lead(out, like, own)
+        if len(left) < _SPANS_MIN:
+            return out
     ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(attributes.key_size)])
     key_bytes = ends[first + count] - ends[first]
-    left = out
     for _ in range(_GROUPS_MAX):
         if len(left) < _SPANS_MIN:
             break
@@ -47,6 +53,18 @@ def leaders(octets: U8, attributes: Attributes, rows: I64, origin: I64) -> I64:
             is_same = _have_keys(octets, attributes, first[some], range(nth, nth + count[one]))
             out[some[is_same]] = one
     return out
+
+
+def _lead(out: I64, like: I64, own: I64) -> None:
+    """Write who leads spans that are known to have the same keys, those of an origin together."""
+    for one in np.flatnonzero(np.bincount(like + 1)[1:]).tolist():
+        mine = np.flatnonzero(like == one)
+        origin = own[mine]
+        if (origin == origin[0]).all():
+            out[mine] = mine[0]
+        else:
+            _, nth, of = np.unique(origin, return_index=True, return_inverse=True)
+            out[mine] = mine[nth[of]]
 
 
 def _have_keys(octets: U8, attributes: Attributes, first: I64, keys: range) -> Mask:

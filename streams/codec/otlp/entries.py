@@ -11,22 +11,18 @@ from typing import Any, Final
 
 import numpy as np
 
+from streams.codec.otlp.attributes import INT, NONE, PAD_BYTES, TEXT, Attributes
 from streams.codec.otlp.events import STATUS_MESSAGE
 from streams.codec.otlp.events import TRACE_STATE as TRACE_STATE_KEY
 from streams.codec.otlp.links import LINKS_MAX, SpanLinks
 from streams.codec.otlp.pieces import joined
 from streams.codec.otlp.texts import are_utf8
 from streams.codec.otlp.walk import (
-    INT,
     LINK_SPAN,
     LINK_STATE,
     LINK_TRACE,
-    NONE,
-    PAD_BYTES,
     STATUS,
-    TEXT,
     TRACE_STATE,
-    Attributes,
     Parts,
     Spans,
     walk_events,
@@ -50,6 +46,8 @@ _KEYS: Final = [
 ]
 _MESSAGE, _STATE, _NAME, _TIME, _PREFIX = 0, 1, 2, 2 + EVENTS_MAX, 2 + 2 * EVENTS_MAX
 _LINK_PREFIX: Final = _PREFIX + EVENTS_MAX
+_OF_SPANS: Final = ("first", "count", "like")
+"""Columns of `Attributes` that are known when those of a span are together."""
 _SPARE: Final = b"\0"
 """In front of each key, for its length."""
 _TABLE: Final = b"".join(_SPARE + key.encode() for key in _KEYS)
@@ -193,12 +191,15 @@ def merged(parts: Sequence[Attributes]) -> Attributes:
     count = np.bincount(span, minlength=n)
     first = np.cumsum(count) - count
     merged = _taken(parts, np.argsort(span, kind="stable"))
-    return replace(merged, first=first, count=count)
+    like = parts[0].like
+    if like is not None:  # whoever has more besides has no list of those anymore
+        like = np.where(count == parts[0].count, like, -1)
+    return replace(merged, first=first, count=count, like=like)
 
 
 def _taken(parts: Sequence[Attributes], order: I64) -> Attributes:
     """Return the attributes of all parts in some order."""
-    names = [one.name for one in fields(Attributes) if one.name not in ("first", "count")]
+    names = [one.name for one in fields(Attributes) if one.name not in _OF_SPANS]
     columns = {
         name: np.concatenate([getattr(part, name) for part in parts])[order] for name in names
     }

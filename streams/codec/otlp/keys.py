@@ -11,11 +11,11 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from streams.codec.otlp.alike import leaders
+from streams.codec.otlp.attributes import Attributes
 from streams.codec.otlp.events import COMPONENT_KEY, FIELD_KEYS, MODULE_KEY, SERVICE_NAME
 from streams.codec.otlp.origins import QuickOrigin
 from streams.codec.otlp.texts import TextHashes, is_utf8
 from streams.codec.otlp.values import DROPPED
-from streams.codec.otlp.walk import Attributes
 from streams.units import I64, U8, U64, Mask
 
 KEY_BYTES_MAX: Final = 40

@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from streams.codec.otlp.alikeown import alike_own, with_lengths
+from streams.codec.otlp.attributes import PAD_BYTES, TEXT
 from streams.codec.otlp.events import FIELD_KEYS
 from streams.codec.otlp.heads import (
     FIELDS_BYTES,
@@ -23,23 +25,19 @@ from streams.codec.otlp.heads import (
     heads_of,
     tails_of,
 )
-from streams.codec.otlp.keys import KeyCodes
+from streams.codec.otlp.keys import NO_FIELD, KeyCodes
 from streams.codec.otlp.links import END_BYTES, LINK_BYTES, write_links
 from streams.codec.otlp.numbers import number_texts
 from streams.codec.otlp.pieces import all_or, copy_pieces, copy_rows, copy_same, joined
 from streams.codec.otlp.spanstep import SpanStep
 from streams.codec.otlp.values import ENTRIES_MAX
-from streams.codec.otlp.walk import NAME, PAD_BYTES, TEXT
+from streams.codec.otlp.walk import NAME
 from streams.codec.varints import varint
 from streams.core.columns import STATUS_ERROR
 from streams.units import I64, U8, Mask
 
-_ONE_BYTE: Final = 64
-"""Lengths below take one byte in Avro; those of texts and keys here take two at most."""
 _FEW: Final = 4
 """Texts, each of which is written to all its places at once."""
-_ALIKE_MIN: Final = 512
-"""Spans of the same keys, whose keys are written so."""
 _NO_VALUE: Final = struct.pack("<d", float("nan")) + b"\0"
 """No value, and no unit."""
 _COUNTS: Final = [_NO_VALUE + varint(count) for count in range(ENTRIES_MAX + 1)]
@@ -101,12 +99,17 @@ class Layout:
         attributes, n = step.spans.attributes, len(step.begin)
         is_quick = np.zeros(n, np.bool_)
         is_quick[rows] = True
-        self._mine = np.flatnonzero(is_quick[attributes.span])
+        self._alike = alike_own(step, rows, keys)
+        is_alone = is_quick.copy()
+        for group in self._alike:
+            is_alone[rows[group.rows]] = False
+        is_mine = is_alone[attributes.span]
+        is_mine |= (keys.field != NO_FIELD) & is_quick[attributes.span]
+        self._mine = np.flatnonzero(is_mine)
         self._value = self._values(self._mine)
         field = keys.field[self._mine]
-        self._own = np.flatnonzero(field < 0)
+        self._own = np.flatnonzero((field < 0) & is_alone[attributes.span[self._mine]])
         self._lay_own(n)
-        self._alike = self._are_alike(keys.like[rows])
         self._fields = self._lay_fields(field)
         self._shared = self._of_origins()
         self._name = self._named()
@@ -220,7 +223,7 @@ class Layout:
         numbers, at, size[others] = number_texts(attributes.form[nth], attributes.bits[nth])
         start[others] = at + self._place(numbers)
         nth = mine[texts]
-        start[texts], size[texts] = _with_lengths(
+        start[texts], size[texts] = with_lengths(
             self._step.octets, attributes.value_at[nth], attributes.value_size[nth]
         )
         return Pieces(start, size)
@@ -240,44 +243,22 @@ class Layout:
         last = np.cumsum(count)
         own_bytes = ends[last] - ends[last - count]
         self._own_count, self._own_bytes = count[self.rows], own_bytes[self.rows]
-        self._own_first = (last - count)[self.rows]
         nth_row = np.zeros(n, np.int64)
         nth_row[self.rows] = np.arange(len(self.rows))
         self._own_row = nth_row[span]
         self._own_within = ends[:-1] - ends[(last - count)[span]]
-
-    def _are_alike(self, like: I64) -> list[I64]:
-        """Return where the own attributes begin of spans of the same keys; many in each group."""
-        heads = np.flatnonzero(np.bincount(like) >= _ALIKE_MIN).tolist()
-        self._is_alike = np.zeros(len(like), np.bool_)
-        groups: list[I64] = []
-        for head in heads:
-            is_like = like == head
-            self._is_alike |= is_like
-            groups.append(np.flatnonzero(is_like))
-        return groups
+        for group in self._alike:
+            self._own_count[group.rows], self._own_bytes[group.rows] = group.count, group.size
 
     def _write_own(self, out: U8, begin: I64) -> None:
         """Write the dimensions that are a span's own."""
-        key, value = self._own_key, self._own_value
-        at = (begin + self._own_at)[self._own_row] + self._own_within
-        is_alike = self._is_alike[self._own_row]
-        rest = np.flatnonzero(~is_alike)
-        if len(rest):
-            pieces, places = _in_turn(key.take(rest), value.take(rest), at[rest])
+        own_at = begin + self._own_at
+        if len(self._own):
+            at = own_at[self._own_row] + self._own_within
+            pieces, places = _in_turn(self._own_key, self._own_value, at)
             copy_pieces(self._source, pieces.start, out, places, pieces.size)
-        if not self._alike:
-            return
-        some = all_or(np.flatnonzero(is_alike), len(at))
-        alike = value.take(some)
-        copy_pieces(self._source, alike.start, out, at[some] + key.size[some], alike.size)
-        for group in self._alike:  # keys, over what values have written beyond their ends
-            first = self._own_first[group]
-            for nth in range(int(self._own_count[group[0]])):
-                place = first + nth
-                begin_at, size = int(key.start[place[0]]), int(key.size[place[0]])
-                same = self._source[begin_at : begin_at + size].tobytes()
-                copy_same(same, out, at[place])
+        for group in self._alike:
+            group.write(self._source, out, own_at[group.rows])
 
     def _lay_fields(self, field: I64) -> Pieces:
         """Return the end of the dimensions and the fields' texts, (f, pieces) of f spans."""
@@ -303,7 +284,7 @@ class Layout:
         """Return the names, each behind its length."""
         spans, rows = self._step.spans, self.rows
         name = spans.at[NAME][rows], spans.size[NAME][rows]
-        return Pieces(*_with_lengths(self._step.octets, *name))
+        return Pieces(*with_lengths(self._step.octets, *name))
 
     def _of_origins(self) -> tuple[Shared, Shared]:
         """Return who emits the spans, and their shared dimensions behind how many there are."""
@@ -329,18 +310,6 @@ class Layout:
         size = np.array([len(one) for one in texts], np.int64)
         begin = self._place(b"".join(texts))
         return Shared(texts, code, (begin + np.cumsum(size) - size)[code], size[code])
-
-
-def _with_lengths(octets: U8, at: I64, size: I64) -> tuple[I64, I64]:
-    """Write the lengths of texts in front of them; return where that begins, and its length.
-
-    Two bytes or more in front of each text belong to nothing else: its tag and its length.
-    """
-    is_long = size >= _ONE_BYTE
-    octets[at - 1] = np.where(is_long, size >> 6, 2 * size)
-    before = at[is_long] - 2
-    octets[before] = (2 * size[is_long] & 0x7F) | 0x80
-    return at - 1 - is_long, size + 1 + is_long
 
 
 def _in_turn(key: Pieces, value: Pieces, at: I64) -> tuple[Pieces, I64]:

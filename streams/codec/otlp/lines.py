@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from streams.codec.otlp.attributes import PAD_BYTES, UNKNOWN, Attributes, values_at
 from streams.codec.otlp.entries import attributes_of, merged
 from streams.codec.otlp.events import LINE_SEVERITIES, LOG_NAME, MESSAGE
 from streams.codec.otlp.heads import NS_PER_US, Plain, is_time, plain_of
@@ -19,17 +20,13 @@ from streams.codec.otlp.walk import (
     FLAGS32,
     LENGTH,
     NAME,
-    PAD_BYTES,
     PARENT_ID,
     SPAN_ID,
     TRACE_ID,
-    UNKNOWN,
     VARINT,
-    Attributes,
     Found,
     Parts,
     Spans,
-    values_at,
     words_of,
 )
 from streams.core.columns import INFO, SEVERITIES

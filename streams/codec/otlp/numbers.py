@@ -11,13 +11,14 @@ from typing import Final
 
 import numpy as np
 
+from streams.codec.otlp.attributes import BOOL, DOUBLE, INT, NONE, TEXT
 from streams.codec.otlp.values import number
-from streams.codec.otlp.walk import BOOL, DOUBLE, INT, NONE, TEXT
 from streams.codec.varints import text
 from streams.units import I64, U8, U64
 
 _INTS: Final = 1 << 16
-_WORD_BYTES: Final = 8
+NUMBER_BYTES: Final = 8
+"""Of the text of a number from the table, and what lies behind it."""
 _OCTET: Final = np.uint64(0xFF)
 _EMPTY, _FALSE, _TRUE, _FIRST_INT = range(4)
 
@@ -26,13 +27,14 @@ _EMPTY, _FALSE, _TRUE, _FIRST_INT = range(4)
 def _table() -> U64:
     """Return the encoded texts, each in the first bytes of a word; none takes more."""
     texts = ["", json.dumps(False), json.dumps(True), *map(str, range(_INTS))]
-    return np.frombuffer(b"".join(text(one).ljust(_WORD_BYTES, b"\0") for one in texts), "<u8")
+    return np.frombuffer(b"".join(text(one).ljust(NUMBER_BYTES, b"\0") for one in texts), "<u8")
 
 
 def number_texts(form: U8, bits: U64) -> tuple[U8, I64, I64]:
     """Return the encoded texts of m values, in a buffer, and where each lies there.
 
-    Those of form TEXT lie elsewhere: of them nothing is said.
+    Those of form TEXT lie elsewhere: of them nothing is said. Where the buffer has no more than
+    `NUMBER_BYTES` for each, they lie there in their order.
 
     Args:
         form: (m,) as `Attributes` has them.
@@ -48,7 +50,7 @@ def number_texts(form: U8, bits: U64) -> tuple[U8, I64, I64]:
     else:
         code[is_small] = _FIRST_INT + bits[is_small].astype(np.int64)
     word = _table().take(code)
-    start = _WORD_BYTES * np.arange(len(word))
+    start = NUMBER_BYTES * np.arange(len(word))
     size = (word & _OCTET).astype(np.int64) // 2 + 1  # of what stands behind the length
     texts = word.view(np.uint8)
     others = np.flatnonzero((form != TEXT) & (form != NONE) & ~is_bool & ~is_small)

@@ -42,14 +42,16 @@ def copy_pieces(source: U8, start: I64, out: U8, target: I64, size: I64) -> None
         target: (n,) where each goes.
         size: (n,) its length.
     """
-    rows = np.flatnonzero(size < SHORT_BYTES)
-    short = all_or(rows, len(size))
-    units = units_of(source, SHORT_BYTES)[start[short]]
-    units_of(out, SHORT_BYTES)[target[short]] = units
-    if len(rows) < len(size):
-        is_long = size >= LONG_BYTES
-        _copy_whole(source, start, out, target, size, (size >= SHORT_BYTES) & ~is_long, SHORT_BYTES)
-        _copy_whole(source, start, out, target, size, is_long, LONG_BYTES)
+    is_short = size < SHORT_BYTES
+    from_units, to_units = units_of(source, SHORT_BYTES), units_of(out, SHORT_BYTES)
+    if is_short.all():
+        to_units[target] = from_units[start]
+        return
+    rows = np.flatnonzero(is_short)
+    to_units[target[rows]] = from_units[start[rows]]
+    is_long = size >= LONG_BYTES
+    _copy_whole(source, start, out, target, size, ~is_short & ~is_long, SHORT_BYTES)
+    _copy_whole(source, start, out, target, size, is_long, LONG_BYTES)
 
 
 def copy_rows(rows: U8, out: U8, target: I64, begin: int, width: int) -> None:

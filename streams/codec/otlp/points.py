@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
+from streams.codec.otlp.attributes import DOUBLE, INT, PAD_BYTES, TEXT, Attributes
 from streams.codec.otlp.bodies import MESSAGE_BYTES_MAX, OtlpEncoder
 from streams.codec.otlp.entries import attributes_of, in_order, merged
 from streams.codec.otlp.links import SpanLinks
@@ -22,21 +23,7 @@ from streams.codec.otlp.spanstep import SpanStep, spans_at
 from streams.codec.otlp.split import Scope, StrangeError, fields, split
 from streams.codec.otlp.texts import are_utf8, is_utf8
 from streams.codec.otlp.values import number
-from streams.codec.otlp.walk import (
-    DOUBLE,
-    FIXED64,
-    INT,
-    LENGTH,
-    NAME,
-    PAD_BYTES,
-    TEXT,
-    VARINT,
-    Attributes,
-    Found,
-    Parts,
-    Spans,
-    words_of,
-)
+from streams.codec.otlp.walk import FIXED64, LENGTH, NAME, VARINT, Found, Parts, Spans, words_of
 from streams.units import I64, U8, U64, Mask
 
 _KINDS: Final = {

@@ -14,6 +14,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from streams.codec.otlp.attributes import TEXT
 from streams.codec.otlp.bodies import MESSAGE_BYTES_MAX, OtlpEncoder
 from streams.codec.otlp.columns import SpanColumns, SpanReader, is_straight
 from streams.codec.otlp.entries import read_spans
@@ -28,7 +29,7 @@ from streams.codec.otlp.requests import SPANS, is_json
 from streams.codec.otlp.spanstep import SpanStep, step_of
 from streams.codec.otlp.texts import are_utf8, cut_sizes
 from streams.codec.otlp.values import DIMENSIONS_BYTES_MAX, ENTRIES_MAX, VALUE_BYTES_MAX
-from streams.codec.otlp.walk import NAME, TEXT, Spans
+from streams.codec.otlp.walk import NAME, Spans
 from streams.core.bodies import Bodies
 from streams.units import I64, U8, Mask
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
+from streams.codec.otlp.attributes import TEXT
 from streams.codec.otlp.bodies import NO_TEXT, OtlpEncoder
 from streams.codec.otlp.events import EVENT_NAME, NAME_BYTES_MAX
 from streams.codec.otlp.heads import ID_BYTES, ROOT_BYTES, heads_of, write_uuids
@@ -27,7 +28,7 @@ from streams.codec.otlp.pieces import copy_rows
 from streams.codec.otlp.quick import QuickBodies, SpanRun
 from streams.codec.otlp.requests import LOGS
 from streams.codec.otlp.spanstep import SpanStep
-from streams.codec.otlp.walk import NAME, TEXT, Spans
+from streams.codec.otlp.walk import NAME, Spans
 from streams.codec.varints import varint
 from streams.core.columns import LOG, SEVERITIES
 from streams.units import I64, U8, Mask

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from streams.codec.otlp.attributes import PAD_BYTES
 from streams.codec.otlp.bodies import MESSAGE_BYTES_MAX, OtlpEncoder
 from streams.codec.otlp.entries import read_spans
 from streams.codec.otlp.events import Origin
@@ -14,7 +15,7 @@ from streams.codec.otlp.links import SpanLinks
 from streams.codec.otlp.origins import Origins, QuickOrigin
 from streams.codec.otlp.runs import BYTES_MIN, Runs
 from streams.codec.otlp.split import split
-from streams.codec.otlp.walk import PAD_BYTES, Spans, words_of
+from streams.codec.otlp.walk import Spans, words_of
 from streams.units import I64, U8, U64
 
 Read = Callable[[U8, I64, I64], tuple[U8, Spans, SpanLinks]]

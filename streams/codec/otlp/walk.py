@@ -9,19 +9,19 @@ Source: Protocol Buffers, "Encoding"; opentelemetry-proto, `trace.proto`, `commo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
+from streams.codec.otlp.attributes import Attributes, read_attributes, size_at
+from streams.codec.otlp.lists import AttributeLists
 from streams.units import I64, U8, U64, Mask
 
 ROUNDS_MAX: Final = 96
 """So many fields of a span are looked at in any case; one with more may be of no common form."""
 _WAITS_MAX: Final = 96
 """Rounds in which some spans may wait for others."""
-PAD_BYTES: Final = 320
-"""After the last request, so that whole units may be read and copied anywhere before."""
 TRACE_ID, SPAN_ID, PARENT_ID, NAME, KIND = 0x0A, 0x12, 0x22, 0x2A, 0x30
 START, END, ATTRIBUTE, STATUS, FLAGS = 0x39, 0x41, 0x4A, 0x7A, 0x85
 TRACE_STATE, EVENT, LINK = 0x1A, 0x5A, 0x6A
@@ -51,32 +51,6 @@ _LINK: Final = {
 _STEP: Final = np.array([0, 0, 9, 6, 2, 5, 5], np.int64)
 _NUMBERS: Final = (VARINT, FIXED32, FLAGS32)
 _CONTINUES: Final = 0x80
-NONE, TEXT, BOOL, INT, DOUBLE = range(5)
-UNKNOWN: Final = 255
-
-
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """m attributes of spans, those of a span together and in order.
-
-    Attributes:
-        span: (m,) whose.
-        first, count: (n,) where those of each span begin, and how many they are.
-        key_at, key_size: (m,) where the key lies.
-        form: (m,) NONE, TEXT, BOOL, INT or DOUBLE.
-        value_at, value_size: (m,) where a text lies.
-        bits: (m,) the value of a BOOL or INT, or the bytes of a DOUBLE, as a number.
-    """
-
-    span: I64
-    first: I64
-    count: I64
-    key_at: I64
-    key_size: I64
-    form: U8
-    value_at: I64
-    value_size: I64
-    bits: U64
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +143,7 @@ def walk_spans(octets: U8, begin: I64, end: I64) -> Spans:
         begin: (n,) where each span begins.
         end: (n,) where each ends.
     """
-    found = Found(octets, len(begin), _SPAN, (ATTRIBUTE, EVENT, LINK))
+    found = Found(octets, len(begin), _SPAN, (ATTRIBUTE, EVENT, LINK), listed=ATTRIBUTE)
     found.walk(begin, end)
     return Spans(
         found.is_common,
@@ -216,6 +190,7 @@ class Found:
         several: the tags of fields that may come more than once.
         is_strict: a text that comes twice is strange; else the last one counts.
         told: tags of FIXED64 fields of which it is told whether they are there; once at most.
+        listed: tag of fields that are attributes, of which many messages have the same list.
     """
 
     def __init__(
@@ -227,10 +202,12 @@ class Found:
         *,
         is_strict: bool = False,
         told: tuple[int, ...] = (),
+        listed: int = 0,
     ) -> None:
         self.has = {tag: np.zeros(n, np.bool_) for tag in told}
         self._is_strict = is_strict
         self._octets, self._words, self._form = octets, words_of(octets), form
+        self._listed, self._lists = listed, AttributeLists(octets)
         self.is_common = np.ones(n, np.bool_)
         self._several = several
         single = [tag for tag, one in form.items() if one == LENGTH and tag not in self._several]
@@ -262,7 +239,9 @@ class Found:
                 break
             tag = self._octets.take(at)
             lowest = int(tag.min())
-            if (tag == lowest).all():
+            if lowest == self._listed and waits < _WAITS_MAX and self._lists.may_be(len(rows)):
+                after = self._take_lists(lowest, tag, rows, at, stop)
+            elif (tag == lowest).all():
                 after = self._take(lowest, rows, at, stop)
             elif waits < _WAITS_MAX:
                 waits += 1
@@ -279,6 +258,15 @@ class Found:
             at = after
         else:
             self.is_common[rows[at < stop]] = False
+
+    def _take_lists(self, one: int, tag: U8, rows: I64, at: I64, stop: I64) -> I64:
+        """Take whole lists of attributes, of which many are the same; return what follows."""
+        after = at.copy()
+        mine = np.flatnonzero(tag == one)
+        after[mine] = self._lists.take(rows[mine], at[mine], stop[mine])
+        for found in self._lists.found:
+            self._count[one][found.rows] = found.count
+        return after
 
     def _take_some(self, one: int, tag: U8, places: tuple[I64, I64, I64], after: I64) -> None:
         """Take the field of those that stand before one tag, and write where the next begins."""
@@ -349,7 +337,7 @@ class Found:
         self._has_status[row] = True
         is_there = octets.take(at) == 0x12
         if (is_there & (at < end)).any():
-            size, head = _size(octets, at + 1)
+            size, head = size_at(octets, at + 1)
             is_there &= (at < end) & (size >= 0) & (at + 1 + head + size <= end)
             self.at[STATUS][row] = (at + 1 + head) * is_there
             self.size[STATUS][row] = size * is_there
@@ -385,97 +373,26 @@ class Found:
         count = self._count[tag]
         first = np.cumsum(count) - count
         span = np.repeat(np.arange(len(count)), count)
-        at, end = self._laid(tag, first, len(span))
-        octets = self._octets
-        key_size = octets.take(at + 1).astype(np.int64)
-        is_good = (octets.take(at) == 0x0A) & (key_size > 0) & (key_size < _CONTINUES)
-        value = at + 2 + key_size
-        inner = end - value - 2  # bytes of the value's message, where its length is one byte
-        is_good &= inner >= 0
-        form = np.full(len(span), UNKNOWN, np.uint8)
-        value_at, value_size = value + 4, inner - 2
-        bits = np.zeros(len(span), np.uint64)
-        value = np.minimum(value, len(octets) - PAD_BYTES)
-        quad = _quads_of(octets)[value].astype(np.int64)
-        is_text = quad == 0x000A_0012 + (inner << 8) + (value_size << 24)
-        is_text &= (value_size >= 0) & (inner < _CONTINUES)
-        form[is_text] = TEXT
-        is_int = quad & 0xFF_FFFF == 0x18_0012 + (inner << 8)
-        is_int &= (inner > 0) & (inner < _CONTINUES) & is_good
-        ints = np.flatnonzero(is_int)
-        bits[ints], is_whole = _varints(self._words[value[ints] + 3], inner[ints] - 1)
-        form[ints[is_whole]] = INT
-        others = np.flatnonzero(~is_text & ~is_int & is_good)
-        if len(others):
-            found = _values(self._words, octets, value[others], end[others])
-            form[others], value_at[others], value_size[others], bits[others] = found
-        is_bad = ~is_good | (form == UNKNOWN)
-        if is_bad.any():
-            self.is_common[span[is_bad]] = False
-        return Attributes(span, first, count, at + 2, key_size, form, value_at, value_size, bits)
+        lists = self._lists.found if tag == self._listed else []
+        if not lists:
+            read = read_attributes(self._octets, self._words, *self._laid(tag, first, len(span)))
+            own = span
+        else:
+            rest = self.parts(tag)
+            read = read_attributes(self._octets, self._words, rest.begin, rest.end)
+            own, place = rest.span, first[rest.span] + rest.nth
+        if read.is_bad.any():
+            self.is_common[own[read.is_bad]] = False
+        if not lists:
+            return Attributes(span, first, count, *read[1:])
+        columns = [np.empty(len(span), part.dtype) for part in read[1:]]
+        for column, part in zip(columns, read[1:], strict=True):
+            column[place] = part
+        like = np.full(len(count), -1)
+        for one in lists:
+            one.lay(first, columns)
+            like[one.rows[count[one.rows] == one.count]] = one.rows[0]
+        return replace(Attributes(span, first, count, *columns), like=like)
 
 
 _LOW: Final = np.uint64(0xFFFF_FFFF)
-_SEVEN: Final = np.uint64(0x7F7F_7F7F_7F7F_7F7F)
-_HIGH: Final = np.uint64(0x8080_8080_8080_8080)
-_LAST: Final = np.array([0, *(1 << (8 * size - 1) for size in range(1, 9))], np.uint64)
-"""The high bit of the last of so many bytes."""
-
-
-def _quads_of(octets: U8) -> "np.ndarray[tuple[int], np.dtype[np.uint32]]":
-    """Return a view of bytes: number i is the four bytes from byte i on, the first one lowest."""
-    return np.ndarray((len(octets) - 3,), np.dtype("<u4"), octets, strides=(1,))
-
-
-def _values(words: U64, octets: U8, at: I64, end: I64) -> tuple[U8, I64, I64, U64]:
-    """Return form, place and bits of the values whose fields lie from `at` to `end`."""
-    size, head = _size(octets, at + 1)
-    inner = at + 1 + head
-    is_good = (octets.take(at) == 0x12) & (size >= 0) & (inner + size == end)
-    form, value_at, value_size, bits = values_at(words, octets, inner, end)
-    form[~is_good] = UNKNOWN
-    return form, value_at, value_size, bits
-
-
-def values_at(words: U64, octets: U8, inner: I64, end: I64) -> tuple[U8, I64, I64, U64]:
-    """Return form, place and bits of the values (`AnyValue`) that lie from `inner` to `end`.
-
-    Of one that is none of the plain ones the form is `UNKNOWN`.
-    """
-    form = np.full(len(inner), UNKNOWN, np.uint8)
-    form[inner == end] = NONE
-    is_good = inner < end
-    tag = octets.take(inner) * is_good
-    width = end - inner - 1
-    bits, is_whole = _varints(words[inner + 1], width)
-    form[(tag == 0x10) & is_whole & (bits < np.uint64(2))] = BOOL
-    form[(tag == 0x18) & is_whole] = INT
-    is_double = (tag == 0x21) & (width == 8)
-    if is_double.any():
-        form[is_double] = DOUBLE
-        bits = np.where(is_double, words[inner + 1], bits)
-    text_size, head = _size(octets, inner + 1)
-    form[(tag == 0x0A) & (text_size >= 0) & (head + text_size == width)] = TEXT
-    return form, inner + 1 + head, text_size, bits
-
-
-def _size(octets: U8, at: I64) -> tuple[I64, I64]:
-    """Return lengths and how many bytes they take, one or two; -1 where they take more."""
-    first, second = octets.take(at), octets.take(at + 1)
-    is_long = first >= _CONTINUES
-    size = first.astype(np.int64) + is_long * ((second.astype(np.int64) << 7) - _CONTINUES)
-    size[is_long & (second >= _CONTINUES)] = -1
-    return size, 1 + is_long.astype(np.int64)
-
-
-def _varints(word: U64, width: I64) -> tuple[U64, Mask]:
-    """Return numbers of up to eight bytes, and whether they take exactly `width` bytes."""
-    last = ~word & _HIGH
-    lowest = last & (~last + np.uint64(1))  # the high bit of each number's last byte
-    is_whole = (width > 0) & (width <= 8) & (lowest == _LAST.take(width, mode="clip"))
-    kept = word & _SEVEN & (lowest | (lowest - np.uint64(1)))
-    a = kept & np.uint64(0x007F_007F_007F_007F)
-    a |= (kept & np.uint64(0x7F00_7F00_7F00_7F00)) >> np.uint64(1)
-    b = a & np.uint64(0x0000_3FFF_0000_3FFF)
-    b |= (a & np.uint64(0x3FFF_0000_3FFF_0000)) >> np.uint64(2)
-    return b & np.uint64(0x0FFF_FFFF) | (b >> np.uint64(32)) << np.uint64(28), is_whole
