@@ -234,15 +234,28 @@ def _lists(message: I64, of: pl.Series, text: pl.Series) -> pa.ListArray:
     # Most repeat the text of the row before; and numbers are sorted sooner than texts.
     is_new = (pl.col("of") != pl.col("of").shift()) | (pl.col("text") != pl.col("text").shift())
     rows = rows.filter((pl.col("text") != "") & is_new.fill_null(value=True))
+    at = rows["of"].to_numpy()
+    if (at[1:] > at[:-1]).all():  # one text at most of each message: there is nothing to sort
+        return _cut(rows["text"], at, message)
     words = rows["text"].unique().sort()
     code = rows["text"].cast(pl.Enum(words)).to_physical().to_numpy().astype(np.int64)
     size = max(1, len(words))
-    key = np.sort(rows["of"].to_numpy() * size + code)
+    key = np.sort(at * size + code)
     key = key[np.append(True, key[1:] != key[:-1])[: len(key)]]
-    ends = np.searchsorted(key, (message + 1) * size)
+    return _cut(words.gather(key % size), key // size, message)
+
+
+def _cut(text: pl.Series, of: I64, message: I64) -> pa.ListArray:
+    """Return texts as lists, one for each message.
+
+    Args:
+        text: (r,) the texts.
+        of: (r,) the message of each, not decreasing.
+        message: (n,) the messages, increasing.
+    """
+    ends = np.searchsorted(of, message, "right")
     offsets = np.concatenate([np.zeros(1, np.int32), ends.astype(np.int32)])
-    found = words.to_arrow().cast(pa.string()).take(pa.array(key % size))
-    return pa.ListArray.from_arrays(pa.array(offsets), found)
+    return pa.ListArray.from_arrays(pa.array(offsets), text.to_arrow().cast(pa.string()))
 
 
 def _spans(kind: Kind, parts: _Parts) -> Rows:
