@@ -17,15 +17,21 @@ from typing import Any, Final, Protocol, cast
 
 import aiokafka
 import faust
+import structlog
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
+from streams.errors import BrokerError
 from streams.runtime.cancelling import own_cancels_only
 from streams.runtime.chunk import Chunk
 from streams.runtime.fetching import FETCH_MIN_BYTES, FETCH_WAIT_MS, Polled, partition_state
 
+log = structlog.get_logger()
 CLIENT_SECONDS: Final = 15.0
 """How long the client's thread may take for a call."""
+SEEKS: Final = 4
+"""So often it is asked to seek: on a machine without CPU to spare it answers late. Asked twice, it
+seeks to the same place again."""
 
 
 class Seats(Protocol):
@@ -257,12 +263,30 @@ class ChunkConsumer(driver.Consumer):
 
         The client's own thread seeks: its fetcher goes over what it has fetched, a seek takes that
         away (a KeyError of it ended a worker), and no other thread can wake it.
+
+        Raises:
+            BrokerError: that thread does not answer.
         """
         before = {tp: self.taken.get(tp) for tp in positions}
-        for tp in await self._in_client(self._thread.seek_assigned, dict(positions)):
+        for tp in await self._sought(positions):
             if self.taken.get(tp) == before[tp]:  # else what a poll took meanwhile is on its way
                 self.taken[tp] = positions[tp]
             self._end_seen_us[tp] = 0
+
+    async def _sought(self, positions: Mapping[TP, int]) -> list[TP]:
+        """Return what of the partitions is ours and was sought."""
+        for _ in range(SEEKS):
+            try:
+                return cast(
+                    "list[TP]", await self._in_client(self._thread.seek_assigned, dict(positions))
+                )
+            except TimeoutError:
+                log.warning("seek_not_answered", seconds=CLIENT_SECONDS)
+        raise BrokerError(
+            f"the Kafka client's thread did not answer for {SEEKS * CLIENT_SECONDS:.0f} s. "
+            "Operator action: look whether the machine has CPU to spare, and at the broker; "
+            "nothing uncommitted was published, a restart is safe."
+        )
 
     async def go_on(self, positions: Mapping[TP, int]) -> None:
         """Fetch partitions from now on whose state has been restored."""
