@@ -188,7 +188,9 @@ def checked(event: Event) -> Event:
     try:
         size_bytes = sum(len(one.encode()) for one in texts)
     except UnicodeEncodeError as error:
-        raise RowError("invalid_text", f"half a character: {error.object[:40]!r}") from error
+        raise RowError(
+            "invalid_text", f"half a character, at {error.start} of a text of {len(error.object)}"
+        ) from error
     if size_bytes > EVENT_BYTES_MAX:
         raise RowError("event_too_large", f"{size_bytes} bytes, {EVENT_BYTES_MAX} are read")
     return event

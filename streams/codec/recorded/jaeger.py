@@ -165,7 +165,7 @@ def _tags(tags: object) -> dict[str, str]:
     found = {}
     for tag in tags:
         if not isinstance(tag, dict) or not isinstance(tag.get("key"), str) or "value" not in tag:
-            raise RowError("invalid_tags", f"tag {tag!r}")
+            raise RowError("invalid_tags", "a tag has no key of text, or no value")
         kind = _TAG_TYPES.get(str(tag.get("type", "")))
         # Numbers may come as text: JavaScript's are too short for 64 bits.
         if kind is not None and not isinstance(tag["value"], kind | str):
@@ -212,7 +212,7 @@ def _logs(span: Event, logs: object, place: str, account: Account) -> Iterator[E
 def _log(span: Event, row: Any, number: int) -> Event:
     """Return one log of a span."""
     if not isinstance(row, dict):
-        raise RowError("invalid_logs", f"log {row!r}")
+        raise RowError("invalid_logs", "a log is no object")
     tags = _tags(row.get("fields"))
     event = fields.blank_event() | {
         name: span[name] for name in ("trace_id", "span_id", "module", "component", "trace_flags")

@@ -312,7 +312,7 @@ def _annotations(span: Event, row: _Row, place: str, account: Account) -> Iterat
         account.rows += 1
         try:
             if not isinstance(note, dict):
-                raise RowError("invalid_annotations", f"annotation {note!r}")
+                raise RowError("invalid_annotations", "an annotation is no object")
             event = fields.blank_event() | {
                 name: span[name] for name in ("trace_id", "span_id", "module", "component")
             }

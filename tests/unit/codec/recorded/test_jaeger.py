@@ -154,6 +154,21 @@ def test_a_bad_log_is_refused_without_its_span(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {"tags": [{"value": "ann@example.org"}]},
+        {"logs": ["ann@example.org"]},
+        {"operationName": "ann@example.org \ud800"},
+    ],
+)
+def test_what_is_refused_is_not_quoted(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """It may be personal, and a person reads what was wrong on a terminal or in a log."""
+    _, account = read(tmp_path, export(span(**changes)))
+    assert account.refused
+    assert "ann@example.org" not in repr(account.examples)
+
+
+@pytest.mark.parametrize(
     "content", ["[]", "{}", '{"data": 3}', '{"data": [{"spans": [}]}', '{"data": [3]}', "", "{} 1"]
 )
 def test_what_is_no_export_is_refused_whole(tmp_path: Path, content: str) -> None:
