@@ -96,7 +96,8 @@ def test_refused_rows_show_no_personal_values(
     path, place = tmp_path / "t.json", tmp_path / "contract.yaml"
     tag = {"key": "user", "type": "int64", "value": user}
     row = span(tags=[tag | {"key": 7}])
-    path.write_text(json.dumps(export(row, span(logs=[user]), span(spanID="3"))))
+    other = span(spanID="4", references=[{"refType": user, "traceID": "a", "spanID": "b"}])
+    path.write_text(json.dumps(export(row, span(logs=[user]), span(spanID="3"), other)))
     place.write_text(yaml.safe_dump(contract().plain(), allow_unicode=True), "utf-8")
     given = ("replay", "jaeger", path, "--dry-run", "--contract", place)
     plain = shell(*given)
@@ -104,9 +105,13 @@ def test_refused_rows_show_no_personal_values(
     monkeypatch.setenv("SPANLOOM_PSEUDONYM_KEYS", KEYS_TEXT)
     answer, told = shell(*given), shell(*given, "--json")
     assert (answer.code, told.code) == (1, 1)
-    assert f"{path}:1: invalid_tags: withheld (personal)" in answer.err
+    assert f"{path}:1: invalid_references: withheld (personal)" in answer.err
     assert user not in answer.out + answer.err + told.out + told.err
-    assert json.loads(told.out)["refused"] == {"invalid_logs": 1, "invalid_tags": 1}
+    assert json.loads(told.out)["refused"] == {
+        "invalid_logs": 1,
+        "invalid_references": 1,
+        "invalid_tags": 1,
+    }
     (tmp_path / "m.yaml").write_text(SPANS)
     (tmp_path / "x.csv").write_text(f"{HEAD}{ROW}yes;soon\n")
     csv = shell(
