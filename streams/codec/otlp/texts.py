@@ -12,8 +12,13 @@ import numpy as np
 from streams.units import I64, U8, U64, Mask
 
 _WORD_BYTES: Final = 8
-_SHORT_BYTES: Final = 64
+_BITS: Final = 57
+"""So many bits of a word are a text's, whichever bit of its first byte the text begins with."""
+_SHORT_BYTES: Final = 4 * _BITS
 """Longer texts are looked at one by one: there are few."""
+_DENSE_BYTES: Final = 128
+"""Of a buffer to a text, at most, for a bit of each byte to be made before texts are looked at."""
+_MASKS: Final = np.array([(1 << count) - 1 for count in range(_BITS + 1)], np.uint64)
 _HIGH: Final = np.uint64(0x8080_8080_8080_8080)
 _LOW: Final = np.uint64(0xFFFF_FFFF)
 _HALF, _SHIFT = np.uint64(32), np.uint64(29)
@@ -58,19 +63,50 @@ class TextHashes:
 
 def are_utf8(octets: U8, words: U64, at: I64, size: I64) -> Mask:
     """Return which texts are UTF-8, (n,) bool; arguments as of `TextHashes.of`."""
-    marks = np.zeros(len(at), np.uint64)
     short = np.minimum(size, _SHORT_BYTES)
-    for rows, word in _windows(words, at, short):
-        if rows is None:
-            marks |= word
-        else:
-            marks[rows] |= word
-    doubtful = np.flatnonzero((marks & _HIGH != 0) | (size > _SHORT_BYTES))
+    is_dense = len(octets) <= _DENSE_BYTES * len(at)
+    has_high = _high_bits(octets, at, short) if is_dense else _high_words(words, at, short)
+    doubtful = np.flatnonzero(has_high | (size > _SHORT_BYTES))
     is_good = np.ones(len(at), np.bool_)
     for row in doubtful.tolist():
         text = octets[int(at[row]) : int(at[row]) + int(size[row])].tobytes()
         is_good[row] = text.isascii() or is_utf8(text)
     return is_good
+
+
+def _high_words(words: U64, at: I64, size: I64) -> Mask:
+    """Return which texts have a byte that is no ASCII, (n,) bool."""
+    marks = np.zeros(len(at), np.uint64)
+    for rows, word in _windows(words, at, size):
+        if rows is None:
+            marks |= word
+        else:
+            marks[rows] |= word
+    return np.asarray(marks & _HIGH != 0)
+
+
+def _high_bits(octets: U8, at: I64, size: I64) -> Mask:
+    """Return what `_high_words` does, by one bit of each byte: a text in one word instead of four.
+
+    Three and a half times faster for texts of 20 bytes in 60 of the buffer.
+    """
+    bits = np.packbits(octets.view(np.int8) < 0, bitorder="little")
+    padded = np.zeros(len(bits) + _WORD_BYTES, np.uint8)
+    padded[: len(bits)] = bits
+    words = np.ndarray((len(bits) + 1,), "<u8", padded, strides=(1,))
+
+    def has_high(at: I64, size: I64) -> Mask:
+        word = words[at >> 3]
+        word >>= (at & 7).view(np.uint64)
+        return np.asarray(word & _MASKS[np.minimum(size, _BITS)] != 0)
+
+    found = has_high(at, size)
+    rows, begin = np.flatnonzero(size > _BITS), _BITS
+    while len(rows):
+        found[rows] |= has_high(at[rows] + begin, size[rows] - begin)
+        begin += _BITS
+        rows = rows[size[rows] > begin]
+    return found
 
 
 def cut_sizes(octets: U8, at: I64, size: I64, bytes_max: int) -> I64:
