@@ -153,7 +153,8 @@ def _notes(answer: dict[str, Any], missing: set[str], is_cut: bool) -> list[str]
         notes.append(f"Of {of} nothing is committed yet, and nothing is counted here.")
     if missing:
         notes.append(
-            f"Topics that are not there: {', '.join(sorted(missing))}: `spanloom topics create`."
+            f"Topics that are not there: {', '.join(sorted(missing))}. "
+            "`spanloom topics create` makes them."
         )
     if is_cut:
         notes.append(

@@ -125,7 +125,7 @@ def _proof_problems(settings: CollectorSettings) -> Iterator[str]:
     if settings.auth == "keys" and settings.keys_file is None:
         yield (
             f"{_named('keys_file')}: missing; set it to the file that `spanloom console-key new "
-            "--role sender --file FILE` makes"
+            "--role sender --actor NAME --file FILE` makes"
         )
     if (settings.tls_certificate_file is None) != (settings.tls_key_file is None):
         yield f"{_named('tls_certificate_file')}: belongs together with TLS_KEY_FILE: set both"

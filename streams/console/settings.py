@@ -248,7 +248,7 @@ def _keys_problems(settings: ConsoleSettings) -> Iterator[str]:
     if settings.auth == "keys" and settings.keys_file is None:
         yield (
             f"{_named('keys_file')}: missing; set it to the file that `spanloom console-key new "
-            "--file FILE` makes"
+            "--role ROLE --actor NAME --file FILE` makes"
         )
     if settings.auth != "none" and "://" in settings.archive and settings.access_log_dir is None:
         yield (

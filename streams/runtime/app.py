@@ -12,6 +12,8 @@ from streams.settings import WorkerSettings
 
 HEARTBEAT_SECONDS: Final = 0.3
 """A member hears of a rebalance by its next heartbeat, and the first one waits for the last."""
+REQUEST_SECONDS: Final = 40.0
+"""How long an answer of the broker is waited for, and a seek by Faust, at least."""
 METADATA_SECONDS: Final = 30
 """How often topics are looked at. One that was given partitions is to be noticed before producers
 send to them, which look every five minutes by default: from then on keys have moved."""
@@ -58,7 +60,7 @@ def chunk_app(settings: WorkerSettings, link: Link) -> ChunkApp:
         broker_heartbeat_interval=HEARTBEAT_SECONDS,
         broker_rebalance_timeout=30.0,
         # Faust refuses a session that is longer, and a request to join waits for the others.
-        broker_request_timeout=max(40.0, settings.session_timeout_seconds + 10.0),
+        broker_request_timeout=max(REQUEST_SECONDS, settings.session_timeout_seconds + 10.0),
         broker_max_poll_interval=300.0,
         broker_commit_interval=3600.0,  # nothing is committed by Faust
         stream_buffer_maxsize=8,

@@ -261,8 +261,8 @@ def wait_for_batches(
 
     Args:
         producer: has been given the records.
-        records: of topics whose records are about as large: one of a megabyte among thousands of
-            others makes no difference to their number.
+        records: of similar size: the bound is a number of records, so a few large ones among many
+            small would not be waited for.
         waiting: how many of them no answer has come for.
     """
     left = _in_last_batches(records)

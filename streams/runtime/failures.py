@@ -78,6 +78,8 @@ class FailureWatch:
         return None
 
     def _of_client(self, what: str, why: BaseException | None) -> BrokerError:
+        if isinstance(why, BrokerError):  # ours, which says what to do
+            return why
         known = refusals.of_aiokafka(why, who=self._who)
         said = "without a word" if why is None else said_of(why)
         return known or BrokerError(f"the Kafka client {what}: {said}. {_GO_ON}")

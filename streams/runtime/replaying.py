@@ -50,7 +50,7 @@ class Replay:
         self._show = show
         self._failed: str = ""
         self._failed_count = 0
-        self._missing: str = ""
+        self._missing: tuple[str, KafkaError] | None = None
         self._error: KafkaError | None = None
         self._refused: KafkaError | None = None
         self._topic_refused: str = ""
@@ -127,10 +127,10 @@ class Replay:
         if self._refused is not None:
             what = f"topic {self._topic_refused}"
             raise refusals.of_right(self._refused, "Write", what, self._who)
-        if self._missing and self._error is not None:
-            raise _no_topic(self._missing, self._error)
+        lost = left + self._failed_count
+        if self._missing is not None:
+            raise _no_topic(*self._missing, lost)
         if left or self._failed:
-            lost = left + self._failed_count
             raise BrokerError(
                 f"{counted(lost, 'event')} {'was' if lost == 1 else 'were'} not acknowledged "
                 f"{self._failed}. Operator action: check the broker, and that the topics exist "
@@ -182,7 +182,7 @@ class Replay:
             if refusals.is_of_right(error):
                 self._refused, self._topic_refused = error, message.topic()
             elif error.code() in _NO_TOPIC:
-                self._missing = message.topic()
+                self._missing = message.topic(), error
 
     def _pace(self, began: float, due_seconds: float) -> None:
         ahead = due_seconds / self._speed - (time.monotonic() - began)
@@ -196,8 +196,9 @@ class Replay:
         return Progress(*columns, console=console, disable=not (self._show and console.is_terminal))
 
 
-def _no_topic(topic: str, error: KafkaError) -> BrokerError:
+def _no_topic(topic: str, error: KafkaError, lost: int = 0) -> BrokerError:
+    of = f" ({counted(lost, 'event')} not acknowledged)" if lost else ""
     return BrokerError(
-        f"{topic} takes no events: {error.str()}. Operator action: run `spanloom topics create` "
-        "with the same --contract, and check --broker."
+        f"{topic} takes no events: {error.str()}{of}. Operator action: run "
+        "`spanloom topics create` with the same --contract, and check --broker."
     )

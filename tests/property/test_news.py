@@ -22,7 +22,7 @@ from streams.engine.incidents import IncidentTask
 from tests.synthetic_pipeline import SECOND, TOPOLOGY
 from tests.unit.core.incidents.alerts import alert
 
-UPDATE, REFRESH, HOLD, SETTLE = 6, 25, 1, 4
+UPDATE, REFRESH, HOLD, STEADY = 6, 25, 1, 4
 SETTINGS = IncidentSettings(
     relations=RelationSettings(causal_us=3 * SECOND, short_us=5 * SECOND),
     damping=DampingSettings(half_life_us=0),
@@ -30,7 +30,7 @@ SETTINGS = IncidentSettings(
     reopen_us=30 * SECOND,
     hold_us=HOLD * SECOND,
     update_us=UPDATE * SECOND,
-    settle_us=SETTLE * SECOND,
+    steady_us=STEADY * SECOND,
     refresh_us=REFRESH * SECOND,
 )
 PLACES = (
@@ -116,7 +116,7 @@ def judge_event(event: dict[str, Any], now: int, before: tuple[int, dict[str, An
 def judge_incident(incident: Incident, now: int, at: int, known: dict[str, Any]) -> None:
     """Nobody waits too long for what is material; what is not is told within the refresh time."""
     began = max(member.alert["firing_since"] for member in incident.members.values())
-    is_growing = now * SECOND - began < SETTLE * SECOND
+    is_growing = now * SECOND - began < STEADY * SECOND
     longest = 2 * UPDATE if is_growing else UPDATE
     if incident.severity != known["severity"]:
         assert incident.severity != WORST

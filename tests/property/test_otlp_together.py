@@ -12,6 +12,7 @@ from streams.codec.otlp import lists, reader
 from streams.codec.otlp.alike import leaders
 from streams.codec.otlp.attributes import BOOL, DOUBLE, INT, NONE, PAD_BYTES, TEXT, Attributes
 from streams.codec.otlp.numbers import number_texts
+from streams.codec.otlp.requests import LOGS, SPANS
 from streams.codec.otlp.runs import BYTES_MIN, Runs
 from streams.codec.otlp.split import split
 from streams.codec.otlp.texts import TextHashes
@@ -24,6 +25,12 @@ from tests.otlp_columns import hold_against_the_decode, quickly, slowly
 MANY = 320
 LOOKS_LIKE_A_SPAN = "\x12\x14\n\x10"
 SCOPE_SPANS = 0x12
+LINK_TAG = 0x6A
+
+
+def _sized(data: bytes, tag: int | None) -> bytes:
+    """Return a field with its length in front, and its tag where there is one."""
+    return (b"" if tag is None else bytes([tag])) + _size(data) + data
 
 
 def many(names: list[str]) -> list[Span]:
@@ -88,6 +95,23 @@ def test_what_only_looks_like_a_span_is_none() -> None:
     assert len(value) > BYTES_MIN
     assert quickly([value, value]) == [slowly(value)] * 2
     hold_against_the_decode([value])
+
+
+@pytest.mark.parametrize("kind", [SPANS, LOGS])
+def test_many_fields_that_no_definition_has_stop_nothing(kind: str) -> None:
+    """A byte 0 where a tag is to be, in front of what would be an attribute, of hundreds at once.
+
+    Taken for a list of attributes it ended the worker, and each start after it.
+    """
+    strange = b"\0" + _sized(_sized(b"k", 0x0A) + _sized(_sized(b"v", 0x0A), 0x12), None)
+    if kind == SPANS:
+        spans = many([f"GET /{i}" for i in range(MANY)])
+        items = [span.SerializeToString() + _sized(strange, LINK_TAG) for span in spans]
+    else:
+        items = [strange] * MANY
+    scope = b"\n\0" + b"".join(_sized(item, SCOPE_SPANS) for item in items)
+    value = _sized(b"\n\0" + _sized(scope, SCOPE_SPANS), 0x0A)
+    hold_against_the_decode([value, traces("shop", many(["n"] * 3)).SerializeToString()], kind)
 
 
 def test_a_scope_that_ends_within_a_span_is_refused() -> None:

@@ -190,7 +190,8 @@ class Found:
         several: the tags of fields that may come more than once.
         is_strict: a text that comes twice is strange; else the last one counts.
         told: tags of FIXED64 fields of which it is told whether they are there; once at most.
-        listed: tag of fields that are attributes, of which many messages have the same list.
+        listed: tag of fields that are attributes, of which many messages have the same list;
+            None for none: 0 may stand where a tag does.
     """
 
     def __init__(
@@ -202,7 +203,7 @@ class Found:
         *,
         is_strict: bool = False,
         told: tuple[int, ...] = (),
-        listed: int = 0,
+        listed: int | None = None,
     ) -> None:
         self.has = {tag: np.zeros(n, np.bool_) for tag in told}
         self._is_strict = is_strict

@@ -311,12 +311,13 @@ class IncidentBook:
         elif self._is_news(incident):
             state.tell(incident, UPDATED, incident.pending)
         elif incident.audible and waited_us >= self.settings.refresh_us and has_joined(incident):
-            state.tell(incident, UPDATED, JOINED)
+            is_waiting = incident.pending not in ("", CAUSE)
+            state.tell(incident, UPDATED, incident.pending if is_waiting else JOINED)
 
     def _is_news(self, incident: Incident) -> bool:
         """Say whether what is pending is due, and is news still; what is none is forgotten."""
         state, settings = self.state, self.settings
-        times_us = state.now_us, state.time_us, settings.update_us, settings.settle_us
+        times_us = state.now_us, state.time_us, settings.update_us, settings.steady_us
         if not is_due(incident, *times_us):
             return False
         if incident.pending != CAUSE or has_another_cause(incident, state.partition, state.rank):

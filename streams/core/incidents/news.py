@@ -40,7 +40,7 @@ def is_urgent(incident: Incident, now_us: int, update_us: int) -> bool:
     return incident.severity == SEVERITIES[-1] or now_us - incident.told_us >= update_us
 
 
-def is_due(incident: Incident, now_us: int, time_us: int, update_us: int, settle_us: int) -> bool:
+def is_due(incident: Incident, now_us: int, time_us: int, update_us: int, steady_us: int) -> bool:
     """Say whether what is pending is told now, if it is news still.
 
     Args:
@@ -48,7 +48,7 @@ def is_due(incident: Incident, now_us: int, time_us: int, update_us: int, settle
         now_us: the wall clock.
         time_us: event time.
         update_us: how long news are told together.
-        settle_us: see `is_settled`.
+        steady_us: see `is_steady`.
     """
     since_us = incident.told_us
     if incident.pending == CAUSE:
@@ -61,10 +61,10 @@ def is_due(incident: Incident, now_us: int, time_us: int, update_us: int, settle
         return False
     if incident.pending not in _OF_GROWTH or now_us - incident.told_us >= 2 * update_us:
         return True
-    return is_settled(incident, time_us, settle_us)
+    return is_steady(incident, time_us, steady_us)
 
 
-def is_settled(incident: Incident, time_us: int, settle_us: int) -> bool:
+def is_steady(incident: Incident, time_us: int, steady_us: int) -> bool:
     """Say whether no alert of an incident began lately: the picture of it stands still.
 
     It follows from the alerts alone, so neither their order nor a restart changes it.
@@ -72,10 +72,10 @@ def is_settled(incident: Incident, time_us: int, settle_us: int) -> bool:
     Args:
         incident: one with alerts.
         time_us: event time.
-        settle_us: so long ago the last of them began at least; 0 for whenever.
+        steady_us: how long ago the last alert must have begun; 0 waits for nothing.
     """
     began_us = max(member.alert["firing_since"] for member in incident.members.values())
-    return bool(time_us - began_us >= settle_us)
+    return bool(time_us - began_us >= steady_us)
 
 
 def has_joined(incident: Incident) -> bool:

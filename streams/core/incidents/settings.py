@@ -53,7 +53,7 @@ class IncidentSettings:
         hold_us: so long the first alert of a problem waits for others before the incident opens;
             within it the order in which alerts arrive changes nothing.
         update_us: alerts that join within this time of an event are told together after it.
-        settle_us: while an alert began within this event time, what may still grow waits longer, up
+        steady_us: while an alert began within this event time, what may still grow waits longer, up
             to twice `update_us` after the event.
         refresh_us: alerts that joined and were no news are told after this time, if nothing else
             told them.
@@ -80,7 +80,7 @@ class IncidentSettings:
     reopen_us: int = 30 * MINUTE_US
     hold_us: int = 0
     update_us: int = 0
-    settle_us: int = 0
+    steady_us: int = 0
     refresh_us: int = 5 * MINUTE_US
     escalate_us: Mapping[str, int] = field(default_factory=dict)
     occurrences: Mapping[str, int] = field(default_factory=dict)
@@ -131,7 +131,7 @@ class IncidentSettings:
             reopen_us=2 * merge.short_us,
             hold_us=hold_us,
             update_us=update_us,
-            settle_us=SETTLE_WINDOWS * merge.window_us,
+            steady_us=STEADY_WINDOWS * merge.window_us,
             refresh_us=max(refresh_us, update_us),
             escalate_us=escalate_us or {},
             occurrences=occurrences or {},
@@ -145,7 +145,7 @@ class IncidentSettings:
         return self.occurrences.get(rule, self.occurrences.get(kind, self.min_occurrences))
 
 
-SETTLE_WINDOWS = 4
+STEADY_WINDOWS = 4
 """See `IncidentSettings.matching`."""
 LEDGER_EVERY_US = MINUTE_US
 """How often changed rows of the noise ledger are published."""

@@ -10,7 +10,9 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP
 
 from streams.errors import BrokerError
-from streams.runtime.transport import SEEKS, ChunkConsumerThread
+from streams.runtime import transport
+from streams.runtime.app import REQUEST_SECONDS
+from streams.runtime.transport import CLIENT_SECONDS, SEEKS, ChunkConsumerThread
 from tests.unit.runtime.transport_cases import AT, IDLE, Client
 
 
@@ -82,6 +84,25 @@ def test_heartbeats_cancelled_before_they_began_keep_nobody_in_the_group(client:
     assert coordinator.left_as == [None]
 
 
+def test_a_seek_is_given_up_before_faust_goes_on_without_it() -> None:
+    """Faust drops what it waits for after its request time-out, and never resumes the flow."""
+    assert SEEKS * CLIENT_SECONDS < REQUEST_SECONDS
+
+
+def test_a_client_that_does_not_answer_in_time_is_told(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And how long it had, with what to do."""
+    monkeypatch.setattr(transport, "CLIENT_SECONDS", 0.05)
+
+    async def never() -> None:
+        await asyncio.sleep(5)
+
+    client.while_seeking = never
+    with pytest.raises(BrokerError, match=r"did not within 0 s\. Operator action: look whether"):
+        client.again(5)
+
+
 def test_a_client_that_answers_late_is_asked_again(client: Client) -> None:
     """On a machine without CPU to spare a task ended for good, with "report this with the log"."""
     calls = []
@@ -104,7 +125,7 @@ def test_a_call_that_is_cancelled_in_the_client_is_an_error(client: Client) -> N
         raise asyncio.CancelledError
 
     client.while_seeking = cancelled
-    with pytest.raises(BrokerError, match=r"did not answer.*Operator action: .*CPU"):
+    with pytest.raises(BrokerError, match=r"asked to seek 2 times.*Operator action: .*CPU"):
         client.again(5)
     client.kafka._coordinator = Coordinator()
     assert asyncio.run(client.consumer.is_member()) is None

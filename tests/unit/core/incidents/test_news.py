@@ -10,7 +10,7 @@ from tests.synthetic_pipeline import SECOND
 from tests.unit.core.incidents.alerts import alert, resolved
 from tests.unit.core.incidents.test_lifecycle import LOSS, Desk
 
-UPDATE, REFRESH, SETTLE = 30, 300, 25
+UPDATE, REFRESH, STEADY = 30, 300, 25
 
 
 def desk(**settings: Any) -> Desk:
@@ -86,7 +86,7 @@ def test_a_severity_that_was_reached_at_an_end_is_told_when_it_begins_anew() -> 
 def growing() -> tuple[Desk, dict[str, Any]]:
     """Return a desk that told a warning, which is an error now, as an alert begins beside it."""
     near = RelationSettings(causal_us=60 * SECOND, short_us=5 * SECOND)
-    it = desk(settle_us=SETTLE * SECOND, relations=near)
+    it = desk(steady_us=STEADY * SECOND, relations=near)
     warning = LOSS | {"severity": "WARN"}
     it.at(11, warning)
     error = later(warning, 2, 13, severity="ERROR")
@@ -107,8 +107,8 @@ def test_what_goes_on_to_grow_is_told_once_it_has_grown() -> None:
 def test_what_stands_still_is_told_before_twice_the_time() -> None:
     """The last alert began so long ago as two windows without another one need."""
     it, _ = growing()
-    assert it.at(30 + SETTLE - 0.1) == []
-    assert it.at(30 + SETTLE) == ["UPDATED worse"]
+    assert it.at(30 + STEADY - 0.1) == []
+    assert it.at(30 + STEADY) == ["UPDATED worse"]
     assert (it.last["severity"], it.last["alert_count"]) == ("ERROR", 2)
 
 
@@ -120,7 +120,7 @@ def test_a_severity_that_has_waited_is_told_with_the_next_state() -> None:
 
 def test_growth_without_end_is_told_all_the_same() -> None:
     """An alert in each second: twice the update time after the last event people hear of it."""
-    it = desk(settle_us=SETTLE * SECOND)
+    it = desk(steady_us=STEADY * SECOND)
     it.at(11, LOSS)
     for at in range(12, 11 + 2 * UPDATE):
         edge = "quality_scoring>transfer_beta_gamma"
