@@ -228,8 +228,6 @@ class TaskHost:
         try:
             with own_cancels_only():
                 await self._run_until_closed()
-        except SpanloomError as error:
-            self.failed = error
         except FAILURES as error:
             self.fail(error)
 
@@ -247,7 +245,10 @@ class TaskHost:
             await asyncio.sleep(0)
 
     def fail(self, error: BaseException) -> None:
-        """Stop on an error that nobody foresaw, with a word on what to do."""
+        """Stop on an error, with a word on what to do where nobody foresaw it."""
+        if isinstance(error, SpanloomError):
+            self.failed = error
+            return
         log.exception("task_failed", task=str(self.id))
         self.failed = StateError(
             f"task {self.id} failed: {said_of(error)}. Operator action: report "
@@ -372,8 +373,6 @@ class TaskHost:
                 began = time.monotonic()
             self.coming_back = asyncio.get_running_loop().create_task(self._come_back(began))
             await self.coming_back
-        except SpanloomError as error:
-            self.failed = error
         except FAILURES as error:  # a cut runs beside the steps: nobody else would hear of it
             self.fail(error)
 

@@ -118,9 +118,6 @@ class Takeovers:
         try:
             with own_cancels_only():
                 await self._go_on(host)
-        except SpanloomError as error:
-            host.failed = error
-            return
         except FAILURES as error:
             host.fail(error)
             return

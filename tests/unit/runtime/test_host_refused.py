@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from streams.errors import BrokerError
 from streams.runtime import host as host_module
 from streams.runtime.commit import CommitRefusedError
 from streams.runtime.recovery import Recovered
@@ -167,5 +168,18 @@ def test_a_revoke_does_not_wait_for_what_is_read_back(
         assert (shell.host.rest == "restoring") is is_lost
         assert shell.source.asked == [], "the assignment seeks it"
         assert shell.host.failed is None
+
+    asyncio.run(story())
+
+
+def test_an_error_that_says_what_to_do_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only one that nobody foresaw is to be reported."""
+
+    async def story() -> None:
+        for error, said in ((BrokerError("look at it"), "look at it"), (KeyError("x"), "report")):
+            shell = Shell(monkeypatch)
+            shell.host.fail(error)
+            assert said in str(shell.host.failed)
+            assert (shell.host.failed is error) == (said == "look at it")
 
     asyncio.run(story())

@@ -209,8 +209,6 @@ def test_a_task_that_cannot_come_back_fails(where: str, error: BaseException) ->
         await until(lambda: host.failed)
         has_words = where == "go on" or isinstance(error, BrokerError)
         assert (str(error) if has_words else type(error).__name__) in str(host.failed)
-        if isinstance(error, BrokerError):  # its own words say what to do
-            assert host.failed is error
         if where == "recover" and not isinstance(error, BrokerError):
             assert "Operator action" in str(host.failed)
         assert not bench.takeovers.is_restoring(host.id)
