@@ -12,8 +12,8 @@ from streams.codec.otlp.attributes import Attributes
 from streams.codec.otlp.pieces import units_of
 from streams.units import I64, U8, Mask
 
-_GROUPS_MAX: Final = 16
-_SPANS_MIN: Final = 256
+GROUPS_MAX: Final = 16
+SPANS_MIN: Final = 256
 """Fewer are looked at sooner one by one."""
 
 
@@ -29,7 +29,7 @@ def leaders(octets: U8, attributes: Attributes, rows: I64, origin: I64) -> I64:
         origin: (n,) the origin of every span.
     """
     out = np.arange(len(rows))
-    if len(rows) < _SPANS_MIN:
+    if len(rows) < SPANS_MIN:
         return out
     first, count, own = attributes.first[rows], attributes.count[rows], origin[rows]
     left = out
@@ -37,18 +37,18 @@ def leaders(octets: U8, attributes: Attributes, rows: I64, origin: I64) -> I64:
         like = attributes.like[rows]
         left = np.flatnonzero(like < 0)
         _lead(out, like, own)
-        if len(left) < _SPANS_MIN:
+        if len(left) < SPANS_MIN:
             return out
     ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(attributes.key_size)])
     key_bytes = ends[first + count] - ends[first]
-    for _ in range(_GROUPS_MAX):
-        if len(left) < _SPANS_MIN:
+    for _ in range(GROUPS_MAX):
+        if len(left) < SPANS_MIN:
             break
         one = left[0]
         is_like = (key_bytes[left] == key_bytes[one]) & (count[left] == count[one])
         is_like &= own[left] == own[one]
         some, left = left[is_like], left[~is_like]
-        if len(some) >= _SPANS_MIN:
+        if len(some) >= SPANS_MIN:
             nth = int(first[one])
             is_same = _have_keys(octets, attributes, first[some], range(nth, nth + count[one]))
             out[some[is_same]] = one

@@ -12,15 +12,13 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from streams.codec.otlp.alike import GROUPS_MAX, SPANS_MIN
 from streams.codec.otlp.attributes import BOOL, DOUBLE, INT, TEXT, varints
 from streams.codec.otlp.pieces import units_of
 from streams.units import I64, U8, U64, Mask
 
-_GROUPS_MAX: Final = 16
 _MISSES_MAX: Final = 4
 """Lists that few others had, after which no other is tried."""
-SPANS_MIN: Final = 256
-"""Fewer are looked at sooner one by one."""
 _ATTRIBUTES_MAX: Final = 64
 """Of a list; what follows is looked at one by one."""
 _CONTINUES: Final = 0x80
@@ -134,7 +132,7 @@ class AttributeLists:
         """
         self._is_tried = True
         after, left, misses = at.copy(), np.arange(len(rows)), 0
-        for _ in range(_GROUPS_MAX):
+        for _ in range(GROUPS_MAX):
             if len(left) < SPANS_MIN or misses == _MISSES_MAX:
                 break
             shapes = _shapes_of(self._octets, int(at[left[0]]), int(stop[left[0]]))
