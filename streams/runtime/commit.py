@@ -42,9 +42,8 @@ _BATCH_BYTES: Final = 1_000_000
 """How much the client puts into a request for one partition; brokers take 1 MiB by default."""
 _PLACE: Final = itemgetter(0, 1)
 """Topic and partition of a record."""
-_STILL_SECONDS: Final = 3.0
-"""After so long without an answer a commit no longer waits for full batches to go first. A broker
-that is busy takes a second for one: a flush meanwhile would take from it what it lacks, CPU."""
+_STILL_SECONDS: Final = 0.5
+"""After so long without an answer a commit no longer waits for full batches to go first."""
 
 
 class OutRecord(NamedTuple):
@@ -194,14 +193,14 @@ def commit_cut(
         BrokerError: the outcome stays unknown all that time.
     """
     refused: list[str] = []
-    unanswered = len(cut.changelog)
 
-    def delivered_state(error: KafkaError | None, message: object) -> None:
-        nonlocal unanswered
-        unanswered -= 1
+    def delivered(error: KafkaError | None, message: object) -> None:
         if error is not None:
             refused.append(str(error))
-        else:
+
+    def delivered_state(error: KafkaError | None, message: object) -> None:
+        delivered(error, message)
+        if error is None:
             offset = message.offset()  # type: ignore[attr-defined]
             cut.next_changelog_offset = max(cut.next_changelog_offset, offset + 1)
 
@@ -215,8 +214,7 @@ def commit_cut(
         reached("after_produce", producer)
         send_all(producer, cut.changelog, 0, delivered_state)
         reached("after_changelog", producer)
-        wait_for_batches(producer, cut.outputs, lambda: len(producer) - unanswered)
-        wait_for_batches(producer, cut.changelog, lambda: unanswered)
+        wait_for_batches(producer, [*cut.outputs, *cut.changelog])
         if metadata is not None and cut.offsets:
             offsets = [TopicPartition(t, p, o) for (t, p), o in cut.offsets.items()]
             insist(lambda: producer.send_offsets_to_transaction(offsets, metadata, _CALL_SECONDS))
@@ -250,9 +248,7 @@ def send_all(
                 producer.poll(0.1)
 
 
-def wait_for_batches(
-    producer: Producer, records: Sequence[OutRecord], waiting: Callable[[], int]
-) -> None:
+def wait_for_batches(producer: Producer, records: Sequence[OutRecord]) -> None:
     """Wait until less than a batch is left for each partition, or no answer comes.
 
     A partition has one request on its way at a time. A flush, which each commit begins with, makes
@@ -261,12 +257,10 @@ def wait_for_batches(
 
     Args:
         producer: has been given the records.
-        records: of similar size: the bound is a number of records, so a few large ones among many
-            small would not be waited for.
-        waiting: how many of them no answer has come for.
+        records: all of them, in that order.
     """
     left = _in_last_batches(records)
-    while waiting() > left and producer.poll(_STILL_SECONDS):
+    while len(producer) > left and producer.poll(_STILL_SECONDS):
         pass
 
 

@@ -118,7 +118,7 @@ class AtLeastOnce:
                 next_offset = max(next_offset, offset + 1)
 
         send_all(self._producer, records, timestamp_ms, delivered)
-        wait_for_batches(self._producer, records, self._producer.__len__)
+        wait_for_batches(self._producer, records)
         deadline = time.monotonic() + self._patience_seconds
         while self._producer.flush(1.0):
             if time.monotonic() > deadline:

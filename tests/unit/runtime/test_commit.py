@@ -183,36 +183,6 @@ def test_a_full_queue_is_waited_for() -> None:
     assert len(producer.sent) == 3
 
 
-class LateProducer(FakeProducer):
-    """Answers a piece of state a poll, and no output: of those less than a batch waits.
-
-    Attributes:
-        unanswered_at_offsets: pieces of state without an answer when the offsets were sent.
-    """
-
-    def __init__(self, outputs: int) -> None:
-        super().__init__()
-        self.queued = outputs
-        self.unanswered_at_offsets = -1
-        self._waiting: list[Callable[..., None]] = []
-
-    def produce(self, *record: Any) -> None:
-        on_delivery = record[4]
-        if on_delivery is not None:
-            self.queued += 1
-            self._waiting.append(on_delivery)
-
-    def poll(self, _seconds: float) -> int:
-        if not self._waiting:
-            return 0
-        self.queued -= 1
-        self._waiting.pop(0)(None, Message(7))
-        return 1
-
-    def send_offsets_to_transaction(self, *_: Any) -> None:
-        self.unanswered_at_offsets = len(self._waiting)
-
-
 def traces(count: int, size_bytes: int, partition: int = 1) -> list[OutRecord]:
     """Return records of one topic."""
     return [OutRecord("traces", partition, b"k", bytes(size_bytes))] * count
@@ -235,22 +205,8 @@ def test_full_batches_go_before_the_commit_flushes(records: list[OutRecord], lef
     producer = FakeProducer()
     producer.queued = len(records)
     producer.answers = [1] * len(records)
-    wait_for_batches(producer, records, producer.__len__)  # type: ignore[arg-type]
+    wait_for_batches(producer, records)  # type: ignore[arg-type]
     assert producer.queued == left
-
-
-def test_large_pieces_of_state_are_waited_for_among_many_small_outputs() -> None:
-    """Ten pieces of a megabyte are ten requests, and no less when thousands of traces wait.
-
-    A flush, while requests of a partition are on their way, costs the client's thread a core until
-    a busy broker has answered them.
-    """
-    cut = a_cut()
-    cut.outputs = traces(1_500, 1_000)
-    cut.changelog = [OutRecord("changelog", 1, b"0/0", bytes(1_000_000)) for _ in range(10)]
-    producer = LateProducer(500)  # the full batch of the outputs is answered
-    commit_cut(producer, cut, b"m")  # type: ignore[arg-type]
-    assert producer.unanswered_at_offsets == 1, "the last piece, which no full batch is known of"
 
 
 def test_a_broker_that_does_not_answer_is_left_to_the_commit() -> None:
@@ -258,7 +214,7 @@ def test_a_broker_that_does_not_answer_is_left_to_the_commit() -> None:
     producer, records = FakeProducer(), traces(5_000, 1_000)
     producer.queued = len(records)
     producer.answers = [500, 500]
-    wait_for_batches(producer, records, producer.__len__)  # type: ignore[arg-type]
+    wait_for_batches(producer, records)  # type: ignore[arg-type]
     assert producer.calls == ["poll"] * 3
     assert producer.queued == 4_000
 
