@@ -176,16 +176,15 @@ def _spans(spans: Sequence[Span], event_ids: Iterator[str]) -> list[str]:
         trace = traces.get(span.trace_id)
         if trace is None:
             trace = traces[span.trace_id] = _trace_id(span.trace_id) + _OF_16
-        texts = (
-            span.record_id, span.batch_id, span.correlation_id, span.operation,
-            span.actor or place.actor,
-        )  # fmt: skip
+        _, baggage, record_id, batch_id, correlation_id = span.carried
+        operation, actor, links = span.told
+        texts = record_id, batch_id, correlation_id, operation, actor or place.actor
         about = abouts.get(texts)
         if about is None:
             about = abouts[texts] = "".join(map(_text, texts))
         dimensions = span.dimensions
-        if span.baggage and place.baggage_dimensions:
-            dimensions = _with_baggage(place, dimensions, span.baggage)
+        if baggage and place.baggage_dimensions:
+            dimensions = _with_baggage(place, dimensions, baggage)
         same = dimensions == shape.dimensions
         bits = span.start_ns // 1_000 << 1
         if bits >> 28 != high:  # every 134 s
@@ -199,7 +198,7 @@ def _spans(spans: Sequence[Span], event_ids: Iterator[str]) -> list[str]:
             f"{_TWO_GROUPS[bits >> 14 & _14_BITS] if groups else ''}{groups}"
             f"{shape.head}{shape.pairs if same else shape.pairs_of(dimensions)}{about}"
             f"{_LONGS[duration_us] if 0 <= duration_us < 8192 else _long(duration_us)}"
-            f"{shape.tail}{_links(span.links) if span.links else _NO_TEXT}"
+            f"{shape.tail}{_links(links) if links else _NO_TEXT}"
         )
         at += 16
         at_parent += 16
@@ -270,7 +269,7 @@ def _map(dimensions: dict[str, Any] | None) -> str:
     return f"{_LONGS[len(dimensions)]}{''.join(map(_pair, dimensions.items()))}{_NO_TEXT}"
 
 
-def _links(links: list[tuple[int, int]]) -> str:
+def _links(links: Sequence[tuple[int, int]]) -> str:
     out = [_LONGS[len(links)]]
     out += [_trace_id(trace_id) + _span_id(span_id) for trace_id, span_id in links]
     out.append(_NO_TEXT)

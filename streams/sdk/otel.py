@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import StatusCode
 
 from streams.sdk.place import Place
-from streams.sdk.span import ERROR, OK, UNSET, Span
+from streams.sdk.span import ERROR, LINKS_MAX, NOTHING, OK, UNSET, UNTOLD, Span, Told
 from streams.sdk.telemetry import Telemetry
 from streams.sdk.texts import take
 
@@ -78,9 +78,9 @@ class SpanloomExporter(SpanExporter):
         event.start_ns = span.start_time or 0
         event.duration_ns = max(0, (span.end_time or 0) - event.start_ns)
         event.status = _STATUS[span.status.status_code]
-        event.links = [(at.context.trace_id, at.context.span_id) for at in span.links[:1_000]]
-        event.record_id = event.batch_id = event.correlation_id = ""
-        event.operation = event.actor = ""
+        event.carried = NOTHING
+        links = [(at.context.trace_id, at.context.span_id) for at in span.links[:LINKS_MAX]]
+        event.told = Told(links=tuple(links)) if links else UNTOLD
         for name, field in _IDS.items():
             if name in attributes:
                 setattr(event, field, str(attributes.pop(name)))
@@ -88,7 +88,6 @@ class SpanloomExporter(SpanExporter):
         if error_type:
             attributes["error_type"] = error_type
         event.dimensions, event.characters = take(attributes, self._telemetry.emitter)
-        event.state, event.baggage = (), None
         return event
 
     def _place(self, attributes: dict[str, Any], resource: Mapping[str, Any]) -> Place:

@@ -14,7 +14,7 @@ from contextvars import ContextVar, Token
 from random import Random
 from time import perf_counter_ns, time_ns
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from streams.codec.w3c import RANDOM, SAMPLED, Baggage, Item, TraceParent, TraceState
 from streams.sdk.texts import as_text, take
@@ -33,9 +33,50 @@ LINKS_MAX: Final = 1_000
 _RANDOM_BITS: Final = (1 << 56) - 1
 """The part of a trace id that is random by W3C level 2, and that sampling reads."""
 THRESHOLD_NONE: Final = 1 << 56
+T = TypeVar("T")
 
 chance: Final = Random()
 """Of ids; `sdk.forks` seeds it anew in a child process."""
+
+
+class Carried(NamedTuple):
+    """What a span's children have from it, besides the ids: one reference for all of it.
+
+    Attributes:
+        state: members of the tracestate.
+        baggage: by name.
+        record_id, batch_id, correlation_id: what the spans are about.
+    """
+
+    state: TraceState = ()
+    baggage: Baggage | None = None
+    record_id: str = ""
+    batch_id: str = ""
+    correlation_id: str = ""
+
+
+NOTHING: Final = Carried()
+
+
+class _Part(Generic[T]):
+    """An attribute that lies in a named tuple which several spans may share.
+
+    Args:
+        whole: name of the tuple's attribute.
+    """
+
+    def __init__(self, whole: str) -> None:
+        self._whole = whole
+
+    def __set_name__(self, _: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, of: Context, _: type | None = None) -> T:
+        found: T = getattr(getattr(of, self._whole), self._name)
+        return found
+
+    def __set__(self, of: Context, value: T) -> None:
+        setattr(of, self._whole, getattr(of, self._whole)._replace(**{self._name: value}))
 
 
 class Context:
@@ -44,15 +85,10 @@ class Context:
     Attributes:
         trace_id, span_id: numbers; 0 where a new trace begins.
         flags: W3C trace flags.
-        state: members of the tracestate.
-        baggage: by name.
-        record_id, batch_id, correlation_id: what the spans of this context are about.
+        carried: the rest, each of which is an attribute too.
     """
 
-    __slots__ = (
-        "baggage", "batch_id", "correlation_id", "flags", "record_id", "span_id", "state",
-        "trace_id",
-    )  # fmt: skip
+    __slots__ = ("carried", "flags", "span_id", "trace_id")
 
     def __init__(
         self,
@@ -68,11 +104,13 @@ class Context:
         self.trace_id = trace_id
         self.span_id = span_id
         self.flags = flags
-        self.state = state
-        self.baggage = baggage
-        self.record_id = record_id
-        self.batch_id = batch_id
-        self.correlation_id = correlation_id
+        self.carried = Carried(state, baggage, record_id, batch_id, correlation_id)
+
+    state = _Part[TraceState]("carried")
+    baggage = _Part["Baggage | None"]("carried")
+    record_id = _Part[str]("carried")
+    batch_id = _Part[str]("carried")
+    correlation_id = _Part[str]("carried")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.parent})"
@@ -96,6 +134,22 @@ def current() -> Context | None:
     return _current.get()
 
 
+class Told(NamedTuple):
+    """What few spans say.
+
+    Attributes:
+        operation, actor: as in TelemetryEvent.
+        links: trace and span of each.
+    """
+
+    operation: str = ""
+    actor: str = ""
+    links: tuple[tuple[int, int], ...] = ()
+
+
+UNTOLD: Final = Told()
+
+
 class Span(Context):
     """One operation: use it as a context manager, or call `end`.
 
@@ -109,8 +163,8 @@ class Span(Context):
     """
 
     __slots__ = (
-        "_began_ns", "_token", "actor", "characters", "dimensions", "duration_ns", "kind", "links",
-        "name", "operation", "parent_id", "place", "start_ns", "status",
+        "_began_ns", "_token", "characters", "dimensions", "duration_ns", "kind", "name",
+        "parent_id", "place", "start_ns", "status", "told",
     )  # fmt: skip
 
     def __init__(
@@ -131,33 +185,29 @@ class Span(Context):
             self.trace_id = parent.trace_id
             self.parent_id = parent.span_id
             self.flags = parent.flags
-            self.state = parent.state
+            self.carried = parent.carried
         else:
             self.trace_id = trace_id = chance.getrandbits(128) or 1
             self.parent_id = 0
             is_in = (trace_id & _RANDOM_BITS) >= place.threshold
             self.flags = RANDOM | SAMPLED if is_in else RANDOM
-            self.state = ()
-        if parent is None:
-            self.baggage = None
-            self.record_id = self.batch_id = self.correlation_id = ""
-        else:
-            self.baggage = parent.baggage
-            self.record_id = parent.record_id
-            self.batch_id = parent.batch_id
-            self.correlation_id = parent.correlation_id
-        self.dimensions: dict[str, Any] | None = None
-        self.characters = 0
+            # The state is the trace's that is not gone on with.
+            self.carried = NOTHING if parent is None else parent.carried._replace(state=())
+        self.dimensions: dict[str, Any] | None
         if dimensions:
             self.dimensions, self.characters = take(dimensions, place.emitter)
-        self.links: list[tuple[int, int]] | None = None
-        self.operation = ""
-        self.actor = ""
+        else:
+            self.dimensions, self.characters = None, 0
+        self.told = UNTOLD
         self.status = UNSET
         self.duration_ns = -1
         self._token: Token[Context | None] | None = None
         self.start_ns = time_ns()
         self._began_ns = perf_counter_ns()
+
+    operation = _Part[str]("told")
+    actor = _Part[str]("told")
+    links = _Part[tuple[tuple[int, int], ...]]("told")
 
     def __enter__(self) -> Span:
         self._token = _current.set(self)
@@ -237,7 +287,7 @@ class Span(Context):
             are_contexts = [at for at in given if isinstance(at, Context)]
             self.place.emitter.refused += len(others) - len(are_contexts)
             found = [(at.trace_id, at.span_id) for at in are_contexts if at.trace_id]
-            known = found if self.links is None else [*self.links, *found]
+            known = (*self.links, *found)
             self.place.emitter.cut += max(0, len(known) - LINKS_MAX)
             self.links = known[:LINKS_MAX]
         return self
