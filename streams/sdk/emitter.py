@@ -10,7 +10,6 @@ one of `sent`, `dropped` (by reason) and `waiting`; after a fork it is the paren
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import sys
 import threading
@@ -24,8 +23,9 @@ from typing import Any, Final, Protocol
 
 from streams.codec.w3c import BAGGAGE_BYTES_MAX, BAGGAGE_MEMBERS_MAX
 from streams.sdk import forks
+from streams.sdk.complaints import Complaints, warn
 from streams.sdk.encode import Point, encode_batch, encode_items, event_ids
-from streams.sdk.options import LOG_NAME, Options
+from streams.sdk.options import Options
 from streams.sdk.place import Place
 from streams.sdk.reports import Counts, Reports, Unsampled
 from streams.sdk.span import Span
@@ -33,20 +33,17 @@ from streams.sdk.spread import Hashes, Spread
 from streams.sdk.tally import Tally
 from streams.sdk.waiting import LongWait
 
-log = logging.getLogger(LOG_NAME)
-
 SLICE: Final = 128
 """Events that are encoded before other threads get the interpreter: about 0.3 ms."""
 TAKE: Final = 8 * SLICE
 """Events that are taken from the queue together."""
-COMPLAIN_SECONDS: Final = 60.0
-"""The same complaint is logged so often at most."""
 _FLUSH_PAUSE_SECONDS: Final = 0.02
-COMPLAINTS_MAX: Final = 1_000
 PLACES_MAX: Final = 1_000
 """Components whose unsampled spans are told apart; those of further ones are told as the home's."""
 QUEUE_FULL, CLOSED, EXIT = "queue_full", "closed", "exit"
 UNENCODABLE, NO_THREAD, NO_TOPIC = "unencodable", "no_thread", "no_topic"
+FORKED: Final = "forked"
+"""A span that was begun before a fork is the parent's; a child that ends it does not send it."""
 
 
 class Sender(Protocol):
@@ -99,6 +96,7 @@ class Emitter:
         self.reports = Reports(self)
         self._make_sender = make_sender
         self._room = options.queue_events_max // 2
+        self._born_ns = 0
         self._reset()
         forks.EMITTERS.add(self)
 
@@ -116,7 +114,7 @@ class Emitter:
         self._refusals = {reason: Tally() for reason in (CLOSED, NO_THREAD, QUEUE_FULL)}
         self._taken = 0
         self._lost_taken = 0
-        self._said: dict[str, float] = {}
+        self.complain = Complaints().complain
         self.waits_told = 0
         options = self.options
         self._long_wait = LongWait(
@@ -128,6 +126,7 @@ class Emitter:
         self._is_woken = False
         self._thread: threading.Thread | None = None
         self._is_closing = False
+        self._is_closed = False
         self._deadline = 0.0
         self._pid = os.getpid()
         self._hashes = Hashes()
@@ -138,6 +137,7 @@ class Emitter:
         if self.sender is not None:
             forks.abandon(self.sender)
         self._reset()
+        self._born_ns = time.perf_counter_ns()
         self.reports.forked()
 
     # --- the pipeline's threads
@@ -153,18 +153,20 @@ class Emitter:
 
     def crowded(self, item: Span | Point) -> None:
         """Take an event where the queue is half full or nobody reads it yet, or drop it."""
+        is_started = self._is_closing or self.start()
+        is_full = len(self.queue) >= self.options.queue_events_max
+        # From here on nothing is called until it is in: no other thread can close in between, and
+        # leave it in a queue that nobody empties any more.
         if self._is_closing:
             self._refuse(item, CLOSED)
-            return
-        if not self.start():
+        elif not is_started:
             self._refuse(item, NO_THREAD)
-            return
-        is_full = len(self.queue) >= self.options.queue_events_max
-        if is_full or self.queued_characters > self.characters_max:
+        elif is_full or self.queued_characters > self.characters_max:
             self._refuse(item, QUEUE_FULL)
+            self.wake()
         else:
             self.queue.append(item)
-        self.wake()
+            self.wake()
 
     def baggage_left_out(self, members: int) -> None:
         """Count members of a baggage that do not go on, since it is too large."""
@@ -224,7 +226,7 @@ class Emitter:
             self._thread = None
             self.complain(NO_THREAD, f"no thread for telemetry: {error}")
             return False
-        self.room = self._room
+        self.room = 0 if self._is_closing else self._room
         forks.at_end_of_child(self.close)
         return True
 
@@ -245,14 +247,15 @@ class Emitter:
         """Return what became of the events so far."""
         with self._lock:
             unsampled = list(self.unsampled_by.values())
-            waiting = len(self.queue) + self._taken - self.sent - self._lost_taken
             refusals = {reason: n.value() for reason, n in self._refusals.items()}
             dropped = self._lost + Counter(refusals)
+            # Each is read once: events go in, and arrive, while we count.
+            handed_over, sent = self._taken + len(self.queue), self.sent
             return Counts(
-                made=sum(refusals.values()) + self._taken + len(self.queue),
-                sent=self.sent,
+                made=sum(refusals.values()) + handed_over,
+                sent=sent,
                 dropped=dict(dropped),
-                waiting=waiting,
+                waiting=handed_over - sent - self._lost_taken,
                 unsampled=sum(one.spans for one in unsampled),
                 unsampled_traces=sum(one.traces for one in unsampled),
                 cut=self.cut,
@@ -273,29 +276,27 @@ class Emitter:
             pause = min(2 * pause, _FLUSH_PAUSE_SECONDS)
         return True
 
-    def close(self, seconds: float | None = None) -> Counts:
-        """Send what waits, within a bound; what comes later is dropped. May be repeated."""
+    def begin_close(self, seconds: float | None = None) -> None:
+        """Let the thread send what waits, within a bound, and end; what comes later is dropped."""
         limit = self.options.exit_seconds_max if seconds is None else seconds
         self._deadline = time.monotonic() + limit
-        is_first, self._is_closing = not self._is_closing, True
+        self._is_closing = True
         self.room = 0
+        self.wake()
+
+    def close(self, seconds: float | None = None) -> Counts:
+        """Send what waits, within a bound; what comes later is dropped. May be repeated."""
+        if not self._is_closing or seconds is not None:
+            self.begin_close(seconds)
         thread = self._thread
         if thread is not None and self._pid == os.getpid():
-            self.wake()
-            thread.join(limit + 2.0)  # what is left is given up within a second
+            # What is left is given up within a second.
+            thread.join(max(0.0, self._deadline - time.monotonic()) + 2.0)
         found = self.counts()
+        is_first, self._is_closed = not self._is_closed, True
         if is_first and (found.dropped or found.waiting):
-            log.warning("telemetry: %s made, %s sent, dropped %s", *found[:3])
+            warn("telemetry: %s made, %s sent, dropped %s", *found[:3])
         return found
-
-    def complain(self, key: str, text: str) -> None:
-        """Log something, but not again and again."""
-        now = time.monotonic()
-        if now - self._said.get(key, -COMPLAIN_SECONDS) >= COMPLAIN_SECONDS:
-            if len(self._said) >= COMPLAINTS_MAX:
-                self._said.clear()
-            self._said[key] = now
-            log.warning("telemetry: %s", text)
 
     # --- the emitter's thread
 
@@ -313,24 +314,27 @@ class Emitter:
     def _run(self) -> None:
         while not self._is_closing:
             self._sleep()
-            self._guarded_turn()
+            self._guarded(self._turn)
             self._tell_of_wait()
         while self.queue and time.monotonic() < self._deadline:
-            self._guarded_turn()
+            self._guarded(self._turn)
             if self.queue:
                 time.sleep(0.01)
-        self._report(is_last=True)
-        if self.sender is not None:
-            self.sender.close(max(0.0, self._deadline - time.monotonic()))
+        self._guarded(partial(self._report, is_last=True))
+        self._guarded(self._close_sender)
         self._give_up()
         self._tell_of_wait()  # where the broker came back with the last events
 
-    def _guarded_turn(self) -> None:
+    def _guarded(self, step: Callable[[], None]) -> None:
         try:
-            self._turn()
+            step()
         except Exception as error:  # whatever it is, the pipeline goes on and hears of it
             self.complain("turn", f"{type(error).__name__}: {error}")
             time.sleep(0.1)
+
+    def _close_sender(self) -> None:
+        if self.sender is not None:
+            self.sender.close(max(0.0, self._deadline - time.monotonic()))
 
     def _turn(self) -> None:
         """Encode and hand over what waits."""
@@ -352,14 +356,14 @@ class Emitter:
         since = time.strftime("%H:%M:%S", time.gmtime(time.time() - told.seconds))
         if told.is_over:
             # A warning too: whoever saw that events wait is to see that they do no longer.
-            log.warning(
+            warn(
                 "telemetry: the broker takes events again: it took none since %s UTC (%.0f s), up "
                 "to %s events waited",
                 *(since, told.seconds, f"{told.events:,}"),
             )
             return
         self.waits_told += 1
-        log.warning(
+        warn(
             "telemetry: %s events wait since %s UTC (%.0f s): the broker takes none of them; "
             "each is dropped with reason delivery_timeout %.0f s after it was handed to the "
             "client, and new ones with reason %s while the queue is full",
@@ -369,10 +373,10 @@ class Emitter:
 
     def _take(self, sender: Sender, count: int) -> None:
         """Take so many events from the queue, as messages by topic and partition."""
-        items = self._taken_out(count)
+        items = self._own(self._taken_out(count))
         spread = Spread(sender.partitions, self._hashes)
         ids = event_ids(os.urandom(16))
-        for begin in range(0, count, SLICE):
+        for begin in range(0, len(items), SLICE):
             if begin:
                 time.sleep(0)
             some = items[begin : begin + SLICE]
@@ -393,8 +397,19 @@ class Emitter:
         with self._lock:
             items = [pop() for _ in range(count)]
             self._taken += count
-        self.queued_characters -= sum([item.characters for item in items])
+        # Summed before it is taken off: what is added meanwhile would be overwritten.
+        characters = sum([item.characters for item in items])
+        self.queued_characters -= characters
         return items
+
+    def _own(self, items: list[Span | Point]) -> list[Span | Point]:
+        """Return the events without those that a parent process has begun, which it sends."""
+        born_ns = self._born_ns
+        if not born_ns:
+            return items
+        own = [item for item in items if getattr(item, "_began_ns", born_ns) >= born_ns]
+        self.lost(len(items) - len(own), FORKED)
+        return own
 
     def _spread(self, items: list[Span | Point], spread: Spread, event_ids: Iterator[str]) -> None:
         """Encode events, and put each where it goes: all of them, or raise and change nothing."""
@@ -418,14 +433,18 @@ class Emitter:
         begin = size = 0
         for n, body in enumerate(bodies):
             if size and size + len(body) > self.options.batch_bytes_max:
-                sender.send(
-                    *at, encode_batch(bodies[begin:n], self.options.batch_schema_id), n - begin
-                )
+                self._hand_over(sender, at, bodies[begin:n])
                 begin, size = n, 0
             size += len(body)
-        sender.send(
-            *at, encode_batch(bodies[begin:], self.options.batch_schema_id), len(bodies) - begin
-        )
+        self._hand_over(sender, at, bodies[begin:])
+
+    def _hand_over(self, sender: Sender, at: tuple[str, int], bodies: list[str]) -> None:
+        try:
+            value = encode_batch(bodies, self.options.batch_schema_id)
+            sender.send(*at, value, len(bodies))
+        except Exception as error:  # else its events would wait for ever
+            self.complain(UNENCODABLE, f"a message cannot be made: {type(error).__name__}")
+            self.lost(len(bodies), UNENCODABLE)
 
     def _report(self, *, is_last: bool) -> None:
         """Tell of ourselves when it is time; these events are in no count."""
@@ -447,10 +466,7 @@ class Emitter:
 
     def _give_up(self) -> None:
         """Drop what is still in the queue."""
-        while self.queue:
-            self.queue.popleft()
-            self._taken += 1
-            self.lost(1, EXIT)
+        self.lost(len(self._taken_out(len(self.queue))), EXIT)
 
 
 def _untell(told: list[Callable[[], None]]) -> None:
@@ -458,12 +474,6 @@ def _untell(told: list[Callable[[], None]]) -> None:
         untell()
 
 
-def close_all() -> None:
-    """Close every emitter of the process at its end."""
-    for emitter in tuple(forks.EMITTERS):
-        emitter.close()
-
-
-atexit.register(close_all)
+atexit.register(forks.close_all)
 if hasattr(sys, "_is_gil_enabled") and not sys._is_gil_enabled():
-    log.warning("telemetry: counts may be off by a few without the interpreter's lock")
+    warn("telemetry: counts may be off by a few without the interpreter's lock")

@@ -1,14 +1,19 @@
 """Processes that fork: a child begins with its own ids, its own queue and its own connection.
 
 A Kafka client has threads, which a child does not have: to end it there would wait for ever. So the
-child lets go of it without ending it.
+child lets go of it without ending it. Nor has it the thread that imports the client, or makes one:
+locks that are held meanwhile would be held in the child for ever, and whoever imports or makes a
+client there would wait. So a fork waits until that is done.
 """
 
 from __future__ import annotations
 
+import logging  # noqa: F401  # see the end
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, Protocol
 from weakref import WeakSet
 
@@ -21,11 +26,38 @@ class Own(Protocol):
     def forked(self) -> None:
         """Begin anew: we are in the child."""
 
+    def begin_close(self) -> None:
+        """Begin to end, without waiting for it."""
+
     def close(self) -> object:
         """Send what waits, for so long as may be: the process ends."""
 
 
 EMITTERS: Final[WeakSet[Own]] = WeakSet()
+LOAD_SECONDS_MAX: Final = 10.0
+"""A fork waits no longer for whoever imports the client; that takes a tenth of a second."""
+
+
+class _Loading(threading.local):
+    """Who loads the client and who forks: one at a time.
+
+    Attributes:
+        lock: of whoever does it; the same for all threads.
+        is_held: whether this thread forks, and holds it.
+    """
+
+    lock = threading.Lock()
+    is_held = False
+
+
+_loading: Final = _Loading()
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Let forks wait until the block is over: it imports the client, or makes one."""
+    with _loading.lock:
+        yield
 
 
 def abandon(thing: object) -> None:
@@ -45,10 +77,31 @@ def at_end_of_child(close: Callable[[], object]) -> None:
         util.Finalize(None, close, exitpriority=10)
 
 
+def close_all() -> None:
+    """Close every emitter of the process at its end: all at once, each within its own bound."""
+    emitters = tuple(EMITTERS)
+    for emitter in emitters:
+        emitter.begin_close()
+    for emitter in emitters:
+        emitter.close()
+
+
+def _before() -> None:
+    _loading.is_held = _loading.lock.acquire(timeout=LOAD_SECONDS_MAX)
+
+
+def _in_parent() -> None:
+    if _loading.is_held:
+        _loading.lock.release()
+
+
 def _in_child() -> None:
+    _Loading.lock = threading.Lock()
     chance.seed()
     for emitter in tuple(EMITTERS):
         emitter.forked()
 
 
-os.register_at_fork(after_in_child=_in_child)
+# Whoever is registered last is called first before a fork. Logging is registered before us, so that
+# its lock, which the import needs, is not taken yet while we wait.
+os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

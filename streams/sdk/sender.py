@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from streams.sdk.forks import loading
 from streams.sdk.options import LOG_NAME, Options
 
 OTHER: Final = "telemetry.other.v1"
@@ -91,7 +92,8 @@ class KafkaSender:
         if self._is_fatal:
             self._give_up()
         if self._producer is None:
-            self._producer = Producer(self._settings)
+            with loading():
+                self._producer = Producer(self._settings)
             self._producer.poll(0)  # where a token is asked for, if the link needs one
         is_partial = bool(self._unknown) or not self._partitions
         if time.monotonic() - self._asked_at > (ASK_SECONDS if is_partial else TOPICS_SECONDS):

@@ -17,6 +17,7 @@ from streams.sdk import propagation
 from streams.sdk.emitter import Emitter
 from streams.sdk.encode import SEVERITIES, Point
 from streams.sdk.errorqueue import ErrorEntry, attempt_of, entry_of
+from streams.sdk.forks import loading
 from streams.sdk.generators import traced_async_generator, traced_generator
 from streams.sdk.header import MessageHeader
 from streams.sdk.options import (
@@ -452,6 +453,7 @@ def _treating(
 
 
 def _sender(link: dict[str, object], emitter: Emitter) -> Any:
-    from streams.sdk.sender import KafkaSender  # in the emitter's thread: not the caller's time
+    with loading():  # in the emitter's thread: not the caller's time
+        from streams.sdk.sender import KafkaSender
 
     return KafkaSender(link, emitter.options, emitter)

@@ -279,6 +279,69 @@ def test_who_counts_while_events_are_taken_sees_each_once() -> None:
     assert t.close().sent == 20
 
 
+class _FillingQueue(deque[Any]):
+    """Gets another event whenever somebody has looked how many there are."""
+
+    def __len__(self) -> int:
+        found = super().__len__()
+        self.append(None)
+        return found
+
+
+def test_counts_balance_while_events_come_and_arrive() -> None:
+    """Made is sent, dropped and waiting, whatever happens between two looks."""
+    t = made()
+    t.emitter.queue = _FillingQueue()
+    for n in range(20):
+        counts = t.counts()
+        assert counts.made == counts.sent + sum(counts.dropped.values()) + counts.waiting == n
+
+
+def test_characters_that_come_while_events_are_taken_count() -> None:
+    """Else the bound of what waits would wear off, by a little with each turn."""
+    emitter = made().emitter
+
+    class Taken:
+        @property
+        def characters(self) -> int:
+            emitter.weigh(7)  # a thread of the pipeline, which runs in between
+            return 100
+
+    waiting: Any = [Taken(), Taken()]
+    emitter.queue.extend(waiting)
+    emitter.weigh(200)
+    emitter._taken_out(2)
+    assert emitter.queued_characters == 14
+
+
+def test_an_event_that_comes_amid_the_end_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No event is left in a queue that nobody empties any more."""
+    t = made()
+    monkeypatch.setattr(t.emitter, "start", t.close)
+    t.span("alpha.parse").end()
+    assert t.counts()[:4] == (1, 0, {"closed": 1}, 0)
+
+
+def test_a_message_that_cannot_be_made_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """Its events do not wait for ever."""
+    t = made()
+    sends = iter((TypeError("no text"), None))
+
+    class Failing(ListSender):
+        def send(self, *args: Any) -> None:
+            error = next(sends, None)
+            if error is not None:
+                raise error
+            super().send(*args)
+
+    t.emitter._make_sender = Failing
+    with caplog.at_level(logging.CRITICAL, "spanloom.sdk"):
+        for _ in range(2):
+            t.span("alpha.parse").end()
+            assert t.flush(60)
+    assert t.close()[:4] == (2, 1, {"unencodable": 1}, 0)
+
+
 def test_a_topic_that_is_not_there_is_counted() -> None:
     """What has no topic is dropped, and does not hold up the others."""
     t = made()

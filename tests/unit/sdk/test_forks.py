@@ -1,0 +1,95 @@
+"""Processes that fork, and the end of a process."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from streams.sdk import forks, sender
+from streams.sdk.options import Options
+from tests.unit.sdk.senders import kept, made
+
+FORK_AMID_THE_IMPORT = """
+import os, signal, sys, time
+from streams.sdk import Telemetry
+telemetry = Telemetry("ALPHA", "parser", "127.0.0.1:1", exit_seconds_max=0)
+telemetry.span("alpha.parse").end()
+while "confluent_kafka" not in sys.modules:
+    time.sleep(0)
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    import confluent_kafka.serializing_producer
+    os._exit(0)
+os._exit(os.waitpid(child, 0)[1] != 0)
+"""
+
+
+def test_a_fork_amid_the_first_event_leaves_a_child_that_can_import() -> None:
+    """The client is imported by a thread that a child does not have: the fork waits for that."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORK_AMID_THE_IMPORT],
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_a_child_does_not_send_what_its_parent_has_begun() -> None:
+    """Who forks within a span leaves it in both processes: it is the parent's, and sent once."""
+    t = made()
+    read, write = os.pipe()
+    by_hand = t.span("alpha.by_hand")
+    with t.span("alpha.serve"):
+        child = os.fork()
+        if child == 0:  # no assertion may leave this branch
+            with t.span("alpha.child"):
+                pass
+    if child == 0:
+        by_hand.end()
+        names = [event["name"] for event in kept(t)]
+        os.write(write, f"{names} {t.close()[:4]}".encode())
+        os._exit(0)
+    by_hand.end()
+    assert os.waitpid(child, 0)[1] == 0
+    assert os.read(read, 1_000).decode() == "['alpha.child'] (3, 1, {'forked': 2}, 0)"
+    assert [event["name"] for event in kept(t)] == ["alpha.serve", "alpha.by_hand"]
+    t.close()
+    os.close(read)
+    os.close(write)
+
+
+def test_all_emitters_of_a_process_end_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end waits as long as the slowest of them, and not for one after the other."""
+    told: list[str] = []
+
+    class Own:
+        forked: Callable[[], None]
+
+        def begin_close(self) -> None:
+            told.append("begin")
+
+        def close(self) -> None:
+            told.append("close")
+
+    monkeypatch.setattr(forks, "EMITTERS", {Own(), Own()})
+    forks.close_all()
+    assert told == ["begin", "begin", "close", "close"]
+
+
+def test_no_process_forks_while_the_client_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's own locks are as those of an import: a child would find them taken for ever."""
+    seen: list[bool] = []
+
+    def producer(_settings: object) -> object:
+        seen.append(forks._loading.lock.locked())
+        raise ConnectionError("it goes no further")
+
+    monkeypatch.setattr(sender, "Producer", producer)
+    with pytest.raises(ConnectionError):
+        sender.KafkaSender({}, Options(), made().emitter).is_ready()
+    assert seen == [True]
+    assert not forks._loading.lock.locked()
