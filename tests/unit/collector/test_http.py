@@ -203,6 +203,7 @@ def test_methods_and_pages() -> None:
         ):
             answer = at.ask(method, path)
             assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+        assert at.ask("GET", "/v1/logs").json()["code"] == 12, "UNIMPLEMENTED"
         assert at.ask("GET", "/ready", headers={"accept": "a"}).text == "a"
 
 
