@@ -33,6 +33,9 @@ UNWRITABLE: Final = "buffer_unwritable"
 FRAME_BYTES: Final = 4 << 20
 """So much is made safe by one sync."""
 SUFFIX: Final = ".parcels"
+TRIAL: Final = "trial"
+"""Name of the file by which is found out whether a disk that took nothing takes a frame again."""
+TRIAL_SECONDS: Final = 1.0
 
 log = structlog.get_logger()
 
@@ -84,6 +87,8 @@ class Buffer:
         self.held_events = 0
         self.written_events = 0
         self.syncs = 0
+        self.said = ""
+        """What the disk said when it last did not take something; "" while it takes all."""
         self._adopt()
         self._writer = threading.Thread(target=self._write_all, name="spanloom-buffer", daemon=True)
         self._writer.start()
@@ -133,15 +138,18 @@ class Buffer:
     def _write_all(self) -> None:
         while True:
             with self._lock:
-                while not self._waiting and not self._is_over:
-                    self._work.wait()
-                if not self._waiting:
+                if not self._waiting and not self._is_over:
+                    self._work.wait(TRIAL_SECONDS if self.said else None)
+                if not self._waiting and self._is_over:
                     return
                 some: list[tuple[Parcel, Settled]] = []
                 size = 0
                 while self._waiting and size < FRAME_BYTES:
                     some.append(self._waiting.popleft())
                     size += parcel_bytes(some[-1][0])
+            if not some:
+                self._try()
+                continue
             said = self._write([parcel for parcel, _ in some])
             with self._lock:
                 self._waiting_bytes -= size
@@ -159,9 +167,10 @@ class Buffer:
             _write_at(self._file, frame, segment.synced)
             os.fdatasync(self._file)
         except OSError as error:
-            log.error("buffer_unwritable", folder=str(self._folder), error=error.strerror)
+            self._failed(error)
             self._leave()  # what of the frame reached the file is not known: it is never added to
             return UNWRITABLE
+        self._is_written()
         with self._lock:
             segment.synced += len(frame)
             events = sum(parcel.events for parcel in parcels)
@@ -169,6 +178,32 @@ class Buffer:
             self.written_events += events
             self.syncs += 1
         return ""
+
+    def _try(self) -> None:
+        """Find out whether a disk that took nothing takes a frame again: nobody may send one."""
+        path = self._folder / TRIAL
+        try:
+            file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(file, 0, FRAME_BYTES)
+                os.fdatasync(file)
+            finally:
+                os.close(file)
+                path.unlink()
+        except OSError as error:
+            self._failed(error)
+        else:
+            self._is_written()
+
+    def _failed(self, error: OSError) -> None:
+        if not self.said:  # once, not once a request: the log may lie on the same disk
+            log.error("buffer_unwritable", folder=str(self._folder), error=error.strerror)
+        self.said = error.strerror or UNWRITABLE
+
+    def _is_written(self) -> None:
+        if self.said:
+            log.info("buffer_writable_again", folder=str(self._folder))
+            self.said = ""
 
     def _current(self, size: int) -> _Segment:
         """Return the file that is added to, another one when it would grow too large."""
@@ -186,10 +221,10 @@ class Buffer:
         self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         self._number = number
         word = secrets.token_bytes(WORD_BYTES)
+        with self._lock:  # known before its head is written: where that fails, it goes again
+            made = self._segments[number] = _Segment(path, word, FILE_HEAD_BYTES)
         _write_at(self._file, MAGIC + word, 0)
         _sync_folder(self._folder)
-        with self._lock:
-            made = self._segments[number] = _Segment(path, word, FILE_HEAD_BYTES)
         return made
 
     def _leave(self) -> None:
@@ -260,14 +295,16 @@ class Buffer:
 
     def _drop(self, number: int) -> None:
         with self._lock:
-            segment = self._segments.pop(number)
-        segment.path.unlink(missing_ok=True)
+            segment = self._segments.pop(number, None)
+        if segment is not None:  # else the other thread was first
+            segment.path.unlink(missing_ok=True)
 
     # --- begin and end
 
     def _adopt(self) -> None:
         """Take over the files that an earlier process left."""
         try:
+            (self._folder / TRIAL).unlink(missing_ok=True)
             paths = sorted(self._folder.glob(f"*{SUFFIX}"))
             for path in paths:
                 data = path.read_bytes()

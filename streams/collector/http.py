@@ -36,6 +36,7 @@ Page = Callable[[str], Reply]
 
 GONE: Final = 499
 """As nginx has it: the client went away first."""
+TWO_LENGTHS: Final = Refusal(400, "two_lengths", "Content-Length or Transfer-Encoding, not both")
 
 log = structlog.get_logger()
 
@@ -76,6 +77,11 @@ class Head:
         return None if len(values) > 1 else values[0] if values else ""
 
     @property
+    def has_two_lengths(self) -> bool:
+        """Whether it says in two ways where its body ends, as who smuggles a request does."""
+        return b"transfer-encoding" in self._found and b"content-length" in self._found
+
+    @property
     def form(self) -> Form | None:
         """How its body is written, None where that is not said or not known."""
         return FORMS.get((self.one(b"content-type") or "").partition(";")[0].strip().lower())
@@ -108,9 +114,14 @@ class HttpEdge:
         open_requests["http"] += 1
         status = GONE
         try:
-            reply = self._page(head) if kind is None else await self._export(head, kind, receive)
+            if head.has_two_lengths:
+                reply = self.refused(kind, head.form, TWO_LENGTHS)
+            elif kind is None:
+                reply = self._page(head)
+            else:
+                reply = await self._export(head, kind, receive)
             status = reply.status
-            await _answer(reply, send, _instead(kind, status))
+            await _answer(reply, send, _instead(head, kind, status))
         except GoneError:
             pass  # there is nobody to answer
         except Exception:
@@ -239,8 +250,10 @@ def _too_large(bytes_max: int) -> Refusal:
     return Refusal(413, "body_too_large", f"more than {bytes_max} bytes: send less at once")
 
 
-def _instead(kind: Kind | None, status: int) -> list[tuple[bytes, bytes]]:
+def _instead(head: Head, kind: Kind | None, status: int) -> list[tuple[bytes, bytes]]:
     """Return the headers that say what would have been taken (RFC 9110, 15.5.6 and 15.5.16)."""
+    if head.has_two_lengths:  # what follows may be another's request, or none (RFC 9112, 6.1)
+        return [(b"connection", b"close")]
     if status == 405:
         return [(b"allow", b"GET, HEAD" if kind is None else b"POST")]
     if status != 415 or kind is None:

@@ -212,7 +212,13 @@ class Collector:
     def _not_ready(self) -> str:
         if not self._is_serving or self._edge.is_stopping:
             return "stopping" if self._edge.is_stopping else "starting"
-        return "the buffer is full" if self._buffer.is_full else ""
+        if self._buffer.is_full:
+            return "the buffer is full"
+        said = self._buffer.said
+        # While Kafka takes what comes, the disk is not needed.
+        if said and (self._sender.is_away or not self._buffer.is_empty):
+            return f"the buffer cannot be written: {said}"
+        return ""
 
     def _health(self, _accept: str) -> Reply:
         is_well = self._lives()
@@ -222,6 +228,7 @@ class Collector:
             "kafka_said": self._sender.said,
             "buffer_events": self._buffer.held_events,
             "buffer_bytes": self._buffer.held_bytes,
+            "buffer_said": self._buffer.said,
             "waiting_requests": self._intake.waiting,
         }
         return _page(said, is_well=is_well)

@@ -130,6 +130,8 @@ class QuickProtocol(PatientProtocol):
     _behind: bytes = b""
     """What came behind the request that is open: a client need not wait for our answer."""
     _is_last = False
+    _has_ended = False
+    """Whether the client says no more, and still waits for an answer."""
 
     def data_received(self, data: bytes) -> None:
         """Take in what came."""
@@ -139,6 +141,26 @@ class QuickProtocol(PatientProtocol):
             self._behind += data
         elif not self._begin(data):
             super().data_received(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the way back open for who ends its own once it has asked, as TCP lets it.
+
+        Its events are taken whether it hears of it or not; without an answer it sends them again.
+        """
+        self._has_ended = self._is_owed() and self.transport.get_extra_info("sslcontext") is None
+        return self._has_ended
+
+    def _is_owed(self) -> bool:
+        """Whether a request came whole and is not answered."""
+        if self._asked is not None:
+            return self._asked.is_sent
+        return self._is_asked() and self.conn.their_state in (h11.DONE, h11.MUST_CLOSE)
+
+    def on_response_complete(self) -> None:
+        """Go on with the connection, if anything can still come."""
+        super().on_response_complete()
+        if self._has_ended and not self._is_owed():
+            self.transport.close()
 
     def _begin(self, data: bytes) -> bool:
         """Begin a request of the common form; say whether it is one."""
@@ -224,6 +246,8 @@ class QuickProtocol(PatientProtocol):
         if self._behind:
             # Not from here: of requests that are refused at once each would be within the other.
             self.loop.call_soon(self._take_behind)
+        elif self._has_ended:
+            self.transport.close()
         else:
             self.flow.resume_reading()
 

@@ -19,7 +19,10 @@ from streams.collector.request import TOLD_MAX, Form, Kind, Outcome, Refusal
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
-CODES: Final = {400: 3, 401: 16, 403: 7, 404: 5, 408: 4, 413: 3, 415: 3, 429: 8, 500: 13, 503: 14}
+CODES: Final = {
+    **{400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 408: 4},
+    **{413: 3, 415: 3, 429: 8, 500: 13, 503: 14},
+}
 """Code of `google.rpc.Status` by status of HTTP; 3 and 413 tell never to send it again."""
 _MESSAGE_CHARACTERS: Final = 1_000
 

@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from streams.collector.buffer import Buffer, Mark
 from streams.collector.parcel import Parcel, Settled
 from streams.errors import StateError
-from streams.runtime.link import Link, open_client
+from streams.runtime.link import MAKES_NO_TOPICS, Link, open_client
 from streams.runtime.sending import turned
 
 QUEUE_MESSAGES_MAX: Final = 100_000
@@ -76,6 +76,7 @@ class Sender:
             Producer,
             {
                 **self._link.librdkafka(),
+                **MAKES_NO_TOPICS,
                 "acks": "all",
                 "enable.idempotence": True,
                 "compression.type": "lz4",

@@ -24,11 +24,14 @@ from streams.notify.rules.retry import Outcome
 from streams.notify.rules.signing import signed_headers
 from streams.notify.secrets import Credentials
 from streams.runtime.clock import wall_us
-from streams.runtime.link import Link, open_client
+from streams.runtime.link import MAKES_NO_TOPICS, Link, open_client
 from streams.units import SECOND_US
 
 TEST_ALERT_US: Final = 60 * SECOND_US
 _POLL_SECONDS: Final = 0.1
+_PROPAGATION_SHARE: Final = 0.5
+"""Of the time for an event, how long its topic may be unknown: beyond that it is not there, which
+a person has to mend, while a broker that is away mends itself."""
 
 
 class Sender(Protocol):
@@ -128,12 +131,15 @@ class TopicSender(_Quiet):
 
     async def __aenter__(self) -> Self:
         """Open the producer."""
+        timeout_ms = int(self._target.timeout_seconds * 1000)
         self._producer = open_client(
             Producer,
             {
                 **self._link.librdkafka(),
+                **MAKES_NO_TOPICS,
                 "enable.idempotence": True,
-                "message.timeout.ms": int(self._target.timeout_seconds * 1000),
+                "message.timeout.ms": timeout_ms,
+                "topic.metadata.propagation.max.ms": int(timeout_ms * _PROPAGATION_SHARE),
                 "linger.ms": 0,
                 "log_level": 0,
             },

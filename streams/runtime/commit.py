@@ -22,7 +22,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from streams.errors import BrokerError, ConfigError, RightError
 from streams.runtime import refusals
 from streams.runtime.crashpoints import reached
-from streams.runtime.link import open_client
+from streams.runtime.link import MAKES_NO_TOPICS, open_client
 
 TRANSACTION_TIMEOUT_MS = 15_000
 PATIENCE_SECONDS = 120.0
@@ -146,6 +146,7 @@ def settings_for(base: Mapping[str, object]) -> dict[str, object]:
     """Return the client settings of a producer of ours; it retries and keeps the order."""
     return {
         **base,
+        **MAKES_NO_TOPICS,
         "linger.ms": _LINGER_MS,
         "batch.size": _BATCH_BYTES,
         "compression.type": "lz4",

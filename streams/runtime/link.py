@@ -27,6 +27,9 @@ from streams.settings import KafkaLink
 
 REACH_SECONDS: Final = 15.0
 """How long a broker may take for its first answer."""
+MAKES_NO_TOPICS: Final[Mapping[str, object]] = {"allow.auto.create.topics": False}
+"""Of each producer: a topic that appears by being written has the broker's partition count, not
+ours. The SDK says it by itself, since it must not import this module."""
 _TRY_SECONDS: Final = 2.0
 _HANDSHAKE_SECONDS: Final = 5.0
 

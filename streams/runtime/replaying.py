@@ -14,7 +14,7 @@ from streams.codec.records import encode
 from streams.errors import BrokerError, ConfigError
 from streams.runtime import refusals, topics
 from streams.runtime.build import Pipeline
-from streams.runtime.link import Link, open_client
+from streams.runtime.link import MAKES_NO_TOPICS, Link, open_client
 from streams.runtime.sending import hear_why, turned
 from streams.units import SECOND_US, counted
 
@@ -61,14 +61,13 @@ class Replay:
             Producer,
             {
                 **link.librdkafka(),
+                **MAKES_NO_TOPICS,
                 "partitioner": "murmur2_random",  # as Java and aiokafka do
                 "enable.idempotence": True,
                 "compression.type": "lz4",
                 "linger.ms": 20,
                 "queue.buffering.max.messages": 200_000,
                 "message.timeout.ms": 60_000,
-                # A topic that appears by being written has the broker's partition count, not ours.
-                "allow.auto.create.topics": False,
                 "topic.metadata.propagation.max.ms": _PROPAGATION_MS,
                 "error_cb": self._hear,
                 "log_level": 2,

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streams.errors import BrokerError
 from streams.runtime import refusals
-from streams.runtime.link import Link, open_client
+from streams.runtime.link import MAKES_NO_TOPICS, Link, open_client
 
 SEND_SECONDS: Final = 30.0
 WHY_SECONDS: Final = 5.0
@@ -91,9 +91,8 @@ def send(link: Link, record: Outgoing, what: str, again: str) -> int:
 
     settings = {
         **link.librdkafka(),
+        **MAKES_NO_TOPICS,
         "enable.idempotence": True,
-        # A topic that appears by being written has the broker's partition count, not ours.
-        "allow.auto.create.topics": False,
         "message.timeout.ms": round(SEND_SECONDS * 1000),
         "error_cb": hear,
         "log_level": 2,

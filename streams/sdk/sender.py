@@ -74,6 +74,7 @@ class KafkaSender:
             "queue.buffering.max.kbytes": 4 * (options.buffer_bytes_max >> 10),
             "queue.buffering.max.messages": 0,
             "message.max.bytes": 1_000_000,
+            # As `runtime.link.MAKES_NO_TOPICS` says, which nothing here may wait for.
             "allow.auto.create.topics": False,
             "error_cb": self._heard,
             "logger": logging.getLogger(f"{LOG_NAME}.kafka"),

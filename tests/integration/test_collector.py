@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from tests.fault.harness import (
     stopped,
     wait_for,
 )
+from tests.integration.disks import small_disk
 from tests.integration.traces import event_of, trace_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
@@ -279,6 +281,36 @@ def test_a_full_buffer_tells_to_come_again_and_recovers(
     ids = Counter(found.event["event_id"] for found in at.events(OTHER))
     assert len(ids) == taken // 2
     assert not list(at.buffer.glob("*.parcels"))
+
+
+def test_a_full_disk_is_told_and_found_out_when_it_has_room_again(
+    own: Deployment, own_node: tuple[str, int], tmp_path: Path
+) -> None:
+    """503, and not ready while Kafka is away: another collector may have a disk."""
+    at = CollectorAt(own, ack_seconds=0.3)
+    with small_disk(tmp_path / "small", 12 << 20) as disk:
+        at.buffer = disk / "buffer"
+        collector = at.serve()
+        event = plain_json(event_of(1, 1, START_US)) | {"dimensions": {"note": "x" * 20_000}}
+        body = json.dumps(event).encode()
+        with stopped(own_node[1]):
+            assert at.post("/v1/events", body).status == 200, "there is room on the disk"
+            filler = disk / "filler"
+            with suppress(OSError):
+                filler.write_bytes(bytes(16 << 20))
+            for _ in range(10):
+                answer = at.post("/v1/events", body)
+                assert (answer.status, answer.json["reason"]) == (503, "buffer_unwritable")
+                assert int(answer.headers["retry-after"]) >= 1
+            assert at.get("/ready").json["reason"].startswith("the buffer cannot be written: No s")
+            assert at.get("/health").json["buffer_said"] == "No space left on device"
+            assert len(list(at.buffer.glob("*.parcels"))) == 1
+            assert len(collector.events("buffer_unwritable")) == 1
+            filler.unlink()
+            wait_for(lambda: at.get("/ready").status == 200, 60, collector.tail, collector)
+            assert at.post("/v1/events", body).status == 200
+        at.wait_until_drained(collector)
+        collector.kill()
 
 
 def test_sigterm_answers_what_it_took_and_keeps_the_rest_for_the_next_start(

@@ -45,6 +45,7 @@ PARTS: Final[dict[str, tuple[str, str, str]]] = {
 }
 """Names of the lists of resources, of scopes, and of what is in them."""
 _IDS: Final = ("traceId", "spanId", "parentSpanId")
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*")
 _NO_HEX: Final = b"\xff"
 """Around an id in JSON that is no hex: no text has this octet."""
@@ -216,6 +217,8 @@ def _rewrite(item: dict[str, Any]) -> None:
 
 def _base64_of(text: str) -> str:
     """Return an id in hex as base64; text that is no hex has a length that no id has."""
+    if _UUID.fullmatch(text):  # OTLP has no dashes, and what is meant is clear
+        text = text.replace("-", "")
     if _HEX.fullmatch(text):
         octets = bytes.fromhex(text)
     else:  # half a surrogate pair has no bytes

@@ -3,12 +3,15 @@
 import os
 import random
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
+from streams.collector import buffer as module
 from streams.collector.buffer import Buffer
 from streams.collector.parcel import Parcel
 from streams.collector.segments import (
@@ -198,6 +201,38 @@ def test_a_disk_that_takes_nothing_is_told(tmp_path: Path, monkeypatch: pytest.M
     assert told.wait(1) == [""]
     assert drained(buffer) == [parcel(n) for n in (0, 1, 2, 4)]
     buffer.close()
+
+
+def test_a_full_disk_is_told_once_and_found_out_when_it_has_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try that fails takes its file with it: there may be one a request, for hours."""
+    monkeypatch.setattr(module, "TRIAL_SECONDS", 0.05)
+    buffer = filled(tmp_path, 3, 1 << 20)
+    before = sorted(tmp_path.iterdir())
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    told = Told()
+    with capture_logs() as lines, monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        patch.setattr(os, "posix_fallocate", full)
+        for n in range(20):
+            buffer.add(parcel(n), told)
+            told.wait(n + 1)
+        assert told.said == ["buffer_unwritable"] * 20
+        assert [path for path in sorted(tmp_path.glob("*.parcels")) if path not in before] == []
+        assert buffer.said == "No space left on device"
+    assert [line["event"] for line in lines] == ["buffer_unwritable"]
+    until = time.monotonic() + 60
+    while buffer.said:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert sorted(tmp_path.iterdir()) == before
+    assert drained(buffer) == [parcel(n) for n in range(3)]
+    buffer.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_damage_stops_the_start(tmp_path: Path) -> None:

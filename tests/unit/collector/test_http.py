@@ -3,7 +3,9 @@
 import gzip
 import json
 import time
+import uuid
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,21 @@ def test_a_wrong_id_is_shown_as_it_was_sent(sent: str) -> None:
         assert at.post("/v1/logs", json.dumps(line).encode()).json() == {}
         ((kept,),) = [decode(p.value)["events"] for p in at.outlet.parcels if p.topic != REJECTED]
         assert (kept["name"], kept["trace_id"], kept["span_id"]) == ("log", "", "")
+
+
+@pytest.mark.parametrize("change", [str, str.upper])
+def test_a_trace_id_of_otlp_may_be_a_uuid(change: Callable[[str], str]) -> None:
+    """In JSON, as one of our own events: what is meant is clear."""
+    found = str(uuid.UUID(bytes=trace_id(1)))
+    span = json.loads(as_json(traces("shop", [span_of(1, 1)])))
+    span["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["traceId"] = change(found)
+    line = json.loads(as_json(logs("shop", [LogRecord(time_unix_nano=START_NS)])))
+    line["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]["traceId"] = change(found)
+    with asked() as at:
+        assert at.post("/v1/traces", json.dumps(span).encode()).json() == {}
+        assert at.post("/v1/logs", json.dumps(line).encode()).json() == {}
+        events = [one for p in at.outlet.parcels for one in decode(p.value)["events"]]
+        assert [one["trace_id"] for one in events] == [trace_id(1).hex()] * 2
 
 
 def test_bytes_made_up_as_an_id_that_is_no_hex_are_no_id() -> None:
@@ -203,6 +220,7 @@ def test_methods_and_pages() -> None:
         ):
             answer = at.ask(method, path)
             assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+        assert at.ask("GET", "/v1/logs").json()["code"] == 12, "UNIMPLEMENTED"
         assert at.ask("GET", "/ready", headers={"accept": "a"}).text == "a"
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -186,6 +187,9 @@ UNCOMMON = {
     "no HTTP": b"\x16\x03\x01\x02\x00\r\n\r\n",
     "a large head": post(HOST, TYPE, f"X-A: {'a' * 20_000}\r\n"),
 }
+CHUNKS = post(
+    HOST, TYPE, "Transfer-Encoding: chunked\r\n", body=b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+)
 REFUSED = {
     "no type": post(HOST),
     "a type that is none of ours": post(HOST, "Content-Type: text/plain\r\n"),
@@ -229,6 +233,19 @@ def test_what_is_not_common_is_no_common_head(name: str) -> None:
     """Whatever stands behind it."""
     assert common_head(UNCOMMON[name]) is None
     assert common_head(UNCOMMON[name] + post()) is None
+
+
+def test_two_lengths_end_the_connection(both: tuple[Served, Served]) -> None:
+    """A proxy may have believed the other one: what follows may be a smuggled request."""
+    said = UNCOMMON["a length and chunks"]
+    for at in both:
+        for request in (said, said.replace(b"/v1/traces", b"/ready").replace(b"POST", b"GET")):
+            with Wire(at) as wire:
+                wire.say(request + post())
+                status, headers, _ = wire.answer()
+                assert (status, headers["connection"]) == (400, "close")
+                assert wire.answer()[0] == 0
+    assert both[0].asked.meters.refused["two_lengths"] >= 2
 
 
 def test_a_head_or_a_body_in_pieces_is_the_same_request(both: tuple[Served, Served]) -> None:
@@ -295,10 +312,46 @@ def test_who_goes_away_leaves_nothing_behind() -> None:
         with Wire(at) as wire:
             wire.say(post())
             until(lambda: bool(outlet.waiting))
-        until(lambda: not at.asked.meters.connections())
         outlet.settle()
         until(at.is_at_rest)
+        until(lambda: not at.asked.meters.connections())
         assert at.asked.meters.taken_events["spans"] == 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [post()],
+        [post(), post(body=b"")],
+        [CHUNKS],
+        [post(), CHUNKS],
+        [CHUNKS, post()],
+        [UNCOMMON["the end of the connection"]],
+    ],
+    ids=["one", "two", "chunks", "one and chunks", "chunks and one", "the last"],
+)
+def test_who_says_no_more_is_still_answered(said: list[bytes]) -> None:
+    """Its events were taken; without an answer it would send them again. Then the end comes."""
+    outlet = Held()
+    with Served(outlet) as at, Wire(at) as wire:
+        wire.say(b"".join(said))
+        wire.socket.shutdown(socket.SHUT_WR)
+        until(lambda: at.asked.meters.open_requests["http"] > 0)
+        outlet.is_open = True
+        outlet.settle()
+        assert [wire.answer()[0] for _ in said] == [200] * len(said)
+        assert wire.answer()[0] == 0
+        until(at.is_at_rest)
+        outlet.settle()
+
+
+def test_who_says_no_more_before_its_body_is_whole_is_let_go() -> None:
+    """There is nothing to answer."""
+    with Served() as at, Wire(at) as wire:
+        wire.say(post(HOST, TYPE, f"Content-Length: {len(BODY) + 1}\r\n"))
+        wire.socket.shutdown(socket.SHUT_WR)
+        assert wire.answer()[0] == 0
+        until(at.is_at_rest)
 
 
 def test_without_room_for_bytes_one_is_told_to_come_again() -> None:

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from streams.collector.buffer import Buffer
 from streams.collector.parcel import Parcel
 from streams.collector.sender import Sender
+from streams.runtime import topics
 from streams.runtime.embedded import EmbeddedBroker
 from streams.runtime.link import Link
 
@@ -20,8 +21,10 @@ TOPIC = "telemetry.other.v1"
 
 @pytest.fixture
 def broker() -> Iterator[str]:
-    """Yield the address of a broker in this process."""
+    """Yield the address of a broker in this process that has the topic."""
     with EmbeddedBroker() as one:
+        client = topics.admin({"bootstrap.servers": one.address})
+        topics.embedded_partitions(client, [TOPIC])
         yield one.address
 
 
@@ -107,3 +110,17 @@ def test_kafka_is_back_also_while_nothing_is_sent(tmp_path: Path, broker: str) -
     sender.close(5)
     assert not sender.is_alive
     buffer.close()
+
+
+def test_no_topic_appears_by_being_sent_to(tmp_path: Path) -> None:
+    """One that was deleted would come back with the broker's partition count; the disk waits."""
+    with EmbeddedBroker() as one:
+        buffer = Buffer(tmp_path, 1 << 20, 1 << 16)
+        sender = Sender(Link.plain(one.address), buffer, 1)
+        assert send(sender, 1) == [""]
+        there = topics.partition_counts(topics.admin({"bootstrap.servers": one.address}))
+        assert TOPIC not in there
+        assert buffer.held_events == 1
+        assert sender.said
+        sender.close(1)
+        buffer.close()

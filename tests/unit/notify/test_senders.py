@@ -8,7 +8,10 @@ import pytest
 from aiohttp import web
 
 from streams.notify.secrets import Credentials, read_credentials
-from streams.notify.senders import AlertmanagerSender, HttpSender
+from streams.notify.senders import AlertmanagerSender, HttpSender, TopicSender
+from streams.runtime import topics
+from streams.runtime.embedded import EmbeddedBroker
+from streams.runtime.link import Link
 from tests.notify_events import incident
 from tests.unit.notify.receiver import Receiver, receiving
 from tests.unit.notify.targets import notify, target
@@ -52,6 +55,23 @@ def test_each_kind_is_sent_in_its_form(
     assert headers["idempotency-key"] == f"{'a' * 32}-1"
     assert headers["webhook-key-id"] == "k1"
     assert key in json.loads(got.body)
+
+
+def test_a_topic_that_is_not_there_is_told_and_not_made() -> None:
+    """Whoever wants it makes it, with partitions of their choice."""
+    one = target("cloudevents", topic="incidents.cloudevents.v1", timeout_seconds=10.0)
+
+    async def run(link: Link) -> tuple[str, str]:
+        async with TopicSender(notify(one), one, link) as sender:
+            attempt = await sender.send(incident())
+        return attempt.outcome, attempt.why
+
+    with EmbeddedBroker() as broker:
+        outcome, why = asyncio.run(run(Link.plain(broker.address)))
+        there = topics.partition_counts(topics.admin({"bootstrap.servers": broker.address}))
+    assert outcome == "misconfigured"
+    assert "incidents.cloudevents.v1" in why
+    assert there == {}
 
 
 def both(first: Receiver, second: Receiver, clock: list[int]) -> AlertmanagerSender:

@@ -13,6 +13,7 @@ from contextlib import suppress
 import pytest
 from confluent_kafka import KafkaException, Producer
 
+from streams.runtime import topics
 from streams.runtime.commit import producer_for, settings_for
 from streams.runtime.embedded import EmbeddedBroker
 from streams.sdk import Telemetry
@@ -27,8 +28,10 @@ BACK_SECONDS = 30.0
 
 @pytest.fixture
 def broker() -> Iterator[Brokerless]:
-    """Return a broker that can be made to name nobody."""
+    """Return a broker that has the topic, and can be made to name nobody."""
     with EmbeddedBroker() as embedded, Brokerless(embedded.address) as made:
+        client = topics.admin({"bootstrap.servers": embedded.address})
+        topics.embedded_partitions(client, [TOPIC])
         yield made
 
 
@@ -77,9 +80,6 @@ def test_a_transaction_commits_after_its_broker_named_nobody(broker: Brokerless)
 
 def test_telemetry_arrives_after_its_broker_named_nobody(broker: Brokerless) -> None:
     """What an application tells of itself waits, and is not dropped."""
-    topics = Producer({"bootstrap.servers": broker.address, "log_level": 0})
-    topics.produce(TOPIC, b"makes the topic", partition=0)
-    assert topics.flush(BACK_SECONDS) == 0
     telemetry = Telemetry("ALPHA", "probe", broker.address)
     with telemetry.span("before"):
         pass

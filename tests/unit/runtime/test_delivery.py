@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from streams.errors import BrokerError
-from streams.runtime import delivery
+from streams.runtime import delivery, topics
 from streams.runtime.commit import CommitRefusedError, Cut, OutRecord
 from streams.runtime.delivery import AtLeastOnce, ExactlyOnce, publisher_for
 
@@ -118,3 +118,13 @@ def test_without_transactions_records_are_still_kept_in_order(publisher: AtLeast
 def test_transactions_are_what_is_promised_unless_told_otherwise() -> None:
     """The task's name is the transactional id: its holders fence each other."""
     assert isinstance(publisher_for("exactly_once", BASE, "g-join-1", 30.0), ExactlyOnce)
+
+
+def test_no_topic_appears_by_being_committed_to(embedded: str) -> None:
+    """A deleted one would come back with the broker's partition count, and the join be torn."""
+    base = {"bootstrap.servers": embedded, "log_level": 0}
+    publisher = AtLeastOnce(base | {"topic.metadata.propagation.max.ms": 0}, 30.0)
+    outputs = [OutRecord("traces.gone.v1", 0, b"k", b"t")]
+    with pytest.raises(CommitRefusedError, match=r"[Uu]nknown topic"):
+        publisher.commit(Cut(7, outputs, [], {}), None)
+    assert "traces.gone.v1" not in topics.partition_counts(topics.admin(base))

@@ -14,8 +14,10 @@ from faust import auth
 
 from streams.errors import BrokerError, ConfigError
 from streams.runtime import link as module
-from streams.runtime.link import Link, open_client
+from streams.runtime.link import MAKES_NO_TOPICS, Link, open_client
 from streams.runtime.task import Connection
+from streams.sdk.options import Options
+from streams.sdk.sender import KafkaSender
 from streams.settings import KafkaLink, load_link
 
 FAR = "kafka.example.org:9093"
@@ -226,3 +228,10 @@ def test_a_broker_that_is_away_is_asked_no_longer_than_said(
     with pytest.raises(BrokerError, match="no broker answers"):
         Link("127.0.0.1:1", KafkaLink.model_construct(), reach_seconds=2.0).reach()
     assert len(asked) <= 5
+
+
+def test_the_sdk_makes_no_topics_either() -> None:
+    """It says so in words of its own, since it must not import the link."""
+    nobody: Any = None
+    sender = KafkaSender({}, Options(), nobody)
+    assert sender._settings.items() >= MAKES_NO_TOPICS.items()
