@@ -6,7 +6,7 @@ Source: Protocol Buffers, "Encoding"; opentelemetry-proto, `common.proto`.
 """
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
@@ -20,16 +20,36 @@ _CONTINUES: Final = 0x80
 
 
 @dataclass(frozen=True, slots=True)
-class Attributes:
-    """m attributes of spans, those of a span together and in order.
+class KeyValues:
+    """m attributes, each of which has a key and a value; all arrays (m,).
+
+    Attributes:
+        key_at, key_size: where the key lies.
+        form: NONE, TEXT, BOOL, INT or DOUBLE.
+        value_at, value_size: where a text lies.
+        bits: the value of a BOOL or INT, or the bytes of a DOUBLE, as a number.
+    """
+
+    key_at: I64
+    key_size: I64
+    form: U8
+    value_at: I64
+    value_size: I64
+    bits: U64
+
+    @property
+    def columns(self) -> tuple[I64, I64, U8, I64, I64, U64]:
+        """All of them, in their order."""
+        return self.key_at, self.key_size, self.form, self.value_at, self.value_size, self.bits
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes(KeyValues):
+    """m attributes of n spans, those of a span together and in order.
 
     Attributes:
         span: (m,) whose.
         first, count: (n,) where those of each span begin, and how many they are.
-        key_at, key_size: (m,) where the key lies.
-        form: (m,) NONE, TEXT, BOOL, INT or DOUBLE.
-        value_at, value_size: (m,) where a text lies.
-        bits: (m,) the value of a BOOL or INT, or the bytes of a DOUBLE, as a number.
         like: (n,) the same number for spans that are known to have the same keys, -1 for others;
             None where nothing is known.
     """
@@ -37,34 +57,11 @@ class Attributes:
     span: I64
     first: I64
     count: I64
-    key_at: I64
-    key_size: I64
-    form: U8
-    value_at: I64
-    value_size: I64
-    bits: U64
     like: I64 | None = None
 
 
-class Read(NamedTuple):
-    """m attributes; see `Attributes`.
-
-    Attributes:
-        is_bad: (m,) which have another form.
-        key_at, key_size, form, value_at, value_size, bits: as there.
-    """
-
-    is_bad: Mask
-    key_at: I64
-    key_size: I64
-    form: U8
-    value_at: I64
-    value_size: I64
-    bits: U64
-
-
-def read_attributes(octets: U8, words: U64, at: I64, end: I64) -> Read:
-    """Return the attributes whose messages lie from `at` to `end`.
+def read_attributes(octets: U8, words: U64, at: I64, end: I64) -> tuple[KeyValues, Mask]:
+    """Return the attributes whose messages lie from `at` to `end`, and which have another form.
 
     Args:
         octets: the bytes.
@@ -94,7 +91,8 @@ def read_attributes(octets: U8, words: U64, at: I64, end: I64) -> Read:
     if len(others):
         found = _values(words, octets, value[others], end[others])
         form[others], value_at[others], value_size[others], bits[others] = found
-    return Read(~is_good | (form == UNKNOWN), at + 2, key_size, form, value_at, value_size, bits)
+    read = KeyValues(at + 2, key_size, form, value_at, value_size, bits)
+    return read, ~is_good | (form == UNKNOWN)
 
 
 _SEVEN: Final = np.uint64(0x7F7F_7F7F_7F7F_7F7F)

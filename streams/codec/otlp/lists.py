@@ -8,12 +8,12 @@ ends within its span; a span of which anything differs is left to those who look
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from streams.codec.otlp.alike import GROUPS_MAX, SPANS_MIN
-from streams.codec.otlp.attributes import BOOL, DOUBLE, INT, TEXT, varints
+from streams.codec.otlp.attributes import BOOL, DOUBLE, INT, TEXT, KeyValues, varints
 from streams.codec.otlp.pieces import units_of
 from streams.units import I64, U8, U64, Mask
 
@@ -82,25 +82,24 @@ class AttributeList:
         """How many attributes it has."""
         return len(self.shapes)
 
-    def lay(self, first: I64, columns: Sequence[Any]) -> None:
-        """Write what is known to columns of `Read`, without its first.
+    def lay(self, first: I64, out: KeyValues) -> None:
+        """Write them among all attributes.
 
         Args:
             first: (n,) where the attributes of each span begin.
-            columns: (m,) of all spans' attributes.
+            out: (m,) all spans' attributes.
         """
-        key_at, key_size, form, value_at, value_size, bits = columns
-        is_all = len(self.rows) == len(first) and len(key_at) == self.count * len(first)
+        is_all = len(self.rows) == len(first) and len(out.key_at) == self.count * len(first)
         begin = first[self.rows]
         for nth, (shape, column) in enumerate(zip(self.shapes, self.columns, strict=True)):
             place: I64 | slice = slice(nth, None, self.count) if is_all else begin + nth
-            key_at[place] = column.at + shape.key_at
-            key_size[place], form[place] = shape.key_bytes, shape.form
-            value_at[place] = column.at + len(shape.sample)
+            out.key_at[place] = column.at + shape.key_at
+            out.key_size[place], out.form[place] = shape.key_bytes, shape.form
+            out.value_at[place] = column.at + len(shape.sample)
             if column.bits is None:
-                value_size[place], bits[place] = column.size, 0
+                out.value_size[place], out.bits[place] = column.size, 0
             else:
-                value_size[place], bits[place] = 0, column.bits
+                out.value_size[place], out.bits[place] = 0, column.bits
 
 
 class AttributeLists:
