@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from streams.codec.otlp.attributes import Attributes, KeyValues, read_attributes, size_at
+from streams.codec.otlp.attributes import CONTINUES, Attributes, KeyValues, read_attributes, size_at
 from streams.codec.otlp.lists import AttributeLists
 from streams.units import I64, U8, U64, Mask
 
@@ -50,7 +50,6 @@ _LINK: Final = {
 }
 _STEP: Final = np.array([0, 0, 9, 6, 2, 5, 5], np.int64)
 _NUMBERS: Final = (VARINT, FIXED32, FLAGS32)
-_CONTINUES: Final = 0x80
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +289,7 @@ class Found:
                 is_good &= ~self.has[tag][rows]
                 self.has[tag][rows] = True
         elif form == VARINT:
-            is_good &= first < _CONTINUES
+            is_good &= first < CONTINUES
             self._put(self.number[tag], rows, first)
         elif form == FIXED32:
             is_good &= first == 1
@@ -303,12 +302,12 @@ class Found:
         """Take a field of a length of one byte or two."""
         size, value_at = first.astype(np.int64), at + 2
         is_good: Mask | bool = True
-        is_long = first >= _CONTINUES
+        is_long = first >= CONTINUES
         if is_long.any():
             second = self._octets.take(value_at)
-            size += is_long * ((second.astype(np.int64) << 7) - _CONTINUES)
+            size += is_long * ((second.astype(np.int64) << 7) - CONTINUES)
             value_at += is_long
-            is_good = ~is_long | (second < _CONTINUES)
+            is_good = ~is_long | (second < CONTINUES)
         after = value_at + size
         after *= (after <= stop) & is_good
         if tag in self._several:
@@ -346,7 +345,7 @@ class Found:
         else:
             self.size[STATUS][row] = 0
         code = octets.take(at + 1)
-        is_code = (end - at == 2) & (octets.take(at) == 0x18) & (code < _CONTINUES)
+        is_code = (end - at == 2) & (octets.take(at) == 0x18) & (code < CONTINUES)
         self.number[STATUS][row] = code * is_code
         self.is_common[row[~is_code & (at != end)]] = False
 
