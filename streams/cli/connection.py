@@ -1,5 +1,8 @@
 """How a command reaches the broker that its settings name."""
 
+from collections.abc import Sequence
+from typing import Annotated
+
 import typer
 
 from streams.runtime.build import Pipeline
@@ -8,6 +11,11 @@ from streams.runtime.personal import untreated
 from streams.runtime.registry import adopt_registry
 from streams.runtime.replaying import Replay
 from streams.settings import WorkerSettings, load_link
+
+OtlpTopics = Annotated[
+    str | None,
+    typer.Option(help="Topics of OpenTelemetry's Kafka exporter to read too; as of the worker."),
+]
 
 
 def connect(settings: WorkerSettings) -> Link:
@@ -35,10 +43,20 @@ def replay_of(
     Raises:
         ConfigError, BrokerError: as `connect` and `Replay`.
     """
+    tell_untreated(pipeline, "sent as they are")
+    return Replay(pipeline, connect(settings), speed, show=not is_quiet)
+
+
+def tell_untreated(pipeline: Pipeline, how: str) -> None:
+    """Say on standard error which personal fields go on without a key, and how."""
     if plain := untreated(pipeline.contract, pipeline.privacy):
         typer.echo(
-            f"spanloom: warning: {', '.join(plain)} are personal by the contract and are sent as "
-            "they are: set SPANLOOM_PSEUDONYM_KEYS_FILE, the same for all that treat",
+            f"spanloom: warning: {', '.join(plain)} are personal by the contract and are {how}: "
+            "set SPANLOOM_PSEUDONYM_KEYS_FILE, the same for all that treat",
             err=True,
         )
-    return Replay(pipeline, connect(settings), speed, show=not is_quiet)
+
+
+def not_read(topics: Sequence[str]) -> str:
+    """Return what is said of topics that look like those of OpenTelemetry's exporter."""
+    return f"spanloom: not read: {', '.join(topics)}. Name them by --otlp-topics."

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from streams.cli.connection import connect
+from streams.cli.connection import OtlpTopics, connect, not_read
 from streams.cli.lines import clean
 from streams.cli.moments import moment_us
 from streams.cli.tables import columns_of, print_table, terminal
@@ -21,6 +21,7 @@ from streams.errors import ConfigError, reason_of
 from streams.runtime.build import load_pipeline
 from streams.runtime.field_sizes import field_sizes
 from streams.runtime.reading import Reading
+from streams.runtime.sent_events import SentEvents, unread_exporter_topics
 from streams.settings import load_settings
 
 _SHOWN_MAX: Final = 50
@@ -29,6 +30,7 @@ _SHOWN_MAX: Final = 50
 def minimise(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A contract file, or seed for ours.")],
     broker: Annotated[str | None, typer.Option(help="Bootstrap address, HOST:PORT.")] = None,
+    otlp_topics: OtlpTopics = None,
     newest: Annotated[
         int, typer.Option(min=1, help="Offsets that are looked at, per partition.")
     ] = 20_000,
@@ -50,13 +52,17 @@ def minimise(
     Example: spanloom contract minimise seed --broker 127.0.0.1:9092
     """
     since_us = moment_us(since, "--since", "2026-01-31T00:00:00Z") if since else 0
-    settings = load_settings(broker=broker, contract=file)
+    settings = load_settings(broker=broker, contract=file, otlp_topics=otlp_topics)
     pipeline = load_pipeline(settings)
     assert pipeline.contract is not None, "a file was given"
     asked = {} if access is None else asked_for(access, since)
     with Reading(connect(settings)) as reading:
-        topics = reading.known(pipeline.telemetry)
-        sizes, is_cut = field_sizes(reading, topics, newest, since_us)
+        topics = reading.known(pipeline.sent)
+        left_out = unread_exporter_topics(reading, pipeline)
+        events_of = SentEvents(pipeline).of
+        sizes, is_cut = field_sizes(reading, topics, newest, since_us, events_of)
+    if left_out:
+        typer.echo(not_read(left_out), err=True)
     found = uses(pipeline.contract, sizes, asked, settings.signal_dimensions)
     if as_json:
         typer.echo(json.dumps(view(found, sizes, is_cut)))

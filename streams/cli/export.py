@@ -9,14 +9,14 @@ import gzip
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from streams.cli.connection import connect
+from streams.cli.connection import OtlpTopics, connect, not_read, tell_untreated
 from streams.cli.moments import moment_us
 from streams.cli.outfiles import FORCE_HELP, refuse_there
 from streams.codec import records
@@ -26,8 +26,9 @@ from streams.codec.recorded.to_jaeger import jaeger_trace
 from streams.codec.recorded.to_otlp import otlp_request
 from streams.errors import ConfigError, RecordError
 from streams.runtime import topics
-from streams.runtime.build import load_pipeline
+from streams.runtime.build import Pipeline, load_pipeline
 from streams.runtime.reading import Message, Place, Reading
+from streams.runtime.sent_events import SentEvents, unread_exporter_topics
 from streams.settings import load_settings
 from streams.units import counted
 
@@ -64,6 +65,7 @@ def events(
     out: Out,
     broker: Broker = None,
     contract: Annotated[str | None, typer.Option(help="Path of the contract, or `seed`.")] = None,
+    otlp_topics: OtlpTopics = None,
     topic: Annotated[
         list[str] | None, typer.Option(help="Only this topic; may be given several times.")
     ] = None,
@@ -78,21 +80,24 @@ def events(
 ) -> None:
     """Write telemetry events as JSON lines, which `spanloom replay events` sends again.
 
-    Of the topics that the contract names, and `telemetry.other.v1`; which others there are is said.
+    Of the topics that the contract names, `telemetry.other.v1`, and those of --otlp-topics, whose
+    spans, log records and data points become events; which others there are is said.
     Events of a partition keep their order. Ends with 1 when records could not be read.
 
     Example: spanloom export events -o day.jsonl.gz --contract seed --since 2026-01-31T00:00Z
     """
-    settings = load_settings(broker=broker, contract=contract)
+    settings = load_settings(broker=broker, contract=contract, otlp_topics=otlp_topics)
     refuse_there(out, force=force)
     span = _range(since, until)
     counts: Counter[str] = Counter()
+    pipeline = load_pipeline(settings)
+    tell_untreated(pipeline, "written as the topics have them")
     with Reading(connect(settings)) as reading:
-        names = topic or reading.known(load_pipeline(settings).telemetry)
+        names = topic or reading.known(pipeline.sent)
         if not topic and not at:
-            _tell_left_out(reading, names, settings.derived_prefix)
+            _tell_left_out(reading, names, pipeline)
         starts, ends = _places(reading, names, at or [])
-        told = _events(reading, starts, ends, span, counts)
+        told = _events(_within(reading, starts, ends), pipeline, span, counts)
         written = _whole(out, lambda path: write_events(path, told), force=force)
     _say(out, written, "events", counts, as_json)
 
@@ -135,9 +140,9 @@ def traces(
     _say(out, len(newest), "traces", counts, as_json)
 
 
-def _tell_left_out(reading: Reading, names: Sequence[str], prefix: str) -> None:
+def _tell_left_out(reading: Reading, names: Sequence[str], pipeline: Pipeline) -> None:
     """Say which telemetry topics are not read: without a contract that is each module's own."""
-    known = {*names, *(prefix + derived for derived in topics.DERIVED)}
+    known = {*names, *map(pipeline.derived, topics.DERIVED)}
     there = sorted(reading.topics())
     left_out = [one for one in there if _TELEMETRY.fullmatch(one) and one not in known]
     if left_out:
@@ -146,6 +151,8 @@ def _tell_left_out(reading: Reading, names: Sequence[str], prefix: str) -> None:
             "--topic.",
             err=True,
         )
+    if unread := unread_exporter_topics(reading, pipeline):
+        typer.echo(not_read(unread), err=True)
 
 
 def _range(since: str, until: str) -> tuple[int, int]:
@@ -195,15 +202,15 @@ def _within(
 
 
 def _events(
-    reading: Reading,
-    starts: dict[Place, int],
-    ends: dict[Place, int],
+    messages: Iterable[Message],
+    pipeline: Pipeline,
     span: tuple[int, int],
     counts: Counter[str],
 ) -> Iterator[dict[str, Any]]:
-    for message in _within(reading, starts, ends):
+    sent, privacy = SentEvents(pipeline), pipeline.privacy
+    for message in messages:
         try:
-            found = records.decode_events(message.value)
+            found = sent.of(message)
         except RecordError as error:
             counts[error.reason] += 1
             continue
@@ -211,7 +218,7 @@ def _events(
             if not can_be_kept(event):
                 counts["invalid_number"] += 1
             elif span[0] <= event["timestamp"] < span[1]:
-                yield event
+                yield event if privacy is None else privacy.event(event)
 
 
 def _traces(

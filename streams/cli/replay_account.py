@@ -4,7 +4,7 @@ Invariant: a dry run refuses what the worker would reject, by the same judge, an
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any, Final
@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import typer
 
-from streams.cli.lines import clean
+from streams.cli.lines import clean, time_of_day
 from streams.codec.events import EventDecoder
 from streams.codec.recorded.account import Account, Event, RecordedTrace, RowError, bound_events
 from streams.codec.recorded.summary import trace_summary
@@ -22,6 +22,7 @@ from streams.core.columns import Operations
 from streams.units import counted
 
 _PATHS_SHOWN: Final = 5
+_SERIES_SHOWN: Final = 50
 _JUDGED_AT_ONCE: Final = 5_000
 _OPERATIONS_MAX: Final = 100_000
 
@@ -69,7 +70,13 @@ def _placed(events: Iterable[tuple[str, Event]]) -> Iterator[tuple[str, Event]]:
 
 
 def tell(
-    account: Account, count: int, sent: int, summaries: list[dict[str, Any]], *, as_json: bool
+    account: Account,
+    count: int,
+    sent: int,
+    summaries: list[dict[str, Any]],
+    *,
+    as_json: bool,
+    series: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Say what became of the rows; end with 1 where some were refused.
 
@@ -79,6 +86,7 @@ def tell(
         sent: how many of these were sent.
         summaries: of their traces.
         as_json: one JSON object instead of text.
+        series: of their metric points.
     """
     answer = {
         "rows": account.rows,
@@ -90,6 +98,7 @@ def tell(
         "examples": [one._asdict() for one in account.examples],
         "hashed_ids": account.hashed_ids,
         "traces": summaries,
+        "series": [*series],
     }
     if as_json:
         typer.echo(json.dumps(answer))
@@ -123,6 +132,15 @@ def _show(answer: dict[str, Any], account: Account) -> None:
         longest = sorted(trace["critical_path"], key=lambda one: -one["own_us"])
         for one in longest[:_PATHS_SHOWN]:
             typer.echo(f"  {one['own_us']:>12,} us  {clean(one['call_path'])}")
+    for one in answer["series"][:_SERIES_SHOWN]:
+        varied = ", ".join(f"{key}={value}" for key, value in sorted(one["dimensions"].items()))
+        last = "no value" if one["last"] is None else f"{one['last']:,g}"
+        typer.echo(
+            f"{clean(one['module'])}: {clean(one['name'])} {{{clean(varied)}}}: "
+            f"{counted(one['points'], 'point')}, the last {last} at {time_of_day(one['last_us'])}"
+        )
+    if len(answer["series"]) > _SERIES_SHOWN:
+        typer.echo(f"and {len(answer['series']) - _SERIES_SHOWN:,} more series (--json has all)")
     refused = sum(answer["refused"].values())
     typer.echo(
         f"{counted(answer['rows'], 'row')}, {counted(answer['events'], 'event')}, "

@@ -4,7 +4,7 @@ Invariant: rows that are refused are counted with reason and
 place, and make the command end with 1 although the others were sent.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -24,7 +24,7 @@ from streams.codec.recorded.account import (
 from streams.codec.recorded.fields import COMPONENT
 from streams.codec.recorded.jaeger import jaeger_traces
 from streams.codec.recorded.mapping import load_mapping
-from streams.codec.recorded.summary import trace_summary
+from streams.codec.recorded.summary import series_summaries, trace_summary
 from streams.codec.recorded.table import table_events
 from streams.codec.recorded.zipkin import zipkin_traces
 from streams.runtime.build import load_pipeline, services_of
@@ -136,7 +136,7 @@ class _Sender:
         self._as_json = as_json
         self._quiet = quiet
         self._account = Account(withholds=self._pipeline.privacy is not None)
-        self._places: dict[str, str] = {}
+        self._places: dict[str, str] = {}  # of rows by event id, of traces by trace id
 
     def send_traces(
         self, sources: Iterable[_Source], reader: Callable[[_Source, Account], _Traces]
@@ -156,17 +156,33 @@ class _Sender:
         )
 
     def send_tables(self, files: list[Path], mapping: Path) -> None:
-        events = table_events(files, load_mapping(mapping), self._account)
-        self._finish(events, [])
+        found = table_events(files, load_mapping(mapping), self._account)
+        self._places = {event["event_id"]: place for place, event in found}
+        events = [event for _, event in found]
+        if not self._dry_run:
+            self._finish(events, [])
+            return
+        traces: dict[str, tuple[str, list[Event]]] = {}
+        for place, event in found:
+            if event["trace_id"]:
+                traces.setdefault(event["trace_id"], (place, []))[1].append(event)
+        recorded = [RecordedTrace(place, name, own) for name, (place, own) in traces.items()]
+        self._finish(events, [*map(trace_summary, recorded)], series_summaries(events))
 
-    def _finish(self, events: list[Event], summaries: list[dict[str, Any]]) -> None:
+    def _finish(
+        self,
+        events: list[Event],
+        summaries: list[dict[str, Any]],
+        series: Sequence[dict[str, Any]] = (),
+    ) -> None:
         events.sort(key=lambda event: int(event["timestamp"]))
         sent = 0
         if not self._dry_run:
             good = list(self._placed(events))
             replay = replay_of(self._pipeline, self._settings, self._speed, is_quiet=self._quiet)
             sent = replay.send(good)
-        tell(self._account, len(events), sent, summaries, as_json=self._as_json)
+        as_json = self._as_json
+        tell(self._account, len(events), sent, summaries, as_json=as_json, series=series)
 
     def _placed(self, events: Iterable[Event]) -> Iterator[Event]:
         """Yield the events at the times and with the module names that are sent."""
@@ -178,7 +194,7 @@ class _Sender:
             event["timestamp"] += move_us
             if not 0 < event["timestamp"] <= TIMESTAMP_MAX_US:
                 what = f"{event['timestamp']} us; --shift-to moves the recording"
-                place = self._places.get(str(event["trace_id"]), str(event["event_id"]))
+                place = self._places.get(event["event_id"]) or self._places[event["trace_id"]]
                 self._account.refuse(place, RowError("invalid_time", what))
                 continue
             found = services.place(event["module"])

@@ -81,6 +81,12 @@ class Pipeline:
         return tuple(topic for topic in self.telemetry if topic not in foreign)
 
     @property
+    def sent(self) -> tuple[str, ...]:
+        """Names of the telemetry topics that others send to; what workers tell is in none."""
+        own = {self.telemetry[i] for i in self.silent}
+        return tuple(topic for topic in self.telemetry if topic not in own)
+
+    @property
     def otlp_kinds(self) -> dict[int, str]:
         """What the topics of OTLP messages hold, by their index among the telemetry topics."""
         return {self.telemetry.index(topic): kind for topic, kind in self.otlp.items()}

@@ -4,7 +4,7 @@ Owns what is looked at: the newest records of each partition. Joins no group, ke
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,7 +12,7 @@ from streams.codec import records, wire
 from streams.codec.schemas import SchemaSet, default_schemas
 from streams.contract.coverage import Emitted, Tally
 from streams.errors import RecordError
-from streams.runtime.reading import Reading
+from streams.runtime.reading import Message, Reading
 
 DIFFERENT_MAX: Final = 100_000
 """Different things that are told apart: a name with an id in it must not eat the memory."""
@@ -37,13 +37,24 @@ class Told:
     is_cut: bool = False
 
 
-def count_told(reading: Reading, topics: Sequence[str], newest: int) -> Told:
+def own_events(message: Message) -> Sequence[records.Record]:
+    """Return the events of a record of one of our own topics."""
+    return records.decode_events(message.value)
+
+
+def count_told(
+    reading: Reading,
+    topics: Sequence[str],
+    newest: int,
+    events_of: Callable[[Message], Sequence[records.Record]] = own_events,
+) -> Told:
     """Return what the newest records of some topics tell.
 
     Args:
         reading: a connection.
         topics: telemetry topics that are there.
         newest: offsets that are looked at, per partition.
+        events_of: reads the events of a record.
 
     Raises:
         BrokerError: the broker does not answer.
@@ -56,18 +67,16 @@ def count_told(reading: Reading, topics: Sequence[str], newest: int) -> Told:
     for message in reading.records(starts):
         if message is not None:
             told.records += 1
-            _take(told, message.value, schemas)
+            try:
+                events = events_of(message)
+            except RecordError as error:
+                told.unreadable[error.reason] += 1
+                continue
+            _take(told, events, _old_schema(schemas, message.value))
     return told
 
 
-def _take(told: Told, value: bytes | None, schemas: SchemaSet) -> None:
-    try:
-        schema_id, _ = wire.split(value, schemas)
-        events = records.decode_events(value)
-    except RecordError as error:
-        told.unreadable[error.reason] += 1
-        return
-    old = _old_schema(schemas, schema_id)
+def _take(told: Told, events: Sequence[records.Record], old: str) -> None:
     for event in events:
         what = Emitted(event["event_type"], event["module"], event["component"], event["name"])
         tally = told.seen.get(what)
@@ -83,8 +92,11 @@ def _take(told: Told, value: bytes | None, schemas: SchemaSet) -> None:
             tally.old_schemas[old] = tally.old_schemas.get(old, 0) + 1
 
 
-def _old_schema(schemas: SchemaSet, schema_id: int) -> str:
-    """Return what an id stands for and what came after it, "" for the newest."""
+def _old_schema(schemas: SchemaSet, value: bytes | None) -> str:
+    """Return what wrote a value and what came after it; "" for the newest, and for none of ours."""
+    if (value or b"")[:1] != bytes([wire.MAGIC]):
+        return ""
+    schema_id, _ = wire.split(value, schemas)
     name = schemas.name_of(schema_id) or ""
     version, newest = schemas.version_of(schema_id), schemas.version_of(schemas.id_of(name))
     return f"{name} version {version}, now {newest}" if 0 < version < newest else ""

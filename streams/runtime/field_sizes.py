@@ -4,15 +4,16 @@ Owns what is looked at: the newest records of each partition, within a window of
 no group, keeps nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from streams.codec.records import decode_events
+from streams.codec.records import Record
 from streams.codec.varints import varint
 from streams.contract.minimising import Size, Sizes
 from streams.core.privacy.treatments import DIMENSION
 from streams.errors import RecordError
-from streams.runtime.reading import Reading
+from streams.runtime.counting import own_events
+from streams.runtime.reading import Message, Reading
 
 KEYS_MAX: Final = 10_000
 """Different dimensions that are told apart: a key with an id in it must not eat the memory."""
@@ -21,7 +22,11 @@ _ONE_BYTE: Final = 1
 
 
 def field_sizes(
-    reading: Reading, topics: Sequence[str], newest: int, since_us: int
+    reading: Reading,
+    topics: Sequence[str],
+    newest: int,
+    since_us: int,
+    events_of: Callable[[Message], Sequence[Record]] = own_events,
 ) -> tuple[Sizes, bool]:
     """Return what fields cost, and whether older records were left out.
 
@@ -30,6 +35,7 @@ def field_sizes(
         topics: telemetry topics that are there.
         newest: offsets that are looked at, per partition.
         since_us: events from this time on count, Unix microseconds.
+        events_of: reads the events of a record.
 
     Raises:
         BrokerError: the broker does not answer.
@@ -41,7 +47,7 @@ def field_sizes(
         if message is None:
             continue
         try:
-            events = decode_events(message.value)
+            events = events_of(message)
         except RecordError:
             continue  # it has no fields; `spanloom coverage` counts it
         for event in events:

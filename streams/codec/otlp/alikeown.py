@@ -11,14 +11,19 @@ import numpy as np
 from streams.codec.otlp.attributes import TEXT
 from streams.codec.otlp.keys import KeyCodes
 from streams.codec.otlp.numbers import NUMBER_BYTES, number_texts
-from streams.codec.otlp.pieces import SHORT_BYTES, all_or, copy_pieces, copy_rows, copy_same
+from streams.codec.otlp.pieces import (
+    SHORT_BYTES,
+    all_or,
+    copy_pieces,
+    copy_rows,
+    copy_same,
+    with_lengths,
+)
 from streams.codec.otlp.spanstep import SpanStep
 from streams.units import I64, U8
 
 ALIKE_MIN: Final = 512
 """Spans of the same keys, whose dimensions are written so."""
-_ONE_BYTE: Final = 64
-"""Lengths below take one byte in Avro; those of texts and keys here take two at most."""
 _Places = I64 | slice
 
 
@@ -128,19 +133,3 @@ def _columns_of(step: SpanStep, spans: I64, keys: KeyCodes) -> list[_Values] | N
             numbers, start, size = number_texts(form, attributes.bits[place])
             columns.append(_Values(key, size, start, numbers))
     return columns
-
-
-def with_lengths(octets: U8, at: I64, size: I64) -> tuple[I64, I64]:
-    """Write the lengths of texts in front of them; return where that begins, and its length.
-
-    Two bytes or more in front of each text belong to nothing else: its tag and its length.
-    """
-    start = at - 1
-    is_long = size >= _ONE_BYTE
-    if not is_long.any():
-        octets[start] = 2 * size
-        return start, size + 1
-    octets[start] = np.where(is_long, size >> 6, 2 * size)
-    before = at[is_long] - 2
-    octets[before] = (2 * size[is_long] & 0x7F) | 0x80
-    return start - is_long, size + 1 + is_long

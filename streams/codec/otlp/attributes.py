@@ -6,7 +6,7 @@ Source: Protocol Buffers, "Encoding"; opentelemetry-proto, `common.proto`.
 """
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
@@ -16,20 +16,47 @@ NONE, TEXT, BOOL, INT, DOUBLE = range(5)
 UNKNOWN: Final = 255
 PAD_BYTES: Final = 320
 """After the last request, so that whole units may be read and copied anywhere before."""
-_CONTINUES: Final = 0x80
+CONTINUES: Final = 0x80
+"""A byte of a length or number from here on has another one behind it."""
+KEY, VALUE = 0x0A, 0x12
+TEXT_VALUE, BOOL_VALUE, INT_VALUE, DOUBLE_VALUE = 0x0A, 0x10, 0x18, 0x21
+"""Tags of a `KeyValue`, and of the plain ones among an `AnyValue`."""
+_TEXT_HEAD: Final = TEXT_VALUE << 16 | VALUE
+_INT_HEAD: Final = INT_VALUE << 16 | VALUE
+"""A value's tag, no length yet, and the tag of what is in it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Attributes:
-    """m attributes of spans, those of a span together and in order.
+class KeyValues:
+    """m attributes, each of which has a key and a value; all arrays (m,).
+
+    Attributes:
+        key_at, key_size: where the key lies.
+        form: NONE, TEXT, BOOL, INT or DOUBLE.
+        value_at, value_size: where a text lies.
+        bits: the value of a BOOL or INT, or the bytes of a DOUBLE, as a number.
+    """
+
+    key_at: I64
+    key_size: I64
+    form: U8
+    value_at: I64
+    value_size: I64
+    bits: U64
+
+    @property
+    def columns(self) -> tuple[I64, I64, U8, I64, I64, U64]:
+        """All of them, in their order."""
+        return self.key_at, self.key_size, self.form, self.value_at, self.value_size, self.bits
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes(KeyValues):
+    """m attributes of n spans, those of a span together and in order.
 
     Attributes:
         span: (m,) whose.
         first, count: (n,) where those of each span begin, and how many they are.
-        key_at, key_size: (m,) where the key lies.
-        form: (m,) NONE, TEXT, BOOL, INT or DOUBLE.
-        value_at, value_size: (m,) where a text lies.
-        bits: (m,) the value of a BOOL or INT, or the bytes of a DOUBLE, as a number.
         like: (n,) the same number for spans that are known to have the same keys, -1 for others;
             None where nothing is known.
     """
@@ -37,34 +64,11 @@ class Attributes:
     span: I64
     first: I64
     count: I64
-    key_at: I64
-    key_size: I64
-    form: U8
-    value_at: I64
-    value_size: I64
-    bits: U64
     like: I64 | None = None
 
 
-class Read(NamedTuple):
-    """m attributes; see `Attributes`.
-
-    Attributes:
-        is_bad: (m,) which have another form.
-        key_at, key_size, form, value_at, value_size, bits: as there.
-    """
-
-    is_bad: Mask
-    key_at: I64
-    key_size: I64
-    form: U8
-    value_at: I64
-    value_size: I64
-    bits: U64
-
-
-def read_attributes(octets: U8, words: U64, at: I64, end: I64) -> Read:
-    """Return the attributes whose messages lie from `at` to `end`.
+def read_attributes(octets: U8, words: U64, at: I64, end: I64) -> tuple[KeyValues, Mask]:
+    """Return the attributes whose messages lie from `at` to `end`, and which have another form.
 
     Args:
         octets: the bytes.
@@ -73,7 +77,7 @@ def read_attributes(octets: U8, words: U64, at: I64, end: I64) -> Read:
         end: (m,) where each ends.
     """
     key_size = octets.take(at + 1).astype(np.int64)
-    is_good = (octets.take(at) == 0x0A) & (key_size > 0) & (key_size < _CONTINUES)
+    is_good = (octets.take(at) == KEY) & (key_size > 0) & (key_size < CONTINUES)
     value = at + 2 + key_size
     inner = end - value - 2  # bytes of the value's message, where its length is one byte
     is_good &= inner >= 0
@@ -82,11 +86,11 @@ def read_attributes(octets: U8, words: U64, at: I64, end: I64) -> Read:
     bits = np.zeros(len(at), np.uint64)
     value = np.minimum(value, len(octets) - PAD_BYTES)
     quad = _quads_of(octets)[value].astype(np.int64)
-    is_text = quad == 0x000A_0012 + (inner << 8) + (value_size << 24)
-    is_text &= (value_size >= 0) & (inner < _CONTINUES)
+    is_text = quad == _TEXT_HEAD + (inner << 8) + (value_size << 24)
+    is_text &= (value_size >= 0) & (inner < CONTINUES)
     form[is_text] = TEXT
-    is_int = quad & 0xFF_FFFF == 0x18_0012 + (inner << 8)
-    is_int &= (inner > 0) & (inner < _CONTINUES) & is_good
+    is_int = quad & 0xFF_FFFF == _INT_HEAD + (inner << 8)
+    is_int &= (inner > 0) & (inner < CONTINUES) & is_good
     ints = np.flatnonzero(is_int)
     bits[ints], is_whole = varints(words[value[ints] + 3], inner[ints] - 1)
     form[ints[is_whole]] = INT
@@ -94,7 +98,8 @@ def read_attributes(octets: U8, words: U64, at: I64, end: I64) -> Read:
     if len(others):
         found = _values(words, octets, value[others], end[others])
         form[others], value_at[others], value_size[others], bits[others] = found
-    return Read(~is_good | (form == UNKNOWN), at + 2, key_size, form, value_at, value_size, bits)
+    read = KeyValues(at + 2, key_size, form, value_at, value_size, bits)
+    return read, ~is_good | (form == UNKNOWN)
 
 
 _SEVEN: Final = np.uint64(0x7F7F_7F7F_7F7F_7F7F)
@@ -112,7 +117,7 @@ def _values(words: U64, octets: U8, at: I64, end: I64) -> tuple[U8, I64, I64, U6
     """Return form, place and bits of the values whose fields lie from `at` to `end`."""
     size, head = size_at(octets, at + 1)
     inner = at + 1 + head
-    is_good = (octets.take(at) == 0x12) & (size >= 0) & (inner + size == end)
+    is_good = (octets.take(at) == VALUE) & (size >= 0) & (inner + size == end)
     form, value_at, value_size, bits = values_at(words, octets, inner, end)
     form[~is_good] = UNKNOWN
     return form, value_at, value_size, bits
@@ -129,23 +134,23 @@ def values_at(words: U64, octets: U8, inner: I64, end: I64) -> tuple[U8, I64, I6
     tag = octets.take(inner) * is_good
     width = end - inner - 1
     bits, is_whole = varints(words[inner + 1], width)
-    form[(tag == 0x10) & is_whole & (bits < np.uint64(2))] = BOOL
-    form[(tag == 0x18) & is_whole] = INT
-    is_double = (tag == 0x21) & (width == 8)
+    form[(tag == BOOL_VALUE) & is_whole & (bits < np.uint64(2))] = BOOL
+    form[(tag == INT_VALUE) & is_whole] = INT
+    is_double = (tag == DOUBLE_VALUE) & (width == 8)
     if is_double.any():
         form[is_double] = DOUBLE
         bits = np.where(is_double, words[inner + 1], bits)
     text_size, head = size_at(octets, inner + 1)
-    form[(tag == 0x0A) & (text_size >= 0) & (head + text_size == width)] = TEXT
+    form[(tag == TEXT_VALUE) & (text_size >= 0) & (head + text_size == width)] = TEXT
     return form, inner + 1 + head, text_size, bits
 
 
 def size_at(octets: U8, at: I64) -> tuple[I64, I64]:
     """Return lengths and how many bytes they take, one or two; -1 where they take more."""
     first, second = octets.take(at), octets.take(at + 1)
-    is_long = first >= _CONTINUES
-    size = first.astype(np.int64) + is_long * ((second.astype(np.int64) << 7) - _CONTINUES)
-    size[is_long & (second >= _CONTINUES)] = -1
+    is_long = first >= CONTINUES
+    size = first.astype(np.int64) + is_long * ((second.astype(np.int64) << 7) - CONTINUES)
+    size[is_long & (second >= CONTINUES)] = -1
     return size, 1 + is_long.astype(np.int64)
 
 

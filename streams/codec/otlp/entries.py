@@ -181,7 +181,7 @@ def attributes_of(
 ) -> Attributes:
     """Return attributes whose place among the others is not known yet."""
     none = np.zeros(0, np.int64)
-    return Attributes(span, none, none, key_at, key_size, form, at, size, bits.astype(np.uint64))
+    return Attributes(key_at, key_size, form, at, size, bits.astype(np.uint64), span, none, none)
 
 
 def merged(parts: Sequence[Attributes]) -> Attributes:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from streams.codec.otlp.alikeown import alike_own, with_lengths
+from streams.codec.otlp.alikeown import alike_own
 from streams.codec.otlp.attributes import PAD_BYTES, TEXT
 from streams.codec.otlp.events import FIELD_KEYS
 from streams.codec.otlp.heads import (
@@ -28,7 +28,14 @@ from streams.codec.otlp.heads import (
 from streams.codec.otlp.keys import NO_FIELD, KeyCodes
 from streams.codec.otlp.links import END_BYTES, LINK_BYTES, write_links
 from streams.codec.otlp.numbers import number_texts
-from streams.codec.otlp.pieces import all_or, copy_pieces, copy_rows, copy_same, joined
+from streams.codec.otlp.pieces import (
+    all_or,
+    copy_pieces,
+    copy_rows,
+    copy_same,
+    joined,
+    with_lengths,
+)
 from streams.codec.otlp.spanstep import SpanStep
 from streams.codec.otlp.values import ENTRIES_MAX
 from streams.codec.otlp.walk import NAME

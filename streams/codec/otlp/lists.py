@@ -8,12 +8,26 @@ ends within its span; a span of which anything differs is left to those who look
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from streams.codec.otlp.alike import GROUPS_MAX, SPANS_MIN
-from streams.codec.otlp.attributes import BOOL, DOUBLE, INT, TEXT, varints
+from streams.codec.otlp.attributes import (
+    BOOL,
+    BOOL_VALUE,
+    CONTINUES,
+    DOUBLE,
+    DOUBLE_VALUE,
+    INT,
+    INT_VALUE,
+    KEY,
+    TEXT,
+    TEXT_VALUE,
+    VALUE,
+    KeyValues,
+    varints,
+)
 from streams.codec.otlp.pieces import units_of
 from streams.units import I64, U8, U64, Mask
 
@@ -21,11 +35,8 @@ _MISSES_MAX: Final = 4
 """Lists that few others had, after which no other is tried."""
 _ATTRIBUTES_MAX: Final = 64
 """Of a list; what follows is looked at one by one."""
-_CONTINUES: Final = 0x80
 _WORD_BYTES: Final = 8
-_KEY, _VALUE = 0x0A, 0x12
-_TEXT, _BOOL, _INT, _DOUBLE = 0x0A, 0x10, 0x18, 0x21
-_FORMS: Final = {_TEXT: TEXT, _BOOL: BOOL, _INT: INT, _DOUBLE: DOUBLE}
+_FORMS: Final = {TEXT_VALUE: TEXT, BOOL_VALUE: BOOL, INT_VALUE: INT, DOUBLE_VALUE: DOUBLE}
 _DOUBLE_BYTES: Final = 9
 """A tag and its value."""
 
@@ -82,25 +93,24 @@ class AttributeList:
         """How many attributes it has."""
         return len(self.shapes)
 
-    def lay(self, first: I64, columns: Sequence[Any]) -> None:
-        """Write what is known to columns of `Read`, without its first.
+    def lay(self, first: I64, out: KeyValues) -> None:
+        """Write them among all attributes.
 
         Args:
             first: (n,) where the attributes of each span begin.
-            columns: (m,) of all spans' attributes.
+            out: (m,) all spans' attributes.
         """
-        key_at, key_size, form, value_at, value_size, bits = columns
-        is_all = len(self.rows) == len(first) and len(key_at) == self.count * len(first)
+        is_all = len(self.rows) == len(first) and len(out.key_at) == self.count * len(first)
         begin = first[self.rows]
         for nth, (shape, column) in enumerate(zip(self.shapes, self.columns, strict=True)):
             place: I64 | slice = slice(nth, None, self.count) if is_all else begin + nth
-            key_at[place] = column.at + shape.key_at
-            key_size[place], form[place] = shape.key_bytes, shape.form
-            value_at[place] = column.at + len(shape.sample)
+            out.key_at[place] = column.at + shape.key_at
+            out.key_size[place], out.form[place] = shape.key_bytes, shape.form
+            out.value_at[place] = column.at + len(shape.sample)
             if column.bits is None:
-                value_size[place], bits[place] = column.size, 0
+                out.value_size[place], out.bits[place] = column.size, 0
             else:
-                value_size[place], bits[place] = 0, column.bits
+                out.value_size[place], out.bits[place] = 0, column.bits
 
 
 class AttributeLists:
@@ -199,19 +209,19 @@ def _shape_at(part: bytes, at: int) -> tuple[_Shape | None, int]:
     size, at = _size_at(part, at + 1)
     end, size_at, size_bytes = at + size, [1], [at - begin - 1]
     key_bytes, key_at = part[at + 1], at + 2
-    if part[at] != _KEY or not 0 < key_bytes < _CONTINUES:
+    if part[at] != KEY or not 0 < key_bytes < CONTINUES:
         return None, end
     at = key_at + key_bytes
-    if part[at] != _VALUE:
+    if part[at] != VALUE:
         return None, end
     size_at.append(at + 1 - begin)
     size, inner = _size_at(part, at + 1)
     size_bytes.append(inner - at - 1)
     tag, at = part[inner], inner + 1
-    is_long = tag == _INT and size > 1 + _WORD_BYTES  # a negative number
+    is_long = tag == INT_VALUE and size > 1 + _WORD_BYTES  # a negative number
     if inner + size != end or tag not in _FORMS or is_long:
         return None, end
-    if tag == _TEXT:
+    if tag == TEXT_VALUE:
         size_at.append(at - begin)
         size, text = _size_at(part, at)
         size_bytes.append(text - at)
@@ -226,11 +236,11 @@ def _shape_at(part: bytes, at: int) -> tuple[_Shape | None, int]:
 def _size_at(part: bytes, at: int) -> tuple[int, int]:
     """Return a length of one byte or two, and where it ends; of a longer one no such length."""
     size = part[at]
-    if size < _CONTINUES:
+    if size < CONTINUES:
         return size, at + 1
-    if part[at + 1] >= _CONTINUES:
+    if part[at + 1] >= CONTINUES:
         return len(part), at + 2
-    return size - _CONTINUES + (part[at + 1] << 7), at + 2
+    return size - CONTINUES + (part[at + 1] << 7), at + 2
 
 
 def _column_of(octets: U8, shape: _Shape, at: I64) -> tuple[_Column, I64, Mask]:
@@ -265,8 +275,8 @@ def _short_sizes(head: U8, shape: _Shape) -> tuple[I64, I64, Mask]:
     shortest = least - shape.sample[others[-1]]
     head[:, first], sample[first] = 0, 0
     is_good = _are(head, bytes(sample))
-    if int(size.min()) < shortest or int(size.max()) >= _CONTINUES:
-        is_good &= (size >= shortest) & (size < _CONTINUES)
+    if int(size.min()) < shortest or int(size.max()) >= CONTINUES:
+        is_good &= (size >= shortest) & (size < CONTINUES)
     sizes = size.astype(np.int64)
     return sizes, sizes - (least - shape.sample[others[0]]), is_good
 
@@ -291,10 +301,10 @@ def _sizes(head: U8, at: int, size_bytes: int) -> tuple[I64, Mask]:
     """Return lengths that take one byte or two, and whether they do."""
     low = head[:, at]
     if size_bytes == 1:
-        return low.astype(np.int64), low < _CONTINUES
+        return low.astype(np.int64), low < CONTINUES
     high = head[:, at + 1]
-    size = low.astype(np.int64) + (high.astype(np.int64) << 7) - _CONTINUES
-    return size, (low >= _CONTINUES) & (high < _CONTINUES)
+    size = low.astype(np.int64) + (high.astype(np.int64) << 7) - CONTINUES
+    return size, (low >= CONTINUES) & (high < CONTINUES)
 
 
 def _numbers(octets: U8, form: int, inner: I64) -> tuple[U64, Mask]:
@@ -308,7 +318,7 @@ def _numbers(octets: U8, form: int, inner: I64) -> tuple[U64, Mask]:
     if form == DOUBLE:
         return np.ascontiguousarray(octets).view(np.uint64)[:, 0], inner == _DOUBLE_BYTES
     if form == INT and (inner == 2).all():
-        return octets[:, 0].astype(np.uint64), octets[:, 0] < _CONTINUES
+        return octets[:, 0].astype(np.uint64), octets[:, 0] < CONTINUES
     if form == BOOL:
         return octets[:, 0].astype(np.uint64), (inner == 2) & (octets[:, 0] < 2)
     return varints(np.ascontiguousarray(octets).view(np.uint64)[:, 0], inner - 1)

@@ -12,6 +12,8 @@ from streams.units import I64, U8, Mask
 
 SHORT_BYTES: Final = 32
 LONG_BYTES: Final = 128
+_ONE_BYTE: Final = 64
+"""Lengths below take one byte in Avro; those of texts and keys here take two at most."""
 
 
 def joined(source: U8, start: I64, size: I64) -> bytes:
@@ -76,6 +78,22 @@ def copy_same(octets: bytes, out: U8, target: I64) -> None:
 def all_or(index: I64, size: int) -> "I64 | slice":
     """Return ascending positions, or, where they are all of `size`, what takes all as a view."""
     return slice(None) if len(index) == size else index
+
+
+def with_lengths(octets: U8, at: I64, size: I64) -> tuple[I64, I64]:
+    """Write the lengths of texts in front of them; return where that begins, and its length.
+
+    Two bytes or more in front of each text belong to nothing else: its tag and its length.
+    """
+    start = at - 1
+    is_long = size >= _ONE_BYTE
+    if not is_long.any():
+        octets[start] = 2 * size
+        return start, size + 1
+    octets[start] = np.where(is_long, size >> 6, 2 * size)
+    before = at[is_long] - 2
+    octets[before] = (2 * size[is_long] & 0x7F) | 0x80
+    return start - is_long, size + 1 + is_long
 
 
 def _copy_whole(

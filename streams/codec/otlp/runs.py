@@ -9,11 +9,11 @@ from bisect import bisect_left
 
 import numpy as np
 
+from streams.codec.otlp.attributes import CONTINUES
 from streams.units import I64, U8
 
 _SPAN, _TRACE_ID, _TRACE_BYTES = 0x12, 0x0A, 0x10
 _PAIR = _TRACE_BYTES << 8 | _TRACE_ID
-_CONTINUES = 0x80
 BYTES_MIN = 1 << 15
 """In fewer bytes spans are found sooner one by one."""
 
@@ -87,10 +87,10 @@ def _spans_in(octets: U8) -> tuple[I64, I64]:
     at = _pairs_in(octets)
     at = at[at >= 3]
     size, low = octets.take(at - 1).astype(np.int64), octets.take(at - 2)
-    is_long = low >= _CONTINUES
+    is_long = low >= CONTINUES
     head = at - 2 - is_long
-    is_span = (octets.take(head) == _SPAN) & (size < _CONTINUES)
-    size = np.where(is_long, (size << 7) + low - _CONTINUES, size)
+    is_span = (octets.take(head) == _SPAN) & (size < CONTINUES)
+    size = np.where(is_long, (size << 7) + low - CONTINUES, size)
     return head[is_span], (at + size)[is_span]
 
 

@@ -9,12 +9,12 @@ Source: Protocol Buffers, "Encoding"; opentelemetry-proto, `trace.proto`, `commo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from streams.codec.otlp.attributes import Attributes, read_attributes, size_at
+from streams.codec.otlp.attributes import CONTINUES, Attributes, KeyValues, read_attributes, size_at
 from streams.codec.otlp.lists import AttributeLists
 from streams.units import I64, U8, U64, Mask
 
@@ -50,7 +50,6 @@ _LINK: Final = {
 }
 _STEP: Final = np.array([0, 0, 9, 6, 2, 5, 5], np.int64)
 _NUMBERS: Final = (VARINT, FIXED32, FLAGS32)
-_CONTINUES: Final = 0x80
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +289,7 @@ class Found:
                 is_good &= ~self.has[tag][rows]
                 self.has[tag][rows] = True
         elif form == VARINT:
-            is_good &= first < _CONTINUES
+            is_good &= first < CONTINUES
             self._put(self.number[tag], rows, first)
         elif form == FIXED32:
             is_good &= first == 1
@@ -303,12 +302,12 @@ class Found:
         """Take a field of a length of one byte or two."""
         size, value_at = first.astype(np.int64), at + 2
         is_good: Mask | bool = True
-        is_long = first >= _CONTINUES
+        is_long = first >= CONTINUES
         if is_long.any():
             second = self._octets.take(value_at)
-            size += is_long * ((second.astype(np.int64) << 7) - _CONTINUES)
+            size += is_long * ((second.astype(np.int64) << 7) - CONTINUES)
             value_at += is_long
-            is_good = ~is_long | (second < _CONTINUES)
+            is_good = ~is_long | (second < CONTINUES)
         after = value_at + size
         after *= (after <= stop) & is_good
         if tag in self._several:
@@ -346,7 +345,7 @@ class Found:
         else:
             self.size[STATUS][row] = 0
         code = octets.take(at + 1)
-        is_code = (end - at == 2) & (octets.take(at) == 0x18) & (code < _CONTINUES)
+        is_code = (end - at == 2) & (octets.take(at) == 0x18) & (code < CONTINUES)
         self.number[STATUS][row] = code * is_code
         self.is_common[row[~is_code & (at != end)]] = False
 
@@ -374,26 +373,30 @@ class Found:
         count = self._count[tag]
         first = np.cumsum(count) - count
         span = np.repeat(np.arange(len(count)), count)
-        lists = self._lists.found if tag == self._listed else []
-        if not lists:
-            read = read_attributes(self._octets, self._words, *self._laid(tag, first, len(span)))
-            own = span
-        else:
-            rest = self.parts(tag)
-            read = read_attributes(self._octets, self._words, rest.begin, rest.end)
-            own, place = rest.span, first[rest.span] + rest.nth
-        if read.is_bad.any():
-            self.is_common[own[read.is_bad]] = False
-        if not lists:
-            return Attributes(span, first, count, *read[1:])
-        columns = [np.empty(len(span), part.dtype) for part in read[1:]]
-        for column, part in zip(columns, read[1:], strict=True):
+        if tag == self._listed and self._lists.found:
+            return self._with_lists(tag, span, first, count)
+        laid = self._laid(tag, first, len(span))
+        read, is_bad = read_attributes(self._octets, self._words, *laid)
+        if is_bad.any():
+            self.is_common[span[is_bad]] = False
+        return Attributes(*read.columns, span, first, count)
+
+    def _with_lists(self, tag: int, span: I64, first: I64, count: I64) -> Attributes:
+        """Return the attributes, of which some spans have them in lists that others have too."""
+        rest = self.parts(tag)
+        read, is_bad = read_attributes(self._octets, self._words, rest.begin, rest.end)
+        if is_bad.any():
+            self.is_common[rest.span[is_bad]] = False
+        place = first[rest.span] + rest.nth
+        columns: list[Any] = [np.empty(len(span), part.dtype) for part in read.columns]
+        for column, part in zip(columns, read.columns, strict=True):
             column[place] = part
+        out = KeyValues(*columns)
         like = np.full(len(count), -1)
-        for one in lists:
-            one.lay(first, columns)
+        for one in self._lists.found:
+            one.lay(first, out)
             like[one.rows[count[one.rows] == one.count]] = one.rows[0]
-        return replace(Attributes(span, first, count, *columns), like=like)
+        return Attributes(*out.columns, span, first, count, like)
 
 
 _LOW: Final = np.uint64(0xFFFF_FFFF)

@@ -1,14 +1,20 @@
-"""What a recorded trace shows by itself: its shape, clocks that differ, and its critical path."""
+"""What a recording shows by itself: shape, clocks, critical paths of traces; series of points."""
 
+from collections.abc import Iterable
+from math import isfinite
 from typing import Any, Final
 
 import numpy as np
 
-from streams.codec.recorded.account import RecordedTrace
+from streams.codec.recorded.account import Event, RecordedTrace
 from streams.core.traces.critical_path import critical_path
 from streams.core.traces.shape import shape_of, spans_once
 from streams.units import I64
 
+COUNT_STYLE: Final = "count_style"
+"""Dimension of a counter's event: which of the two styles of counting its row had."""
+SERIES: Final = ("module", "component", "name")
+"""Fields that tell series apart, beside dimensions."""
 _PATH_DEPTH_MAX: Final = 1_000
 
 
@@ -48,6 +54,30 @@ def trace_summary(trace: RecordedTrace) -> dict[str, Any]:
         "duration_us": int((start_us + length_us).max() - start_us.min()) if spans else 0,
         "critical_path": [rows[name] for name in sorted(rows)],
     }
+
+
+def series_summaries(events: Iterable[Event]) -> list[dict[str, Any]]:
+    """Return for each series of metric points, by name, how many there are and where it ends.
+
+    `last` is the value of the last one, None where that is none.
+
+    Args:
+        events: in order of time; what is no metric point is passed over.
+    """
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for event in events:
+        if event["event_type"] != "METRIC":
+            continue
+        dimensions = {k: v for k, v in event["dimensions"].items() if k != COUNT_STYLE}
+        own = {name: event[name] for name in SERIES}
+        one = found.setdefault(
+            (*own.values(), *sorted(dimensions.items())),
+            {**own, "dimensions": dimensions, "points": 0, "first_us": event["timestamp"]},
+        )
+        one["points"] += 1
+        value = event["value"]
+        one["last_us"], one["last"] = event["timestamp"], value if isfinite(value) else None
+    return [found[key] for key in sorted(found)]
 
 
 def _call_path(row: int, spans: list[dict[str, Any]], parent: I64) -> str:

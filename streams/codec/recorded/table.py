@@ -21,12 +21,11 @@ from streams.codec.linefile import UNREADABLE
 from streams.codec.recorded import fields
 from streams.codec.recorded.account import Account, Event, RowError, bound_events
 from streams.codec.recorded.mapping import SYMBOLS, Mapping, Source, Table
+from streams.codec.recorded.summary import COUNT_STYLE, SERIES
 from streams.codec.recorded.times import moment_us, period_end_us
 from streams.errors import ConfigError, reason_of
 
 CELL_CHARACTERS_MAX: Final = 131_072
-COUNT_STYLE: Final = "count_style"
-"""Dimension of a counter's event: which of the two styles its row had."""
 _UNIT_US: Final = {"us": Decimal(1), "ms": Decimal(1_000), "s": Decimal(1_000_000)}
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -39,8 +38,10 @@ class _Read(NamedTuple):
     place: str
 
 
-def table_events(paths: Sequence[Path], mapping: Mapping, account: Account) -> list[Event]:
-    """Return the events of some tables, in order of time; counts as totals.
+def table_events(
+    paths: Sequence[Path], mapping: Mapping, account: Account
+) -> list[tuple[str, Event]]:
+    """Return the events of some tables, each with FILE:LINE, in order of time; counts as totals.
 
     Raises:
         ConfigError: a file cannot be read, is no table, lacks a column that the mapping names, or
@@ -52,7 +53,7 @@ def table_events(paths: Sequence[Path], mapping: Mapping, account: Account) -> l
             rows.append(row)
             bound_events(len(rows))
     rows.sort(key=lambda row: int(row.event["timestamp"]))
-    events = []
+    events: list[tuple[str, Event]] = []
     total: dict[tuple[Any, ...], float] = {}
     seen: set[tuple[Any, ...]] = set()
     for row in rows:
@@ -60,12 +61,7 @@ def table_events(paths: Sequence[Path], mapping: Mapping, account: Account) -> l
         if not math.isnan(row.step):
             dimensions = event["dimensions"]
             of_series = {k: v for k, v in dimensions.items() if k != COUNT_STYLE}
-            series = (
-                event["module"],
-                event["component"],
-                event["name"],
-                *sorted(of_series.items()),
-            )
+            series = *(event[name] for name in SERIES), *sorted(of_series.items())
             if dimensions[COUNT_STYLE] == "period":
                 at = (event["timestamp"], *series)
                 if at in seen:
@@ -74,7 +70,7 @@ def table_events(paths: Sequence[Path], mapping: Mapping, account: Account) -> l
                 seen.add(at)
             total[series] = total.get(series, 0.0) + row.step
             event["value"] = total[series]
-        events.append(event)
+        events.append((row.place, event))
     return events
 
 

@@ -15,6 +15,21 @@ from tests.unit.codec.recorded.test_jaeger import export, span
 from tests.unit.codec.recorded.test_table import HEAD, ROW, SPANS
 from tests.unit.console.canaries import DIMENSIONS, KEYS_TEXT, contract
 
+TABLES = (
+    SPANS.replace("  - timestamp", "  - files: x.csv\n    timestamp")
+    + """
+  - files: nightly.csv
+    timestamp: {column: day, format: "%Y-%m-%d", zone: UTC}
+    fields: {module: PHI, name: orders, value: {column: n}}
+    dimensions: {source: erp}
+    count: period
+    period: 1d
+  - files: gauge.csv
+    timestamp: {column: day, format: "%Y-%m-%d", zone: UTC}
+    fields: {event_type: METRIC, module: PHI, name: depth, value: {column: n}}
+"""
+)
+
 
 def test_spans_of_a_file_reach_the_broker(shell: Shell, tmp_path: Path) -> None:
     """Moved to the time asked for, in order of time, named as the contract spells its modules."""
@@ -119,3 +134,39 @@ def test_refused_rows_show_no_personal_values(
         *("--contract", place),
     )
     assert "wrong_cell_count: 2 cells, " in csv.err
+
+
+def test_a_dry_run_of_tables_says_what_they_hold(shell: Shell, tmp_path: Path) -> None:
+    """Traces as of other recordings, and where each counter ends: so a mapping can be tried."""
+    (tmp_path / "m.yaml").write_text(TABLES)
+    second = "yes;2026-01-31T12:00:00.501;ALPHA;parse;o-1;b;a;0;0.5\n"
+    (tmp_path / "x.csv").write_text(HEAD + ROW + second)
+    (tmp_path / "nightly.csv").write_text("day,n\n2026-01-30,3\n2026-01-31,4\n")
+    (tmp_path / "gauge.csv").write_text("day,n\n2026-01-31,\n")
+    files = [tmp_path / name for name in ("nightly.csv", "x.csv", "gauge.csv")]
+    words = ("replay", "csv", *files, "-m", tmp_path / "m.yaml", "--dry-run")
+    answer = shell(*words)
+    assert answer.code == 0, answer.err
+    assert f"{tmp_path}/x.csv:2: trace " in answer.out
+    assert "2 spans, 1 root" in answer.out
+    assert "[ALPHA] load;[ALPHA] parse" in answer.out
+    assert "PHI: orders {source=erp}: 2 points, the last 7 at 2026-02-01 00:00:00.000" in answer.out
+    assert "PHI: depth {}: 1 point, the last no value at 2026-01-31 00:00:00.000" in answer.out
+    told = json.loads(shell(*words, "--json").out)
+    assert [trace["spans"] for trace in told["traces"]] == [2]
+    assert [(one["name"], one["points"], one["last"]) for one in told["series"]] == [
+        ("depth", 1, None),
+        ("orders", 2, 7.0),
+    ]
+
+
+def test_a_row_that_cannot_be_sent_is_told_with_its_line(shell: Shell, tmp_path: Path) -> None:
+    """A metric point is of no trace that would have a place."""
+    (tmp_path / "m.yaml").write_text(TABLES)
+    (tmp_path / "nightly.csv").write_text("day,n\n2026-01-30,3\n")
+    answer = shell(
+        *("replay", "csv", tmp_path / "nightly.csv", "-m", tmp_path / "m.yaml", "--quiet"),
+        *("--broker", "127.0.0.1:9", "--shift-to", "1969-12-31T00:00Z"),
+    )
+    assert answer.code == 1
+    assert f"{tmp_path}/nightly.csv:2: invalid_time: " in answer.err
