@@ -46,6 +46,8 @@ class WorkerSettings(SaneSettings):
         drain_seconds: with `exit_after`, how long open traces may take to close.
         workers: processes of this group on this machine, under one supervisor.
         supervised: this process is one of those; set by the supervisor.
+        restarted: how often it was started again, as REASON=COUNT,...; set by the supervisor.
+        frozen_timeout_seconds: with `workers`, how long one of them may show no life; 0 for ever.
         health_port: serve /health, /ready and /metrics here; 0 serves none.
         health_address: address of those; anything but the loopback is yours to guard.
         metrics_port: serve the same on a second port; 0 serves none.
@@ -80,6 +82,8 @@ class WorkerSettings(SaneSettings):
 
     workers: int = Field(default=1, ge=1, le=64)
     supervised: bool = False
+    restarted: str = Field(default="", pattern=r"^([a-z]+=\d+(,|$))*$")
+    frozen_timeout_seconds: float = Field(default=60, ge=0)
 
     health_port: int = Field(default=0, ge=0, le=65_535)
     health_address: str = "127.0.0.1"

@@ -18,6 +18,8 @@ from streams.cli.connection import connect
 from streams.cli.importing import uncollected
 from streams.errors import SpanloomError
 from streams.monitoring.logs import configure_logs
+from streams.monitoring.watchdog import Watchdog
+from streams.runtime import life
 from streams.runtime.build import Pipeline, load_pipeline
 from streams.runtime.heap import bound_heap, collect_seldom, keep_tight
 from streams.runtime.link import Link
@@ -104,7 +106,17 @@ def run(
     if settings.workers > 1:
         raise typer.Exit(_supervise(settings, given))
     with _leaving_threads():
-        asyncio.run(_run(load_pipeline(settings), connect(settings)))
+        asyncio.run(_run(_watchdog(settings), load_pipeline(settings), connect(settings)))
+
+
+def _watchdog(settings: WorkerSettings) -> Watchdog:
+    """Return what watches this process; its supervisor is told from now on that it runs."""
+    sign = life.give() if settings.supervised else lambda: None
+    watchdog = Watchdog(settings.stalled_timeout_seconds, settings.stop_seconds_max, sign=sign)
+    if settings.supervised:
+        life.tell_where_it_stands()
+        watchdog.live()
+    return watchdog
 
 
 @contextlib.contextmanager
@@ -164,10 +176,9 @@ def _say(stream: str, line: str) -> None:
         typer.echo(line, err=stream == "stderr")
 
 
-async def _run(pipeline: Pipeline, link: Link) -> None:
+async def _run(watchdog: Watchdog, pipeline: Pipeline, link: Link) -> None:
     # Faust takes a second to import: no other command shall pay for it.
     with uncollected():
-        from streams.monitoring.watchdog import Watchdog
         from streams.runtime.worker import Worker
 
     collect_seldom(_COLLECT_EVERY)
@@ -175,7 +186,6 @@ async def _run(pipeline: Pipeline, link: Link) -> None:
     settings = pipeline.settings
     tell(pipeline.contract, pipeline.privacy)
     _tell_of_limits(settings)
-    watchdog = Watchdog(settings.stalled_timeout_seconds, settings.stop_seconds_max)
     worker = Worker(
         pipeline, link, lambda tasks: _say("stdout", _ready_line(settings, tasks)), watchdog
     )

@@ -27,7 +27,7 @@ from streams.monitoring.view import View
 MetricName = Literal[
     "spanloom_build_info", "spanloom_ready", "spanloom_healthy", "spanloom_complaints",
     "spanloom_tasks", "spanloom_broker_silent_seconds", "spanloom_loop_blocked_seconds",
-    "spanloom_rebalance_seconds", "spanloom_rebalance_seconds_max",
+    "spanloom_rebalance_seconds", "spanloom_rebalance_seconds_max", "spanloom_worker_restarts",
     "spanloom_records", "spanloom_discarded_records", "spanloom_open_traces", "spanloom_open_bytes",
     "spanloom_shelved_bytes",
     "spanloom_closed_traces", "spanloom_watermark_seconds", "spanloom_held_topics",
@@ -66,6 +66,12 @@ CATALOGUE: Final[Mapping[MetricName, Entry]] = {
     "spanloom_loop_blocked_seconds": Entry("gauge", (), "Since the worker's loop last turned."),
     "spanloom_rebalance_seconds": Entry("summary", (), "Pauses of rebalances."),
     "spanloom_rebalance_seconds_max": Entry("gauge", (), "The longest pause of a rebalance."),
+    "spanloom_worker_restarts": Entry(
+        "counter",
+        ("reason",),
+        "With --workers: times that this worker was started again since its supervisor's start, "
+        "by reason.",
+    ),
     "spanloom_records": Entry(
         "counter",
         ("task", "account"),
@@ -205,6 +211,7 @@ class WorkerCollector(Collector):
         yield family("spanloom_loop_blocked_seconds", [((), blocked_seconds)])
         yield family("spanloom_rebalance_seconds", [((), view.rebalances)])
         yield family("spanloom_rebalance_seconds_max", [((), view.rebalances.max)])
+        yield family("spanloom_worker_restarts", by_key(view.restarted))
 
 
 def _of_the_joins(joins: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:

@@ -6,13 +6,15 @@ thread, so that a question never waits for a step nor a step for a question.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from streams.monitoring.liveness import Complaint, Limits, Phase, Waits, judge
 from streams.monitoring.meter import Sample
 
 Answer = tuple[int, dict[str, Any]]
 """HTTP status and body."""
+RestartReason = Literal["frozen", "signal", "exit"]
+"""Why a supervisor starts a worker again: it showed no life, a signal ended it, it ended with 3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class View:
         failed: the error that the worker ends with, "" for none.
         bounds_met: by task ("" for the process) and name how often bounds on memory and work
             acted that no task's status tells of.
+        restarted: how often a supervisor has started this worker again, by reason.
     """
 
     limits: Limits
@@ -37,6 +40,7 @@ class View:
     rebalances: Sample = field(default_factory=Sample)
     failed: str = ""
     bounds_met: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    restarted: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def phase(self) -> Phase:

@@ -18,6 +18,7 @@ from typing import Final
 from streams.monitoring import stacks
 
 LOOK_SECONDS: Final = 1.0
+"""Between two looks, which are two signs of life as well."""
 EXIT_CODE: Final = 3
 
 
@@ -35,10 +36,16 @@ class Watchdog:
         blocked_seconds: for how long the loop may not turn.
         stop_seconds: how long a stop may take.
         end: called once with a sentence when one of them took longer; must not return in earnest.
+        sign: called at every look: whoever waits for it sees that this thread runs, and that what
+            it watches is therefore watched.
     """
 
     def __init__(
-        self, blocked_seconds: float, stop_seconds: float, end: Callable[[str], None] = end_process
+        self,
+        blocked_seconds: float,
+        stop_seconds: float,
+        end: Callable[[str], None] = end_process,
+        sign: Callable[[], None] = lambda: None,
     ) -> None:
         self.blocked_seconds = 0.0
         """For how long the loop has not turned, seconds."""
@@ -47,13 +54,24 @@ class Watchdog:
         self._stopping_seconds: float | None = None
         self._why = ""
         self._end = end
+        self._sign = sign
+        self._has_loop = False
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
+    def live(self) -> None:
+        """Begin to give signs; there is no loop to be watched yet."""
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._watch, name="spanloom-watchdog", daemon=True
+            )
+            self._thread.start()
+
     def start(self) -> None:
         """Begin to watch; the thread ends with the process."""
-        self._thread = threading.Thread(target=self._watch, name="spanloom-watchdog", daemon=True)
-        self._thread.start()
+        self.turned()
+        self._has_loop = True
+        self.live()
 
     def turned(self) -> None:
         """Note that the loop turns."""
@@ -77,9 +95,12 @@ class Watchdog:
 
     def _watch(self) -> None:
         last = time.monotonic()
+        self._sign()
         while not self._over.wait(LOOK_SECONDS):
             now = time.monotonic()
-            self.look(min(now - last, 2 * LOOK_SECONDS))
+            self._sign()
+            if self._has_loop:
+                self.look(min(now - last, 2 * LOOK_SECONDS))
             last = now
 
     def look(self, elapsed_seconds: float) -> None:

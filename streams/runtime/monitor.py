@@ -5,7 +5,7 @@ steps; whoever asks gets the last look, in another thread.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
@@ -102,6 +102,7 @@ class Monitor:
         link: the Kafka client.
         on_ready: called once, with the names of the tasks, when the worker first consumes.
         bounds_met: how often bounds acted that no task's status tells of.
+        restarted: how often a supervisor has started the worker again, by reason.
     """
 
     def __init__(
@@ -111,8 +112,9 @@ class Monitor:
         link: Link,
         on_ready: Callable[[list[str]], None] | None = None,
         bounds_met: BoundsMet | None = None,
+        restarted: Mapping[str, int] | None = None,
     ) -> None:
-        self.view = View(limits)
+        self.view = View(limits, restarted=restarted or {})
         self._bounds_met = {} if bounds_met is None else bounds_met
         self._hosts = hosts
         self._link = link

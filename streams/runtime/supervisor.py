@@ -2,9 +2,10 @@
 
 Each child is a whole worker with its own state directory, static member id and ports. The
 supervisor passes a stop on, tags what they say with their number, and starts those that died
-again, within a budget. It joins nothing itself and holds nothing that could be lost.
+again, within a budget; one that shows no life is killed, and then it has died. It joins nothing
+itself and holds nothing that could be lost.
 
-Invariant: no child outlives the supervisor: each holds the end of a pipe that closes with it.
+Invariant: no child outlives the supervisor: each holds the end of a line that closes with it.
 """
 
 import asyncio
@@ -12,16 +13,20 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import structlog
 
 from streams.errors import ConfigError, StalledError
-from streams.runtime.restarts import Restarts
+from streams.monitoring.view import RestartReason
+from streams.runtime import life
+from streams.runtime.restarts import Restarts, restarts_text
 from streams.runtime.stop_signals import ECHO_SECONDS, heeded
 from streams.settings import WorkerSettings
 
@@ -31,7 +36,10 @@ BACKOFF_SECONDS: Final = 0.5
 BACKOFF_SECONDS_MAX: Final = 30.0
 KILL_SECONDS: Final = 5.0
 """So long after a child's own deadline for its stop, which it should have kept, it is killed."""
+TELL_SECONDS: Final = 1.0
+"""So long a child that shows no life may take to write where it stands, before it is killed."""
 LINE_BYTES_MAX: Final = 1 << 20
+REASONS: Final[tuple[RestartReason, ...]] = get_args(RestartReason)
 RESTARTABLE: Final = 3
 """Exit code of a broker or state that cannot be used just now; 1 and 2 need a person."""
 Say = Callable[[str, str], None]
@@ -95,6 +103,13 @@ def tagged(line: str, number: int) -> str:
     return f"[{number}] {line}"
 
 
+def _reason(code: int, *, was_frozen: bool) -> RestartReason:
+    """Return why a child is started again."""
+    if was_frozen:
+        return "frozen"
+    return "signal" if code < 0 else "exit"
+
+
 class Budget:
     """How often a child may be started again.
 
@@ -154,6 +169,9 @@ class Supervisor:
         self._running: dict[int, asyncio.subprocess.Process] = {}
         self._codes: list[int] = []
         self._told_at = 0.0
+        self._frozen: set[int] = set()
+        """Who was killed for showing no life, until it is started again."""
+        self._restarted: dict[int, Counter[str]] = defaultdict(Counter)
 
     async def run(self) -> int:
         """Run until all children have ended; return the exit code of the command.
@@ -209,13 +227,18 @@ class Supervisor:
 
     async def _wait_to_restart(self, number: int, code: int, budget: Budget) -> None:
         wait = budget.backoff_seconds(asyncio.get_running_loop().time())
-        why = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        reason = _reason(code, was_frozen=number in self._frozen)
+        self._frozen.discard(number)
+        why: str = reason
+        if reason != "frozen":
+            why = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         if wait is None:
             raise StalledError(
                 f"worker {number} ended {budget.restarts_max + 1} times in "
                 f"{budget.window_seconds:g} s, the last time by {why}. Operator action: look at "
                 "what it said before; all workers were stopped, and a restart is safe."
             )
+        self._restarted[number][reason] += 1
         log.warning("worker_restarted", number=number, why=why, wait_seconds=wait)
         try:
             await asyncio.wait_for(self._stopping.wait(), wait)
@@ -224,11 +247,39 @@ class Supervisor:
 
     async def _run(self, number: int) -> int:
         """Run a child once; return its exit code, negative for a signal."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                child = await self._start(number, theirs)
+            self._running[number] = child
+            if self._stopping.is_set():  # told while the child was being made
+                tell(child, signal.SIGTERM)
+            copying = [
+                asyncio.create_task(self._copy(number, "stdout", child.stdout)),
+                asyncio.create_task(self._copy(number, "stderr", child.stderr)),
+            ]
+            watching = [
+                asyncio.create_task(self._kill_late(number, child)),
+                asyncio.create_task(self._kill_frozen(number, child, ours)),
+            ]
+            try:
+                code = await child.wait()
+                await asyncio.gather(*copying)
+            finally:
+                for task in watching:
+                    task.cancel()
+                del self._running[number]
+        return code
+
+    async def _start(self, number: int, line: socket.socket) -> asyncio.subprocess.Process:
         environment = self._environments[number]
+        restarted = self._restarted[number]
+        counts = restarts_text({reason: restarted[reason] for reason in REASONS})
         child = await asyncio.create_subprocess_exec(
             *self._command,
-            env=environment,
-            stdin=asyncio.subprocess.PIPE,  # never written: it ends when this process does
+            env={**environment, **variables({"restarted": counts})},
+            # Never written, and it ends when this process does; signs of life come back.
+            stdin=line.fileno(),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,  # a terminal's Ctrl-C is ours to pass on
@@ -239,21 +290,51 @@ class Supervisor:
             pid=child.pid,
             state_dir=str(Path(environment["SPANLOOM_STATE_DIR"])),
         )
-        self._running[number] = child
-        if self._stopping.is_set():  # told while the child was being made
-            tell(child, signal.SIGTERM)
-        copying = [
-            asyncio.create_task(self._copy(number, "stdout", child.stdout)),
-            asyncio.create_task(self._copy(number, "stderr", child.stderr)),
-        ]
-        killing = asyncio.create_task(self._kill_late(number, child))
-        try:
-            code = await child.wait()
-            await asyncio.gather(*copying)
-        finally:
-            killing.cancel()
-            del self._running[number]
-        return code
+        return child
+
+    async def _kill_frozen(
+        self, number: int, child: asyncio.subprocess.Process, line: socket.socket
+    ) -> None:
+        """Kill a child that shows no life, and say so; in a stop its deadline is enough.
+
+        Never before its session is over: until then its partitions are its own, and it may come
+        back to them.
+        """
+        settings = self._settings
+        limit = settings.frozen_timeout_seconds
+        silence = life.Silence(limit and max(limit, settings.session_timeout_seconds))
+        last = time.monotonic()
+        while not self._stopping.is_set():
+            await asyncio.sleep(life.LOOK_SECONDS)
+            now = time.monotonic()
+            silence.look(now - last, life.heard(line), lambda: life.waited_of(child.pid))
+            last = now
+            if silence.is_over and not self._stopping.is_set():
+                break
+        else:
+            return
+        log.warning(
+            "worker_frozen",
+            number=number,
+            pid=child.pid,
+            silent_seconds=round(silence.seconds, 1),
+            limit_seconds=silence.limit_seconds,
+            state=life.state_of(child.pid),
+            action="it is killed and started again, and goes on from its last commit",
+        )
+        self._frozen.add(number)
+        tell(child, life.TELL_SIGNAL)
+        await asyncio.sleep(TELL_SECONDS)
+        tell(child, signal.SIGKILL)
+        await asyncio.sleep(KILL_SECONDS)
+        log.error(
+            "worker_not_gone",
+            number=number,
+            pid=child.pid,
+            state=life.state_of(child.pid),
+            action="the kernel holds it: look at the disk of its state_dir and at dmesg; it is "
+            "started again once it is gone, and others have its partitions",
+        )
 
     async def _kill_late(self, number: int, child: asyncio.subprocess.Process) -> None:
         """Kill a child that has not ended when it should have, and say so: it cannot."""

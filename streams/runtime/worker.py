@@ -45,6 +45,7 @@ from streams.runtime.rebalance import Rebalance
 from streams.runtime.recall import recall
 from streams.runtime.rekey_stage import RekeyFactory
 from streams.runtime.reporting import Reporter, ports_of
+from streams.runtime.restarts import restarts_told
 from streams.runtime.state_folder import lock_state_folder
 from streams.runtime.stop_signals import StopSignals
 from streams.runtime.takeover import Takeovers
@@ -114,7 +115,10 @@ class Worker:
         )
         self._client = ConsumerLink(lambda: self._app)
         self.bounds_met = no_bounds()
-        self.monitor = Monitor(limits, self._restored, self._client, on_ready, self.bounds_met)
+        told = restarts_told(self.settings.restarted)
+        self.monitor = Monitor(
+            limits, self._restored, self._client, on_ready, self.bounds_met, told
+        )
 
     # --- preparation
 

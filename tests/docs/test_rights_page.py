@@ -2,9 +2,11 @@
 
 import re
 
+from streams.console.archive.kinds import KINDS as KINDS_ARCHIVED
 from streams.runtime.build import load_pipeline
 from streams.runtime.rights import Right, of_worker
 from streams.runtime.task import changelog_topic, rekey_kind
+from streams.runtime.topics import AUDIT
 from streams.runtime.worker import JOIN, STAGES
 from streams.settings import load_settings
 from tests.docs.pages import text_of
@@ -36,6 +38,16 @@ def test_the_page_lists_what_the_worker_asks_for() -> None:
     """Neither more, which would be granted for nothing, nor less, which would end it."""
     settings = load_settings(group=GROUP, derived_prefix=PREFIX, summary_topic=SUMMARY)
     assert listed() == set(of_worker(load_pipeline(settings), CHANGELOGS))
+
+
+def test_the_page_lists_what_the_console_reads() -> None:
+    """All that it archives: without one of them it ends."""
+    (row,) = [line for line in text_of("docs/security.md").splitlines()
+              if line.startswith("| `console` |")]  # fmt: skip
+    names = re.findall(r"`([^`]+)`", row)[1:]
+    read = {PREFIX + kind.topic for kind in KINDS_ARCHIVED if kind.topic}
+    assert set(names) == read | {PREFIX + AUDIT, "telemetry.*"}
+    assert "| Read |" in row
 
 
 def test_the_page_lists_what_rekeying_asks_for_besides() -> None:

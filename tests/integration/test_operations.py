@@ -280,6 +280,53 @@ def test_workers_of_one_command_share_the_partitions_and_lose_nothing(
     assert sorted(path.name for path in (deployment.folder / "state").iterdir()) == ["0", "1"]
 
 
+def test_a_worker_that_is_frozen_is_replaced_and_nothing_is_lost(
+    deployment: Deployment, port: int
+) -> None:
+    """One of two is stopped: it is killed, comes back with its share, and its page says why."""
+    deployment.create_topics()
+    command = deployment.worker(
+        *("--workers", 2, "--health-port", port, "--fixed-waits", 2),
+        instance="w",
+        settings={"frozen_timeout_seconds": 15},
+    )
+    wait_until_ready(command, 2)
+    traces = feed_traces(deployment, 1, 1_000)
+    wait_for(lambda: tasks_of(port + 1) != [], 60, command.tail, command)
+    started = {event["number"]: event["pid"] for event in command.events("worker_started")}
+    os.kill(started[1], signal.SIGSTOP)
+    traces |= feed_traces(deployment, 1_001, 1_000)
+    wait_until_ready(command, 3)
+    wait_for(lambda: tasks_of(port + 1) != [], 90, command.tail, command)
+    (frozen,) = command.events("worker_frozen")
+    assert (frozen["number"], frozen["pid"]) == (1, started[1])
+    assert frozen["silent_seconds"] >= 15
+    assert frozen["state"] == "stopped by a signal"
+    restarted = command.events("worker_restarted")
+    assert [(e["number"], e["why"]) for e in restarted] == [(1, "frozen")]
+    assert [restarts_of(port + n) for n in (0, 1)] == [
+        {"frozen": 0.0, "signal": 0.0, "exit": 0.0},
+        {"frozen": 1.0, "signal": 0.0, "exit": 0.0},
+    ]
+    wait_for(lambda: deployment.committed() >= SPANS * len(traces), 90, command.tail, command)
+
+    def published() -> list[dict[str, Any]]:
+        return deployment.read_by(TRACES, decode)
+
+    wait_for(lambda: len(published()) >= len(traces), 90, command.tail, command)
+    command.terminate()
+    assert command.wait(60) == 0, command.tail()
+    assert_revisions_are_whole(published())
+    assert_spans_are_whole(published(), traces)
+
+
+def restarts_of(port: int) -> dict[str, float]:
+    """Return by reason how often the worker whose pages are on a port was started again."""
+    families = text_string_to_metric_families(ask(port, "/metrics")[1])
+    (found,) = [one.samples for one in families if one.name == "spanloom_worker_restarts"]
+    return {sample.labels["reason"]: sample.value for sample in found}
+
+
 def tasks_of(port: int) -> list[str]:
     """Return the join tasks of the worker whose pages are on a port, [] while it is away."""
     return [name for name in health(port).get("tasks", {}) if name.startswith("join-")]

@@ -21,6 +21,7 @@ from streams.runtime.rights import Right
 from streams.runtime.task import changelog_topic
 from streams.runtime.worker import Worker
 from streams.settings import load_link, load_settings
+from tests.fault.console import ConsoleAt
 from tests.fault.harness import TRACES, WorkerProcess, assert_spans_are_whole, wait_for
 from tests.integration.secured import (
     DERIVED_WRITTEN,
@@ -42,6 +43,13 @@ GROUP = "least"
 WORKER = worker_rights(GROUP)
 CREATE = Right("topic", f"spanloom.{GROUP}.", "Create", is_prefix=True)
 REPLAY = (Right("topic", OTHER, "Write"),)
+CONSOLE = tuple(
+    Right("topic", name, "Read")
+    for name in (
+        TRACES, "fidelity.stats.v1", "alerts.raised.v1", "incidents.events.v1",
+        "incidents.audit.v1", "telemetry.rejected.v1", OTHER,
+    )
+)  # fmt: skip
 NOTIFY = (
     Right("topic", "incidents.events.v1", "Read"),
     Right("topic", "incidents.bus", "Write"),
@@ -68,6 +76,7 @@ def place(
     made = SecuredDeployment(own_secured.address, folder, GROUP)
     for user, rights in {
         "worker": (*WORKER, CREATE), "replay": REPLAY, "stats": STATS, "notify": NOTIFY,
+        "console": CONSOLE,
         "tail": (Right("topic", TRACES, "Read"),),
     }.items():  # fmt: skip
         own_secured.add_user(user, PASSWORD)
@@ -301,6 +310,46 @@ def test_who_tells_incidents_without_one_right_names_it(
     said = process.log.read_text("utf-8")
     assert f"{right.operation} {right.kind} {name}" in said
     assert "Operator action: grant the rights" in said
+
+
+def console_at(own_secured: SecuredBroker, place: SecuredDeployment) -> ConsoleAt:
+    """Return a console with an archive of its own, as user console."""
+    mine = as_user(own_secured, place, "console")
+    at = ConsoleAt(mine, str(place.folder / f"archive-{uuid.uuid4().hex}"))
+    at.lives = len(place.workers)  # its folder is named by that, and others came before
+    return at
+
+
+def test_a_console_reads_with_exactly_these_rights(
+    own_secured: SecuredBroker, place: SecuredDeployment, joined: Joined
+) -> None:
+    """Traces and the events that they are of are archived, by Read alone."""
+    at = console_at(own_secured, place)
+    console = at.start()
+    at.wait_until_read(console)
+    (event,) = joined.events[:1]
+    found = at.get(f"/api/v1/traces/{event['trace_id']}")
+    assert found["span_count"] == 3, "the trace"
+    series = at.get("/api/v1/volume?by=event&start=2023-11-14T00:00Z&end=2023-11-16T00:00Z")
+    assert series["series"], "events of telemetry topics"
+    console.terminate()
+    assert console.wait(60) == 0, console.tail()
+
+
+@pytest.mark.parametrize("right", CONSOLE, ids=str)
+def test_a_console_without_one_right_names_it(
+    own_secured: SecuredBroker,
+    place: SecuredDeployment,
+    joined: Joined,
+    without: Callable[[str, Right], None],
+    right: Right,
+) -> None:
+    """It ends with 3 and the topic that it may not read."""
+    without("console", right)
+    console = console_at(own_secured, place).start()
+    assert console.wait(60) == 3, console.tail()
+    assert right.name in console.log.read_text("utf-8")
+    assert "Operator action: grant the rights" in console.log.read_text("utf-8")
 
 
 def test_topics_are_made_only_by_who_may(

@@ -81,7 +81,9 @@ def view_of(hosts: list[Any]) -> View:
         seen = [TaskSeen(task["task"], 7, True, 5, 9, False) for task in tasks[:1]]
         waits = advance(waits, Seen("running", 1.5, seen), 1.0)
     met = {("", "heap_free_bytes_max"): 6, ("incidents-0", "fold_bytes_max"): 7}
-    return View(LIMITS, waits, "", tasks, Sample(2, 3.0, 1.75), bounds_met=met)
+    restarted = {"frozen": 1, "signal": 0, "exit": 4}
+    rebalances = Sample(2, 3.0, 1.75)
+    return View(LIMITS, waits, "", tasks, rebalances, bounds_met=met, restarted=restarted)
 
 
 Samples = dict[tuple[str, str, str], float]
@@ -228,6 +230,9 @@ def test_the_worker_itself_is_exposed(hosts: list[Any]) -> None:
         ("spanloom_rebalance_seconds_count", ""): 2,
         ("spanloom_rebalance_seconds_sum", ""): 3,
         ("spanloom_rebalance_seconds_max", ""): 1.75,
+        ("spanloom_worker_restarts_total", "frozen"): 1,
+        ("spanloom_worker_restarts_total", "signal"): 0,
+        ("spanloom_worker_restarts_total", "exit"): 4,
     }
     assert {at: found[at[0], "", at[1]] for at in expected} == expected
     build = [labels for name, _, labels in found if name == "spanloom_build_info"]

@@ -262,6 +262,86 @@ def test_what_children_say_is_passed_on_whole(
     assert sum(line.count("x") for line in long) == 3_000_000
 
 
+# --- children that show no life
+
+SIGNS = """
+from streams.monitoring.watchdog import Watchdog
+from streams.runtime import life
+life.tell_where_it_stands()
+Watchdog(300, 300, sign=life.give()).live()
+print("restarted", os.environ["SPANLOOM_RESTARTED"], flush=True)
+"""
+FREEZE = """
+import ctypes
+def hangs():
+    ctypes.PyDLL(None).sleep(300)
+if number == 1 and lives == 1: os.kill(os.getpid(), signal.SIGSTOP)
+if number == 2 and lives == 1: hangs()
+if number == 0:
+    end = time.monotonic() + 20
+    while time.monotonic() < end: sum(range(1_000_000))
+"""
+
+
+def test_a_child_that_shows_no_life_is_killed_and_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is stopped, one never gives the lock back; one that only computes is left alone."""
+    limits = {"frozen_timeout_seconds": 0.1, "session_timeout_seconds": 6}
+    run = Run(tmp_path, monkeypatch, SIGNS + FREEZE + WAIT, workers=3, **limits)
+    with capture_logs() as lines:
+        code = run.told(
+            lambda: me(signal.SIGTERM),
+            lambda: (
+                [len(run.pids(number)) for number in (1, 2)] == [2, 2] and len(run.lines("[")) == 5
+            ),
+        )
+    assert code == 0
+    assert len(run.pids(0)) == 1, "it was busy, and not frozen"
+    frozen = {line["number"]: line for line in lines if line["event"] == "worker_frozen"}
+    assert sorted(frozen) == [1, 2]
+    assert frozen[1]["state"] == "stopped by a signal"
+    assert "does not let its other threads run" in frozen[2]["state"]
+    assert all(line["limit_seconds"] == 6 for line in frozen.values()), "not within its session"
+    assert all(line["pid"] in run.pids(number) for number, line in frozen.items())
+    restarted = [line for line in lines if line["event"] == "worker_restarted"]
+    assert {line["number"]: line["why"] for line in restarted} == {1: "frozen", 2: "frozen"}
+    told = [line for line in run.lines("[1] restarted")]
+    assert told[-1] == "[1] restarted frozen=1,signal=0,exit=0"
+    stacks = [line for stream, line in run.said if stream == "stderr"]
+    assert any(line.startswith("[2] ") and line.endswith("in hangs") for line in stacks)
+
+
+def test_a_child_that_cannot_be_killed_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel that waits for a disk lets nobody go: its operator must know whom to look at."""
+    monkeypatch.setattr(supervisor_module, "KILL_SECONDS", 0.2)
+    monkeypatch.setattr(supervisor_module, "TELL_SECONDS", 0.2)
+    tell, deaf = supervisor_module.tell, [True]
+
+    def held(child: asyncio.subprocess.Process, name: signal.Signals) -> None:
+        if name != signal.SIGKILL or not deaf:
+            tell(child, name)
+
+    monkeypatch.setattr(supervisor_module, "tell", held)
+    limits = {"frozen_timeout_seconds": 6, "session_timeout_seconds": 6}
+    body = SIGNS + "\nif number == 1 and lives == 1: os.kill(os.getpid(), signal.SIGSTOP)" + WAIT
+    run = Run(tmp_path, monkeypatch, body, **limits)
+
+    def is_back() -> bool:
+        if deaf and any(line["event"] == "worker_not_gone" for line in lines):
+            deaf.clear()
+            os.kill(run.pids(1)[0], signal.SIGKILL)
+        return len(run.pids(1)) == 2 and len(run.lines("ready")) == 3
+
+    with capture_logs() as lines:
+        assert run.told(lambda: me(signal.SIGTERM), is_back) == 0
+    (told,) = [line for line in lines if line["event"] == "worker_not_gone"]
+    assert (told["number"], told["state"]) == (1, "stopped by a signal")
+    assert told["pid"] in run.pids(1)
+
+
 # --- what a child is told
 
 
