@@ -16,11 +16,12 @@ from pydantic import ValidationError
 
 from streams.cli.asking import KEY_VARIABLE
 from streams.console.access.audit_log import AccessLog, folder_of
-from streams.console.archive.archive import Archive, Limits
+from streams.console.archive.archive import Archive
 from streams.console.archive.erasing import Erased, erase
 from streams.console.archive.iceberg import catalog_of, sync
 from streams.console.archive.kinds import KINDS
 from streams.console.archive.store import Store
+from streams.console.archive.tail import Limits
 from streams.console.archive.upkeep import holds_of
 from streams.console.paths.erasure import Erasure, erased
 from streams.console.paths.path import ConflictError

@@ -21,10 +21,11 @@ from starlette.routing import Route
 from streams.console import news, site
 from streams.console.access.gate import actor_of
 from streams.console.api import application
-from streams.console.archive.archive import Archive, Limits
+from streams.console.archive.archive import Archive
 from streams.console.archive.erasing import erase
 from streams.console.archive.reader import Reader
 from streams.console.archive.store import Store
+from streams.console.archive.tail import Limits
 from streams.console.archive.upkeep import Upkeep
 from streams.console.build import build
 from streams.console.live import Live, Source

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from streams.codec.records import decode
-from streams.console.archive.archive import REMOVE_SECONDS, SLACK_US, Archive, Limits
+from streams.console.archive.archive import REMOVE_SECONDS, SLACK_US, Archive
 from streams.console.archive.files import HOUR_US
 from streams.console.archive.kinds import KIND, KINDS
 from streams.console.archive.store import Store
+from streams.console.archive.tail import Limits
 from streams.errors import ConfigError
 from streams.runtime import topics
 from streams.runtime.topics import AUDIT, OTHER

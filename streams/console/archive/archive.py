@@ -12,7 +12,7 @@ import time
 from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from itertools import chain
 from typing import Any, Final
 
@@ -22,9 +22,9 @@ import pyarrow as pa
 from streams.console.archive.changes import Change
 from streams.console.archive.counting import counts_of_files, counts_of_rows
 from streams.console.archive.counts import reworded
-from streams.console.archive.decoded import Decoded, Values, one_by_one
+from streams.console.archive.decoded import Values
+from streams.console.archive.decoding import decode
 from streams.console.archive.ends import Ends, files_before, rows_before
-from streams.console.archive.eventcolumns import event_columns
 from streams.console.archive.files import HOUR_US, At, Segment, hour_end_us, hour_of, positions
 from streams.console.archive.hourlists import list_hours
 from streams.console.archive.kinds import KIND, KINDS, Kind
@@ -32,12 +32,12 @@ from streams.console.archive.lists import Times, least_and_most
 from streams.console.archive.merging import merged, merges
 from streams.console.archive.packing import part_of
 from streams.console.archive.retention import Growth, growth
+from streams.console.archive.sealed import Sealed
 from streams.console.archive.store import Store
 from streams.console.archive.summaries import ALL_KINDS
-from streams.console.archive.tail import Look, Tail
+from streams.console.archive.tail import Limits, Look, Tail, shares
 from streams.console.archive.tally import Tallies, Tally
 from streams.console.archive.times import FileTimes
-from streams.console.archive.tracecolumns import trace_columns
 from streams.console.archive.treated import Treating
 from streams.console.limits import spend
 from streams.core.privacy.records import Privacy
@@ -49,31 +49,6 @@ SLACK_US: Final = HOUR_US // 6
 """An hour is over so long after its end: most of what is late has come by then."""
 REMOVE_SECONDS: Final = 300.0
 """A file is removed so long after it was merged or expired: a question may be reading it."""
-_DECODE: Final = {"traces": trace_columns, "events": event_columns}
-"""How records are decoded that are read as columns, by the first kind that their topic feeds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When a file is written, and when several become one.
-
-    Attributes:
-        rows: at so many records of a partition ...
-        size_bytes: ... or so many bytes of them ...
-        seconds: ... or so long after the first of them, whichever is first; or in a later hour.
-        merge_files: so many of about one size become one. More would be opened by each question;
-            fewer would be written again and again.
-    """
-
-    rows: int = 20_000
-    size_bytes: int = 64 << 20
-    seconds: float = 60.0
-    merge_files: int = 12
-
-
-def decode(kinds: Sequence[Kind], values: Values) -> Decoded:
-    """Return the rows that records of a topic are, for all the kinds that it feeds."""
-    return _DECODE.get(kinds[0].name, one_by_one)(kinds, values)
 
 
 class Archive:
@@ -133,6 +108,8 @@ class Archive:
             self._files[one.kind][one] = size
         self._next: dict[At, int] = positions(one for one in found if one.kind in KIND)
         self._tails: dict[At, Tail] = {}
+        self._sealed = Sealed(self._lock, self._write, limits.size_bytes)
+        self._shares = shares()
         self._times = FileTimes(store)
         self._tallies, self._rewritten = Tallies(store.counts, store.hour_counts), store.rewritten
         self._leaving: deque[tuple[float, Segment]] = deque()
@@ -173,6 +150,7 @@ class Archive:
             OSError: a file that was due could not be written; not all records were taken in, and
                 all may be given again.
         """
+        self._sealed.settle()
         by_place: defaultdict[Place, list[Message]] = defaultdict(list)
         for message in messages:
             by_place[message.topic, message.partition].append(message)
@@ -247,18 +225,25 @@ class Archive:
         """Return the tail that a record goes to; one that is due is written and begun anew."""
         tail = self._tails.get(at)
         time_us = message.timestamp_ms * 1000
-        if tail is not None and (self._is_full(tail) or time_us >= tail.hour_end_us):
-            self._write(at)
+        is_full = tail is not None and tail.is_full(self._limits)
+        if tail is not None and (is_full or time_us >= tail.hour_end_us):
+            self._seal(at)
+            self._sealed.settle()
             tail = None
         if tail is None:
-            end_us = hour_end_us(time_us)
-            tail = Tail(kind, message.offset, message.offset, hour_of(time_us), end_us)
+            first, end_us = message.offset, hour_end_us(time_us)
+            share = 1.0 if is_full else next(self._shares)
+            tail = Tail(kind, first, first, hour_of(time_us), end_us, share)
             with self._lock:
                 self._tails[at] = tail
         return tail
 
-    def _is_full(self, tail: Tail) -> bool:
-        return tail.rows >= self._limits.rows or tail.size_bytes >= self._limits.size_bytes
+    def writing_beside(self) -> AbstractContextManager[None]:
+        """Let files be written in a thread of its own for as long as the block runs.
+
+        `take` and `write_due` then raise what became of files that were due before.
+        """
+        return self._sealed.beside()
 
     def write_due(self, *, all_of_it: bool = False) -> None:
         """Write the tails that are old enough, or all of them.
@@ -269,11 +254,23 @@ class Archive:
         now = self._clock()
         for at, tail in list(self._tails.items()):
             if all_of_it or now - tail.since >= self._limits.seconds:
-                self._write(at)
+                self._seal(at)
+        self._sealed.settle(all_of_it=all_of_it)
 
-    def _write(self, at: At) -> None:
+    def settle(self) -> None:
+        """Wait until files hold all tails that were due.
+
+        Raises:
+            OSError: as `take`.
+        """
+        self._sealed.settle(all_of_it=True)
+
+    def _seal(self, at: At) -> None:
+        with self._lock:
+            self._sealed.put(at, self._tails.pop(at))
+
+    def _write(self, at: At, tail: Tail) -> None:
         """Write a tail as a file, without rows too: else all that led to none is read again."""
-        tail = self._tails[at]
         kind, topic, partition = at
         segment = Segment(kind, tail.hour, topic, partition, tail.first, tail.next - 1)
         with self.turn:
@@ -286,7 +283,11 @@ class Archive:
                 self._times.note(segment, least_and_most(table[tail.kind.time]))
             with self._lock:
                 self._files[kind][segment] = size_bytes
-                del self._tails[at]
+                self._sealed.drop_first()
+
+    def _unwritten(self) -> list[tuple[At, Tail]]:
+        """Return the tails, those of a partition in the order of their offsets; with the lock."""
+        return [*self._sealed.tails(), *self._tails.items()]
 
     def merge(self, now_us: int, is_over: Callable[[], bool] = lambda: False) -> int:
         """Merge files that are due, and remove those that were let go long enough ago.
@@ -304,7 +305,7 @@ class Archive:
         done = 0
         with self._lock:
             sizes = {one: n for k in KIND for one, n in self._files[k].items()}
-            filling = {(at, tail.hour) for at, tail in self._tails.items() if tail.rows}
+            filling = {(at, tail.hour) for at, tail in self._unwritten() if tail.rows}
         hour_over = hour_of(now_us - HOUR_US - SLACK_US)
         for files in merges(sizes, self._limits.merge_files, hour_over, filling):
             if is_over():
@@ -355,7 +356,7 @@ class Archive:
     def visit_tails(self, change: Change) -> None:
         """Change the rows that are in no file yet."""
         with self.turn, self._lock:
-            for (kind, topic, partition), tail in self._tails.items():
+            for (kind, topic, partition), tail in self._unwritten():
                 one = Segment(kind, tail.hour, topic, partition, tail.first, tail.next - 1)
                 changed = change(one, tail.kind, tail.as_table()) if tail.rows else None
                 if changed is not None:
@@ -427,7 +428,7 @@ class Archive:
         """
         with self._lock:
             files = files_before(self._files[kind], ends)
-            held = [(at, t.as_table()) for at, t in self._tails.items() if at[0] == kind and t.rows]
+            held = [(at, t.as_table()) for at, t in self._unwritten() if at[0] == kind and t.rows]
         tails = [rows_before(tail, *at[1:], ends) for at, tail in held]
         if times is not None and ALL_KINDS[kind].time:
             files = self.within(kind, files, times)
@@ -462,7 +463,7 @@ class Archive:
         """
         with self._lock:
             files = list(self._files[kind])
-            tails = [t.as_table() for t in self._tails.values() if t.kind.name == kind and t.rows]
+            tails = [t.as_table() for at, t in self._unwritten() if at[0] == kind and t.rows]
             if self._rewritten != self.store.rewritten:
                 self._tallies = Tallies(self.store.counts, self.store.hour_counts)
                 self._rewritten = self.store.rewritten
@@ -492,7 +493,7 @@ class Archive:
                     "files": len(files),
                     "file_bytes": sum(files.values()),
                     "tail_records": sum(
-                        t.rows for t in self._tails.values() if t.kind.name == kind
+                        tail.rows for at, tail in self._unwritten() if at[0] == kind
                     ),
                 }
                 for kind, files in self._files.items()

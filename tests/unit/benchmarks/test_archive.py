@@ -8,8 +8,8 @@ from benchmarks import archive as of_archive
 from benchmarks.archive import run
 from benchmarks.archive_events import ENTRIES, RATE, START_US, Source
 from streams.codec.records import decode
-from streams.console.archive.archive import decode as decode_all
 from streams.console.archive.decoded import one_by_one
+from streams.console.archive.decoding import decode as decode_all
 from streams.console.archive.kinds import KIND
 from streams.runtime import topics
 from streams.units import SECOND_US

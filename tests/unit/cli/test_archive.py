@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from streams.console.archive.archive import Archive, Limits
+from streams.console.archive.archive import Archive
 from streams.console.archive.store import Store
+from streams.console.archive.tail import Limits
 from streams.runtime.state_folder import lock_folder
 from tests.unit.cli.shell import Shell
 from tests.unit.console.at_hand import TELEMETRY

@@ -12,8 +12,9 @@ import pytest
 from streams.codec.eventbatch import encode_batch
 from streams.codec.records import encode, encode_body
 from streams.codec.schemas import default_schemas
-from streams.console.archive.archive import Archive, Limits
+from streams.console.archive.archive import Archive
 from streams.console.archive.store import Store
+from streams.console.archive.tail import Limits
 from streams.runtime import topics
 from streams.runtime.reading import Message
 

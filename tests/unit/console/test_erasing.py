@@ -12,12 +12,13 @@ import pytest
 
 from streams.codec.records import decode, encode
 from streams.console.access.audit_log import AccessLog
-from streams.console.archive.archive import Archive, Limits
+from streams.console.archive.archive import Archive
 from streams.console.archive.erasing import Erased, HeldError, erase
 from streams.console.archive.ids import groups, wanted
 from streams.console.archive.kinds import KIND
 from streams.console.archive.retention import Hold, read_holds
 from streams.console.archive.store import Store
+from streams.console.archive.tail import Limits
 from streams.console.paths.erasure import Erasure, erased, paths
 from streams.console.paths.path import ConflictError
 from streams.core.privacy.pseudonyms import ERASED

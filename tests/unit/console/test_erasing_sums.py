@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streams.console.archive.archive import REMOVE_SECONDS, SLACK_US, Archive, Limits
+from streams.console.archive.archive import REMOVE_SECONDS, SLACK_US, Archive
 from streams.console.archive.erasing import HeldError, erase
 from streams.console.archive.files import HOUR_US
 from streams.console.archive.ids import groups, wanted
@@ -17,6 +17,7 @@ from streams.console.archive.retention import DAY_US, Hold
 from streams.console.archive.rollup import roll_up
 from streams.console.archive.store import Store
 from streams.console.archive.summaries import ALL_KINDS, SUMMED
+from streams.console.archive.tail import Limits
 from streams.console.archive.tiers import Keep
 from streams.console.personal import Kept, as_asked
 from streams.console.questions.audit import audit

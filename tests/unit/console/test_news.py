@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from streams.console.archive.archive import Archive, Limits
+from streams.console.archive.archive import Archive
 from streams.console.archive.store import Store
+from streams.console.archive.tail import Limits
 from streams.console.news import sources
 from streams.console.questions.queries import Queries
 from streams.console.questions.recent import SPAN_US, summed

@@ -10,9 +10,10 @@ import pytest
 
 from streams.codec.records import decode, encode
 from streams.codec.treating import WITHHELD
-from streams.console.archive.archive import Archive, Limits
+from streams.console.archive.archive import Archive
 from streams.console.archive.kinds import KIND
 from streams.console.archive.store import Store
+from streams.console.archive.tail import Limits
 from streams.console.archive.treated import Treating
 from streams.console.paths.rejected import Redrive, Whole, redrive
 from streams.console.privacy import privacy_of

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.codec.records import encode
-from streams.console.archive.archive import Archive, Limits
+from streams.console.archive.archive import Archive
 from streams.console.archive.files import Segment
 from streams.console.archive.kinds import KIND, KINDS
 from streams.console.archive.store import Store
+from streams.console.archive.tail import Limits
 from streams.core.privacy.pseudonyms import Key, Pseudonyms
 from streams.core.privacy.records import Privacy
 from streams.core.privacy.treatments import rules_of
