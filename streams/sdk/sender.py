@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol
 
+import confluent_kafka.admin  # noqa: F401  # now, while no process forks, not with its first answer
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streams.sdk.forks import loading

@@ -93,3 +93,10 @@ def test_no_process_forks_while_the_client_is_made(monkeypatch: pytest.MonkeyPat
         sender.KafkaSender({}, Options(), made().emitter).is_ready()
     assert seen == [True]
     assert not forks._loading.lock.locked()
+
+
+def test_the_client_is_loaded_whole() -> None:
+    """It would import its admin part with the first answer of a broker: amid anybody's fork."""
+    code = "import sys, streams.sdk.sender; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "confluent_kafka.admin" in done.stdout.split()
