@@ -227,7 +227,7 @@ class Emitter:
             self.complain(NO_THREAD, f"no thread for telemetry: {error}")
             return False
         self.room = 0 if self._is_closing else self._room
-        forks.at_end_of_child(self.close)
+        forks.at_end_of_child()
         return True
 
     def wake(self) -> None:

@@ -123,10 +123,13 @@ class Reports:
     def count(self, series: Series, by: float) -> None:
         """Add to a counter."""
         with self._lock:
-            if series not in self._totals and len(self._totals) >= SERIES_MAX:
-                self._emitter.cut += 1
-                return
-            self._totals[series] = self._totals.get(series, 0.0) + by
+            totals = self._totals
+            if series not in totals:
+                if len(totals) >= SERIES_MAX:
+                    self._emitter.cut += 1
+                    return
+                totals.setdefault(series, 0.0)
+            totals[series] += by  # no call amid it: a signal handler may add to the same
             self._changed.add(series)
         self._emitter.start()
 
