@@ -236,6 +236,14 @@ class Span(Context):
             self.fail(error)
         self.end()
 
+    def __reduce__(self) -> tuple[type[Context], tuple[Any, ...]]:
+        """Go to another process as a context, as its headers would."""
+        values = (
+            self.trace_id, self.span_id, self.flags, self.state, self.baggage,
+            self.record_id, self.batch_id, self.correlation_id,
+        )  # fmt: skip
+        return Context, values
+
     def end(self) -> None:
         """End the span and hand it over; a second call does nothing."""
         if self.duration_ns >= 0:

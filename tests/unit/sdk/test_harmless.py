@@ -2,7 +2,9 @@
 
 import asyncio
 import contextvars
+import copy
 import enum
+import pickle
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -355,3 +357,13 @@ def test_an_option_of_another_type_is_refused_at_once(given: dict[str, Any]) -> 
     """Each letter of a name would be one, and half an id would stop the emitter."""
     with pytest.raises(ConfigError, match=next(iter(given))):
         Telemetry("ALPHA", "parser", "x:1", **given)
+
+
+def test_a_span_goes_to_another_process_as_a_context() -> None:
+    """With a record that is pickled, or copied: never with the queue and the locks behind it."""
+    t = made()
+    with t.span("x", record_id="r1") as span:
+        span.carry(region="eu")
+        for found in (pickle.loads(pickle.dumps(span)), copy.deepcopy(span)):
+            assert type(found) is Context
+            assert t.inject({}, found) == t.inject({})
