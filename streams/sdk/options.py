@@ -37,7 +37,7 @@ class Options:
     Attributes:
         sample_ratio: share of the traces that begin here whose spans are sent, 0 to 1.
         queue_events_max: finished events that wait to be encoded.
-        queue_characters_max: characters of their dimensions, about.
+        queue_characters_max: characters of their dimensions and links, about.
         buffer_bytes_max: encoded events that wait for the broker.
         batch_bytes_max: of one message, about.
         linger_seconds: how long a finished event waits for others, at most.

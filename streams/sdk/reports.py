@@ -38,7 +38,8 @@ class Counts(NamedTuple):
             something was sent all the same (errors, audit entries, log lines).
         cut: texts, dimensions, links and counters beyond their bound.
         baggage_cut: entries of a baggage that did not go over a hop, in or out: it was too large.
-        refused: metrics against the naming rule or without a number, severities that are none.
+        refused: what cannot be: metrics against the naming rule or without a number, severities,
+            kinds, contexts and types of messages that are none.
         waits_told: how often it was logged that events wait and the broker takes none.
     """
 

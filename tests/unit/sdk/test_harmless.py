@@ -68,7 +68,7 @@ CALLS: dict[str, Callable[[Telemetry], object]] = {
     "severity": lambda t: t.log("x", LIST),
     "log": lambda t: t.log(LAZY, LAZY, value=LAZY, unit=LAZY, user=LAZY),
     "audit": lambda t: t.audit(LAZY, LAZY, actor=LAZY, record_id=LAZY),
-    "within": lambda t: t.within(TEXT).__enter__(),
+    "within": lambda t: (t.within(TEXT).__enter__(), t.span("x").end()),
     "inject": lambda t: t.inject(LAZY),
     "inject context": lambda t: t.inject({}, TEXT),
     "kafka headers": lambda t: t.kafka_headers(TEXT),
