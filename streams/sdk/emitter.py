@@ -226,8 +226,12 @@ class Emitter:
             self._thread = None
             self.complain(NO_THREAD, f"no thread for telemetry: {error}")
             return False
+        except BaseException:  # an interrupt: then the next event starts one
+            if thread.ident is None:
+                self._thread = None
+            raise
         self.room = 0 if self._is_closing else self._room
-        forks.at_end_of_child(self.close)
+        forks.at_end_of_child()
         return True
 
     def wake(self) -> None:

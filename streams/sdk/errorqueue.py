@@ -7,11 +7,10 @@ says nothing usable gives a context without a trace.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from streams.sdk.propagation import Counting, extract, outgoing
+from streams.sdk.propagation import Counting, extract, items_of, outgoing
 from streams.sdk.span import Context
 
 ATTEMPT: Final = "spanloom-attempt"
@@ -56,12 +55,12 @@ class ErrorEntry:
     def read(cls, headers: Any, counting: Counting | None = None) -> Self:
         """Return the entry that headers of a message, or a mapping, hold."""
         try:
-            pairs = list(headers.items() if isinstance(headers, Mapping) else headers or ())
+            pairs = list(items_of(headers))
             texts = {
                 str(n).lower(): v.decode("latin-1") if isinstance(v, bytes) else str(v)
                 for n, v in pairs
             }
-        except (TypeError, ValueError):  # no pairs
+        except Exception:  # no pairs
             return cls()
         said = texts.get(ATTEMPT, "1")
         attempts = int(said) if said.isascii() and said.isdigit() and len(said) < 7 else 1

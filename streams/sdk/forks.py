@@ -12,7 +12,7 @@ import logging  # noqa: F401  # see the end
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 from weakref import WeakSet
@@ -67,16 +67,6 @@ def abandon(thing: object) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
-def at_end_of_child(close: Callable[[], object]) -> None:
-    """Close when a child of multiprocessing ends: it runs no `atexit`."""
-    if "multiprocessing.util" not in sys.modules:
-        return
-    from multiprocessing import parent_process, util
-
-    if parent_process() is not None:
-        util.Finalize(None, close, exitpriority=10)
-
-
 def close_all() -> None:
     """Close every emitter of the process at its end: all at once, each within its own bound."""
     emitters = tuple(EMITTERS)
@@ -84,6 +74,16 @@ def close_all() -> None:
         emitter.begin_close()
     for emitter in emitters:
         emitter.close()
+
+
+def at_end_of_child() -> None:
+    """Close all when a child of multiprocessing ends: it runs no `atexit`."""
+    if "multiprocessing.util" not in sys.modules:
+        return
+    from multiprocessing import parent_process, util
+
+    if parent_process() is not None:
+        util.Finalize(None, close_all, exitpriority=10)
 
 
 def _before() -> None:

@@ -9,18 +9,27 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
 from streams.codec import wire
 from streams.codec.varints import varint
-from streams.codec.w3c import Item, parse_traceparent
-from streams.sdk.encode import HEADER_ID, text, uuid_text
-from streams.sdk.propagation import baggage_of, context_of
+from streams.codec.w3c import (
+    BAGGAGE_BYTES_MAX,
+    BAGGAGE_MEMBERS_MAX,
+    Baggage,
+    Item,
+    parse_traceparent,
+)
+from streams.sdk.encode import HEADER_ID, uuid_text
+from streams.sdk.propagation import Counting, baggage_of, context_of
 from streams.sdk.span import Context
 
 PROTOCOL_VERSION: Final = "1.0.0"
 TYPES: Final = ("BATCH_TRANSFER", "ACKNOWLEDGMENT", "BACKPRESSURE")
 _FLAGS: Final = "spanloom.trace_flags"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LONG_MAX: Final = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +49,15 @@ class MessageHeader:
     baggage: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, source: str, target: str, message_type: str, context: Context | None) -> Self:
-        """Return a new header that carries a context.
+    def of(
+        cls,
+        source: str,
+        target: str,
+        message_type: str,
+        context: Context | None,
+        counting: Counting | None = None,
+    ) -> Self:
+        """Return a new header that carries a context, and of its baggage what goes over a hop.
 
         Raises:
             ValueError: no such message type.
@@ -50,7 +66,7 @@ class MessageHeader:
             raise ValueError(f"message_type {message_type!r}: one of {', '.join(TYPES)}")
         at = context or Context()
         parent_id = getattr(at, "parent_id", 0)
-        baggage = {name: item.value for name, item in baggage_of(at).items()}
+        baggage = _bounded(baggage_of(at), counting)
         if at.trace_id:
             baggage[_FLAGS] = f"{at.flags:02x}"
         return cls(
@@ -79,12 +95,13 @@ class MessageHeader:
             for one in fields(cls)
             if one.name not in ("timestamp", "baggage")
         }
-        timestamp, baggage = known.get("timestamp"), known.get("baggage")
+        baggage = known.get("baggage")
         pairs = baggage.items() if isinstance(baggage, Mapping) else ()
+        given = {k: Item(v) for k, v in pairs if isinstance(k, str) and isinstance(v, str)}
         return cls(
             **texts,
-            timestamp=timestamp if type(timestamp) is int else 0,
-            baggage={k: v for k, v in pairs if isinstance(k, str) and isinstance(v, str)},
+            timestamp=_timestamp_us(known.get("timestamp")),
+            baggage=_bounded(given),
         )
 
     @property
@@ -99,7 +116,12 @@ class MessageHeader:
 
     @property
     def age_us(self) -> int:
-        """How long ago it was made, by both clocks: the transfer's latency at the receiver."""
+        """How long ago it was made, by both clocks: the transfer's latency at the receiver.
+
+        0 where it does not say when.
+        """
+        if not self.timestamp:
+            return 0
         return max(0, time.time_ns() // 1_000 - self.timestamp)
 
     def as_mapping(self) -> dict[str, Any]:
@@ -107,19 +129,48 @@ class MessageHeader:
         return asdict(self)
 
     def encode(self) -> bytes:
-        """Return the wire value: schema id and Avro body."""
+        """Return the wire value: schema id and Avro body; of no type it is a BATCH_TRANSFER."""
         baggage = b"\0"
         if self.baggage:
-            items = (text(one) for pair in self.baggage.items() for one in pair)
+            items = (_text(one) for pair in self.baggage.items() for one in pair)
             baggage = b"".join((varint(len(self.baggage)), *items, b"\0"))
         return b"".join(
             (
                 wire.header(HEADER_ID),
-                text(self.message_id), text(self.correlation_id),
-                text(self.source_module), text(self.target_module),
-                varint(TYPES.index(self.message_type)), varint(self.timestamp),
-                text(self.protocol_version),
-                text(self.trace_id), text(self.span_id), text(self.parent_span_id),
+                _text(self.message_id), _text(self.correlation_id),
+                _text(self.source_module), _text(self.target_module),
+                varint(TYPES.index(self.message_type) if self.message_type in TYPES else 0),
+                varint(self.timestamp),
+                _text(self.protocol_version),
+                _text(self.trace_id), _text(self.span_id), _text(self.parent_span_id),
                 baggage,
             )
         )  # fmt: skip
+
+
+def _text(value: str) -> bytes:
+    """Return the Avro bytes of a string, whole: what goes over a hop is bounded already."""
+    raw = value.encode("utf-8", "replace")
+    return varint(len(raw)) + raw
+
+
+def _bounded(baggage: Baggage, counting: Counting | None = None) -> dict[str, str]:
+    """Return what of a baggage goes over a hop: as much as over one by HTTP."""
+    kept: dict[str, str] = {}
+    size = 0
+    for name, item in baggage.items():
+        size += len(_text(name)) + len(_text(item.value))
+        if size > BAGGAGE_BYTES_MAX or len(kept) >= BAGGAGE_MEMBERS_MAX:
+            break
+        kept[name] = item.value
+    if counting is not None and len(kept) < len(baggage):
+        counting.baggage_left_out(len(baggage) - len(kept))
+    return kept
+
+
+def _timestamp_us(given: object) -> int:
+    """Return Unix microseconds: of an int, or of what readers of Avro make of one; else 0."""
+    if isinstance(given, datetime):
+        given = (given if given.tzinfo else given.replace(tzinfo=UTC)) - _EPOCH
+        return given // timedelta(microseconds=1)
+    return given if type(given) is int and 0 <= given <= _LONG_MAX else 0

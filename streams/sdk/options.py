@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from typing import Final
 
 from streams.codec.brokers import broker_problem
@@ -36,7 +37,7 @@ class Options:
     Attributes:
         sample_ratio: share of the traces that begin here whose spans are sent, 0 to 1.
         queue_events_max: finished events that wait to be encoded.
-        queue_characters_max: characters of their dimensions, about.
+        queue_characters_max: characters of their dimensions and links, about.
         buffer_bytes_max: encoded events that wait for the broker.
         batch_bytes_max: of one message, about.
         linger_seconds: how long a finished event waits for others, at most.
@@ -66,11 +67,14 @@ class Options:
     batch_schema_id: int = 20
 
     def __post_init__(self) -> None:
-        for name, (least, most) in _BOUNDS.items():
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not least <= value <= most:
+        for one in fields(self):
+            name, (least, most) = one.name, _BOUNDS[one.name]
+            value, is_whole = getattr(self, name), type(one.default) is int
+            known = (int,) if is_whole else (int, float)
+            if type(value) not in known or not least <= value <= most:
+                kind = "a whole number" if is_whole else "a number"
                 raise ConfigError(
-                    f"Telemetry({name}={value!r}): give a number from {least:g} to {most:g}"
+                    f"Telemetry({name}={value!r}): give {kind} from {least:g} to {most:g}"
                 )
 
 
@@ -85,6 +89,20 @@ def checked_module(module: str, component: str) -> None:
             raise ConfigError(
                 f"Telemetry({key}={value!r}): give 1 to 64 letters, digits, dashes and underscores"
             )
+
+
+def checked_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of entries of a baggage.
+
+    Raises:
+        ConfigError: it is one text, or holds what is none.
+    """
+    found = () if isinstance(names, str) else tuple(names)
+    if isinstance(names, str) or any(type(one) is not str for one in found):
+        raise ConfigError(
+            f"Telemetry(baggage_dimensions={names!r}): give names, such as ('region', 'channel')"
+        )
+    return found
 
 
 def checked_broker(broker: str | None) -> str:

@@ -17,10 +17,21 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import StatusCode
 
+from streams.errors import ConfigError
 from streams.sdk.place import Place
-from streams.sdk.span import ERROR, LINKS_MAX, NOTHING, OK, UNSET, UNTOLD, Span, Told
+from streams.sdk.span import (
+    ERROR,
+    LINK_CHARACTERS,
+    LINKS_MAX,
+    NOTHING,
+    OK,
+    UNSET,
+    UNTOLD,
+    Span,
+    Told,
+)
 from streams.sdk.telemetry import Telemetry
-from streams.sdk.texts import take
+from streams.sdk.texts import as_id, as_text, take
 
 COMPONENT: Final = "spanloom.component"
 MODULE: Final = "spanloom.module"
@@ -68,7 +79,8 @@ class SpanloomExporter(SpanExporter):
         attributes: dict[str, Any] = dict(span.attributes or {})
         event = object.__new__(Span)
         event.place = self._place(attributes, span.resource.attributes)
-        event.name = span.name
+        counting = self._telemetry.emitter
+        event.name = as_id(span.name, "", counting)
         context = span.get_span_context()
         assert context is not None, "a span that was exported has a context"
         event.trace_id, event.span_id = context.trace_id, context.span_id
@@ -81,30 +93,39 @@ class SpanloomExporter(SpanExporter):
         event.carried = NOTHING
         links = [(at.context.trace_id, at.context.span_id) for at in span.links[:LINKS_MAX]]
         event.told = Told(links=tuple(links)) if links else UNTOLD
+        counting.cut += len(span.links[LINKS_MAX:])
         for name, field in _IDS.items():
             if name in attributes:
-                setattr(event, field, str(attributes.pop(name)))
+                setattr(event, field, as_id(attributes.pop(name), "", counting))
         error_type = attributes.pop("error.type", None) or _exception_of(span)
         if error_type:
             attributes["error_type"] = error_type
-        event.dimensions, event.characters = take(attributes, self._telemetry.emitter)
+        event.dimensions, event.characters = take(attributes, counting)
+        event.characters += LINK_CHARACTERS * len(links)
         return event
 
     def _place(self, attributes: dict[str, Any], resource: Mapping[str, Any]) -> Place:
         own = self._telemetry.place
-        module = str(attributes.pop(MODULE, None) or resource.get(MODULE) or own.module)
-        component = str(attributes.pop(COMPONENT, None) or resource.get(COMPONENT) or own.component)
-        at = (module, component)
+        module = attributes.pop(MODULE, None) or resource.get(MODULE) or own.module
+        component = attributes.pop(COMPONENT, None) or resource.get(COMPONENT) or own.component
+        at = (as_text(module), as_text(component))
         found = self._places.get(at)
         if found is None:
             if at == (own.module, own.component) or len(self._places) >= _PLACES_MAX:
                 return own
-            if module == own.module:
-                found = self._telemetry.component(component).place
-            else:
-                found = self._telemetry.module(module, component).place
-            self._places[at] = found
+            found = self._places[at] = self._new_place(*at)
         return found
+
+    def _new_place(self, module: str, component: str) -> Place:
+        own = self._telemetry
+        try:
+            if module == own.place.module:
+                return own.component(component).place
+            return own.module(module, component).place
+        except ConfigError as error:  # its spans are told all the same, and those beside them
+            own.emitter.refused += 1
+            own.emitter.complain(f"{module} {component}", f"{MODULE}, {COMPONENT}: {error}")
+            return own.place
 
 
 def _exception_of(span: ReadableSpan) -> Any:

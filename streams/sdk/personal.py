@@ -7,7 +7,6 @@ modules, stays as it is: copies are treated.
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 from collections.abc import Mapping
@@ -27,7 +26,7 @@ from streams.core.privacy.treatments import (
 )
 from streams.errors import ConfigError
 from streams.sdk.encode import Point
-from streams.sdk.span import Span
+from streams.sdk.span import Context, Span
 from streams.sdk.texts import TEXT_CHARACTERS_MAX
 
 _CLASSES: Final = ("PII", "SENSITIVE", "PUBLIC")
@@ -98,11 +97,19 @@ def treated(item: Span | Point, personal: Privacy) -> Span | Point:
     if isinstance(item, Point):
         value = math.nan if VALUE in personal.rules.fields else item.value
         return item._replace(value=value, dimensions=dimensions, baggage=None, **texts)
-    span = copy.copy(item)
+    span = _copy(item)
     for name, text in texts.items():
         setattr(span, name, text)
     span.dimensions, span.baggage = dimensions, None
     return span
+
+
+def _copy(span: Span) -> Span:
+    other = object.__new__(Span)
+    for name in (*Context.__slots__, *Span.__slots__):
+        if hasattr(span, name):  # one of OpenTelemetry was never the current one
+            setattr(other, name, getattr(span, name))
+    return other
 
 
 def _kept(personal: Privacy, field: str, text: str) -> str:

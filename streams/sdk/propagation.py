@@ -7,11 +7,20 @@ whose names begin with `spanloom.`. Invariant: nothing here raises for what came
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from contextvars import Token
 from typing import Any, Final, Protocol
 
-from streams.codec.w3c import Baggage, Item, TraceParent, TraceState, read_headers, write_headers
-from streams.sdk.span import Context, _current
+from streams.codec.w3c import (
+    BAGGAGE,
+    TRACEPARENT,
+    TRACESTATE,
+    Baggage,
+    Item,
+    TraceParent,
+    TraceState,
+    read_headers,
+    write_headers,
+)
+from streams.sdk.span import Context, Entry, _current, before, left_early
 
 Text = str | bytes
 Carrier = Mapping[Any, Any] | Iterable[tuple[Any, Any]]
@@ -21,6 +30,7 @@ IDS: Final = {
     "spanloom.batch_id": "batch_id",
     "spanloom.correlation_id": "correlation_id",
 }
+_HEADERS: Final = (TRACEPARENT, TRACESTATE, BAGGAGE)
 HEADERS_MAX: Final = 1_000
 """Further headers of a message are not looked at."""
 
@@ -36,7 +46,7 @@ def extract(carrier: Carrier | None, counting: Counting | None = None) -> Contex
     """Return the context that headers carry; one without a trace where they carry none."""
     try:
         found = read_headers(_pairs(carrier))
-    except (TypeError, ValueError):  # no pairs
+    except Exception:  # no pairs, or whatever a framework's headers do where there is no request
         return Context()
     if found.baggage_cut and counting is not None:
         counting.baggage_left_out(found.baggage_cut)
@@ -77,13 +87,26 @@ def inject(carrier: Any, context: Context | None, counting: Counting | None = No
     if isinstance(carrier, MutableMapping):
         if headers:
             known = {str(name).lower(): name for name in carrier}
-            for name in ("traceparent", "tracestate", "baggage"):
+            for name in _HEADERS:
                 if name in known:
                     del carrier[known[name]]
             carrier.update(headers)
         return carrier
-    carrier.extend(headers)
+    if headers and isinstance(carrier, list) and carrier:
+        alike = list(_alike(headers, carrier[0]))
+        carrier[:] = [pair for pair in carrier if _text(pair[0]).lower() not in _HEADERS]
+        carrier.extend(alike)
+    else:
+        carrier.extend(headers)
     return carrier
+
+
+def _alike(headers: list[tuple[str, str]], other: tuple[Any, Any]) -> Iterator[Any]:
+    """Yield headers as another one is: name and value as texts or as bytes."""
+    is_bytes = [isinstance(part, bytes) for part in other]
+    for header in headers:
+        pair = zip(header, is_bytes, strict=True)
+        yield tuple(part.encode() if as_bytes else part for part, as_bytes in pair)
 
 
 def kafka_headers(
@@ -93,12 +116,18 @@ def kafka_headers(
     return [(name, value.encode()) for name, value in outgoing(context, counting)]
 
 
+def items_of(carrier: Any) -> Iterable[tuple[Any, Any]]:
+    """Return the pairs of a mapping, of whatever has `items` as one, or of an iterable.
+
+    Headers of Python's own HTTP server and client are no Mapping, and yield their names alone.
+    """
+    items = getattr(carrier, "items", None)
+    return items() if callable(items) else carrier or ()
+
+
 def _pairs(carrier: Carrier | None) -> Iterator[tuple[str, str]]:
     """Yield the headers as texts; what is no text is left out."""
-    if carrier is None:
-        return
-    items = carrier.items() if isinstance(carrier, Mapping) else carrier
-    for n, (name, value) in enumerate(items):
+    for n, (name, value) in enumerate(items_of(carrier)):
         if n >= HEADERS_MAX:
             return
         values = value if isinstance(value, list | tuple) else (value,)
@@ -116,15 +145,19 @@ class Entered:
 
     __slots__ = ("_context", "_token")
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context | None) -> None:
         self._context = context
-        self._token: Token[Context | None] | None = None
+        self._token: Entry | None = None
 
-    def __enter__(self) -> Context:
+    def __enter__(self) -> Any:
         self._token = _current.set(self._context)
         return self._context
 
     def __exit__(self, *_: object) -> None:
-        if self._token is not None:
-            _current.reset(self._token)
-            self._token = None
+        token, self._token = self._token, None
+        if token is None:
+            return
+        if _current.get() is self._context:
+            _current.set(before(token))  # and no reset: it may be left in another thread or task
+        elif self._context is not None:
+            left_early(self._context, before(token))

@@ -38,7 +38,8 @@ class Counts(NamedTuple):
             something was sent all the same (errors, audit entries, log lines).
         cut: texts, dimensions, links and counters beyond their bound.
         baggage_cut: entries of a baggage that did not go over a hop, in or out: it was too large.
-        refused: metrics against the naming rule or without a number, severities that are none.
+        refused: what cannot be: metrics against the naming rule or without a number, severities,
+            kinds, contexts and types of messages that are none.
         waits_told: how often it was logged that events wait and the broker takes none.
     """
 
@@ -123,10 +124,13 @@ class Reports:
     def count(self, series: Series, by: float) -> None:
         """Add to a counter."""
         with self._lock:
-            if series not in self._totals and len(self._totals) >= SERIES_MAX:
-                self._emitter.cut += 1
-                return
-            self._totals[series] = self._totals.get(series, 0.0) + by
+            totals = self._totals
+            if series not in totals:
+                if len(totals) >= SERIES_MAX:
+                    self._emitter.cut += 1
+                    return
+                totals.setdefault(series, 0.0)
+            totals[series] += by  # no call amid it: a signal handler may add to the same
             self._changed.add(series)
         self._emitter.start()
 

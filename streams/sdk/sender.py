@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol
 
+import confluent_kafka.admin  # noqa: F401  # now, while no process forks, not with its first answer
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streams.sdk.forks import loading
@@ -22,7 +23,8 @@ OTHER: Final = "telemetry.other.v1"
 TOPICS_SECONDS: Final = 300.0
 """After so long the broker is asked again how many partitions there are."""
 ASK_SECONDS: Final = 2.0
-"""How long it may take to answer, and how long we wait before we ask again."""
+"""How long it may take to answer, and how long we wait before we ask again; twice as long with each
+answer that does not have a topic we look for, for it tells of all topics there are."""
 MESSAGE_OVERHEAD_BYTES: Final = 256
 """What a message costs beside its value, about."""
 DELIVERY_TIMEOUT, REFUSED, BUFFER_FULL, EXIT = (
@@ -86,6 +88,7 @@ class KafkaSender:
         self._buffered_bytes = 0
         self._partitions: dict[str, int] = {}
         self._asked_at = -TOPICS_SECONDS
+        self._ask_seconds = ASK_SECONDS
         self._unknown: set[str] = set()
 
     def is_ready(self) -> bool:
@@ -97,7 +100,9 @@ class KafkaSender:
                 self._producer = Producer(self._settings)
             self._producer.poll(0)  # where a token is asked for, if the link needs one
         is_partial = bool(self._unknown) or not self._partitions
-        if time.monotonic() - self._asked_at > (ASK_SECONDS if is_partial else TOPICS_SECONDS):
+        if time.monotonic() - self._asked_at > (
+            self._ask_seconds if is_partial else TOPICS_SECONDS
+        ):
             self._ask()
         return bool(self._partitions) and self._buffered_bytes < self._options.buffer_bytes_max
 
@@ -106,7 +111,9 @@ class KafkaSender:
         found = self._partitions.get(topic)
         if found is not None:
             return topic, found
-        self._unknown.add(topic)
+        if topic not in self._unknown:
+            self._unknown.add(topic)
+            self._ask_seconds = ASK_SECONDS
         self._counting.complain(f"topic {topic}", f"there is no topic {topic}, trying {OTHER}")
         others = self._partitions.get(OTHER)
         return None if others is None else (OTHER, others)
@@ -169,6 +176,7 @@ class KafkaSender:
         if not counts:
             self._counting.complain("topics", "the broker shows no topic: give the right Write")
         self._unknown -= counts.keys()
+        self._ask_seconds = min(2 * self._ask_seconds, TOPICS_SECONDS) if counts else ASK_SECONDS
 
     def _lost(self, events: int, reason: str, lost: Callable[[], None] | None) -> None:
         self._counting.lost(events, reason)

@@ -17,7 +17,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from streams.codec.w3c import RANDOM, SAMPLED, Baggage, Item, TraceParent, TraceState
-from streams.sdk.texts import as_text, take
+from streams.sdk.texts import (
+    DIMENSIONS_MAX,
+    NAME_CHARACTERS_MAX,
+    as_id,
+    as_text,
+    take,
+)
 
 if TYPE_CHECKING:
     from streams.sdk.place import Place
@@ -30,6 +36,8 @@ KINDS: Final = ("INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 Kind = Literal["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"]
 LINKS_MAX: Final = 1_000
 """Links of a span; further ones are cut."""
+LINK_CHARACTERS: Final = 48
+"""What a link counts for in the bound of what waits: the digits of its ids."""
 _RANDOM_BITS: Final = (1 << 56) - 1
 """The part of a trace id that is random by W3C level 2, and that sampling reads."""
 THRESHOLD_NONE: Final = 1 << 56
@@ -134,6 +142,49 @@ def current() -> Context | None:
     return _current.get()
 
 
+def is_context(given: object) -> bool:
+    """Return whether it is one; a proxy is not asked, which may raise."""
+    return issubclass(type(given), Context)
+
+
+class Before:
+    """What is to be current after a span, in place of the outer one that was left first."""
+
+    __slots__ = ("context",)
+
+    def __init__(self, context: Context | None) -> None:
+        self.context = context
+
+
+class Left(Before):
+    """What is to be current in place of a span that was left, where others go back to it."""
+
+
+Entry = Token[Context | None] | Before
+
+
+def before(entry: Entry) -> Context | None:
+    """Return what was current before; spans that were left meanwhile are passed over."""
+    found: object = entry.context if isinstance(entry, Before) else entry.old_value
+    while isinstance(found, Span) and isinstance(found._token, Left):
+        found = found._token.context
+    return found if isinstance(found, Context) else None
+
+
+def left_early(mine: Context, outer: Context | None) -> bool:
+    """Let a span that began within what is left lead to the outer one; return whether there is one.
+
+    Else what was left first would be current for good, and all that follows in its trace.
+    """
+    later = _current.get()
+    while isinstance(later, Span) and later._token is not None:
+        inner, later = later, before(later._token)
+        if later is mine:
+            inner._token = Before(outer)
+            return True
+    return False
+
+
 class Told(NamedTuple):
     """What few spans say.
 
@@ -201,7 +252,7 @@ class Span(Context):
         self.told = UNTOLD
         self.status = UNSET
         self.duration_ns = -1
-        self._token: Token[Context | None] | None = None
+        self._token: Entry | None = None
         self.start_ns = time_ns()
         self._began_ns = perf_counter_ns()
 
@@ -219,17 +270,29 @@ class Span(Context):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._token is not None:
-            try:
-                _current.reset(self._token)
-            except ValueError:  # left in another context than entered, as generators may be
-                if _current.get() is self:
-                    before = self._token.old_value
-                    _current.set(before if isinstance(before, Context) else None)
+        token = self._token
+        if token is not None:
             self._token = None
+            if _current.get() is not self:
+                outer = before(token)
+                if not left_early(self, outer):
+                    self._token = Left(outer)
+            else:
+                try:
+                    _current.reset(token)  # type: ignore[arg-type]
+                except (TypeError, ValueError):  # its outer one is left, or in another context
+                    _current.set(before(token))
         if error is not None:
             self.fail(error)
         self.end()
+
+    def __reduce__(self) -> tuple[type[Context], tuple[Any, ...]]:
+        """Go to another process as a context, as its headers would."""
+        values = (
+            self.trace_id, self.span_id, self.flags, self.state, self.baggage,
+            self.record_id, self.batch_id, self.correlation_id,
+        )  # fmt: skip
+        return Context, values
 
     def end(self) -> None:
         """End the span and hand it over; a second call does nothing."""
@@ -256,11 +319,18 @@ class Span(Context):
         """Set a dimension."""
         if self.duration_ns < 0:
             known = self.dimensions
-            given = {name if type(name) is str else as_text(name): value}
-            found, characters = take(given, self.place.emitter)
-            self.dimensions = found if known is None else {**known, **found}
-            self.characters += characters
+            name = (name if type(name) is str else as_text(name))[:NAME_CHARACTERS_MAX]
+            if known is None or name in known or len(known) < DIMENSIONS_MAX:
+                self._put(name, value)
+            else:
+                self.place.emitter.cut += 1
         return self
+
+    def _put(self, name: str, value: object) -> None:
+        known = self.dimensions or {}
+        found, characters = take({name: value}, self.place.emitter)
+        self.dimensions = {**known, **found}
+        self.characters += characters - len(known.get(name, ""))
 
     def about(
         self,
@@ -277,19 +347,21 @@ class Span(Context):
         )  # fmt: skip
         for name, value in given:
             if value is not None and self.duration_ns < 0:
-                setattr(self, name, value if type(value) is str else as_text(value))
+                setattr(self, name, as_id(value, "", self.place.emitter))
         return self
 
     def link(self, *others: Context) -> Span:
         """Link spans of other traces: the records of a batch, the original of a recovered one."""
         if self.duration_ns < 0:
-            given: tuple[object, ...] = others
-            are_contexts = [at for at in given if isinstance(at, Context)]
-            self.place.emitter.refused += len(others) - len(are_contexts)
+            emitter = self.place.emitter
+            are_contexts = [at for at in others if is_context(at)]
             found = [(at.trace_id, at.span_id) for at in are_contexts if at.trace_id]
-            known = (*self.links, *found)
-            self.place.emitter.cut += max(0, len(known) - LINKS_MAX)
-            self.links = known[:LINKS_MAX]
+            emitter.refused += len(others) - len(are_contexts)
+            known = self.links
+            kept = (*known, *found)[:LINKS_MAX]
+            emitter.cut += len(known) + len(found) - len(kept)
+            self.characters += LINK_CHARACTERS * (len(kept) - len(known))
+            self.links = kept
         return self
 
     def carry(self, **values: str) -> Span:
@@ -303,13 +375,23 @@ class Span(Context):
 
         What ends a task without being wrong (a cancellation, an exit) is no error.
         """
-        if error is not None and not isinstance(error, Exception):
-            self.set("interrupted_by", type(error).__name__)
+        given: Any = error
+        kind: type = given if issubclass(type(given), type) else type(given)
+        is_raised = issubclass(kind, BaseException)
+        if is_raised and not issubclass(kind, Exception):
+            self._mark("interrupted_by", kind.__name__)
             return
         if self.duration_ns >= 0:
             return
         self.status = ERROR
-        if error is not None:
-            self.set("error_type", type(error).__name__)
+        if is_raised:
+            self._mark("error_type", kind.__name__)
+        elif error is not None:  # it has failed, but by no exception
+            self.place.emitter.refused += 1
         if category:
-            self.set("error_category", category)
+            self._mark("error_category", category)
+
+    def _mark(self, name: str, value: str) -> None:
+        """Set what says how it ended; there is room for that beyond the bound."""
+        if self.duration_ns < 0:
+            self._put(name, value)

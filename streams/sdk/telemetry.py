@@ -14,16 +14,18 @@ from typing import Any, Final, Self, TypeVar
 
 from streams.errors import ConfigError
 from streams.sdk import propagation
-from streams.sdk.emitter import Emitter
+from streams.sdk.emitter import PLACES_MAX, Emitter
 from streams.sdk.encode import SEVERITIES, Point
 from streams.sdk.errorqueue import ErrorEntry, attempt_of, entry_of
 from streams.sdk.forks import loading
 from streams.sdk.generators import traced_async_generator, traced_generator
+from streams.sdk.header import TYPES as MESSAGE_TYPES
 from streams.sdk.header import MessageHeader
 from streams.sdk.options import (
     Options,
     checked_broker,
     checked_module,
+    checked_names,
     link_settings,
 )
 from streams.sdk.place import Place
@@ -37,14 +39,19 @@ from streams.sdk.span import (
     Span,
     chance,
     current,
+    is_context,
 )
-from streams.sdk.texts import as_text, take
+from streams.sdk.texts import TEXT_CHARACTERS_MAX, as_id, as_text, take
 
 METRIC_NAME: Final = re.compile(
     r"pipeline\.[a-z0-9_-]+\.[a-z0-9_-]+\.(counter|histogram|gauge)\.[a-z0-9_]+"
 )
 """As `streams.contract.signals.METRIC_NAME`, which a contract is checked by."""
 _KIND: Final = {name: code for code, name in enumerate(KINDS)}
+_ALL: Final = 1.0
+_NONE: Final = ""
+"""No id; an empty text is always this one object."""
+_IDS: Final = ("record_id", "batch_id", "correlation_id")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -102,10 +109,12 @@ class Telemetry:
             module,
             component,
             topic or _topic_of(module),
-            actor,
+            as_text(actor),
             round((1.0 - options.sample_ratio) * THRESHOLD_NONE),
-            tuple(baggage_dimensions),
+            checked_names(baggage_dimensions),
         )
+        self._others: dict[tuple[str, str, str], Telemetry] = {}
+        self._others[module, component, self.place.topic] = self
         self.emitter.reports.home = self._at(module, COMPONENT, self.place.topic).place
 
     # --- other places of the same process
@@ -121,7 +130,14 @@ class Telemetry:
         return self._at(module, component, topic or _topic_of(module))
 
     def _at(self, module: str, component: str, topic: str) -> Telemetry:
+        key = module, component, topic
+        found = self._others.get(key)
+        if found is not None:  # its counters go on
+            return found
         other = object.__new__(Telemetry)
+        if len(self._others) < PLACES_MAX:
+            self._others[key] = other
+        other._others = self._others
         other._is_strict = self._is_strict
         other.emitter = self.emitter
         mine = self.place
@@ -144,9 +160,9 @@ class Telemetry:
         kind: Kind = "INTERNAL",
         *,
         parent: Context | None = None,
-        record_id: str = "",
-        batch_id: str = "",
-        correlation_id: str = "",
+        record_id: str = _NONE,
+        batch_id: str = _NONE,
+        correlation_id: str = _NONE,
         **dimensions: Any,
     ) -> Span:
         """Begin a span: `with telemetry.span("alpha.parse", source_system="orders"):`.
@@ -154,22 +170,26 @@ class Telemetry:
         Without `parent` it is a child of the current span, or the root of a new trace. An exception
         marks it as failed and goes on its way.
         """
-        what: Any = kind
-        given: object = parent
-        if given is not None and not isinstance(given, Context):
-            self._refuse(f"parent: {type(given).__name__} is no context; see extract()")
+        if parent is not None and not is_context(parent):
+            self._refuse(f"parent: {type(parent).__name__} is no context; see extract()")
             parent = None
-        number = _KIND.get(what if type(what) is str else as_text(what), 0)
-        name = name if type(name) is str else as_text(name)
+        try:
+            number = _KIND[kind]
+        except Exception:  # a hash of the pipeline's own
+            self._refuse(f"kind {as_text(kind)}: one of {', '.join(KINDS)}")
+            number = 0
+        if type(name) is not str or len(name) > TEXT_CHARACTERS_MAX:
+            name = as_id(name, "", self.emitter)
         span = Span(self.place, name, number, parent, dimensions)
-        if record_id:
-            span.record_id = record_id if type(record_id) is str else as_text(record_id)
-        if batch_id:
-            span.batch_id = batch_id if type(batch_id) is str else as_text(batch_id)
-        if correlation_id:
-            span.correlation_id = (
-                correlation_id if type(correlation_id) is str else as_text(correlation_id)
-            )
+        # None is asked for its truth: arrays have none, and 0 is an id.
+        if record_id is not _NONE:
+            if type(record_id) is not str or len(record_id) > TEXT_CHARACTERS_MAX:
+                record_id = as_id(record_id, span.record_id, self.emitter)
+            span.record_id = record_id
+        if batch_id is not _NONE:
+            span.batch_id = as_id(batch_id, span.batch_id, self.emitter)
+        if correlation_id is not _NONE:
+            span.correlation_id = as_id(correlation_id, span.correlation_id, self.emitter)
         return span
 
     def traced(self, name: str, kind: Kind = "INTERNAL", **dimensions: Any) -> Callable[[F], F]:
@@ -216,7 +236,7 @@ class Telemetry:
             return
         if full is not None and number is not None:
             told, _ = take(dimensions, self.emitter)
-            series = (self.place, full, unit, tuple(sorted(told.items())))
+            series = (self.place, full, as_text(unit), tuple(sorted(told.items())))
             self.emitter.reports.count(series, number)
 
     def gauge(self, name: str, value: float, unit: str = "1", **dimensions: Any) -> None:
@@ -229,11 +249,11 @@ class Telemetry:
         value: float,
         unit: str = "s",
         *,
-        sample_ratio: float = 1.0,
+        sample_ratio: float = _ALL,
         **dimensions: Any,
     ) -> None:
         """Tell one value of a distribution; of a frequent one `sample_ratio` of them are told."""
-        ratio = 1.0 if sample_ratio == 1.0 else self._number("sample_ratio", sample_ratio)
+        ratio = 1.0 if sample_ratio is _ALL else self._number("sample_ratio", sample_ratio)
         if ratio is None or ratio >= 1.0 or chance.random() < ratio:
             self._point("histogram", name, value, unit, dimensions)
 
@@ -250,12 +270,14 @@ class Telemetry:
 
         `value` is what the event is about, where it is a number: a predicted impact, say.
         """
-        if severity not in SEVERITIES:
-            self._refuse(f"severity {severity!r}: one of {', '.join(SEVERITIES)}")
+        if type(severity) is not str or severity not in SEVERITIES:
+            self._refuse(f"severity {as_text(severity)}: one of {', '.join(SEVERITIES)}")
             severity = "INFO"
         event = self._event("LOG", name, severity, dimensions)
         number = None if value is None else self._number(name, value)
-        self.emitter.put(event if number is None else event._replace(value=number, unit=unit))
+        self.emitter.put(
+            event if number is None else event._replace(value=number, unit=as_text(unit))
+        )
 
     def audit(self, name: str, operation: str, *, actor: str = "", **dimensions: Any) -> None:
         """Tell an audit entry; it is sent whether its trace is sampled or not.
@@ -265,9 +287,10 @@ class Telemetry:
         """
         event, place = self._event("AUDIT", name, "INFO", dimensions), self.place
         trace_id = f"{event.trace_id:032x}" if event.trace_id else ""
+        own = as_id(actor, "", self.emitter) or place.actor
         entry = event._replace(
-            operation=operation,
-            actor=actor or place.actor or f"{place.module}.{place.component}",
+            operation=as_id(operation, "", self.emitter),
+            actor=own or f"{place.module}.{place.component}",
             correlation_id=event.correlation_id or trace_id,
         )
         self.emitter.put(entry)
@@ -278,12 +301,12 @@ class Telemetry:
         full, number = self._metric_name(kind, name), self._number(name, value)
         if full is not None and number is not None:
             event = self._event("METRIC", full, "INFO", dimensions)
-            self.emitter.put(event._replace(value=number, unit=unit))
+            self.emitter.put(event._replace(value=number, unit=as_text(unit)))
 
     def _number(self, name: str, value: Any) -> float | None:
         try:
             found = float(value)
-        except (TypeError, ValueError):
+        except Exception:  # of an object of the pipeline, or a number beyond a float's
             found = math.nan
         if math.isfinite(found):
             return found
@@ -294,21 +317,24 @@ class Telemetry:
         self, event_type: str, name: str, severity: str, dimensions: dict[str, Any]
     ) -> Point:
         at = current() or _NOWHERE
+        record_id, batch_id, correlation_id = (
+            as_id(dimensions.pop(id_, None), getattr(at, id_), self.emitter) for id_ in _IDS
+        )
         told, characters = take(dimensions, self.emitter)
         return Point(
             place=self.place,
             event_type=event_type,
             severity=severity,
-            name=name,
+            name=as_id(name, "", self.emitter),
             value=math.nan,
             unit="",
             dimensions=told,
             trace_id=at.trace_id,
             span_id=at.span_id,
             flags=at.flags,
-            record_id=at.record_id,
-            batch_id=at.batch_id,
-            correlation_id=at.correlation_id,
+            record_id=record_id,
+            batch_id=batch_id,
+            correlation_id=correlation_id,
             operation="",
             actor="",
             time_ns=time.time_ns(),
@@ -339,6 +365,13 @@ class Telemetry:
         self.emitter.refused += 1
         self.emitter.complain(text, text)
 
+    def _context(self, given: Context | None) -> Context | None:
+        """Return the context that was given, else the current one."""
+        if given is None or is_context(given):
+            return current() if given is None else given
+        self._refuse(f"context: {type(given).__name__} is none; see extract()")
+        return current()
+
     # --- context in and out
 
     def inject(self, carrier: Any = None, context: Context | None = None) -> Any:
@@ -349,14 +382,14 @@ class Telemetry:
             context: in place of the current one.
         """
         try:
-            return propagation.inject(carrier, context or current(), self.emitter)
-        except (AttributeError, TypeError):
+            return propagation.inject(carrier, self._context(context), self.emitter)
+        except Exception:  # of a carrier that takes nothing
             self._refuse(f"carrier: {type(carrier).__name__} is neither a mapping nor a list")
             return carrier
 
     def kafka_headers(self, context: Context | None = None) -> list[tuple[str, bytes]]:
         """Return the current context, or another one, as headers of a Kafka message."""
-        return propagation.kafka_headers(context or current(), self.emitter)
+        return propagation.kafka_headers(self._context(context), self.emitter)
 
     def extract(self, carrier: Carrier | None, *, with_baggage: bool = True) -> Context:
         """Return the context of a message's headers: HTTP, ASGI or Kafka; never raises.
@@ -371,7 +404,7 @@ class Telemetry:
 
     def within(self, context: Context) -> AbstractContextManager[Context]:
         """Let what begins in the block belong to a context."""
-        return Entered(context)
+        return Entered(self._context(context))
 
     def header(
         self,
@@ -380,14 +413,19 @@ class Telemetry:
         context: Context | None = None,
     ) -> MessageHeader:
         """Return the header of a message to another module, with the current context in it."""
-        to, context = as_text(target), context or current()
-        return MessageHeader.of(self.place.module, to, message_type, context)
+        if type(message_type) is not str or message_type not in MESSAGE_TYPES:
+            self._refuse(f"message type {as_text(message_type)}: one of {', '.join(MESSAGE_TYPES)}")
+            message_type = MESSAGE_TYPES[0]
+        to, at = as_text(target), self._context(context)
+        return MessageHeader.of(self.place.module, to, message_type, at, self.emitter)
 
     # --- error queues
 
     def failed(self, error: BaseException | None, context: Context | None = None) -> ErrorEntry:
         """Return what to keep beside a record in an error queue, so that its trace can go on."""
-        entry = entry_of(error, context or current())
+        entry = entry_of(error, self._context(context))
+        if not entry.context.trace_id:
+            self.emitter.complain("failed", "failed(error): there is no span; give the one it was")
         propagation.outgoing(entry.context, self.emitter)  # what will not fit is counted now
         return entry
 
@@ -403,7 +441,7 @@ class Telemetry:
             new_trace: begin a new trace.
             **dimensions: of the span.
         """
-        entry = kept if isinstance(kept, ErrorEntry) else ErrorEntry.read(kept, self.emitter)
+        entry = kept if type(kept) is ErrorEntry else ErrorEntry.read(kept, self.emitter)
         span = self.span(
             name,
             parent=entry.fresh() if new_trace else entry.context,

@@ -21,9 +21,11 @@ def take(dimensions: dict[str, Any], counting: Counting) -> tuple[dict[str, Any]
 
     Never raises. The mapping is changed in place: it is the callee's own (keyword arguments).
     """
-    characters = 0
+    characters = long_names = 0
     for name, given in dimensions.items():
         value = given
+        if len(name) > NAME_CHARACTERS_MAX:
+            long_names += 1
         if type(value) is not str:
             dimensions[name] = value = as_text(value)
         size = len(value)
@@ -32,17 +34,36 @@ def take(dimensions: dict[str, Any], counting: Counting) -> tuple[dict[str, Any]
             size = TEXT_CHARACTERS_MAX
             counting.cut += 1
         characters += size
-    if len(dimensions) > DIMENSIONS_MAX:
-        counting.cut += len(dimensions) - DIMENSIONS_MAX
+    if long_names:
+        counting.cut += long_names
+        dimensions = {name[:NAME_CHARACTERS_MAX]: value for name, value in dimensions.items()}
+    beyond = len(dimensions) - DIMENSIONS_MAX
+    if beyond > 0:
+        counting.cut += beyond
         return dict(list(dimensions.items())[:DIMENSIONS_MAX]), characters
     return dimensions, characters
 
 
+def as_id(value: object, otherwise: str, counting: Counting) -> str:
+    """Return an id, or another text that an event has a field for, of bounded length.
+
+    Args:
+        value: None for none.
+        otherwise: what there is without one.
+        counting: counts one that was cut.
+    """
+    text = otherwise if value is None else as_text(value)
+    if len(text) > TEXT_CHARACTERS_MAX:
+        counting.cut += 1
+        return text[:TEXT_CHARACTERS_MAX]
+    return text
+
+
 def as_text(value: object) -> str:
     """Return a value as text, whatever its own conversion does."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
     try:
+        if value is True or value is False:
+            return "true" if value else "false"
         return str(value)
     except Exception:  # anything: it is the pipeline's object, and must not be its end
         return f"<{type(value).__name__}>"

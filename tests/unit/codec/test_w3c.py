@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,19 @@ def test_a_tracestate_comes_back(members: dict[str, str]) -> None:
     """What is written is read as the same members in the same order."""
     state = tuple(members.items())
     assert parse_tracestate([format_tracestate(state)]) == state
+
+
+def test_a_tracestate_of_too_many_members_is_not_read_to_its_end() -> None:
+    """Whoever sends a million members costs the receiver no more than the first 33."""
+    read: list[int] = []
+
+    def values() -> Iterator[str]:
+        for n in range(1_000):
+            read.append(n)
+            yield f"k{n}=v"
+
+    assert parse_tracestate(values()) is None
+    assert len(read) == 33
 
 
 @given(st.lists(st.tuples(KEYS, st.integers(1, 250)), max_size=40, unique_by=lambda m: m[0]))

@@ -17,7 +17,7 @@ from streams.codec.records import decode
 from streams.codec.wire import split
 from streams.core.traces.murmur2 import murmur2_partition
 from streams.errors import ConfigError
-from streams.sdk import Telemetry
+from streams.sdk import Counts, Telemetry
 from streams.sdk.span import Context
 from streams.sdk.tally import Tally
 from tests.unit.sdk.senders import PARTITIONS, ListSender, kept, made
@@ -322,6 +322,20 @@ def test_an_event_that_comes_amid_the_end_is_counted(monkeypatch: pytest.MonkeyP
     assert t.counts()[:4] == (1, 0, {"closed": 1}, 0)
 
 
+def test_an_interrupt_amid_the_first_event_leaves_no_thread_that_never_ran(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The interrupt goes on its way, and the next event starts the thread."""
+    t = made()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", lambda _: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            t.span("alpha.parse").end()
+    t.span("alpha.parse").end()
+    assert len(kept(t)) == 1
+    t.close()
+
+
 def test_a_message_that_cannot_be_made_is_counted(caplog: pytest.LogCaptureFixture) -> None:
     """Its events do not wait for ever."""
     t = made()
@@ -405,12 +419,14 @@ def test_a_signal_handler_may_make_spans() -> None:
     t = made(queue_events_max=100)
     t.emitter._make_sender = lambda counting: _away(counting, threading.Event())
     made_by_handler = 0
+    unbalanced: list[int] = []
 
     def handler(*_: object) -> None:
         nonlocal made_by_handler
         made_by_handler += 1
         with t.span("alpha.signal"):
             pass
+        unbalanced.append(_balance(t.counts()))
         signal.setitimer(signal.ITIMER_REAL, 0.0005)
 
     before = signal.signal(signal.SIGALRM, handler)
@@ -419,12 +435,18 @@ def test_a_signal_handler_may_make_spans() -> None:
         for _ in range(20_000):
             with t.span("alpha.parse"):
                 pass
+            unbalanced.append(_balance(t.counts()))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     counts = t.close(0.1)
     assert made_by_handler > 0
     assert counts.made == 20_000 + made_by_handler == sum(counts.dropped.values())
+    assert set(unbalanced) == {0}
+
+
+def _balance(counts: Counts) -> int:
+    return counts.made - counts.sent - sum(counts.dropped.values()) - counts.waiting
 
 
 def test_nothing_heavy_is_imported() -> None:
@@ -474,3 +496,4 @@ def test_a_tally_is_not_moved_by_looks() -> None:
     for _ in range(5):
         tally.add()
     assert [tally.value() for _ in range(3)] == [5, 5, 5]
+    assert next(tally._added) == 5  # else a look amid a look, by a signal handler, would be off

@@ -1,9 +1,13 @@
 """Processes that fork, and the end of a process."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from multiprocessing import util
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -93,3 +97,44 @@ def test_no_process_forks_while_the_client_is_made(monkeypatch: pytest.MonkeyPat
         sender.KafkaSender({}, Options(), made().emitter).is_ready()
     assert seen == [True]
     assert not forks._loading.lock.locked()
+
+
+def test_the_client_is_loaded_whole() -> None:
+    """It would import its admin part with the first answer of a broker: amid anybody's fork."""
+    code = "import sys, streams.sdk.sender; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "confluent_kafka.admin" in done.stdout.split()
+
+
+def test_all_emitters_of_a_child_end_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child of multiprocessing runs no `atexit`; what it runs instead closes all at once."""
+    closed: list[object] = []
+    monkeypatch.setattr(multiprocessing, "parent_process", object)
+    monkeypatch.setattr(util, "Finalize", lambda _, close, exitpriority: closed.append(close))
+    forks.at_end_of_child()
+    assert closed == [forks.close_all]
+
+
+def test_a_topic_that_is_not_there_is_looked_for_less_and_less(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An answer tells of all topics of the broker: it is dear where there are thousands."""
+    now_seconds = 1_000.0
+    asked_at: list[float] = []
+
+    class Client:
+        def poll(self, _seconds: float) -> None: ...
+
+        def list_topics(self, timeout: float) -> Any:
+            asked_at.append(now_seconds - 1_000)
+            other = SimpleNamespace(partitions=[0], error=None)
+            return SimpleNamespace(topics={"telemetry.other.v1": other})
+
+    monkeypatch.setattr(sender, "Producer", lambda _settings: Client())
+    monkeypatch.setattr(sender, "time", SimpleNamespace(monotonic=lambda: now_seconds))
+    found = sender.KafkaSender({}, Options(), made().emitter)
+    for _ in range(1_000):
+        assert found.is_ready()
+        assert found.partitions("telemetry.alpha.v1") == ("telemetry.other.v1", 1)
+        now_seconds += 1
+    assert asked_at == [0, 3, 8, 17, 34, 67, 132, 261, 518, 819]
