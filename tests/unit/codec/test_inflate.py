@@ -1,6 +1,7 @@
 """Inflating gives back what was compressed, whole or not at all, and never more than the cap."""
 
 import gzip
+import random
 import tracemalloc
 import zlib
 from contextlib import suppress
@@ -10,7 +11,7 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.codec.inflate import Coding, inflate
+from streams.codec.inflate import GIVEN_BYTES, MEMBERS_MAX, Coding, inflate
 from streams.errors import RecordError
 
 COMPRESS = {
@@ -19,6 +20,8 @@ COMPRESS = {
     "zstd": zstd.compress,
     "identity": bytes,
 }
+SKIPPED = bytes.fromhex("502a4d1800000000")
+"""A frame of zstd that says nothing (RFC 8878, 3.1.2)."""
 codings = st.sampled_from(["gzip", "deflate", "zstd"])
 
 
@@ -34,6 +37,34 @@ def test_members_come_back_together(coding: Coding, parts: list[bytes]) -> None:
         with pytest.raises(RecordError) as caught:
             inflate(coding, body, len(whole) - 1)
         assert caught.value.reason == "inflated_too_large"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
+def test_what_is_given_in_several_turns_comes_back(coding: Coding) -> None:
+    """Bytes that do not become fewer, and ends of members at and around where a turn ends."""
+    chance = random.Random(7)
+    for size in (GIVEN_BYTES // 2, GIVEN_BYTES - 40, 3 * GIVEN_BYTES + 1):
+        part = chance.randbytes(size)
+        one = COMPRESS[coding](part)
+        assert inflate(coding, one, size) == part
+        if coding != "deflate":
+            assert inflate(coding, one * 5, 5 * size) == part * 5
+        with pytest.raises(RecordError, match="it ends too early"):
+            inflate(coding, one[:-1], size)
+        with pytest.raises(RecordError):
+            inflate(coding, one + b"x", size)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_members_have_a_bound(coding: Coding) -> None:
+    """Empty ones count against no cap of bytes; a body of 2 MB of them took 45 seconds of CPU."""
+    empty = COMPRESS[coding](b"")
+    assert inflate(coding, empty * (MEMBERS_MAX - 1) + COMPRESS[coding](b"a"), 1) == b"a"
+    for body in (empty * (MEMBERS_MAX + 1), SKIPPED * (MEMBERS_MAX + 1)):
+        if coding == "zstd" or body.startswith(empty):
+            with pytest.raises(RecordError, match="more than 1024 files") as caught:
+                inflate(coding, body, 1 << 20)
+            assert caught.value.reason == "invalid_compression"
 
 
 @given(st.binary(max_size=2_000), st.binary(min_size=1, max_size=40))
