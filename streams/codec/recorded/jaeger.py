@@ -132,7 +132,7 @@ def _place_in_trace(event: Event, row: Mapping[str, Any], named: object, account
     references = row.get("references") or []
     if not isinstance(references, list) or not all(isinstance(r, dict) for r in references):
         raise RowError("invalid_references", "references is not a list of objects")
-    references = [r for r in references if not (_is_child(r) and _is_zero(r.get("spanID")))]
+    references = [r for r in references if not (_is_child(r) and fields.is_zero(r.get("spanID")))]
     own = [r for r in references if r.get("traceID") == named]
     parents = [r for r in own if _is_child(r)] or [
         r for r in own if r.get("refType") == "FOLLOWS_FROM"
@@ -142,7 +142,7 @@ def _place_in_trace(event: Event, row: Mapping[str, Any], named: object, account
             raise RowError("invalid_references", f"refType {reference.get('refType')!r}")
     if parents:
         event["parent_span_id"] = fields.span_id(parents[0].get("spanID"), account)
-    elif row.get("parentSpanID") and not _is_zero(row["parentSpanID"]):
+    elif row.get("parentSpanID") and not fields.is_zero(row["parentSpanID"]):
         event["parent_span_id"] = fields.span_id(row["parentSpanID"], account)
     if event["parent_span_id"] == event["span_id"]:
         raise RowError("own_parent", f"span {row['spanID']!r} is its own parent")
@@ -158,10 +158,6 @@ def _place_in_trace(event: Event, row: Mapping[str, Any], named: object, account
 
 def _is_child(reference: Mapping[str, Any]) -> bool:
     return reference.get("refType") == "CHILD_OF"
-
-
-def _is_zero(given: object) -> bool:
-    return isinstance(given, str) and given != "" and not given.strip("0")
 
 
 def _tags(tags: object) -> dict[str, str]:
