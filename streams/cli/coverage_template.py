@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import yaml
 
+from streams.contract.checks import RESERVED_MODULES
 from streams.contract.model import Contract, Stage
 from streams.contract.signals import Signal
 from streams.errors import ConfigError
@@ -28,13 +29,19 @@ def files_for(module: str, component: str, contract: Contract | None) -> dict[st
         contract: says which stages and signals there are already; None for none.
 
     Raises:
-        ConfigError: the names are none that events can have.
+        ConfigError: the names are none that events can have, or the module's stands in the contract
+            in other letters, beside which it could not be.
     """
     if not _MODULE.fullmatch(module) or not _COMPONENT.fullmatch(component):
         raise ConfigError(
             f"{module} {component}: a module is letters, digits, _ and -; a component is lower "
             "case letters, digits and _, a letter first"
         )
+    if module.upper() in RESERVED_MODULES:
+        raise ConfigError(f"{module}: is a reserved module name; give the module another")
+    for known in contract.modules if contract else ():
+        if known != module and known.upper() == module.upper():
+            raise ConfigError(f"{module}: the contract spells it {known}; give it so")
     names = _Names(module, component, contract)
     code = f"{component}_telemetry"
     return {
@@ -53,6 +60,7 @@ class _Names:
         self.contract = contract
         known = contract.modules.get(module) if contract else None
         self.owner = known.owner if known else ""
+        self.topic = (known.topic if known else None) or ""
         stages = [s for flow in contract.flows.values() for s in flow.stages] if contract else []
         mine = [s for s in stages if (s.module, s.component) == (module, component)]
         self.spans = list(dict.fromkeys(s.name for s in mine)) or [f"{module.lower()}.{component}"]
@@ -94,7 +102,10 @@ class _Names:
         tree: dict[str, Any] = {
             "version": "1",
             "name": self.component,
-            "modules": {self.module: {"owner": self.owner or "who-answers-for-it"}},
+            "modules": {
+                self.module: {"owner": self.owner or "who-answers-for-it"}
+                | ({"topic": self.topic} if self.topic else {})
+            },
             "flows": {self.component: {"entry": stages[0]["id"], "stages": stages}},
             "requirements": {
                 key: said.get(key, "What people ask of it.") for key in sorted(answers)
@@ -134,6 +145,7 @@ def {_identifier(name)}(telemetry: Telemetry, record_id: str) -> None:
 '''
             for name in self.spans
         ]
+        topic = f", topic={_quoted(self.topic)}" if self.topic else ""
         calls = [self._call(kind, name, unit) for kind, name, unit in self.metrics()]
         return (
             f'"""Tells what {self.module}.{self.component} does. Made by `spanloom coverage '
@@ -141,7 +153,7 @@ def {_identifier(name)}(telemetry: Telemetry, record_id: str) -> None:
             "def connect(broker: str) -> Telemetry:\n"
             '    """Return the telemetry of this component; one for the whole process."""\n'
             f"    return Telemetry(module={_quoted(self.module)}, "
-            f"component={_quoted(self.component)}, broker=broker)\n\n"
+            f"component={_quoted(self.component)}, broker=broker{topic})\n\n"
             + "\n".join(functions)
             + "\n\ndef report(telemetry: Telemetry) -> None:\n"
             '    """Tell each signal once, with the values that the component knows."""\n'

@@ -9,7 +9,7 @@ import gzip
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -117,7 +117,8 @@ def traces(
 ) -> None:
     """Write assembled traces, each in its newest revision, as Jaeger's or OTLP's JSON.
 
-    Ends with 1 when records could not be read.
+    Log records and the like of a trace without a span are left out, and counted. Ends with 1 when
+    records could not be read.
 
     Example: spanloom export traces -o incident.json --since 2026-01-31T11:50Z
     """
@@ -127,7 +128,9 @@ def traces(
     counts: Counter[str] = Counter()
     with Reading(connect(settings)) as reading:
         starts, ends = _places(reading, [settings.derived_prefix + topics.TRACES], [])
-        newest = _traces(reading, starts, ends, span, counts)
+        found = _traces(reading, starts, ends, span, counts)
+    newest = [trace for trace in found if _has_spans(trace)]
+    left_out = sum(len(trace["spans"]) for trace in found if not _has_spans(trace))
     made = (
         otlp_request(newest)
         if layout is Layout.OTLP
@@ -137,7 +140,17 @@ def traces(
     if out.name.endswith(".gz"):
         content = gzip.compress(content)
     _whole(out, lambda path: path.write_bytes(content), force=force)
-    _say(out, len(newest), "traces", counts, as_json)
+    if left_out:
+        typer.echo(
+            f"spanloom: not exported: {counted(left_out, 'event')} of traces without a span, which "
+            "neither layout has a place for. `spanloom export events` writes them.",
+            err=True,
+        )
+    _say(out, len(newest), "traces", counts, as_json, left_out=left_out)
+
+
+def _has_spans(trace: Mapping[str, Any]) -> bool:
+    return any(event["event_type"] == "TRACE" for event in trace["spans"])
 
 
 def _tell_left_out(reading: Reading, names: Sequence[str], pipeline: Pipeline) -> None:
@@ -262,8 +275,10 @@ def _whole(out: Path, write: Callable[[Path], int], *, force: bool) -> int:
     return count
 
 
-def _say(out: Path, written: int, what: str, counts: Counter[str], as_json: bool) -> None:
-    answer = {"file": str(out), what: written, "unreadable": dict(sorted(counts.items()))}
+def _say(
+    out: Path, written: int, what: str, counts: Counter[str], as_json: bool, **more: int
+) -> None:
+    answer = {"file": str(out), what: written, "unreadable": dict(sorted(counts.items())), **more}
     if as_json:
         typer.echo(json.dumps(answer))
     else:

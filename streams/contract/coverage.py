@@ -1,7 +1,8 @@
 """Coverage: what a contract expects to be told against what a stream tells.
 
 Owns the rule, a function of counts. What is expected are the stages of flows, the operations of
-learned rules, signals and named events; what is seen are event types by module, component and name.
+learned rules, signals and named events, and anything at all of a module of which none is named;
+what is seen are event types by module, component and name.
 Nothing is judged by how much there is, only by whether: amounts are fidelity's business.
 """
 
@@ -122,10 +123,24 @@ def coverage(contract: Contract, seen: Mapping[Emitted, Tally]) -> Coverage:
                 kind: Kind = "never_seen" if one.is_required else "optional_not_seen"
                 findings.append(Finding(kind, one.emitted, one.where, one.owner, 0, ""))
         shares.append(Share(sort, sum(map(bool, found)), len(expected)))
+    if silent := _only_named(contract):
+        told = {one.module for one in seen}
+        shares.append(Share("modules", len(silent & told), len(silent)))
+        for module in silent - told:
+            what, owner = Emitted("", module, "", ""), contract.modules[module].owner
+            findings.append(Finding("never_seen", what, "modules", owner, 0, "told nothing"))
     for emitted, tally in sorted(seen.items()):
         findings += _of_seen(contract, emitted, tally, emitted in known)
     findings.sort(key=lambda finding: (KINDS.index(finding.kind), finding.what, finding.where))
     return Coverage(tuple(shares), tuple(findings))
+
+
+def _only_named(contract: Contract) -> set[str]:
+    """Return the modules of which the contract says only that there are such: anything will do."""
+    named = {
+        one.emitted.module.lower() for some in _expectations(contract).values() for one in some
+    }
+    return {module for module in contract.modules if module.lower() not in named}
 
 
 class _Index:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
@@ -190,6 +191,42 @@ def test_nothing_of_another_kind_is_nothing_only_where_the_reader_takes_it(
         seen[hold_against_the_reader(tree, kind)] += 1
     assert sum(seen.values()) == count
     assert seen["written"]
+
+
+def snake(tree: Any) -> Any:
+    """Return a tree with the names of fields as the definitions have them."""
+    if isinstance(tree, list):
+        return [snake(item) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    return {
+        re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", name): snake(inner)
+        for name, inner in tree.items()
+    }
+
+
+@pytest.mark.parametrize("kind", FULL)
+def test_names_as_the_definitions_have_them_are_read(kind: str) -> None:
+    """In all places, ids in hex too, as the Collector's own reader takes them; or in some alone."""
+    tree = FULL[kind]()
+    wanted = request_of(kind, json.dumps(tree).encode())
+    assert request_of(kind, json.dumps(snake(deepcopy(tree))).encode()) == wanted
+    within = {name: snake(inner) for name, inner in tree.items()}
+    assert request_of(kind, json.dumps(within).encode()) == wanted
+    value = json.dumps(snake(tree)).encode()
+    assert quickly([value], kind) == [slowly(wanted.SerializeToString(), kind)]
+
+
+@pytest.mark.parametrize("before", ["\ufeff", " ", "\n", "\r\n\t", "\ufeff\n"])
+@pytest.mark.parametrize("kind", FULL)
+def test_what_stands_before_json_is_passed_over(kind: str, before: str) -> None:
+    """A byte order mark, or white space; what is neither JSON nor protobuf stays refused."""
+    text = json.dumps(FULL[kind](), indent=1)
+    value = (before + text).encode()
+    assert request_of(kind, value) == request_of(kind, text.encode())
+    assert quickly([value], kind) == quickly([text.encode()], kind)
+    with pytest.raises(RecordError, match="no JSON: "):
+        request_of(kind, (before + text[:-1]).encode())
 
 
 def test_half_a_character_in_any_place_is_refused() -> None:

@@ -1,13 +1,16 @@
 """Bytes of an OTLP request, protobuf or JSON, to its message: read whole or refused whole.
 
 Invariant: whatever the bytes are, they are a message or raise `RecordError`; nothing else leaves.
-Source: OTLP 1.x, "OTLP/HTTP", "JSON Protobuf Encoding": ids are hex there, not base64.
+Source: OTLP 1.x, "OTLP/HTTP", "JSON Protobuf Encoding": ids are hex there, not base64. Names of
+fields as in the definitions, `trace_id`, are none there; they are read all the same, as the
+Collector's own reader does.
 """
 
 import base64
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Final, NoReturn, TypeVar
 
 from google.protobuf import json_format
@@ -44,8 +47,13 @@ PARTS: Final[dict[str, tuple[str, str, str]]] = {
     METRICS: ("resourceMetrics", "scopeMetrics", "metrics"),
 }
 """Names of the lists of resources, of scopes, and of what is in them."""
-_IDS: Final = ("traceId", "spanId", "parentSpanId")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_IDS: Final = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
+_SNAKE: Final = {
+    name: re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", name)
+    for name in (*chain(*PARTS.values()), "links", "dataPoints", "exemplars")
+}
+"""Names of lists as the definitions have them."""
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*")
 _NO_HEX: Final = b"\xff"
 """Around an id in JSON that is no hex: no text has this octet."""
@@ -53,7 +61,9 @@ _NO_ID_BYTES: Final = 33
 """So long is such a one, text and marks: as long as no id is."""
 SHOWN_BYTES_MAX: Final = 32
 """Of an id of the wrong length so much is shown."""
-_POINTS: Final = ("gauge", "sum", "histogram", "exponentialHistogram")
+_POINTS: Final = ("gauge", "sum", "histogram", "exponentialHistogram", "exponential_histogram")
+_BEFORE_JSON: Final = b"\xef\xbb\xbf \t\r\n"
+"""A byte order mark and white space: who writes such JSON means it."""
 _DEPTH_MAX: Final = 100
 """What protobuf's own reader allows."""
 _DETAIL_CHARACTERS: Final = 200
@@ -90,6 +100,8 @@ def request_of(kind: str, value: bytes) -> Request:
     try:
         message: Request = _MESSAGE[kind].FromString(value)
     except (DecodeError, RecursionError, ValueError):
+        if is_json(text := value.lstrip(_BEFORE_JSON)):
+            return _of_json(kind, text)
         _refuse(f"no protobuf of {kind}: torn, or of another kind")
     return message
 
@@ -110,7 +122,7 @@ def kind_of(tree: object) -> str:
     Raises:
         RecordError: `invalid_otlp`: it holds none of the three, or more than one.
     """
-    found = [kind for kind in KINDS if isinstance(tree, dict) and PARTS[kind][0] in tree]
+    found = [kind for kind in KINDS if isinstance(tree, dict) and _has(tree, PARTS[kind][0])]
     if len(found) != 1:
         _refuse(f"no JSON object with one of {', '.join(parts[0] for parts in PARTS.values())}")
     return found[0]
@@ -173,7 +185,7 @@ def message_of_tree(tree: dict[str, Any], message: _M, depth: int = 0) -> _M:
 
 def _of_json(kind: str, value: bytes) -> Request:
     tree = json_tree(value)
-    if isinstance(tree, dict) and PARTS[kind][0] not in tree and tree:
+    if isinstance(tree, dict) and not _has(tree, PARTS[kind][0]) and tree:
         _refuse(f"a JSON object without {PARTS[kind][0]}")
     expect_room(sum(1 for _ in _items(kind, tree)), value)
     return request_of_tree(kind, tree)
@@ -239,8 +251,12 @@ def id_text(octets: bytes) -> str:
     return octets[:SHOWN_BYTES_MAX].hex()
 
 
+def _has(tree: dict[str, Any], name: str) -> bool:
+    return name in tree or _SNAKE[name] in tree
+
+
 def _listed(tree: Any, name: str) -> list[dict[str, Any]]:
-    found = tree.get(name) if isinstance(tree, dict) else None
+    found = tree.get(name, tree.get(_SNAKE[name])) if isinstance(tree, dict) else None
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 

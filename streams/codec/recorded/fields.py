@@ -97,11 +97,16 @@ def span_id(value: object, account: Account) -> str:
     return _id(value, _SPAN_DIGITS, account)
 
 
+def is_zero(value: object) -> bool:
+    """Whether an id is all zeros, as both systems write of a parent that is none."""
+    return isinstance(value, str) and value != "" and not value.strip("0")
+
+
 def _id(value: object, digits: int, account: Account) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= ID_CHARACTERS_MAX:
         raise RowError("invalid_id", f"id {value!r}")
     if len(value) <= digits and _HEX.fullmatch(value):
-        if not value.strip("0"):
+        if is_zero(value):
             raise RowError("invalid_id", f"id {value!r} is all zeros")
         return value.lower().rjust(digits, "0")
     try:

@@ -125,12 +125,16 @@ def _span(row: Any, named: object, processes: Mapping[str, Any], account: Accoun
 
 
 def _place_in_trace(event: Event, row: Mapping[str, Any], named: object, account: Account) -> None:
-    """Set parent and links: the first CHILD_OF of the trace is the parent, else a FOLLOWS_FROM."""
+    """Set parent and links: the first CHILD_OF of the trace is the parent, else a FOLLOWS_FROM.
+
+    A parent of zeros is none, as in Jaeger's own model.
+    """
     references = row.get("references") or []
     if not isinstance(references, list) or not all(isinstance(r, dict) for r in references):
         raise RowError("invalid_references", "references is not a list of objects")
+    references = [r for r in references if not (_is_child(r) and fields.is_zero(r.get("spanID")))]
     own = [r for r in references if r.get("traceID") == named]
-    parents = [r for r in own if r.get("refType") == "CHILD_OF"] or [
+    parents = [r for r in own if _is_child(r)] or [
         r for r in own if r.get("refType") == "FOLLOWS_FROM"
     ]
     for reference in references:
@@ -138,7 +142,7 @@ def _place_in_trace(event: Event, row: Mapping[str, Any], named: object, account
             raise RowError("invalid_references", f"refType {reference.get('refType')!r}")
     if parents:
         event["parent_span_id"] = fields.span_id(parents[0].get("spanID"), account)
-    elif row.get("parentSpanID"):
+    elif row.get("parentSpanID") and not fields.is_zero(row["parentSpanID"]):
         event["parent_span_id"] = fields.span_id(row["parentSpanID"], account)
     if event["parent_span_id"] == event["span_id"]:
         raise RowError("own_parent", f"span {row['spanID']!r} is its own parent")
@@ -150,6 +154,10 @@ def _place_in_trace(event: Event, row: Mapping[str, Any], named: object, account
         for reference in references
         if not parents or reference is not parents[0]
     ]
+
+
+def _is_child(reference: Mapping[str, Any]) -> bool:
+    return reference.get("refType") == "CHILD_OF"
 
 
 def _tags(tags: object) -> dict[str, str]:

@@ -55,7 +55,7 @@ def _warnings(trace: Mapping[str, Any]) -> list[str] | None:
 
 def _span(span: Event, logs: Iterable[Event], process: str) -> dict[str, Any]:
     references = [("CHILD_OF", span["trace_id"], span["parent_span_id"])]
-    if not span["parent_span_id"]:
+    if not span["parent_span_id"].strip("0"):  # all zeros are no parent either
         references = []
     references += [("FOLLOWS_FROM", link["trace_id"], link["span_id"]) for link in span["links"]]
     return {

@@ -191,7 +191,7 @@ def _part(row: Any, account: Account) -> Event:
     event = fields.blank_event()
     event["trace_id"] = fields.trace_id(row.get("traceId"), account)
     event["span_id"] = fields.span_id(row.get("id"), account)
-    if row.get("parentId"):
+    if row.get("parentId") and not fields.is_zero(row["parentId"]):
         event["parent_span_id"] = fields.span_id(row["parentId"], account)
     if event["parent_span_id"] == event["span_id"]:
         raise RowError("own_parent", f"span {row['id']!r} is its own parent")

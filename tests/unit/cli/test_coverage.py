@@ -128,6 +128,23 @@ def test_files_are_written_and_none_is_replaced(shell: Shell, tmp_path: Path) ->
         files_for("ALPHA", "A b", None)
 
 
+def test_a_template_tells_into_the_topic_of_its_module() -> None:
+    """Where the contract names one; else nobody would read what the component tells."""
+    files = files_for("BETA", "enrichment", parse_contract(CONTRACT.replace("beta", "shared")))
+    assert parse_contract(files["contract.yaml"]).topic("BETA") == "telemetry.shared.v1"
+    call = 'component="enrichment", broker=broker, topic="telemetry.shared.v1")'
+    assert call in files["enrichment_telemetry.py"]
+
+
+@pytest.mark.parametrize(
+    ("module", "why"), [("beta", "spells it BETA"), ("Other", "reserved"), ("rejected", "reserved")]
+)
+def test_a_module_that_no_contract_could_have_gets_no_template(module: str, why: str) -> None:
+    """Its piece could not be merged, or would not load."""
+    with pytest.raises(ConfigError, match=why):
+        files_for(module, "enrichment", parse_contract(CONTRACT))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("module", "component"), [("ALPHA", "parser"), ("NEW", "thing")])
 def test_the_test_of_a_template_passes(tmp_path: Path, module: str, component: str) -> None:

@@ -4,11 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
+from streams.codec.records import encode
 from streams.runtime import topics
 from streams.runtime.embedded import EmbeddedBroker
 from tests.unit.cli.shell import Shell
+from tests.unit.codec.codec_cases import event
+from tests.unit.codec.test_assembled import a_trace, as_dict
 
 
 def test_a_time_range_that_ends_before_it_begins_is_refused(shell: Shell, tmp_path: Path) -> None:
@@ -64,3 +68,27 @@ def test_what_is_no_file_is_never_replaced(shell: Shell, tmp_path: Path) -> None
             answer = shell("export", "events", "-o", out, "--broker", "127.0.0.1:9", *force)
             assert answer.code == 2
             assert f"{out}: is no file; choose another --out" in answer.err
+
+
+@pytest.mark.parametrize("layout", ["jaeger", "otlp"])
+def test_traces_without_a_span_are_told_of(shell: Shell, tmp_path: Path, layout: str) -> None:
+    """Neither layout has a place for log records alone: they are counted, and not as written."""
+    out, lines = tmp_path / "t.json", "1".rjust(32, "0")
+    note = event(event_type="LOG", trace_id=lines, span_id="")
+    with EmbeddedBroker() as broker:
+        client = AdminClient({"bootstrap.servers": broker.address, "log_level": 0})
+        topics.embedded_partitions(client, [topics.TRACES])
+        producer = Producer({"bootstrap.servers": broker.address, "log_level": 0})
+        for trace in (
+            as_dict(a_trace(), [event(), event(event_type="LOG")]),
+            as_dict(a_trace(trace_id=lines), [note, note]),
+        ):
+            producer.produce(topics.TRACES, encode("assembled_trace", trace))
+        producer.flush(60)
+        words = ("export", "traces", "-o", out, "--format", layout, "--broker", broker.address)
+        answer = shell(*words, "--json")
+        people = shell(*words, "--force")
+    told = json.loads(answer.out)
+    assert (told["traces"], told["left_out"], answer.code) == (1, 2, 0)
+    assert "not exported: 2 events of traces without a span" in people.err
+    assert out.read_text("utf-8").count("startTime") == 1

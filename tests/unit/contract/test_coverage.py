@@ -42,6 +42,20 @@ def finding_of(found: Coverage, kind: str) -> Finding:
     return one
 
 
+def test_a_module_that_is_only_named_has_to_tell_something() -> None:
+    """Whatever it is: a contract of modules alone was covered by an empty stream."""
+    names = 'version: "1"\nname: shop\nmodules: {SHOP: {owner: s}, TILL: {}}\n'
+    found = coverage(parse_contract(names), {})
+    assert [(f.kind, f.what.module, f.owner) for f in found.findings] == [
+        ("never_seen", "SHOP", "s"),
+        ("never_seen", "TILL", ""),
+    ]
+    line = Emitted("LOG", "SHOP", "any", "hello")
+    found = coverage(parse_contract(names), {line: Tally(1)})
+    assert [(f.kind, f.what.module) for f in found.findings] == [("never_seen", "TILL")]
+    assert [(s.sort, s.seen, s.expected) for s in found.shares] == [("modules", 1, 2)]
+
+
 def test_what_was_not_seen_is_named_with_its_place_and_owner() -> None:
     """A required stage and a signal; what need not be seen is no gap."""
     found = coverage(SHOP, {PAY: Tally(1)})

@@ -54,6 +54,24 @@ def ref(kind: str, span_id: str, trace: str = TRACE) -> dict[str, str]:
     return {"refType": kind, "traceID": trace, "spanID": span_id}
 
 
+@pytest.mark.parametrize(
+    "parent",
+    [
+        {"references": [ref("CHILD_OF", "0" * 16)]},
+        {"references": [ref("CHILD_OF", "0" * 16), ref("FOLLOWS_FROM", "2")]},
+        {"parentSpanID": "0"},
+    ],
+)
+def test_a_parent_of_zeros_is_none(tmp_path: Path, parent: dict[str, Any]) -> None:
+    """Jaeger's own model has 0 for a root; other references stay what they are."""
+    ((trace,), account) = read(tmp_path, export(span(**parent)))
+    assert account.refused == {}
+    (root,) = trace.events
+    follows = [r for r in parent.get("references", []) if r["refType"] == "FOLLOWS_FROM"]
+    assert root["parent_span_id"] == ("2".rjust(16, "0") if follows else "")
+    assert root["links"] == []
+
+
 def test_a_span_becomes_an_event_that_can_be_written(tmp_path: Path) -> None:
     """Ids get their zeros, tags become fields or dimensions, the event encodes as it is."""
     tags = [

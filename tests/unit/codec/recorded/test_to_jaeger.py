@@ -63,3 +63,10 @@ def test_what_is_missing_is_a_warning() -> None:
     made = jaeger_trace(trace)
     assert made["warnings"] == ["missing: gamma.deliver (LATE)"]
     assert (made["spans"], made["processes"]) == ([], {})
+
+
+def test_a_parent_of_zeros_is_no_reference() -> None:
+    """The worker takes such a span as a root; a reference to no span would be refused."""
+    root = event(parent_span_id="0" * 16)
+    made = jaeger_trace({"trace_id": TRACE_ID, "spans": [root], "missing": []})
+    assert made["spans"][0]["references"] == []

@@ -54,6 +54,14 @@ def read_files(tmp_path: Path, *contents: object) -> tuple[list[RecordedTrace], 
     return list(zipkin_traces(paths, account)), account
 
 
+@pytest.mark.parametrize("parent", ["0", "0" * 16])
+def test_a_parent_of_zeros_is_none(tmp_path: Path, parent: str) -> None:
+    """As Zipkin's own reader takes it."""
+    ((trace,), account) = read(tmp_path, [span(parentId=parent)])
+    assert account.refused == {}
+    assert [event["parent_span_id"] for event in trace.events] == [""]
+
+
 def test_the_sides_of_a_call_may_lie_in_two_files(tmp_path: Path) -> None:
     """Each service's own: together they are what they are in one file, in either order."""
     caller = [
