@@ -260,8 +260,9 @@ def check(
     if missing:
         raise BrokerError(
             f"topics are missing: {', '.join(missing)}. Operator action: run `spanloom topics "
-            "create --broker HOST:PORT --partitions N` with the same --contract and --otlp-topics "
-            "as the worker."
+            "create --broker HOST:PORT --partitions N` with the same --contract, --input-topic, "
+            "--otlp-topics and --derived-prefix as the worker; where they should be there already, "
+            "one of these is mistyped."
         )
     internal = [derived(REKEYED)] if rekeyed else []
     joined = [name for name in telemetry if name not in rekeyed]

@@ -138,8 +138,14 @@ def test_what_the_compose_file_watches_is_there() -> None:
 def test_kubernetes_manifest_fits_the_worker() -> None:
     """Probes ask pages that there are, variables are settings, and the pod outlives a stop."""
     path = ROOT / "deploy" / "kubernetes" / "worker.yaml"
-    pod = yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]["template"]["spec"]
+    service, workers = yaml.safe_load_all(path.read_text(encoding="utf-8"))
+    pod = workers["spec"]["template"]["spec"]
     (container,) = pod["containers"]
+    assert service["metadata"]["name"] == workers["spec"]["serviceName"]
+    assert service["spec"]["selector"] == workers["spec"]["selector"]["matchLabels"]
+    assert service["spec"]["clusterIP"] == "None", "each pod has a name of its own"
+    (port,) = service["spec"]["ports"]
+    assert port["port"] == container["ports"][0]["containerPort"]
     fields = WorkerSettings.model_fields
     variables = {one["name"] for one in container["env"]}
     assert variables <= {f"SPANLOOM_{name.upper()}" for name in fields}
@@ -200,6 +206,17 @@ def test_dockerfile_is_whole() -> None:
     assert users
     assert users[-1] not in ("root", "0")
     assert any(word == "RUN" and "--require-hashes" in rest for word, rest in instructions)
+
+
+@pytest.mark.parametrize("name", ["worker", "notify"])
+def test_a_pod_runs_as_the_user_of_the_image(name: str) -> None:
+    """By number: a kubelet that must not run root does not know what a name stands for."""
+    (user,) = [arguments for word, arguments in dockerfile_instructions() if word == "USER"]
+    assert user.isdecimal(), "runAsNonRoot cannot be verified by a name: the pod would not start"
+    path = ROOT / "deploy" / "kubernetes" / f"{name}.yaml"
+    pod = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))[-1]["spec"]["template"]["spec"]
+    expected = {"runAsNonRoot": True, "runAsUser": int(user), "fsGroup": int(user)}
+    assert pod["securityContext"] == expected
 
 
 def test_the_wheel_carries_what_the_code_reads() -> None:

@@ -140,7 +140,8 @@ class Reader:
         if missing:
             raise BrokerError(
                 f"topics are missing: {', '.join(missing)}. Operator action: run `spanloom "
-                "topics create --broker HOST:PORT`."
+                "topics create --broker HOST:PORT` with the same --contract and --derived-prefix; "
+                "where they should be there already, one of these is mistyped."
             )
         return topics
 

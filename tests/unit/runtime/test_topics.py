@@ -209,6 +209,9 @@ def test_all_missing_topics_are_named_at_once(embedded: str) -> None:
     for name in (*TELEMETRY, *topics.DERIVED):
         assert name in str(caught.value)
     assert "spanloom topics create" in str(caught.value)
+    for option in ("--contract", "--input-topic", "--otlp-topics", "--derived-prefix"):
+        assert option in str(caught.value), "without it others would be made"
+    assert "mistyped" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["telemetry_other_v1", "traces_assembled_v1"])
