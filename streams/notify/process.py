@@ -100,7 +100,7 @@ class Notifier:
         Raises:
             BrokerError: the broker refuses.
         """
-        StopSignals(self.stop, is_hard=True, is_supervised=False).install()
+        StopSignals(self._told, is_hard=True, is_supervised=False).install()
         stops = self._serve()
         self._watchdog.start()
         log.info("notify_started", topic=self._topic, targets=[t.id for t in self._notify.targets])
@@ -120,6 +120,12 @@ class Notifier:
                 await asyncio.get_running_loop().run_in_executor(None, stop)
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._watchdog.over()
+        log.info("notify_stopped")
+
+    def _told(self) -> None:
+        if not self._stop.is_set():
+            log.info("told_to_stop")
+        self.stop()
 
     def stop(self) -> None:
         """Ask for the end: what is in flight is finished and committed."""

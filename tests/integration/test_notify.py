@@ -159,6 +159,8 @@ def test_a_signed_body_is_verified_by_who_shares_the_key(notifying: Notifying, h
     assert abs(time.time() - int(headers["webhook-timestamp"])) < 60
     process.terminate()
     assert process.wait(30) == 0
+    last = [json.loads(line)["event"] for line in process.log.read_text().splitlines()[-2:]]
+    assert last == ["told_to_stop", "notify_stopped"], "or an older line would seem to be why"
     assert secret not in process.log.read_text() + process.out.read_text()
 
 
