@@ -93,7 +93,7 @@ def _zstd(body: bytes, bytes_max: int) -> bytes:
                 if total > bytes_max:
                     raise _too_large(bytes_max)
                 pieces.append(piece)
-                if frame.needs_input and not frame.eof and at >= len(body):
+                if frame.needs_input and at >= len(body) and not frame.eof:
                     raise RecordError(BROKEN, "zstd: it ends too early")
         except zstd.ZstdError as error:
             raise RecordError(BROKEN, f"zstd: {error}"[:200]) from error

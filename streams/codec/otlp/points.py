@@ -20,7 +20,7 @@ from streams.codec.otlp.links import SpanLinks
 from streams.codec.otlp.metrics import DELTA, DELTA_WORD, NO_VALUE, QUANTILES_MAX, TEMPORALITY
 from streams.codec.otlp.origins import Origins, QuickOrigin
 from streams.codec.otlp.spanstep import SpanStep, spans_at
-from streams.codec.otlp.split import Scope, StrangeError, fields, split
+from streams.codec.otlp.split import Scope, StrangeError, fields, scopes_of
 from streams.codec.otlp.texts import are_utf8, is_utf8
 from streams.codec.otlp.values import number
 from streams.codec.otlp.walk import FIXED64, LENGTH, NAME, VARINT, Found, Parts, Spans, words_of
@@ -197,7 +197,7 @@ def step_of_points(values: Sequence[bytes], known: Origins, encoder: OtlpEncoder
     counts: list[int] = []
     places: list[I64] = []
     for i, value in enumerate(values):
-        scopes = [] if len(value) > MESSAGE_BYTES_MAX else split(value) or []
+        scopes = [] if len(value) > MESSAGE_BYTES_MAX else scopes_of(value)
         ours = [known.of(scope.resource, scope.scope) for scope in scopes]
         if None in ours:
             continue

@@ -20,7 +20,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from streams.codec.otlp.faults import fault_of
-from streams.codec.otlp.split import split
+from streams.codec.otlp.split import SCOPES_MAX, CrowdedError, split
 from streams.errors import RecordError
 
 INVALID: Final = "invalid_otlp"
@@ -96,14 +96,36 @@ def request_of(kind: str, value: bytes) -> Request:
     if is_json(value):
         return _of_json(kind, value)
     # All three kinds have the same outer levels.
-    expect_room(sum(scope.span_count for scope in split(value) or ()), value)
+    try:
+        scopes = split(value)
+    except CrowdedError:
+        raise _crowded(value) from None
+    expect_room(sum(scope.span_count for scope in scopes or ()), value)
     try:
         message: Request = _MESSAGE[kind].FromString(value)
     except (DecodeError, RecursionError, ValueError):
         if is_json(text := value.lstrip(_BEFORE_JSON)):
             return _of_json(kind, text)
         _refuse(f"no protobuf of {kind}: torn, or of another kind")
+    if scopes is None:
+        _expect_scopes(message, value)
     return message
+
+
+def _expect_scopes(message: Request, value: bytes) -> None:
+    """Pass when a request of another form has no more resources and scopes than `split` takes."""
+    ((field, resources),) = message.ListFields() or [(None, ())]
+    many = len(resources)
+    if many <= SCOPES_MAX and field is not None:
+        name = field.message_type.fields_by_number[2].name
+        many += sum(len(getattr(one, name)) for one in resources)
+    if many > SCOPES_MAX:
+        raise _crowded(value)
+
+
+def _crowded(value: bytes) -> RecordError:
+    words = f"{len(value)} bytes hold more than {SCOPES_MAX} resources and scopes"
+    return RecordError(TOO_LARGE, words)
 
 
 def expect_room(records: int, value: bytes) -> None:
@@ -188,6 +210,10 @@ def _of_json(kind: str, value: bytes) -> Request:
     if isinstance(tree, dict) and not _has(tree, PARTS[kind][0]) and tree:
         _refuse(f"a JSON object without {PARTS[kind][0]}")
     expect_room(sum(1 for _ in _items(kind, tree)), value)
+    resources, scopes, _ = PARTS[kind]
+    several = _listed(tree, resources)
+    if len(several) + sum(len(_listed(one, scopes)) for one in several) > SCOPES_MAX:
+        raise _crowded(value)
     return request_of_tree(kind, tree)
 
 

@@ -14,7 +14,7 @@ from streams.codec.otlp.events import Origin
 from streams.codec.otlp.links import SpanLinks
 from streams.codec.otlp.origins import Origins, QuickOrigin
 from streams.codec.otlp.runs import BYTES_MIN, Runs
-from streams.codec.otlp.split import split
+from streams.codec.otlp.split import scopes_of
 from streams.codec.otlp.walk import Spans, words_of
 from streams.units import I64, U8, U64
 
@@ -90,7 +90,7 @@ def step_of(
     origins: dict[int, int] = {}
     found: list[QuickOrigin] = []
     for i, (value, own) in enumerate(zip(values, of_requests, strict=False)):
-        scopes = [] if len(value) > MESSAGE_BYTES_MAX else split(value, own) or []
+        scopes = [] if len(value) > MESSAGE_BYTES_MAX else scopes_of(value, own)
         many = sum(scope.span_count for scope in scopes)
         if many > encoder.events_max_of(value):
             continue
