@@ -342,7 +342,7 @@ def test_a_start_waits_for_its_broker(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_cut_reaches_a_broker(embedded: str) -> None:
     """On the embedded broker a cut goes through and says where its changelog goes on."""
     base = {"bootstrap.servers": embedded, "log_level": 0}
-    embedded_partitions(admin(base), ["telemetry"])
+    embedded_partitions(admin(base), ["telemetry", "traces", "changelog"])
     producer = producer_for(base, "test-join-0")
     init_transactions([producer])
     for end in (2, 5):  # between them is the marker of the first transaction

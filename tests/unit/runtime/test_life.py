@@ -133,8 +133,8 @@ def test_a_worker_that_holds_the_lock_tells_where_it_stands() -> None:
     """The signal is answered without the interpreter, which never comes back."""
     program = (
         "import ctypes\nfrom streams.runtime import life\nlife.tell_where_it_stands()\n"
-        "def hangs():\n    ctypes.PyDLL(None).sleep(300)\n"
-        "print('up', flush=True)\nhangs()\n"
+        "def hangs():\n    print('up', flush=True)\n    ctypes.PyDLL(None).sleep(300)\n"
+        "hangs()\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -219,8 +220,11 @@ def test_a_broker_that_is_away_is_asked_no_longer_than_said(
 ) -> None:
     """Whoever waits for two seconds is not kept for fifteen; by a clock of its own."""
     asked: list[float] = []
+    clock, mine = time.monotonic, threading.get_ident()
 
     def monotonic() -> float:
+        if threading.get_ident() != mine:  # a thread that another test has left
+            return clock()
         asked.append(len(asked))
         return asked[-1]
 
