@@ -18,9 +18,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
 from streams.codec.otlp import values
 from streams.codec.otlp.bodies import OtlpEncoder
 from streams.codec.otlp.recordings import otlp_events
-from streams.codec.otlp.requests import LOGS, METRICS, PARTS, SPANS
+from streams.codec.otlp.requests import LOGS, METRICS, SPANS
 from streams.codec.otlp.services import Place, Services
-from streams.codec.otlp.split import SCOPES_MAX
 from streams.codec.otlp.values import DIMENSIONS_BYTES_MAX, DROPPED, ENTRIES_MAX, VALUE_BYTES_MAX
 from streams.codec.records import decode_body
 from streams.codec.schemas import default_schemas
@@ -288,41 +287,6 @@ def test_a_small_message_cannot_become_a_large_one() -> None:
     )
     with pytest.raises(RecordError, match="otlp_too_large"):
         bodies(SPANS, request.SerializeToString())
-
-
-CROWD = SCOPES_MAX + 1
-MANY = b"\x12\0" * CROWD
-"""So many empty scopes."""
-CROWDS = {
-    "resources": b"\x0a\0" * CROWD,
-    "scopes": b"\x0a" + _length(len(MANY)) + MANY,
-    "both": b"\x0a\x02\x12\0" * (CROWD // 2 + 1),
-    "resources and what is not known": b"\x0a\0" * CROWD + b"\xf8\x7f\x01",
-    "scopes and what is not known": b"\x0a" + _length(len(MANY)) + MANY + b"\xf8\x7f\x01",
-}
-
-
-@pytest.mark.parametrize("kind", [SPANS, LOGS, METRICS])
-@pytest.mark.parametrize("name", CROWDS)
-def test_resources_and_scopes_have_a_bound(kind: str, name: str) -> None:
-    """8 MiB of empty scopes, 10 KB as gzip, took 48 s of CPU and a gigabyte and a half."""
-    with pytest.raises(RecordError, match=f"more than {SCOPES_MAX} resources") as caught:
-        bodies(kind, CROWDS[name])
-    assert caught.value.reason == "otlp_too_large"
-
-
-@pytest.mark.parametrize("kind", [SPANS, LOGS, METRICS])
-def test_resources_and_scopes_of_json_have_the_same_bound(kind: str) -> None:
-    """Whichever of them are many."""
-    resources, scopes, _ = PARTS[kind]
-    for tree in ({resources: [{}] * CROWD}, {resources: [{scopes: [{}] * CROWD}]}):
-        with pytest.raises(RecordError, match=f"more than {SCOPES_MAX} resources"):
-            bodies(kind, json.dumps(tree).encode())
-
-
-def test_as_many_resources_as_the_bound_are_read() -> None:
-    """One less than too many."""
-    assert bodies(SPANS, b"\x0a\0" * SCOPES_MAX) == []
 
 
 def test_more_events_than_bytes_for_them_are_refused_at_once() -> None:
