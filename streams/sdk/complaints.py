@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from contextlib import suppress
 from typing import Final
 
 from streams.sdk.options import LOG_NAME
@@ -24,9 +25,10 @@ def warn(text: str, *values: object) -> None:
     try:
         log.warning(text, *values)
     except Exception:  # of a handler that is not ours
-        error = sys.exc_info()
-        record = log.makeRecord(log.name, logging.WARNING, __file__, 0, text, values, error)
-        logging.Handler().handleError(record)
+        with suppress(Exception):  # a standard error that is closed
+            error = sys.exc_info()
+            record = log.makeRecord(log.name, logging.WARNING, __file__, 0, text, values, error)
+            logging.Handler().handleError(record)
 
 
 class Complaints:

@@ -96,7 +96,7 @@ class Emitter:
         self.reports = Reports(self)
         self._make_sender = make_sender
         self._room = options.queue_events_max // 2
-        self._born_ns = 0
+        self.born_ns = 0
         self._reset()
         forks.EMITTERS.add(self)
 
@@ -137,7 +137,7 @@ class Emitter:
         if self.sender is not None:
             forks.abandon(self.sender)
         self._reset()
-        self._born_ns = time.perf_counter_ns()
+        self.born_ns = time.perf_counter_ns()
         self.reports.forked()
 
     # --- the pipeline's threads
@@ -316,6 +316,8 @@ class Emitter:
                 self._lost_taken += events
 
     def _run(self) -> None:
+        if threading.current_thread() is not self._thread:
+            return  # one that an interrupt took for one that would not run: there is another
         while not self._is_closing:
             self._sleep()
             self._guarded(self._turn)
@@ -399,8 +401,8 @@ class Emitter:
         """Take so many events from the queue; who counts meanwhile sees all of it or nothing."""
         pop = self.queue.popleft
         with self._lock:
-            items = [pop() for _ in range(count)]
-            self._taken += count
+            items = [pop() for _ in range(min(count, len(self.queue)))]
+            self._taken += len(items)
         # Summed before it is taken off: what is added meanwhile would be overwritten.
         characters = sum([item.characters for item in items])
         self.queued_characters -= characters
@@ -408,7 +410,7 @@ class Emitter:
 
     def _own(self, items: list[Span | Point]) -> list[Span | Point]:
         """Return the events without those that a parent process has begun, which it sends."""
-        born_ns = self._born_ns
+        born_ns = self.born_ns
         if not born_ns:
             return items
         own = [item for item in items if getattr(item, "_began_ns", born_ns) >= born_ns]

@@ -34,8 +34,9 @@ class Own(Protocol):
 
 
 EMITTERS: Final[WeakSet[Own]] = WeakSet()
-LOAD_SECONDS_MAX: Final = 10.0
-"""A fork waits no longer for whoever imports the client; that takes a tenth of a second."""
+LOAD_SECONDS_MAX: Final = 1.0
+"""A fork waits no longer for whoever imports the client; that takes a tenth of a second.
+In a signal handler it may be the import itself that waits for us."""
 
 
 class _Loading(threading.local):
@@ -46,7 +47,7 @@ class _Loading(threading.local):
         is_held: whether this thread forks, and holds it.
     """
 
-    lock = threading.Lock()
+    lock = threading.RLock()  # a signal handler may fork while its thread holds it
     is_held = False
 
 
@@ -87,16 +88,18 @@ def at_end_of_child() -> None:
 
 
 def _before() -> None:
+    _loading.is_held = False
     _loading.is_held = _loading.lock.acquire(timeout=LOAD_SECONDS_MAX)
 
 
 def _in_parent() -> None:
     if _loading.is_held:
+        _loading.is_held = False
         _loading.lock.release()
 
 
 def _in_child() -> None:
-    _Loading.lock = threading.Lock()
+    _Loading.lock = threading.RLock()
     chance.seed()
     for emitter in tuple(EMITTERS):
         emitter.forked()

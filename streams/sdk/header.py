@@ -66,9 +66,8 @@ class MessageHeader:
             raise ValueError(f"message_type {message_type!r}: one of {', '.join(TYPES)}")
         at = context or Context()
         parent_id = getattr(at, "parent_id", 0)
-        baggage = _bounded(baggage_of(at), counting)
-        if at.trace_id:
-            baggage[_FLAGS] = f"{at.flags:02x}"
+        own = {_FLAGS: Item(f"{at.flags:02x}")} if at.trace_id else {}
+        baggage = _bounded(own | baggage_of(at), counting)  # what is first is never cut
         return cls(
             message_id=uuid_text(),
             correlation_id=at.correlation_id,

@@ -18,6 +18,7 @@ class Taker(Protocol):
 
     queue: deque[Any]
     room: int
+    born_ns: int
     cut: int
     refused: int
 

@@ -7,6 +7,7 @@ whose names begin with `spanloom.`. Invariant: nothing here raises for what came
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from contextvars import Token
 from typing import Any, Final, Protocol
 
 from streams.codec.w3c import (
@@ -20,7 +21,7 @@ from streams.codec.w3c import (
     read_headers,
     write_headers,
 )
-from streams.sdk.span import Context, Entry, _current, before, left_early
+from streams.sdk.span import Context, _current, before
 
 Text = str | bytes
 Carrier = Mapping[Any, Any] | Iterable[tuple[Any, Any]]
@@ -86,15 +87,13 @@ def inject(carrier: Any, context: Context | None, counting: Counting | None = No
         return headers
     if isinstance(carrier, MutableMapping):
         if headers:
-            known = {str(name).lower(): name for name in carrier}
-            for name in _HEADERS:
-                if name in known:
-                    del carrier[known[name]]
+            for name in [name for name in carrier if _is_ours(name)]:
+                del carrier[name]
             carrier.update(headers)
         return carrier
     if headers and isinstance(carrier, list) and carrier:
         alike = list(_alike(headers, carrier[0]))
-        carrier[:] = [pair for pair in carrier if _text(pair[0]).lower() not in _HEADERS]
+        carrier[:] = [pair for pair in carrier if not _is_ours(pair[0])]
         carrier.extend(alike)
     else:
         carrier.extend(headers)
@@ -136,6 +135,10 @@ def _pairs(carrier: Carrier | None) -> Iterator[tuple[str, str]]:
                 yield _text(name), _text(one)
 
 
+def _is_ours(name: Any) -> bool:
+    return isinstance(name, str | bytes) and _text(name).lower() in _HEADERS
+
+
 def _text(value: Text) -> str:
     return value if isinstance(value, str) else value.decode("latin-1")
 
@@ -147,7 +150,7 @@ class Entered:
 
     def __init__(self, context: Context | None) -> None:
         self._context = context
-        self._token: Entry | None = None
+        self._token: Token[Context | None] | None = None
 
     def __enter__(self) -> Any:
         self._token = _current.set(self._context)
@@ -159,5 +162,3 @@ class Entered:
             return
         if _current.get() is self._context:
             _current.set(before(token))  # and no reset: it may be left in another thread or task
-        elif self._context is not None:
-            left_early(self._context, before(token))

@@ -41,6 +41,8 @@ LINK_CHARACTERS: Final = 48
 _RANDOM_BITS: Final = (1 << 56) - 1
 """The part of a trace id that is random by W3C level 2, and that sampling reads."""
 THRESHOLD_NONE: Final = 1 << 56
+_LEFT_MAX: Final = 1_000
+"""So many spans that were left are passed over."""
 T = TypeVar("T")
 
 chance: Final = Random()
@@ -147,8 +149,8 @@ def is_context(given: object) -> bool:
     return issubclass(type(given), Context)
 
 
-class Before:
-    """What is to be current after a span, in place of the outer one that was left first."""
+class Left:
+    """What is to be current in place of a span that was left before one that began within it."""
 
     __slots__ = ("context",)
 
@@ -156,33 +158,14 @@ class Before:
         self.context = context
 
 
-class Left(Before):
-    """What is to be current in place of a span that was left, where others go back to it."""
-
-
-Entry = Token[Context | None] | Before
-
-
-def before(entry: Entry) -> Context | None:
+def before(token: Token[Context | None]) -> Context | None:
     """Return what was current before; spans that were left meanwhile are passed over."""
-    found: object = entry.context if isinstance(entry, Before) else entry.old_value
-    while isinstance(found, Span) and isinstance(found._token, Left):
+    found: object = token.old_value
+    for _ in range(_LEFT_MAX):  # one that was left and entered again may lead back to itself
+        if not isinstance(found, Span) or not isinstance(found._token, Left):
+            break
         found = found._token.context
     return found if isinstance(found, Context) else None
-
-
-def left_early(mine: Context, outer: Context | None) -> bool:
-    """Let a span that began within what is left lead to the outer one; return whether there is one.
-
-    Else what was left first would be current for good, and all that follows in its trace.
-    """
-    later = _current.get()
-    while isinstance(later, Span) and later._token is not None:
-        inner, later = later, before(later._token)
-        if later is mine:
-            inner._token = Before(outer)
-            return True
-    return False
 
 
 class Told(NamedTuple):
@@ -252,7 +235,7 @@ class Span(Context):
         self.told = UNTOLD
         self.status = UNSET
         self.duration_ns = -1
-        self._token: Entry | None = None
+        self._token: Token[Context | None] | Left | None = None
         self.start_ns = time_ns()
         self._began_ns = perf_counter_ns()
 
@@ -271,16 +254,18 @@ class Span(Context):
         trace: TracebackType | None,
     ) -> None:
         token = self._token
-        if token is not None:
-            self._token = None
+        if type(token) is Token:
             if _current.get() is not self:
                 outer = before(token)
-                if not left_early(self, outer):
-                    self._token = Left(outer)
+                self._token = Left(None if outer is self else outer)
             else:
+                self._token = None
+                outer = token.old_value
                 try:
-                    _current.reset(token)  # type: ignore[arg-type]
-                except (TypeError, ValueError):  # its outer one is left, or in another context
+                    _current.reset(token)
+                except ValueError:  # it was entered in another context
+                    _current.set(before(token))
+                if type(outer) is Span and type(outer._token) is Left:
                     _current.set(before(token))
         if error is not None:
             self.fail(error)
@@ -304,7 +289,8 @@ class Span(Context):
         emitter = self.place.emitter
         if not self.flags & SAMPLED:
             is_sent = self.status == ERROR
-            emitter.unsampled(self.place, is_root=not self.parent_id, is_sent=is_sent)
+            if self._began_ns >= emitter.born_ns:  # else the process that forked counts it
+                emitter.unsampled(self.place, is_root=not self.parent_id, is_sent=is_sent)
             if not is_sent:
                 return
         queue = emitter.queue
@@ -388,8 +374,8 @@ class Span(Context):
             self._mark("error_type", kind.__name__)
         elif error is not None:  # it has failed, but by no exception
             self.place.emitter.refused += 1
-        if category:
-            self._mark("error_category", category)
+        if type(category) is not str or category:
+            self._mark("error_category", as_text(category))
 
     def _mark(self, name: str, value: str) -> None:
         """Set what says how it ended; there is room for that beyond the bound."""

@@ -282,7 +282,10 @@ def _has(tree: dict[str, Any], name: str) -> bool:
 
 
 def _listed(tree: Any, name: str) -> list[dict[str, Any]]:
-    found = tree.get(name, tree.get(_SNAKE[name])) if isinstance(tree, dict) else None
+    other = _SNAKE[name]
+    if isinstance(tree, dict) and other != name and name in tree and other in tree:
+        _refuse(f"both {name} and {other}: they are one list")
+    found = tree.get(name, tree.get(other)) if isinstance(tree, dict) else None
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 

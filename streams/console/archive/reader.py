@@ -71,16 +71,19 @@ class Reader:
         }
 
     def _run(self) -> None:
+        with self._archive.writing_beside():
+            self._read()
+
+    def _read(self) -> None:
         try:
-            with self._archive.writing_beside():
-                while not self._ending.is_set():
-                    try:
-                        self._follow()
-                    except RightError:
-                        raise
-                    except BrokerError as error:
-                        self._wait("the broker", str(error))
-                self._written(all_of_it=True)
+            while not self._ending.is_set():
+                try:
+                    self._follow()
+                except RightError:
+                    raise
+                except BrokerError as error:
+                    self._wait("the broker", str(error))
+            self._written(all_of_it=True)
         except SpanloomError as error:
             self.failed = error
             log.error("archive_failed", error=str(error))

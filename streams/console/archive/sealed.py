@@ -22,7 +22,7 @@ class Sealed:
         lock: of what is in memory; whoever calls `put`, `drop_first` or `tails` has it.
         write: makes a file of a tail and drops it; called without the lock. What it raises is
             raised by `settle`.
-        bytes_max: of what waits while a thread writes.
+        bytes_max: of what waits while a thread writes, beyond the first of it.
     """
 
     def __init__(
@@ -40,9 +40,11 @@ class Sealed:
     @contextmanager
     def beside(self) -> Iterator[None]:
         """Let a thread write for as long as the block runs; what still waits then stays."""
-        self._is_beside, self._is_over = True, False
+        self._is_over = self._is_asked = False
+        self._failure = None
         thread = threading.Thread(target=self._run, name="spanloom-archive-files", daemon=True)
         thread.start()
+        self._is_beside = True
         try:
             yield
         finally:
@@ -68,6 +70,8 @@ class Sealed:
     def settle(self, *, all_of_it: bool = False) -> None:
         """Write what waits; with a thread beside, wait until little does, or nothing.
 
+        Called by one thread, the one that takes records in.
+
         Raises:
             OSError: a file could not be written; its tail waits on, and those after it.
         """
@@ -80,14 +84,16 @@ class Sealed:
                 self._is_asked = True
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: not self._is_asked)
-            bytes_max = 0 if all_of_it else self._bytes_max
-            self._changed.wait_for(lambda: self._failure or self._size_bytes() <= bytes_max)
+            self._changed.wait_for(lambda: self._failure or not self._is_much(all_of_it))
             if self._failure is not None:
                 raise self._failure
 
-    def _size_bytes(self) -> int:
-        """Return how much waits; a tail without rows is something, too."""
-        return sum(max(1, tail.size_bytes) for _, tail in self._waiting)
+    def _is_much(self, all_of_it: bool) -> bool:
+        """Whether more waits than may; one is being written, however large it is."""
+        if all_of_it:
+            return bool(self._waiting)
+        size_bytes = sum(tail.size_bytes for _, tail in self._waiting)
+        return len(self._waiting) > 1 and size_bytes > self._bytes_max
 
     def _run(self) -> None:
         while True:

@@ -1,6 +1,7 @@
 """Requests of OTLP that hold more resources and scopes than anybody means: refused at once."""
 
 import json
+import re
 
 import pytest
 
@@ -24,6 +25,7 @@ CROWDS = {
     "both": b"\x0a\x02\x12\0" * (CROWD // 2 + 1),
     "resources and what is not known": b"\x0a\0" * CROWD + STRANGE,
     "scopes and what is not known": SCOPES + STRANGE,
+    "what is not known and scopes": STRANGE + SCOPES,
 }
 
 
@@ -52,3 +54,13 @@ def test_resources_and_scopes_of_json_have_the_same_bound(kind: str) -> None:
 def test_as_many_resources_as_the_bound_are_read() -> None:
     """One less than too many."""
     assert bodies(SPANS, b"\x0a\0" * SCOPES_MAX) == []
+
+
+@pytest.mark.parametrize("kind", [SPANS, LOGS, METRICS])
+def test_a_list_has_one_spelling(kind: str) -> None:
+    """Of two the official reader takes the last, and the bound would be looked for in the other."""
+    name = PARTS[kind][0]
+    snake = re.sub("[A-Z]", lambda found: "_" + found[0].lower(), name)
+    for first in ([], None):
+        with pytest.raises(RecordError, match=f"both {name} and {snake}"):
+            bodies(kind, json.dumps({name: first, snake: [{}] * CROWD}).encode())

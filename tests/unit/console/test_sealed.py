@@ -8,11 +8,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from streams.console.archive.archive import Archive
-from streams.console.archive.files import At
-from streams.console.archive.kinds import KIND
+from streams.console.archive.changes import Changed
+from streams.console.archive.files import At, Segment
+from streams.console.archive.kinds import KIND, Kind
 from streams.console.archive.sealed import Sealed
 from streams.console.archive.store import Store
 from streams.console.archive.tail import Limits, Tail, shares
@@ -101,6 +103,55 @@ def test_a_full_disk_is_told_to_who_takes_and_tried_again_when_asked(
     assert archive_in(tmp_path).next_offsets == {(topics.TRACES, 0): 4}
 
 
+def test_what_waits_is_changed_and_kept_from_merging_as_a_tail_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Erasing that left it out would see its pseudonyms written a moment later."""
+    gate = Gate(monkeypatch)
+    gate.open.set()
+    gate.error = OSError(28, "No space left on device")
+    archive = archive_in(tmp_path, rows=2)
+    take(archive, 0, 1)
+    with pytest.raises(OSError, match="No space"):
+        archive.write_due(all_of_it=True)
+    gate.error = None
+    seen = []
+
+    def change(one: Segment, kind: Kind, table: pa.Table) -> Changed | None:
+        seen.append((one.kind, one.first, one.last, len(table)))
+        if kind.name != "traces":
+            return None
+        names = table.schema.get_field_index("trace_id")
+        other = table.set_column(names, table.schema.field(names), pa.array(["ef" * 16] * 2))
+        return Changed(other, str)
+
+    archive.visit_tails(change)
+    assert sorted(seen) == [("spans", 0, 1, 2), ("traces", 0, 1, 2)]
+    archive.settle()
+    files = archive.look("traces").files
+    assert [(one.first, one.last) for one in files] == [(0, 1)]
+    held = archive.dataset(files, KIND["traces"].schema).to_table()
+    assert held["trace_id"].to_pylist() == ["ef" * 16] * 2
+
+
+def test_a_thread_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed in an earlier block is written by whoever settles, and forgotten by the next."""
+    gate = Gate(monkeypatch)
+    gate.open.set()
+    gate.error = OSError(28, "No space left on device")
+    archive = archive_in(tmp_path, rows=2)
+    with archive.writing_beside():
+        take(archive, 0)
+        with pytest.raises(OSError, match="No space"):
+            archive.write_due(all_of_it=True)
+    gate.error = None
+    archive.settle()
+    with archive.writing_beside():
+        take(archive, 1)
+        archive.write_due(all_of_it=True)
+    assert [(one.first, one.last) for one in archive.look("traces").files] == [(0, 0), (1, 1)]
+
+
 def test_what_no_one_foresaw_is_raised_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that ends unheard would leave who takes records waiting for ever."""
 
@@ -131,13 +182,16 @@ def test_little_waits() -> None:
 
     sealed = Sealed(lock, write, bytes_max=25)
     with sealed.beside():
-        for n in range(3):
+        with lock:
+            sealed.put(("traces", "t", 0), tail(size_bytes=30))
+        sealed.settle()  # one alone is no reason to wait, however large
+        for n in (1, 2):
             with lock:
                 sealed.put(("traces", "t", n), tail(size_bytes=10))
         waiter = threading.Thread(target=sealed.settle, daemon=True)
         waiter.start()
         waiter.join(0.05)
-        assert waiter.is_alive(), "30 bytes wait, 25 may"
+        assert waiter.is_alive(), "50 bytes wait, 25 may"
         room.release()
         waiter.join(WAIT_SECONDS)
         assert not waiter.is_alive()

@@ -1,5 +1,6 @@
 """What the SDK says in the program's log harms nobody."""
 
+import io
 import logging
 from collections.abc import Iterator
 
@@ -42,3 +43,13 @@ def test_a_log_that_fails_is_no_end(capsys: pytest.CaptureFixture[str]) -> None:
     assert [event["name"] for event in kept(t)] == ["alpha.parse"]
     assert t.close().refused == 1
     assert "no space left" in capsys.readouterr().err
+
+
+def test_a_log_that_fails_where_nobody_listens_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon has closed its standard error: what is said there raises another error."""
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr("sys.stderr", closed)
+    t = made()
+    t.gauge("Depth!", 1)
+    assert t.close().refused == 1

@@ -89,14 +89,14 @@ def test_no_process_forks_while_the_client_is_made(monkeypatch: pytest.MonkeyPat
     seen: list[bool] = []
 
     def producer(_settings: object) -> object:
-        seen.append(forks._loading.lock.locked())
+        seen.append(forks._loading.lock._is_owned())
         raise ConnectionError("it goes no further")
 
     monkeypatch.setattr(sender, "Producer", producer)
     with pytest.raises(ConnectionError):
         sender.KafkaSender({}, Options(), made().emitter).is_ready()
     assert seen == [True]
-    assert not forks._loading.lock.locked()
+    assert not forks._loading.lock._is_owned()
 
 
 def test_the_client_is_loaded_whole() -> None:
@@ -138,3 +138,22 @@ def test_a_topic_that_is_not_there_is_looked_for_less_and_less(
         assert found.partitions("telemetry.alpha.v1") == ("telemetry.other.v1", 1)
         now_seconds += 1
     assert asked_at == [0, 3, 8, 17, 34, 67, 132, 261, 518, 819]
+
+
+def test_an_unsampled_span_is_counted_in_the_process_that_began_it() -> None:
+    """Both end it; fidelity adds up what both say."""
+    t = made(sample_ratio=0.0)
+    span = t.span("alpha.work")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        span.end()
+        counts = t.counts()
+        os.write(writing, f"{counts.unsampled} {counts.unsampled_traces}".encode())
+        os._exit(0)
+    span.end()
+    assert os.waitpid(child, 0)[1] == 0
+    assert os.read(reading, 100) == b"0 0"
+    assert (t.counts().unsampled, t.counts().unsampled_traces) == (1, 1)
+    os.close(reading)
+    os.close(writing)
