@@ -111,7 +111,7 @@ class Emitter:
         self.sent = 0
         self.unsampled_by: dict[bytes, Unsampled] = {}
         self._lost: Counter[str] = Counter()
-        self._refusals = {reason: Tally() for reason in (CLOSED, NO_THREAD, QUEUE_FULL)}
+        self._refusals = {reason: Tally() for reason in (CLOSED, FORKED, NO_THREAD, QUEUE_FULL)}
         self._taken = 0
         self._lost_taken = 0
         self.complain = Complaints().complain
@@ -187,6 +187,10 @@ class Emitter:
             found.spans += 1
         if is_root:
             found.traces += 1
+
+    def of_parent(self) -> None:
+        """Drop a span that the process began from which this one was forked: that one sends it."""
+        self._refusals[FORKED].add()
 
     def _first_unsampled(self, place: Place) -> Unsampled:
         """Return where a place's unsampled spans are counted; see that somebody tells of them."""
@@ -379,7 +383,7 @@ class Emitter:
 
     def _take(self, sender: Sender, count: int) -> None:
         """Take so many events from the queue, as messages by topic and partition."""
-        items = self._own(self._taken_out(count))
+        items = self._taken_out(count)
         spread = Spread(sender.partitions, self._hashes)
         ids = event_ids(os.urandom(16))
         for begin in range(0, len(items), SLICE):
@@ -407,15 +411,6 @@ class Emitter:
         characters = sum([item.characters for item in items])
         self.queued_characters -= characters
         return items
-
-    def _own(self, items: list[Span | Point]) -> list[Span | Point]:
-        """Return the events without those that a parent process has begun, which it sends."""
-        born_ns = self.born_ns
-        if not born_ns:
-            return items
-        own = [item for item in items if getattr(item, "_began_ns", born_ns) >= born_ns]
-        self.lost(len(items) - len(own), FORKED)
-        return own
 
     def _spread(self, items: list[Span | Point], spread: Spread, event_ids: Iterator[str]) -> None:
         """Encode events, and put each where it goes: all of them, or raise and change nothing."""

@@ -28,6 +28,9 @@ class Taker(Protocol):
     def crowded(self, item: Any) -> None:
         """Take an event where there is little room, or drop it."""
 
+    def of_parent(self) -> None:
+        """Drop a span that the process began from which this one was forked."""
+
     def unsampled(self, place: Place, *, is_root: bool, is_sent: bool) -> None:
         """Count a span whose trace is not sampled, and the trace where it began it."""
 

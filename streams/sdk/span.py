@@ -158,6 +158,10 @@ class Left:
         self.context = context
 
 
+_early: Final[list[bool]] = []
+"""Empty while no span of this process was ever left early: then nobody looks for them."""
+
+
 def before(token: Token[Context | None]) -> Context | None:
     """Return what was current before; spans that were left meanwhile are passed over."""
     found: object = token.old_value
@@ -192,12 +196,12 @@ class Span(Context):
         characters: of its dimensions, for the bound of what waits.
         parent_id: number of its parent, 0 for a root.
         start_ns: Unix nanoseconds.
-        duration_ns: -1 until it has ended.
+        duration_ns: until it has ended, less than 0: the clock's reading at its start.
         status: UNSET, OK or ERROR.
     """
 
     __slots__ = (
-        "_began_ns", "_token", "characters", "dimensions", "duration_ns", "kind", "name",
+        "_token", "characters", "dimensions", "duration_ns", "kind", "name",
         "parent_id", "place", "start_ns", "status", "told",
     )  # fmt: skip
 
@@ -234,10 +238,9 @@ class Span(Context):
             self.dimensions, self.characters = None, 0
         self.told = UNTOLD
         self.status = UNSET
-        self.duration_ns = -1
         self._token: Token[Context | None] | Left | None = None
         self.start_ns = time_ns()
-        self._began_ns = perf_counter_ns()
+        self.duration_ns = -perf_counter_ns()
 
     operation = _Part[str]("told")
     actor = _Part[str]("told")
@@ -254,22 +257,27 @@ class Span(Context):
         trace: TracebackType | None,
     ) -> None:
         token = self._token
-        if type(token) is Token:
+        if token is not None:
             if _current.get() is not self:
-                outer = before(token)
-                self._token = Left(None if outer is self else outer)
-            else:
+                self._leave_early()
+            elif type(token) is Token:
                 self._token = None
-                outer = token.old_value
                 try:
                     _current.reset(token)
                 except ValueError:  # it was entered in another context
                     _current.set(before(token))
-                if type(outer) is Span and type(outer._token) is Left:
+                if _early and _current.get() is not None:
                     _current.set(before(token))
         if error is not None:
             self.fail(error)
         self.end()
+
+    def _leave_early(self) -> None:
+        """Let whoever goes back to it later go on to what was current before it."""
+        if type(self._token) is Token:
+            outer = before(self._token)
+            self._token = Left(None if outer is self else outer)
+            _early[:] = [True]
 
     def __reduce__(self) -> tuple[type[Context], tuple[Any, ...]]:
         """Go to another process as a context, as its headers would."""
@@ -281,18 +289,22 @@ class Span(Context):
 
     def end(self) -> None:
         """End the span and hand it over; a second call does nothing."""
-        if self.duration_ns >= 0:
+        open_ns = self.duration_ns
+        if open_ns >= 0:
             return
-        self.duration_ns = perf_counter_ns() - self._began_ns
+        self.duration_ns = perf_counter_ns() + open_ns
         if self.status == UNSET:
             self.status = OK
         emitter = self.place.emitter
         if not self.flags & SAMPLED:
             is_sent = self.status == ERROR
-            if self._began_ns >= emitter.born_ns:  # else the process that forked counts it
+            if -open_ns >= emitter.born_ns:  # else the process that forked counts it
                 emitter.unsampled(self.place, is_root=not self.parent_id, is_sent=is_sent)
             if not is_sent:
                 return
+        if -open_ns < emitter.born_ns:
+            emitter.of_parent()
+            return
         queue = emitter.queue
         if self.characters:
             emitter.weigh(self.characters)

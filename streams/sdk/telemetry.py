@@ -34,6 +34,7 @@ from streams.sdk.reports import COMPONENT, Counts
 from streams.sdk.span import (
     KINDS,
     THRESHOLD_NONE,
+    Carried,
     Context,
     Kind,
     Span,
@@ -182,14 +183,11 @@ class Telemetry:
             name = as_id(name, "", self.emitter)
         span = Span(self.place, name, number, parent, dimensions)
         # None is asked for its truth: arrays have none, and 0 is an id.
-        if record_id is not _NONE:
-            if type(record_id) is not str or len(record_id) > TEXT_CHARACTERS_MAX:
-                record_id = as_id(record_id, span.record_id, self.emitter)
-            span.record_id = record_id
-        if batch_id is not _NONE:
-            span.batch_id = as_id(batch_id, span.batch_id, self.emitter)
-        if correlation_id is not _NONE:
-            span.correlation_id = as_id(correlation_id, span.correlation_id, self.emitter)
+        if record_id is not _NONE or batch_id is not _NONE or correlation_id is not _NONE:
+            state, baggage, *known = span.carried
+            given = zip((record_id, batch_id, correlation_id), known, strict=True)
+            ids = [old if new is _NONE else as_id(new, old, self.emitter) for new, old in given]
+            span.carried = Carried(state, baggage, *ids)
         return span
 
     def traced(self, name: str, kind: Kind = "INTERNAL", **dimensions: Any) -> Callable[[F], F]:
@@ -232,7 +230,7 @@ class Telemetry:
         """Add to a counter; its total is told every `report_seconds`. The name ends in _total."""
         full, number = self._metric_name("counter", name), self._number(name, by)
         if number is not None and number < 0:
-            self._refuse(f"metric {name!r} is a counter: it only grows, a gauge may fall")
+            self._refuse(f"metric {as_text(name)!r} is a counter: it only grows, a gauge may fall")
             return
         if full is not None and number is not None:
             told, _ = take(dimensions, self.emitter)
@@ -310,7 +308,7 @@ class Telemetry:
             found = math.nan
         if math.isfinite(found):
             return found
-        self._refuse(f"{name!r}: {type(value).__name__} is no finite number")
+        self._refuse(f"{as_text(name)!r}: {type(value).__name__} is no finite number")
         return None
 
     def _event(
@@ -445,9 +443,7 @@ class Telemetry:
         span = self.span(
             name,
             parent=entry.fresh() if new_trace else entry.context,
-            attempt=attempt_of(entry),
-            recovered="true",
-            **dimensions,
+            **{**dimensions, "attempt": attempt_of(entry), "recovered": "true"},
         )
         return span.link(entry.context)
 

@@ -24,8 +24,6 @@ def take(dimensions: dict[str, Any], counting: Counting) -> tuple[dict[str, Any]
     characters = long_names = 0
     for name, given in dimensions.items():
         value = given
-        if len(name) > NAME_CHARACTERS_MAX:
-            long_names += 1
         if type(value) is not str:
             dimensions[name] = value = as_text(value)
         size = len(value)
@@ -33,6 +31,8 @@ def take(dimensions: dict[str, Any], counting: Counting) -> tuple[dict[str, Any]
             dimensions[name] = value[:TEXT_CHARACTERS_MAX]
             size = TEXT_CHARACTERS_MAX
             counting.cut += 1
+        if len(name) > NAME_CHARACTERS_MAX:
+            long_names += 1
         characters += size
     if long_names:
         counting.cut += long_names

@@ -416,3 +416,25 @@ def test_headers_in_other_spellings_are_replaced() -> None:
         t.inject(carrier)
     assert [name for name in carrier if name in ("Traceparent", b"traceparent")] == []
     assert carrier["traceparent"] != old
+
+
+def test_a_recovered_record_says_its_attempt_whatever_else_it_says() -> None:
+    """A dimension of that name is the number of the attempt."""
+    t = made()
+    with t.recover("alpha.again", {}, attempt="many", recovered="maybe") as span:
+        assert span.dimensions == {"attempt": "2", "recovered": "true"}
+
+
+class _Mute:
+    """A name that can be told by nobody."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_a_name_without_words_is_refused() -> None:
+    """In the message that says so, too."""
+    t = made()
+    t.gauge(_Mute(), "x")  # type: ignore[arg-type]
+    t.count(_Mute(), -1)  # type: ignore[arg-type]
+    assert t.counts().refused == 4
