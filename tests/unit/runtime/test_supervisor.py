@@ -275,6 +275,7 @@ FREEZE = """
 import ctypes
 def hangs():
     ctypes.PyDLL(None).sleep(300)
+if number in (1, 2) and lives == 1: time.sleep(2)  # until then its first sign was heard
 if number == 1 and lives == 1: os.kill(os.getpid(), signal.SIGSTOP)
 if number == 2 and lives == 1: hangs()
 if number == 0:
