@@ -343,6 +343,37 @@ def test_a_child_that_cannot_be_killed_is_told_of(
     assert told["pid"] in run.pids(1)
 
 
+def test_a_child_that_is_gone_is_not_told_of_while_others_hold_its_pipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it left behind may still write, and is passed on; the kernel holds nobody."""
+    monkeypatch.setattr(supervisor_module, "KILL_SECONDS", 0.2)
+    monkeypatch.setattr(supervisor_module, "TELL_SECONDS", 0.2)
+    left = """
+if number == 1 and lives == 1:
+    parent = os.getpid()
+    if not os.fork():
+        while os.getppid() == parent: time.sleep(0.02)
+        time.sleep(3)
+        print("left", flush=True)
+        os._exit(0)
+    time.sleep(2)
+    os.kill(parent, signal.SIGSTOP)
+"""
+    limits = {"frozen_timeout_seconds": 6, "session_timeout_seconds": 6}
+    run = Run(tmp_path, monkeypatch, SIGNS + left + WAIT, **limits)
+    with capture_logs() as lines:
+        code = run.told(
+            lambda: me(signal.SIGTERM),
+            lambda: len(run.pids(1)) == 2 and len(run.lines("ready")) == 3,
+        )
+    assert code == 0
+    assert run.lines("[1] left") == ["[1] left"]
+    events = [line["event"] for line in lines]
+    assert "worker_frozen" in events
+    assert "worker_not_gone" not in events
+
+
 # --- what a child is told
 
 
