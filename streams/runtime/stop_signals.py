@@ -71,6 +71,10 @@ class StopSignals:
         )
 
     def _read(self) -> None:
-        if not os.read(sys.stdin.fileno(), 1024):
+        try:
+            said = os.read(sys.stdin.fileno(), 1024)
+        except ConnectionResetError:  # its end, while a sign of life there was not read yet
+            said = b""
+        if not said:
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
             self._told()

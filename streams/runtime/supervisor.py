@@ -142,6 +142,11 @@ def tell(child: asyncio.subprocess.Process, name: signal.Signals) -> None:
             os.kill(child.pid, name)
 
 
+def has_ended(child: asyncio.subprocess.Process) -> bool:
+    """Whether a child is gone; `wait` may last until its pipes are closed too (CPython 3.11)."""
+    return child.returncode is not None
+
+
 class Supervisor:
     """Runs the children of one command.
 
@@ -263,11 +268,13 @@ class Supervisor:
                 asyncio.create_task(self._kill_frozen(number, child, ours)),
             ]
             try:
-                code = await child.wait()
+                try:
+                    code = await child.wait()
+                finally:  # whoever holds its pipes may still write, and nobody needs to be killed
+                    for task in watching:
+                        task.cancel()
                 await asyncio.gather(*copying)
             finally:
-                for task in watching:
-                    task.cancel()
                 del self._running[number]
         return code
 
@@ -306,6 +313,8 @@ class Supervisor:
         last = time.monotonic()
         while not self._stopping.is_set():
             await asyncio.sleep(life.LOOK_SECONDS)
+            if has_ended(child):
+                return
             now = time.monotonic()
             silence.look(now - last, life.heard(line), lambda: life.waited_of(child.pid))
             last = now
@@ -327,6 +336,8 @@ class Supervisor:
         await asyncio.sleep(TELL_SECONDS)
         tell(child, signal.SIGKILL)
         await asyncio.sleep(KILL_SECONDS)
+        if has_ended(child):
+            return
         log.error(
             "worker_not_gone",
             number=number,

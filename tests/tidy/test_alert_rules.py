@@ -84,3 +84,26 @@ def test_what_was_counted_before_the_first_scrape_wakes_somebody(tmp_path: Path)
         timeout=120,
     )
     assert told.returncode == 0, told.stdout + told.stderr
+
+
+BORN_OR_GROWN = re.compile(
+    r"\(\s*\((?P<now>spanloom_\w+(?:\{[^}]*\})?)\s+"
+    r"unless last_over_time\((?P<before>[^\[]+)\[1d\] offset (?P<offset>\d+m)\)\)\s+"
+    r"or increase\((?P<grown>[^\[]+)\[(?P<window>\d+m)\]\)\s*\)"
+)
+
+
+def test_a_rule_that_counts_asks_one_counter_three_times() -> None:
+    """One selector and one window; what was there before is asked past scrapes that failed."""
+    rules = [
+        r for group in yaml.safe_load(RULES.read_text("utf-8"))["groups"] for r in group["rules"]
+    ]
+    counting = [rule for rule in rules if re.search(r"increase\(|\boffset\b", rule["expr"])]
+    assert len(counting) > 5
+    for rule in counting:
+        found = BORN_OR_GROWN.search(rule["expr"])
+        assert found is not None, rule["alert"]
+        assert found["now"] == found["before"] == found["grown"], rule["alert"]
+        assert found["offset"] == found["window"], rule["alert"]
+        rest = BORN_OR_GROWN.sub("", rule["expr"])
+        assert re.search(r"increase\(|\boffset\b", rest) is None, rule["alert"]

@@ -1,5 +1,6 @@
 """The buffer: what it says is safe is read again after any end, in order, and within its bound."""
 
+import errno
 import os
 import random
 import threading
@@ -233,6 +234,63 @@ def test_a_full_disk_is_told_once_and_found_out_when_it_has_room_again(
     assert drained(buffer) == [parcel(n) for n in range(3)]
     buffer.close()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("held", [0, 3])
+def test_a_disk_that_lets_nothing_go_ends_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
+    """One that turns read-only refuses the frame, and then to remove the file without frames."""
+    monkeypatch.setattr(module, "TRIAL_SECONDS", 0.05)
+    buffer = filled(tmp_path, held, 1 << 20)
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", read_only)
+        patch.setattr(os, "posix_fallocate", read_only)
+        patch.setattr(Path, "unlink", read_only)
+        for n in range(3):
+            told = Told()
+            buffer.add(parcel(n), told)
+            assert told.wait(1) == ["buffer_unwritable"]
+        assert buffer.is_alive
+        assert drained(buffer) == [parcel(n) for n in range(held)]
+        assert (buffer.held_bytes, buffer.is_empty) == (0, True)
+    told = Told()
+    buffer.add(parcel(9), told)
+    assert told.wait(1) == [""]
+    buffer.close()
+    again = Buffer(tmp_path, 10 << 20, 1 << 20)
+    assert drained(again) == [*(parcel(n) for n in range(held)), parcel(9)], "sent again, not lost"
+    again.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_takes_all_is_not_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Woken for nothing, the writer waits again: a trial costs a sync, and may say a wrong word."""
+    buffer = Buffer(tmp_path, 10 << 20, 1 << 20)
+    tried: list[bool] = []
+    monkeypatch.setattr(buffer, "_try", lambda: tried.append(True))
+    looked = threading.Event()
+    wait = buffer._work.wait
+
+    def woken(seconds: float | None) -> bool:
+        if looked.is_set():
+            return wait(seconds)
+        looked.set()
+        return True
+
+    monkeypatch.setattr(buffer._work, "wait", woken)
+    told = Told()
+    buffer.add(parcel(0), told)  # then the writer waits, is woken for nothing, and waits again
+    assert told.wait(1) == [""]
+    assert looked.wait(120)
+    buffer.close()
+    assert tried == []
 
 
 def test_damage_stops_the_start(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -33,13 +34,13 @@ ECHO = 1.3  # beyond what may be an echo of the first signal
 
 @contextmanager
 def process(
-    then: str, *, is_hard: bool = True, is_supervised: bool = False
+    then: str, *, is_hard: bool = True, is_supervised: bool = False, stdin: int = subprocess.PIPE
 ) -> Iterator[subprocess.Popen[str]]:
     """Yield a process that listens."""
     program = PROGRAM.format(then=then, is_hard=is_hard, is_supervised=is_supervised)
     made = subprocess.Popen(
         [sys.executable, "-c", program],
-        stdin=subprocess.PIPE,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -51,8 +52,8 @@ def process(
         made.kill()
         made.wait(240)
         for pipe in (made.stdin, made.stdout, made.stderr):
-            assert pipe is not None
-            pipe.close()
+            if pipe is not None:
+                pipe.close()
 
 
 def line(made: subprocess.Popen[str]) -> str:
@@ -132,6 +133,17 @@ def test_a_supervised_process_ends_with_its_supervisor() -> None:
         made.stdin.close()
         assert line(made) == "asked"
         assert ended(made)[:2] == (0, "ended")
+
+
+def test_a_supervisor_that_dies_before_it_heard_a_sign_ends_its_process() -> None:
+    """Standard input is a socket; closed with a sign of life unread it is reset before its end."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, process(SOON, is_supervised=True, stdin=theirs.fileno()) as made:
+        theirs.send(b".")  # as the process itself does
+        theirs.close()
+        ours.close()
+        assert line(made) == "asked"
+        assert ended(made) == (0, "ended", ""), "no traceback is the last that its log has"
 
 
 def test_a_supervised_process_hears_the_first_word_only() -> None:

@@ -275,6 +275,7 @@ FREEZE = """
 import ctypes
 def hangs():
     ctypes.PyDLL(None).sleep(300)
+if number in (1, 2) and lives == 1: time.sleep(2)  # until then its first sign was heard
 if number == 1 and lives == 1: os.kill(os.getpid(), signal.SIGSTOP)
 if number == 2 and lives == 1: hangs()
 if number == 0:
@@ -340,6 +341,37 @@ def test_a_child_that_cannot_be_killed_is_told_of(
     (told,) = [line for line in lines if line["event"] == "worker_not_gone"]
     assert (told["number"], told["state"]) == (1, "stopped by a signal")
     assert told["pid"] in run.pids(1)
+
+
+def test_a_child_that_is_gone_is_not_told_of_while_others_hold_its_pipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it left behind may still write, and is passed on; the kernel holds nobody."""
+    monkeypatch.setattr(supervisor_module, "KILL_SECONDS", 0.2)
+    monkeypatch.setattr(supervisor_module, "TELL_SECONDS", 0.2)
+    left = """
+if number == 1 and lives == 1:
+    parent = os.getpid()
+    if not os.fork():
+        while os.getppid() == parent: time.sleep(0.02)
+        time.sleep(3)
+        print("left", flush=True)
+        os._exit(0)
+    time.sleep(2)
+    os.kill(parent, signal.SIGSTOP)
+"""
+    limits = {"frozen_timeout_seconds": 6, "session_timeout_seconds": 6}
+    run = Run(tmp_path, monkeypatch, SIGNS + left + WAIT, **limits)
+    with capture_logs() as lines:
+        code = run.told(
+            lambda: me(signal.SIGTERM),
+            lambda: len(run.pids(1)) == 2 and len(run.lines("ready")) == 3,
+        )
+    assert code == 0
+    assert run.lines("[1] left") == ["[1] left"]
+    events = [line["event"] for line in lines]
+    assert "worker_frozen" in events
+    assert "worker_not_gone" not in events
 
 
 # --- what a child is told
