@@ -19,11 +19,10 @@ class Taker(Protocol):
     queue: deque[Any]
     room: int
     born_ns: int
+    characters_max: int
+    queued_characters: int
     cut: int
     refused: int
-
-    def weigh(self, characters: int) -> None:
-        """Add to the characters that wait."""
 
     def crowded(self, item: Any) -> None:
         """Take an event where there is little room, or drop it."""

@@ -162,9 +162,9 @@ _early: Final[list[bool]] = []
 """Empty while no span of this process was ever left early: then nobody looks for them."""
 
 
-def before(token: Token[Context | None]) -> Context | None:
+def before(token: Token[Context | None] | Left) -> Context | None:
     """Return what was current before; spans that were left meanwhile are passed over."""
-    found: object = token.old_value
+    found: object = token.context if isinstance(token, Left) else token.old_value
     for _ in range(_LEFT_MAX):  # one that was left and entered again may lead back to itself
         if not isinstance(found, Span) or not isinstance(found._token, Left):
             break
@@ -259,23 +259,23 @@ class Span(Context):
         token = self._token
         if token is not None:
             if _current.get() is not self:
-                self._leave_early()
-            elif type(token) is Token:
+                self._leave_early(token)
+            else:
                 self._token = None
                 try:
-                    _current.reset(token)
-                except ValueError:  # it was entered in another context
+                    _current.reset(token)  # type: ignore[arg-type]
+                except (TypeError, ValueError):  # it was entered in another context, or left twice
                     _current.set(before(token))
-                if _early and _current.get() is not None:
+                if _early:
                     _current.set(before(token))
         if error is not None:
             self.fail(error)
         self.end()
 
-    def _leave_early(self) -> None:
+    def _leave_early(self, token: Token[Context | None] | Left) -> None:
         """Let whoever goes back to it later go on to what was current before it."""
-        if type(self._token) is Token:
-            outer = before(self._token)
+        if type(token) is Token:
+            outer = before(token)
             self._token = Left(None if outer is self else outer)
             _early[:] = [True]
 
@@ -302,12 +302,15 @@ class Span(Context):
                 emitter.unsampled(self.place, is_root=not self.parent_id, is_sent=is_sent)
             if not is_sent:
                 return
-        if -open_ns < emitter.born_ns:
+        if emitter.born_ns and -open_ns < emitter.born_ns:
             emitter.of_parent()
             return
         queue = emitter.queue
-        if self.characters:
-            emitter.weigh(self.characters)
+        characters = self.characters
+        if characters:  # as `Emitter.weigh`, without the call
+            emitter.queued_characters += characters
+            if emitter.queued_characters > emitter.characters_max:
+                emitter.room = 0
         if len(queue) < emitter.room:
             queue.append(self)
         else:
