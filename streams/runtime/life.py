@@ -7,7 +7,8 @@ collects garbage or steps through a backlog gives signs; one that was stopped as
 or hangs in a native call that holds the lock, gives none.
 
 Invariant: silence is counted only while both could run: the supervisor itself, and the worker's
-threads. A machine that gives neither of them a processor makes nobody silent.
+threads. A machine that lets them wait for a processor makes nobody silent; one that never gives one
+to a thread does, since the kernel counts a wait when it ends.
 """
 
 import contextlib
@@ -24,7 +25,10 @@ LOOK_SECONDS: Final = 1.0
 LOOK_SECONDS_MAX: Final = 2 * LOOK_SECONDS
 """More than this between two looks is time in which the supervisor did not run."""
 FIRST_SIGN_FACTOR: Final = 5.0
-"""So many limits may pass before the first sign: until then a cold disk gives the interpreter."""
+"""So many limits may pass before the first sign: until then a cold disk gives the interpreter.
+
+And what the command imports itself. The sign comes before the contract is read and Faust is loaded.
+"""
 TELL_SIGNAL: Final = signal.SIGUSR2
 """Has a worker write where its threads stand; without the lock, which it may never get."""
 STATES: Final = {

@@ -12,6 +12,7 @@ import pytest
 
 from streams.runtime import life
 from streams.runtime.life import FIRST_SIGN_FACTOR, Silence
+from streams.runtime.supervisor import COMMAND
 
 
 def looked(silence: Silence, times: int, **waited: float) -> Silence:
@@ -73,6 +74,7 @@ def test_time_in_which_a_thread_waits_for_a_processor_does_not_count() -> None:
     silence = looked(signed(10.0), 5, a=0.5)
     silence.look(1.0, False, lambda: {"c": 99.0})
     assert silence.seconds == pytest.approx(1 + 4 * 0.5 + 1), "a new thread waited before its birth"
+    assert looked(signed(10.0), 11, a=0.0).is_over, "the kernel counts a wait when it ends"
 
 
 # --- what the system tells
@@ -117,6 +119,26 @@ def test_signs_are_heard_once_and_a_full_line_stops_nobody() -> None:
             assert not life.heard(ours)
         sign()  # nobody listens any more
     sign()
+
+
+def test_a_worker_signs_before_it_reads_its_contract(tmp_path: Path) -> None:
+    """So the longer limit before the first sign is for the interpreter, and not for Faust."""
+    contract = tmp_path / "contract.yaml"
+    os.mkfifo(contract)  # whoever reads it waits for somebody who writes it
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(120)
+        worker = subprocess.Popen(
+            [*COMMAND, "--contract", str(contract), "--state-dir", str(tmp_path / "state")],
+            env={**os.environ, "SPANLOOM_SUPERVISED": "1"},
+            stdin=theirs.fileno(),
+        )
+        try:
+            assert ours.recv(1) == b"."
+            assert worker.poll() is None
+        finally:
+            worker.kill()
+            worker.wait(120)
 
 
 def test_nothing_but_a_line_is_written_to(tmp_path: Path) -> None:
