@@ -497,16 +497,3 @@ def test_a_tally_is_not_moved_by_looks() -> None:
         tally.add()
     assert [tally.value() for _ in range(3)] == [5, 5, 5]
     assert next(tally._added) == 5  # else a look amid a look, by a signal handler, would be off
-
-
-def test_a_second_thread_ends_at_once() -> None:
-    """An interrupt may leave one that runs though it was taken for one that would not."""
-    t = made()
-    with t.span("alpha.parse"):
-        pass
-    second = threading.Thread(target=t.emitter._run, daemon=True)
-    second.start()
-    second.join(10)
-    assert not second.is_alive()
-    assert [event["name"] for event in kept(t)] == ["alpha.parse"]
-    t.close()
