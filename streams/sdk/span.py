@@ -331,7 +331,8 @@ class Span(Context):
         known = self.dimensions or {}
         found, characters = take({name: value}, self.place.emitter)
         self.dimensions = {**known, **found}
-        self.characters += characters - len(known.get(name, ""))
+        before_it = len(name) + len(known[name]) if name in known else 0
+        self.characters += characters - before_it
 
     def about(
         self,

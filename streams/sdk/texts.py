@@ -17,31 +17,41 @@ class Counting(Protocol):
 
 
 def take(dimensions: dict[str, Any], counting: Counting) -> tuple[dict[str, Any], int]:
-    """Return dimensions whose values are texts of bounded length, and their characters.
+    """Return dimensions whose values are texts of bounded length, and the characters of all.
 
     Never raises. The mapping is changed in place: it is the callee's own (keyword arguments).
     """
-    characters = long_names = 0
+    characters = 0
+    for name, value in dimensions.items():
+        if type(value) is not str:
+            return _fitted(dimensions, counting)
+        characters += len(name) + len(value)
+    # Where all of them together are within the least of the bounds, each is.
+    if characters > NAME_CHARACTERS_MAX or len(dimensions) > DIMENSIONS_MAX:
+        return _fitted(dimensions, counting)
+    return dimensions, characters
+
+
+def _fitted(dimensions: dict[str, Any], counting: Counting) -> tuple[dict[str, Any], int]:
+    """Do what `take` says where something may be no text, too long or one too many."""
+    long_names = 0
     for name, given in dimensions.items():
         value = given
         if type(value) is not str:
             dimensions[name] = value = as_text(value)
-        size = len(value)
-        if size > TEXT_CHARACTERS_MAX:
+        if len(value) > TEXT_CHARACTERS_MAX:
             dimensions[name] = value[:TEXT_CHARACTERS_MAX]
-            size = TEXT_CHARACTERS_MAX
             counting.cut += 1
         if len(name) > NAME_CHARACTERS_MAX:
             long_names += 1
-        characters += size
     if long_names:
         counting.cut += long_names
         dimensions = {name[:NAME_CHARACTERS_MAX]: value for name, value in dimensions.items()}
     beyond = len(dimensions) - DIMENSIONS_MAX
     if beyond > 0:
         counting.cut += beyond
-        return dict(list(dimensions.items())[:DIMENSIONS_MAX]), characters
-    return dimensions, characters
+        dimensions = dict(list(dimensions.items())[:DIMENSIONS_MAX])
+    return dimensions, sum([len(name) + len(value) for name, value in dimensions.items()])
 
 
 def as_id(value: object, otherwise: str, counting: Counting) -> str:
