@@ -149,7 +149,7 @@ def test_a_span_weighs_what_it_holds() -> None:
         span.set("progress", f"{n:1000}")
     assert span.characters == 1_008
     span.link(*(Context(n + 1, 1) for n in range(10))).link(Context(1, 1))
-    assert span.characters == 1_000 + 11 * 48
+    assert span.characters == 1_008 + 11 * 48
 
 
 @pytest.mark.parametrize(("given", "found"), [(0, "0"), (None, "outer"), ("", "outer"), (7, "7")])
