@@ -1,5 +1,6 @@
 """Ids as text become numbers, a column at a time: trace ids, span ids, UUIDs."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -8,6 +9,8 @@ import numpy.typing as npt
 
 from streams.units import I64, U8, U64, Mask
 
+UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+"""One as text; without its dashes it is as long as a trace id."""
 _HEX: Final = np.frombuffer(bytes(range(256)).hex().encode(), np.uint16)
 """(256, 2) the two digits of each octet."""
 _BAD: Final = 0x8000

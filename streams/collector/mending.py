@@ -5,15 +5,14 @@ where an id is wanted, seconds, milliseconds or nanoseconds where microseconds a
 names that the contract calls old. Invariant: an event that is right already is returned as it is.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from streams.codec.checks import TIMESTAMP_MAX_US
+from streams.codec.ids import UUID
 
 Event = dict[str, Any]
 
-_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 SECONDS_MAX: Final = 100_000_000_000
 """Of Unix seconds that is the year 5138; of milliseconds the year 1973, before all telemetry."""
 MILLISECONDS_MAX: Final = 100_000_000_000_000
@@ -59,4 +58,4 @@ def microseconds(time: int) -> int:
 def _id(text: str) -> str:
     """Return an id in lower case, a UUID as 32 digits; anything else as it is."""
     lower = text.lower()
-    return lower.replace("-", "") if _UUID.fullmatch(lower) else lower
+    return lower.replace("-", "") if UUID.fullmatch(lower) else lower

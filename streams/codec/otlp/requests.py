@@ -19,6 +19,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
 from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
+from streams.codec.ids import UUID
 from streams.codec.otlp.faults import fault_of
 from streams.codec.otlp.split import SCOPES_MAX, CrowdedError, split
 from streams.errors import RecordError
@@ -47,7 +48,6 @@ PARTS: Final[dict[str, tuple[str, str, str]]] = {
     METRICS: ("resourceMetrics", "scopeMetrics", "metrics"),
 }
 """Names of the lists of resources, of scopes, and of what is in them."""
-_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _IDS: Final = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
 _SNAKE: Final = {
     name: re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", name)
@@ -255,7 +255,7 @@ def _rewrite(item: dict[str, Any]) -> None:
 
 def _base64_of(text: str) -> str:
     """Return an id in hex as base64; text that is no hex has a length that no id has."""
-    if _UUID.fullmatch(text):  # OTLP has no dashes, and what is meant is clear
+    if UUID.fullmatch(text):  # OTLP has no dashes, and what is meant is clear
         text = text.replace("-", "")
     if _HEX.fullmatch(text):
         octets = bytes.fromhex(text)

@@ -10,13 +10,13 @@ Invariant: every row is an event, was left out by `only`, or is refused with its
 import csv
 import gzip
 import math
-import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, cast
 
 from streams.codec.checks import DURATION_MAX_US
+from streams.codec.ids import UUID
 from streams.codec.linefile import UNREADABLE
 from streams.codec.recorded import fields
 from streams.codec.recorded.account import Account, Event, RowError, bound_events
@@ -27,7 +27,6 @@ from streams.errors import ConfigError, reason_of
 
 CELL_CHARACTERS_MAX: Final = 131_072
 _UNIT_US: Final = {"us": Decimal(1), "ms": Decimal(1_000), "s": Decimal(1_000_000)}
-_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class _Read(NamedTuple):
@@ -199,7 +198,7 @@ def _identify(event: Event, texts: dict[str, str], table: Table, at: str) -> Non
         text = texts.get(name, "")
         if text:
             hashed_before = account.hashed_ids
-            event[name] = read(text.replace("-", "") if _UUID.fullmatch(text) else text, account)
+            event[name] = read(text.replace("-", "") if UUID.fullmatch(text) else text, account)
             if account.hashed_ids > hashed_before and not given[name].hash:
                 raise RowError("invalid_id", f"{name} {text!r}; `hash: true` takes any text")
     if event["event_type"] == "TRACE" and not (event["trace_id"] and event["span_id"]):
@@ -207,7 +206,7 @@ def _identify(event: Event, texts: dict[str, str], table: Table, at: str) -> Non
     if event["span_id"] and event["parent_span_id"] == event["span_id"]:
         raise RowError("own_parent", f"span {event['span_id']} is its own parent")
     own = texts.get("event_id", "")
-    event["event_id"] = own.lower() if _UUID.fullmatch(own) else fields.derived_uuid(own or at)
+    event["event_id"] = own.lower() if UUID.fullmatch(own) else fields.derived_uuid(own or at)
 
 
 def _count(event: Event, table: Table) -> float:
