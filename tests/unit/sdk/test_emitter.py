@@ -322,20 +322,6 @@ def test_an_event_that_comes_amid_the_end_is_counted(monkeypatch: pytest.MonkeyP
     assert t.counts()[:4] == (1, 0, {"closed": 1}, 0)
 
 
-def test_an_interrupt_amid_the_first_event_leaves_no_thread_that_never_ran(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The interrupt goes on its way, and the next event starts the thread."""
-    t = made()
-    with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", lambda _: signal.raise_signal(signal.SIGINT))
-        with pytest.raises(KeyboardInterrupt):
-            t.span("alpha.parse").end()
-    t.span("alpha.parse").end()
-    assert len(kept(t)) == 1
-    t.close()
-
-
 def test_a_message_that_cannot_be_made_is_counted(caplog: pytest.LogCaptureFixture) -> None:
     """Its events do not wait for ever."""
     t = made()
