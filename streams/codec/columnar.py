@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar
 import numpy as np
 import polars as pl
 
-from streams.codec.hashes import hash_expression
+from streams.codec.hashes import hash_expression, text_hash
 from streams.codec.panics import FAILURES
 from streams.codec.schemas import Schema
 from streams.codec.varints import varint
@@ -69,6 +69,23 @@ class Field:
     items: tuple["Field", ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """e entries of the maps of some rows, those with keys that were asked for.
+
+    Attributes:
+        owner: (e,) which of the rows each is of.
+        key: (e,) which of the keys it has.
+        hash: (e,) of its value; of one text the same in all that one reader reads, 0 of "".
+        text: returns the value of an entry.
+    """
+
+    owner: I64
+    key: I64
+    hash: U64
+    text: Callable[[int], str]
+
+
 class Rows(Protocol):
     """n rows that were read together: columns under the names of their fields."""
 
@@ -106,6 +123,18 @@ class Rows(Protocol):
 
     def value(self, name: str, row: int) -> Any:
         """Return one value."""
+
+    def frame_of(self, rows: I64, names: Sequence[str] = ()) -> pl.DataFrame:
+        """Return some rows, one or more, as polars reads them; of no names all columns."""
+
+    def entries(self, name: str, rows: I64, keys: Sequence[str]) -> Entries:
+        """Return the entries of a column of maps of texts that some of the rows have.
+
+        Args:
+            name: of the column.
+            rows: positions of rows.
+            keys: those that are asked for, each once.
+        """
 
     def take(self, at: I64) -> "Rows":
         """Return some of the rows."""
@@ -162,6 +191,14 @@ class Block:
     def value(self, name: str, row: int) -> Any:
         """Return one value."""
         return self.frame[name][row]
+
+    def frame_of(self, rows: I64, names: Sequence[str] = ()) -> pl.DataFrame:
+        """Return some rows, one or more, as polars reads them; of no names all columns."""
+        return (self.frame.select(names) if names else self.frame)[rows]
+
+    def entries(self, name: str, rows: I64, keys: Sequence[str]) -> Entries:
+        """Return the entries of a column of maps that some of the rows have; see `Rows`."""
+        return entries_of(self.frame[name][rows], keys)
 
     def take(self, at: I64) -> "Block":
         """Return some of the rows."""
@@ -267,6 +304,21 @@ class ColumnarReader:
                 continue
             facts.append(length.fill_null(0).cast(pl.Int64).alias(length_name(field.name)))
         return facts
+
+
+def entries_of(maps: pl.Series, keys: Sequence[str]) -> Entries:
+    """Return the entries of maps that have one of the keys; arguments as of `Rows.entries`."""
+    count = maps.list.len()
+    owner = np.repeat(np.arange(len(maps)), count.to_numpy())
+    if not len(owner):
+        return Entries(owner, owner, owner.astype(np.uint64), lambda _: "")
+    found = maps.filter(count > 0).explode().struct.unnest()
+    key = np.full(len(owner), -1)
+    for i, one in enumerate(keys):
+        key[(found["key"] == one).to_numpy()] = i
+    at = np.flatnonzero(key >= 0)
+    value = found["value"][at]
+    return Entries(owner[at], key[at], text_hash(value), lambda i: str(value[i]))
 
 
 def by_halves(items: Sequence[T], read: Callable[[Sequence[T]], R | None]) -> Halves[T, R]:

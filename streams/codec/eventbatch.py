@@ -13,11 +13,12 @@ from typing import Final
 import numpy as np
 
 from streams.codec import records, wire
-from streams.codec.columnar import Block, ColumnarReader, by_halves
+from streams.codec.columnar import ColumnarReader, Rows, by_halves
 from streams.codec.recordbatch import Walk
 from streams.codec.schemas import Schema, SchemaSet, default_schemas
 from streams.codec.step import Message
 from streams.codec.varints import varint
+from streams.codec.walked import WalkedReader
 from streams.core.bodies import Bodies
 from streams.errors import RecordError
 
@@ -43,11 +44,17 @@ class EventBatchReader:
     Args:
         schemas: the ids that values may carry.
         reader: reads events without a wire header.
+        hashed: the texts whose hashes are asked for, where events may come as `WalkedBlock`.
     """
 
-    def __init__(self, schemas: SchemaSet, reader: ColumnarReader) -> None:
+    def __init__(
+        self, schemas: SchemaSet, reader: ColumnarReader, hashed: Sequence[str] | None = None
+    ) -> None:
         self._schemas = schemas
         self._reader = reader
+        self._walker = None
+        if hashed is not None:
+            self._walker = WalkedReader(reader, hashed, is_framed=False)
         self._event: Schema = schemas.current("telemetry_event")
         self._header = wire.header(schemas.id_of("telemetry_event"))
         self._batch_header = wire.header(schemas.id_of(NAME))
@@ -59,7 +66,7 @@ class EventBatchReader:
         schema_id = int.from_bytes(value[1 : wire.HEADER_BYTES], "big")
         return self._schemas.name_of(schema_id) == NAME
 
-    def read(self, messages: Sequence[Message]) -> Iterator[tuple[Block, Sequence[Message]]]:
+    def read(self, messages: Sequence[Message]) -> Iterator[tuple[Rows, Sequence[Message]]]:
         """Read the batch messages among some; yield those that were read as columns.
 
         Each message then knows its events, or why it has none; `is_column` tells those yielded.
@@ -73,7 +80,7 @@ class EventBatchReader:
 
     def read_bodies(
         self, messages: Sequence[Message]
-    ) -> Iterator[tuple[Sequence[Message], Block | None]]:
+    ) -> Iterator[tuple[Sequence[Message], Rows | None]]:
         """Read messages whose events are counted; yield some with their block.
 
         None stands beside a message alone that is not exactly so many canonical events.
@@ -101,11 +108,15 @@ class EventBatchReader:
         self._read_slowly(message)
         return False
 
-    def _block(self, messages: Sequence[Message]) -> Block | None:
+    def _block(self, messages: Sequence[Message]) -> Rows | None:
         """Return the events of messages as one block; None where they are not what was counted."""
         items = [m.bodies[0] for m in messages if m.bodies is not None]
         counts = np.array([m.count for m in messages])
-        block = self._reader.read_block(items, int(counts.sum()))
+        block: Rows | None = None
+        if self._walker is not None:
+            block = self._walker.read_block(items, counts.tolist())
+        if block is None:
+            block = self._reader.read_block(items, int(counts.sum()))
         if block is None:
             return None
         begin, end = block.starts[0], block.starts[-1]

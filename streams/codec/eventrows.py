@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from streams.codec.checks import REASONS, Facts, detail, judge
-from streams.codec.columnar import Block, Field, Rows
+from streams.codec.columnar import Field, Rows
 from streams.codec.hashes import text_hash
 from streams.codec.opcodes import OperationCodes
 from streams.codec.otlp.columns import SpanColumns
@@ -181,8 +181,7 @@ class EventRows:
     def _series(self, block: Rows, mixed: U64, codes: Mapping[str, U8], is_good: Mask) -> I32:
         if self._signals is None:
             return np.full(len(block), NO_SIGNAL, np.int32)
-        frame = _frame(block)
-        return self._signals.codes(frame, mixed, codes["event_type"], codes["severity"], is_good)
+        return self._signals.codes(block, mixed, codes["event_type"], codes["severity"], is_good)
 
     def _is_text(self, column: str) -> bool:
         name = self._profile.columns.get(column)
@@ -254,23 +253,13 @@ class EventRows:
     def _dimension(self, block: Rows, key: str) -> U64:
         out = np.zeros(len(block), np.uint64)
         name = self._profile.columns.get("dimensions")
-        if name is None:
+        if name is None or not len(block):
             return out
-        frame = _frame(block)
-        count = frame[name].list.len()
-        owner = np.repeat(np.arange(frame.height), count.to_numpy())
-        if not len(owner):
-            return out
-        entries = frame[name].filter(count > 0).explode().struct.unnest()
-        is_key = entries["key"] == key
-        out[owner[is_key.to_numpy()]] = text_hash(entries["value"].filter(is_key))
+        found = block.entries(name, np.arange(len(block)), [key])
+        _, first, place = np.unique(found.hash, return_index=True, return_inverse=True)
+        texts = pl.Series([found.text(i) for i in first.tolist()], dtype=pl.String)
+        out[found.owner] = text_hash(texts)[place]  # one that holds in every process
         return out
-
-
-def _frame(block: Rows) -> pl.DataFrame:
-    """Return the frame of a block whose rows may hold lists."""
-    assert isinstance(block, Block), "where lists are asked for, no rows without them are read"
-    return block.frame
 
 
 def no_events(dimensions: tuple[str, ...]) -> EventColumns:

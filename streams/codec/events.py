@@ -12,7 +12,7 @@ from itertools import repeat
 import numpy as np
 
 from streams.codec import records, wire
-from streams.codec.columnar import Block, ColumnarReader, Field, by_halves, schema_fields
+from streams.codec.columnar import ColumnarReader, Rows, by_halves, schema_fields
 from streams.codec.eventbatch import EventBatchReader
 from streams.codec.eventparts import Part, good_part, sound_part, treated
 from streams.codec.eventrows import EventRows, no_events
@@ -94,7 +94,15 @@ class EventDecoder:
         self._id = profile.schema_id if profile.schema else schemas.id_of("telemetry_event")
         fields = schema_fields(self._schema)
         self._reader = ColumnarReader(fields)
-        self._many = None if profile.schema else EventBatchReader(schemas, self._reader)
+        signals = None
+        if series is not None:
+            signals = SignalRows(profile, series, signal_dimensions, metric_names)
+        self._rows = EventRows(fields, operations, profile, dimensions, signals)
+        # What is treated is put together from frames.
+        hashed = None if treating is not None else list(self._rows.hashed.values())
+        header_bytes = wire.HEADER_BYTES if profile.has_header else 0
+        self._batches = BatchReader(fields, header_bytes, hashed)
+        self._many = None if profile.schema else EventBatchReader(schemas, self._reader, hashed)
         self._otlp_kinds = dict(otlp_kinds or {}) if self._many else {}
         self._otlp: OtlpReader | None = None
         if self._many is not None and self._otlp_kinds:
@@ -106,22 +114,10 @@ class EventDecoder:
         if self._many is not None and rekeyed is not None:
             self._rekeyed_topic = rekeyed[0]
             self._rekeyed = RekeyedReader(schemas, self._many, rekeyed[1])
-        signals = None
-        if series is not None:
-            signals = SignalRows(profile, series, signal_dimensions, metric_names)
-        self._rows = EventRows(fields, operations, profile, dimensions, signals)
-        has_frames = profile.schema is None or series is not None
-        self._batches = self._batch_reader(fields, has_frames=has_frames)
         self._dimensions = dimensions
         self._operations = operations
         self._same_wire: dict[int, bool] = {}
         self._splicers: dict[int, Splicer | None] = {}
-
-    def _batch_reader(self, fields: Sequence[Field], *, has_frames: bool) -> BatchReader:
-        """Return the reader of batches; where frames are asked for, all rows come in some."""
-        header_bytes = wire.HEADER_BYTES if self._profile.has_header else 0
-        hashed = None if has_frames else list(self._rows.hashed.values())
-        return BatchReader(fields, header_bytes, hashed)
 
     @property
     def overflowed(self) -> int:
@@ -221,9 +217,9 @@ class EventDecoder:
                     topics[rows] = message.origin.source
         for read, some in together:
             parts += (
-                self._good_events(read, some, rejected)
-                if isinstance(read, Block)
-                else self._good_spans(read, some, rejected)
+                self._good_spans(read, some, rejected)
+                if isinstance(read, SpanRun)
+                else self._good_events(read, some, rejected)
             )
         parts += self._listed([m for m in messages if not m.is_column], rejected)
         events, rejected = self._joined(parts, topics, kafka_us, rejected)
@@ -231,12 +227,12 @@ class EventDecoder:
 
     def _read_messages(
         self, wanted: Mapping[int, Sequence[Message]], topic: Sequence[int]
-    ) -> list[tuple[Block | SpanRun, Sequence[Message]]]:
+    ) -> list[tuple[Rows | SpanRun, Sequence[Message]]]:
         """Read what holds many events, batch messages and OTLP; return what became columns."""
         if self._many is None:
             return []
         own = [m for i, some in wanted.items() if topic[i] not in self._otlp_kinds for m in some]
-        found: list[tuple[Block | SpanRun, Sequence[Message]]] = [*self._many.read(own)]
+        found: list[tuple[Rows | SpanRun, Sequence[Message]]] = [*self._many.read(own)]
         if self._rekeyed is not None:
             of_tasks = [m for i in wanted if topic[i] == self._rekeyed_topic for m in wanted[i]]
             found += self._rekeyed.read(of_tasks)
@@ -293,7 +289,7 @@ class EventDecoder:
         return self._many is not None and self._many.is_batch(first_bytes(batch, wire.HEADER_BYTES))
 
     def _good_events(
-        self, block: Block, messages: Sequence[Message], rejected: Rejections
+        self, block: Rows, messages: Sequence[Message], rejected: Rejections
     ) -> list[Part]:
         """Return the rows of batch messages read together; doubtful ones are judged one by one."""
         row = _rows_of(messages)

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
-import polars as pl
 
-from streams.codec.columnar import Block, ColumnarReader, Field, Rows, varint_bytes
-from streams.codec.scalars import ScalarReader, can_walk
+from streams.codec.columnar import ColumnarReader, Field, Rows, varint_bytes
+from streams.codec.walked import WalkedReader
 from streams.core.bodies import Bodies
 from streams.errors import RecordError
-from streams.units import I64, Mask
+from streams.units import I64, U8, Mask
 
 RECORD_BYTES_MIN: Final = 7
 """Length, attributes, two deltas, no key, no value, no headers."""
@@ -96,7 +95,7 @@ class BatchReader:
     Args:
         fields: the schema's fields.
         header_bytes: length of the wire header in front of each value, 0 for none.
-        hashed: where the rows may come as `ScalarBlock`, the texts whose hashes are asked for.
+        hashed: the texts whose hashes are asked for, where the rows may come as `WalkedBlock`.
     """
 
     def __init__(
@@ -104,9 +103,9 @@ class BatchReader:
     ) -> None:
         self._fields = tuple(fields)
         self._header_bytes = header_bytes
-        self._hashed = hashed if not header_bytes and can_walk(fields) else None
+        self._hashed = hashed
         self._readers: dict[Shape, ColumnarReader] = {}
-        self._walkers: dict[Shape, ScalarReader] = {}
+        self._walkers: dict[Shape, WalkedReader] = {}
 
     def read(self, batches: Sequence[RecordBatch], shape: Shape) -> Records | None:
         """Return the records of batches of one shape.
@@ -144,30 +143,38 @@ class BatchReader:
 
     def _block(self, payloads: Sequence[bytes], count: I64, shape: Shape) -> Rows | None:
         """Read records, without polars where they are of the common form."""
+        reader = self._reader(shape)
         if self._hashed is not None:
             walker = self._walkers.get(shape)
             if walker is None:
-                fields = self._reader(shape).fields
-                walker = self._walkers[shape] = ScalarReader(fields, self._hashed)
+                walker = WalkedReader(reader, self._hashed, is_framed=True)
+                self._walkers[shape] = walker
             walked = walker.read_block(payloads, count.tolist())
             if walked is not None:
                 return walked
-        return self._reader(shape).read_block(payloads, int(count.sum()))
+        return reader.read_block(payloads, int(count.sum()))
 
     def wire_headers(self, records: Records) -> Sequence[bytes]:
         """Return the distinct wire headers of the records' values."""
         if not self._header_bytes:
             return [b""]
-        assert isinstance(records.block, Block), "values with a header are not walked"
-        return records.block.frame[_WIRE].unique().to_list()
+        heads = self._heads(records)
+        if (heads == heads[0]).all():
+            return [heads[0].tobytes()]
+        return sorted({head.tobytes() for head in heads})
 
     def with_header(self, records: Records, header: bytes) -> Mask:
         """Return which records' values begin with this wire header; (n,) bool."""
         if not self._header_bytes:
             return np.ones(len(records.offset), np.bool_)
-        assert isinstance(records.block, Block), "values with a header are not walked"
-        is_equal = records.block.frame.select_seq(pl.col(_WIRE) == pl.lit(header))
-        return is_equal[_WIRE].to_numpy()
+        is_equal = self._heads(records) == np.frombuffer(header, np.uint8)
+        return np.asarray(is_equal.all(axis=1))
+
+    def _heads(self, records: Records) -> U8:
+        """Return the (n, header_bytes) first bytes of the values."""
+        octets = np.frombuffer(records.block.data, np.uint8)
+        heads: U8 = octets[records.value.start[:, None] + np.arange(self._header_bytes)]
+        return heads
 
     def _reader(self, shape: Shape) -> ColumnarReader:
         reader = self._readers.get(shape)

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from streams.codec import records, wire
-from streams.codec.columnar import Block
+from streams.codec.columnar import Rows
 from streams.codec.eventbatch import EVENT_BYTES_MIN, EventBatchReader
 from streams.codec.recordbatch import Record, Walk
 from streams.codec.schemas import SchemaSet
@@ -75,7 +75,7 @@ class RekeyedReader:
         self._header = wire.header(schemas.id_of("telemetry_event"))
         self._event = schemas.current("telemetry_event")
 
-    def read(self, messages: Sequence[Message]) -> Iterator[tuple[Block, Sequence[Message]]]:
+    def read(self, messages: Sequence[Message]) -> Iterator[tuple[Rows, Sequence[Message]]]:
         """Read messages; yield those that were read as columns.
 
         Each then knows its events and its origin, or why it has none. Others than those of a rekey

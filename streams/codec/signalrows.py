@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from streams.codec.hashes import text_hash, value_hash
+from streams.codec.columnar import Rows
+from streams.codec.hashes import value_hash
 from streams.codec.profile import Profile
 from streams.core.columns import LOG, METRIC, SEVERITIES
 from streams.core.signals.series import LOG as LOG_SERIES
@@ -49,18 +50,18 @@ class SignalRows:
         self._book = book
         self._dimensions = tuple(sorted(dimensions))
         self._names = names or {}
-        self._keys = pl.Series([*self._dimensions, MESSAGE], dtype=pl.String)
-        self._message = np.uint64(value_hash(MESSAGE))
+        self._keys = list(dict.fromkeys((*self._dimensions, MESSAGE)))
+        self._key_hash = np.array([value_hash(key) for key in self._keys], np.uint64)
         self._known: dict[int, int] = {}
         self._naming = Lock()
 
     def codes(
-        self, frame: pl.DataFrame, operation: U64, event_type: U8, severity: U8, is_good: Mask
+        self, block: Rows, operation: U64, event_type: U8, severity: U8, is_good: Mask
     ) -> I32:
         """Return (n,) codes of the rows' series, -1 for rows that are none or no good events.
 
         Args:
-            frame: n rows.
+            block: n rows.
             operation: (n,) hashes of module, component and name together.
             event_type: (n,) our codes.
             severity: (n,) our codes.
@@ -73,12 +74,11 @@ class SignalRows:
         rows = np.flatnonzero(is_signal & is_good)
         if not len(rows):
             return codes
-        names = [self._columns[name] for name in ("unit", "dimensions") if name in self._columns]
-        some = frame.select(names)[rows]
         is_log = event_type[rows] == LOG
-        mixed = operation[rows] ^ self._hash_of_dimensions(some, is_log)
+        mixed = operation[rows] ^ self._hash_of_dimensions(block, rows, is_log)
         if (unit := self._columns.get("unit")) is not None:
-            mixed ^= np.where(is_log, np.uint64(0), text_hash(some[unit]) * _UNIT)
+            hashed = block.text_hashes([unit])[unit][rows]
+            mixed ^= np.where(is_log, np.uint64(0), hashed * _UNIT)
         said = severity[rows].astype(np.uint64) + np.uint64(1)
         mixed ^= np.where(is_log, said * _SEVERITY << np.uint64(17), np.uint64(0))
         mixed ^= (event_type[rows].astype(np.uint64) + np.uint64(1)) * _TYPE
@@ -89,35 +89,29 @@ class SignalRows:
         new = new[np.argsort(first[new])]  # codes in the order of arrival, not of hashes
         if len(new):
             with self._naming:
-                of_key[new] = self._name(frame, distinct[new], rows[first[new]])
+                of_key[new] = self._name(distinct[new], block.frame_of(rows[first[new]]))
         codes[rows] = of_key[place]
         return codes
 
-    def _hash_of_dimensions(self, some: pl.DataFrame, is_log: Mask) -> U64:
-        """Return (n,) hashes of the entries that count, whatever their order."""
-        out = np.zeros(some.height, np.uint64)
+    def _hash_of_dimensions(self, block: Rows, rows: I64, is_log: Mask) -> U64:
+        """Return hashes of the entries that count, one a row, whatever their order."""
+        out = np.zeros(len(rows), np.uint64)
         name = self._columns.get("dimensions")
         if name is None:
             return out
-        count = some[name].list.len()
-        owner = np.repeat(np.arange(some.height), count.to_numpy())
-        if not len(owner):
-            return out
-        entries = some[name].filter(count > 0).explode().struct.unnest()
-        key = text_hash(entries["key"])
-        counts = entries["key"].is_in(self._keys.implode()).to_numpy()
-        counts = counts & (is_log[owner] | (key != self._message))
-        mixed = (key * _KEY) ^ text_hash(entries["value"])
+        found = block.entries(name, rows, self._keys)
+        counts = is_log[found.owner] | (found.key != self._keys.index(MESSAGE))
+        mixed = (self._key_hash[found.key] * _KEY) ^ found.hash
         mixed = (mixed ^ (mixed >> np.uint64(29))) * _MIX
-        np.add.at(out, owner[counts], mixed[counts])
+        np.add.at(out, found.owner[counts], mixed[counts])
         return out
 
-    def _name(self, frame: pl.DataFrame, keys: U64, rows: I64) -> list[int]:
+    def _name(self, keys: U64, frame: pl.DataFrame) -> list[int]:
         if len(self._known) > _KNOWN_MAX:
             self._known = {}
         codes = []
-        for key, row in zip(keys.tolist(), rows.tolist(), strict=True):
-            code = self._book.code(self._series(frame.row(row, named=True)))
+        for key, row in zip(keys.tolist(), frame.iter_rows(named=True), strict=True):
+            code = self._book.code(self._series(row))
             if code >= 0:  # what is beyond the bound has no code of its own
                 self._known[key] = code
             codes.append(code)

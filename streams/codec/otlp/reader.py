@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from streams.codec import wire
-from streams.codec.columnar import Block
+from streams.codec.columnar import Rows
 from streams.codec.eventbatch import EventBatchReader
 from streams.codec.otlp.bodies import OtlpEncoder
 from streams.codec.otlp.quick import QuickSpans, SpanRun
@@ -56,7 +56,7 @@ class OtlpReader:
 
     def read(
         self, messages: Sequence[tuple[str, Message]]
-    ) -> Iterator[tuple[Block | SpanRun, Sequence[Message]]]:
+    ) -> Iterator[tuple[Rows | SpanRun, Sequence[Message]]]:
         """Read messages, each with what it holds; yield those that were read as columns.
 
         Each message then knows its events, or why it has none. The key of each event is its

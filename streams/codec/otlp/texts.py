@@ -41,6 +41,13 @@ class TextHashes:
         self._secret = [[np.uint64(secrets.randbits(32)) for _ in range(2)] for _ in range(count)]
         self._factor = np.uint64(secrets.randbits(64) | 1)
 
+    def of_text(self, text: bytes) -> np.uint64:
+        """Return the hash of one text."""
+        pad = bytes(_WORD_BYTES)
+        words = np.ndarray((len(text) + len(pad) + 1,), "<u8", pad + text + pad, strides=(1,))
+        one = self.of(words, np.array([len(pad)]), np.array([len(text)]))
+        return np.uint64(one[0])
+
     def of(self, words: U64, at: I64, size: I64) -> U64:
         """Return the (n,) hashes of texts; of longer ones those of their first bytes, or so.
 

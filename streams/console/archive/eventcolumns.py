@@ -147,6 +147,7 @@ def _together(
     messages = many(values)
     parts = []
     for block, some in many_reader().read(messages):
+        assert isinstance(block, Block), "no reader of frames"
         of = np.repeat([index[m.record.offset] for m in some], [m.count for m in some])
         torn = np.unique(of[~block.is_sound])
         slow += torn.tolist()

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from streams.codec import wire
+from streams.codec.columnar import Block
 from streams.codec.records import decode_as, encode
 from streams.codec.schemas import default_schemas
 from streams.codec.treating import BATCH, EVENT, EventTreating, RejectedTreating, changed
@@ -108,6 +109,7 @@ class Treating:
         together = [i for i, v in enumerate(found) if v is not None and v.startswith(batch_header)]
         messages = many([found[i] or b"" for i in together])
         for block, some in many_reader().read(messages):
+            assert isinstance(block, Block), "no reader of frames"
             bodies, at = self._events_of.bodies(block), 0
             for message in some:
                 items = bodies[at : at + message.count]

@@ -8,10 +8,10 @@ import fastavro
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from streams.codec.scalars import TEXT_BYTES_MAX, ScalarBlock, can_walk, starts_of
 
 from streams.codec.columnar import Field, Rows, schema_fields
 from streams.codec.recordbatch import BatchReader, Record, RecordBatch, Shape
-from streams.codec.scalars import TEXT_BYTES_MAX, ScalarBlock, can_walk, starts_of
 from tests.judge_cases import randoms
 from tests.record_batches import batch
 
