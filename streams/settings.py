@@ -96,6 +96,7 @@ class WorkerSettings(SaneSettings):
 
     disk_free_min_bytes: int = Field(default=64 << 20, ge=0)
     heap_free_bytes_max: int = Field(default=32 << 20, ge=1 << 20)
+    compiled_loops: bool = True
 
     session_timeout_seconds: float = Field(default=10, ge=6, le=1_800)
     broker_timeout_seconds: float = Field(default=120, ge=1)

@@ -65,11 +65,6 @@ def _after_long(data: U8, at: Long, end: Long) -> tuple[Long, Long]:
 @_compiled
 def _is_text(data: U8, at: Long, end: Long) -> bool:
     """Whether bytes are UTF-8."""
-    high = np.uint8(0)
-    for i in range(at, end):
-        high = np.uint8(high | data[i])
-    if high < 0x80:
-        return True
     while at < end:
         more = _more(data[at])
         if more < 0 or at + more >= end:
@@ -107,9 +102,14 @@ def _after_text(data: U8, at: Long, end: Long, kind: Long, longest: Long) -> tup
     length, at = _after_long(data, at, end)
     if at < 0 or length < 0 or length > end - at or length > longest:
         return 0, -1
-    if kind == TEXT and not _is_text(data, at, at + length):
-        return 0, -1
-    return length, at + length
+    after = at + length
+    if kind == TEXT:
+        high = np.uint8(0)
+        for i in range(at, after):
+            high = np.uint8(high | data[i])
+        if high >= 0x80 and not _is_text(data, at, after):  # few texts are worth a call
+            return 0, -1
+    return length, after
 
 
 @_inlined

@@ -1,4 +1,4 @@
-"""Records of plain values are walked to the same columns as polars gives, or not at all."""
+"""Rows are walked by compiled loops to the same columns as polars gives, or not at all."""
 
 import io
 import random
@@ -8,10 +8,12 @@ import fastavro
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from streams.codec.scalars import TEXT_BYTES_MAX, ScalarBlock, can_walk, starts_of
 
-from streams.codec.columnar import Field, Rows, schema_fields
+from streams.codec import compiled
+from streams.codec.columnar import Block, ColumnarReader, Field, Rows, schema_fields
 from streams.codec.recordbatch import BatchReader, Record, RecordBatch, Shape
+from streams.codec.walked import TEXT_BYTES_MAX, VALUE_BYTES_MAX, WalkedBlock, WalkedReader
+from streams.core.bodies import Bodies
 from tests.judge_cases import randoms
 from tests.record_batches import batch
 
@@ -31,6 +33,19 @@ SCHEMA: dict[str, Any] = {
         {"name": "float", "type": "float"},
         {"name": "is_hot", "type": "boolean"},
         {"name": "fixed", "type": {"type": "fixed", "name": "Fixed", "size": 11}},
+        {"name": "map", "type": {"type": "map", "values": "string"}},
+        {"name": "doubles", "type": {"type": "array", "items": "double"}},
+        {
+            "name": "points",
+            "type": {
+                "type": "array",
+                "items": {
+                    "type": "record",
+                    "name": "Point",
+                    "fields": [{"name": "at", "type": "long"}, {"name": "said", "type": "string"}],
+                },
+            },
+        },
     ],
 }
 PARSED = fastavro.parse_schema(SCHEMA)
@@ -38,8 +53,14 @@ FIELDS = schema_fields(PARSED)
 PLAIN: dict[str, Any] = {
     "text": "alpha.ingest", "maybe_text": None, "text_maybe": "x", "octets": b"\xff\x80",
     "long": 1_790_000_000_000_000, "maybe_long": -3, "int": 7, "kind": "B", "maybe_double": 2.5,
-    "float": 0.5, "is_hot": True, "fixed": b"\x80" * 11,
+    "float": 0.5, "is_hot": True, "fixed": b"\x80" * 11, "map": {}, "doubles": [], "points": [],
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def loops() -> None:
+    """The loops, as a worker has them."""
+    assert compiled.load()
 
 
 def body(**changes: Any) -> bytes:
@@ -52,10 +73,10 @@ def batch_of(bodies: list[bytes], key: bytes | None = b"k" * 32) -> RecordBatch:
     return batch([Record(10 + i, 1_000 - 3 * i, key, one) for i, one in enumerate(bodies)])
 
 
-def walked(one: RecordBatch, is_keyed: bool = True) -> ScalarBlock | None:
+def walked(one: RecordBatch, is_keyed: bool = True) -> WalkedBlock | None:
     """Return what the walk gives, None when it leaves a batch to polars."""
     found = BatchReader(FIELDS, 0, ["text"]).read([one], Shape(is_keyed, 0))
-    return found.block if found is not None and isinstance(found.block, ScalarBlock) else None
+    return found.block if found is not None and isinstance(found.block, WalkedBlock) else None
 
 
 def columns(rows: Rows, fields: list[Field]) -> dict[str, Any]:
@@ -69,6 +90,8 @@ def columns(rows: Rows, fields: list[Field]) -> dict[str, Any]:
             found[f"{name} is there"] = rows.is_there(name).tolist()
         if field.kind in ("string", "bytes"):
             found[f"{name} size"] = rows.text_bytes(name).tolist()
+        elif field.kind == "list":
+            found[name] = rows.frame_of(np.arange(len(rows)), [name])[name].to_list()
         elif field.kind == "long":
             found[f"{name} numbers"] = rows.numbers(name, -9).tolist()
         elif field.kind in ("double", "float"):
@@ -88,11 +111,24 @@ def hold_against_polars(one: RecordBatch, *, is_keyed: bool = True) -> bool:
         return False
     assert plain is not None
     assert columns(block, FIELDS) == columns(plain.block, FIELDS)
+    for rows in (list(range(len(block))), [len(block) - 1, 0], []):
+        assert entries_of(block, rows) == entries_of(plain.block, rows)
     return True
 
 
+def entries_of(rows: Rows, at: list[int]) -> list[tuple[int, str, str]]:
+    """Return the entries of a map that rows have, of two keys, in their order."""
+    keys = ["k", "größe"]
+    found = rows.entries("map", np.array(at, np.int64), keys)
+    texts = [found.text(i) for i in range(len(found.owner))]
+    of_hash = dict(zip(found.hash.tolist(), texts, strict=True))
+    assert len(of_hash) == len(set(texts)), "one hash for each text"
+    asked = [keys[i] for i in found.key.tolist()]
+    return list(zip(found.owner.tolist(), asked, texts, strict=True))
+
+
 TEXTS = ("", "a", "name", "x" * 63, "x" * 64, "x" * TEXT_BYTES_MAX, "naïve", "日本", "a" * 9)
-LONGS = (0, 1, -1, 63, 64, -64, -65, 8191, 8192, 1 << 40, -(1 << 55), (1 << 55) - 1)
+LONGS = (0, 1, -1, 63, 64, -64, -65, 8191, 8192, 1 << 40, -(1 << 55), 1 << 62, -(1 << 63))
 
 
 def any_body(rng: random.Random) -> bytes:
@@ -110,6 +146,15 @@ def any_body(rng: random.Random) -> bytes:
         float=rng.choice((0.0, -2.5)),
         is_hot=rng.random() < 0.5,
         fixed=rng.randbytes(11),
+        map={
+            key: rng.choice((*TEXTS, "z" * VALUE_BYTES_MAX))
+            for key in rng.sample(("k", "größe", "", "kk", "x" * 70), rng.choice((0, 0, 1, 3)))
+        },
+        doubles=[rng.random() for _ in range(rng.choice((0, 0, 1, 70)))],
+        points=[
+            {"at": rng.choice(LONGS), "said": rng.choice(TEXTS)}
+            for _ in range(rng.choice((0, 0, 1, 2)))
+        ],
     )
 
 
@@ -153,9 +198,10 @@ def test_bytes_that_were_changed_are_never_walked_to_something_else(rng: random.
         (body(long=3), body(long=3).replace(b"\x06\x02\x05", b"\x86\x00\x02\x05")),
         (body(kind="C", int=5), body(kind="C", int=5).replace(b"\x0a\x04", b"\x0a\x06")),
         (body(text="y" * TEXT_BYTES_MAX), body(text="y" * (TEXT_BYTES_MAX + 1))),
-        (body(long=(1 << 55) - 1), body(long=1 << 55)),
+        (body(map={"k": "v"}), body(map={"k": "v"}).replace(b"\x02k", b"\x02\xff")),
+        (body(doubles=[2.0]), body(doubles=[2.0]).replace(b"\x02\0\0", b"\x01\x10\0\0")),
     ],
-    ids=["not utf-8", "overlong utf-8", "long form", "no symbol", "long text", "nine bytes"],
+    ids=["not utf-8", "overlong", "long form", "no symbol", "long text", "in a map", "sized list"],
 )
 def test_one_strange_row_leaves_all_to_polars(good: bytes, bad: bytes) -> None:
     """Texts that are none, numbers not in their shortest form, and what is too long to hash."""
@@ -171,7 +217,7 @@ def test_texts_have_one_hash_in_all_blocks() -> None:
     for texts in (("alpha", "beta", "alpha"), ("beta", "", "alpha")):
         read = reader.read([batch_of([body(text=t) for t in texts])], Shape(True, 0))
         assert read is not None
-        assert isinstance(read.block, ScalarBlock)
+        assert isinstance(read.block, WalkedBlock)
         found.append(read.block.text_hashes(["text"])["text"].tolist())
         part = read.block.take(np.array([2, 0]))
         assert part.text_hashes(["text"])["text"].tolist() == [found[-1][2], found[-1][0]]
@@ -180,20 +226,88 @@ def test_texts_have_one_hash_in_all_blocks() -> None:
     assert len({*found[0], *found[1]}) == 3
 
 
-def test_records_that_do_not_fill_their_bytes_have_no_starts() -> None:
+@pytest.mark.parametrize("text", ["é", "߿", "ࠀ", "퟿", "\ue000", "￿", "𐀀", "\U0010ffff", "aé" * 9])
+def test_characters_of_each_length_are_texts(text: str) -> None:
+    """The first and the last of each form of UTF-8, and all their prefixes are not."""
+    assert walked(batch_of([body(text=text)])) is not None
+    for end in range(1, len(text.encode())):
+        part = text.encode()[:end]
+        row = body(text="x" * end).replace(b"x" * end, part)
+        assert (walked(batch_of([row])) is not None) == _is_whole(part)
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        "80",
+        "c080",
+        "c1bf",
+        "e09fbf",
+        "eda080",
+        "edbfbf",
+        "f08fbfbf",
+        "f4908080",
+        "f5808080",
+        "e282",
+        "e28228",
+        "f0908028",
+        "ff",
+        "fe",
+    ],
+)
+def test_bytes_that_are_no_characters_are_no_text(octets: str) -> None:
+    """Later bytes, overlong forms, surrogates, beyond the last character, and what is cut."""
+    part = bytes.fromhex(octets)
+    assert not _is_whole(part)
+    row = body(text="Q" * len(part)).replace(b"Q" * len(part), part)
+    assert walked(batch_of([body(), row])) is None
+
+
+def _is_whole(part: bytes) -> bool:
+    try:
+        part.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def test_a_value_too_long_to_hash_is_hashed_by_polars() -> None:
+    """With the others that are asked for at once, which then have one hash a text, too."""
+    long = "y" * (VALUE_BYTES_MAX + 1)
+    block = walked(batch_of([body(map={"k": long}), body(map={"k": "v", "größe": long})]))
+    assert block is not None
+    assert entries_of(block, [0, 1]) == [(0, "k", long), (1, "k", "v"), (1, "größe", long)]
+
+
+def test_rows_that_do_not_fill_their_bytes_are_not_walked() -> None:
     """Too few bytes, too many, and a length that leads beyond."""
-    payload = batch_of([body(), body()]).payload
-    starts = starts_of(payload, 2)
-    assert starts is not None
-    assert starts[0] == 0
-    assert starts_of(payload, 1) is starts_of(payload, 3) is None
-    assert starts_of(payload[:-1], 2) is starts_of(payload + b"\0", 2) is None
-    assert starts_of(b"\xff", 1) is None
+    one = batch_of([body(), body()])
+    for payload, count in (
+        (one.payload, 1), (one.payload, 3), (one.payload[:-1], 2), (one.payload + b"\0", 2),
+        (b"\xff", 1), (b"\x80" * 12, 1),
+    ):  # fmt: skip
+        broken = RecordBatch(0, 2, 0, -1, count, payload)
+        assert walked(broken) is None
 
 
-def test_lists_are_not_walked() -> None:
-    """A schema with a map or an array is for polars."""
-    mapped = {"name": "m", "type": {"type": "map", "values": "string"}}
-    schema = {**SCHEMA, "name": "Mapped", "fields": [*SCHEMA["fields"], mapped]}
-    assert can_walk(FIELDS)
-    assert not can_walk(schema_fields(fastavro.parse_schema(schema)))
+def test_rows_without_a_length_end_with_their_piece() -> None:
+    """Events of batch messages: a piece has as many as it says, or nothing is returned."""
+    reader = WalkedReader(ColumnarReader(FIELDS), ["text"], is_framed=False)
+    rows = [body(text=text, map={"k": text}) for text in ("a", "bb", "ccc")]
+    block = reader.read_block([b"".join(rows[:2]), rows[2]], [2, 1])
+    assert block is not None
+    assert list(Bodies(block.data, block.starts[0], block.starts[-1] - block.starts[0])) == rows
+    assert entries_of(block.take(np.array([2, 0])), [0, 1]) == [(0, "k", "ccc"), (1, "k", "a")]
+    for counts in ([1, 1], [1, 2], [3, 1], [2, 2]):
+        assert reader.read_block([b"".join(rows[:2]), rows[2]], counts) is None
+
+
+def test_without_the_loops_polars_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that cannot compile says so, and reads the same."""
+    monkeypatch.setattr(compiled, "_loaded", [])
+    monkeypatch.setattr(compiled, "MODULE", "streams.codec.nothing_of_this_name")
+    assert not compiled.load()
+    read = BatchReader(FIELDS, 0, ["text"]).read([batch_of([body(text="t")])], Shape(True, 0))
+    assert read is not None
+    assert isinstance(read.block, Block)
+    assert read.block.value("text", 0) == "t"
