@@ -239,20 +239,8 @@ def test_characters_of_each_length_are_texts(text: str) -> None:
 @pytest.mark.parametrize(
     "octets",
     [
-        "80",
-        "c080",
-        "c1bf",
-        "e09fbf",
-        "eda080",
-        "edbfbf",
-        "f08fbfbf",
-        "f4908080",
-        "f5808080",
-        "e282",
-        "e28228",
-        "f0908028",
-        "ff",
-        "fe",
+        *("80", "c080", "c1bf", "e09fbf", "eda080", "edbfbf", "f08fbfbf", "f4908080", "f5808080"),
+        *("e282", "e28228", "f0908028", "ff", "fe"),
     ],
 )
 def test_bytes_that_are_no_characters_are_no_text(octets: str) -> None:
