@@ -16,7 +16,7 @@ import typer
 
 from streams.cli.connection import connect
 from streams.cli.importing import uncollected
-from streams.codec import compiled
+from streams.compiled.loading import load
 from streams.errors import SpanloomError
 from streams.monitoring.logs import configure_logs
 from streams.monitoring.watchdog import Watchdog
@@ -194,7 +194,7 @@ async def _run(watchdog: Watchdog, pipeline: Pipeline, link: Link) -> None:
     met = worker.bounds_met[""]
     keeper = asyncio.create_task(keep_tight(settings.heap_free_bytes_max, met))
     if settings.compiled_loops:  # beside what is waited for: until they are there, polars reads
-        asyncio.get_running_loop().run_in_executor(None, compiled.load)
+        asyncio.get_running_loop().run_in_executor(None, load)
     try:
         await worker.run()
     finally:

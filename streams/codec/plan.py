@@ -7,10 +7,9 @@ from typing import Final
 import numpy as np
 
 from streams.codec.columnar import Field
+from streams.compiled.kinds import BOOLEAN, BYTES, FIXED, LIST, LONG, TEXT
 from streams.units import I64
 
-TEXT, BYTES, LONG, FIXED, BOOLEAN, LIST = range(6)
-"""Kinds of values; a double and a float are of a fixed size, too."""
 _KIND: Final = {"string": TEXT, "bytes": BYTES, "long": LONG, "boolean": BOOLEAN, "list": LIST}
 _SIZE_BYTES: Final = {"double": 8, "float": 4, "boolean": 1}
 _ANY: Final = (1 << 63) - 1

@@ -16,11 +16,11 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from streams.codec import compiled
 from streams.codec.columnar import ColumnarReader, Entries, Field, entries_of
 from streams.codec.otlp.texts import TextHashes
 from streams.codec.otlp.walk import words_of
 from streams.codec.plan import Plan
+from streams.compiled.loops import loops
 from streams.core.bodies import Bodies
 from streams.units import F64, I64, U64, Mask
 
@@ -109,13 +109,13 @@ class WalkedBlock:
 
     def entries(self, name: str, rows: I64, keys: Sequence[str]) -> Entries:
         """Return the entries of a column of maps that some of the rows have; see `Rows`."""
-        loops = compiled.loops()
+        made = loops()
         place, data = self.place(name), self.data
         count = self._values[place][rows]
         owner, *places = (np.empty(int(count.sum()), np.int64) for _ in range(5))
         octets = np.frombuffer(data, np.uint8)
-        assert loops is not None, "what was walked is walked again"
-        loops.entries(octets, self.starts[place][rows], owner, *places)
+        assert made is not None, "what was walked is walked again"
+        made.entries(octets, self.starts[place][rows], owner, *places)
         key_at, key_size, value_at, value_size = places
         if value_size.max(initial=0) > VALUE_BYTES_MAX:
             return entries_of(self.frame_of(rows, [name])[name], keys)
@@ -173,8 +173,8 @@ class WalkedReader:
             pieces: rows, one after the other.
             counts: how many lie in each piece, at least one.
         """
-        loops = compiled.loops()
-        if loops is None:
+        made = loops()
+        if made is None:
             return None
         data = b"".join((_PAD, *pieces, _PAD))
         count = np.array(counts, np.int64)
@@ -187,6 +187,6 @@ class WalkedReader:
         octets = np.frombuffer(data, np.uint8)
         into = (starts, values, there)
         parts = (ends - sizes, ends, count, self._is_framed)
-        if not loops.walk(octets, *parts, plan.fields, plan.ranges, plan.items, *into):
+        if not made.walk(octets, *parts, plan.fields, plan.ranges, plan.items, *into):
             return None
         return WalkedBlock(data, list(starts), np.ones(n, np.bool_), self, values, there)

@@ -6,11 +6,13 @@ trace is written.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from mmap import mmap
 from typing import Final
 
 import numpy as np
 
+from streams.compiled.loops import Loops, loops
 from streams.units import I64, Mask
 
 _WIDTH_BYTES: Final = 128
@@ -119,6 +121,8 @@ class Scattered:
 
     def joined(self) -> bytes:
         """Return the strings as one."""
+        if (made := loops()) is not None:
+            return self._gathered(made)
         if not self.is_dense:
             ends = (self.start + self.size).tolist()
             places = zip(self.source.tolist(), self.start.tolist(), ends, strict=True)
@@ -126,6 +130,18 @@ class Scattered:
         begin = np.cumsum([0, *map(len, self.sources)])[:-1]
         data = b"".join((*self.sources, bytes(_WIDTH_BYTES)))
         return _copied(data, self.start + begin[self.source], self.size)
+
+    def _gathered(self, made: Loops) -> bytes:
+        """Return the strings as one, each copied from where it lies."""
+        order = np.argsort(self.source, kind="stable")
+        cuts = np.searchsorted(self.source[order], np.arange(len(self.sources) + 1))
+        to = np.cumsum(self.size) - self.size
+        out = np.empty(int(self.size.sum()), np.uint8)
+        for source, (first, last) in zip(self.sources, pairwise(cuts.tolist()), strict=True):
+            if first < last:
+                octets = np.frombuffer(source, np.uint8)
+                made.gather(octets, order[first:last], self.start, self.size, to, out)
+        return out.tobytes()
 
 
 def _copied(data: bytes, start: I64, size: I64) -> bytes:

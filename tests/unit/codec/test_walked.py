@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from streams.codec import compiled
 from streams.codec.columnar import Block, ColumnarReader, Field, Rows, schema_fields
 from streams.codec.recordbatch import BatchReader, Record, RecordBatch, Shape
 from streams.codec.walked import TEXT_BYTES_MAX, VALUE_BYTES_MAX, WalkedBlock, WalkedReader
+from streams.compiled import loading, loops
 from streams.core.bodies import Bodies
 from tests.judge_cases import randoms
 from tests.record_batches import batch
@@ -58,9 +58,9 @@ PLAIN: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True, scope="module")
-def loops() -> None:
+def loaded() -> None:
     """The loops, as a worker has them."""
-    assert compiled.load()
+    assert loading.load()
 
 
 def body(**changes: Any) -> bytes:
@@ -292,9 +292,9 @@ def test_rows_without_a_length_end_with_their_piece() -> None:
 
 def test_without_the_loops_polars_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that cannot compile says so, and reads the same."""
-    monkeypatch.setattr(compiled, "_loaded", [])
-    monkeypatch.setattr(compiled, "MODULE", "streams.codec.nothing_of_this_name")
-    assert not compiled.load()
+    monkeypatch.setattr(loops, "_loaded", [])
+    monkeypatch.setattr(loading, "MODULE", "streams.compiled.nothing_of_this_name")
+    assert not loading.load()
     read = BatchReader(FIELDS, 0, ["text"]).read([batch_of([body(text="t")])], Shape(True, 0))
     assert read is not None
     assert isinstance(read.block, Block)

@@ -1,8 +1,8 @@
 """Loops over the bytes of records, compiled: what no call of numpy or polars does in one pass.
 
-Whoever imports this pays for numba, a quarter of a second and 60 MB: `streams.codec.compiled` does
-it for a process that reads much. Plain functions of arrays: what they are given they trust to have
-the shapes that are said here, and of the bytes they trust nothing.
+Whoever imports this pays for numba, a quarter of a second and 60 MB: `streams.compiled.loading`
+does it for a process that reads much. Plain functions of arrays: what they are given they trust to
+have the shapes that are said here, and of the bytes they trust nothing.
 Source: Avro 1.11, "Binary encoding"; RFC 3629, section 4.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 import numba
 import numpy as np
 
-from streams.codec.plan import BOOLEAN, BYTES, FIXED, LIST, LONG, TEXT
+from streams.compiled.kinds import BOOLEAN, BYTES, FIXED, LIST, LONG, TEXT
 from streams.units import I64, U8, Mask
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -104,9 +104,9 @@ def _after_text(data: U8, at: Long, end: Long, kind: Long, longest: Long) -> tup
         return 0, -1
     after = at + length
     if kind == TEXT:
-        high = np.uint8(0)
-        for i in range(at, after):
-            high = np.uint8(high | data[i])
+        high, begin = np.uint8(0), np.uint64(at)
+        for i in range(np.uint64(length)):  # a place without a sign is not counted from the end
+            high = np.uint8(high | data[begin + i])
         if high >= 0x80 and not _is_text(data, at, after):  # few texts are worth a call
             return 0, -1
     return length, after
@@ -249,3 +249,22 @@ def entries(
             value_size[n], value_at[n] = _after_long(data, key_at[n] + key_size[n], end)
             here = value_at[n] + value_size[n]
             n += 1
+
+
+@_compiled
+def gather(data: U8, rows: I64, start: I64, size: I64, to: I64, out: U8) -> None:
+    """Copy those of n pieces that lie in one buffer to where they belong.
+
+    Args:
+        data: the buffer, not empty.
+        rows: which of the pieces lie there.
+        start: (n,) where in its buffer each begins.
+        size: (n,) how many bytes it has.
+        to: (n,) where it belongs.
+        out: written.
+    """
+    for row in rows:
+        # Places without a sign are not counted from the end: several times as fast.
+        begin, there = np.uint64(start[row]), np.uint64(to[row])
+        for i in range(np.uint64(size[row])):
+            out[there + i] = data[begin + i]

@@ -1,38 +1,20 @@
-"""Whether the compiled loops are there: a process that reads much loads them, once.
-
-Owns their loading. Without them everything is read by polars and numpy, to the same result: a
-process that reads little, a machine for which there is no compiler, the first second of a worker.
-"""
+"""Loads the compiled loops, once for a process."""
 
 import importlib
 import threading
 import time
-from collections.abc import Callable
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 import numpy as np
 import structlog
 
-from streams.codec.plan import LIST, TEXT
+from streams.compiled.kinds import LIST, TEXT
+from streams.compiled.loops import Loops, loops, use
 from streams.errors import said_of
 
 log = structlog.get_logger()
-MODULE: Final = "streams.codec.kernels"
+MODULE: Final = "streams.compiled.kernels"
 _loading: Final = threading.Lock()
-_loaded: list["Loops"] = []
-"""What is loaded: one or none."""
-
-
-class Loops(Protocol):
-    """What `streams.codec.kernels` has, and says."""
-
-    walk: Callable[..., bool]
-    entries: Callable[..., None]
-
-
-def loops() -> Loops | None:
-    """Return the compiled loops, None where they are not loaded."""
-    return _loaded[0] if _loaded else None
 
 
 def load() -> bool:
@@ -44,7 +26,7 @@ def load() -> bool:
         Whether they are there.
     """
     with _loading:
-        if _loaded:
+        if loops() is not None:
             return True
         began = time.monotonic()
         try:
@@ -53,7 +35,7 @@ def load() -> bool:
         except Exception as error:  # a compiler may fail in any way, and nothing needs it
             log.warning("compiled_loops_missing", error=said_of(error), effect="reads slower")
             return False
-        _loaded.append(made)
+        use(made)
         log.info("compiled_loops_loaded", seconds=round(time.monotonic() - began, 3))
         return True
 
@@ -70,5 +52,8 @@ def _try(made: Loops) -> None:
     is_read = made.walk(data, zero, ends, one, False, *plan, starts, values, there)
     places = [np.zeros(1, np.int64) for _ in range(5)]
     made.entries(data, zero, *places)
-    if not is_read or [int(place[0]) for place in places] != [0, 2, 1, 4, 2]:
+    copied = np.zeros(2, np.uint8)
+    made.gather(data, zero, 4 * one, 2 * one, zero, copied)
+    found = [int(place[0]) for place in places]
+    if not is_read or found != [0, 2, 1, 4, 2] or copied.tobytes() != b"vv":
         raise RuntimeError("a compiled loop reads a map wrongly")

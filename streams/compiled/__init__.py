@@ -1,0 +1,1 @@
+"""Loops that are compiled, for processes that read much."""
