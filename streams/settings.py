@@ -93,7 +93,6 @@ class WorkerSettings(SaneSettings):
     pseudonym_keys_file: Path | None = None
     pseudonym_keys: SecretStr = SecretStr("")
     pseudonyms_required: bool = False
-
     disk_free_min_bytes: int = Field(default=64 << 20, ge=0)
     heap_free_bytes_max: int = Field(default=32 << 20, ge=1 << 20)
     compiled_loops: bool = True

@@ -13,8 +13,9 @@ from typing import Final
 import numpy as np
 
 from streams.codec import records, wire
-from streams.codec.columnar import ColumnarReader, Rows, by_halves
+from streams.codec.columnar import ColumnarReader, by_halves
 from streams.codec.recordbatch import Walk
+from streams.codec.rows import Rows
 from streams.codec.schemas import Schema, SchemaSet, default_schemas
 from streams.codec.step import Message
 from streams.codec.varints import varint

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streams.codec.columnar import Block, Rows
+from streams.codec.columnar import Block
 from streams.codec.otlp.columns import SpanColumns
+from streams.codec.rows import Rows
 from streams.codec.treating import EventTreating
 from streams.core.bodies import Bodies
 from streams.units import I64, Mask

@@ -12,12 +12,13 @@ import numpy as np
 import polars as pl
 
 from streams.codec.checks import REASONS, Facts, detail, judge
-from streams.codec.columnar import Field, Rows
+from streams.codec.columnar import Field
 from streams.codec.hashes import text_hash
 from streams.codec.opcodes import OperationCodes
 from streams.codec.otlp.columns import SpanColumns
 from streams.codec.profile import Profile
 from streams.codec.rejections import Rejections
+from streams.codec.rows import Rows
 from streams.codec.signalrows import SignalRows
 from streams.core.bodies import NOTHING, Bodies
 from streams.core.columns import (

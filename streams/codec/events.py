@@ -12,7 +12,7 @@ from itertools import repeat
 import numpy as np
 
 from streams.codec import records, wire
-from streams.codec.columnar import ColumnarReader, Rows, by_halves, schema_fields
+from streams.codec.columnar import ColumnarReader, by_halves, schema_fields
 from streams.codec.eventbatch import EventBatchReader
 from streams.codec.eventparts import Part, good_part, sound_part, treated
 from streams.codec.eventrows import EventRows, no_events
@@ -33,6 +33,7 @@ from streams.codec.recordbatch import (
 )
 from streams.codec.rejections import Rejections
 from streams.codec.rekeyed import RekeyedReader
+from streams.codec.rows import Rows
 from streams.codec.schemas import Schema, SchemaSet, wire_form
 from streams.codec.signalrows import SignalRows
 from streams.codec.step import Message, Step, messages_of
@@ -92,8 +93,7 @@ class EventDecoder:
         self._max_event_bytes = max_event_bytes
         self._schema: Schema = profile.schema or schemas.current("telemetry_event")
         self._id = profile.schema_id if profile.schema else schemas.id_of("telemetry_event")
-        fields = schema_fields(self._schema)
-        self._reader = ColumnarReader(fields)
+        self._reader = ColumnarReader(fields := schema_fields(self._schema))
         signals = None
         if series is not None:
             signals = SignalRows(profile, series, signal_dimensions, metric_names)

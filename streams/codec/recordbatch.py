@@ -15,7 +15,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from streams.codec.columnar import ColumnarReader, Field, Rows, varint_bytes
+from streams.codec.columnar import ColumnarReader, Field, varint_bytes
+from streams.codec.rows import Rows
 from streams.codec.walked import WalkedReader
 from streams.core.bodies import Bodies
 from streams.errors import RecordError

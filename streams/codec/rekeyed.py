@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 
 from streams.codec import records, wire
-from streams.codec.columnar import Rows
 from streams.codec.eventbatch import EVENT_BYTES_MIN, EventBatchReader
 from streams.codec.recordbatch import Record, Walk
+from streams.codec.rows import Rows
 from streams.codec.schemas import SchemaSet
 from streams.codec.step import Message, Origin
 from streams.codec.varints import text, varint

@@ -11,9 +11,9 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from streams.codec.columnar import Rows
 from streams.codec.hashes import value_hash
 from streams.codec.profile import Profile
+from streams.codec.rows import Rows
 from streams.core.columns import LOG, METRIC, SEVERITIES
 from streams.core.signals.series import LOG as LOG_SERIES
 from streams.core.signals.series import METRIC as METRIC_SERIES

@@ -16,10 +16,11 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from streams.codec.columnar import ColumnarReader, Entries, Field, entries_of
+from streams.codec.columnar import ColumnarReader, Field, entries_of
 from streams.codec.otlp.texts import TextHashes
 from streams.codec.otlp.walk import words_of
 from streams.codec.plan import Plan
+from streams.codec.rows import Entries
 from streams.compiled.loops import loops
 from streams.core.bodies import Bodies
 from streams.units import F64, I64, U64, Mask

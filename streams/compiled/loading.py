@@ -1,6 +1,5 @@
 """Loads the compiled loops, once for a process."""
 
-import importlib
 import threading
 import time
 from typing import Final, cast
@@ -13,7 +12,6 @@ from streams.compiled.loops import Loops, loops, use
 from streams.errors import said_of
 
 log = structlog.get_logger()
-MODULE: Final = "streams.compiled.kernels"
 _loading: Final = threading.Lock()
 
 
@@ -30,7 +28,7 @@ def load() -> bool:
             return True
         began = time.monotonic()
         try:
-            made = cast(Loops, importlib.import_module(MODULE))
+            made = _made()
             _try(made)
         except Exception as error:  # a compiler may fail in any way, and nothing needs it
             log.warning("compiled_loops_missing", error=said_of(error), effect="reads slower")
@@ -38,6 +36,12 @@ def load() -> bool:
         use(made)
         log.info("compiled_loops_loaded", seconds=round(time.monotonic() - began, 3))
         return True
+
+
+def _made() -> Loops:
+    from streams.compiled import kernels  # what it costs is said there
+
+    return cast(Loops, kernels)
 
 
 def _try(made: Loops) -> None:

@@ -25,6 +25,8 @@ def test_the_unit_of_workers_fits_the_worker() -> None:
     """Its variables load, a stop may take its time, and only what a restart mends is restarted."""
     (unit,) = UNITS
     given = dict(one.split("=", 1) for one in values(unit, "Environment"))
+    kept = Path(given.pop("NUMBA_CACHE_DIR"))  # the compiler's own, of no setting
+    assert kept.is_relative_to(Path("/var/cache") / values(unit, "CacheDirectory")[0])
     fields = WorkerSettings.model_fields
     assert set(given) <= {f"SPANLOOM_{name.upper()}" for name in fields}
     told = {name.removeprefix("SPANLOOM_").lower(): value for name, value in given.items()}

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from streams.codec import wire
-from streams.codec.columnar import Rows
 from streams.codec.eventbatch import EventBatchReader
 from streams.codec.otlp.bodies import OtlpEncoder
 from streams.codec.otlp.quick import QuickSpans, SpanRun
@@ -15,6 +14,7 @@ from streams.codec.otlp.quicklines import QuickHashed, QuickLines
 from streams.codec.otlp.quickpoints import QuickPoints
 from streams.codec.otlp.requests import LOGS, METRICS, SPANS
 from streams.codec.otlp.services import Services
+from streams.codec.rows import Rows
 from streams.codec.schemas import SchemaSet
 from streams.codec.step import Message
 from streams.core.bodies import NOTHING, Bodies

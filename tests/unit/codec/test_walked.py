@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from streams.codec.columnar import Block, ColumnarReader, Field, Rows, schema_fields
+from streams.codec.columnar import Block, ColumnarReader, Field, schema_fields
 from streams.codec.recordbatch import BatchReader, Record, RecordBatch, Shape
+from streams.codec.rows import Rows
 from streams.codec.walked import TEXT_BYTES_MAX, VALUE_BYTES_MAX, WalkedBlock, WalkedReader
 from streams.compiled import loading, loops
+from streams.compiled.loops import Loops
 from streams.core.bodies import Bodies
 from tests.judge_cases import randoms
 from tests.record_batches import batch
@@ -292,8 +294,12 @@ def test_rows_without_a_length_end_with_their_piece() -> None:
 
 def test_without_the_loops_polars_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that cannot compile says so, and reads the same."""
+
+    def no_compiler() -> Loops:
+        raise ImportError("no wheel for this machine")
+
     monkeypatch.setattr(loops, "_loaded", [])
-    monkeypatch.setattr(loading, "MODULE", "streams.compiled.nothing_of_this_name")
+    monkeypatch.setattr(loading, "_made", no_compiler)
     assert not loading.load()
     read = BatchReader(FIELDS, 0, ["text"]).read([batch_of([body(text="t")])], Shape(True, 0))
     assert read is not None

@@ -68,7 +68,7 @@ def test_a_loop_that_reads_wrongly_is_not_used(
         gather = staticmethod(made.gather)
 
     monkeypatch.setattr(loops, "_loaded", [])
-    monkeypatch.setattr(loading.importlib, "import_module", lambda _: Wrong)
+    monkeypatch.setattr(loading, "_made", lambda: Wrong)
     assert not loading.load()
     assert loops.loops() is None
     assert "compiled_loops_missing" in capsys.readouterr().out
