@@ -35,7 +35,7 @@ from streams.contract.loader import load_contract
 from streams.runtime.build import services_of
 from streams.runtime.topics import OTHER, REJECTED
 from tests.fault.comparing import archived
-from tests.fault.console import ConsoleAt
+from tests.fault.console import SETTINGS, ConsoleAt
 from tests.fault.harness import Deployment, Feeder, Message, balance
 from tests.otlp_cases import (
     START_NS,
@@ -250,11 +250,12 @@ def test_points_and_records_of_a_collector_are_archived_once(
     console = at.start("--otlp-topics", TOPICS)
     feeding = threading.Thread(target=feed, args=(deployment,), daemon=True)
     feeding.start()
+    by_setting = {**SETTINGS, "SPANLOOM_OTLP_TOPICS": TOPICS}
     for _ in range(KILLS):
         at.wait_until_ready(console)
         time.sleep(chance.uniform(0.2, 2))
         console.kill()
-        console = at.start("--otlp-topics", TOPICS)
+        console = at.start(settings=by_setting)
     feeding.join(120)
     assert worker.wait(90) == 0, worker.tail()
     accounts = worker.accounting()
