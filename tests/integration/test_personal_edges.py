@@ -32,6 +32,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
 from rocksdict import Rdict
 
 from streams.codec.records import decode, encode
+from streams.console.archive.store import Store
 from streams.contract.model import Contract
 from streams.core.privacy.pseudonyms import FORM
 from streams.runtime.task import changelog_topic
