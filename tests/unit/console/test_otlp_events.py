@@ -224,3 +224,29 @@ def test_topics_of_spans_are_no_source() -> None:
     """Their traces are archived as workers publish them."""
     with pytest.raises(AssertionError, match="with their traces"):
         OtlpEvents(OtlpSource({"otlp_spans": SPANS}), None)
+
+
+def test_a_disk_that_is_full_between_portions_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader gives all records again: those before are passed over, garbage counts once."""
+    monkeypatch.setattr(decoding, "REQUEST_BYTES_MAX", 1)
+    archive = archive_in(tmp_path)
+    read = [sent("points", n, points(gauge(values=(float(n), float(n))))) for n in range(4)]
+    read[1] = sent("points", 1, b"{garbage}")
+    taken: list[Message] = []
+    take = Archive._take_alike
+
+    def full(self: Archive, places: Sequence[Sequence[Message]]) -> None:
+        if len(taken) == 2:
+            raise OSError("no room")
+        taken.extend(places[0])
+        take(self, places)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Archive, "_take_alike", full)
+        with pytest.raises(OSError, match="no room"):
+            archive.take(*read)
+    archive.take(*read)
+    assert [row["value_number"] for row in rows(archive)] == [0.0, 0.0, 2.0, 2.0, 3.0, 3.0]
+    assert archive.unreadable == {"points": 1}
