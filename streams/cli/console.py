@@ -6,7 +6,7 @@ from functools import partial
 
 import typer
 
-from streams.cli.connection import connect
+from streams.cli.connection import OtlpTopics, connect
 from streams.monitoring.logs import configure_logs
 from streams.settings import load_settings
 
@@ -25,6 +25,7 @@ def run(
     input_topic: list[str] | None = typer.Option(
         None, help="Read events from this topic instead of the contract's."
     ),
+    otlp_topics: OtlpTopics = None,
     derived_prefix: str | None = typer.Option(None, help="Put before the names of derived topics."),
     log_level: str | None = typer.Option(None, help="DEBUG, INFO, WARNING or ERROR."),
 ) -> None:
@@ -39,10 +40,11 @@ def run(
     # Frames here have some thousand rows, too few to share out, and the cores may be the worker's.
     # polars counts its threads at its first use.
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    from streams.console.archive.otlpcolumns import OtlpSource
     from streams.console.process import COLLECT_EVERY, Console
     from streams.console.settings import load_console_settings
     from streams.runtime import topics
-    from streams.runtime.build import load_pipeline
+    from streams.runtime.build import load_pipeline, services_of
     from streams.runtime.heap import bound_heap, collect_seldom
 
     settings = load_console_settings(archive=archive, port=port, address=address, auth=auth)
@@ -50,12 +52,15 @@ def run(
         broker=broker,
         contract=contract,
         input_topics=tuple(input_topic) if input_topic else None,
+        otlp_topics=otlp_topics,
         derived_prefix=derived_prefix,
         log_level=log_level,
     )
     configure_logs(common.log_level)
     pipeline = load_pipeline(common)
     holding_events = (*pipeline.events, pipeline.derived(topics.AUDIT))
+    services = services_of(pipeline.contract)
+    otlp = OtlpSource(pipeline.otlp_events, services, common.max_event_bytes)
     link = connect(common)
 
     async def serve() -> None:
@@ -63,7 +68,7 @@ def run(
         line = f"ready console={place} archive={settings.archive}"
         say = partial(typer.echo, line)
         await Console(
-            settings, common.derived_prefix, holding_events, link, say, pipeline.contract
+            settings, common.derived_prefix, holding_events, link, say, pipeline.contract, otlp
         ).run()
 
     bound_heap()

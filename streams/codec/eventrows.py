@@ -97,16 +97,7 @@ class EventRows:
             rejected: takes the rows that are no good events.
         """
         codes = {name: self._codes(block, name) for name in _CODES}
-        text_bytes = {name: self._text_bytes(block, name) for name in _TEXTS}
-        facts = Facts(
-            data=block.data,
-            at={name: self._text_at(block, name, text_bytes[name]) for name in _TEXTS},
-            text_bytes=text_bytes,
-            event_type=codes["event_type"],
-            timestamp_us=self._numbers(block, "timestamp_us", 0),
-            duration_us=self._numbers(block, "duration_us", 0),
-            trace_flags=self._numbers(block, "trace_flags", 1),
-        )
+        facts = self._facts(block, codes["event_type"])
         identity, verdict = judge(facts)
         for i in np.flatnonzero(verdict).tolist():
             reason = REASONS[verdict[i] - 1]
@@ -136,6 +127,23 @@ class EventRows:
             dimension={key: self._dimension(block, key) for key in self._dimensions},
         )
         return events if is_good.all() else events.take(is_good)
+
+    def are_good(self, block: Rows) -> Mask:
+        """Return which rows of a block are good events, (n,): those that `of` returns."""
+        _, verdict = judge(self._facts(block, self._codes(block, "event_type")))
+        return np.asarray(verdict == 0)
+
+    def _facts(self, block: Rows, event_type: U8) -> Facts:
+        text_bytes = {name: self._text_bytes(block, name) for name in _TEXTS}
+        return Facts(
+            data=block.data,
+            at={name: self._text_at(block, name, text_bytes[name]) for name in _TEXTS},
+            text_bytes=text_bytes,
+            event_type=event_type,
+            timestamp_us=self._numbers(block, "timestamp_us", 0),
+            duration_us=self._numbers(block, "duration_us", 0),
+            trace_flags=self._numbers(block, "trace_flags", 1),
+        )
 
     def of_spans(
         self, spans: SpanColumns, row: I64, body: Bodies, topic: U8, kafka_us: TimesUs

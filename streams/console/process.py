@@ -23,6 +23,7 @@ from streams.console.access.gate import actor_of
 from streams.console.api import application
 from streams.console.archive.archive import Archive
 from streams.console.archive.erasing import erase
+from streams.console.archive.otlpcolumns import NOWHERE, OtlpSource
 from streams.console.archive.reader import Reader
 from streams.console.archive.store import Store
 from streams.console.archive.tail import Limits
@@ -63,10 +64,11 @@ class Console:
     Args:
         settings: of the console.
         prefix: of the names of derived topics.
-        telemetry: names of the topics that hold events.
+        telemetry: names of the topics that hold events of ours.
         link: how to reach the broker.
         say_ready: called once, when it serves.
         contract: what the page draws its map of; None for none.
+        otlp: the topics that hold OTLP messages.
 
     Raises:
         ConfigError, StateError: the archive cannot be used, another console writes it, or the
@@ -81,6 +83,7 @@ class Console:
         link: Link,
         say_ready: Callable[[], None] = lambda: None,
         contract: Contract | None = None,
+        otlp: OtlpSource = NOWHERE,
     ) -> None:
         self._settings, self._say_ready, self._contract = settings, say_ready, contract
         self._prefix, self._link = prefix, link
@@ -96,7 +99,8 @@ class Console:
                 "give each console an archive of its own with --archive",
             )
         self._privacy = privacy_of(contract, settings, lambda: bool(store.segments()))
-        self._archive = Archive(store, limits, prefix, telemetry, privacy=self._privacy)
+        privacy = self._privacy
+        self._archive = Archive(store, limits, prefix, telemetry, privacy=privacy, otlp=otlp)
         self._reader = Reader(self._archive, link)
         self._upkeep = Upkeep(
             self._archive,

@@ -10,7 +10,7 @@ import numpy as np
 from streams.codec.assembled import TraceEncoder
 from streams.codec.events import EventDecoder
 from streams.codec.hashes import value_hash
-from streams.codec.otlp.requests import KIND_WORDS, KINDS, METRICS
+from streams.codec.otlp.requests import KIND_WORDS, KINDS, METRICS, SPANS
 from streams.codec.otlp.services import Place, Services
 from streams.codec.profile import TELEMETRY_PROFILE, Profile, load_profile
 from streams.codec.recalled import TraceReader
@@ -79,6 +79,11 @@ class Pipeline:
             return ()
         foreign = {*self.otlp, *(self.telemetry[i] for i in self.silent)}
         return tuple(topic for topic in self.telemetry if topic not in foreign)
+
+    @property
+    def otlp_events(self) -> dict[str, str]:
+        """What the topics of OTLP messages hold, by name, but for those of spans."""
+        return {topic: kind for topic, kind in self.otlp.items() if kind != SPANS}
 
     @property
     def sent(self) -> tuple[str, ...]:

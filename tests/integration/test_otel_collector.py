@@ -1,18 +1,25 @@
 """A real OpenTelemetry Collector, configured as `deploy/` has it, between an SDK and a worker."""
 
+import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
+from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from streams.codec.records import decode
-from tests.fault.harness import REPOSITORY, TRACES, Deployment, balance
+from tests.fault.console import ConsoleAt
+from tests.fault.harness import REPOSITORY, TRACES, Deployment, balance, wait_for
 from tests.integration import otelcol
+from tests.integration.test_console_otlp import CONTRACT, LINES, POINTS, audit, lines_of, points_of
 from tests.integration.test_otlp import TOPICS, otlp_deployment
+from tests.otlp_cases import logs, metrics
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1_800)]
 
@@ -75,3 +82,41 @@ def test_a_collector_as_it_is_shipped_feeds_the_worker(
     }
     assert {s["record_id"] for t in found for s in t["spans"]} >= {"order-0", "order-199"}
     assert worker.events("topic_mispartitioned") == []
+
+
+def post(url: str, request: LogsData | MetricsData) -> None:
+    """Send a request as a service's exporter does."""
+    headers = {"Content-Type": "application/x-protobuf"}
+    posted = urllib.request.Request(url, request.SerializeToString(), headers)
+    with urllib.request.urlopen(posted, timeout=120) as answer:
+        assert answer.status == 200
+
+
+def test_its_points_and_records_are_what_the_console_answers_with(
+    deployment: Deployment, collector: otelcol.OtelCollector, tmp_path: Path
+) -> None:
+    """As many as were sent, each once, though it puts many requests into one message."""
+    contract = tmp_path / "contract.yaml"
+    contract.write_text(CONTRACT, "utf-8")
+    deployment.contract = str(contract)
+    at = ConsoleAt(deployment)
+    console = at.start("--otlp-topics", TOPICS)
+    rounds = 30
+    for n in range(rounds):
+        good = [metric for metric in points_of(n) if metric.name != "queue.depth"]
+        post(f"{collector.url}/v1/metrics", metrics("checkout", good))
+        post(f"{collector.url}/v1/logs", logs("checkout", lines_of(n)))
+
+    def is_there() -> bool:
+        said = at.get("/health")
+        return said is not None and said["waits_for"] == "" and len(audit(at)) >= wanted
+
+    kinds = {name: rounds * count for name, count in POINTS.items() if name != "queue.depth"}
+    wanted = rounds * LINES + sum(kinds.values())
+    wait_for(is_there, 120, lambda: f"{console.tail()} {collector.said()}", console)
+    found = audit(at)
+    assert len(found) == wanted
+    assert Counter(one["name"] for one in found if one["event_type"] == "METRIC") == kinds
+    assert {(one["module"], one["component"]) for one in found} == {("SHOP", "cart")}
+    console.terminate()
+    assert console.wait(30) == 0, console.tail()

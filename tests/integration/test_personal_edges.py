@@ -32,6 +32,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
 from rocksdict import Rdict
 
 from streams.codec.records import decode, encode
+from streams.console.archive.store import Store
 from streams.contract.model import Contract
 from streams.core.privacy.pseudonyms import FORM
 from streams.runtime.task import changelog_topic
@@ -386,7 +387,7 @@ def test_a_worker_keeps_none(own: Deployment) -> None:
     worker = own.worker("--otlp-topics", ",".join(OTLP_TOPICS), "--health-port", port)
     worker.wait_until_restored(own.partitions)
     at = ConsoleAt(own)
-    console = at.start()
+    console = at.start("--otlp-topics", ",".join(OTLP_TOPICS))
     at.wait_until_ready(console)
     feed(own)
     wait_for(lambda: is_through(own, worker), 120, worker.tail, worker)
@@ -404,6 +405,7 @@ def test_a_worker_keeps_none(own: Deployment) -> None:
     state = list(in_state(own.folder / "state"))
     assert has(state, ACTOR)
     clean(state)
+    assert {one.topic for one in Store(at.archive).segments()} >= {"otlp_logs", "otlp_metrics"}
     archive = list(octets(Path(at.archive)))
     assert has(archive, ACTOR)
     clean(archive)

@@ -22,14 +22,14 @@ import pyarrow as pa
 from streams.console.archive.changes import Change
 from streams.console.archive.counting import counts_of_files, counts_of_rows
 from streams.console.archive.counts import reworded
-from streams.console.archive.decoded import Values
-from streams.console.archive.decoding import decode
+from streams.console.archive.decoding import Decoding
 from streams.console.archive.ends import Ends, files_before, rows_before
 from streams.console.archive.files import HOUR_US, At, Segment, hour_end_us, hour_of, positions
 from streams.console.archive.hourlists import list_hours
 from streams.console.archive.kinds import KIND, KINDS, Kind
 from streams.console.archive.lists import Times, least_and_most
 from streams.console.archive.merging import merged, merges
+from streams.console.archive.otlpcolumns import NOWHERE, OtlpSource
 from streams.console.archive.packing import part_of
 from streams.console.archive.retention import Growth, growth
 from streams.console.archive.sealed import Sealed
@@ -38,7 +38,6 @@ from streams.console.archive.summaries import ALL_KINDS
 from streams.console.archive.tail import Limits, Look, Tail, shares
 from streams.console.archive.tally import Tallies, Tally
 from streams.console.archive.times import FileTimes
-from streams.console.archive.treated import Treating
 from streams.console.limits import spend
 from streams.core.privacy.records import Privacy
 from streams.errors import StateError
@@ -58,9 +57,10 @@ class Archive:
         store: where its files are.
         limits: when one is written.
         prefix: of the names of derived topics.
-        telemetry: names of the topics that hold events; they may be absent.
+        telemetry: names of the topics that hold events of ours; they may be absent.
         clock: seconds that only go forward.
         privacy: what is personal, and what is kept in its place; None for nothing of that.
+        otlp: the topics that hold OTLP messages; they may be absent, too.
 
     Raises:
         StateError: the files overlap.
@@ -74,15 +74,16 @@ class Archive:
         telemetry: Iterable[str] = (),
         clock: Callable[[], float] = time.monotonic,
         privacy: Privacy | None = None,
+        otlp: OtlpSource = NOWHERE,
     ) -> None:
         self._limits, self._clock = limits, clock
-        self._treating = None if privacy is None else Treating(privacy)
+        self._decoding = Decoding(privacy, otlp)
         self.store = store
         """Where its files are."""
         derived = [kind for kind in KINDS if kind.topic]
         self.derived = tuple(dict.fromkeys(prefix + kind.topic for kind in derived))
         """Topics that have to be there."""
-        self.telemetry = tuple(telemetry)
+        self.telemetry = (*telemetry, *otlp.kinds)
         """Topics that are read when they are there."""
         self.kinds: dict[str, tuple[Kind, ...]] = {
             topic: tuple(kind for kind in derived if prefix + kind.topic == topic)
@@ -151,14 +152,15 @@ class Archive:
                 all may be given again.
         """
         self._sealed.settle()
-        by_place: defaultdict[Place, list[Message]] = defaultdict(list)
-        for message in messages:
-            by_place[message.topic, message.partition].append(message)
-        by_kind: dict[str, list[list[Message]]] = {}
-        for (topic, _), some in by_place.items():
-            by_kind.setdefault(self.kinds[topic][0].name, []).append(some)
-        for places in by_kind.values():
-            self._take_alike(places)
+        for portion in self._decoding.portions(messages):
+            by_place: defaultdict[Place, list[Message]] = defaultdict(list)
+            for message in portion:
+                by_place[message.topic, message.partition].append(message)
+            by_kind: dict[str, list[list[Message]]] = {}
+            for (topic, _), some in by_place.items():
+                by_kind.setdefault(self.kinds[topic][0].name, []).append(some)
+            for places in by_kind.values():
+                self._take_alike(places)
 
     def _take_alike(self, places: Sequence[Sequence[Message]]) -> None:
         """Take in records of topics that feed the same kinds, those of each partition together.
@@ -167,10 +169,7 @@ class Archive:
         """
         messages = [message for some in places for message in some]
         kinds = self.kinds[messages[0].topic]
-        values: Values = [message.value for message in messages]
-        if self._treating is not None:
-            values = self._treating.values(kinds, values)
-        decoded = decode(kinds, values)
+        decoded = self._decoding.rows(kinds, messages)
         for i in decoded.unreadable:
             at = kinds[0].name, messages[i].topic, messages[i].partition
             self.unreadable[messages[i].topic] += messages[i].offset >= self._next.get(at, 0)

@@ -120,7 +120,7 @@ def _alone(kind: Kind, values: Sequence[bytes], index: I64, slow: list[int]) -> 
         is_row = block.is_sound & _is_row(block)
         rows_at = at[rows[is_row]]
         own = octets(whole, rows_at)
-        parts.append(_rows(kind, block.frame.filter(is_row), own, index[rows_at]))
+        parts.append(rows_of(kind, block.frame.filter(is_row), own, index[rows_at]))
     return parts
 
 
@@ -155,7 +155,7 @@ def _together(
         at = np.flatnonzero(is_row)
         begin, end = block.starts[0][at].tolist(), block.starts[-1][at].tolist()
         own = pa.array([header + block.data[a:b] for a, b in zip(begin, end, strict=True)], _OCTETS)
-        parts.append(_rows(kind, block.frame.filter(is_row), own, of[at]))
+        parts.append(rows_of(kind, block.frame.filter(is_row), own, of[at]))
     slow += [i for i, m in zip(index, messages, strict=True) if not m.is_column]
     return parts
 
@@ -181,6 +181,14 @@ def octets(whole: Bodies, rows: I64) -> pa.Array:
     return found if len(rows) == len(whole) else found.take(pa.array(rows))
 
 
-def _rows(kind: Kind, frame: pl.DataFrame, own: pa.Array, message: I64) -> Rows:
+def rows_of(kind: Kind, frame: pl.DataFrame, own: pa.Array, message: I64) -> Rows:
+    """Return events as they were read as rows of `events`.
+
+    Args:
+        kind: `events`.
+        frame: n events.
+        own: (n,) the value that each would have if it were sent alone.
+        message: (n,) index of the message that each came from.
+    """
     table = event_table(frame).append_column("value", own)
     return Rows(table.cast(columns_of(kind)), message)

@@ -15,6 +15,7 @@ from streams.console.archive.archive import Archive
 from streams.errors import BrokerError, RightError, SpanloomError, StateError, said_of
 from streams.runtime.link import Link
 from streams.runtime.reading import Message, Place, Reading, Span
+from streams.runtime.sent_events import EXPORTER_TOPICS
 
 AGAIN_SECONDS: Final = 2.0
 BATCH: Final = 5_000
@@ -22,6 +23,7 @@ BATCH: Final = 5_000
 LOOK_SECONDS: Final = 1.0
 TOPICS_SECONDS: Final = 10.0
 """So often it is asked whether topics or partitions came or went."""
+_LOOKED_FOR: Final = tuple(topic for topic in EXPORTER_TOPICS if "span" not in topic)
 
 log = structlog.get_logger()
 
@@ -39,6 +41,7 @@ class Reader:
         self._ending = threading.Event()
         self._ends: dict[Place, int] = {}
         self._met: dict[Place, int] = {}
+        self._told_of: set[str] = set()
         self.waits_for = "the first look at the broker"
         """Why nothing is read at the moment; "" while it is."""
         self.failed: SpanloomError | None = None
@@ -146,7 +149,24 @@ class Reader:
                 "topics create --broker HOST:PORT` with the same --contract and --derived-prefix; "
                 "where they should be there already, one of these is mistyped."
             )
+        self._tell_unread(reading)
         return topics
+
+    def _tell_unread(self, reading: Reading) -> None:
+        """Say once which topics OpenTelemetry's exporter writes by default, and nobody named.
+
+        What lies in them would be missed, and nobody would know why. Of spans nothing is: they come
+        with their traces.
+        """
+        there, named = reading.topics(), {*self._archive.telemetry, *self._told_of}
+        unread = [topic for topic in _LOOKED_FOR if topic in there and topic not in named]
+        if unread:
+            self._told_of |= set(unread)
+            log.warning(
+                "otlp_topics_unread",
+                topics=unread,
+                fix="name them by --otlp-topics or SPANLOOM_OTLP_TOPICS, as the workers' are",
+            )
 
     def _take(self, messages: list[Message]) -> None:
         while not self._ending.is_set():

@@ -6,10 +6,15 @@ from typing import Any
 
 import pytest
 from polars.exceptions import PanicException
+from structlog.testing import capture_logs
 
+from streams.codec.otlp.requests import METRICS
 from streams.console.archive import reader as reader_module
 from streams.console.archive.archive import Archive
+from streams.console.archive.otlpcolumns import OtlpSource
 from streams.console.archive.reader import Reader
+from streams.console.archive.store import Store
+from streams.console.archive.tail import Limits
 from streams.errors import StateError
 from streams.runtime import topics
 from streams.runtime.link import Link
@@ -46,6 +51,28 @@ class OneRecord:
         yield [message(topics.TRACES, 0, trace())]
         while True:
             yield []
+
+
+def test_topics_of_an_exporter_that_nobody_named_are_told_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies in them would be missed; of spans nothing is, and a named one is read."""
+
+    class Beside(OneRecord):
+        def topics(self) -> dict[str, int]:
+            named = ("otlp_spans", "otlp_logs", "otlp_metrics")
+            return super().topics() | dict.fromkeys(named, 1)
+
+    monkeypatch.setattr(reader_module, "Reading", Beside)
+    link, source = Link.plain("127.0.0.1:1"), OtlpSource({"otlp_metrics": METRICS})
+    archive = Archive(Store(str(tmp_path)), Limits(), otlp=source)
+    reader = Reader(archive, link)
+    with capture_logs() as logged, Beside(link) as reading:
+        for _ in range(2):
+            assert "otlp_metrics" in reader._topics(reading)  # type: ignore[arg-type]
+    (told,) = [one for one in logged if one["event"] == "otlp_topics_unread"]
+    assert told["topics"] == ["otlp_logs"]
+    assert "--otlp-topics" in told["fix"]
 
 
 def reader_topics() -> tuple[str, ...]:

@@ -48,8 +48,9 @@ def test_what_says_nothing_is_refused_with_the_fix(text: str, told: str) -> None
 
 
 def test_they_are_read_beside_our_own_and_hold_no_events_of_ours() -> None:
-    """The console, which reads events, leaves them alone."""
+    """The console reads them as what they hold, but for spans: it has these with their traces."""
     pipeline = load_pipeline(load_settings(otlp_topics="otlp_spans,otlp_metrics"))
+    assert pipeline.otlp_events == {"otlp_metrics": "metrics"}
     assert pipeline.telemetry == (
         "telemetry.other.v1",
         "otlp_spans",
