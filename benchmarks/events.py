@@ -29,6 +29,7 @@ from streams.codec import recordbatch, wire
 from streams.codec.eventbatch import encode_batch
 from streams.codec.recordbatch import RecordBatch
 from streams.codec.records import encode
+from streams.compiled.loading import load
 from streams.contract.loader import load_contract
 from streams.core.traces.table import Table
 from streams.runtime import topics
@@ -210,6 +211,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5_000, help="events a step")
     parser.add_argument("--cut-every", type=int, default=1, help="steps a cut")
     parser.add_argument("--together", type=int, default=1, help="events a message")
+    parser.add_argument("--uncompiled", action="store_true", help="without compiled loops")
     parser.add_argument("--broker", help="run the shipped worker too, on this broker")
     arguments = parser.parse_args()
     parts = simulated(arguments.seconds, arguments.rate)
@@ -218,6 +220,8 @@ def main() -> None:
     print(f"{events:,} events of {size:.0f} bytes in {PARTITIONS} partitions")
     if arguments.together > 1:
         parts = [together(part, arguments.together) for part in parts]
+    if not arguments.uncompiled:
+        load()
     costs = in_process(parts, max(1, arguments.rows // arguments.together), arguments.cut_every)
     total = costs.step_seconds + sum(costs.cut_ms) / 1e3
     print(f"in process: {events / total:,.0f} events per CPU second, cuts included")

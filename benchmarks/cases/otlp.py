@@ -29,6 +29,7 @@ from streams.codec.otlp.services import Services
 from streams.codec.recordbatch import RecordBatch
 from streams.codec.schemas import default_schemas
 from streams.codec.varints import varint
+from streams.compiled.loading import load
 from streams.core.columns import EventColumns, Operations
 from streams.core.signals.series import SeriesBook
 from streams.runtime.heap import bound_heap
@@ -65,6 +66,7 @@ def make_quick(options: argparse.Namespace) -> None:
 def run(_lab: Lab | None, options: argparse.Namespace) -> Report:
     """Time each way to columns, the best of some rounds, and hold the ways against each other."""
     bound_heap()  # as the worker does: without it a fifth of the time goes to page faults
+    load()
     report = Report("otlp")
     report.header = ("what", "us of CPU a span", "spans per CPU s")
     rng = random.Random(options.seed)

@@ -23,6 +23,7 @@ from benchmarks.cases.load import Load, encode, rows
 from benchmarks.cases.outputs import Outputs
 from benchmarks.cases.report import Report, whole
 from streams.codec.recordbatch import Record
+from streams.compiled import loading
 from streams.core.traces.murmur2 import murmur2_partition
 from streams.runtime.build import JoinFactory, load_pipeline
 from streams.runtime.chunk import Chunk
@@ -85,6 +86,7 @@ class Pass:
 def run(_lab: Lab | None, options: argparse.Namespace) -> Report:
     """Take the load in steps of two sizes, a few times each in turns."""
     bound_heap()
+    loading.load()
     load = Load(options.seed, BASE_US, options.spans // 8)
     parts = records_of(load)
     spans = sum(map(len, parts))
