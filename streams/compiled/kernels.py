@@ -13,13 +13,14 @@ import numba
 import numpy as np
 
 from streams.compiled.kinds import BOOLEAN, BYTES, FIXED, LIST, LONG, TEXT
-from streams.units import I64, U8, Mask
+from streams.units import I64, U8, U64, Mask
 
 F = TypeVar("F", bound=Callable[..., Any])
 Long: TypeAlias = Any
 """A whole number of 64 bits, of the machine."""
 _NO: Final = np.int64(-1)
 _ONE: Final = np.uint64(1)
+_LOW, _HALF, _SHIFT = np.uint64(0xFFFF_FFFF), np.uint64(32), np.uint64(29)
 _OPTIONS: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 """No lock of the interpreter is held, no division is checked, and nothing is counted as held:
 arrays are the caller's, and each of the many small calls would count all of them up and down."""
@@ -268,3 +269,36 @@ def gather(data: U8, rows: I64, start: I64, size: I64, to: I64, out: U8) -> None
         begin, there = np.uint64(start[row]), np.uint64(to[row])
         for i in range(np.uint64(size[row])):
             out[there + i] = data[begin + i]
+
+
+@_inlined
+def _product(word: Long, low: Long, high: Long) -> Long:
+    return ((word + low) & _LOW) * ((word + (high << _HALF)) >> _HALF)
+
+
+@_compiled
+def hashes(
+    words: U64, at: I64, size: I64, low: U64, high: U64, factor: np.uint64, out: U64
+) -> None:
+    """Hash texts, as `streams.codec.otlp.texts.TextHashes.of` does.
+
+    Args:
+        words: those that begin at each byte; 8 bytes or more lie before the first text.
+        at: (n,) where each text begins.
+        size: (n,) how many bytes it has.
+        low: (k,) what is added to the lower half of a text's first k words.
+        high: (k,) what is added to the upper half.
+        factor: the last of the secrets.
+        out: (n,), written.
+    """
+    for row in range(len(at)):
+        last = size[row] - 8
+        word = words[np.uint64(at[row] + min(last, 0))]
+        if last < 0:
+            word = word >> np.uint64(-8 * last) if last > -8 else np.uint64(0)
+        hashed = np.uint64(size[row]) + _product(word, low[0], high[0])
+        for i in range(1, min(len(low), (size[row] + 7) // 8)):
+            word = words[np.uint64(at[row] + min(last, 8 * i))]
+            hashed += _product(word, low[i], high[i])
+        hashed *= factor
+        out[row] = hashed ^ (hashed >> _SHIFT)

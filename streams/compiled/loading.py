@@ -58,6 +58,9 @@ def _try(made: Loops) -> None:
     made.entries(data, zero, *places)
     copied = np.zeros(2, np.uint8)
     made.gather(data, zero, 4 * one, 2 * one, zero, copied)
-    found = [int(place[0]) for place in places]
-    if not is_read or found != [0, 2, 1, 4, 2] or copied.tobytes() != b"vv":
-        raise RuntimeError("a compiled loop reads a map wrongly")
+    words = np.ndarray((9,), "<u8", bytes(16), strides=(1,))
+    secret, hashed = np.ones(1, np.uint64), np.zeros(1, np.uint64)
+    made.hashes(words, 8 * one, one, secret, secret, secret[0], hashed)
+    found = [int(place[0]) for place in (*places, hashed)]
+    if not is_read or found != [0, 2, 1, 4, 2, 2] or copied.tobytes() != b"vv":
+        raise RuntimeError("a compiled loop does something else")

@@ -14,6 +14,7 @@ class Loops(Protocol):
     walk: Callable[..., bool]
     entries: Callable[..., None]
     gather: Callable[..., None]
+    hashes: Callable[..., None]
 
 
 _loaded: list[Loops] = []

@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from streams.compiled.loops import loops
 from streams.units import I64, U8, U64, Mask
 
 _WORD_BYTES: Final = 8
@@ -38,7 +39,8 @@ class TextHashes:
 
     def __init__(self, bytes_max: int) -> None:
         count = -(-bytes_max // _WORD_BYTES)
-        self._secret = [[np.uint64(secrets.randbits(32)) for _ in range(2)] for _ in range(count)]
+        secret = [secrets.randbits(32) for _ in range(2 * count)]
+        self._low, self._high = np.array(secret, np.uint64).reshape(2, count)
         self._factor = np.uint64(secrets.randbits(64) | 1)
 
     def of_text(self, text: bytes) -> np.uint64:
@@ -56,8 +58,13 @@ class TextHashes:
             at: (n,) where each begins.
             size: (n,) its length.
         """
+        if (made := loops()) is not None:
+            out = np.empty(len(at), np.uint64)
+            made.hashes(words, at, size, self._low, self._high, self._factor, out)
+            return out
         hashed = size.astype(np.uint64)
-        for (low, high), (rows, word) in zip(self._secret, _windows(words, at, size), strict=False):
+        secret = zip(self._low, self._high, strict=True)
+        for (low, high), (rows, word) in zip(secret, _windows(words, at, size), strict=False):
             product = (word + low & _LOW) * (word + (high << _HALF) >> _HALF)
             if rows is None:
                 hashed += product

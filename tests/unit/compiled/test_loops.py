@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 
 import streams
+from streams.codec.otlp.texts import TextHashes
+from streams.codec.otlp.walk import words_of
 from streams.compiled import loading, loops
 from streams.core.bodies import Scattered
 from tests.judge_cases import randoms
@@ -55,6 +57,25 @@ def test_a_mapped_file_is_let_go_of(tmp_path: Path) -> None:
     assert mapped.closed
 
 
+@settings(max_examples=100)
+@given(randoms)
+def test_hashes_are_those_of_columns(rng: random.Random) -> None:
+    """A process loads its loops while its tables of hashes are in use."""
+    made, hashing = loops.loops(), TextHashes(40)
+    assert made is not None
+    texts = [rng.randbytes(rng.choice((0, 1, 7, 8, 9, 16, 39, 40, 41, 90))) for _ in range(30)]
+    data = bytes(8) + b"".join(texts) + bytes(8)
+    size = np.array([len(text) for text in texts])
+    at = 8 + np.cumsum(size) - size
+    words = words_of(np.frombuffer(data, np.uint8))
+    compiled = hashing.of(words, at, size)
+    loops._loaded.clear()
+    try:
+        assert hashing.of(words, at, size).tolist() == compiled.tolist()
+    finally:
+        loops.use(made)
+
+
 def test_a_loop_that_reads_wrongly_is_not_used(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -66,6 +87,7 @@ def test_a_loop_that_reads_wrongly_is_not_used(
         walk = staticmethod(lambda *_: False)
         entries = staticmethod(made.entries)
         gather = staticmethod(made.gather)
+        hashes = staticmethod(made.hashes)
 
     monkeypatch.setattr(loops, "_loaded", [])
     monkeypatch.setattr(loading, "_made", lambda: Wrong)
