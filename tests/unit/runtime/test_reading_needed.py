@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.runtime.link import Link
 from streams.runtime.reading import Message, Reading
@@ -14,18 +13,15 @@ from streams.runtime.reading import Message, Reading
 TOPIC, OTHER = "needed.a", "needed.b"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def filled(embedded: str) -> str:
-    """Return a broker with two partitions of one topic, of ten records each, and another topic."""
-    admin = AdminClient({"bootstrap.servers": embedded})
-    for one in admin.create_topics([NewTopic(TOPIC, 2, 1), NewTopic(OTHER, 1, 1)]).values():
-        one.result(20)
+    """Return a broker with ten records in each of two partitions of a topic, and in another one."""
     producer = Producer({"bootstrap.servers": embedded})
     for n in range(10):
         producer.produce(TOPIC, b"%d" % n, partition=0)
         producer.produce(TOPIC, b"%d" % n, partition=1)
         producer.produce(OTHER, None, b"key", partition=0)
-    assert producer.flush(20) == 0
+    assert producer.flush(120) == 0
     return embedded
 
 
