@@ -56,7 +56,7 @@ PAST_SECONDS: Final = 60.0
 """The stream ends so long before it is fed."""
 FLUSH_SECONDS: Final = 120.0
 RUN_SECONDS: Final = 1_800.0
-LOOK_SECONDS: Final = 0.1
+LOOK_SECONDS: Final = 0.25
 """Between two looks at the console."""
 ANSWER_SECONDS: Final = 30.0
 _ARCHIVED: Final = re.compile(r'^spanloom_console_archived_records\w*\{kind="(\w+)"\} (\S+)$', re.M)
