@@ -271,16 +271,20 @@ class Reading:
         """
         self._assign(starts)
         while True:
-            good = []
-            for message in self._consumer.consume(count, POLL_SECONDS):
-                error = message.error()
-                if error is None:
-                    good.append(message)
-                    continue
-                self._judge(error, message.topic())
-                if error.code() == KafkaError._PARTITION_EOF:
-                    self.ended[message.topic(), message.partition()] = message.offset()
-            yield [_message(message) for message in (_needed(good, needed) if needed else good)]
+            yield self._polled(count, needed)
+
+    def _polled(self, count: int, needed: Needed | None) -> list[Message]:
+        """Return the next records that are needed; what came with them is held no longer."""
+        good = []
+        for message in self._consumer.consume(count, POLL_SECONDS):
+            error = message.error()
+            if error is None:
+                good.append(message)
+                continue
+            self._judge(error, message.topic())
+            if error.code() == KafkaError._PARTITION_EOF:
+                self.ended[message.topic(), message.partition()] = message.offset()
+        return [_message(message) for message in (_needed(good, needed) if needed else good)]
 
     def _assign(self, starts: dict[Place, int]) -> None:
         self._consumer.assign([TopicPartition(t, p, at) for (t, p), at in sorted(starts.items())])
