@@ -236,13 +236,16 @@ def run(lab: Lab, options: argparse.Namespace) -> Report:
         "behind_s": round(max(0.0, done.at_s - at_end.at_s), 1),
     }
     report.notes += [
-        f"When the worker was done beside the console, the console had {share:.0%} of the entries "
-        f"still to take in, which took it {report.figures['behind_s']} s.",
+        "When the worker beside the console had ended, all traces closed and published, the "
+        f"console had {share:.0%} of the entries still to take in, which took it "
+        f"{report.figures['behind_s']} s.",
         "An entry is a span, an audit entry or a point. A worker's CPU and time go from its first "
         "record to its last step; a console's from the first moment that it answered, its time to "
         "the last entry in its memory, its CPU to the end of its process, with all files written, "
-        "lists of ids, counts and merges. All archives equalled their topics, row by row.",
+        "lists of ids, counts and merges.",
     ]
+    if not report.faults:
+        report.notes.append("Both archives equalled their topics, row by row.")
     return report
 
 
