@@ -39,6 +39,7 @@ CASES = {
     "sdk": "sdk",
     "rekey": "rekey",
     "step": "step",
+    "keeps-up": "keeps_up",
     "sdk-outage": "sdk_outage",
 }
 RESULTS = Path(__file__).resolve().with_name("results.md")

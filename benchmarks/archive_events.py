@@ -7,7 +7,7 @@ many at a time is arithmetic on a matrix of bytes.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -139,15 +139,24 @@ def _trace() -> dict[str, Any]:
     }  # fmt: skip
 
 
+class Told(NamedTuple):
+    """An event as its producer sends it; `at_ms` is its time."""
+
+    key: bytes | None
+    at_ms: int
+    value: bytes
+
+
 class Source:
     """Makes the records; the same seed makes the same.
 
     Args:
         rate: entries a second of event time.
+        start_us: time of the first one.
     """
 
-    def __init__(self, seed: int = 7, rate: int = RATE) -> None:
-        self._rate = rate
+    def __init__(self, seed: int = 7, rate: int = RATE, start_us: int = START_US) -> None:
+        self._rate, self._start_us = rate, start_us
         self._chance = np.random.default_rng(seed)
         delays = [n * _STEP_US for n in range(len(STAGES) + 1)]
         ids = (_TRACE_ID, _RECORD_ID, _BATCH_ID, _FLOW_ID)
@@ -158,18 +167,38 @@ class Source:
             batch_id="", correlation_id="", name="queue_depth", value=17.0,
         )  # fmt: skip
         self._trace = Template.of(encode("assembled_trace", _trace()), [*ids, *own], delays)
-        self._others = [
+        spans = [_event("TRACE", n) for n in range(len(STAGES))]
+        self._events = [
             Template.of(encode("telemetry_event", one), [*ids, *own], [n * _STEP_US])
-            for n, one in ((8, audit), (9, point))
+            for n, one in enumerate([*spans, audit, point])
         ]
         self._offsets: dict[tuple[str, int], int] = {}
         self._made = 0
 
     def messages(self, traces: int) -> list[Message]:
         """Return the next records: so many traces, and what lies beside them."""
+        ids, start_us = self._stamps(traces)
+        found = list(self._placed([topics.TRACES], self._trace, ids, start_us))
+        for template in self._events[len(STAGES) :]:
+            found += self._placed(TELEMETRY, template, ids, start_us)
+        return found
+
+    def telemetry(self, traces: int) -> list[Told]:
+        """Return the next events that so many traces and what lies beside them come of, by time."""
+        ids, start_us = self._stamps(traces)
+        values = [one for template in self._events for one in template.stamped(ids, start_us)]
+        at_us = np.concatenate([start_us + n * _STEP_US for n in range(ENTRIES)])
+        keys = [row.tobytes() for row in ids[_TRACE_ID]] * (ENTRIES - 1)
+        order = np.argsort(at_us, kind="stable").tolist()
+        at_ms = (at_us // 1000).tolist()
+        of_trace = len(keys)  # a point is of none
+        return [Told(keys[i] if i < of_trace else None, at_ms[i], values[i]) for i in order]
+
+    def _stamps(self, traces: int) -> tuple[dict[str, U8], I64]:
+        """Return ids and times of the next traces."""
         number = np.arange(self._made, self._made + traces)
         self._made += traces
-        start_us = START_US + number * ENTRIES * SECOND_US // self._rate
+        start_us = self._start_us + number * ENTRIES * SECOND_US // self._rate
         ids = {
             _TRACE_ID: as_hex(self._chance.integers(0, 256, (traces, 16), np.uint8)),
             _RECORD_ID: _decimals("rec-", number),
@@ -181,10 +210,7 @@ class Source:
             ids[_event_id(n)] = _as_uuid(digits)
         for n in range(len(STAGES)):
             ids[_span_id(n)] = as_hex(self._chance.integers(0, 256, (traces, 8), np.uint8))
-        found = list(self._placed([topics.TRACES], self._trace, ids, start_us))
-        for template in self._others:
-            found += self._placed(TELEMETRY, template, ids, start_us)
-        return found
+        return ids, start_us
 
     def _placed(
         self, names: Sequence[str], template: Template, ids: dict[str, U8], start_us: I64

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 BROKER_SCRIPT: Final = ROOT / "deploy" / "kafka" / "broker.sh"
 CONTRACT: Final = ROOT / "benchmarks" / "candidate.yaml"
 PROFILE: Final = ROOT / "benchmarks" / "candidate-profile.yaml"
+CANDIDATE: Final = ("--contract", str(CONTRACT), "--profile", str(PROFILE))
 START_SECONDS: Final = 300.0
 STOP_SECONDS: Final = 120.0
 DELETE_SECONDS: Final = 120.0
@@ -85,11 +86,24 @@ class Lab:
         if _script(self.node, "start") != 0:
             raise CaseError("the broker did not start again: its words are above")
 
-    def run(self, name: str, partitions: int, wait_s: float = WAIT_SECONDS) -> "Run":
-        """Return a run with topics and a group of its own."""
+    def run(
+        self,
+        name: str,
+        partitions: int,
+        wait_s: float = WAIT_SECONDS,
+        reads: Sequence[str] = CANDIDATE,
+    ) -> "Run":
+        """Return a run with topics and a group of its own.
+
+        Args:
+            name: of the case.
+            partitions: of each topic.
+            wait_s: how long a trace waits for a span that is missing.
+            reads: the worker's options that say what its input is.
+        """
         self._runs += 1
         unique = f"bench-{name}-{os.getpid()}-{self._runs}"
-        return Run(self, unique, partitions, self.folder / unique, wait_s)
+        return Run(self, unique, partitions, self.folder / unique, wait_s, reads)
 
 
 @contextmanager
@@ -193,7 +207,15 @@ class WorkerProcess(harness.WorkerProcess):
 class Run:
     """Topics, workers and feeds of one measurement."""
 
-    def __init__(self, lab: Lab, name: str, partitions: int, folder: Path, wait_s: float) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        name: str,
+        partitions: int,
+        folder: Path,
+        wait_s: float,
+        reads: Sequence[str] = CANDIDATE,
+    ) -> None:
         self.lab = lab
         self.name = name
         self.partitions = partitions
@@ -202,6 +224,7 @@ class Run:
         self.traces_topic = f"{name}.{topics.TRACES}"
         self.workers: list[WorkerProcess] = []
         self._wait_s = wait_s
+        self._reads = reads
         self._feeds: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> "Run":
@@ -227,10 +250,10 @@ class Run:
             topics.TopicSpec(self.traces_topic, self.partitions, {**traces.config, **given}),
         ]
         topics.create(admin, specs)
-        command = [sys.executable, "-m", "streams.cli.main", "topics", "create", *self._names()]
+        command = [sys.executable, "-m", "streams.cli.main", "topics", "create", *self.names()]
         done = subprocess.run(
             [*command, "--partitions", str(self.partitions)],
-            env=self._environment({}),
+            env=self.environment({}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -245,11 +268,13 @@ class Run:
         for deleted in (admin.delete_topics(mine) if mine else {}).values():
             deleted.result(DELETE_SECONDS)
 
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """Return the options that say where its topics are."""
         names = ["--broker", self.lab.broker, "--input-topic", self.input_topic]
         return [*names, "--derived-prefix", f"{self.name}."]
 
-    def _environment(self, settings: Mapping[str, object]) -> dict[str, str]:
+    def environment(self, settings: Mapping[str, object]) -> dict[str, str]:
+        """Return what its processes see; `settings` become SPANLOOM_* variables."""
         given = {**self.lab.settings, **settings}
         return {
             **{k: v for k, v in os.environ.items() if not k.startswith("SPANLOOM_")},
@@ -291,12 +316,18 @@ class Run:
         self, *arguments: str, settings: Mapping[str, object] | None = None, state: str = "state"
     ) -> WorkerProcess:
         """Start a worker; `settings` become SPANLOOM_* variables."""
-        command = [sys.executable, "-m", "streams.cli.main", "worker", *self._names()]
+        command = [sys.executable, "-m", "streams.cli.main", "worker", *self.names()]
         command += ["--group", self.name, "--state-dir", str(self.folder / state)]
-        command += ["--contract", str(CONTRACT), "--profile", str(PROFILE)]
-        command += ["--fixed-waits", str(self._wait_s), "--log-level", "INFO", *arguments]
+        command += [
+            *self._reads,
+            "--fixed-waits",
+            str(self._wait_s),
+            "--log-level",
+            "INFO",
+            *arguments,
+        ]
         place = self.folder / f"worker-{len(self.workers)}"
-        started = WorkerProcess(command, self._environment(settings or {}), place)
+        started = WorkerProcess(command, self.environment(settings or {}), place)
         self.workers.append(started)
         return started
 

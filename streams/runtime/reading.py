@@ -6,10 +6,11 @@ topics ended when it began.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Final, NamedTuple, Self
+from itertools import compress
+from typing import Any, Final, NamedTuple, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -36,6 +37,8 @@ _HIDDEN: Final = frozenset(
 """Topics that we may not see, or that were deleted as we asked, have no offsets for us."""
 Place = tuple[str, int]
 """Topic and partition."""
+Needed = Callable[[Sequence[str], Sequence[bytes | None]], Sequence[bool]]
+"""Says which records are needed, given topics and values."""
 
 
 def few_of(known: Sequence[str], wanted: Sequence[str]) -> str:
@@ -252,28 +255,36 @@ class Reading:
             yield None
         self._consumer.unassign()
 
-    def batches(self, starts: dict[Place, int], count: int) -> Iterator[list[Message]]:
+    def batches(
+        self, starts: dict[Place, int], count: int, needed: Needed | None = None
+    ) -> Iterator[list[Message]]:
         """Yield the records from some offsets on, for ever; none when nothing is new for a moment.
 
         Args:
             starts: where to begin, for each partition that is to be read.
             count: records of a batch, at most.
+            needed: says which records are, given topics and values; all without it. The last one of
+                each partition is yielded all the same: it tells how far the partition was read.
 
         Raises:
             BrokerError: the broker went away or refuses.
         """
         self._assign(starts)
         while True:
-            good = []
-            for message in self._consumer.consume(count, POLL_SECONDS):
-                error = message.error()
-                if error is None:
-                    good.append(_message(message))
-                    continue
-                self._judge(error, message.topic())
-                if error.code() == KafkaError._PARTITION_EOF:
-                    self.ended[message.topic(), message.partition()] = message.offset()
-            yield good
+            yield self._polled(count, needed)
+
+    def _polled(self, count: int, needed: Needed | None) -> list[Message]:
+        """Return the next records that are needed; what came with them is held no longer."""
+        good = []
+        for message in self._consumer.consume(count, POLL_SECONDS):
+            error = message.error()
+            if error is None:
+                good.append(message)
+                continue
+            self._judge(error, message.topic())
+            if error.code() == KafkaError._PARTITION_EOF:
+                self.ended[message.topic(), message.partition()] = message.offset()
+        return [_message(message) for message in (_needed(good, needed) if needed else good)]
 
     def _assign(self, starts: dict[Place, int]) -> None:
         self._consumer.assign([TopicPartition(t, p, at) for (t, p), at in sorted(starts.items())])
@@ -353,6 +364,16 @@ def _no_offsets(error: KafkaError, link: Link, group: str) -> BrokerError:
     if refusals.is_of_right(error):
         return refusals.of_right(error, "Describe", f"group {group}", link.settings.who)
     return BrokerError(f"the offsets of group {group} cannot be read: {error.str()}. {_LOOK}")
+
+
+def _needed(found: Sequence[Any], needed: Needed) -> list[Any]:
+    """Return the records that are needed, and the last one of each partition; in their order."""
+    topics = [record.topic() for record in found]
+    chosen = list(needed(topics, [record.value() for record in found]))
+    places = zip(topics, [record.partition() for record in found], strict=True)
+    for i in {at: i for i, at in enumerate(places)}.values():
+        chosen[i] = True
+    return list(compress(found, chosen))
 
 
 def _message(message: object) -> Message:

@@ -121,7 +121,7 @@ def _rows(
     place = message.partition, message.offset, message.timestamp_ms * 1000
     try:
         # Most events are no rows; treated they are none, either.
-        if treating is not None and (message.topic == kinds[0].topic or kinds[0].rows(value)):
+        if treating is not None and (kinds[0].topic or kinds[0].rows(value)):
             value = treating.alone(kinds, value)
         return {kind.name: [place + row for row in kind.rows(value)] for kind in kinds}
     except RecordError:
@@ -137,6 +137,7 @@ def compare(
     events: Iterable[str],
     privacy: Privacy | None = None,
     say: Say = lambda _: None,
+    prefix: str = "",
 ) -> dict[str, Difference]:
     """Return how an archive differs from the topics of a deployment, by kind.
 
@@ -146,8 +147,9 @@ def compare(
         events: names of the topics that hold events.
         privacy: what the archive has in place of what is personal.
         say: is told how far it is.
+        prefix: of the names of derived topics.
     """
-    comparison = Comparison(Store(archive), tuple(events), privacy, say)
+    comparison = Comparison(Store(archive), tuple(events), privacy, say, prefix)
     for topic in comparison.topics:
         for partition in deployment.partitions_of(topic):
             batches = committed_batches(deployment.broker, topic, [partition], BATCH_RECORDS)
@@ -163,16 +165,23 @@ class Comparison:
         events: names of the topics that hold events.
         privacy: what the archive has in place of what is personal.
         say: is told how far it is.
+        prefix: of the names of derived topics.
 
     Attributes:
         topics: whose partitions are to be taken, each once.
     """
 
     def __init__(
-        self, store: Store, events: Sequence[str], privacy: Privacy | None, say: Say
+        self,
+        store: Store,
+        events: Sequence[str],
+        privacy: Privacy | None,
+        say: Say,
+        prefix: str = "",
     ) -> None:
-        self.topics = (*dict.fromkeys(kind.topic for kind in KINDS if kind.topic), *events)
-        self._store, self._say = store, say
+        derived = dict.fromkeys(prefix + kind.topic for kind in KINDS if kind.topic)
+        self.topics = (*derived, *events)
+        self._store, self._say, self._prefix = store, say, prefix
         self._treating = None if privacy is None else Treating(privacy)
         self._found = dict.fromkeys(KIND, NONE)
         self._held: dict[tuple[str, str, int], list[Segment]] = {}
@@ -188,7 +197,7 @@ class Comparison:
             partition: of it.
             batches: all its records in the order of their offsets, none of them empty.
         """
-        kinds = _together(topic) or _together("")
+        kinds = _together(topic.removeprefix(self._prefix)) or _together("")
         files = {
             kind.name: _Files(self._store, kind, self._held.pop((kind.name, topic, partition), []))
             for kind in kinds
@@ -204,8 +213,8 @@ class Comparison:
                 self._note(kind.name, _difference((topic, partition), kind, rows[kind.name], held))
             begin = end
             self._tell(topic, partition, len(messages))
-        for name, some in files.items():
-            self._note(name, Difference(0, 0, some.unseen(), 0))
+        for name, of_kind in files.items():
+            self._note(name, Difference(0, 0, of_kind.unseen(), 0))
 
     def end(self) -> dict[str, Difference]:
         """Return the differences by kind; what lies in files of no partition is wrong."""

@@ -28,6 +28,7 @@ FIGURES = {
     "sdk": ("variants", "caller_cheaper", "total_cheaper"),
     "sdk-outage": ("dropped", "phases"),
     "step": ("spans", "digests", "fixed_ms_a_step"),
+    "keeps-up": ("behind_entries", "behind_s"),
 }
 OWN_BROKER = frozenset({"sdk-outage"})
 """Cases that stop the broker: none but their own."""
@@ -44,6 +45,7 @@ POSITIVE = {
     "sdk": ("caller_us", "import_ms", "reference_latency_ratio", "waiting_latency_ratio"),
     "sdk-outage": ("spans", "sent", "held", "rss_bytes_max"),
     "step": ("us_a_span", "step_us_a_span", "calls_a_step"),
+    "keeps-up": ("worker_entries_per_cpu_s", "console_entries", "together_console_entries"),
 }
 
 

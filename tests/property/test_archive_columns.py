@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from streams.codec import wire
 from streams.codec.records import encode
 from streams.console.archive.decoded import Decoded, one_by_one
-from streams.console.archive.eventcolumns import event_columns
+from streams.console.archive.eventcolumns import are_rows, event_columns
 from streams.console.archive.kinds import KINDS
 from streams.console.archive.tracecolumns import trace_columns
 from tests.tiers import tried
@@ -107,3 +107,21 @@ def test_events_as_columns(given_: list[bytes | None]) -> None:
     found, true = event_columns(EVENTS, given_), one_by_one(EVENTS, given_)
     assert set(found.unreadable) <= set(true.unreadable)
     assert rows(found) == rows(true)
+
+
+@tried(values(EVENT_VALUES), few=20, many=100)
+def test_what_is_passed_over_makes_no_row(given_: list[bytes | None]) -> None:
+    """Who leaves it out before anything is decoded has the same rows, and as many unreadable."""
+    needed = are_rows(given_)
+    at = [i for i, is_needed in enumerate(needed) if is_needed]
+    found, true = event_columns(EVENTS, [given_[i] for i in at]), event_columns(EVENTS, given_)
+    assert sorted(at[i] for i in found.unreadable) == sorted(true.unreadable)
+    assert [(at[i], row) for i, row in rows(found)["events"]] == rows(true)["events"]
+
+
+def test_of_spans_that_name_a_trace_no_row_is_made() -> None:
+    """They are most of what comes, whole ones at least."""
+    span, lone, audit = event("span"), event("span", trace_id=""), event("audit")
+    given_ = [encode("telemetry_event", one) for one in (span, lone, audit)]
+    assert are_rows([*given_, None, b"", batch([span])]) == [False, *[True] * 5]
+    assert are_rows([]) == []

@@ -90,26 +90,44 @@ def event_columns(kinds: Sequence[Kind], values: Values) -> Decoded:
     (kind,) = kinds
     schemas = default_schemas()
     header = wire.header(schemas.id_of("telemetry_event"))
-    alone = [i for i, v in enumerate(values) if v is not None and v.startswith(header)]
-    many_header = wire.header(schemas.id_of(BATCH))
-    together = [i for i, v in enumerate(values) if v is not None and v.startswith(many_header)]
-    known = {*alone, *together}
-    slow = [i for i in range(len(values)) if i not in known]
+    whole = Bodies.of([value or b"" for value in values], PADDING)
+    is_alone = _begins_with(whole, header)
+    is_many = _begins_with(whole, wire.header(schemas.id_of(BATCH)))
+    alone, together = np.flatnonzero(is_alone), np.flatnonzero(is_many)
+    slow: list[int] = np.flatnonzero(~(is_alone | is_many)).tolist()
+    if len(alone) < len(values):
+        whole = Bodies.of([values[i] or b"" for i in alone.tolist()], PADDING)
     parts = [
-        *_alone(kind, [values[i] or b"" for i in alone], np.array(alone, np.int64), slow),
-        *_together(kind, [values[i] or b"" for i in together], together, header, slow),
+        *_alone(kind, whole, alone, slow),
+        *_together(
+            kind, [values[i] or b"" for i in together.tolist()], together.tolist(), header, slow
+        ),
     ]
     rest = one_by_one(kinds, values, sorted(slow))
     return Decoded({kind.name: joined(kind, [*parts, rest.rows[kind.name]])}, rest.unreadable)
 
 
-def _alone(kind: Kind, values: Sequence[bytes], index: I64, slow: list[int]) -> list[Rows]:
-    """Return the rows of messages of one event each; what is doubtful goes to `slow`."""
-    if not values:
+def _begins_with(values: Bodies, header: bytes) -> Mask:
+    """Whether values begin with a header; behind the last one there are bytes that may be read."""
+    octets = np.frombuffer(values.data, np.uint8)
+    found: Mask = values.size >= len(header)
+    for i, octet in enumerate(header):
+        found &= octets[values.start + i] == octet
+    return found
+
+
+def _alone(kind: Kind, whole: Bodies, index: I64, slow: list[int]) -> list[Rows]:
+    """Return the rows of messages of one event each; what is doubtful goes to `slow`.
+
+    Args:
+        kind: `events`.
+        whole: n messages, one after the other.
+        index: (n,) of each among all.
+        slow: indexes of what is to be read one by one.
+    """
+    if not len(index):
         return []
-    whole = Bodies.of(values, PADDING)
-    head = wire.HEADER_BYTES
-    bodies = Bodies(whole.data, whole.start + head, whole.size - head)
+    bodies = _behind_header(whole)
     at = np.flatnonzero(~is_span_of_trace(bodies))
     if not len(at):
         return []
@@ -122,6 +140,26 @@ def _alone(kind: Kind, values: Sequence[bytes], index: I64, slow: list[int]) -> 
         own = octets(whole, rows_at)
         parts.append(rows_of(kind, block.frame.filter(is_row), own, index[rows_at]))
     return parts
+
+
+def are_rows(values: Sequence[bytes | None]) -> list[bool]:
+    """Return which messages of a topic of events may be rows; the others are spans of traces.
+
+    They are most of what there is, and passed over before anything is made of them.
+    """
+    whole = Bodies.of([value or b"" for value in values], PADDING)
+    header = wire.header(default_schemas().id_of("telemetry_event"))
+    at = np.flatnonzero(_begins_with(whole, header))
+    is_row = np.ones(len(whole), np.bool_)
+    is_row[at] = ~is_span_of_trace(_behind_header(whole).take(at))
+    found: list[bool] = is_row.tolist()
+    return found
+
+
+def _behind_header(values: Bodies) -> Bodies:
+    """Return values without the header that they begin with."""
+    head = wire.HEADER_BYTES
+    return Bodies(values.data, values.start + head, values.size - head)
 
 
 def is_span_of_trace(bodies: Bodies) -> Mask:

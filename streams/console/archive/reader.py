@@ -6,12 +6,14 @@ that is full too, and nothing is read meanwhile. What cannot be mended ends the 
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
 
 from streams.codec.panics import FAILURES
 from streams.console.archive.archive import Archive
+from streams.console.archive.eventcolumns import are_rows
 from streams.errors import BrokerError, RightError, SpanloomError, StateError, said_of
 from streams.runtime.link import Link
 from streams.runtime.reading import Message, Place, Reading, Span
@@ -38,6 +40,7 @@ class Reader:
 
     def __init__(self, archive: Archive, link: Link) -> None:
         self._archive, self._link = archive, link
+        self._events = frozenset(archive.telemetry)
         self._ending = threading.Event()
         self._ends: dict[Place, int] = {}
         self._met: dict[Place, int] = {}
@@ -110,7 +113,7 @@ class Reader:
             starts = self._archive.starts({at: (s.low, s.high) for at, s in spans.items()})
             self.waits_for = ""
             looked = asked = time.monotonic()
-            for messages in reading.batches(starts, BATCH):
+            for messages in reading.batches(starts, BATCH, self._needed):
                 if self._ending.is_set():
                     return
                 self._take(messages)
@@ -124,6 +127,20 @@ class Reader:
                     if {(t, p) for t in topics for p in range(there.get(t, 0))} != starts.keys():
                         return  # a topic or a partition came or went: begin with what there is
                     asked = time.monotonic()
+
+    def _needed(self, topics: Sequence[str], values: Sequence[bytes | None]) -> Sequence[bool]:
+        """Return which records the archive has a use for, given their topics and values.
+
+        Most are spans that name a trace: they come once more, in the trace that the workers make
+        of them.
+        """
+        of_events = [i for i, topic in enumerate(topics) if topic in self._events]
+        if len(of_events) == len(topics):
+            return are_rows(values)
+        needed = [True] * len(topics)
+        for i, is_row in zip(of_events, are_rows([values[i] for i in of_events]), strict=True):
+            needed[i] = is_row
+        return needed
 
     def _spans(self, reading: Reading) -> dict[Place, Span]:
         """Return what there is to read, and note its ends.

@@ -39,6 +39,26 @@ def test_records_are_whole_and_differ() -> None:
     assert fast.rows["spans"].table.num_rows == slow.rows["spans"].table.num_rows == 40
 
 
+def test_telemetry_is_what_the_traces_were_made_of() -> None:
+    """The same ids, each event once, by time, keyed by its trace; a point is of none."""
+    told = Source(rate=1_000, start_us=START_US + 7).telemetry(5)
+    events = [decode(one.value) for one in told]
+    assert len({event["event_id"] for event in events}) == len(events) == 5 * ENTRIES
+    assert sorted(event["timestamp"] for event in events)[0] == START_US + 7
+    assert [event["timestamp"] for event in events] == sorted(e["timestamp"] for e in events)
+    assert [one.at_ms for one in told] == [event["timestamp"] // 1000 for event in events]
+    for one, event in zip(told, events, strict=True):
+        assert one.key == (event["trace_id"].encode() or None)
+    assembled = [decode(m.value) for m in Source().messages(5) if m.topic == topics.TRACES]
+    spans = [event for event in events if event["event_type"] == "TRACE"]
+    names = ("event_id", "trace_id", "span_id", "parent_span_id", "record_id", "dimensions")
+    assert sorted(str([span[n] for n in names]) for span in spans) == sorted(
+        str([span[n] for n in names]) for trace in assembled for span in trace["spans"]
+    )
+    kinds = [event["event_type"] for event in events]
+    assert (kinds.count("AUDIT"), kinds.count("METRIC")) == (5, 5)
+
+
 def test_a_small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every entry is archived once, and every look-up and question finds something."""
     monkeypatch.setattr(of_archive, "ASKED", 5)
