@@ -349,7 +349,7 @@ def test_rows_without_a_length_end_with_their_piece() -> None:
 def test_without_the_loops_polars_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that cannot compile says so, and reads the same."""
 
-    def no_compiler() -> Loops:
+    def no_compiler(_: bool) -> Loops:
         raise ImportError("no wheel for this machine")
 
     monkeypatch.setattr(loops, "_loaded", [])
