@@ -193,13 +193,21 @@ async def _run(watchdog: Watchdog, pipeline: Pipeline, link: Link) -> None:
     worker.prepare()
     met = worker.bounds_met[""]
     keeper = asyncio.create_task(keep_tight(settings.heap_free_bytes_max, met))
-    if settings.compiled_loops:  # beside what is waited for: until they are there, polars reads
-        asyncio.get_running_loop().run_in_executor(None, load)
+    if settings.compiled_loops:
+        _load_loops()
     try:
         await worker.run()
     finally:
         keeper.cancel()
     _tell(worker)
+
+
+def _load_loops() -> None:
+    """Load the compiled loops beside what is waited for: until they are there, polars reads.
+
+    In a thread of its own: asyncio ends when its own threads have, and a compiler takes its time.
+    """
+    threading.Thread(target=load, name="spanloom-loops").start()
 
 
 def _tell_of_limits(settings: WorkerSettings) -> None:

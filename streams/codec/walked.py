@@ -11,12 +11,12 @@ Source: Avro 1.11, "Binary encoding"; Apache Kafka, "Record batch", message form
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 
-from streams.codec.columnar import ColumnarReader, Field, entries_of
+from streams.codec.columnar import Block, ColumnarReader, Field, entries_of
 from streams.codec.otlp.texts import TextHashes
 from streams.codec.otlp.walk import words_of
 from streams.codec.plan import Plan
@@ -31,12 +31,16 @@ VALUE_BYTES_MAX: Final = 1024
 """... and values of entries that are longer are hashed by polars, with all others of that read."""
 _PAD: Final = bytes(16)
 """Before and after the records, so that whole words may be read anywhere among them."""
-_TEXTS: Final = ("string", "bytes")
+_SIZED: Final = ("string", "bytes", "list")
+_REAL: Final = ("double", "float")
 
 
 @dataclass(frozen=True, slots=True)
 class WalkedBlock:
-    """n rows, all of them sound; see `streams.codec.columnar.Rows`.
+    """n rows, all of them sound; see `streams.codec.rows.Rows`.
+
+    A foreign schema may have a field of another kind than the column that it fills is asked for:
+    a count as the value, a flag as a number. What is not as it is asked for polars reads.
 
     Attributes:
         data: the buffer, with 16 bytes or more after the rows.
@@ -61,6 +65,8 @@ class WalkedBlock:
     def numbers(self, name: str, null: int = 0) -> I64:
         """Return a column of whole numbers, (n,), `null` where there is none."""
         place = self.place(name)
+        if self._reader.fields[place].kind != "long":
+            return self._as_read().numbers(name, null)
         number: I64 = self._values[place]  # 0 where there is none
         if null and self._reader.fields[place].null_branch >= 0:
             return np.where(self._there[place], number, null)
@@ -70,6 +76,8 @@ class WalkedBlock:
         """Return a column of doubles or floats, (n,), NaN for null."""
         place = self.place(name)
         field = self._reader.fields[place]
+        if field.kind not in _REAL:
+            return self._as_read().doubles(name)
         at = self.starts[place] + (field.null_branch >= 0)
         word = words_of(np.frombuffer(self.data, np.uint8))[at]
         if field.kind == "float":
@@ -80,7 +88,10 @@ class WalkedBlock:
 
     def text_bytes(self, name: str) -> I64:
         """Return the lengths of a text column, (n,), 0 for null."""
-        size: I64 = self._values[self.place(name)]
+        place = self.place(name)
+        if self._reader.fields[place].kind not in _SIZED:
+            return self._as_read().text_bytes(name)
+        size: I64 = self._values[place]
         return size
 
     def is_there(self, name: str) -> Mask:
@@ -91,19 +102,25 @@ class WalkedBlock:
     def text_hashes(self, names: Sequence[str]) -> Mapping[str, U64]:
         """Return hashes of texts, (n,) each; of a text the same in any block of one reader."""
         words = words_of(np.frombuffer(self.data, np.uint8))
-        found = {}
+        found: dict[str, U64] = {}
         for name in names:
             place = self.place(name)
+            if self._reader.fields[place].kind != "string":
+                found |= self._as_read().text_hashes([name])
+                continue
             size = self._values[place]
             found[name] = self._reader.hashes.of(words, self.starts[place + 1] - size, size)
         return found
 
-    def value(self, name: str, row: int) -> int | str | None:
-        """Return one whole number or text."""
+    def value(self, name: str, row: int) -> Any:
+        """Return one value."""
         place = self.place(name)
+        kind = self._reader.fields[place].kind
+        if kind not in ("string", "long"):
+            return self._as_read(np.array([row])).value(name, 0)
         if not self._there[place, row]:
             return None
-        if self._reader.fields[place].kind not in _TEXTS:
+        if kind == "long":
             return int(self._values[place, row])
         end = int(self.starts[place + 1][row])
         return self.data[end - int(self._values[place, row]) : end].decode()
@@ -112,6 +129,8 @@ class WalkedBlock:
         """Return the entries of a column of maps that some of the rows have; see `Rows`."""
         made = loops()
         place, data = self.place(name), self.data
+        if not self._reader.is_text_map[place] and len(rows):
+            return entries_of(self.frame_of(rows, [name])[name], keys)
         count = self._values[place][rows]
         owner, *places = (np.empty(int(count.sum()), np.int64) for _ in range(5))
         octets = np.frombuffer(data, np.uint8)
@@ -132,10 +151,7 @@ class WalkedBlock:
 
     def frame_of(self, rows: I64, names: Sequence[str] = ()) -> pl.DataFrame:
         """Return some rows, one or more, as polars reads them; of no names all columns."""
-        begin = self.starts[0][rows]
-        some = Bodies(self.data, begin, self.starts[-1][rows] - begin)
-        block = self._reader.columnar.read_block(list(some.runs()), len(rows))
-        assert block is not None, "what was walked is canonical"
+        block = self._as_read(rows)
         return block.frame.select(names) if names else block.frame
 
     def take(self, at: I64) -> "WalkedBlock":
@@ -148,6 +164,15 @@ class WalkedBlock:
             self._values[:, at],
             self._there[:, at],
         )
+
+    def _as_read(self, rows: I64 | None = None) -> Block:
+        """Return some rows, one or more, or all, as polars reads them."""
+        some = Bodies(self.data, self.starts[0], self.starts[-1] - self.starts[0])
+        if rows is not None:
+            some = some.take(rows)
+        block = self._reader.columnar.read_block(list(some.runs()), len(some))
+        assert block is not None, "what was walked is canonical"
+        return block
 
 
 class WalkedReader:
@@ -163,6 +188,7 @@ class WalkedReader:
         self.columnar = columnar
         self.fields: tuple[Field, ...] = columnar.fields
         self.place = {field.name: i for i, field in enumerate(self.fields)}
+        self.is_text_map = [_is_text_map(field) for field in self.fields]
         self.hashes = TextHashes(VALUE_BYTES_MAX)
         self._plan = Plan.of(self.fields, frozenset(hashed), TEXT_BYTES_MAX)
         self._is_framed = is_framed
@@ -191,3 +217,11 @@ class WalkedReader:
         if not made.walk(octets, *parts, plan.fields, plan.ranges, plan.items, *into):
             return None
         return WalkedBlock(data, list(starts), np.ones(n, np.bool_), self, values, there)
+
+
+def _is_text_map(field: Field) -> bool:
+    """Whether the loop that notes entries may go over a field: it trusts that it finds texts."""
+    return [(item.name, item.kind) for item in field.items] == [
+        ("key", "string"),
+        ("value", "string"),
+    ]

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 import numba
 import numpy as np
 
+from streams.compiled import keeping
 from streams.compiled.kinds import BOOLEAN, BYTES, FIXED, LIST, LONG, TEXT
 from streams.units import I64, U8, U64, Mask
 
@@ -35,8 +36,10 @@ def _compiled(function: F) -> F:
     """Return a function that is compiled at its first call, and kept on the disk where it may be.
 
     Where neither the folder of the source nor the user's own may be written, each process compiles
-    it for itself.
+    it for itself; or where `keeping.is_on` is not, when the module is loaded.
     """
+    if not keeping.is_on:
+        return cast(F, numba.njit(**_OPTIONS)(function))
     try:
         made = numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # there is no place for it

@@ -1,12 +1,17 @@
 """Loads the compiled loops, once for a process."""
 
+import contextlib
+import importlib
 import threading
 import time
+from pathlib import Path
+from types import ModuleType
 from typing import Final, cast
 
 import numpy as np
 import structlog
 
+from streams.compiled import keeping
 from streams.compiled.kinds import LIST, TEXT
 from streams.compiled.loops import Loops, loops, use
 from streams.errors import said_of
@@ -18,7 +23,9 @@ _loading: Final = threading.Lock()
 def load() -> bool:
     """Load the loops; blocking: half a second, or some five where they were never compiled.
 
-    Called again it does nothing. What keeps them from being compiled is logged, and no error.
+    Called again it does nothing. What was kept of them on the disk and is torn, or older than what
+    they are made of, is thrown away; on a full disk they are not kept. What keeps them from being
+    compiled is logged, and no error.
 
     Returns:
         Whether they are there.
@@ -27,21 +34,42 @@ def load() -> bool:
         if loops() is not None:
             return True
         began = time.monotonic()
-        try:
-            made = _made()
-            _try(made)
-        except Exception as error:  # a compiler may fail in any way, and nothing needs it
-            log.warning("compiled_loops_missing", error=said_of(error), effect="reads slower")
-            return False
-        use(made)
-        log.info("compiled_loops_loaded", seconds=round(time.monotonic() - began, 3))
-        return True
+        failed = ""
+        for is_kept in (True, False):
+            try:
+                made = _made(is_kept)
+                _try(made)
+            except Exception as error:  # a compiler may fail in any way, and nothing needs it
+                failed = said_of(error)
+            else:
+                use(made)
+                seconds = round(time.monotonic() - began, 3)
+                log.info("compiled_loops_loaded", seconds=seconds)
+                return True
+        log.warning("compiled_loops_missing", error=failed, effect="reads slower")
+        return False
 
 
-def _made() -> Loops:
+def _made(is_kept: bool) -> Loops:
+    """Return the loops; or without what is kept of them, which is gone then.
+
+    The next process keeps them again.
+    """
     from streams.compiled import kernels  # what it costs is said there
 
-    return cast(Loops, kernels)
+    if is_kept:
+        return cast(Loops, kernels)
+    _throw_away(kernels)
+    keeping.is_on = False
+    return cast(Loops, importlib.reload(kernels))
+
+
+def _throw_away(kernels: ModuleType) -> None:
+    """Delete what is kept of the loops, where that may be done."""
+    folder = kernels.walk.stats.cache_path  # None where nothing is kept
+    for path in Path(folder).glob("kernels.*.nb[ci]") if folder else ():
+        with contextlib.suppress(OSError):  # read-only, or another process was first
+            path.unlink()
 
 
 def _try(made: Loops) -> None:

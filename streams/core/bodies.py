@@ -137,10 +137,12 @@ class Scattered:
         cuts = np.searchsorted(self.source[order], np.arange(len(self.sources) + 1))
         to = np.cumsum(self.size) - self.size
         out = np.empty(int(self.size.sum()), np.uint8)
+        # Of another layout the loop would be compiled once more, amid a step.
+        start, size = np.ascontiguousarray(self.start), np.ascontiguousarray(self.size)
         for source, (first, last) in zip(self.sources, pairwise(cuts.tolist()), strict=True):
             if first < last:
                 octets = np.frombuffer(source, np.uint8)
-                made.gather(octets, order[first:last], self.start, self.size, to, out)
+                made.gather(octets, order[first:last], start, size, to, out)
         return out.tobytes()
 
 

@@ -50,3 +50,24 @@ def test_an_error_without_such_a_thread_is_raised_as_ever() -> None:
     )
     assert run.returncode == 1
     assert "BrokerError: no broker" in run.stderr
+
+
+COMPILING = """
+import asyncio, time
+from streams.cli import worker
+worker.load = lambda: time.sleep(600)
+async def run():
+    worker._load_loops()
+with worker._leaving_threads():
+    asyncio.run(run())
+    print("done")
+print("went on")
+"""
+
+
+def test_a_stop_does_not_wait_for_a_compiler() -> None:
+    """The loops of a worker that is stopped while they are compiled are of use to nobody."""
+    run = subprocess.run(
+        [sys.executable, "-c", COMPILING], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "done\n", "")

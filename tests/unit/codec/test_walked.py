@@ -6,6 +6,7 @@ from typing import Any
 
 import fastavro
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 
@@ -269,6 +270,59 @@ def test_a_value_too_long_to_hash_is_hashed_by_polars() -> None:
     assert entries_of(block, [0, 1]) == [(0, "k", long), (1, "k", "v"), (1, "größe", long)]
 
 
+def test_a_field_of_another_kind_than_it_is_asked_for_is_what_polars_makes_of_it() -> None:
+    """Foreign schemas: a flag as a number, a count as a value, a number as a name."""
+    bodies = [body(maybe_long=None, maybe_double=None), body(is_hot=False, int=100_000, long=-8)]
+    block = walked(batch_of(bodies))
+    plain = BatchReader(FIELDS, 0).read([batch_of(bodies)], Shape(True, 0))
+    assert block is not None
+    assert plain is not None
+    for name in ("is_hot", "maybe_double", "float", "maybe_long"):
+        assert block.numbers(name, 5).tolist() == plain.block.numbers(name, 5).tolist()
+    for name in ("long", "maybe_long", "kind", "is_hot"):
+        np.testing.assert_array_equal(block.doubles(name), plain.block.doubles(name))
+    for name in ("int", "octets"):
+        hashes = [one.text_hashes([name])[name].tolist() for one in (block, plain.block)]
+        assert hashes[0] == hashes[1]
+    for name in ("is_hot", "float", "maybe_double", "octets", "fixed"):
+        assert [block.value(name, i) for i in (1, 0)] == [
+            plain.block.value(name, i) for i in (1, 0)
+        ]
+    with pytest.raises(pl.exceptions.ColumnNotFoundError):
+        block.text_bytes("long")
+
+
+def test_entries_of_what_is_no_map_of_texts_are_not_walked() -> None:
+    """A number would be taken for a length, and bytes beyond the buffer for a value."""
+    texts, values = {"type": "map", "values": "string"}, {"type": "map", "values": "long"}
+    names = ("key", "value", "more")
+    wider = {
+        "type": "array",
+        "items": {"type": "record", "name": "E", "fields": [
+            {"name": name, "type": "string"} for name in names
+        ]},
+    }  # fmt: skip
+    fields = [("text", "string"), ("texts", texts), ("numbers", values), ("wider", wider)]
+    schema: Any = {"type": "record", "name": "Odd", "fields": [
+        {"name": name, "type": kind} for name, kind in fields
+    ]}  # fmt: skip
+    row = {"text": "t", "texts": {"k": "v"}, "numbers": {"k": 1 << 61}}
+    row["wider"] = [dict(zip(names, ("k", "v", "k"), strict=True))] * 2
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(schema), row)
+    odd = schema_fields(fastavro.parse_schema(schema))
+    block = WalkedReader(ColumnarReader(odd), ["text"], is_framed=False).read_block(
+        [out.getvalue()], [1]
+    )
+    assert block is not None
+    at = np.zeros(1, np.int64)
+    found = block.entries("wider", at, ["k"])
+    assert [found.text(i) for i in range(len(found.owner))] == ["v", "v"]
+    with pytest.raises(pl.exceptions.PolarsError):
+        block.entries("numbers", at, ["k"])
+    assert len(block.entries("numbers", at[:0], ["k"]).owner) == 0
+
+
 def test_rows_that_do_not_fill_their_bytes_are_not_walked() -> None:
     """Too few bytes, too many, and a length that leads beyond."""
     one = batch_of([body(), body()])
@@ -295,7 +349,7 @@ def test_rows_without_a_length_end_with_their_piece() -> None:
 def test_without_the_loops_polars_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that cannot compile says so, and reads the same."""
 
-    def no_compiler() -> Loops:
+    def no_compiler(_: bool) -> Loops:
         raise ImportError("no wheel for this machine")
 
     monkeypatch.setattr(loops, "_loaded", [])

@@ -90,10 +90,41 @@ def test_a_loop_that_reads_wrongly_is_not_used(
         hashes = staticmethod(made.hashes)
 
     monkeypatch.setattr(loops, "_loaded", [])
-    monkeypatch.setattr(loading, "_made", lambda: Wrong)
+    monkeypatch.setattr(loading, "_made", lambda _: Wrong)
     assert not loading.load()
     assert loops.loops() is None
     assert "compiled_loops_missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("harm", ["torn index", "torn code", "other kinds"])
+def test_what_is_kept_and_of_no_use_is_compiled_anew(tmp_path: Path, harm: str) -> None:
+    """A power cut amid a write, or a new version with the same file of loops; it is kept again."""
+    whole = kept_by(tmp_path, "")
+    assert whole
+    if harm == "other kinds":
+        swap = "from streams.compiled import kinds as k; k.TEXT, k.LIST = k.LIST, k.TEXT; "
+    else:
+        swap = ""
+        for path in tmp_path.rglob("*.nbi" if harm == "torn index" else "*.nbc"):
+            path.write_bytes(path.read_bytes()[:40])
+    assert kept_by(tmp_path, swap) == []
+    assert kept_by(tmp_path, swap) == whole
+
+
+def kept_by(folder: Path, first: str) -> list[str]:
+    """Load the loops in a process that keeps them in a folder; return what lies there then."""
+    code = f"{first}from streams.compiled.loading import load; raise SystemExit(not load())"
+    root = str(Path(streams.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": root, "NUMBA_CACHE_DIR": str(folder)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert (done.returncode, "missing" in done.stdout) == (0, False), done.stdout + done.stderr
+    return sorted(path.name for path in folder.rglob("kernels.*.nb?"))
 
 
 def test_a_process_without_a_place_for_them_compiles_for_itself(tmp_path: Path) -> None:
