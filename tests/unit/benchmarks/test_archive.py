@@ -9,7 +9,7 @@ from benchmarks.archive import run
 from benchmarks.archive_events import ENTRIES, RATE, START_US, Source
 from streams.codec.records import decode
 from streams.console.archive.decoded import one_by_one
-from streams.console.archive.decoding import decode as decode_all
+from streams.console.archive.decoding import Decoding
 from streams.console.archive.kinds import KIND
 from streams.runtime import topics
 from streams.units import SECOND_US
@@ -34,8 +34,8 @@ def test_records_are_whole_and_differ() -> None:
     places = [(m.topic, m.partition, m.offset) for m in made]
     assert len(set(places)) == len(places)
     kinds = (KIND["traces"], KIND["spans"])
-    values = [m.value for m in made if m.topic == topics.TRACES]
-    fast, slow = decode_all(kinds, values), one_by_one(kinds, values)
+    traces = [m for m in made if m.topic == topics.TRACES]
+    fast, slow = Decoding().rows(kinds, traces), one_by_one(kinds, [m.value for m in traces])
     assert fast.rows["spans"].table.num_rows == slow.rows["spans"].table.num_rows == 40
 
 
