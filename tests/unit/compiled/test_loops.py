@@ -96,6 +96,7 @@ def test_a_loop_that_reads_wrongly_is_not_used(
     assert "compiled_loops_missing" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["torn index", "torn code", "other kinds"])
 def test_what_is_kept_and_of_no_use_is_compiled_anew(tmp_path: Path, harm: str) -> None:
     """A power cut amid a write, or a new version with the same file of loops; it is kept again."""
@@ -127,6 +128,7 @@ def kept_by(folder: Path, first: str) -> list[str]:
     return sorted(path.name for path in folder.rglob("kernels.*.nb?"))
 
 
+@pytest.mark.slow
 def test_a_process_without_a_place_for_them_compiles_for_itself(tmp_path: Path) -> None:
     """An image whose files and home are not to be written."""
     code = (
