@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from streams.codec.columnar import Block, ColumnarReader, Field, schema_fields
+from streams.codec.otlp.texts import is_utf8
 from streams.codec.recordbatch import BatchReader, Record, RecordBatch, Shape
 from streams.codec.rows import Rows
 from streams.codec.walked import TEXT_BYTES_MAX, VALUE_BYTES_MAX, WalkedBlock, WalkedReader
@@ -236,7 +237,7 @@ def test_characters_of_each_length_are_texts(text: str) -> None:
     for end in range(1, len(text.encode())):
         part = text.encode()[:end]
         row = body(text="x" * end).replace(b"x" * end, part)
-        assert (walked(batch_of([row])) is not None) == _is_whole(part)
+        assert (walked(batch_of([row])) is not None) == is_utf8(part)
 
 
 @pytest.mark.parametrize(
@@ -249,17 +250,9 @@ def test_characters_of_each_length_are_texts(text: str) -> None:
 def test_bytes_that_are_no_characters_are_no_text(octets: str) -> None:
     """Later bytes, overlong forms, surrogates, beyond the last character, and what is cut."""
     part = bytes.fromhex(octets)
-    assert not _is_whole(part)
+    assert not is_utf8(part)
     row = body(text="Q" * len(part)).replace(b"Q" * len(part), part)
     assert walked(batch_of([body(), row])) is None
-
-
-def _is_whole(part: bytes) -> bool:
-    try:
-        part.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def test_a_value_too_long_to_hash_is_hashed_by_polars() -> None:
