@@ -178,6 +178,7 @@ def commit_cut(
     metadata: bytes | None,
     patience_seconds: float = PATIENCE_SECONDS,
     calls: Calls | None = None,
+    is_there: Callable[[], bool] = lambda: False,
 ) -> None:
     """Make a cut visible; blocking, called in a thread.
 
@@ -188,6 +189,7 @@ def commit_cut(
         patience_seconds: how long the outcome is asked for while the broker does not answer.
         calls: told when a call begins and ends. One may never return: librdkafka waits without an
             end for a group's coordinator that a broker's metadata once left out (its issue 5511).
+        is_there: whether the broker answers another client; asked where this one gets no answer.
 
     Raises:
         CommitRefusedError: fenced, stale generation, or any failure after which nothing is visible.
@@ -205,7 +207,8 @@ def commit_cut(
             offset = message.offset()  # type: ignore[attr-defined]
             cut.next_changelog_offset = max(cut.next_changelog_offset, offset + 1)
 
-    insist = _Insisting(producer, time.monotonic() + patience_seconds, calls or Calls())
+    deadline = time.monotonic() + patience_seconds
+    insist = _Insisting(producer, deadline, calls or Calls(), is_there)
     reached("before_begin")
     producer.poll(0)  # a token that is due is asked for here: what follows would wait for it
     try:
@@ -294,12 +297,15 @@ class _Insisting:
     come out with a retriable time-out. An error that says nothing throws the memory away: what is
     read back after `init_transactions` is what was committed, whatever that error was.
 
-    Where the broker answers and the outcome stays unknown, another client is to find it out.
+    Where the broker answers and the outcome stays unknown, another client is to find it out; at
+    once where it answers others only: a client that was told of no broker at all, as one that just
+    came back may do, never finds it again.
     """
 
     producer: Producer
     deadline: float
     calls: Calls
+    is_there: Callable[[], bool]
     answered: int = 0
 
     def __call__(self, call: Callable[[], object]) -> None:
@@ -311,10 +317,13 @@ class _Insisting:
 
     def _failed(self, error: KafkaException) -> None:
         with self.calls.one():
-            self.answered += _connected(self.producer)
+            is_heard = _connected(self.producer)
+        self.answered += is_heard
+        said = error.args[0].str()
         if self.answered > _ANSWERED_MAX:
-            said = error.args[0].str()
             raise CommitRefusedError(f"{said}, though the broker answers") from error
+        if not is_heard and self.is_there():
+            raise CommitRefusedError(f"{said}, though the broker answers others") from error
 
 
 def _connected(producer: Producer) -> bool:
@@ -328,6 +337,15 @@ def _connected(producer: Producer) -> bool:
     except KafkaException:
         return False
     return True
+
+
+def broker_answers(base: Mapping[str, object]) -> bool:
+    """Return whether the broker answers a client made for this question; blocking, some 2 s.
+
+    Args:
+        base: client settings.
+    """
+    return _connected(open_client(Producer, {**base, **MAKES_NO_TOPICS}))
 
 
 def _look_again(producer: Producer, _: KafkaException) -> None:

@@ -7,6 +7,7 @@ the task is ahead of its state, and must be thrown away.
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final, Literal, Protocol
 
 from confluent_kafka import KafkaError, Producer
@@ -17,6 +18,7 @@ from streams.runtime.commit import (
     CommitRefusedError,
     Cut,
     OutRecord,
+    broker_answers,
     commit_cut,
     init_transactions,
     producer_for,
@@ -62,6 +64,7 @@ class ExactlyOnce:
         self._producer = producer_for(base, transactional_id)
         self._patience_seconds = patience_seconds
         self._calls = Calls()
+        self._is_there = partial(broker_answers, base)
 
     def start(self) -> None:
         """Fence earlier holders and settle what they left open."""
@@ -69,7 +72,8 @@ class ExactlyOnce:
 
     def commit(self, cut: Cut, metadata: bytes | None) -> None:
         """Commit one transaction."""
-        commit_cut(self._producer, cut, metadata, self._patience_seconds, self._calls)
+        patience_seconds, calls = self._patience_seconds, self._calls
+        commit_cut(self._producer, cut, metadata, patience_seconds, calls, self._is_there)
 
     @property
     def call_seconds(self) -> float:

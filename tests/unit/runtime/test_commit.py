@@ -297,6 +297,20 @@ def test_where_the_broker_answers_another_client_finds_the_outcome_out(
     assert not {"abort", "commit"} & set(producer.calls)
 
 
+@pytest.mark.parametrize("call", ["offsets", "commit"])
+def test_a_client_that_alone_gets_no_answer_is_given_up_at_once(
+    monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """One that lost all its brokers waited out its patience, though the broker was back."""
+    monkeypatch.setattr(commit.time, "sleep", lambda _seconds: None)
+    producer = FakeProducer({call: [UNKNOWN] * 10})
+    answers = iter([False, False, True])
+    with pytest.raises(CommitRefusedError, match="planned, though the broker answers others"):
+        commit_cut(producer, a_cut(), b"m", is_there=lambda: next(answers))  # type: ignore[arg-type]
+    assert producer.calls.count(call) == 3, "while nobody is answered it is repeated"
+    assert "abort" not in producer.calls
+
+
 @pytest.mark.parametrize("call", ["offsets", "commit", "abort"])
 def test_it_is_told_for_how_long_a_call_has_not_come_back(
     monkeypatch: pytest.MonkeyPatch, call: str
