@@ -1,6 +1,5 @@
 """How a command reaches the broker that its settings name."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -8,8 +7,10 @@ import typer
 from streams.runtime.build import Pipeline
 from streams.runtime.link import Link
 from streams.runtime.personal import untreated
+from streams.runtime.reading import Reading
 from streams.runtime.registry import adopt_registry
 from streams.runtime.replaying import Replay
+from streams.runtime.sent_events import unread_exporter_topics
 from streams.settings import WorkerSettings, load_link
 
 OtlpTopics = Annotated[
@@ -57,6 +58,8 @@ def tell_untreated(pipeline: Pipeline, how: str) -> None:
         )
 
 
-def not_read(topics: Sequence[str]) -> str:
-    """Return what is said of topics that look like those of OpenTelemetry's exporter."""
-    return f"spanloom: not read: {', '.join(topics)}. Name them by --otlp-topics."
+def tell_not_read(reading: Reading, pipeline: Pipeline) -> None:
+    """Say on standard error which topics look like those of OpenTelemetry's exporter, unnamed."""
+    if unread := unread_exporter_topics(reading, pipeline):
+        what = ", ".join(unread)
+        typer.echo(f"spanloom: not read: {what}. Name them by --otlp-topics.", err=True)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from streams.cli.connection import OtlpTopics, connect, not_read
+from streams.cli.connection import OtlpTopics, connect, tell_not_read
 from streams.cli.lines import clean
 from streams.cli.moments import moment_us
 from streams.cli.tables import columns_of, print_table, terminal
@@ -21,7 +21,7 @@ from streams.errors import ConfigError, reason_of
 from streams.runtime.build import load_pipeline
 from streams.runtime.field_sizes import field_sizes
 from streams.runtime.reading import Reading
-from streams.runtime.sent_events import SentEvents, unread_exporter_topics
+from streams.runtime.sent_events import SentEvents
 from streams.settings import load_settings
 
 _SHOWN_MAX: Final = 50
@@ -58,11 +58,9 @@ def minimise(
     asked = {} if access is None else asked_for(access, since)
     with Reading(connect(settings)) as reading:
         topics = reading.known(pipeline.sent)
-        left_out = unread_exporter_topics(reading, pipeline)
+        tell_not_read(reading, pipeline)
         events_of = SentEvents(pipeline).of
         sizes, is_cut = field_sizes(reading, topics, newest, since_us, events_of)
-    if left_out:
-        typer.echo(not_read(left_out), err=True)
     found = uses(pipeline.contract, sizes, asked, settings.signal_dimensions)
     if as_json:
         typer.echo(json.dumps(view(found, sizes, is_cut)))

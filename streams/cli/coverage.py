@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from streams.cli.connection import OtlpTopics, connect, not_read
+from streams.cli.connection import OtlpTopics, connect, tell_not_read
 from streams.cli.coverage_template import files_for
 from streams.cli.lines import clean, time_of_day
 from streams.cli.tables import columns_of, print_table, terminal
@@ -20,7 +20,7 @@ from streams.errors import ConfigError
 from streams.runtime.build import load_pipeline
 from streams.runtime.counting import Told, count_told
 from streams.runtime.reading import Reading
-from streams.runtime.sent_events import SentEvents, unread_exporter_topics
+from streams.runtime.sent_events import SentEvents
 from streams.settings import load_settings
 from streams.units import counted
 
@@ -66,10 +66,8 @@ def run(
         raise ConfigError("coverage needs a contract: give --contract FILE, or --contract seed")
     with Reading(connect(settings)) as reading:
         topics = reading.known(pipeline.sent)
-        left_out = unread_exporter_topics(reading, pipeline)
+        tell_not_read(reading, pipeline)
         told = count_told(reading, topics, newest, SentEvents(pipeline).of)
-    if left_out:
-        typer.echo(not_read(left_out), err=True)
     found = coverage(pipeline.contract, told.seen)
     if as_json:
         typer.echo(json.dumps(view(found, told)))

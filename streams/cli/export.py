@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from streams.cli.connection import OtlpTopics, connect, not_read, tell_untreated
+from streams.cli.connection import OtlpTopics, connect, tell_not_read, tell_untreated
 from streams.cli.moments import moment_us
 from streams.cli.outfiles import FORCE_HELP, refuse_there
 from streams.codec import records
@@ -28,7 +28,7 @@ from streams.errors import ConfigError, RecordError
 from streams.runtime import topics
 from streams.runtime.build import Pipeline, load_pipeline
 from streams.runtime.reading import Message, Place, Reading
-from streams.runtime.sent_events import SentEvents, unread_exporter_topics
+from streams.runtime.sent_events import SentEvents
 from streams.settings import load_settings
 from streams.units import counted
 
@@ -164,8 +164,7 @@ def _tell_left_out(reading: Reading, names: Sequence[str], pipeline: Pipeline) -
             "--topic.",
             err=True,
         )
-    if unread := unread_exporter_topics(reading, pipeline):
-        typer.echo(not_read(unread), err=True)
+    tell_not_read(reading, pipeline)
 
 
 def _range(since: str, until: str) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 import fastavro
 import yaml
 
+from streams.codec.columnar import Field, schema_fields
 from streams.codec.schemas import Schema, without_logical_types
 from streams.errors import ConfigError
 
@@ -31,6 +32,8 @@ OPTIONAL: Final = (
     "value",
     "unit",
 )
+_NUMBERS: Final = ("timestamp_us", "duration_us", "trace_flags", "value")
+_CODES: Final = ("event_type", "severity", "status")  # their symbols are the reader's to judge
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,8 @@ def make_profile(
     """Return a profile for a foreign span schema.
 
     Raises:
-        ConfigError: a column is unknown or missing, or names a field that the schema lacks.
+        ConfigError: a column is unknown or missing, or names a field that the schema lacks or that
+            holds what the column cannot.
     """
     unknown = sorted(set(columns) - {*REQUIRED, *OPTIONAL})
     missing = sorted(set(REQUIRED) - set(columns))
@@ -121,4 +125,23 @@ def make_profile(
     absent = sorted(set(columns.values()) - fields)
     if absent:
         raise ConfigError(f"profile {name}: the schema has no fields {absent}")
+    by_name = {field.name: field for field in schema_fields(parsed)}
+    for column, field_name in columns.items():
+        if wanted := _lacks(column, by_name[field_name]):
+            raise ConfigError(
+                f"profile {name}: {column} needs {wanted}; field {field_name} is none"
+            )
     return Profile(name, dict(columns), cast(Schema, parsed), has_header, schema_id)
+
+
+def _lacks(column: str, field: Field) -> str:
+    """Return what a column needs that the field is not; "" where it is that."""
+    if column in _CODES:
+        return ""
+    if column == "dimensions":
+        entries = [(item.name, item.kind) for item in field.items]
+        return "" if entries == [("key", "string"), ("value", "string")] else "a map of strings"
+    if column in _NUMBERS:
+        is_number = field.kind in ("long", "double", "float") and not field.symbols
+        return "" if is_number else "a number (int, long, float or double)"
+    return "" if field.kind == "string" or field.symbols else "a string or an enum"

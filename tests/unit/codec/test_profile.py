@@ -214,10 +214,36 @@ def test_a_column_must_have_a_field() -> None:
 def test_a_schema_that_is_no_columns_is_refused_at_the_start(field_type: Any, says: str) -> None:
     """The message names the field that cannot be a column."""
     schema = {**SPAN, "fields": [*SPAN["fields"], {"name": "odd", "type": field_type}]}
-    profile = make_profile(schema, COLUMNS, has_header=False)
     with pytest.raises(ConfigError, match="field odd") as caught:
-        decoder(profile=profile)
+        make_profile(schema, COLUMNS, has_header=False)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "field_name", "needs"),
+    [
+        ("timestamp_us", "trace", "a number"),
+        ("duration_us", "module", "a number"),
+        ("value", "is_hot", "a number"),
+        ("trace_id", "ts_us", "a string or an enum"),
+        ("module", "tags", "a string or an enum"),
+        ("record_id", "dur_us", "a string or an enum"),
+        ("dimensions", "name", "a map of strings"),
+        ("dimensions", "sizes", "a map of strings"),
+        ("dimensions", "tags", "a map of strings"),
+    ],
+)
+def test_a_field_of_another_kind_is_refused_at_the_start(
+    column: str, field_name: str, needs: str
+) -> None:
+    """It would end the worker at its first step, or give names that nobody wrote."""
+    more = [
+        {"name": "sizes", "type": {"type": "map", "values": "long"}},
+        {"name": "tags", "type": {"type": "array", "items": "string"}},
+    ]
+    schema = {**SPAN, "fields": [*SPAN["fields"], *more]}
+    with pytest.raises(ConfigError, match=f"{column} needs {needs}.*; field {field_name} is none"):
+        make_profile(schema, {**COLUMNS, column: field_name}, has_header=False)
 
 
 def test_an_enum_that_means_something_else_is_refused_at_the_start() -> None:
