@@ -198,7 +198,7 @@ def from_changelog(
     try:
         for partition, pieces in enumerate(states):
             producer = producer_for(base, f"{name}-{partition}")
-            init_transactions([producer])
+            init_transactions(producer)
             for key, value in pieces.items():
                 record = OutRecord(name, partition, key, value)
                 commit_cut(producer, Cut(0, [], [record], {}), None)

@@ -90,6 +90,10 @@ class CommitRefusedError(Exception):
     """The broker refused the transaction: the task's memory is ahead and must be thrown away."""
 
 
+class ClientLostError(Exception):
+    """A client gets no answer of a broker that answers others: it lost it, and finds it no more."""
+
+
 class Calls:
     """Says from any thread for how long a client has been in a call."""
 
@@ -348,10 +352,6 @@ def broker_answers(base: Mapping[str, object]) -> bool:
     return _connected(open_client(Producer, {**base, **MAKES_NO_TOPICS}))
 
 
-def _look_again(producer: Producer, _: KafkaException) -> None:
-    _connected(producer)
-
-
 def _until(
     call: Callable[[], object],
     deadline: float,
@@ -386,25 +386,36 @@ def _abort(producer: Producer, error: KafkaException, calls: Calls) -> None:
 
 
 def init_transactions(
-    producers: Sequence[Producer], patience_seconds: float = PATIENCE_SECONDS
+    producer: Producer,
+    patience_seconds: float = PATIENCE_SECONDS,
+    is_there: Callable[[], bool] = lambda: False,
 ) -> None:
     """Fence earlier holders and settle what they left open; blocking.
 
+    Args:
+        producer: whose transactional id it is.
+        patience_seconds: how long the broker may be away.
+        is_there: whether it answers another client; asked where this one gets no answer.
+
     Raises:
         BrokerError: the broker does not answer for so long, or refuses the transactional id.
+        ClientLostError: it answers others, and not this producer: a new one is to be made.
     """
+
+    def look_again(error: KafkaException) -> None:
+        if not _connected(producer) and is_there():
+            raise ClientLostError(error.args[0].str()) from error
+
     deadline = time.monotonic() + patience_seconds
-    for producer in producers:
-        if _connected(producer):
-            time.sleep(_SETTLE_SECONDS)
-        try:
-            call = partial(producer.init_transactions, _CALL_SECONDS)
-            _until(call, deadline, partial(_look_again, producer))
-        except KafkaException as error:
-            if refusals.is_of_right(error.args[0]):
-                what = "the transactional ids that begin with its group"
-                raise refusals.of_right(error.args[0], "Write", what, "the worker") from error
-            raise BrokerError(
-                f"transactions cannot be initialised: {error.args[0].str()}. Operator action: "
-                "check that the broker is up and allows the worker's transactional ids."
-            ) from error
+    if _connected(producer):
+        time.sleep(_SETTLE_SECONDS)
+    try:
+        _until(partial(producer.init_transactions, _CALL_SECONDS), deadline, look_again)
+    except KafkaException as error:
+        if refusals.is_of_right(error.args[0]):
+            what = "the transactional ids that begin with its group"
+            raise refusals.of_right(error.args[0], "Write", what, "the worker") from error
+        raise BrokerError(
+            f"transactions cannot be initialised: {error.args[0].str()}. Operator action: "
+            "check that the broker is up and allows the worker's transactional ids."
+        ) from error

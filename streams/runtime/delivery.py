@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, Producer
 from streams.errors import BrokerError
 from streams.runtime.commit import (
     Calls,
+    ClientLostError,
     CommitRefusedError,
     Cut,
     OutRecord,
@@ -61,14 +62,21 @@ class ExactlyOnce:
     def __init__(
         self, base: Mapping[str, object], transactional_id: str, patience_seconds: float
     ) -> None:
-        self._producer = producer_for(base, transactional_id)
+        self._make = partial(producer_for, base, transactional_id)
+        self._producer = self._make()
         self._patience_seconds = patience_seconds
         self._calls = Calls()
         self._is_there = partial(broker_answers, base)
 
     def start(self) -> None:
         """Fence earlier holders and settle what they left open."""
-        init_transactions([self._producer], self._patience_seconds)
+        until = time.monotonic() + self._patience_seconds
+        while True:
+            try:
+                init_transactions(self._producer, until - time.monotonic(), self._is_there)
+                return
+            except ClientLostError:
+                self._producer = self._make()
 
     def commit(self, cut: Cut, metadata: bytes | None) -> None:
         """Commit one transaction."""

@@ -296,14 +296,29 @@ class Deployment:
 
     def committed(self) -> int:
         """Return the sum of the group's committed offsets, which the worker's transactions set."""
+        with self._member() as consumer:
+            return sum(max(0, at.offset) for at in self._commits(consumer))
+
+    def has_read_all_topics(self) -> bool:
+        """Whether the group has committed something of each partition of telemetry with records."""
+        with self._member() as consumer:
+            unread = [at for at in self._commits(consumer) if at.offset <= 0]
+            return not any(consumer.get_watermark_offsets(at, CALL_SECONDS)[1] for at in unread)
+
+    @contextmanager
+    def _member(self) -> Iterator[Consumer]:
         consumer = Consumer({"bootstrap.servers": self.broker, "group.id": self.group})
         try:
-            topics = consumer.list_topics(timeout=CALL_SECONDS).topics
-            names = [t for t in topics if t.startswith("telemetry.") and "rejected" not in t]
-            wanted = [TopicPartition(t, p) for t in names for p in topics[t].partitions]
-            return sum(max(0, at.offset) for at in self._asked(consumer, wanted))
+            yield consumer
         finally:
             consumer.close()
+
+    def _commits(self, consumer: Consumer) -> list[TopicPartition]:
+        topics = consumer.list_topics(timeout=CALL_SECONDS).topics
+        names = [t for t in topics if t.startswith("telemetry.") and "rejected" not in t]
+        return self._asked(
+            consumer, [TopicPartition(t, p) for t in names for p in topics[t].partitions]
+        )
 
     def _asked(self, consumer: Consumer, wanted: list[TopicPartition]) -> list[TopicPartition]:
         """Ask until the broker has found the group's coordinator, which a new group makes it do."""

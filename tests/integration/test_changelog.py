@@ -30,7 +30,7 @@ class Task:
         base = {"bootstrap.servers": broker}
         topics.create(topics.admin(base), [topics.changelog_spec(name, 1)])
         self.producer = producer_for(base, name)
-        init_transactions([self.producer])
+        init_transactions(self.producer)
         self.rebuilds: Counter[str] = Counter()
         self.changelog = Changelog(base, name, 0, folder, free_bytes_min, self.rebuilds)
         self.restored = self.changelog.restore()

@@ -10,6 +10,7 @@ from streams.errors import BrokerError, ConfigError, RightError
 from streams.runtime import commit
 from streams.runtime.commit import (
     Calls,
+    ClientLostError,
     CommitRefusedError,
     Cut,
     OutRecord,
@@ -254,7 +255,7 @@ def test_forbidden_transactional_ids_are_named() -> None:
     denied = KafkaError(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
     producer = FakeProducer({"init": [KafkaException(denied)]})
     with pytest.raises(RightError, match="may not Write the transactional ids"):
-        init_transactions([producer])  # type: ignore[list-item]
+        init_transactions(producer)  # type: ignore[arg-type]
 
 
 def test_a_failed_abort_is_left_to_the_successor() -> None:
@@ -341,16 +342,26 @@ def test_a_broker_without_transactions_is_named() -> None:
     """A start that cannot fence earlier holders is an error with what to check."""
     producer = FakeProducer({"init": [UNKNOWN]})
     with pytest.raises(BrokerError, match="Operator action"):
-        init_transactions([producer], -1.0)  # type: ignore[list-item]
+        init_transactions(producer, -1.0)  # type: ignore[arg-type]
 
 
 def test_a_start_waits_for_its_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that is away for a while does not end a task that was refused and starts again."""
     monkeypatch.setattr(commit.time, "sleep", lambda _seconds: None)
     producer = FakeProducer({"init": [UNKNOWN, UNKNOWN]})
-    init_transactions([producer])  # type: ignore[list-item]
+    init_transactions(producer)  # type: ignore[arg-type]
     looked = ["topics", "init"]  # before the first try, too: a third would find no broker
     assert producer.calls == looked * 3
+
+
+def test_a_start_says_that_its_client_lost_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nobody is answered it waits; a broker that answers others asks for a new client."""
+    monkeypatch.setattr(commit.time, "sleep", lambda _seconds: None)
+    producer = FakeProducer({"init": [UNKNOWN] * 10})
+    answers = iter([False, True])
+    with pytest.raises(ClientLostError, match="planned"):
+        init_transactions(producer, is_there=lambda: next(answers))  # type: ignore[arg-type]
+    assert producer.calls.count("init") == 2
 
 
 def test_a_cut_reaches_a_broker(embedded: str) -> None:
@@ -358,7 +369,7 @@ def test_a_cut_reaches_a_broker(embedded: str) -> None:
     base = {"bootstrap.servers": embedded, "log_level": 0}
     embedded_partitions(admin(base), ["telemetry", "traces", "changelog"])
     producer = producer_for(base, "test-join-0")
-    init_transactions([producer])
+    init_transactions(producer)
     for end in (2, 5):  # between them is the marker of the first transaction
         pieces = [OutRecord("changelog", 0, b"0/0", b"x"), OutRecord("changelog", 0, b"0/1", b"y")]
         cut = Cut(7, [OutRecord("traces", 0, b"k", b"t")], pieces, {("telemetry", 0): end})

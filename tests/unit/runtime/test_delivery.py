@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError
 
 from streams.errors import BrokerError
 from streams.runtime import delivery, topics
-from streams.runtime.commit import CommitRefusedError, Cut, OutRecord
+from streams.runtime.commit import ClientLostError, CommitRefusedError, Cut, OutRecord
 from streams.runtime.delivery import AtLeastOnce, ExactlyOnce, publisher_for
 
 BASE = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
@@ -128,3 +128,26 @@ def test_no_topic_appears_by_being_committed_to(embedded: str) -> None:
     with pytest.raises(CommitRefusedError, match=r"[Uu]nknown topic"):
         publisher.commit(Cut(7, outputs, [], {}), None)
     assert "traces.gone.v1" not in topics.partition_counts(topics.admin(base))
+
+
+def test_a_start_goes_on_with_a_new_client_where_one_lost_the_broker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two that are told of no broker, and the third one fences."""
+    made: list[str] = []
+    tried: list[str] = []
+
+    def make(base: object, name: str) -> str:
+        made.append(f"{name} {len(made)}")
+        return made[-1]
+
+    def init(producer: str, seconds: float, is_there: object) -> None:
+        tried.append(producer)
+        assert 0 < seconds <= 30
+        if len(tried) < 3:
+            raise ClientLostError("no brokers")
+
+    monkeypatch.setattr(delivery, "producer_for", make)
+    monkeypatch.setattr(delivery, "init_transactions", init)
+    publisher_for("exactly_once", BASE, "g-join-1", 30.0).start()
+    assert tried == made == [f"g-join-1 {n}" for n in range(3)]
