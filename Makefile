@@ -101,6 +101,8 @@ slow: $(DEV_STAMP) ## the tests without a broker that take their time: many seed
 sim: $(DEV_STAMP) ## simulated runs from seeds (ARGS="--seed 7" shows one, "--runs 5000" judges many)
 	$(BIN)/python -m tests.sim $(or $(ARGS),--runs 1000)
 
+# Their brokers live for minutes: what Java's second compiler costs there never comes back.
+kafka browser: export SPANLOOM_KAFKA_JAVA_OPTS ?= -Xms256m -Xmx1g -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
 kafka: $(DEV_STAMP) ## the tests on a real Kafka broker, which they start themselves
 	$(BIN)/pytest -m kafka $(ARGS)
 
