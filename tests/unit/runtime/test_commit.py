@@ -14,6 +14,7 @@ from streams.runtime.commit import (
     CommitRefusedError,
     Cut,
     OutRecord,
+    broker_answers,
     check_group_metadata,
     commit_cut,
     group_metadata,
@@ -362,6 +363,12 @@ def test_a_start_says_that_its_client_lost_the_broker(monkeypatch: pytest.Monkey
     with pytest.raises(ClientLostError, match="planned"):
         init_transactions(producer, is_there=lambda: next(answers))  # type: ignore[arg-type]
     assert producer.calls.count("init") == 2
+
+
+def test_a_client_made_for_it_tells_whether_the_broker_answers(embedded: str) -> None:
+    """Of one that is there, and of a port where nobody listens."""
+    assert broker_answers({"bootstrap.servers": embedded, "log_level": 0})
+    assert not broker_answers({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
 
 
 def test_a_cut_reaches_a_broker(embedded: str) -> None:
