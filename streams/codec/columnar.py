@@ -69,6 +69,11 @@ class Field:
     symbols: tuple[str, ...] = ()
     items: tuple["Field", ...] = ()
 
+    @property
+    def is_text_map(self) -> bool:
+        """Whether each entry is a key and a value, both texts, as of a map of strings."""
+        return [(i.name, i.kind) for i in self.items] == [("key", "string"), ("value", "string")]
+
 
 @dataclass(frozen=True, slots=True)
 class Block:

@@ -139,8 +139,7 @@ def _lacks(column: str, field: Field) -> str:
     if column in _CODES:
         return ""
     if column == "dimensions":
-        entries = [(item.name, item.kind) for item in field.items]
-        return "" if entries == [("key", "string"), ("value", "string")] else "a map of strings"
+        return "" if field.is_text_map else "a map of strings"
     if column in _NUMBERS:
         is_number = field.kind in ("long", "double", "float") and not field.symbols
         return "" if is_number else "a number (int, long, float or double)"

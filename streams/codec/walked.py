@@ -188,7 +188,7 @@ class WalkedReader:
         self.columnar = columnar
         self.fields: tuple[Field, ...] = columnar.fields
         self.place = {field.name: i for i, field in enumerate(self.fields)}
-        self.is_text_map = [_is_text_map(field) for field in self.fields]
+        self.is_text_map = [field.is_text_map for field in self.fields]
         self.hashes = TextHashes(VALUE_BYTES_MAX)
         self._plan = Plan.of(self.fields, frozenset(hashed), TEXT_BYTES_MAX)
         self._is_framed = is_framed
@@ -217,11 +217,3 @@ class WalkedReader:
         if not made.walk(octets, *parts, plan.fields, plan.ranges, plan.items, *into):
             return None
         return WalkedBlock(data, list(starts), np.ones(n, np.bool_), self, values, there)
-
-
-def _is_text_map(field: Field) -> bool:
-    """Whether the loop that notes entries may go over a field: it trusts that it finds texts."""
-    return [(item.name, item.kind) for item in field.items] == [
-        ("key", "string"),
-        ("value", "string"),
-    ]
