@@ -20,30 +20,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.codec.records import encode
+from tests.fault.commits import committed_records, has_read_all
+from tests.fault.patience import CALL_SECONDS, PATIENCE
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 PROGRAM: Final = ("-m", "streams.cli.main")
 TRACES: Final = "traces.assembled.v1"
-PATIENCE: Final = 4.0
-"""How many times longer than a wait names it goes on before it fails.
-
-A bound of a wait ends what would hang; how quick something should be it does not say. On a machine
-whose cores others use, too, everything takes a multiple, and a good end comes as soon as ever.
-"""
 READ_SECONDS_MAX: Final = 60.0 * PATIENCE
-CALL_SECONDS: Final = 30.0 * PATIENCE
-"""How long one question to a broker may take."""
 SESSION_SECONDS: Final = 6.0
 """The least that brokers allow by default: how long a dead worker holds its partitions."""
-_NO_COORDINATOR: Final = (
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-)
 Event = dict[str, Any]
 
 
@@ -296,42 +285,11 @@ class Deployment:
 
     def committed(self) -> int:
         """Return the sum of the group's committed offsets, which the worker's transactions set."""
-        with self._member() as consumer:
-            return sum(max(0, at.offset) for at in self._commits(consumer))
+        return committed_records(self.broker, self.group)
 
     def has_read_all_topics(self) -> bool:
         """Whether the group has committed something of each partition of telemetry with records."""
-        with self._member() as consumer:
-            unread = [at for at in self._commits(consumer) if at.offset <= 0]
-            return not any(consumer.get_watermark_offsets(at, CALL_SECONDS)[1] for at in unread)
-
-    @contextmanager
-    def _member(self) -> Iterator[Consumer]:
-        consumer = Consumer({"bootstrap.servers": self.broker, "group.id": self.group})
-        try:
-            yield consumer
-        finally:
-            consumer.close()
-
-    def _commits(self, consumer: Consumer) -> list[TopicPartition]:
-        topics = consumer.list_topics(timeout=CALL_SECONDS).topics
-        names = [t for t in topics if t.startswith("telemetry.") and "rejected" not in t]
-        return self._asked(
-            consumer, [TopicPartition(t, p) for t in names for p in topics[t].partitions]
-        )
-
-    def _asked(self, consumer: Consumer, wanted: list[TopicPartition]) -> list[TopicPartition]:
-        """Ask until the broker has found the group's coordinator, which a new group makes it do."""
-        deadline = time.monotonic() + 30 * PATIENCE
-        while True:
-            try:
-                offsets: list[TopicPartition] = consumer.committed(wanted, timeout=CALL_SECONDS)
-                return offsets
-            except KafkaException as error:
-                # `retriable()` speaks of transactions only: of these it says no.
-                if error.args[0].code() not in _NO_COORDINATOR or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.25)
+        return has_read_all(self.broker, self.group)
 
 
 class Feeder:

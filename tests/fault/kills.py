@@ -13,7 +13,6 @@ from itertools import islice
 
 from streams.codec.records import decode
 from tests.fault.harness import (
-    PATIENCE,
     TRACES,
     Deployment,
     WorkerProcess,
@@ -22,6 +21,7 @@ from tests.fault.harness import (
     balance,
 )
 from tests.fault.nezha import Recording
+from tests.fault.patience import PATIENCE
 
 STARTING_SECONDS = (0.5, 4.0)
 """After a start: dies while it starts, joins the group or restores."""

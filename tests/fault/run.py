@@ -30,9 +30,10 @@ from tests.fault.checks import (
 )
 from tests.fault.fleet import Fleet, Life
 from tests.fault.handover import Change, handovers
-from tests.fault.harness import PATIENCE, PROGRAM, Deployment, wait_for
+from tests.fault.harness import PROGRAM, Deployment, wait_for
 from tests.fault.incidents import untold
 from tests.fault.oracle import WINDOW_US, Truth, read_truth
+from tests.fault.patience import PATIENCE
 from tests.fault.traffic import DAY_US, Feed, Mix
 
 POLL_SECONDS: Final = 0.1

@@ -16,7 +16,8 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.codec.records import encode
-from tests.fault.harness import CALL_SECONDS, PATIENCE, REPOSITORY, WorkerProcess, wait_for
+from tests.fault.harness import REPOSITORY, WorkerProcess, wait_for
+from tests.fault.patience import CALL_SECONDS, PATIENCE
 from tests.ports import free_port
 
 INCIDENTS = "incidents.events.v1"

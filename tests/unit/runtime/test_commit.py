@@ -306,9 +306,9 @@ def test_a_client_that_alone_gets_no_answer_is_given_up_at_once(
     """One that lost all its brokers waited out its patience, though the broker was back."""
     monkeypatch.setattr(commit.time, "sleep", lambda _seconds: None)
     producer = FakeProducer({call: [UNKNOWN] * 10})
-    answers = iter([False, False, True])
+    is_there = iter([False, False, True]).__next__
     with pytest.raises(CommitRefusedError, match="planned, though the broker answers others"):
-        commit_cut(producer, a_cut(), b"m", is_there=lambda: next(answers))  # type: ignore[arg-type]
+        commit_cut(producer, a_cut(), b"m", is_there=is_there)  # type: ignore[arg-type]
     assert producer.calls.count(call) == 3, "while nobody is answered it is repeated"
     assert "abort" not in producer.calls
 
