@@ -23,7 +23,7 @@ def committed_records(broker: str, group: str) -> int:
 
 
 def has_read_all(broker: str, group: str) -> bool:
-    """Whether a group has committed something of each partition that has records."""
+    """Whether a group has committed something of each telemetry partition with records."""
     with _member(broker, group) as consumer:
         unread = [at for at in _commits(consumer) if at.offset <= 0]
         return not any(consumer.get_watermark_offsets(at, CALL_SECONDS)[1] for at in unread)

@@ -24,7 +24,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.codec.records import encode
-from tests.fault.commits import committed_records, has_read_all
+from tests.fault.commits import committed_records
 from tests.fault.patience import CALL_SECONDS, PATIENCE
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
@@ -286,10 +286,6 @@ class Deployment:
     def committed(self) -> int:
         """Return the sum of the group's committed offsets, which the worker's transactions set."""
         return committed_records(self.broker, self.group)
-
-    def has_read_all_topics(self) -> bool:
-        """Whether the group has committed something of each partition of telemetry with records."""
-        return has_read_all(self.broker, self.group)
 
 
 class Feeder:

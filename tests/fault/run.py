@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -28,6 +29,7 @@ from tests.fault.checks import (
     compare_windows,
     read_records,
 )
+from tests.fault.commits import has_read_all
 from tests.fault.fleet import Fleet, Life
 from tests.fault.handover import Change, handovers
 from tests.fault.harness import PROGRAM, Deployment, wait_for
@@ -148,15 +150,15 @@ class Run:
             if not self.wait_until(is_so, WORKING_SECONDS_MAX):
                 self.failures.append(f"{seat} gave no output: {self.fleet.tails()}")
 
+    def firsts(self, since_unix: float) -> list[float | None]:
+        """Return when each partition first gave output that was cut after a moment."""
+        return [p.first_after(since_unix) for p in self.arrivals.partitions.values()]
+
     def wait_for_output(self, since_unix: float, name: str) -> None:
         """Wait until all partitions gave output that was cut after a moment; note how long."""
-
-        def firsts() -> list[float | None]:
-            return [p.first_after(since_unix) for p in self.arrivals.partitions.values()]
-
-        if not self.wait_until(lambda: None not in firsts(), WORKING_SECONDS_MAX):
+        if not self.wait_until(lambda: None not in self.firsts(since_unix), WORKING_SECONDS_MAX):
             self.failures.append(f"{name}: no output of a partition: {self.fleet.tails()}")
-        took = [at - since_unix for at in firsts() if at is not None]
+        took = [at - since_unix for at in self.firsts(since_unix) if at is not None]
         self.measured.setdefault(name, []).extend(took)
 
     def tend(self) -> None:
@@ -235,14 +237,11 @@ def _allow_ancient(run: Run) -> None:
     A partition gives output when what the flow of a trace waits for was read; for one whose other
     topics were not, as on a machine that is busy, nothing is too late.
     """
-    assert run.wait_until(run.deployment.has_read_all_topics, WORKING_SECONDS_MAX), "topics unread"
-    read_at = time.time()
-    partitions = run.arrivals.partitions.values()
-
-    def is_so() -> bool:
-        return None not in [p.first_after(read_at) for p in partitions]
-
-    assert run.wait_until(is_so, WORKING_SECONDS_MAX), f"no more output: {run.fleet.tails()}"
+    read = partial(has_read_all, run.deployment.broker, run.deployment.group)
+    assert run.wait_until(read, WORKING_SECONDS_MAX), "topics unread"
+    at = time.time()
+    has_output = run.wait_until(lambda: None not in run.firsts(at), WORKING_SECONDS_MAX)
+    assert has_output, f"no more output: {run.fleet.tails()}"
     run.feed.allow_ancient()
 
 
